@@ -1,0 +1,140 @@
+"""Every exception of the package.
+
+Each class is also a built-in exception, so ``except ValueError`` keeps working, and carries ``remedy``: the next thing
+to type. Messages say what is wrong, where (path, block id, absolute slices) and both values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BioimageError(Exception):
+    """Base of all errors of the package.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, where, and the values that disagree.
+    remedy : str
+        What the user can type next; shown after the message.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[BioimageError], message: str, state: dict[str, object]) -> BioimageError:
+    error = cls(message)
+    error.__dict__.update(state)
+    return error
+
+
+class SourceTypeError(BioimageError, TypeError):
+    """An object that cannot be used as a source."""
+
+
+class SourceNotFoundError(BioimageError, FileNotFoundError):
+    """A file, folder or URL that does not exist."""
+
+
+class KeyNotFoundError(BioimageError, KeyError):
+    """A container without the named array; the message lists the keys it has."""
+
+
+class FormatError(BioimageError, ValueError):
+    """An unknown file format, or a file that is not what its name says."""
+
+
+class MissingDependencyError(BioimageError, ImportError):
+    """An optional library is not installed; the remedy is the pip line."""
+
+
+class NotReopenableError(BioimageError, ValueError):
+    """A source that another process cannot open again."""
+
+
+class ReadOnlyError(BioimageError, TypeError, ValueError):
+    """Writing to a source that was opened for reading."""
+
+
+class IndexingError(BioimageError, IndexError):
+    """An index that numpy's basic indexing does not allow."""
+
+
+class ValueRangeError(BioimageError, ValueError):
+    """A value that the destination's data type cannot hold."""
+
+
+class StorageError(BioimageError, OSError):
+    """Reading or writing storage failed; names the path."""
+
+
+class ShapeError(BioimageError, ValueError):
+    """Shapes that do not fit each other."""
+
+
+class BlockShapeError(BioimageError, ValueError):
+    """A block shape that is invalid or unsafe for the outputs."""
+
+
+class HaloError(BioimageError, ValueError):
+    """A halo that is negative, of the wrong length, or missing."""
+
+
+class RegionError(BioimageError, ValueError):
+    """A region of interest, or block ids, outside the volume or with steps."""
+
+
+class DtypeError(BioimageError, TypeError, ValueError):
+    """A data type that the operation cannot use or cannot write."""
+
+
+class AliasError(BioimageError, ValueError):
+    """An output that shares storage with an input that is read with a halo."""
+
+
+class ConfigError(BioimageError, ValueError):
+    """An unknown or contradictory setting."""
+
+
+class ParameterError(BioimageError, ValueError):
+    """A parameter of an operation that makes no sense (sigma <= 0, factor < 1, ...)."""
+
+
+class MemoryBudgetError(BioimageError, MemoryError, ValueError):
+    """The memory a run promises to need exceeds the budget."""
+
+
+class RunnerError(BioimageError, RuntimeError):
+    """A run in which blocks failed.
+
+    Parameters
+    ----------
+    message : str
+        What failed, with the first traceback.
+    failed_block_ids : sequence of int, optional
+        Ids of the blocks without a result, sorted.
+    tmp_folder : str, optional
+        The run folder that was kept, None where the run had none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        failed_block_ids: Sequence[int] | None = None,
+        tmp_folder: str | None = None,
+        *,
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.failed_block_ids: list[int] = sorted(failed_block_ids or [])
+        self.tmp_folder = tmp_folder
