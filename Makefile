@@ -1,0 +1,52 @@
+# `make` lists the targets. Everything is installed into .venv from the exact versions of constraints.txt.
+# PYTHON picks the interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench check-slice docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## create .venv and install the package with all it needs
+
+demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results in demo/
+	$(BIN)/bioimage-py demo
+
+test: lint ## lint, then run the whole test suite
+	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
+
+lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP) ## compare the speed with the peer package, side by side; results in benchmarks/out/
+	$(BIN)/python benchmarks/slice.py
+
+check-slice: $(STAMP) ## check what the first slice promises; fails where it falls short
+	$(BIN)/python benchmarks/check_slice.py
+
+docs: $(STAMP) ## build the API documentation into build/docs
+	$(BIN)/pdoc --docformat numpy --output-directory build/docs bioimage_py
+
+clean: ## remove what the other targets made, .venv too
+	rm -rf $(VENV) build dist demo benchmarks/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $(if $(VERSION),Python $(VERSION),a command that does not run)." >&2; \
+	  echo "Name one that you have: make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; exit 1; }
+	@test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" \
+	  || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV) (Python $(VERSION)) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt hatchling editables
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -1,0 +1,117 @@
+"""What a backend is, and the registry of backends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from ..errors import ConfigError
+
+ENTRY_POINTS = "bioimage_py.backends"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a backend can do.
+
+    Parameters
+    ----------
+    shares_memory : bool
+        Workers see the caller's objects; otherwise sources are reopened from their specs.
+    kills_blocks : bool
+        A worker can be ended in the middle of a block.
+    survives_crashes : bool
+        A worker that dies leaves the driver alive.
+    detaches : bool
+        Workers go on when the driver leaves.
+    """
+
+    shares_memory: bool = False
+    kills_blocks: bool = False
+    survives_crashes: bool = False
+    detaches: bool = False
+
+
+@dataclass(frozen=True)
+class BackendEvent:
+    """The end of a worker: ``kind`` is ``"finished"`` or what went wrong, ``error`` the exception if there is one."""
+
+    worker: str
+    kind: str
+    detail: str = ""
+    error: BaseException | None = None
+
+
+class Work(Protocol):
+    """What a worker runs: in this process by calling it, elsewhere by a command line."""
+
+    def __call__(self, worker: str) -> None:
+        """Run the worker loop here until there is nothing left to do."""
+
+
+class Backend(ABC):
+    """Starts, lists, explains and stops workers.
+
+    Parameters
+    ----------
+    config : object, optional
+        Settings of the backend.
+    """
+
+    limits: Limits = Limits()
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config
+
+    @abstractmethod
+    def start(self, worker: str, work: Work) -> None:
+        """Start one worker."""
+
+    @abstractmethod
+    def alive(self) -> set[str]:
+        """Names of the workers that live."""
+
+    @abstractmethod
+    def ended(self) -> list[BackendEvent]:
+        """Ends of workers since the last call."""
+
+    @abstractmethod
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until all workers have ended."""
+
+
+_BUILT_IN = {"local": "bioimage_py.backends.local:LocalBackend"}
+_registered: dict[str, type[Backend]] = {}
+
+
+def register_backend(name: str, cls: type[Backend]) -> None:
+    """Make a backend known under a job type."""
+    _registered[name.lower()] = cls
+
+
+def backend_names() -> list[str]:
+    """Known job types."""
+    return sorted({*_BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+
+
+def get_backend(job_type: str, config: Any = None) -> Backend:
+    """The backend of a job type.
+
+    Raises
+    ------
+    ConfigError
+        Unknown job type; the message lists the known ones.
+    """
+    name = job_type.lower()
+    if name not in backend_names():
+        raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')
+    if name not in _registered:
+        if name in _BUILT_IN:
+            module, _, cls = _BUILT_IN[name].partition(":")
+            _registered[name] = getattr(import_module(module), cls)
+        else:
+            _registered[name] = next(point.load() for point in entry_points(group=ENTRY_POINTS) if point.name == name)
+    return _registered[name](config)

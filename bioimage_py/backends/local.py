@@ -1,0 +1,57 @@
+"""Workers as threads of this process, for kernels that release the GIL."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+from ..errors import ConfigError
+from .base import Backend, BackendEvent, Limits, Work
+
+
+class LocalBackend(Backend):
+    """Threads in this process.
+
+    They share the caller's arrays and start at once; a block cannot be killed and a crash of the process ends the
+    run.
+    """
+
+    limits = Limits(shares_memory=True)
+
+    def __init__(self, config: Any = None) -> None:
+        if isinstance(config, (dict, str)):
+            raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy="job_config=None")
+        super().__init__(config)
+        self._threads: dict[str, threading.Thread] = {}
+        self._ends: queue.SimpleQueue[BackendEvent] = queue.SimpleQueue()
+
+    def start(self, worker: str, work: Work) -> None:
+        """Start a thread."""
+        thread = threading.Thread(target=self._run, args=(worker, work), name=f"bioimage_py-{worker}", daemon=True)
+        self._threads[worker] = thread
+        thread.start()
+
+    def _run(self, worker: str, work: Work) -> None:
+        try:
+            work(worker)
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to: the driver hears of it
+            self._ends.put(BackendEvent(worker, "crashed", repr(error), error))
+        else:
+            self._ends.put(BackendEvent(worker, "finished"))
+
+    def alive(self) -> set[str]:
+        """Names of the threads that run."""
+        return {name for name, thread in self._threads.items() if thread.is_alive()}
+
+    def ended(self) -> list[BackendEvent]:
+        """Ends of threads since the last call."""
+        ends = []
+        while not self._ends.empty():
+            ends.append(self._ends.get())
+        return ends
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until all threads have ended."""
+        for thread in self._threads.values():
+            thread.join(timeout)

@@ -1,0 +1,153 @@
+"""What to run: a value that says everything about a run before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..blocks import Groups
+from ..execution import Execution
+from ..sources.base import Source
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The groups of ids that are claimed, in work order.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Number of ids.
+    groups : Groups, optional
+        Write groups of a grid; without it each id is a group of its own.
+    ids : array of int64, optional
+        The ids to run, sorted by group, instead of all.
+    offsets : array of int64, optional
+        With ``ids``: where each group begins in it, and the end.
+    """
+
+    n_blocks: int
+    groups: Groups | None = None
+    ids: Ids | None = None
+    offsets: Ids | None = None
+
+    @classmethod
+    def select(cls, n: int, groups: Groups | None, block_ids: Sequence[int] | None) -> Units:
+        """Units of all ids, or of some."""
+        if block_ids is None:
+            return cls(n, groups)
+        ids = np.asarray(block_ids, dtype=np.int64)
+        of = groups.of_blocks(ids) if groups is not None else ids
+        order = np.lexsort((ids, of))
+        starts = np.flatnonzero(np.diff(of[order], prepend=-1))
+        return cls(len(ids), groups, ids[order], np.append(starts, len(ids)))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        if self.offsets is not None:
+            return len(self.offsets) - 1
+        return self.groups.n_groups if self.groups is not None else self.n_blocks
+
+    @property
+    def ordered(self) -> bool:
+        """Whether work order is the order of ids."""
+        return self.groups is None or self.groups.trivial
+
+    def blocks(self, group: int) -> list[int]:
+        """Ids of a group, ascending."""
+        if self.ids is not None and self.offsets is not None:
+            ids: list[int] = self.ids[self.offsets[group] : self.offsets[group + 1]].tolist()
+            return ids
+        return [group] if self.groups is None else self.groups.blocks(group)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Parameters
+    ----------
+    name : str
+    kind : {"blocks", "items", "once"}
+        ``blocks`` calls ``function(block, inputs, outputs, mask)``, ``items`` calls ``function(index)``, ``once``
+        calls ``function(earlier)`` a single time.
+    function : callable
+        Gets ``context=`` as well where ``setup`` is given.
+    units : Units
+        What is claimed.
+    inputs, outputs : tuple of Source
+    mask : Source, optional
+    halo : tuple of int, optional
+    returns : {"none", "each", "fold"}
+        What becomes of the values: nothing, kept by id, or folded with ``merge``.
+    merge : callable, optional
+    setup : callable, optional
+        ``setup(earlier)`` is called once a process; its value is the function's ``context``.
+    cache_bytes : int
+        Decoded-chunk cache of the inputs that no worker of the stage writes.
+    repeatable : bool
+        Whether a block gives the same result when it is run again (false where an output is also an input).
+    """
+
+    name: str
+    kind: Literal["blocks", "items", "once"]
+    function: Callable[..., Any]
+    units: Units
+    inputs: tuple[Source, ...] = ()
+    outputs: tuple[Source, ...] = ()
+    mask: Source | None = None
+    halo: tuple[int, ...] | None = None
+    returns: Literal["none", "each", "fold"] = "none"
+    merge: Callable[[Any, Any], Any] | None = None
+    setup: Callable[[Any], Any] | None = None
+    cache_bytes: int = 0
+    repeatable: bool = True
+
+    def where(self, block_id: int) -> str:
+        """Absolute region of a block, for messages."""
+        if self.kind != "blocks" or self.units.groups is None:
+            return ""
+        return self.units.groups.grid[block_id].where()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: its stages and how to execute them."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a worker claims at once: consecutive groups, or on a retry the failed blocks of one group."""
+
+    stage: int
+    start: int
+    stop: int
+    attempt: int = 0
+    blocks: tuple[int, ...] = ()
+    avoid: str | None = None
+
+    def groups(self, units: Units) -> Iterator[tuple[int, list[int]]]:
+        """Groups of the batch with the ids to run."""
+        for group in range(self.start, self.stop):
+            yield group, list(self.blocks) if self.blocks else units.blocks(group)
+
+
+def cut_batches(stage: int, n_groups: int, num_workers: int) -> list[Batch]:
+    """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order."""
+    batches, start = [], 0
+    while start < n_groups:
+        size = max(1, -(-(n_groups - start) // (2 * num_workers)))
+        batches.append(Batch(stage, start, min(n_groups, start + size)))
+        start += size
+    return batches

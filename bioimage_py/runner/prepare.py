@@ -1,0 +1,260 @@
+"""From a call to a stage: every check that can be made before the first block, and the choice of grid and groups."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..blocks import (
+    Groups,
+    Halo,
+    automatic_block_shape,
+    common_lattice,
+    normalize_block_shape,
+    normalize_halo,
+    plan_blocks,
+    region_bounds,
+)
+from ..errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
+from ..sources import Source, as_source
+from .plan import Stage, Units
+
+MAX_CACHE_BYTES = 256 * 2**20
+
+
+def as_sources(objects: Any) -> tuple[Source, ...]:
+    """Sources of one object or a sequence of objects."""
+    many = objects if isinstance(objects, (list, tuple)) else (objects,)
+    return tuple(as_source(item) for item in many)
+
+
+def blocks_stage(
+    function: Callable[..., Any],
+    inputs: Any,
+    outputs: Any = (),
+    *,
+    name: str = "blocks",
+    block_shape: Any = None,
+    halo: Halo = None,
+    mask: Any = None,
+    roi: Any = None,
+    block_ids: Sequence[int] | None = None,
+    returns: Literal["none", "each", "fold"] = "none",
+    merge: Callable[[Any, Any], Any] | None = None,
+    setup: Callable[[Any], Any] | None = None,
+    num_workers: int = 1,
+) -> Stage:
+    """A checked stage of blocks.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block, inputs, outputs, mask)``; with ``setup`` also ``context=``.
+    inputs, outputs : source-like or sequence of source-like
+        Inputs have one shape; an output may have leading (channel) axes in front of it.
+    block_shape : int or sequence of int, optional
+        Voxels; chosen from shapes and chunks by default.
+    halo : int or sequence of int, optional
+        Voxels read around a block; None gives a `Block`, anything else a `BlockWithHalo`.
+    mask : source-like, optional
+        Same shape as the inputs; handed to the function.
+    roi : tuple of slice, optional
+        Region of the grid.
+    block_ids : sequence of int, optional
+        Blocks to run, by default all.
+
+    Raises
+    ------
+    ShapeError, BlockShapeError, HaloError, RegionError, AliasError, ReadOnlyError, ParameterError
+        Bad input, before anything is run.
+    """
+    sources, targets = as_sources(inputs), as_sources(outputs)
+    mask_source = None if mask is None else as_source(mask)
+    shape = check_shapes(sources, targets, mask_source)
+    margin = normalize_halo(halo, len(shape))
+    in_place = check_aliases(sources, targets, margin)
+    check_function(function, 4, context=setup is not None)
+    groups = plan_groups(shape, sources, targets, block_shape, roi)
+    ids = check_block_ids(block_ids, groups.grid.n_blocks)
+    units = Units.select(groups.grid.n_blocks, groups, ids)
+    if num_workers > 1 and units.n_groups < min(num_workers, units.n_blocks):
+        warnings.warn(
+            f"{units.n_blocks} blocks share write units so that only {units.n_groups} can run at once, fewer than the"
+            f" {num_workers} workers; a block shape made of whole write units avoids that",
+            stacklevel=4,
+        )
+    return Stage(
+        name,
+        "blocks",
+        function,
+        units,
+        sources,
+        targets,
+        mask_source,
+        margin,
+        returns,
+        merge,
+        setup,
+        cache_bytes=cache_size(sources, groups, margin),
+        repeatable=not in_place,
+    )
+
+
+def items_stage(
+    function: Callable[..., Any],
+    n_items: int | None,
+    item_ids: Sequence[int] | None,
+    *,
+    name: str = "items",
+    returns: Literal["none", "each", "fold"] = "each",
+    merge: Callable[[Any, Any], Any] | None = None,
+) -> Stage:
+    """A checked stage over indices: ``function(index)``."""
+    if n_items is None and item_ids is None:
+        raise ParameterError("neither n_items nor item_ids is given", remedy="n_items=10")
+    check_function(function, 1)
+    ids = None if item_ids is None else [operator.index(item) for item in item_ids]
+    total = operator.index(n_items) if n_items is not None else len(ids or ())
+    if total < 0:
+        raise ParameterError(f"n_items={total} is negative", remedy="n_items=0 or more")
+    return Stage(name, "items", function, Units.select(total, None, ids), returns=returns, merge=merge)
+
+
+def once_stage(function: Callable[[Any], Any], *, name: str) -> Stage:
+    """A stage that one worker runs a single time: ``function(earlier)``."""
+    return Stage(name, "once", function, Units(1), returns="each")
+
+
+def check_shapes(inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> tuple[int, ...]:
+    """Shape of the volume; ShapeError where inputs, outputs or mask disagree, ReadOnlyError for an output."""
+    if not inputs and not outputs:
+        raise ParameterError("a run needs at least one input or output", remedy="inputs=[array]")
+    shape = tuple((*inputs, *outputs)[0].shape)
+    for name, others in (("input", inputs), ("mask", () if mask is None else (mask,))):
+        for index, source in enumerate(others):
+            if tuple(source.shape) != shape:
+                raise ShapeError(
+                    f"{name} {index} has the shape {tuple(source.shape)}, the first input {shape}",
+                    remedy="pass arrays of one shape, or a wrapper.RoiSource of the larger one",
+                )
+    for index, output in enumerate(outputs):
+        if tuple(output.shape[output.ndim - len(shape) :]) != shape or output.ndim < len(shape):
+            raise ShapeError(
+                f"output {index} has the shape {tuple(output.shape)}, which does not end in {shape}",
+                remedy=f"an output of shape {shape}",
+            )
+        if not output.writable:
+            raise ReadOnlyError(f"output {index} ({output!r}) is read-only", remedy='open it with mode="r+"')
+    return shape
+
+
+def check_aliases(inputs: Sequence[Source], outputs: Sequence[Source], halo: tuple[int, ...] | None) -> bool:
+    """Whether an output is also an input; AliasError where that, or two equal outputs, would be unsafe."""
+    in_place = False
+    for index, output in enumerate(outputs):
+        if any(output.identity == other.identity for other in outputs[:index]):
+            raise AliasError(f"output {index} ({output!r}) shares its storage with another output")
+        for number, source in enumerate(inputs):
+            if source.identity != output.identity:
+                continue
+            if halo is not None and any(halo):
+                raise AliasError(
+                    f"output {index} is the same storage as input {number} ({source!r}), which is read with the halo"
+                    f" {halo}: blocks would read what their neighbours have written",
+                    remedy="write to another array",
+                )
+            if not same_view(source, output):
+                raise AliasError(
+                    f"output {index} ({output!r}) and input {number} ({source!r}) are different views of one storage",
+                    remedy="use the same view for both, or write to another array",
+                )
+            in_place = True
+    return in_place
+
+
+def same_view(one: Source, other: Source) -> bool:
+    """Whether two sources with one storage map the same index to the same voxel."""
+    if one is other:
+        return True
+    if type(one) is type(other) and hasattr(one, "source") and hasattr(other, "source"):
+        same_roi = getattr(one, "roi", None) == getattr(other, "roi", None) and one.shape == other.shape
+        return same_roi and same_view(one.source, other.source)
+    first, second = getattr(one, "array", None), getattr(other, "array", None)
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        a, b = first.__array_interface__, second.__array_interface__
+        return bool(a["data"][0] == b["data"][0] and a["shape"] == b["shape"] and a["strides"] == b["strides"])
+    return not hasattr(one, "source") and not hasattr(other, "source") and one.shape == other.shape
+
+
+def check_function(function: Any, n_arguments: int, *, context: bool = False) -> None:
+    """ParameterError where the function cannot be called the way a run calls it."""
+    if not callable(function):
+        raise ParameterError(f"the function is a {type(function).__name__}, which cannot be called")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built-ins without a signature
+        return
+    try:
+        signature.bind(*(None,) * n_arguments, **({"context": None} if context else {}))
+    except TypeError as error:
+        wanted = "block, inputs, outputs, mask" if n_arguments == 4 else "index"
+        wanted += ", context" if context else ""
+        name = getattr(function, "__name__", repr(function))
+        raise ParameterError(
+            f"{name}{signature} cannot be called with ({wanted}): {error}", remedy=f"def {name}({wanted}): ..."
+        ) from None
+
+
+def check_block_ids(block_ids: Iterable[int] | None, n_blocks: int) -> list[int] | None:
+    """Block ids as ints; RegionError for fractions, duplicates or ids outside the grid."""
+    if block_ids is None:
+        return None
+    try:
+        ids = [operator.index(block_id) for block_id in block_ids]
+    except TypeError as error:
+        raise RegionError(f"block_ids are not whole numbers: {error}", remedy="block_ids=[0, 1]") from None
+    outside = [block_id for block_id in ids if not 0 <= block_id < n_blocks]
+    if outside:
+        raise RegionError(f"block_ids {outside[:5]} are not in 0..{n_blocks - 1}", remedy="ids of this grid")
+    if len(set(ids)) < len(ids):
+        twice = sorted({block_id for block_id in ids if ids.count(block_id) > 1})[:5]
+        raise RegionError(f"block_ids {twice} are given more than once", remedy="block_ids=sorted(set(block_ids))")
+    return ids
+
+
+def plan_groups(
+    shape: tuple[int, ...], inputs: Sequence[Source], outputs: Sequence[Source], block_shape: Any, roi: Any
+) -> Groups:
+    """Grid and write groups of a run on these sources."""
+    bounds = region_bounds(roi, shape)
+    lattices = common_lattice([(output.write_chunks, output.grid_origin) for output in outputs], shape)
+    if block_shape is not None:
+        return plan_blocks(shape, normalize_block_shape(block_shape, len(shape)), bounds, lattices)
+    chunked = next((source for source in (*inputs, *outputs) if source.chunks is not None), None)
+    chunks = None if chunked is None else chunked.chunks
+    return plan_blocks(shape, automatic_block_shape(shape, lattices, chunks), bounds, lattices, anchored=True)
+
+
+def cache_size(inputs: Sequence[Source], groups: Groups, halo: tuple[int, ...] | None) -> int:
+    """Bytes of decoded chunks worth keeping: none where no chunk is read twice, else about two planes of blocks."""
+    size = 0
+    for source in inputs:
+        if source.chunks is None:
+            continue
+        chunks = source.chunks[-groups.grid.ndim :]
+        fits = all(
+            b % c == 0 or b >= n for b, c, n in zip(groups.grid.block_shape, chunks, groups.grid.shape, strict=True)
+        )
+        if fits and not (halo and any(halo)):
+            continue
+        margins = halo or (0,) * groups.grid.ndim
+        thick = groups.grid.block_shape[0] + 2 * margins[0] + 2 * chunks[0]
+        plane = math.prod(stop - start for start, stop in groups.grid.roi[1:])
+        size = max(size, 2 * min(thick, source.shape[0]) * plane * source.dtype.itemsize)
+    return min(size, MAX_CACHE_BYTES)

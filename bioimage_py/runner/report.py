@@ -1,0 +1,153 @@
+"""What happened in a run, per stage and block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RunnerError
+from .ledger import BlockFailure, StageRecord
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage.
+
+    Attributes
+    ----------
+    name : str
+    n_blocks : int
+        Blocks that were asked for.
+    block_ids : array of int64
+        Blocks that succeeded, in the order in which workers handed them in.
+    seconds : array of float32
+        Wall time of each of them.
+    failures : tuple of BlockFailure
+        Last failure of each block without a result.
+    """
+
+    name: str
+    n_blocks: int
+    block_ids: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.float32]
+    failures: tuple[BlockFailure, ...] = ()
+
+    @classmethod
+    def of(cls, record: StageRecord) -> StageReport:
+        """Report of what the ledger holds."""
+        return cls(
+            record.stage.name,
+            record.stage.units.n_blocks,
+            np.concatenate(record.ids) if record.ids else np.zeros(0, np.int64),
+            np.concatenate(record.seconds) if record.seconds else np.zeros(0, np.float32),
+            tuple(sorted(record.failures.values(), key=lambda failure: failure.block_id)),
+        )
+
+    def slowest(self, n: int = 5) -> list[tuple[int, float]]:
+        """Ids and seconds of the slowest blocks."""
+        order = np.argsort(-self.seconds, kind="stable")[:n]
+        return [(int(self.block_ids[i]), float(self.seconds[i])) for i in order]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A whole run.
+
+    Attributes
+    ----------
+    name : str
+    stages : tuple of StageReport
+    seconds : float
+        Wall time.
+    num_workers : int
+    peak_bytes : int
+        Highest resident memory of the process that ran it.
+    memory_marks : tuple of (float, int)
+        Seconds since the start and bytes, at each new high-water mark of memory seen by the driver.
+    results : object
+        With ``has_return_val``: the values in the order of the blocks asked for; with ``reduce``: the folded value.
+    """
+
+    name: str
+    stages: tuple[StageReport, ...]
+    seconds: float
+    num_workers: int
+    peak_bytes: int
+    memory_marks: tuple[tuple[float, int], ...] = ()
+    results: Any = field(default=None, repr=False)
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of all stages that succeeded."""
+        return sum(len(stage.block_ids) for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: totals, and per stage the wall times and the slowest blocks."""
+        return {
+            "name": self.name,
+            "seconds": round(self.seconds, 6),
+            "num_workers": self.num_workers,
+            "peak_bytes": self.peak_bytes,
+            "memory_marks": [[round(at, 3), size] for at, size in self.memory_marks],
+            "stages": [
+                {
+                    "name": stage.name,
+                    "n_blocks": stage.n_blocks,
+                    "done": len(stage.block_ids),
+                    "failed": [failure.block_id for failure in stage.failures],
+                    "block_seconds": {
+                        "sum": round(float(stage.seconds.sum(dtype=np.float64)), 6),
+                        "median": round(float(np.median(stage.seconds)), 6) if len(stage.seconds) else None,
+                        "max": round(float(stage.seconds.max()), 6) if len(stage.seconds) else None,
+                    },
+                    "slowest": stage.slowest(),
+                }
+                for stage in self.stages
+            ],
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def summary(self) -> str:
+        """One line a stage, for people."""
+        peak = f"peak {self.peak_bytes / 2**20:.0f} MiB"
+        lines = [f"{self.name or 'run'}: {self.seconds:.2f} s, {self.num_workers} workers, {peak}"]
+        for stage in self.stages:
+            busy = float(stage.seconds.sum(dtype=np.float64))
+            lines.append(
+                f"  {stage.name}: {len(stage.block_ids)} of {stage.n_blocks} blocks, {busy:.2f} s in blocks"
+                + (f", {len(stage.failures)} failed" if stage.failures else "")
+            )
+        return "\n".join(lines)
+
+
+def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folder: str | None = None) -> RunnerError:
+    """The error of a run with failed blocks: ids, regions, the first full traceback, the call that goes on."""
+    record = next(record for record in records if record.failures or len(record.pending()))
+    failures = sorted(record.failures.values(), key=lambda failure: failure.block_id)
+    pending = record.pending()
+    untried = len(pending) - len(failures)
+    shown = "; ".join(f"{f.block_id} {f.region}".strip() for f in failures[:10])
+    stage = f", stage {record.stage.name!r}" if len(records) > 1 else ""
+    message = (
+        f"{len(failures)} block(s) failed in {name or record.stage.name!r}{stage}"
+        f" of {record.stage.units.n_blocks} ({untried} not run): {reason}. Failed: {shown}"
+        + (" …" if len(failures) > 10 else "")
+    )
+    if failures:
+        first = failures[0]
+        message += (
+            f"\nFirst error, block {first.block_id} {first.region} (worker {first.worker},"
+            f" attempt {first.attempt + 1}): {type(first.error).__name__}: {first.error}\n{first.traceback}"
+        )
+    remedy = "repeat the call with block_ids=error.failed_block_ids" if len(records) == 1 else "repeat the call"
+    error = RunnerError(message, [int(block) for block in pending], tmp_folder, remedy=remedy)
+    error.__cause__ = failures[0].error if failures else None
+    return error

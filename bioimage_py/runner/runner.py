@@ -1,0 +1,287 @@
+"""The calls that run a function: `Runner.run`, `Runner.map` and `map_blocks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from ..backends import get_backend
+from ..blocks import Block, BlockWithHalo, Halo
+from ..errors import ConfigError
+from ..execution import Execution, current_execution
+from .drive import drive
+from .ledger import Results
+from .plan import Plan, Stage
+from .prepare import blocks_stage, items_stage
+from .report import RunReport
+
+
+class Runner:
+    """Runs functions over blocks or indices.
+
+    Parameters
+    ----------
+    config : object, optional
+        Settings of the backend.
+    """
+
+    job_type: ClassVar[str] = "local"
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config
+        get_backend(self.job_type, config)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        inputs: Any,
+        outputs: Any = (),
+        *,
+        block_shape: Any = None,
+        halo: Halo = None,
+        mask: Any = None,
+        num_workers: int = 1,
+        block_ids: Sequence[int] | None = None,
+        has_return_val: bool = False,
+        name: str = "",
+        roi: tuple[slice, ...] | None = None,
+        pre_cleanup: Callable[[Any], None] | None = None,
+        resume_from: Any = None,
+    ) -> list[Any] | None:
+        """Call ``function(block, inputs, outputs, mask)`` for every block.
+
+        Parameters
+        ----------
+        function : callable
+            ``block`` is a `Block`, or a `BlockWithHalo` where ``halo`` is given (0 too); ``inputs`` and ``outputs``
+            are tuples of `Source`; ``mask`` is a `Source` or None. A function writes its own block only.
+        inputs, outputs : sequence of source-like
+            Inputs of one shape; outputs of that shape, leading axes allowed in front.
+        block_shape : sequence of int, optional
+            Voxels per axis; by default chosen from the chunks.
+        halo : int or sequence of int, optional
+            Voxels around a block.
+        mask : source-like, optional
+            Handed to the function.
+        num_workers : int
+        block_ids : sequence of int, optional
+            Ids in C order over the grid; by default all.
+        has_return_val : bool
+            Return the values.
+        name : str
+            Title of the progress bar; no bar without it.
+        roi : tuple of slice, optional
+            Region to run on.
+        pre_cleanup : callable, optional
+            Called with the run folder before it is removed; a local run has none.
+        resume_from : path, optional
+            Not possible for local runs in memory.
+
+        Returns
+        -------
+        list or None
+            With ``has_return_val`` the values, in the order of ``block_ids``.
+
+        Raises
+        ------
+        RunnerError
+            Blocks failed.
+        ConfigError
+            ``resume_from`` for a run without a run folder.
+        """
+        _check_resume(resume_from, block_ids)
+        how = self._execution(num_workers)
+        stage = blocks_stage(
+            function,
+            inputs,
+            outputs,
+            name=name or "blocks",
+            block_shape=block_shape,
+            halo=halo,
+            mask=mask,
+            roi=roi,
+            block_ids=block_ids,
+            returns="each" if has_return_val else "none",
+            num_workers=how.num_workers,
+        )
+        report = execute(name, [stage], how, self.config)
+        return values_of(report, stage, block_ids) if has_return_val else None
+
+    def map(
+        self,
+        function: Callable[[int], Any],
+        n_items: int | None = None,
+        *,
+        item_ids: Sequence[int] | None = None,
+        num_workers: int = 1,
+        has_return_val: bool = True,
+        name: str = "",
+        pre_cleanup: Callable[[Any], None] | None = None,
+        resume_from: Any = None,
+    ) -> list[Any] | None:
+        """Call ``function(index)`` for ``0..n_items-1`` or for ``item_ids``; values come in that order."""
+        _check_resume(resume_from, item_ids)
+        how = self._execution(num_workers)
+        stage = items_stage(
+            function, n_items, item_ids, name=name or "items", returns="each" if has_return_val else "none"
+        )
+        report = execute(name, [stage], how, self.config)
+        return values_of(report, stage, item_ids) if has_return_val else None
+
+    def _execution(self, num_workers: int) -> Execution:
+        return replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
+
+
+class LocalRunner(Runner):
+    """Runs on threads of this process."""
+
+    job_type = "local"
+
+
+_RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner}
+
+
+def get_runner(job_type: str, config: Any = None) -> Runner:
+    """The runner of a job type.
+
+    Parameters
+    ----------
+    job_type : str
+        Name of a backend, in any case.
+    config : object, optional
+        Settings of the backend.
+
+    Raises
+    ------
+    ConfigError
+        Unknown job type; lists the known ones.
+    """
+    how = Execution(job_type=job_type)
+    get_backend(how.job_type, config)
+    if how.job_type in _RUNNERS:
+        return _RUNNERS[how.job_type](config)
+    runner: type[Runner] = type(f"{how.job_type.title()}Runner", (Runner,), {"job_type": how.job_type})
+    return runner(config)
+
+
+def execute(name: str, stages: Sequence[Stage], how: Execution, config: Any = None) -> RunReport:
+    """Run stages on the backend of an execution."""
+    backend = get_backend(how.job_type, how.job_config if config is None else config)
+    return drive(Plan(name, tuple(stages), how), backend)
+
+
+def map_blocks(
+    function: Callable[..., Any],
+    inputs: Any,
+    outputs: Any = (),
+    *,
+    block_shape: Any = None,
+    halo: Halo = None,
+    mask: Any = None,
+    roi: tuple[slice, ...] | None = None,
+    block_ids: Sequence[int] | None = None,
+    has_return_val: bool = False,
+    reduce: Callable[[Any, Any], Any] | None = None,
+    setup: Callable[[], Any] | None = None,
+    name: str = "",
+    execution: Execution | None = None,
+    **settings: Any,
+) -> RunReport:
+    """Call ``function(block, inputs, outputs, mask)`` for every block and report what happened.
+
+    Parameters
+    ----------
+    function, inputs, outputs, block_shape, halo, mask, roi, block_ids, has_return_val, name
+        As in `Runner.run`.
+    reduce : callable, optional
+        ``reduce(left, right)`` folds the values in a fixed tree: the same bits whatever the workers did.
+    setup : callable, optional
+        Called once a process; its value reaches the function as ``context=``.
+    execution : Execution, optional
+        How to run; by default that of the enclosing `bioimage_py.execution` block.
+    **settings
+        Fields of `Execution` to change (``num_workers=4``).
+
+    Returns
+    -------
+    RunReport
+        ``results`` holds the values (or the folded one).
+    """
+    how = (execution or current_execution()).updated(settings)
+    stage = blocks_stage(
+        function,
+        inputs,
+        outputs,
+        name=name or "blocks",
+        block_shape=block_shape,
+        halo=halo,
+        mask=mask,
+        roi=roi,
+        block_ids=block_ids,
+        returns="fold" if reduce is not None else "each" if has_return_val else "none",
+        merge=reduce,
+        setup=None if setup is None else _WithoutArguments(setup),
+        num_workers=how.num_workers,
+    )
+    report = execute(name, [stage], how)
+    if reduce is not None:
+        return replace(report, results=report.results[stage.name])
+    return replace(report, results=values_of(report, stage, block_ids) if has_return_val else None)
+
+
+class _WithoutArguments:
+    """A user's ``setup()`` as a stage's ``setup(earlier)``."""
+
+    def __init__(self, setup: Callable[[], Any]) -> None:
+        self.setup = setup
+
+    def __call__(self, earlier: Results) -> Any:
+        return self.setup()
+
+
+def values_of(report: RunReport, stage: Stage, ids: Sequence[int] | None) -> list[Any]:
+    """Values of a stage, in the order of the ids that were asked for."""
+    pairs: Iterator[tuple[int, Any]] = report.results.each(stage.name)
+    if ids is None:
+        return [value for _, value in pairs]
+    values = dict(pairs)
+    return [values[int(block_id)] for block_id in ids]
+
+
+def run_block(
+    function: Callable[..., Any],
+    grid: Any,
+    block_id: int,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    mask: Any = None,
+    halo: Halo = None,
+) -> Any:
+    """Call a block function for one block of a grid, here and now.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block, inputs, outputs, mask)``.
+    grid : Grid
+    block_id : int
+    inputs, outputs : sequence of Source
+    mask : Source, optional
+    halo : int or sequence of int, optional
+    """
+    from ..blocks import normalize_halo
+
+    margin = normalize_halo(halo, grid.ndim)
+    block: Block | BlockWithHalo = grid[block_id] if margin is None else grid.with_halo(block_id, margin)
+    return function(block, inputs, outputs, mask)
+
+
+def _check_resume(resume_from: Any, ids: Sequence[int] | None) -> None:
+    if resume_from is None:
+        return
+    if ids is not None:
+        raise ConfigError("resume_from and block_ids exclude each other", remedy="drop one of them")
+    raise ConfigError(
+        f"resume_from={resume_from!r}: a local run keeps no run folder to resume from", remedy="drop resume_from"
+    )

@@ -1,0 +1,319 @@
+"""Tables that map label ids: from an array or a dict, consecutive numbering, by size. All integer types, exact."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DtypeError, IndexingError, ParameterError, ShapeError, ValueRangeError
+
+Array = npt.NDArray[Any]
+Counts = npt.NDArray[np.int64]
+
+_SMALL_KEY = 2**16
+_LARGEST = 2**64 - 1
+
+
+def check_label_dtype(dtype: np.dtype[Any], what: str) -> None:
+    """Refuse types that hold no label ids.
+
+    Raises
+    ------
+    DtypeError
+        Unless the type is bool or integer.
+    """
+    if dtype.kind not in "biu":
+        raise DtypeError(
+            f"{what} must have an integer type, got {dtype}",
+            remedy="convert the array first, e.g. array.astype('uint64'): ids above 2^53 don't survive in floats",
+        )
+
+
+def take(table: Array, labels: Array) -> Array:
+    """``table[labels]`` for labels that are known to be in range (0 <= label < len(table))."""
+    if labels.dtype.kind == "b":
+        labels = labels.view(np.uint8)
+    # Signed 64-bit indices with mode="clip" are numpy's one path without a copy and a check for each voxel.
+    return np.take(table, labels.view(np.int64) if labels.dtype == np.uint64 else labels, mode="clip")
+
+
+def runs(flat: Array) -> tuple[Array, npt.NDArray[np.intp]]:
+    """First positions and lengths of the runs of equal values in an array of one axis."""
+    starts = np.flatnonzero(flat[1:] != flat[:-1])
+    starts += 1
+    starts = np.concatenate([np.zeros(min(1, flat.size), np.intp), starts])
+    return starts, np.diff(starts, append=flat.size)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTable:
+    """Maps id i to ``values[i]``.
+
+    Parameters
+    ----------
+    values : ndarray of integers, shape (n,)
+    known : ndarray of bool, shape (n,), optional
+        Ids that have an entry; None means all.
+    """
+
+    values: Array
+    known: npt.NDArray[np.bool_] | None = None
+
+    def __call__(self, labels: Array) -> Array:
+        """Apply to labels of any shape; raises IndexingError naming an id without an entry."""
+        if not labels.size:
+            return np.empty(labels.shape, self.values.dtype)
+        low, high = int(labels.min()), int(labels.max())
+        for label in (low, high):
+            if not 0 <= label < len(self.values):
+                raise _missing(label, self)
+        if self.known is not None and not take(self.known, labels).all():
+            raise _missing(int(labels[~take(self.known, labels)][0]), self)
+        return take(self.values, np.ascontiguousarray(labels))
+
+    def narrowed(self, dtype: np.dtype[Any]) -> DenseTable:
+        """The same table with values of this type if it holds all of them, else unchanged."""
+        return DenseTable(_narrowed(self.values, dtype), self.known)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTable:
+    """Maps ``keys[i]`` to ``values[i]``.
+
+    Parameters
+    ----------
+    keys : ndarray of integers, shape (n,)
+        Sorted, without repetition.
+    values : ndarray of integers, shape (n,)
+    """
+
+    keys: Array
+    values: Array
+
+    def __call__(self, labels: Array) -> Array:
+        """Apply to labels of any shape; raises IndexingError naming an id without an entry."""
+        flat = np.ascontiguousarray(labels).reshape(-1)
+        starts, lengths = runs(flat)
+        ids = flat[starts]
+        if not len(self.keys):
+            if ids.size:
+                raise _missing(int(ids[0]), self)
+            return np.empty(labels.shape, self.values.dtype)
+        # A common type for both sides: numpy compares int64 with uint64 as floats.
+        keys = self.keys if self.keys.dtype == ids.dtype else _as_type(self.keys, ids.dtype)
+        at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
+        wrong = keys[at] != ids
+        if wrong.any():
+            raise _missing(int(ids[wrong][0]), self)
+        return np.repeat(self.values[at], lengths).reshape(labels.shape)
+
+    def narrowed(self, dtype: np.dtype[Any]) -> SparseTable:
+        """The same table with values of this type if it holds all of them, else unchanged."""
+        return SparseTable(self.keys, _narrowed(self.values, dtype))
+
+
+Table = DenseTable | SparseTable
+
+
+def as_table(labeling: Mapping[Any, Any] | Array, dtype: np.dtype[Any]) -> Table:
+    """Turn a dict or a dense array into a table for labels of a type.
+
+    Parameters
+    ----------
+    labeling : mapping of int to int, or ndarray of integers with one axis
+        New id by old id; every id that occurs must have an entry (0 too).
+    dtype : numpy.dtype
+        Type of the labels that the table is for; keys that it cannot hold never occur and are dropped.
+
+    Raises
+    ------
+    DtypeError
+        If ids are not integers.
+    ShapeError
+        If an array has more than one axis.
+    ValueRangeError
+        If ids don't fit 64-bit integers.
+    """
+    if isinstance(labeling, Mapping):
+        return _from_mapping(labeling, dtype)
+    values = np.asarray(labeling)
+    if values.ndim != 1:
+        raise ShapeError(
+            f"a dense labeling has one axis (new id by old id), got shape {values.shape}",
+            remedy="pass an array of shape (highest id + 1,), or a dict {old id: new id}",
+        )
+    check_label_dtype(values.dtype, "a labeling")
+    return DenseTable(np.ascontiguousarray(values))
+
+
+def sparse(keys: Array, values: Array) -> Table:
+    """Table from sorted keys without repetition; dense where the largest key is small."""
+    if len(keys) and keys[0] >= 0 and int(keys[-1]) < max(_SMALL_KEY, 4 * len(keys)):
+        known = np.zeros(int(keys[-1]) + 1, np.bool_)
+        known[keys] = True
+        dense = np.zeros(len(known), values.dtype)
+        dense[keys] = values
+        return DenseTable(dense, None if known.all() else known)
+    return SparseTable(keys, values)
+
+
+def consecutive(ids: Array, *, start_label: int = 0, keep_zeros: bool = True) -> Array:
+    """New ids, without a gap, for sorted ids without repetition.
+
+    Parameters
+    ----------
+    ids : ndarray of integers, shape (n,)
+    start_label : int
+        The first new id.
+    keep_zeros : bool
+        Id 0 is background: it stays 0, and the objects begin at ``max(1, start_label)``, so that none becomes 0. With
+        False, 0 is an object like any other.
+
+    Returns
+    -------
+    ndarray of int64 (uint64 where needed), shape (n,)
+
+    Raises
+    ------
+    ParameterError
+        For a start below 0.
+    ValueRangeError
+        If the highest new id exceeds 2^64 - 1.
+    """
+    start = _whole_number(start_label, "start_label")
+    zero = ids == 0
+    if keep_zeros:
+        start = max(1, start)
+    else:
+        zero = np.zeros(len(ids), np.bool_)
+    n = int(len(ids) - np.count_nonzero(zero))
+    if start + n - 1 > _LARGEST:
+        raise ValueRangeError(
+            f"{n} objects numbered from {start} exceed the largest 64-bit id {_LARGEST}",
+            remedy="pass a smaller start_label=",
+        )
+    new = np.zeros(len(ids), np.int64 if start + n <= 2**63 else np.uint64)
+    new[~zero] = np.arange(n, dtype=new.dtype) + new.dtype.type(start)
+    return new
+
+
+def counted(labels: Array) -> tuple[Array, Counts]:
+    """Sorted ids of an array and how many voxels have each (int64)."""
+    import fastremap
+
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    ids, counts = fastremap.unique(flat.view(np.uint8) if flat.dtype.kind == "b" else flat, return_counts=True)
+    return ids, counts.astype(np.int64, copy=False)
+
+
+def merge_counted(a: tuple[Array, Counts], b: tuple[Array, Counts]) -> tuple[Array, Counts]:
+    """Join two results of :func:`counted` over disjoint voxels."""
+    ids = np.concatenate([a[0], b[0]])
+    counts = np.concatenate([a[1], b[1]])
+    if not ids.size:
+        return ids, counts
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    starts, _ = runs(ids)
+    return ids[starts], np.add.reduceat(counts[order], starts)
+
+
+def by_size(
+    ids: Array, counts: Counts, *, min_size: int | None, max_size: int | None, relabel: bool
+) -> tuple[Array, Array]:
+    """Keys and values of a table that sets objects outside the size limits to 0.
+
+    Parameters
+    ----------
+    ids, counts : ndarray of integers, shape (n,)
+        From :func:`counted`.
+    min_size, max_size : int, optional
+        Limits in voxels, both included; None is no limit. Background (0) stays 0 whatever its size.
+    relabel : bool
+        Number the objects that stay 1, 2, ... in the order of their ids.
+    """
+    keep = ids != 0
+    if min_size is not None:
+        keep &= counts >= min_size
+    if max_size is not None:
+        keep &= counts <= max_size
+    values = np.zeros_like(ids)
+    values[keep] = ids[keep]
+    if relabel:
+        values = np.zeros(len(ids), np.int64)
+        values[keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return ids, values
+
+
+def check_size_limits(min_size: int | None, max_size: int | None) -> tuple[int | None, int | None]:
+    """Both limits as ints.
+
+    Raises
+    ------
+    ParameterError
+        If both are None, one is not a whole number >= 0, or the range is empty.
+    """
+    if min_size is None and max_size is None:
+        raise ParameterError("size_filter needs a limit", remedy="pass min_size= or max_size= (voxels), or both")
+    low = None if min_size is None else _whole_number(min_size, "min_size")
+    high = None if max_size is None else _whole_number(max_size, "max_size")
+    if low is not None and high is not None and low > high:
+        raise ParameterError(
+            f"min_size {low} is above max_size {high}: no object can stay",
+            remedy="swap the two, or leave one out",
+        )
+    return low, high
+
+
+def _whole_number(value: Any, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, (bool, np.bool_)):
+        raise ParameterError(f"{name} must be a whole number >= 0, got {value!r}", remedy=f"pass {name}=1, for example")
+    return number
+
+
+def _missing(label: int, table: Table) -> IndexingError:
+    if label < 0 and isinstance(table, DenseTable):
+        return IndexingError(
+            f"negative id {label} has no place in a dense labeling", remedy="pass a dict {old id: new id}"
+        )
+    size = len(table.values)
+    return IndexingError(
+        f"id {label} occurs in the labels but not in the labeling, which has {size} entries",
+        remedy=f"add an entry for every id that occurs, background too: {{{label}: {label}, ...}}",
+    )
+
+
+def _narrowed(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.dtype == dtype or dtype.kind not in "iu" or not values.size:
+        return values
+    limits = np.iinfo(dtype)
+    if int(values.min()) >= int(limits.min) and int(values.max()) <= int(limits.max):
+        return values.astype(dtype)
+    return values
+
+
+def _as_type(keys: Array, dtype: np.dtype[Any]) -> Array:
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    limits = np.iinfo(dtype)
+    inside = (keys >= limits.min) & (keys <= limits.max)
+    return keys[inside].astype(dtype)
+
+
+def _from_mapping(labeling: Mapping[Any, Any], dtype: np.dtype[Any]) -> Table:
+    limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
+    keys = _exact(labeling.keys(), len(labeling), "keys")
+    values = _exact(labeling.values(), len(labeling), "values")
+    inside = [limits.min <= key <= limits.max for key in keys] if keys.dtype == object else _inside(keys, limits)
+    keys, values = keys[inside].astype(limits.dtype), values[inside]
+    order = np.argsort(keys, kind="stable")
+    return sparse(keys[order], values[order])

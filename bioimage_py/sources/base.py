@@ -1,0 +1,252 @@
+"""What a source of data is."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from ..errors import IndexingError, NotReopenableError, ReadOnlyError
+from .index import Roi, Selection, normalize_index
+from .spec import SourceSpec
+from .values import Casting, broadcast_value, convert_values
+
+Concurrency = Literal["any", "aligned", "single-writer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a source in the physical world.
+
+    The centre of voxel ``i`` lies at ``offset + i * scale``.
+
+    Parameters
+    ----------
+    name : str
+        For example "z", "y", "x", "c", "t".
+    kind : str, default "space"
+        "space", "time", "channel" or another word.
+    unit : str, optional
+        Full name of the unit, as in OME-Zarr: "nanometer", "micrometer", "second".
+    scale : float, default 1.0
+        Distance between neighbouring voxels, in units.
+    offset : float, default 0.0
+        Position of the centre of voxel 0, in units.
+    """
+
+    name: str
+    kind: str = "space"
+    unit: str | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+def default_axes(ndim: int) -> tuple[Axis, ...]:
+    """Return axes for data that says nothing of them: the last three are z, y, x, others are d0, d1, ..."""
+    names = ["x", "y", "z"]
+    spatial = [Axis(name) for name in reversed(names[: min(ndim, 3)])]
+    return (*(Axis(f"d{i}", kind="other") for i in range(ndim - len(spatial))), *spatial)
+
+
+class Source(abc.ABC):
+    """Numpy-like reading and writing of regions, and what a runner has to know of the storage.
+
+    A subclass gives `shape` and `dtype`, `_getitem`, and `_setitem` if it can be written. Indexing follows numpy's
+    basic indexing exactly (integers, slices with steps, ellipsis, None); index arrays and masks are refused.
+    """
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> np.dtype:
+        """Data type."""
+
+    @abc.abstractmethod
+    def _getitem(self, roi: Roi) -> np.ndarray:
+        """Read a box: one in-bounds slice with step 1 for every axis. The array returned is the caller's own."""
+
+    def _setitem(self, roi: Roi, value: np.ndarray) -> None:
+        """Write a box; ``value`` has its shape and the dtype of the source. Called only if `writable`."""
+        raise self._read_only()
+
+    def _viewitem(self, roi: Roi) -> np.ndarray:
+        """Read a box, without copying if it lies in memory already."""
+        return self._getitem(roi)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels, uncompressed."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Unit of reading; None if any voxel can be read alone."""
+        return None
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of the shards, None if not sharded."""
+        return None
+
+    @property
+    def write_chunks(self) -> tuple[int, ...] | None:
+        """Unit of writing: the shards, else the chunks; None if any voxel can be written alone."""
+        return self.shards or self.chunks
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        """For every axis an index (any integer) at which a unit of writing begins."""
+        return (0,) * self.ndim
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Name, unit, scale and offset of every axis."""
+        return default_axes(self.ndim)
+
+    @property
+    def writable(self) -> bool:
+        """True if voxels can be written."""
+        return False
+
+    @property
+    def concurrency(self) -> Concurrency:
+        """What may be written at the same time: any voxels, whole units of writing, or nothing ("single-writer")."""
+        return "any"
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for sources that share storage, also through wrappers, second handles and numpy views."""
+        return ("object", id(self))
+
+    def read(self, index: Any = ...) -> np.ndarray:
+        """Return the selected voxels as an array of the caller's own; the same as ``source[index]``.
+
+        Raises
+        ------
+        IndexingError
+            For an index that numpy's basic indexing does not allow.
+        """
+        selection = normalize_index(index, self.shape)
+        return selection.pick(self._getitem(selection.roi))
+
+    def view(self, index: Any = ...) -> np.ndarray:
+        """Return the selected voxels without copying what lies in memory already; not to be modified."""
+        selection = normalize_index(index, self.shape)
+        return selection.pick(self._viewitem(selection.roi))
+
+    def write(self, index: Any, value: Any, *, casting: Casting = "checked") -> None:
+        """Write voxels; the same as ``source[index] = value``.
+
+        The value is broadcast as in numpy. With a step other than 1 or -1 the bounding box is read, changed and
+        written back, so nobody else should write into it meanwhile (in memory only the voxels selected are touched).
+
+        Parameters
+        ----------
+        index
+            Index of numpy's basic indexing.
+        value : array_like
+            Scalar or array that broadcasts to the selection.
+        casting : {"checked", "unsafe"}, default "checked"
+            "unsafe" converts values as ``ndarray.astype`` does; otherwise those the dtype cannot hold raise.
+
+        Raises
+        ------
+        ReadOnlyError
+            If the source is not writable.
+        IndexingError, ShapeError, ValueRangeError, DtypeError
+            If index, shape, values or data type do not fit.
+        """
+        if not self.writable:
+            raise self._read_only()
+        selection = normalize_index(index, self.shape)
+        converted = convert_values(value, self.dtype, casting, selection)
+        self._write(selection, broadcast_value(converted, selection.shape))
+
+    def _write(self, selection: Selection, value: np.ndarray) -> None:
+        if 0 in selection.shape:
+            return
+        if selection.strided:
+            region = self._getitem(selection.roi)
+            selection.pick(region)[...] = value
+        else:
+            region = selection.spread(value)
+        self._setitem(selection.roi, region)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.read(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.write(index, value)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise IndexingError("A source without axes has no length.", remedy="read it with source[()]")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.read(i) for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.view() if copy is False else self.read()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def fresh(self, *, cache_bytes: int = 0) -> Source:
+        """Return the same data through its own handle, with an empty cache of decoded chunks of that size.
+
+        Sources without such a handle return themselves.
+        """
+        return self
+
+    def to_spec(self) -> SourceSpec:
+        """Return what another process needs to open this source; never with a mode that empties it.
+
+        Raises
+        ------
+        NotReopenableError
+            If another process cannot open it.
+        """
+        raise NotReopenableError(
+            f"A {type(self).__name__} cannot be opened by another process.",
+            remedy="use job_type='local', or copy the data to a zarr array first",
+        )
+
+    def close(self) -> None:  # noqa: B027 (most sources hold nothing that must be closed)
+        """Release files and caches; reading and writing afterwards is an error where there was something to close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_only(self) -> ReadOnlyError:
+        return ReadOnlyError(f"{self!r} is read-only.", remedy="open it for writing, for example with mode='r+'")
+
+    def __repr__(self) -> str:
+        parts = [f"shape={self.shape}", f"dtype={self.dtype}"]
+        if self.chunks:
+            parts.append(f"chunks={self.chunks}")
+        if self.shards:
+            parts.append(f"shards={self.shards}")
+        return f"{type(self).__name__}({', '.join(parts)})"
