@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from .errors import ConfigError
 from .sources.values import Casting
@@ -35,6 +35,8 @@ class Execution:
         What happens to values that an output's data type can't hold: an error, or numpy's ``astype``.
     progress : bool
         Show a progress bar (on a terminal).
+    durability : {"process", "node"}
+        What finished blocks survive: the death of any process, or of the machine too (slower: waits for the disk).
 
     Raises
     ------
@@ -50,6 +52,7 @@ class Execution:
     memory: int | None = None
     casting: Casting = "checked"
     progress: bool = True
+    durability: Literal["process", "node"] = "process"
 
     def __post_init__(self) -> None:
         if not isinstance(self.job_type, str):
@@ -60,11 +63,12 @@ class Execution:
             if value is None and name in ("max_failures", "memory"):
                 continue
             try:
-                number = operator.index(value)
+                number = operator.index(repr(value) if isinstance(value, bool) else value)
             except TypeError:
                 raise ConfigError(f"{name}={value!r} is not a whole number", remedy=f"{name}={least}") from None
-            if isinstance(value, bool) or number < least:
+            if number < least:
                 raise ConfigError(f"{name}={value!r} is below {least}", remedy=f"{name}={least}")
+            object.__setattr__(self, name, number)
         if self.casting not in ("checked", "unsafe"):
             raise ConfigError(f'casting={self.casting!r} is neither "checked" nor "unsafe"', remedy='casting="checked"')
 

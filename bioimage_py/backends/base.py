@@ -46,7 +46,11 @@ class BackendEvent:
 
 
 class Work(Protocol):
-    """What a worker runs: in this process by calling it, elsewhere by a command line."""
+    """What a worker runs: in this process by calling it, elsewhere by opening the run folder."""
+
+    @property
+    def folder(self) -> str | None:
+        """The run folder, None for a run in memory."""
 
     def __call__(self, worker: str) -> None:
         """Run the worker loop here until there is nothing left to do."""

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from ..backends.base import Backend
-from ..errors import BioimageError
-from .ledger import MemoryLedger, Results
+from ..backends.base import Backend, BackendEvent
+from ..errors import BioimageError, RunnerError
+from .journal import BlockFailure
+from .ledger import Ledger, Loss, Results
 from .memory import peak_bytes
-from .plan import Plan, cut_batches
+from .plan import Plan
 from .report import RunReport, StageReport, failure_of
-from .supervisor import Decision, Open, Retry, StageRules, Stop, Supervisor, WorkerEnded
+from .supervisor import (
+    Decision,
+    Event,
+    Open,
+    Reissue,
+    Reissued,
+    Retry,
+    SetAside,
+    StageRules,
+    Start,
+    Stop,
+    Supervisor,
+    WorkerEnded,
+)
 from .threads import limited_threads
-from .work import StageHandles, work
+from .work import InProcess
 
 POLL_SECONDS = 0.1
 
 
-class Progress:
-    """A progress bar over the blocks of all stages; silent without a name or off a terminal."""
+class ProgressBar:
+    """A bar over the blocks of all stages; silent without a name or off a terminal."""
 
     def __init__(self, plan: Plan) -> None:
         from tqdm import tqdm
@@ -28,116 +42,153 @@ class Progress:
         # None: only where stderr is a terminal
         self._bar = tqdm(total=total, desc=plan.name, unit="block", disable=True if silent else None)
 
-    def update(self, ledger: MemoryLedger) -> None:
+    def update(self, ledger: Ledger) -> None:
         """Show how far the run is."""
-        if not self._bar.disable:
-            self._bar.update(sum(ledger.counts.values()) - self._bar.n)
-            failed = sum(len(record.failures) for record in ledger.records)
-            if failed:
-                self._bar.set_postfix(failed=failed)
+        if self._bar.disable:
+            return
+        self._bar.update(ledger.done() - self._bar.n)
+        if failed := sum(len(record.failures) for record in ledger.records):
+            self._bar.set_postfix(failed=failed)
 
     def close(self) -> None:
-        """Remove the bar's state from the terminal line."""
+        """Leave the terminal line."""
         self._bar.close()
 
 
-class _Work:
-    """The worker loop of a run in this process."""
+class Driver:
+    """Executes one plan.
 
-    def __init__(self, ledger: MemoryLedger) -> None:
-        self._ledger = ledger
-        self._handles = StageHandles(ledger)
-
-    def __call__(self, worker: str) -> None:
-        work(worker, self._ledger, self._handles)
-
-
-def drive(plan: Plan, backend: Backend) -> RunReport:
-    """Execute a plan.
-
-    Returns
-    -------
-    RunReport
-        ``results`` is a `Results` over all stages.
-
-    Raises
-    ------
-    RunnerError
-        Blocks failed; nothing that was written is lost.
-    KeyboardInterrupt
-        After the blocks that were running have ended.
+    Parameters
+    ----------
+    plan : Plan
+    backend : Backend
+    ledger : Ledger
     """
-    begin = perf_counter()
-    ledger = MemoryLedger(plan)
-    marks: list[tuple[float, int]] = []
-    reason = ""
-    crash: BaseException | None = None
-    widest = max((stage.units.n_groups for stage in plan.stages), default=0)
-    workers = [f"w{index}" for index in range(min(plan.execution.num_workers, widest))]
-    supervisor = Supervisor([_rules(plan, index) for index in range(len(plan.stages))], len(workers))
-    progress = Progress(plan)
-    try:
-        with limited_threads(plan.execution.num_workers):
-            try:
-                _apply(supervisor.begin(), ledger)
-                task = _Work(ledger)
-                for worker in workers:
-                    backend.start(worker, task)
-                while not supervisor.over:
-                    decisions: list[Decision] = []
-                    for event in ledger.events(POLL_SECONDS):
-                        decisions += supervisor.handle(event)
-                    for end in backend.ended():
-                        crash = crash or end.error
-                        decisions += supervisor.handle(WorkerEnded(end.worker, end.kind, end.detail))
-                    reason = _apply(decisions, ledger) or reason
-                    _mark(marks, begin)
-                    progress.update(ledger)
-            finally:
-                ledger.close(stop=bool(reason) or not supervisor.over)
-                backend.join()
-                progress.update(ledger)
-    finally:
-        progress.close()
-    if reason:
-        if crash is not None and not any(record.failures for record in ledger.records):
-            if isinstance(crash, BioimageError):
-                raise crash
-            raise failure_of(plan.name, ledger.records, reason) from crash
-        raise failure_of(plan.name, ledger.records, reason)
-    _mark(marks, begin)
-    return RunReport(
-        plan.name,
-        tuple(StageReport.of(record) for record in ledger.records),
-        perf_counter() - begin,
-        plan.execution.num_workers,
-        peak_bytes(),
-        tuple(marks),
-        Results(ledger.records),
-    )
 
+    def __init__(self, plan: Plan, backend: Backend, ledger: Ledger) -> None:
+        self.plan = plan
+        self.backend = backend
+        self.ledger = ledger
+        self.begin = perf_counter()
+        self.marks: list[tuple[float, int]] = []
+        self.reason = ""
+        self.crash: BaseException | None = None
+        self.work = InProcess(ledger.workers(), ledger.path)
+        self._losses: dict[str, Loss] = {}
+        self._started = 0
+        widest = max((stage.units.n_groups for stage in plan.stages), default=0)
+        rules = [self._rules(index) for index in range(len(plan.stages))]
+        self.supervisor = Supervisor(rules, min(plan.execution.num_workers, widest))
 
-def _rules(plan: Plan, index: int) -> StageRules:
-    stage, how = plan.stages[index], plan.execution
-    allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
-    n_batches = len(cut_batches(index, stage.units.n_groups, how.num_workers))
-    return StageRules(stage.units.n_blocks, n_batches, how.retries if stage.repeatable else 0, allowed)
+    def _rules(self, index: int) -> StageRules:
+        stage, how = self.plan.stages[index], self.plan.execution
+        allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
+        retries = how.retries if stage.repeatable else 0
+        return StageRules(stage.units.n_blocks, self.ledger.batches(index), retries, allowed)
 
+    def run(self) -> RunReport:
+        """Run to the end.
 
-def _apply(decisions: list[Decision], ledger: MemoryLedger) -> str:
-    """Carry decisions out; returns the reason of a stop."""
-    reason = ""
-    for decision in decisions:
-        if isinstance(decision, Open):
-            ledger.open(decision.stage)
-        elif isinstance(decision, Retry):
-            ledger.retry(decision)
-        elif isinstance(decision, Stop):
-            reason = decision.reason
-    return reason
+        Returns
+        -------
+        RunReport
+            ``results`` is a `Results` over all stages.
 
+        Raises
+        ------
+        RunnerError
+            Blocks failed; nothing that was written is lost.
+        KeyboardInterrupt
+            After the blocks that were running have ended.
+        """
+        bar = ProgressBar(self.plan)
+        try:
+            with limited_threads(self.plan.execution.num_workers if self.backend.limits.shares_memory else 1):
+                try:
+                    self._apply(self.supervisor.begin())
+                    while not self.supervisor.over:
+                        self._step()
+                        bar.update(self.ledger)
+                finally:
+                    self.ledger.close(stop=bool(self.reason) or not self.supervisor.over)
+                    self.backend.join()
+                    bar.update(self.ledger)
+        finally:
+            bar.close()
+        self._mark()
+        if self.reason:
+            raise self._failure()
+        return self._report()
 
-def _mark(marks: list[tuple[float, int]], begin: float) -> None:
-    peak = peak_bytes()
-    if not marks or peak > marks[-1][1]:
-        marks.append((perf_counter() - begin, peak))
+    def _step(self) -> None:
+        for event in self.ledger.events(POLL_SECONDS):
+            self._handle(event)
+        for end in self.backend.ended():
+            self._worker_ended(end)
+        self._mark()
+
+    def _handle(self, event: Event) -> None:
+        self._apply(self.supervisor.handle(event))
+
+    def _worker_ended(self, end: BackendEvent) -> None:
+        self.crash = self.crash or end.error
+        if end.kind == "finished":
+            self._handle(WorkerEnded(end.worker, end.kind))
+            return
+        # what the worker has still written counts, before it is held dead
+        for event in self.ledger.events(0):
+            self._handle(event)
+        loss = self._losses[end.worker] = self.ledger.lost(end.worker)
+        self._handle(WorkerEnded(end.worker, end.kind, end.detail, loss.batch is not None, loss.running))
+
+    def _apply(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            if isinstance(decision, Start):
+                for _ in range(decision.count):
+                    self.backend.start(f"{self.ledger.session}w{self._started}", self.work)
+                    self._started += 1
+            elif isinstance(decision, Open):
+                self.ledger.open(decision.stage)
+            elif isinstance(decision, Retry):
+                self.ledger.retry(decision)
+            elif isinstance(decision, Reissue):
+                count = self.ledger.reissue(self._losses.pop(decision.worker), decision.without)
+                self._handle(Reissued(count))
+            elif isinstance(decision, SetAside) and decision.why:
+                self._set_aside(decision)
+            elif isinstance(decision, Stop):
+                self.reason = decision.reason
+
+    def _set_aside(self, decision: SetAside) -> None:
+        stage, record = self.plan.stages[decision.stage], self.ledger.records[decision.stage]
+        for block_id in decision.blocks:
+            error = RunnerError(decision.why)
+            record.failures[block_id] = BlockFailure.of(
+                decision.stage, block_id, stage.where(block_id), "several", 0, error
+            )
+
+    def _mark(self) -> None:
+        peak = peak_bytes()
+        if not self.marks or peak > self.marks[-1][1]:
+            self.marks.append((perf_counter() - self.begin, peak))
+
+    def _failure(self) -> BaseException:
+        records, folder = self.ledger.records, self.ledger.path
+        if self.crash is not None and not any(record.failures for record in records):
+            if isinstance(self.crash, BioimageError):
+                return self.crash
+            error = failure_of(self.plan.name, records, self.reason, folder)
+            error.__cause__ = self.crash
+            return error
+        return failure_of(self.plan.name, records, self.reason, folder)
+
+    def _report(self) -> RunReport:
+        return RunReport(
+            self.plan.name,
+            tuple(StageReport.of(record) for record in self.ledger.records),
+            perf_counter() - self.begin,
+            self.plan.execution.num_workers,
+            peak_bytes(),
+            tuple(self.marks),
+            Results(self.ledger.records),
+        )

@@ -28,11 +28,12 @@ class Fold:
         """Add a node, merging upwards while the sibling is there."""
         while (level, index ^ 1) in self.nodes:
             other = self.nodes.pop((level, index ^ 1))
-            value = self._join(other, value) if index & 1 else self._join(value, other)
+            value = self.join(other, value) if index & 1 else self.join(value, other)
             level, index = level + 1, index >> 1
         self.nodes[level, index] = value
 
-    def _join(self, left: Any, right: Any) -> Any:
+    def join(self, left: Any, right: Any) -> Any:
+        """Merge two values of which either may be None."""
         return right if left is None else left if right is None else self.merge(left, right)
 
     def partial(self) -> list[Node]:

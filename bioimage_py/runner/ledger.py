@@ -1,94 +1,113 @@
-"""What has happened in a run. Here the transport for runs whose outputs live in this process: memory."""
+"""What has happened in a run: the interface of a ledger, and the transport for runs in this process: memory."""
 
 from __future__ import annotations
 
 import queue
 import threading
-import traceback
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .fold import Fold, Node
+from ..errors import StorageError
+from .fold import Fold
+from .journal import BlockFailure, Record, Recorder, ValueUnpickler, read_frame
 from .plan import Batch, Plan, Stage, cut_batches
-from .supervisor import BatchEnded, Event, GroupFailed, Retry
+from .supervisor import BatchEnded, BlocksDone, Event, GroupFailed, Retry
 
 
 @dataclass(frozen=True)
-class BlockFailure:
-    """One failed execution of a block."""
+class FileValues:
+    """A list of values in a frame of a file."""
 
-    stage: int
-    block_id: int
-    region: str
-    worker: str
-    attempt: int
-    error: BaseException
-    traceback: str
+    path: Path
+    offset: int
 
-    @classmethod
-    def of(
-        cls, stage: int, block_id: int, region: str, worker: str, attempt: int, error: BaseException
-    ) -> BlockFailure:
-        """Record of an exception, with its full traceback."""
-        text = "".join(traceback.format_exception(error))
-        return cls(stage, block_id, region, worker, attempt, error, text)
+    def intact(self) -> bool:
+        """Whether the checksum fits."""
+        return read_frame(self.path, self.offset) is not None
 
-    @property
-    def cause(self) -> str:
-        """The same text for the same mistake: the exception's type and where it was raised."""
-        frame = traceback.extract_tb(self.error.__traceback__)[-1:]
-        return f"{type(self.error).__name__} at {[(f.filename, f.lineno) for f in frame]}"
+    def load(self) -> list[Any]:
+        """The values; StorageError names a damaged file."""
+        values = _load(str(self.path), self.offset)
+        if values is None:
+            raise StorageError(f"{self.path} is damaged at byte {self.offset}: its checksum does not fit")
+        return values
 
 
-@dataclass
-class BatchRecord:
-    """What a worker did of a batch: ids that succeeded, their seconds and values, folded nodes, failures."""
-
-    worker: str
-    batch: Batch
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    seconds: array[float] = field(default_factory=lambda: array("f"))
-    values: list[Any] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
+@lru_cache(maxsize=8)
+def _load(path: str, offset: int) -> list[Any] | None:
+    payload = read_frame(Path(path), offset)
+    if payload is None:
+        return None
+    values: list[Any] = ValueUnpickler(payload, Path(path).parent).load()
+    return values
 
 
 @dataclass
 class StageRecord:
-    """What is kept of a stage: compact arrays of ids and seconds, values where they are asked for."""
+    """What is kept of a stage: ids and seconds (12 bytes a block), and where the values are."""
 
     stage: Stage
-    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    seconds: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    values: list[list[Any]] = field(default_factory=list)
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    parts: list[tuple[int, list[Any] | FileValues]] = field(default_factory=list)
     fold: Fold | None = None
     failures: dict[int, BlockFailure] = field(default_factory=dict)
 
-    def add(self, record: BatchRecord) -> None:
-        """Take over the record of a batch."""
-        self.ids.append(np.asarray(record.ids, np.int64))
-        self.seconds.append(np.asarray(record.seconds, np.float32))
-        for block_id in self.failures.keys() & set(record.ids) if self.failures else ():
-            del self.failures[block_id]
-        if self.stage.returns == "each":
-            self.values.append(record.values)
-        elif self.fold is not None:
-            self.fold.extend(record.nodes)
+    @classmethod
+    def of(cls, stage: Stage) -> StageRecord:
+        """An empty record."""
+        return cls(stage, fold=Fold(stage.merge) if stage.merge is not None else None)
+
+    def add(self, record: Record) -> list[Event]:
+        """Take over a worker's record; returns what the supervisor has to know of it."""
+        events: list[Event] = []
+        if record.ids:
+            if self.stage.returns == "each":
+                self.parts.append((len(self.ids), record.values))
+            elif self.fold is not None:
+                self.fold.extend(record.nodes)
+            self.ids.extend(record.ids)
+            self.seconds.extend(record.seconds)
+            for block_id in self.failures.keys() & set(record.ids) if self.failures else ():
+                del self.failures[block_id]
+            events.append(BlocksDone(record.batch.stage, len(record.ids)))
+        if (failed := record.failed) is not None:
+            self.failures.update({failure.block_id: failure for failure in failed.failures})
+            cause, stage = failed.failures[0].cause, record.batch.stage
+            events.append(GroupFailed(record.worker, stage, failed.group, failed.blocks, failed.attempt, cause))
+        if record.ended:
+            events.append(BatchEnded(record.worker, record.batch.stage))
+        return events
 
     def done(self) -> npt.NDArray[np.int64]:
-        """Ids that succeeded, ascending."""
-        return np.sort(np.concatenate(self.ids)) if self.ids else np.zeros(0, np.int64)
+        """Ids that succeeded, ascending, each once."""
+        return np.unique(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0, np.int64)
 
     def pending(self) -> npt.NDArray[np.int64]:
         """Ids without a result, ascending."""
         units = self.stage.units
         wanted = units.ids if units.ids is not None else np.arange(units.n_blocks, dtype=np.int64)
         return np.setdiff1d(wanted, self.done())
+
+    def values(self) -> Iterator[tuple[int, Any]]:
+        """Ids and values, ascending; of a block that was run twice, the first."""
+        ids = np.array(self.ids, dtype=np.int64)
+        starts = [start for start, _ in self.parts]
+        first = np.unique(ids, return_index=True)[1]
+        for index in first.tolist():
+            part = int(np.searchsorted(starts, index, side="right")) - 1
+            start, values = self.parts[part]
+            listed = values if isinstance(values, list) else values.load()
+            yield int(ids[index]), listed[index - start]
 
 
 class Results:
@@ -105,46 +124,123 @@ class Results:
     def __getitem__(self, name: str) -> Any:
         record = self._records[name]
         if record.stage.returns == "each":
-            return next(value for _, value in self.each(name))
+            return next(value for _, value in record.values())
         if name not in self._folded:
             self._folded[name] = record.fold.result() if record.fold is not None else None
         return self._folded[name]
 
     def each(self, name: str) -> Iterator[tuple[int, Any]]:
         """Ids and values of a stage that keeps them, ascending."""
-        record = self._records[name]
-        if not record.ids:
-            return
-        ids = np.concatenate(record.ids)
-        parts = np.repeat(np.arange(len(record.ids)), [len(part) for part in record.ids])
-        starts = np.cumsum([0, *(len(part) for part in record.ids)])
-        for index in np.argsort(ids, kind="stable").tolist():
-            part = parts[index]
-            yield int(ids[index]), record.values[part][index - starts[part]]
+        return self._records[name].values()
 
 
-class MemoryLedger:
-    """The ledger of a run in this process.
+class WorkerSide(ABC):
+    """A ledger as workers see it."""
 
-    Workers claim batches and hand in records; the driver reads events and opens stages.
+    plan: Plan
+
+    @abstractmethod
+    def stopping(self) -> bool:
+        """Whether workers are to end after the block they are in."""
+
+    @abstractmethod
+    def claim(self, worker: str) -> Batch | None:
+        """The next batch for a worker; waits between stages; None when there is nothing left to do, ever."""
+
+    @abstractmethod
+    def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
+        """A worker that has done so many blocks begins another."""
+
+    @abstractmethod
+    def recorder(self, worker: str, batch: Batch) -> Recorder:
+        """Where a worker records a batch."""
+
+    @abstractmethod
+    def earlier(self, stage: int) -> Results:
+        """Values of the stages before this one."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in."""
+
+    batch: Batch | None
+    groups: tuple[int, ...] = ()
+    running: int = -1
+
+
+class Ledger(ABC):
+    """A ledger as the driver sees it.
+
+    Attributes
+    ----------
+    session : str
+        In front of the names of this driver's workers, so that no name comes twice in a run.
+    path : str or None
+        The run folder.
     """
+
+    plan: Plan
+    records: list[StageRecord]
+    session: str = ""
+    path: str | None = None
+
+    @abstractmethod
+    def workers(self) -> WorkerSide:
+        """The side of the workers of this process."""
+
+    @abstractmethod
+    def lost(self, worker: str) -> Loss:
+        """Hold a worker dead: nothing it records from now on counts."""
+
+    @abstractmethod
+    def reissue(self, loss: Loss, without: int = -1) -> int:
+        """Publish what a dead worker left undone, without the group of one block; returns the number of batches."""
+
+    @abstractmethod
+    def batches(self, stage: int) -> int:
+        """How many batches are left of a stage."""
+
+    @abstractmethod
+    def events(self, timeout: float) -> Iterable[Event]:
+        """Events since the last call; waits for the first one at most ``timeout`` seconds."""
+
+    @abstractmethod
+    def open(self, stage: int) -> None:
+        """Let workers claim the batches of a stage."""
+
+    @abstractmethod
+    def retry(self, decision: Retry) -> None:
+        """Let another worker run failed blocks again."""
+
+    @abstractmethod
+    def close(self, *, stop: bool = False) -> None:
+        """No batch will follow; with ``stop`` workers end after the block they are in."""
+
+    @abstractmethod
+    def done(self) -> int:
+        """Blocks done so far, for the progress bar."""
+
+
+class MemoryLedger(Ledger, WorkerSide):
+    """The ledger of a run in this process, whose outputs do not outlive it."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records = [
-            StageRecord(stage, fold=Fold(stage.merge) if stage.merge is not None else None) for stage in plan.stages
-        ]
-        self.counts: dict[str, int] = {}
-        self.stopping = False
+        self.records = [StageRecord.of(stage) for stage in plan.stages]
+        self._counts: dict[str, int] = {}
+        self._stopping = False
         self._queue: deque[Batch] = deque()
         self._over = False
         self._changed = threading.Condition()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
-    # for workers
+    def stopping(self) -> bool:
+        """Whether workers are to end after the block they are in."""
+        return self._stopping
 
     def claim(self, worker: str) -> Batch | None:
-        """The next batch for a worker; waits between stages; None when there is nothing left to do, ever."""
+        """The next batch for a worker."""
         with self._changed:
             while not self._over:
                 for index, batch in enumerate(self._queue):
@@ -154,31 +250,44 @@ class MemoryLedger:
                 self._changed.wait()
         return None
 
-    def count(self, worker: str, done: int) -> None:
-        """Publish how many blocks a worker has done so far."""
-        self.counts[worker] = done
+    def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
+        """A worker begins a block."""
+        self._counts[worker] = done
 
-    def fail(self, batch: Batch, group: int, failures: Sequence[BlockFailure], blocks: Sequence[int]) -> None:
-        """Record failed blocks of one group, and which of its blocks have to run again."""
-        with self._changed:
-            self.records[batch.stage].failures.update({failure.block_id: failure for failure in failures})
-        first = failures[0]
-        self._events.put(GroupFailed(first.worker, batch.stage, group, tuple(blocks), batch.attempt, first.cause))
+    def recorder(self, worker: str, batch: Batch) -> Recorder:
+        """Where a worker records a batch."""
+        return Recorder(worker, batch, self.plan.stages[batch.stage], self._take)
 
-    def hand_in(self, record: BatchRecord) -> None:
-        """Record a batch as ended."""
+    def _take(self, record: Record) -> None:
         with self._changed:
-            self.records[record.batch.stage].add(record)
-        self._events.put(BatchEnded(record.worker, record.batch.stage, len(record.ids)))
+            for event in self.records[record.batch.stage].add(record):
+                self._events.put(event)
 
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
         return Results(self.records[:stage])
 
-    # for the driver
+    def workers(self) -> WorkerSide:
+        """Itself."""
+        return self
+
+    def lost(self, worker: str) -> Loss:
+        """A thread does not get lost: it takes the process along."""
+        return Loss(None)
+
+    def reissue(self, loss: Loss, without: int = -1) -> int:
+        """Nothing is ever lost."""
+        return 0
+
+    def batches(self, stage: int) -> int:
+        """How many batches a stage has."""
+        return len(self._cut(stage))
+
+    def _cut(self, stage: int) -> list[Batch]:
+        return cut_batches(stage, self.plan.stages[stage].units.n_groups, self.plan.execution.num_workers)
 
     def events(self, timeout: float) -> Iterable[Event]:
-        """Events since the last call; waits for the first one at most ``timeout`` seconds."""
+        """Events since the last call."""
         try:
             yield self._events.get(timeout=timeout)
             while True:
@@ -188,23 +297,11 @@ class MemoryLedger:
 
     def open(self, stage: int) -> None:
         """Let workers claim the batches of a stage."""
-        units = self.plan.stages[stage].units
-        self._put(cut_batches(stage, units.n_groups, self.plan.execution.num_workers))
+        self._put(self._cut(stage))
 
     def retry(self, decision: Retry) -> None:
         """Let another worker run failed blocks again."""
-        self._put(
-            [
-                Batch(
-                    decision.stage,
-                    decision.group,
-                    decision.group + 1,
-                    decision.attempt,
-                    decision.blocks,
-                    decision.avoid,
-                )
-            ]
-        )
+        self._put([retry_batch(decision)])
 
     def _put(self, batches: list[Batch]) -> None:
         with self._changed:
@@ -212,8 +309,17 @@ class MemoryLedger:
             self._changed.notify_all()
 
     def close(self, *, stop: bool = False) -> None:
-        """No batch will follow; with ``stop`` workers end after the block they are in."""
+        """No batch will follow."""
         with self._changed:
-            self.stopping = self.stopping or stop
+            self._stopping = self._stopping or stop
             self._over = True
             self._changed.notify_all()
+
+    def done(self) -> int:
+        """Blocks done so far."""
+        return sum(self._counts.values())
+
+
+def retry_batch(decision: Retry) -> Batch:
+    """The batch of a retry: some blocks of one group."""
+    return Batch(decision.stage, decision.group, decision.group + 1, decision.attempt, decision.blocks, decision.avoid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +59,15 @@ class Units:
     def ordered(self) -> bool:
         """Whether work order is the order of ids."""
         return self.groups is None or self.groups.trivial
+
+    def groups_of(self, ids: Ids) -> Ids:
+        """The groups of some ids, each once, ascending."""
+        of = self.groups.of_blocks(ids) if self.groups is not None else ids
+        if self.ids is None or self.offsets is None:
+            return np.unique(of)
+        first = self.ids[self.offsets[:-1]]
+        known = self.groups.of_blocks(first) if self.groups is not None else first
+        return np.searchsorted(known, np.unique(of))
 
     def blocks(self, group: int) -> list[int]:
         """Ids of a group, ascending."""
@@ -128,7 +137,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a worker claims at once: consecutive groups, or on a retry the failed blocks of one group."""
+    """What a worker claims at once: consecutive groups (of ``picked``, where given), or some blocks of one group.
+
+    ``key`` names it in the ledger: the list of batches it is in, and its place there.
+    """
 
     stage: int
     start: int
@@ -136,18 +148,31 @@ class Batch:
     attempt: int = 0
     blocks: tuple[int, ...] = ()
     avoid: str | None = None
+    picked: Ids | None = field(default=None, compare=False)
+    key: tuple[int, int] = (0, 0)
 
     def groups(self, units: Units) -> Iterator[tuple[int, list[int]]]:
         """Groups of the batch with the ids to run."""
-        for group in range(self.start, self.stop):
+        span = range(self.start, self.stop)
+        for group in span if self.picked is None else self.picked.tolist():
             yield group, list(self.blocks) if self.blocks else units.blocks(group)
 
 
-def cut_batches(stage: int, n_groups: int, num_workers: int) -> list[Batch]:
-    """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order."""
-    batches, start = [], 0
-    while start < n_groups:
-        size = max(1, -(-(n_groups - start) // (2 * num_workers)))
-        batches.append(Batch(stage, start, min(n_groups, start + size)))
-        start += size
+def cut_batches(stage: int, n_groups: int, num_workers: int, picked: Ids | None = None) -> list[Batch]:
+    """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order.
+
+    With ``picked``, of these groups only.
+    """
+    batches: list[Batch] = []
+    total, start = (n_groups if picked is None else len(picked)), 0
+    while start < total:
+        stop = min(total, start + max(1, -(-(total - start) // (2 * num_workers))))
+        part = None if picked is None else picked[start:stop]
+        batches.append(Batch(stage, start, stop, picked=part, key=(0, len(batches))))
+        start = stop
     return batches
+
+
+def listed(batches: list[Batch], number: int) -> list[Batch]:
+    """The batches as members of a list."""
+    return [replace(batch, key=(number, index)) for index, batch in enumerate(batches)]

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RunnerError
-from .ledger import BlockFailure, StageRecord
+from .journal import BlockFailure
+from .ledger import StageRecord
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class StageReport:
         return cls(
             record.stage.name,
             record.stage.units.n_blocks,
-            np.concatenate(record.ids) if record.ids else np.zeros(0, np.int64),
-            np.concatenate(record.seconds) if record.seconds else np.zeros(0, np.float32),
+            np.array(record.ids, dtype=np.int64),
+            np.array(record.seconds, dtype=np.float32),
             tuple(sorted(record.failures.values(), key=lambda failure: failure.block_id)),
         )
 

@@ -10,8 +10,8 @@ from ..backends import get_backend
 from ..blocks import Block, BlockWithHalo, Halo
 from ..errors import ConfigError
 from ..execution import Execution, current_execution
-from .drive import drive
-from .ledger import Results
+from .drive import Driver
+from .ledger import MemoryLedger, Results
 from .plan import Plan, Stage
 from .prepare import blocks_stage, items_stage
 from .report import RunReport
@@ -168,7 +168,8 @@ def get_runner(job_type: str, config: Any = None) -> Runner:
 def execute(name: str, stages: Sequence[Stage], how: Execution, config: Any = None) -> RunReport:
     """Run stages on the backend of an execution."""
     backend = get_backend(how.job_type, how.job_config if config is None else config)
-    return drive(Plan(name, tuple(stages), how), backend)
+    plan = Plan(name, tuple(stages), how)
+    return Driver(plan, backend, MemoryLedger(plan)).run()
 
 
 def map_blocks(

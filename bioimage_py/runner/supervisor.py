@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 FIRST_BLOCKS = 3
 """Failures with one cause, before any success, that stop a run: a bug, not bad luck."""
+GUILTY_ENDS = 3
+"""Worker ends in the middle of one block after which the block is set aside."""
+BARREN_ENDS = 3
+"""Workers in a row that end before they claim anything, after which a run stops."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +25,68 @@ class GroupFailed:
 
 
 @dataclass(frozen=True)
+class BlocksDone:
+    """Blocks succeeded."""
+
+    stage: int
+    count: int
+
+
+@dataclass(frozen=True)
 class BatchEnded:
-    """A worker is through with a batch, in which ``done`` blocks succeeded."""
+    """A worker is through with a batch."""
 
     worker: str
     stage: int
-    done: int
 
 
 @dataclass(frozen=True)
 class WorkerEnded:
-    """A worker ended; ``kind`` is ``"finished"`` or what went wrong."""
+    """A worker ended.
+
+    Parameters
+    ----------
+    worker : str
+    kind : {"finished", "crashed", "cannot start", "killed", "memory", "too slow"}
+        ``crashed`` is an error outside of blocks (a source that cannot be opened, a failing set-up).
+    detail : str
+        For people.
+    held : bool
+        It held a batch.
+    running : int
+        The block it was in, -1 if none.
+    """
 
     worker: str
     kind: str
     detail: str = ""
+    held: bool = False
+    running: int = -1
 
 
-Event = GroupFailed | BatchEnded | WorkerEnded
+@dataclass(frozen=True)
+class Reissued:
+    """What a lost worker left undone is there to be claimed again, in so many batches."""
+
+    batches: int
+
+
+Event = GroupFailed | BlocksDone | BatchEnded | WorkerEnded | Reissued
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start so many workers."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Reissue:
+    """Let others do what a lost worker left undone, without one block (-1: with all)."""
+
+    worker: str
+    without: int = -1
 
 
 @dataclass(frozen=True)
@@ -61,10 +109,11 @@ class Retry:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Give these blocks up and go on with the others."""
+    """Give these blocks up and go on with the others; ``why`` where no exception says it."""
 
     stage: int
     blocks: tuple[int, ...]
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +128,7 @@ class Finish:
     """All stages are complete."""
 
 
-Decision = Open | Retry | SetAside | Stop | Finish
+Decision = Start | Reissue | Open | Retry | SetAside | Stop | Finish
 
 
 @dataclass(frozen=True)
@@ -110,11 +159,14 @@ class Supervisor:
     done: int = 0
     causes: dict[int, str] = field(default_factory=dict)
     set_aside: dict[int, list[int]] = field(default_factory=dict)
-    workers_gone: set[str] = field(default_factory=set)
+    live: int = 0
+    barren: int = 0
+    ends_in: dict[int, int] = field(default_factory=dict)
 
     def begin(self) -> list[Decision]:
         """Decisions before the first event."""
-        return self._advance()
+        decisions = self._advance()
+        return decisions if self.over else [*decisions, *self._fill()]
 
     def handle(self, event: Event) -> list[Decision]:
         """Decisions that follow from an event; none once the run is over."""
@@ -122,13 +174,48 @@ class Supervisor:
             return []
         if isinstance(event, GroupFailed):
             return self._failed(event)
+        if isinstance(event, BlocksDone):
+            self.done += event.count
+            return []
         if isinstance(event, BatchEnded):
             self.open_batches -= 1
-            self.done += event.done
             return self._advance() if self.open_batches == 0 else []
+        if isinstance(event, Reissued):
+            self.open_batches += event.batches - 1
+            return self._advance() if self.open_batches == 0 else []
+        return self._worker_ended(event)
+
+    def _worker_ended(self, event: WorkerEnded) -> list[Decision]:
+        self.live -= 1
         if event.kind == "finished":
+            return self._fill()
+        if event.kind in ("crashed", "cannot start"):
+            return self._stop(f"worker {event.worker} {event.kind}: {event.detail}")
+        self.barren = 0 if event.held else self.barren + 1
+        if self.barren >= BARREN_ENDS:
+            return self._stop(f"{self.barren} workers in a row ended before they did anything: {event.detail}")
+        if event.kind == "memory":
+            self.num_workers = max(1, self.num_workers - 1)
+        return [*self._left_undone(event), *self._fill()]
+
+    def _left_undone(self, event: WorkerEnded) -> list[Decision]:
+        if not event.held:
             return []
-        return self._stop(f"worker {event.worker} {event.kind}: {event.detail}")
+        if event.running < 0:
+            return [Reissue(event.worker)]
+        ends = self.ends_in[event.running] = self.ends_in.get(event.running, 0) + 1
+        if ends < GUILTY_ENDS:
+            return [Reissue(event.worker)]
+        self.set_aside.setdefault(self.stage, []).append(event.running)
+        why = f"{ends} workers ended while they ran this block, the last one {event.kind}: {event.detail}"
+        return [SetAside(self.stage, (event.running,), why), Reissue(event.worker, event.running)]
+
+    def _fill(self) -> list[Decision]:
+        missing = self.num_workers - self.live
+        if missing <= 0:
+            return []
+        self.live += missing
+        return [Start(missing)]
 
     def _failed(self, event: GroupFailed) -> list[Decision]:
         rules = self.stages[event.stage]
@@ -159,7 +246,7 @@ class Supervisor:
             return self._stop("blocks failed")
         while self.stage + 1 < len(self.stages):
             self.stage += 1
-            self.done, self.causes = 0, {}
+            self.done, self.causes, self.ends_in = 0, {}, {}
             self.open_batches = self.stages[self.stage].n_batches
             if self.open_batches:
                 return [Open(self.stage)]

@@ -10,9 +10,9 @@ from typing import Any
 from ..blocks import Block, BlockWithHalo
 from ..sources.base import Source
 from ..sources.values import Casting
-from .fold import Fold
 from .guard import GroupBuffer, GuardedOutput
-from .ledger import BatchRecord, BlockFailure, MemoryLedger
+from .journal import BlockFailure
+from .ledger import WorkerSide
 from .plan import Batch, Stage
 
 
@@ -22,7 +22,7 @@ class StageHandles:
     Inputs that a worker of the stage writes are opened without a chunk cache.
     """
 
-    def __init__(self, ledger: MemoryLedger) -> None:
+    def __init__(self, ledger: WorkerSide) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._opened: dict[int, tuple[tuple[Source, ...], Source | None, Any]] = {}
@@ -39,14 +39,15 @@ class StageHandles:
                 )
                 mask = None if stage.mask is None else stage.mask.fresh()
                 context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
-                self._opened[index] = (inputs, mask, context)
+                # earlier stages are over: their handles and caches go
+                self._opened = {index: (inputs, mask, context)}
             return self._opened[index]
 
 
 class BlockRunner:
     """Runs the groups of one stage in one worker."""
 
-    def __init__(self, stage: Stage, handles: StageHandles, index: int, casting: Casting, ledger: MemoryLedger) -> None:
+    def __init__(self, stage: Stage, handles: StageHandles, index: int, casting: Casting, ledger: WorkerSide) -> None:
         self.stage = stage
         self.outputs = tuple(GuardedOutput(output, casting) for output in stage.outputs)
         inputs, mask, context = handles.open(index)
@@ -98,14 +99,34 @@ class BlockRunner:
         return self._call(block_id)
 
 
-def work(worker: str, ledger: MemoryLedger, handles: StageHandles) -> None:
+class InProcess:
+    """The worker loop of a run, to be called in this process or, by its folder, in another.
+
+    Parameters
+    ----------
+    ledger : WorkerSide
+    folder : str, optional
+        The run folder.
+    """
+
+    def __init__(self, ledger: WorkerSide, folder: str | None = None) -> None:
+        self.folder = folder
+        self._ledger = ledger
+        self._handles = StageHandles(ledger)
+
+    def __call__(self, worker: str) -> None:
+        """Run the worker loop."""
+        work(worker, self._ledger, self._handles)
+
+
+def work(worker: str, ledger: WorkerSide, handles: StageHandles) -> None:
     """Run batches until the ledger says that there is nothing left to do.
 
     Parameters
     ----------
     worker : str
         Name of this worker.
-    ledger : MemoryLedger
+    ledger : WorkerSide
     handles : StageHandles
         Shared by the workers of this process.
     """
@@ -120,54 +141,47 @@ def work(worker: str, ledger: MemoryLedger, handles: StageHandles) -> None:
         total = run_batch(worker, batch, runner, ledger, total)
 
 
-def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: MemoryLedger, total: int) -> int:
-    """Run one batch and hand it in; returns the number of blocks this worker has done so far."""
-    stage, record = runner.stage, BatchRecord(worker, batch)
-    fold = Fold(stage.merge) if stage.merge is not None else None
-    keep = stage.returns == "each"
+def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide, total: int) -> int:
+    """Run one batch and record it; returns the number of blocks this worker has done so far."""
+    stage, recorder = runner.stage, ledger.recorder(worker, batch)
+    keep = stage.returns != "none"
     for group, ids in batch.groups(stage.units):
+        if ledger.stopping():
+            break
         failures: list[BlockFailure] = []
         buffers = runner.buffer(group, len(ids))
         done: list[int] = []
+        seconds: list[float] = []
         values: list[Any] = []
         for block_id in ids:
-            if ledger.stopping:
+            if ledger.stopping():
                 break
+            ledger.enter(worker, batch.stage, block_id, total + len(done))
             begin = perf_counter()
             try:
                 value = runner.call(block_id)
             except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
                 failures.append(_failure(worker, batch, runner, block_id, error))
                 continue
-            record.seconds.append(perf_counter() - begin)
+            seconds.append(perf_counter() - begin)
             done.append(block_id)
-            if keep or fold is not None:
+            if keep:
                 values.append(value)
         try:
             runner.flush(buffers)
         except BaseException as error:  # noqa: BLE001 - a group that cannot be written has no block done
             failures += [_failure(worker, batch, runner, block_id, error) for block_id in done]
-            del record.seconds[len(record.seconds) - len(done) :]
-            done, values = [], []
-        if failures and fold is not None:  # a folded value covers the group as a whole
-            del record.seconds[len(record.seconds) - len(done) :]
-            done = []
-        record.ids.extend(done)
-        total += len(done)
-        ledger.count(worker, total)
-        if keep:
-            record.values += values
-        if fold is not None and not failures:
-            for value in values[1:]:
-                values[0] = value if values[0] is None else values[0] if value is None else fold.merge(values[0], value)
-            fold.add(0, group, values[0] if values else None)
+            done.clear()
+        again = [failure.block_id for failure in failures]
+        if stage.merge is not None and len(done) < len(ids):  # a folded value covers the group as a whole
+            again, done = list(ids), []
+        if done:
+            total += len(done)
+            recorder.done(group, done, seconds, values)
         if failures:
-            ledger.fail(batch, group, failures, ids if fold is not None else [f.block_id for f in failures])
-        if ledger.stopping:
-            break
-    if fold is not None:
-        record.nodes = fold.partial()
-    ledger.hand_in(record)
+            recorder.fail(group, again, failures)
+    recorder.flush(ended=True)
+    ledger.enter(worker, batch.stage, -1, total)
     return total
 
 

@@ -1,0 +1,305 @@
+"""The ledger as a folder that every worker sees.
+
+Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<n>`` (lists of batches, published by the driver),
+``claims/<n>/<i>`` (linked into place by whoever takes batch i of list n), ``journal/<stage>/<worker>`` (done records),
+``results/<stage>/<worker>`` (values), ``errors/`` (tracebacks), ``progress/<worker>``, and the marks ``over`` and
+``stop``. Every file but the marks is a sequence of frames with checksums, written by one process only.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+from ..errors import StorageError
+from .journal import FailedGroup, Record, Recorder, dump_value, frame, portable, read_frame, read_frames
+from .ledger import FileValues, Results, StageRecord, WorkerSide
+from .plan import Batch, Plan, Stage
+
+STOP_SECONDS = 0.05
+"""How often a worker looks for the stop mark."""
+_PROGRESS = struct.Struct("<qqq")
+
+
+def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with open(private, "wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(private, path)
+
+
+def read_whole(path: Path) -> Any:
+    """The value in a file of one frame; StorageError names a torn file."""
+    payload = read_frame(path, 0)
+    if payload is None:
+        raise StorageError(
+            f"{path} is damaged: its checksum does not fit", remedy="remove the run folder and call again"
+        )
+    return pickle.loads(payload)
+
+
+class StageJournal:
+    """Reads the journals of one stage, each up to where it counts.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    index : int
+        Number of the stage.
+    """
+
+    def __init__(self, folder: Path, index: int, stage: Stage) -> None:
+        self.journals = folder / "journal" / str(index)
+        self.results = folder / "results" / str(index)
+        self.index = index
+        self.stage = stage
+        self._offsets: dict[str, int] = {}
+        self._cuts: dict[str, int] = {}
+
+    def poll(self, *, check: bool = False) -> list[Record]:
+        """Records since the last call; with ``check`` a record whose values are damaged ends its journal."""
+        if not self.journals.exists():
+            return []
+        names = [n for n in sorted(os.listdir(self.journals)) if not n.startswith(".") and not n.endswith(".cut")]
+        return [record for name in names for record in self._read(name, check)]
+
+    def _read(self, name: str, check: bool) -> Iterator[Record]:
+        path = self.journals / name
+        start = self._offsets.get(name, 0)
+        if name not in self._cuts and (cut := self.journals / f"{name}.cut").exists():
+            self._cuts[name] = int(cut.read_text())
+        stop = self._cuts.get(name)
+        if path.stat().st_size == start:
+            return
+        for end, payload in read_frames(path, start, stop):
+            record, offset = self._record(name, payload)
+            if offset is not None:
+                values = FileValues(self.results / name, offset)
+                if check and not values.intact():
+                    return
+                if self.stage.merge is not None:
+                    record.nodes = values.load()
+                else:
+                    record.values = values
+            self._offsets[name] = end
+            yield record
+
+    def _record(self, name: str, payload: bytes) -> tuple[Record, int | None]:
+        key, ids, seconds, offset, ended, failed = pickle.loads(payload)
+        record = Record(name, Batch(self.index, 0, 0, key=key), ended=ended, failed=failed)
+        record.ids.frombytes(ids)
+        record.seconds.frombytes(seconds)
+        return record, offset
+
+    def cut(self, name: str | None = None) -> None:
+        """Let no later record of a worker (or of any) count: it is held dead, and its work is done again."""
+        names = [name] if name is not None else [n for n in self._offsets if n not in self._cuts]
+        for one in names:
+            offset = self._offsets.get(one, 0)
+            self._cuts[one] = offset
+            write_once(self.journals / f"{one}.cut", str(offset).encode())
+
+
+def load_stage(folder: Path, index: int, stage: Stage, *, check: bool = False) -> tuple[StageRecord, StageJournal]:
+    """What the journals of a stage say."""
+    record, journal = StageRecord.of(stage), StageJournal(folder, index, stage)
+    for part in journal.poll(check=check):
+        record.add(part)
+    return record, journal
+
+
+class _Writer:
+    """A worker's journal and results of one stage."""
+
+    def __init__(self, folder: Path, index: int, worker: str, stage: Stage, sync: bool) -> None:
+        self._stage = stage
+        self._sync = sync
+        self._errors = folder / "errors"
+        self._paths = {part: folder / part / str(index) / worker for part in ("journal", "results")}
+        for path in self._paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._journal = os.open(self._paths["journal"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._results: int | None = None
+        self._offset = 0
+
+    def write(self, record: Record) -> None:
+        """Append a record: the values first, then what says that they are there."""
+        values: Any = record.nodes if self._stage.merge is not None else record.values
+        offset = self._append_values(values) if values else None
+        failed = None if record.failed is None else self._portable(record.failed)
+        ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
+        self._write(self._journal, frame(pickle.dumps((record.batch.key, ids, seconds, offset, record.ended, failed))))
+
+    def _portable(self, failed: FailedGroup) -> FailedGroup:
+        for failure in failed.failures[:10]:
+            path = self._errors / f"{failure.stage}-{failure.block_id}-{failure.attempt}.txt"
+            head = f"block {failure.block_id} {failure.region} worker {failure.worker} attempt {failure.attempt + 1}\n"
+            write_once(path, (head + failure.traceback).encode())
+        return replace(failed, failures=tuple(portable(failure) for failure in failed.failures))
+
+    def _append_values(self, values: Any) -> int:
+        if self._results is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._results = os.open(self._paths["results"], flags, 0o644)
+        stem = self._paths["results"].with_name(f"{self._paths['results'].name}.{self._offset}")
+        data = frame(dump_value(values, stem if self._stage.kind == "once" else None))
+        begin = self._offset
+        self._write(self._results, data)
+        self._offset += len(data)
+        return begin
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if self._sync:
+            os.fsync(descriptor)
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._journal)
+        if self._results is not None:
+            os.close(self._results)
+
+
+class Progress:
+    """A worker's count of blocks and the block it is in, in a small mapped file that outlives a kill."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "w+b")  # noqa: SIM115 - open as long as the worker lives
+        self._file.write(_PROGRESS.pack(0, -1, -1))
+        self._file.flush()
+        self._map = mmap.mmap(self._file.fileno(), _PROGRESS.size)
+
+    def put(self, done: int, block: int, stage: int) -> None:
+        """Publish."""
+        _PROGRESS.pack_into(self._map, 0, done, block, stage)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._map.close()
+        self._file.close()
+
+
+def read_progress(path: Path) -> tuple[int, int, int]:
+    """Blocks done, block id and stage of a worker; (0, -1, -1) where it has not begun."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return (0, -1, -1)
+    done, block, stage = _PROGRESS.unpack(data) if len(data) == _PROGRESS.size else (0, -1, -1)
+    return (int(done), int(block), int(stage))
+
+
+class FolderWork(WorkerSide):
+    """The ledger as the workers of one process see it.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    plan : Plan
+    since : int
+        Number of the first list of batches of this session.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, since: int = 0) -> None:
+        self.folder = folder
+        self.plan = plan
+        self._since = since
+        self._lock = threading.Lock()
+        self._lists: dict[int, list[Batch]] = {}
+        self._writers: dict[tuple[str, int], _Writer] = {}
+        self._progress: dict[str, Progress] = {}
+        self._stopped = False
+        self._looked = 0.0
+
+    def stopping(self) -> bool:
+        """Whether workers are to end after the block they are in."""
+        now = perf_counter()
+        if not self._stopped and now - self._looked > STOP_SECONDS:
+            self._looked = now
+            self._stopped = (self.folder / "stop").exists()
+        return self._stopped
+
+    def claim(self, worker: str) -> Batch | None:
+        """The next batch; waits between stages; None when nothing will follow."""
+        pause = 0.001
+        while not (self.folder / "over").exists():
+            with self._lock:
+                batch = self._take(worker)
+            if batch is not None:
+                return batch
+            sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return None
+
+    def _take(self, worker: str) -> Batch | None:
+        for name in os.listdir(self.folder / "batches"):
+            if name.isdigit() and int(name) >= self._since and int(name) not in self._lists:
+                self._lists[int(name)] = read_whole(self.folder / "batches" / name)
+        for number in sorted(self._lists):
+            batches = self._lists[number]
+            for batch in [batch for batch in batches if batch.avoid != worker]:
+                batches.remove(batch)
+                if self._link(worker, batch):
+                    return batch
+        return None
+
+    def _link(self, worker: str, batch: Batch) -> bool:
+        claims = self.folder / "claims" / str(batch.key[0])
+        claims.mkdir(parents=True, exist_ok=True)
+        private, claim = claims / f".{worker}", claims / str(batch.key[1])
+        if not private.exists():
+            private.write_text(worker)
+        try:
+            os.link(private, claim)
+        except FileExistsError:
+            # a link whose answer was lost on the network also says "exists": the content tells whose it is
+            return claim.read_text() == worker
+        return True
+
+    def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
+        """A worker begins a block."""
+        progress = self._progress.get(worker)
+        if progress is None:
+            progress = self._progress.setdefault(worker, Progress(self.folder / "progress" / worker))
+        progress.put(done, block_id, stage)
+
+    def recorder(self, worker: str, batch: Batch) -> Recorder:
+        """Where a worker records a batch."""
+        writer = self._writer(worker, batch.stage)
+        return Recorder(worker, batch, self.plan.stages[batch.stage], writer.write)
+
+    def _writer(self, worker: str, stage: int) -> _Writer:
+        key = (worker, stage)
+        if key not in self._writers:
+            sync = self.plan.execution.durability == "node"
+            self._writers[key] = _Writer(self.folder, stage, worker, self.plan.stages[stage], sync)
+        return self._writers[key]
+
+    def earlier(self, stage: int) -> Results:
+        """Values of the stages before this one."""
+        return Results([load_stage(self.folder, i, self.plan.stages[i])[0] for i in range(stage)])
+
+    def close(self) -> None:
+        """Close all files."""
+        for writer in self._writers.values():
+            writer.close()
+        for progress in self._progress.values():
+            progress.close()

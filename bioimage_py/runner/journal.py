@@ -1,0 +1,213 @@
+"""What a worker says of its blocks: records, gathered for some milliseconds, then handed in or written as frames."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import traceback
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from .fold import Fold, Node
+from .plan import Batch, Stage
+
+FLUSH_SECONDS = 0.005
+"""Done records wait at most this long for company; a kill costs no more than repeating that much work."""
+
+_HEADER = struct.Struct("<II")
+
+MAPPED_BYTES = 2**20
+"""Arrays in the value of a once stage from this size on become files of their own, which workers map."""
+
+
+@dataclass(frozen=True)
+class BlockFailure:
+    """One failed execution of a block; ``cause`` is the same text for the same mistake."""
+
+    stage: int
+    block_id: int
+    region: str
+    worker: str
+    attempt: int
+    error: BaseException
+    traceback: str
+    cause: str
+
+    @classmethod
+    def of(
+        cls, stage: int, block_id: int, region: str, worker: str, attempt: int, error: BaseException
+    ) -> BlockFailure:
+        """Record of an exception, with its full traceback."""
+        text = "".join(traceback.format_exception(error))
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[-1:]]
+        return cls(stage, block_id, region, worker, attempt, error, text, f"{type(error).__name__} at {frames}")
+
+
+@dataclass(frozen=True)
+class FailedGroup:
+    """Blocks of one group that have to run again, and why."""
+
+    group: int
+    blocks: tuple[int, ...]
+    attempt: int
+    failures: tuple[BlockFailure, ...]
+
+
+@dataclass
+class Record:
+    """Part of a batch: ids that succeeded, their seconds and values, folded nodes; ``ended`` with the last part."""
+
+    worker: str
+    batch: Batch
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    values: Any = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    ended: bool = False
+    failed: FailedGroup | None = None
+
+
+class Recorder:
+    """Gathers what a worker has done of one batch and passes it on in few records.
+
+    Parameters
+    ----------
+    worker : str
+    batch : Batch
+    stage : Stage
+    sink : callable
+        Takes each `Record`; the outputs of its blocks are written by then.
+    """
+
+    def __init__(self, worker: str, batch: Batch, stage: Stage, sink: Callable[[Record], None]) -> None:
+        self._sink = sink
+        self._stage = stage
+        self._record, self._fold = self._new(worker, batch)
+        self._last = perf_counter()
+
+    def _new(self, worker: str, batch: Batch) -> tuple[Record, Fold | None]:
+        return Record(worker, batch), None if self._stage.merge is None else Fold(self._stage.merge)
+
+    def done(self, group: int, ids: Sequence[int], seconds: Sequence[float], values: list[Any]) -> None:
+        """Blocks of a group succeeded and their outputs are written."""
+        self._record.ids.extend(ids)
+        self._record.seconds.extend(seconds)
+        if self._fold is not None:
+            for value in values[1:]:
+                values[0] = self._fold.join(values[0], value)
+            self._fold.add(0, group, values[0] if values else None)
+        elif self._stage.returns == "each":
+            self._record.values += values
+        if perf_counter() - self._last > FLUSH_SECONDS:
+            self.flush()
+
+    def fail(self, group: int, blocks: Sequence[int], failures: Sequence[BlockFailure]) -> None:
+        """Blocks of a group failed and have to run again."""
+        record = self._record
+        self.flush()
+        record = Record(record.worker, record.batch)
+        record.failed = FailedGroup(group, tuple(blocks), record.batch.attempt, tuple(failures))
+        self._sink(record)
+
+    def flush(self, *, ended: bool = False) -> None:
+        """Pass on what has been gathered."""
+        record = self._record
+        if self._fold is not None:
+            record.nodes = self._fold.partial()
+        record.ended = ended
+        if ended or record.ids:
+            self._sink(record)
+        self._record, self._fold = self._new(record.worker, record.batch)
+        self._last = perf_counter()
+
+
+def frame(payload: bytes) -> bytes:
+    """A payload with its length and checksum in front."""
+    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Payloads of a file of frames with the offsets at which they end; stops before a torn or damaged one."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size if stop is None else stop
+        file.seek(start)
+        while start + _HEADER.size <= size:
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size:
+                return
+            length, checksum = _HEADER.unpack(head)
+            if start + _HEADER.size + length > size:
+                return
+            payload = file.read(length)
+            if len(payload) != length or zlib.crc32(payload) != checksum:
+                return
+            start += _HEADER.size + length
+            yield start, payload
+
+
+def read_frame(path: Path, offset: int) -> bytes | None:
+    """The payload of the frame at an offset; None where it is torn or missing."""
+    for _, payload in read_frames(path, offset):
+        return payload
+    return None
+
+
+def portable(failure: BlockFailure) -> BlockFailure:
+    """A failure whose exception can be pickled: the exception itself where that works, else its text."""
+    from dataclasses import replace
+
+    try:
+        pickle.loads(pickle.dumps(failure.error))
+    except Exception:  # noqa: BLE001 - an exception class may fail to pickle in any way
+        return replace(failure, error=RuntimeError(f"{type(failure.error).__name__}: {failure.error}"))
+    return failure
+
+
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles a value; large arrays go to files beside it."""
+
+    def __init__(self, file: io.BytesIO, stem: Path) -> None:
+        super().__init__(file)
+        self._stem = stem
+        self._n = 0
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Name of the file of a large array."""
+        if type(obj) is not np.ndarray or obj.nbytes < MAPPED_BYTES or obj.dtype.hasobject:
+            return None
+        path = self._stem.with_name(f"{self._stem.name}.{self._n}.npy")
+        self._n += 1
+        np.save(path, obj)
+        return path.name
+
+
+class ValueUnpickler(pickle.Unpickler):
+    """Reads a value; arrays in files are mapped."""
+
+    def __init__(self, payload: bytes, folder: Path) -> None:
+        super().__init__(io.BytesIO(payload))
+        self._folder = folder
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The array of a file."""
+        return np.load(self._folder / pid, mmap_mode="r")
+
+
+def dump_value(value: Any, stem: Path | None) -> bytes:
+    """A value as bytes; with ``stem``, large arrays become files of that name."""
+    if stem is None:
+        data: bytes = cloudpickle.dumps(value)
+        return data
+    file = io.BytesIO()
+    ValuePickler(file, stem).dump(value)
+    return file.getvalue()
