@@ -114,6 +114,14 @@ class MemoryBudgetError(BioimageError, MemoryError, ValueError):
     """The memory a run promises to need exceeds the budget."""
 
 
+class RunningError(BioimageError, RuntimeError):
+    """Another run that is alive writes the same region of an output; the message names it."""
+
+
+class ResumeConflict(BioimageError, RuntimeError):  # noqa: N818 - a conflict is what it is called
+    """An unfinished run writes the same region, but this call cannot continue it; the message says what differs."""
+
+
 class RunnerError(BioimageError, RuntimeError):
     """A run in which blocks failed.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -37,6 +37,13 @@ class Execution:
         Show a progress bar (on a terminal).
     durability : {"process", "node"}
         What finished blocks survive: the death of any process, or of the machine too (slower: waits for the disk).
+    resume : str
+        ``"auto"`` continues an unfinished run of the same call, ``"never"`` forgets it, a path continues the run in
+        that folder although its inputs were touched.
+    block_timeout : float, optional
+        Seconds after which a worker that is still in one block is ended, where the backend can.
+    version : str, optional
+        Stands for the function in the comparison of calls, where its code cannot tell.
 
     Raises
     ------
@@ -53,6 +60,9 @@ class Execution:
     casting: Casting = "checked"
     progress: bool = True
     durability: Literal["process", "node"] = "process"
+    resume: str = "auto"
+    block_timeout: float | None = None
+    version: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.job_type, str):
@@ -63,7 +73,9 @@ class Execution:
             if value is None and name in ("max_failures", "memory"):
                 continue
             try:
-                number = operator.index(repr(value) if isinstance(value, bool) else value)
+                if isinstance(value, bool):
+                    raise TypeError
+                number = operator.index(value)
             except TypeError:
                 raise ConfigError(f"{name}={value!r} is not a whole number", remedy=f"{name}={least}") from None
             if number < least:
@@ -81,6 +93,27 @@ class Execution:
 
 
 _current: ContextVar[Execution | None] = ContextVar("bioimage_py_execution", default=None)
+_session: ContextVar[Session | None] = ContextVar("bioimage_py_session", default=None)
+
+
+class Session:
+    """What an `execution` block keeps alive between calls, by key; closed at its end."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self._kept: dict[Hashable, Any] = {}
+
+    def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The thing of a key, made when it is first asked for; its ``close`` is called at the end."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            self.stack.callback(self._kept[key].close)
+        return self._kept[key]
+
+
+def current_session() -> Session | None:
+    """The session of the innermost `execution` block, None outside of one."""
+    return _session.get()
 
 
 def current_execution() -> Execution:
@@ -114,8 +147,11 @@ def execution(
         base = job_type
     elif job_type is not None:
         changes["job_type"] = job_type
-    token = _current.set(base.updated(changes))
+    session = Session()
+    tokens = _current.set(base.updated(changes)), _session.set(session)
     try:
-        yield current_execution()
+        with session.stack:
+            yield current_execution()
     finally:
-        _current.reset(token)
+        _current.reset(tokens[0])
+        _session.reset(tokens[1])

@@ -82,12 +82,22 @@ class Backend(ABC):
     def ended(self) -> list[BackendEvent]:
         """Ends of workers since the last call."""
 
+    def kill(self, worker: str) -> None:
+        """End a worker in the middle of a block, where the backend can (`Limits.kills_blocks`)."""
+        raise ConfigError(f"{type(self).__name__} cannot end a worker", remedy='job_type="subprocess"')
+
+    def close(self) -> None:  # noqa: B027 (threads end by themselves)
+        """End all workers, idle ones too."""
+
     @abstractmethod
     def join(self, timeout: float | None = None) -> None:
         """Wait until all workers have ended."""
 
 
-_BUILT_IN = {"local": "bioimage_py.backends.local:LocalBackend"}
+_BUILT_IN = {
+    "local": "bioimage_py.backends.local:LocalBackend",
+    "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",
+}
 _registered: dict[str, type[Backend]] = {}
 
 

@@ -29,8 +29,8 @@ class LocalBackend(Backend):
     def start(self, worker: str, work: Work) -> None:
         """Start a thread."""
         thread = threading.Thread(target=self._run, args=(worker, work), name=f"bioimage_py-{worker}", daemon=True)
-        self._threads[worker] = thread
         thread.start()
+        self._threads[worker] = thread
 
     def _run(self, worker: str, work: Work) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import HaloError, RegionError
@@ -116,7 +116,8 @@ def normalize_halo(halo: Halo, ndim: int) -> tuple[int, ...] | None:
     if halo is None:
         return None
     try:
-        values = (operator.index(halo),) * ndim if not isinstance(halo, Sequence) else tuple(map(operator.index, halo))
+        one = not isinstance(halo, Iterable)
+        values = (operator.index(halo),) * ndim if one else tuple(map(operator.index, halo))  # type: ignore[arg-type]
     except TypeError:
         raise HaloError(f"halo {halo!r} is not a whole number of voxels", remedy=f"halo={(0,) * ndim}") from None
     if len(values) != ndim:
@@ -150,18 +151,22 @@ def region_bounds(roi: object, shape: Sequence[int]) -> tuple[tuple[int, int], .
     for axis, size in enumerate(shape):
         part = given[axis] if axis < len(given) else slice(None)
         if not isinstance(part, slice):
-            raise RegionError(
-                f"roi entry {part!r} of axis {axis} is not a slice", remedy=f"slice({part!r}, {part!r} + 1)"
-            )
+            remedy = f"slice({part}, {part} + 1)" if isinstance(part, int) else "slice(begin, end) for each axis"
+            raise RegionError(f"roi entry {part!r} of axis {axis} is not a slice", remedy=remedy)
         if part.step not in (None, 1):
             raise RegionError(f"roi of axis {axis} has the step {part.step}; a region is contiguous", remedy="step 1")
-        begin, end = (0 if part.start is None else part.start), (size if part.stop is None else part.stop)
+        try:
+            begin = 0 if part.start is None else operator.index(part.start)
+            end = size if part.stop is None else operator.index(part.stop)
+        except TypeError:
+            message = f"roi {part} of axis {axis} is not made of whole numbers"
+            raise RegionError(message, remedy="slice(0, 64)") from None
         if not 0 <= begin <= end <= size:
             raise RegionError(
                 f"roi {begin}:{end} of axis {axis} is not inside the volume 0:{size} (shape {tuple(shape)})",
                 remedy=f"a start and stop with 0 <= start <= stop <= {size}",
             )
-        bounds.append((operator.index(begin), operator.index(end)))
+        bounds.append((begin, end))
     return tuple(bounds)
 
 
@@ -187,6 +192,7 @@ class Grid:
     roi: tuple[tuple[int, int], ...] = ()
     anchor: tuple[int, ...] = ()
     grid_shape: tuple[int, ...] = field(init=False)
+    n_blocks: int = field(init=False, repr=False)
     first: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -197,7 +203,8 @@ class Grid:
             -((a - end) // size) - k if end > begin else 0
             for (begin, end), a, size, k in zip(roi, anchor, self.block_shape, first, strict=True)
         )
-        for name, value in (("roi", roi), ("anchor", anchor), ("first", first), ("grid_shape", counts)):
+        found = {"roi": roi, "anchor": anchor, "first": first, "grid_shape": counts, "n_blocks": math.prod(counts)}
+        for name, value in found.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -205,18 +212,12 @@ class Grid:
         """Number of axes."""
         return len(self.shape)
 
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-        return math.prod(self.grid_shape)
-
     def __len__(self) -> int:
         return self.n_blocks
 
     def position(self, block_id: int) -> tuple[int, ...]:
         """Position of a block on the grid, per axis."""
-        if not 0 <= block_id < self.n_blocks:
-            raise RegionError(f"block id {block_id} is not in 0..{self.n_blocks - 1}")
+        self._check(block_id)
         position = []
         for count in reversed(self.grid_shape):
             block_id, rest = divmod(block_id, count)
@@ -232,6 +233,7 @@ class Grid:
 
     def __getitem__(self, block_id: int) -> Block:
         """The block with an id."""
+        self._check(block_id)
         rest = block_id
         begin: list[int] = []
         end: list[int] = []
@@ -242,11 +244,13 @@ class Grid:
             roi = self.roi[axis]
             begin.append(low if low > roi[0] else roi[0])
             end.append(low + size if low + size < roi[1] else roi[1])
-        if rest or block_id < 0:
-            raise RegionError(f"block id {block_id} is not in 0..{self.n_blocks - 1}")
         begin.reverse()
         end.reverse()
         return Block(begin, end, block_id)
+
+    def _check(self, block_id: int) -> None:
+        if not 0 <= block_id < self.n_blocks:
+            raise RegionError(f"block id {block_id} is not in 0..{self.n_blocks - 1}")
 
     def __iter__(self) -> Iterator[Block]:
         return (self[block_id] for block_id in range(self.n_blocks))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +34,13 @@ class Runs:
     @classmethod
     def of(cls, grid: Grid, axis: int, lattice: Lattice) -> Runs:
         """Runs between the clean cuts of one axis."""
-        count, size = grid.grid_shape[axis], grid.block_shape[axis]
-        if lattice.step:
-            period = lattice.step // math.gcd(size, lattice.step)
-            for index in range(1, min(period, count - 1) + 1):
-                if lattice.clean(grid.anchor[axis] + (grid.first[axis] + index) * size):
-                    return cls(count, index, period)
+        count, size, anchor = grid.grid_shape[axis], grid.block_shape[axis], grid.anchor[axis]
+        clean = lattice & Lattice(size, anchor)
+        if clean.step:
+            period = clean.step // size
+            index = ((clean.offset - anchor) // size - grid.first[axis]) % period or period
+            if index < count:
+                return cls(count, index, period)
         return cls(count, max(count, 1), max(count, 1))
 
     @property
@@ -75,6 +77,11 @@ class Groups:
     grid: Grid
     runs: tuple[Runs, ...]
 
+    @classmethod
+    def of(cls, grid: Grid, lattices: Sequence[Lattice]) -> Groups:
+        """Groups of a grid between the clean cuts of each axis."""
+        return cls(grid, tuple(Runs.of(grid, axis, lattice) for axis, lattice in enumerate(lattices)))
+
     @property
     def n_groups(self) -> int:
         """Number of groups."""
@@ -85,10 +92,10 @@ class Groups:
         """Blocks in the largest group."""
         return math.prod(run.longest for run in self.runs)
 
-    @property
+    @cached_property
     def trivial(self) -> bool:
         """Whether each group is one block, with the block's id."""
-        return all(run.n_runs == run.count for run in self.runs)
+        return self.n_groups == self.grid.n_blocks
 
     def ranges(self, group: int) -> list[tuple[int, int]]:
         """First and one past the last block index of a group, per axis."""
@@ -158,11 +165,11 @@ def plan_blocks(
     """
     free = Grid(tuple(shape), tuple(block_shape), roi)
     if not anchored:
-        groups = _groups(free, lattices)
+        groups = Groups.of(free, lattices)
         if groups.trivial:
             return groups
     grid = Grid(tuple(shape), tuple(block_shape), roi, tuple(lattice.offset for lattice in lattices))
-    groups = _groups(grid, lattices)
+    groups = Groups.of(grid, lattices)
     if groups.largest > MAX_GROUP:
         good = nearest_block_shape(block_shape, lattices, shape)
         steps = tuple(lattice.step or size for lattice, size in zip(lattices, shape, strict=True))
@@ -172,7 +179,3 @@ def plan_blocks(
             remedy=f"block_shape={good}",
         )
     return groups
-
-
-def _groups(grid: Grid, lattices: tuple[Lattice, ...]) -> Groups:
-    return Groups(grid, tuple(Runs.of(grid, axis, lattice) for axis, lattice in enumerate(lattices)))

@@ -46,7 +46,7 @@ def common_lattice(
         One entry an output, in its own axes; leading axes beyond the volume's (channels) do not count. None as the
         unit means that every voxel can be written alone.
     shape : sequence of int
-        Shape of the volume. A unit that covers an axis whole constrains nothing there.
+        Shape of the volume.
     """
     lattices = [Lattice(1)] * len(shape)
     for unit, origin in units:

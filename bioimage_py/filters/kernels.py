@@ -36,9 +36,7 @@ def normalize_sigma(sigma: float | Sequence[float], ndim: int) -> tuple[float, .
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise ParameterError(
-            f"sigma must be a number, got {sigma!r}", remedy="pass for example sigma=2.0"
-        ) from error
+        raise ParameterError(f"sigma must be a number, got {sigma!r}", remedy="pass for example sigma=2.0") from error
     if not all(math.isfinite(value) and value > 0 for value in numbers):
         raise ParameterError(
             f"sigma must be positive and finite on every axis, got {sigma!r}",
@@ -60,7 +58,7 @@ def gaussian_window(sigma: float, dtype: np.dtype[Any]) -> np.ndarray:
     weights = (weights / weights.sum()).astype(dtype).astype(np.float64)
     # rounding the weights to float32 would shift the grey values of a constant image
     weights[radius] += 1.0 - weights.sum()
-    return weights
+    return np.asarray(weights)
 
 
 def smoothed_dtype(dtype: Any) -> np.dtype[Any]:
@@ -107,7 +105,7 @@ class Gaussian:
         block = np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == np.uint8 else dtype)
         windows = [gaussian_window(value, dtype) for value in self.sigma]
         if block.ndim == 1:
-            return _filter_pair(block[np.newaxis], [np.ones(1), windows[0]], dtype)[0]
+            return _filter_pair(block[np.newaxis], [np.ones(1), windows[0]], dtype).reshape(block.shape)
         block = _filter_pair(block, windows[-2:], dtype)
         for axis in range(block.ndim - 2):
             block = _filter_axis(block, axis, windows[axis])

@@ -1,8 +1,8 @@
 """Arithmetic of integers without silent overflow.
 
-The range of a result follows from the extremes of its operands. Where the data type of the destination holds that range,
-numpy computes in it; else in the narrowest 64 bit or smaller integer type that does; else with Python integers. So the
-writer of the result, which knows the destination, sees true values and never wrapped or rounded ones.
+The range of a result follows from the extremes of its operands. Where the data type of the destination holds that
+range, numpy computes in it; else in the narrowest 64 bit or smaller integer type that does; else with Python integers.
+So the writer of the result, which knows the destination, sees true values and never wrapped or rounded ones.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def exact_arithmetic(name: str, x: np.ndarray, y: Any, dtype: np.dtype[Any]) -> 
     if name == "power":
         if span_y[0] < 0:
             raise ParameterError(
-                f"integers to the negative power {span_y[0]} are not integers", remedy="use float data or a float exponent"
+                f"integers to the negative power {span_y[0]} are not integers",
+                remedy="use float data or a float exponent",
             )
         span = _power_range(span_x, span_y)
     else:
@@ -174,5 +175,8 @@ def exact_threshold(name: str, y: float) -> tuple[str, int] | None:
         "greater_equal": ("greater_equal", floor if whole else floor + 1),
         "less": ("less", floor if whole else floor + 1),
         "less_equal": ("less_equal", floor),
+        # 2**64 is no value of any integer type
+        "equal": ("equal", floor if whole else 1 << 64),
+        "not_equal": ("not_equal", floor if whole else 1 << 64),
     }
     return rules.get(name)

@@ -34,7 +34,7 @@ def resolve(operation: Operation) -> Callable[[Any, Any], Any]:
 
 
 def canonical_name(operation: Operation) -> str:
-    """numpy's own name of the operation, ``""`` for a function that is not numpy's."""
+    """Own numpy name of the operation, ``""`` for a function that is not numpy's."""
     function = resolve(operation)
     return function.__name__ if isinstance(function, np.ufunc) else ""
 
@@ -60,7 +60,12 @@ def result_dtype(operation: Operation, x: np.dtype[Any], y: Any) -> np.dtype[Any
     function = resolve(operation)
     one = np.ones(1, x)
     other: Any = np.ones(1, y) if isinstance(y, np.dtype) else y
-    if type(other) is int and x.kind in "iu" and canonical_name(operation) in EXACT | {"divide"} and not holds(x, (other, other)):
+    if (
+        type(other) is int
+        and x.kind in "iu"
+        and canonical_name(operation) in EXACT | {"divide"}
+        and not holds(x, (other, other))
+    ):
         limits = np.iinfo(x)
         kind = integer_type((min(int(limits.min), other), max(int(limits.max), other))) or x
         if canonical_name(operation) in EXACT:
@@ -90,29 +95,43 @@ class Apply:
         Data type of the destination.
     scalar : number, optional
         The second operand where it is not an array.
+    unsafe : bool, default False
+        Integers beyond the destination wrap, as in ``ndarray.astype``.
     """
 
     operation: Operation
     dtype: np.dtype[Any]
     scalar: Any = None
+    unsafe: bool = False
 
     def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """Compute the block; the result has the shape of `x` and any type, an object array beyond 64 bits."""
-        other = self.scalar if y is None else y
+        result = self._compute(x, self.scalar if y is None else y)
+        if result.shape != x.shape:
+            raise ParameterError(
+                f"{self.operation!r} returned the shape {result.shape} for a block of shape {x.shape}",
+                remedy="pass an operation that works voxel by voxel",
+            )
+        if self.unsafe and result.dtype.kind == "O" and self.dtype.kind in "iu":
+            bits = 8 * self.dtype.itemsize
+            return (result & ((1 << bits) - 1)).astype(f"u{self.dtype.itemsize}").view(self.dtype)
+        return result
+
+    def _compute(self, x: np.ndarray, y: Any) -> np.ndarray:
         name = canonical_name(self.operation)
-        if x.dtype.kind in "iu" and is_integer(other):
+        if x.dtype.kind in "iu" and is_integer(y):
             if name in EXACT:
-                return exact_arithmetic(name, x, other, self.dtype)
+                return exact_arithmetic(name, x, y, self.dtype)
             if name == "divide" and self.dtype.kind in "iu":
-                quotient = exact_quotient(x, other)
+                quotient = exact_quotient(x, y)
                 if quotient is not None:
                     return quotient
-        if x.dtype.kind in "iu" and isinstance(other, float | np.floating):
-            rule = exact_threshold(name, float(other))
+        if x.dtype.kind in "iu" and isinstance(y, float | np.floating):
+            rule = exact_threshold(name, float(y))
             if rule is not None:
                 return np.asarray(getattr(np, rule[0])(x, rule[1]))
         with np.errstate(all="ignore"):
-            return np.asarray(resolve(self.operation)(x, other))
+            return np.asarray(resolve(self.operation)(x, y))
 
 
 @dataclass(frozen=True)
@@ -143,14 +162,16 @@ class IsIn:
         """
         if isinstance(test_values, set | frozenset | range):
             test_values = list(test_values)
-        values = np.asarray(test_values).reshape(-1)
-        if dtype.kind not in "iub":
-            values = np.unique(values.astype(np.result_type(values.dtype, dtype) if values.size else dtype))
+        if dtype.kind in "iub":
+            # numpy would make floats of a list that mixes large and small integers
+            kind = None if isinstance(test_values, np.ndarray | np.generic) else object
+            numbers = [int(v) for v in np.asarray(test_values, kind).reshape(-1).tolist() if _is_whole(v)]
+            held = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+            values = np.unique(np.array([number for number in numbers if holds(held, (number, number))], held))
         else:
-            held = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-            numbers = [int(value) for value in values.tolist() if _is_whole(value)]
-            values = np.unique(np.array([number for number in numbers if holds(held, (number, number))], dtype=held))
-        if values.dtype.kind == "O":
+            values = np.asarray(test_values).reshape(-1)
+            values = np.unique(values if values.size else values.astype(dtype))
+        if values.dtype.kind not in "buifc":
             raise DtypeError(
                 f"isin cannot look for {test_values!r} in {dtype}", remedy="pass numbers, for example [1, 5, 7]"
             )
@@ -166,4 +187,6 @@ class IsIn:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not isinstance(value, int | float | np.number):
+        raise DtypeError(f"isin cannot look for {value!r} in integers", remedy="pass numbers, for example [1, 5, 7]")
+    return isinstance(value, int | np.integer) or bool(value == np.floor(value))

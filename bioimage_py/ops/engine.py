@@ -20,12 +20,12 @@ import numpy as np
 from ..blocks import Block, BlockWithHalo, Halo, normalize_halo, to_roi
 from ..errors import ConfigError, DtypeError, MemoryBudgetError, ReadOnlyError, ShapeError
 from ..execution import Execution, current_execution
+from ..runner.execute import execute
 from ..runner.ledger import Results
 from ..runner.memory import available_bytes
 from ..runner.plan import Stage
 from ..runner.prepare import as_sources, blocks_stage, check_aliases, once_stage
 from ..runner.report import RunReport
-from ..runner.runner import execute
 from ..sources import Source, as_source
 from ..sources.values import Casting, convert_values
 
@@ -313,6 +313,7 @@ def run_map(
         roi=job.roi,
         block_ids=job.block_ids,
         num_workers=job.execution.num_workers,
+        reads_outputs=False,
     )
     execute(name, [stage], job.execution)
     return returned
@@ -397,6 +398,7 @@ def run_reduce(
         returns="fold",
         merge=merge,
         num_workers=job.execution.num_workers,
+        reads_outputs=False,
     )
     return execute(name, [stage], job.execution).results[name]
 
@@ -470,11 +472,12 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
         merge=stage.merge,
         setup=stage.setup,
         num_workers=job.execution.num_workers,
+        reads_outputs=False,
     )
     if stage.outputs:
         return built
     # reading stages share the grid, not the outputs: nothing they read is written yet, and they may be run again
-    return replace(built, outputs=(), repeatable=True)
+    return replace(built, outputs=(), in_place=False)
 
 
 def check_output_alias(inputs: Sequence[Source], output: Source, halo: Halo) -> None:

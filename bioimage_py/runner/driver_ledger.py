@@ -44,6 +44,7 @@ class FolderLedger(Ledger):
             record.failures.clear()
             journal.cut()
         self._next = 1 + max((int(name) for name in os.listdir(folder / "batches") if name.isdigit()), default=-1)
+        self.first_list = self._next
         self._published: dict[tuple[int, int], Batch] = {}
         self._ended: set[tuple[int, int]] = set()
         self._cut_batches: dict[int, list[Batch]] = {}

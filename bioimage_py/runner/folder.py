@@ -297,6 +297,10 @@ class FolderWork(WorkerSide):
         """Values of the stages before this one."""
         return Results([load_stage(self.folder, i, self.plan.stages[i])[0] for i in range(stage)])
 
+    def undo_folder(self, stage: int, output: int) -> Path:
+        """Where the old content of an output is kept."""
+        return self.folder / "undo" / str(stage) / str(output)
+
     def close(self) -> None:
         """Close all files."""
         for writer in self._writers.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,23 @@ class GuardedOutput(Source):
         The output itself.
     casting : {"checked", "unsafe"}
         What happens to values that the data type can't hold.
+    turn : lock, optional
+        Held while the output is written, where only one may write at a time.
+    before : Source, optional
+        What is read: the output as it was before the stage. By default the output as it is.
     """
 
-    def __init__(self, target: Source, casting: Casting) -> None:
+    def __init__(
+        self,
+        target: Source,
+        casting: Casting,
+        turn: AbstractContextManager[Any] | None = None,
+        before: Source | None = None,
+    ) -> None:
         self.target = target
+        self.before = target if before is None else before
         self.casting = casting
+        self._turn = turn or nullcontext()
         self.buffer: GroupBuffer | None = None
         self._block: Block | None = None
 
@@ -91,7 +103,7 @@ class GuardedOutput(Source):
         self.write(index, value, casting=self.casting)
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        return self.target._getitem(roi) if self.buffer is None else self.buffer.read(roi)
+        return self.before._getitem(roi) if self.buffer is None else self.buffer.read(roi)
 
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
         block = self._block
@@ -104,9 +116,14 @@ class GuardedOutput(Source):
                         remedy="outputs[0][to_roi(block.inner_block)] = result[to_roi(block.inner_block_local)]",
                     )
         if self.buffer is None:
-            self.target._setitem(roi, value)
+            self.store(roi, value)
         else:
             self.buffer.write(roi, value)
+
+    def store(self, roi: Roi, value: np.ndarray) -> None:
+        """Write to the output itself."""
+        with self._turn:
+            self.target._setitem(roi, value)
 
 
 class GroupBuffer:
@@ -114,54 +131,44 @@ class GroupBuffer:
 
     Parameters
     ----------
-    target : Source
+    output : GuardedOutput
     begin, end : list of int
-        The box in the volume's axes; leading (channel) axes of the target are whole.
+        The box in the volume's axes; leading (channel) axes of the output are whole.
     """
 
-    def __init__(self, target: Source, begin: list[int], end: list[int]) -> None:
-        self.target = target
-        lead = target.ndim - len(begin)
-        self.begin = [0] * lead + begin
-        self.end = list(target.shape[:lead]) + end
-        self._writes: list[tuple[Roi, np.ndarray]] = []
+    def __init__(self, output: GuardedOutput, begin: list[int], end: list[int]) -> None:
+        self._output = output
+        lead = output.ndim - len(begin)
+        begin, end = [0] * lead + begin, list(output.shape[:lead]) + end
+        self._box = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
+        self._data: np.ndarray | None = None
+        self._written = np.zeros(0, bool)
 
     def _local(self, roi: Roi) -> Roi:
-        return tuple(slice(p.start - b, p.stop - b) for p, b in zip(roi, self.begin, strict=True))
+        return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(roi, self._box, strict=True))
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Keep a write; ``value`` has the output's data type and the region's shape."""
-        self._writes.append((roi, np.array(value)))
+        if self._data is None:
+            self._data = np.empty([part.stop - part.start for part in self._box], self._output.dtype)
+            self._written = np.zeros(self._data.shape, bool)
+        self._data[self._local(roi)] = value
+        self._written[self._local(roi)] = True
 
     def read(self, roi: Roi) -> np.ndarray:
         """What the output holds in a region, kept writes included."""
-        result = np.array(self.target._getitem(roi))
-        for written, value in self._writes:
-            low = [max(a.start, b.start) for a, b in zip(roi, written, strict=True)]
-            high = [min(a.stop, b.stop) for a, b in zip(roi, written, strict=True)]
-            if all(a < b for a, b in zip(low, high, strict=True)):
-                here = tuple(slice(a - p.start, b - p.start) for a, b, p in zip(low, high, roi, strict=True))
-                there = tuple(slice(a - p.start, b - p.start) for a, b, p in zip(low, high, written, strict=True))
-                result[here] = value[there]
+        result = self._output.before._getitem(roi)
+        common = tuple(slice(max(p.start, b.start), min(p.stop, b.stop)) for p, b in zip(roi, self._box, strict=True))
+        if self._data is not None and all(part.start < part.stop for part in common):
+            here = tuple(slice(c.start - p.start, c.stop - p.start) for c, p in zip(common, roi, strict=True))
+            there = self._local(common)
+            np.copyto(result[here], self._data[there], where=self._written[there])
         return result
 
     def flush(self) -> None:
         """Write the box; voxels that no block wrote keep what the output holds."""
-        if not self._writes:
+        if self._data is None:
             return
-        box = tuple(slice(b, e) for b, e in zip(self.begin, self.end, strict=True))
-        shape = [e - b for b, e in zip(self.begin, self.end, strict=True)]
-        whole = sum(math.prod(v.shape) for _, v in self._writes) == math.prod(shape) and self._disjoint()
-        data = np.empty(shape, self.target.dtype) if whole else np.array(self.target._getitem(box))
-        for roi, value in self._writes:
-            data[self._local(roi)] = value
-        self._writes.clear()
-        self.target._setitem(box, data)
-
-    def _disjoint(self) -> bool:
-        boxes = [[(p.start, p.stop) for p in roi] for roi, _ in self._writes]
-        return not any(
-            all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
-            for index, one in enumerate(boxes)
-            for other in boxes[:index]
-        )
+        if not self._written.all():
+            np.copyto(self._data, self._output.before._getitem(self._box), where=~self._written)
+        self._output.store(self._box, self._data)

@@ -50,7 +50,17 @@ class BlockFailure:
         """Record of an exception, with its full traceback."""
         text = "".join(traceback.format_exception(error))
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[-1:]]
+        release(error)
         return cls(stage, block_id, region, worker, attempt, error, text, f"{type(error).__name__} at {frames}")
+
+
+def release(error: BaseException | None) -> None:
+    """Let go of the local variables in an exception's traceback: the arrays of a block, for each block that failed."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @dataclass(frozen=True)

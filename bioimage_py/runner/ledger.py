@@ -9,7 +9,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +35,15 @@ class FileValues:
 
     def load(self) -> list[Any]:
         """The values; StorageError names a damaged file."""
-        values = _load(str(self.path), self.offset)
-        if values is None:
+        payload = read_frame(self.path, self.offset)
+        if payload is None:
             raise StorageError(f"{self.path} is damaged at byte {self.offset}: its checksum does not fit")
+        values: list[Any] = ValueUnpickler(payload, self.path.parent).load()
         return values
 
 
-@lru_cache(maxsize=8)
-def _load(path: str, offset: int) -> list[Any] | None:
-    payload = read_frame(Path(path), offset)
-    if payload is None:
-        return None
-    values: list[Any] = ValueUnpickler(payload, Path(path).parent).load()
-    return values
+_SPAN = 1024
+"""Values that are read at once when results are gone through."""
 
 
 @dataclass
@@ -100,14 +95,20 @@ class StageRecord:
 
     def values(self) -> Iterator[tuple[int, Any]]:
         """Ids and values, ascending; of a block that was run twice, the first."""
-        ids = np.array(self.ids, dtype=np.int64)
-        starts = [start for start, _ in self.parts]
-        first = np.unique(ids, return_index=True)[1]
-        for index in first.tolist():
-            part = int(np.searchsorted(starts, index, side="right")) - 1
-            start, values = self.parts[part]
-            listed = values if isinstance(values, list) else values.load()
-            yield int(ids[index]), listed[index - start]
+        ids, first = np.unique(np.array(self.ids, dtype=np.int64), return_index=True)
+        starts = np.array([start for start, _ in self.parts])
+        part = np.searchsorted(starts, first, side="right") - 1
+        opened: dict[int, list[Any]] = {}
+        for begin in range(0, len(ids), _SPAN):
+            span = slice(begin, begin + _SPAN)
+            opened = {index: opened.get(index) or self._opened(index) for index in np.unique(part[span]).tolist()}
+            places = (first[span] - starts[part[span]]).tolist()
+            for block_id, index, place in zip(ids[span].tolist(), part[span].tolist(), places, strict=True):
+                yield block_id, opened[index][place]
+
+    def _opened(self, part: int) -> list[Any]:
+        values = self.parts[part][1]
+        return values if isinstance(values, list) else values.load()
 
 
 class Results:
@@ -128,6 +129,11 @@ class Results:
         if name not in self._folded:
             self._folded[name] = record.fold.result() if record.fold is not None else None
         return self._folded[name]
+
+    def folded(self) -> dict[str, Any]:
+        """Values of the once and folded stages, by name."""
+        stages = [record.stage for record in self._records.values()]
+        return {stage.name: self[stage.name] for stage in stages if stage.kind == "once" or stage.returns == "fold"}
 
     def each(self, name: str) -> Iterator[tuple[int, Any]]:
         """Ids and values of a stage that keeps them, ascending."""
@@ -158,6 +164,10 @@ class WorkerSide(ABC):
     @abstractmethod
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
+
+    def undo_folder(self, stage: int, output: int) -> Path:
+        """Where the old content of an output is kept."""
+        raise StorageError("a run in memory keeps no old content")
 
 
 @dataclass(frozen=True)

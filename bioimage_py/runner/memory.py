@@ -16,11 +16,12 @@ def peak_bytes() -> int:
 
 def available_bytes() -> int:
     """Memory this process can still get, in bytes: what the machine and the control group leave."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        free = int(fields.get("MemAvailable", f"{free // 1024} kB").split()[0]) * 1024
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    else:  # such as macOS, which says how much there is but not how much is free
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdigit():
         free = min(free, max(0, int(text) - int(used.read_text())))

@@ -45,8 +45,8 @@ class Units:
         ids = np.asarray(block_ids, dtype=np.int64)
         of = groups.of_blocks(ids) if groups is not None else ids
         order = np.lexsort((ids, of))
-        starts = np.flatnonzero(np.diff(of[order], prepend=-1))
-        return cls(len(ids), groups, ids[order], np.append(starts, len(ids)))
+        starts = np.flatnonzero(np.diff(of[order])) + 1
+        return cls(len(ids), groups, ids[order], np.unique(np.concatenate([[0], starts, [len(ids)]])))
 
     @property
     def n_groups(self) -> int:
@@ -101,8 +101,12 @@ class Stage:
         ``setup(earlier)`` is called once a process; its value is the function's ``context``.
     cache_bytes : int
         Decoded-chunk cache of the inputs that no worker of the stage writes.
-    repeatable : bool
-        Whether a block gives the same result when it is run again (false where an output is also an input).
+    in_place : bool
+        An output is also an input.
+    reads_outputs : bool
+        The function may read what it writes.
+    undo : bool
+        Units are kept before they are written, and read from.
     """
 
     name: str
@@ -117,7 +121,14 @@ class Stage:
     merge: Callable[[Any, Any], Any] | None = None
     setup: Callable[[Any], Any] | None = None
     cache_bytes: int = 0
-    repeatable: bool = True
+    in_place: bool = False
+    reads_outputs: bool = False
+    undo: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a block gives the same result when it is run again."""
+        return self.undo or not (self.in_place or self.reads_outputs)
 
     def where(self, block_id: int) -> str:
         """Absolute region of a block, for messages."""

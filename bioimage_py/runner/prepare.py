@@ -6,8 +6,9 @@ import inspect
 import math
 import operator
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -49,6 +50,7 @@ def blocks_stage(
     merge: Callable[[Any, Any], Any] | None = None,
     setup: Callable[[Any], Any] | None = None,
     num_workers: int = 1,
+    reads_outputs: bool = True,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -68,6 +70,8 @@ def blocks_stage(
         Region of the grid.
     block_ids : sequence of int, optional
         Blocks to run, by default all.
+    reads_outputs : bool
+        The function may read what it writes, so that running it twice could matter.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def blocks_stage(
     mask_source = None if mask is None else as_source(mask)
     shape = check_shapes(sources, targets, mask_source)
     margin = normalize_halo(halo, len(shape))
-    in_place = check_aliases(sources, targets, margin)
+    in_place = check_aliases(sources, targets, margin, mask_source)
     check_function(function, 4, context=setup is not None)
     groups = plan_groups(shape, sources, targets, block_shape, roi)
     ids = check_block_ids(block_ids, groups.grid.n_blocks)
@@ -102,7 +106,8 @@ def blocks_stage(
         merge,
         setup,
         cache_bytes=cache_size(sources, groups, margin),
-        repeatable=not in_place,
+        in_place=in_place,
+        reads_outputs=reads_outputs and bool(targets),
     )
 
 
@@ -119,8 +124,8 @@ def items_stage(
     if n_items is None and item_ids is None:
         raise ParameterError("neither n_items nor item_ids is given", remedy="n_items=10")
     check_function(function, 1)
-    ids = None if item_ids is None else [operator.index(item) for item in item_ids]
-    total = operator.index(n_items) if n_items is not None else len(ids or ())
+    ids = whole_numbers(item_ids, "item_ids")
+    total = len(ids or ()) if n_items is None else whole_numbers([n_items], "n_items")[0]
     if total < 0:
         raise ParameterError(f"n_items={total} is negative", remedy="n_items=0 or more")
     return Stage(name, "items", function, Units.select(total, None, ids), returns=returns, merge=merge)
@@ -154,28 +159,49 @@ def check_shapes(inputs: Sequence[Source], outputs: Sequence[Source], mask: Sour
     return shape
 
 
-def check_aliases(inputs: Sequence[Source], outputs: Sequence[Source], halo: tuple[int, ...] | None) -> bool:
-    """Whether an output is also an input; AliasError where that, or two equal outputs, would be unsafe."""
+def check_aliases(
+    inputs: Sequence[Source],
+    outputs: Sequence[Source],
+    halo: tuple[int, ...] | None,
+    mask: Source | None = None,
+) -> bool:
+    """Whether an output is also read; AliasError where that, or two equal outputs, would be unsafe."""
     in_place = False
+    named = [(f"input {number}", source) for number, source in enumerate(inputs)]
     for index, output in enumerate(outputs):
-        if any(output.identity == other.identity for other in outputs[:index]):
-            raise AliasError(f"output {index} ({output!r}) shares its storage with another output")
-        for number, source in enumerate(inputs):
-            if source.identity != output.identity:
+        if any(overlap(output, other) for other in outputs[:index]):
+            raise AliasError(
+                f"output {index} ({output!r}) shares its storage with another output", remedy="one array for each"
+            )
+        for name, source in [*named, *([] if mask is None else [("the mask", mask)])]:
+            if not overlap(source, output):
                 continue
             if halo is not None and any(halo):
                 raise AliasError(
-                    f"output {index} is the same storage as input {number} ({source!r}), which is read with the halo"
+                    f"output {index} is the same storage as {name} ({source!r}), which is read with the halo"
                     f" {halo}: blocks would read what their neighbours have written",
                     remedy="write to another array",
                 )
             if not same_view(source, output):
                 raise AliasError(
-                    f"output {index} ({output!r}) and input {number} ({source!r}) are different views of one storage",
+                    f"output {index} ({output!r}) and {name} ({source!r}) are different views of one storage",
                     remedy="use the same view for both, or write to another array",
                 )
             in_place = True
     return in_place
+
+
+def overlap(one: Source, other: Source) -> bool:
+    """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
+    first, second = getattr(one, "array", None), getattr(other, "array", None)
+    if one.identity != other.identity or isinstance(first, np.memmap) or isinstance(second, np.memmap):
+        return bool(one.identity == other.identity)
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+        return True
+    try:
+        return np.shares_memory(first, second, max_work=10_000)  # type: ignore[arg-type] # the stubs know 0 and -1 only
+    except np.exceptions.TooHardError:
+        return True
 
 
 def same_view(one: Source, other: Source) -> bool:
@@ -211,19 +237,28 @@ def check_function(function: Any, n_arguments: int, *, context: bool = False) ->
         ) from None
 
 
+@overload
+def whole_numbers(values: None, name: str) -> None: ...
+@overload
+def whole_numbers(values: Iterable[int], name: str) -> list[int]: ...
+def whole_numbers(values: Iterable[int] | None, name: str) -> list[int] | None:
+    """A list of ints, None of None; RegionError for anything else."""
+    try:
+        return None if values is None else [operator.index(value) for value in values]
+    except TypeError as error:
+        raise RegionError(f"{name} must be whole numbers: {error}", remedy=f"{name}=[0, 1]") from None
+
+
 def check_block_ids(block_ids: Iterable[int] | None, n_blocks: int) -> list[int] | None:
     """Block ids as ints; RegionError for fractions, duplicates or ids outside the grid."""
-    if block_ids is None:
+    ids = whole_numbers(block_ids, "block_ids")
+    if ids is None:
         return None
-    try:
-        ids = [operator.index(block_id) for block_id in block_ids]
-    except TypeError as error:
-        raise RegionError(f"block_ids are not whole numbers: {error}", remedy="block_ids=[0, 1]") from None
     outside = [block_id for block_id in ids if not 0 <= block_id < n_blocks]
     if outside:
         raise RegionError(f"block_ids {outside[:5]} are not in 0..{n_blocks - 1}", remedy="ids of this grid")
     if len(set(ids)) < len(ids):
-        twice = sorted({block_id for block_id in ids if ids.count(block_id) > 1})[:5]
+        twice = sorted(block_id for block_id, times in Counter(ids).items() if times > 1)[:5]
         raise RegionError(f"block_ids {twice} are given more than once", remedy="block_ids=sorted(set(block_ids))")
     return ids
 

@@ -131,7 +131,7 @@ class RunReport:
 
 def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folder: str | None = None) -> RunnerError:
     """The error of a run with failed blocks: ids, regions, the first full traceback, the call that goes on."""
-    record = next(record for record in records if record.failures or len(record.pending()))
+    record = next((record for record in records if record.failures or len(record.pending())), records[-1])
     failures = sorted(record.failures.values(), key=lambda failure: failure.block_id)
     pending = record.pending()
     untried = len(pending) - len(failures)

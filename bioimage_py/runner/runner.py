@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,9 +10,8 @@ from ..backends import get_backend
 from ..blocks import Block, BlockWithHalo, Halo
 from ..errors import ConfigError
 from ..execution import Execution, current_execution
-from .drive import Driver
-from .ledger import MemoryLedger, Results
-from .plan import Plan, Stage
+from .execute import execute
+from .ledger import Results
 from .prepare import blocks_stage, items_stage
 from .report import RunReport
 
@@ -105,8 +104,9 @@ class Runner:
             returns="each" if has_return_val else "none",
             num_workers=how.num_workers,
         )
-        report = execute(name, [stage], how, self.config)
-        return values_of(report, stage, block_ids) if has_return_val else None
+        value = Values(stage.name, block_ids) if has_return_val else Results.folded
+        report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        return report.results if has_return_val else None
 
     def map(
         self,
@@ -126,8 +126,9 @@ class Runner:
         stage = items_stage(
             function, n_items, item_ids, name=name or "items", returns="each" if has_return_val else "none"
         )
-        report = execute(name, [stage], how, self.config)
-        return values_of(report, stage, item_ids) if has_return_val else None
+        value = Values(stage.name, item_ids) if has_return_val else Results.folded
+        report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        return report.results if has_return_val else None
 
     def _execution(self, num_workers: int) -> Execution:
         return replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
@@ -163,13 +164,6 @@ def get_runner(job_type: str, config: Any = None) -> Runner:
         return _RUNNERS[how.job_type](config)
     runner: type[Runner] = type(f"{how.job_type.title()}Runner", (Runner,), {"job_type": how.job_type})
     return runner(config)
-
-
-def execute(name: str, stages: Sequence[Stage], how: Execution, config: Any = None) -> RunReport:
-    """Run stages on the backend of an execution."""
-    backend = get_backend(how.job_type, how.job_config if config is None else config)
-    plan = Plan(name, tuple(stages), how)
-    return Driver(plan, backend, MemoryLedger(plan)).run()
 
 
 def map_blocks(
@@ -225,10 +219,12 @@ def map_blocks(
         setup=None if setup is None else _WithoutArguments(setup),
         num_workers=how.num_workers,
     )
-    report = execute(name, [stage], how)
     if reduce is not None:
+        report = execute(name, [stage], how)
         return replace(report, results=report.results[stage.name])
-    return replace(report, results=values_of(report, stage, block_ids) if has_return_val else None)
+    if has_return_val:
+        return execute(name, [stage], how, value=Values(stage.name, block_ids))
+    return replace(execute(name, [stage], how), results=None)
 
 
 class _WithoutArguments:
@@ -241,13 +237,19 @@ class _WithoutArguments:
         return self.setup()
 
 
-def values_of(report: RunReport, stage: Stage, ids: Sequence[int] | None) -> list[Any]:
-    """Values of a stage, in the order of the ids that were asked for."""
-    pairs: Iterator[tuple[int, Any]] = report.results.each(stage.name)
-    if ids is None:
-        return [value for _, value in pairs]
-    values = dict(pairs)
-    return [values[int(block_id)] for block_id in ids]
+class Values:
+    """Values of a stage as a list, in the order of the ids that were asked for."""
+
+    def __init__(self, stage: str, ids: Sequence[int] | None) -> None:
+        self.stage = stage
+        self.ids = ids
+
+    def __call__(self, results: Results) -> list[Any]:
+        """The list."""
+        if self.ids is None:
+            return [value for _, value in results.each(self.stage)]
+        values = dict(results.each(self.stage))
+        return [values[int(block_id)] for block_id in self.ids]
 
 
 def run_block(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FIRST_BLOCKS = 3
-"""Failures with one cause, before any success, that stop a run: a bug, not bad luck."""
+"""Write groups that fail with one cause, before any success, and so stop a run: a bug, not bad luck."""
 GUILTY_ENDS = 3
 """Worker ends in the middle of one block after which the block is set aside."""
 BARREN_ENDS = 3
@@ -196,7 +196,8 @@ class Supervisor:
             return self._stop(f"{self.barren} workers in a row ended before they did anything: {event.detail}")
         if event.kind == "memory":
             self.num_workers = max(1, self.num_workers - 1)
-        return [*self._left_undone(event), *self._fill()]
+        decisions = self._left_undone(event)
+        return decisions if self.over else [*decisions, *self._fill()]
 
     def _left_undone(self, event: WorkerEnded) -> list[Decision]:
         if not event.held:
@@ -206,9 +207,9 @@ class Supervisor:
         ends = self.ends_in[event.running] = self.ends_in.get(event.running, 0) + 1
         if ends < GUILTY_ENDS:
             return [Reissue(event.worker)]
-        self.set_aside.setdefault(self.stage, []).append(event.running)
         why = f"{ends} workers ended while they ran this block, the last one {event.kind}: {event.detail}"
-        return [SetAside(self.stage, (event.running,), why), Reissue(event.worker, event.running)]
+        aside = self._aside(self.stage, (event.running,), why)
+        return aside if self.over else [*aside, Reissue(event.worker, event.running)]
 
     def _fill(self) -> list[Decision]:
         missing = self.num_workers - self.live
@@ -219,23 +220,22 @@ class Supervisor:
 
     def _failed(self, event: GroupFailed) -> list[Decision]:
         rules = self.stages[event.stage]
-        self.causes.update(dict.fromkeys(event.blocks, event.cause))
+        self.causes[event.group] = event.cause
         alike = len(set(self.causes.values())) == 1 and len(self.causes) >= min(FIRST_BLOCKS, rules.n_blocks)
         if self.done == 0 and alike and rules.n_blocks > 1:
-            aside = self._aside(event)
-            return [*aside, *self._stop("the first blocks all failed in the same way")]
+            return self._stop("the first blocks all failed in the same way")
         if event.attempt < rules.retries:
             self.open_batches += 1
             avoid = event.worker if self.num_workers > 1 else None
             return [Retry(event.stage, event.group, event.blocks, event.attempt + 1, avoid)]
-        decisions = self._aside(event)
-        if sum(map(len, self.set_aside.values())) > rules.max_failures:
-            decisions += self._stop(f"more than {rules.max_failures} blocks failed")
-        return decisions
+        return self._aside(event.stage, event.blocks)
 
-    def _aside(self, event: GroupFailed) -> list[Decision]:
-        self.set_aside.setdefault(event.stage, []).extend(event.blocks)
-        return [SetAside(event.stage, event.blocks)]
+    def _aside(self, stage: int, blocks: tuple[int, ...], why: str = "") -> list[Decision]:
+        self.set_aside.setdefault(stage, []).extend(blocks)
+        decisions: list[Decision] = [SetAside(stage, blocks, why)]
+        if sum(map(len, self.set_aside.values())) > (allowed := self.stages[stage].max_failures):
+            decisions += self._stop(f"more than {allowed} blocks failed")
+        return decisions
 
     def _stop(self, reason: str) -> list[Decision]:
         self.over = True

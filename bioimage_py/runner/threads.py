@@ -20,9 +20,9 @@ def limited_threads(num_workers: int) -> Iterator[None]:
         yield
         return
     with _lock:
-        _depth += 1
-        if _depth == 1:
+        if _depth == 0:
             _limit(_stack)
+        _depth += 1
     try:
         yield
     finally:

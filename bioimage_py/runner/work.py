@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -14,34 +15,53 @@ from .guard import GroupBuffer, GuardedOutput
 from .journal import BlockFailure
 from .ledger import WorkerSide
 from .plan import Batch, Stage
+from .undo import Undo
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stage opened in one process."""
+
+    inputs: tuple[Source, ...]
+    mask: Source | None
+    context: Any
+    undo: tuple[Undo, ...]
 
 
 class StageHandles:
     """What the workers of one process share while they run a stage: opened inputs and the stage's context.
 
-    Inputs that a worker of the stage writes are opened without a chunk cache.
+    Inputs that a worker of the stage writes are opened without a chunk cache, or as they were before the stage.
+    Outputs that take one writer only are written while holding ``turn``.
     """
 
     def __init__(self, ledger: WorkerSide) -> None:
         self._ledger = ledger
+        self.turn = threading.Lock()
         self._lock = threading.Lock()
-        self._opened: dict[int, tuple[tuple[Source, ...], Source | None, Any]] = {}
+        self._opened: dict[int, Opened] = {}
 
-    def open(self, index: int) -> tuple[tuple[Source, ...], Source | None, Any]:
-        """Inputs, mask and context of a stage; opened by the first worker that asks."""
+    def open(self, index: int) -> Opened:
+        """A stage, opened by the first worker that asks."""
         with self._lock:
             if index not in self._opened:
-                stage = self._ledger.plan.stages[index]
-                written = {output.identity for output in stage.outputs}
-                inputs = tuple(
-                    source.fresh(cache_bytes=0 if source.identity in written else stage.cache_bytes)
-                    for source in stage.inputs
-                )
-                mask = None if stage.mask is None else stage.mask.fresh()
-                context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
                 # earlier stages are over: their handles and caches go
-                self._opened = {index: (inputs, mask, context)}
+                self._opened = {index: self._open(index, self._ledger.plan.stages[index])}
             return self._opened[index]
+
+    def _open(self, index: int, stage: Stage) -> Opened:
+        undo: tuple[Undo, ...] = ()
+        if stage.undo:
+            undo = tuple(Undo(self._ledger.undo_folder(index, i), out) for i, out in enumerate(stage.outputs))
+        written = {output.identity: number for number, output in enumerate(stage.outputs)}
+        inputs = []
+        for source in stage.inputs:
+            if source.identity not in written:
+                inputs.append(source.fresh(cache_bytes=stage.cache_bytes))
+            else:
+                inputs.append(undo[written[source.identity]].source if undo else source.fresh())
+        context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
+        return Opened(tuple(inputs), None if stage.mask is None else stage.mask.fresh(), context, undo)
 
 
 class BlockRunner:
@@ -49,9 +69,19 @@ class BlockRunner:
 
     def __init__(self, stage: Stage, handles: StageHandles, index: int, casting: Casting, ledger: WorkerSide) -> None:
         self.stage = stage
-        self.outputs = tuple(GuardedOutput(output, casting) for output in stage.outputs)
-        inputs, mask, context = handles.open(index)
-        self._call = self._calls(inputs, mask, context, ledger.earlier(index) if stage.kind == "once" else None)
+        opened = handles.open(index)
+        self._undo = opened.undo
+        self.outputs = tuple(
+            GuardedOutput(
+                output,
+                casting,
+                handles.turn if output.concurrency == "single-writer" else None,
+                opened.undo[number].source if opened.undo else None,
+            )
+            for number, output in enumerate(stage.outputs)
+        )
+        earlier = ledger.earlier(index) if stage.kind == "once" else None
+        self._call = self._calls(opened.inputs, opened.mask, opened.context, earlier)
 
     def _calls(
         self, inputs: tuple[Source, ...], mask: Source | None, context: Any, earlier: Any
@@ -78,20 +108,26 @@ class BlockRunner:
         return call
 
     def buffer(self, group: int, n_blocks: int) -> list[GroupBuffer]:
-        """Buffers that assemble a group of several blocks, so that its write units are written once."""
+        """Keep what a group will overwrite, and assemble several blocks so that units are written once."""
         groups = self.stage.units.groups
-        if groups is None or groups.trivial or not self.outputs or n_blocks == 1:
+        if groups is None or not self.outputs or (n_blocks == 1 and not self._undo):
             return []
         begin, end = groups.box(group)
-        buffers = [GroupBuffer(output.target, begin, end) for output in self.outputs]
+        for undo, output in zip(self._undo, self.outputs, strict=False):
+            lead = output.shape[: output.ndim - len(begin)]
+            undo.keep((*(slice(0, size) for size in lead), *map(slice, begin, end)))
+        if n_blocks == 1:
+            return []
+        buffers = [GroupBuffer(output, begin, end) for output in self.outputs]
         for output, buffer in zip(self.outputs, buffers, strict=True):
             output.buffer = buffer
         return buffers
 
     def flush(self, buffers: list[GroupBuffer]) -> None:
         """Write assembled groups."""
-        for output, buffer in zip(self.outputs, buffers, strict=False):
+        for output in self.outputs:
             output.buffer = None
+        for buffer in buffers:
             buffer.flush()
 
     def call(self, block_id: int) -> Any:
@@ -149,10 +185,14 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
         if ledger.stopping():
             break
         failures: list[BlockFailure] = []
-        buffers = runner.buffer(group, len(ids))
         done: list[int] = []
         seconds: list[float] = []
         values: list[Any] = []
+        try:
+            buffers = runner.buffer(group, len(ids))
+        except OSError as error:  # a disk that cannot keep the old content must not get the new one
+            recorder.fail(group, ids, [_failure(worker, batch, runner, block_id, error) for block_id in ids])
+            continue
         for block_id in ids:
             if ledger.stopping():
                 break

@@ -54,9 +54,7 @@ def uniform(keys: Keys) -> NDArray[np.float64]:
     return (keys >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
 
 
-def spline_weights(
-    positions: NDArray[np.float64], order: int
-) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+def spline_weights(positions: NDArray[np.float64], order: int) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
     """Return the first knot and the B-spline weights of positions in units of knots.
 
     Parameters
@@ -150,7 +148,7 @@ def _expand(values: Float, axis: int, weights: Float) -> Float:
     """Replace the knots along one axis by voxels, adding the knots in ascending order."""
     tail = (1,) * (values.ndim - axis - 1)
     knots = [np.take(values, [k], axis=axis) for k in range(values.shape[axis])]
-    total = knots[0] * weights[0].reshape((-1, *tail))
+    total: Float = knots[0] * weights[0].reshape((-1, *tail))
     product = np.empty_like(total)
     for knot, weight in zip(knots[1:], weights[1:], strict=True):
         np.multiply(knot, weight.reshape((-1, *tail)), out=product)

@@ -1,9 +1,9 @@
 """The geometry of the sample volume: a packing of winding tubes, each voxel owned by the nearest centre line.
 
-Centre lines run along z, y and x on the three lattices of a cubic rod packing (no two rods meet; O'Keeffe and Andersson,
-"Rod packings and crystal chemistry", 1977), are jittered and wander smoothly, and the space between them is warped. The
-cell of a line (the points that are nearer to it than to any other, minus a radius that varies along the line) is a tube
-that runs through the whole volume, in touch with its neighbours.
+Centre lines run along z, y and x on the three lattices of a cubic rod packing, in which no two rods meet (O'Keeffe and
+Andersson, "Rod packings and crystal chemistry", 1977); they are jittered and wander smoothly, and the space itself
+is warped. The cell of a line (the points that are nearer to it than to any other, minus a radius that varies along the
+line) is a tube that runs through the whole volume, in touch with its neighbours.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from .noise import Extent, Float, Keys, combine, curves, field, stream, uniform
 
 _SHIFT = ((0.5, 0.0), (0.0, 0.5), (0.5, 0.0))  # where the lattice of each family begins, in lattice constants
-_MISSING = 0.08  # share of lines that are left out, which makes their neighbours thick
-_JITTER, _WANDER, _RADIUS, _VARICOSITY = 0.08, 0.2, 0.08, 0.06  # amplitudes in lattice constants
+_MISSING = 0.1  # share of lines that are left out, which makes their neighbours thick
+_JITTER, _WANDER, _RADIUS, _VARICOSITY = 0.1, 0.22, 0.1, 0.08  # amplitudes in lattice constants
 _REACH = 1.1  # lines further away than this many lattice constants never own a voxel
-_WARP, _WARP_PERIOD = 0.9, 3.0  # amplitude and knot distance of the warp, in lattice constants
+_WARP, _WARP_PERIOD = 1.2, 3.0  # amplitude and knot distance of the warp, in lattice constants
 _MITOCHONDRION_CELL, _MITOCHONDRION_SHARE = 1400.0, 0.4  # nm along a line, share of these stretches that hold one
 
 
@@ -144,7 +144,9 @@ def tubes(seed: int, extent: Extent, spacing: Sequence[float], diameter: float) 
     for displacement in warp:
         displacement *= np.float32(_WARP * lattice)
     bounds = [(float(displacement.min()), float(displacement.max())) for displacement in warp]
-    coordinates = [(np.arange(*pair, dtype=np.float64) + 0.5) * size for pair, size in zip(extent, spacing, strict=True)]
+    coordinates = [
+        (np.arange(*pair, dtype=np.float64) + 0.5) * size for pair, size in zip(extent, spacing, strict=True)
+    ]
 
     limit = np.float32(_REACH * lattice)
     nearest, second = np.full(shape, limit), np.full(shape, limit)
@@ -171,7 +173,9 @@ def tubes(seed: int, extent: Extent, spacing: Sequence[float], diameter: float) 
             continue
         box = _box(line, coordinates, bounds, float(limit))
         assert box is not None
-        depth = _along(line.organelle - line.radius, line.along)[_only(box, line.along)].astype(np.float32) - nearest[box]
+        depth = (
+            _along(line.organelle - line.radius, line.along)[_only(box, line.along)].astype(np.float32) - nearest[box]
+        )
         np.copyto(organelle[box], depth, where=index[box] == number)
     second -= nearest
     second *= np.float32(0.5)

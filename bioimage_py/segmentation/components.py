@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DtypeError, ParameterError
-from . import merging
+from . import merging, tables
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.int64]
@@ -45,12 +46,28 @@ def check_connectivity(connectivity: int | None, ndim: int) -> int:
     """
     if connectivity is None:
         return 1
-    if isinstance(connectivity, (int, np.integer)) and 1 <= connectivity <= ndim:
-        return int(connectivity)
+    if 1 <= connectivity <= ndim:
+        return operator.index(connectivity)
     raise ParameterError(
         f"connectivity must be in [1, {ndim}] for an array of {ndim} axes, got {connectivity!r}",
         remedy="1 joins voxels that share a face, 2 also an edge, 3 also a corner",
     )
+
+
+def check_values(dtype: np.dtype[Any], multi_label: bool) -> None:
+    """Refuse types whose components are not defined.
+
+    Raises
+    ------
+    DtypeError
+        Unless bool, integer, or (binary only) float.
+    """
+    if dtype.kind not in "biuf" or (multi_label and dtype.kind == "f"):
+        what = "labels" if multi_label else "an image"
+        raise DtypeError(
+            f"cannot label connected components of {what} of type {dtype}",
+            remedy="convert the input to an integer type, e.g. uint64",
+        )
 
 
 def block_components(block: Array, *, connectivity: int = 1, multi_label: bool = False) -> Components:
@@ -89,8 +106,10 @@ def block_components(block: Array, *, connectivity: int = 1, multi_label: bool =
         return Components(empty, 0, np.empty(0, np.int64))
     if values.ndim > 3:
         return _components_of_slabs(values, connectivity, multi_label)
-    labels, n = _label_3d(values, connectivity, binary=not multi_label)
-    return Components(labels, n, first_voxels(values, labels, n))
+    labels, n = _label_3d(values, connectivity)
+    # Both mark the same borders; the narrower of the two is read faster.
+    narrow = min(values, labels, key=lambda array: array.itemsize)
+    return Components(labels, n, first_voxels(narrow, labels, n))
 
 
 def first_voxels(values: Array, labels: Array, n: int) -> Ids:
@@ -99,7 +118,7 @@ def first_voxels(values: Array, labels: Array, n: int) -> Ids:
     Parameters
     ----------
     values : ndarray
-        What was labelled; neighbours along an axis with equal values not 0 are in one component.
+        What was labelled, or the labels; neighbours along an axis with equal values not 0 are in one component.
     labels : ndarray of uint32 or uint64, same shape, C order
         Components 1..n.
     n : int
@@ -121,6 +140,35 @@ def first_voxels(values: Array, labels: Array, n: int) -> Ids:
     return first[1:]
 
 
+def summary(
+    components: Components,
+    values: Array,
+    *,
+    begin: Sequence[int],
+    volume: Sequence[int],
+    multi_label: bool = False,
+    sides: Sequence[tuple[bool, bool]] | None = None,
+) -> merging.Part:
+    """What the merge of blocks needs to know of a labelled block.
+
+    Parameters
+    ----------
+    components : Components
+    values : ndarray
+        What was labelled.
+    begin : sequence of int
+        Where the block begins in the volume.
+    volume : sequence of int
+        Shape of the volume.
+    multi_label : bool
+    sides : sequence of (bool, bool), optional
+        Per axis whether there is a neighbour at the block's begin and at its end. Default: everywhere.
+    """
+    of_component = values.reshape(-1)[components.first] if multi_label else None
+    faces = merging.faces(components.labels, of_component, n=components.n, sides=sides)
+    return merging.Part(components.n, merging.global_first(components.first, begin, values.shape, volume), faces)
+
+
 def rank_by_first_voxel(labels: Array) -> tuple[npt.NDArray[np.uint64], int]:
     """Renumber the labels of an array 1..n by their first voxel in C order; 0 stays 0.
 
@@ -135,32 +183,22 @@ def rank_by_first_voxel(labels: Array) -> tuple[npt.NDArray[np.uint64], int]:
     n : int
     """
     flat = np.ascontiguousarray(labels).reshape(-1)
-    starts = np.flatnonzero(np.diff(flat, prepend=np.zeros(1, flat.dtype)) != 0)
-    starts = starts[flat[starts] != 0]
-    ids, at = np.unique(flat[starts], return_index=True)
-    ranks = _ranks(starts[at])
-    keys = np.concatenate([np.zeros(1, flat.dtype), ids]) if not ids.size or ids[0] > 0 else ids
-    table = ranks.astype(np.uint64)
-    if keys.size > ids.size:
-        table = np.concatenate([np.zeros(1, np.uint64), table])
-    else:
-        place = int(np.searchsorted(ids, 0))
-        keys, table = np.insert(ids, place, 0), np.insert(table, place, 0)
-    return table[np.searchsorted(keys, flat)].reshape(labels.shape), int(ids.size)
+    starts, lengths = tables.runs(flat)
+    of_run = flat[starts]
+    objects = np.flatnonzero(of_run)
+    ids, at = np.unique(of_run[objects], return_index=True)
+    zero = int(np.searchsorted(ids, 0))
+    keys = np.insert(ids, zero, 0)
+    ranks = np.insert(_ranks(starts[objects[at]]).astype(np.uint64), zero, 0)
+    of_voxel = np.repeat(ranks[np.searchsorted(keys, of_run)], lengths)
+    return of_voxel.reshape(labels.shape), int(ids.size)
 
 
 def ranked(components: Components) -> npt.NDArray[np.uint64]:
     """Labels of components renumbered by first voxel in C order, as uint64."""
     table = np.zeros(components.n + 1, np.uint64)
     table[1:] = _ranks(components.first)
-    return take(table, components.labels)
-
-
-def take(table: Array, labels: Array) -> Array:
-    """``table[labels]`` for unsigned labels that are known to be in range."""
-    # Signed 64-bit indices and mode="clip" are numpy's only path without a checking copy.
-    index = labels.view(np.int64) if labels.dtype == np.uint64 else labels
-    return np.take(table, index, mode="clip")
+    return tables.take(table, components.labels)
 
 
 def _ranks(first: Ids) -> Ids:
@@ -174,57 +212,49 @@ def _label_dtype(n_voxels: int) -> np.dtype[Any]:
 
 
 def _values(block: Array, multi_label: bool) -> Array:
-    kind = block.dtype.kind
-    if kind not in "biuf" or (multi_label and kind == "f"):
-        what = "labels" if multi_label else "an image"
-        raise DtypeError(
-            f"cannot label connected components of {what} of type {block.dtype}",
-            remedy="convert it to an integer type, or pass threshold= for a float image",
-        )
-    if not multi_label:
-        return np.ascontiguousarray(block if kind == "b" else block != 0)
-    if kind == "b":
+    check_values(block.dtype, multi_label)
+    if block.dtype.kind != "b" and not multi_label:
+        block = block != 0
+    if block.dtype.kind == "b":
         return np.ascontiguousarray(block).view(np.uint8)
     return np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("="))
 
 
-def _label_3d(values: Array, connectivity: int, *, binary: bool) -> tuple[Array, int]:
+def _label_3d(values: Array, connectivity: int) -> tuple[Array, int]:
     import cc3d
 
-    shape = values.shape
     plane = values[np.newaxis] if values.ndim == 1 else values
-    labels, n = cc3d.connected_components(
+    labels, n = cc3d.connected_components(  # type: ignore[call-overload]
         plane,
         connectivity=_CC3D_CONNECTIVITY[plane.ndim][connectivity - 1],
         return_N=True,
         out_dtype=_label_dtype(values.size).type,
-        binary_image=binary,
+        # Its special case for binary images (4.1.1) mislabels 8-connected ones of odd width, and gains 0 to 10 %.
+        binary_image=False,
     )
-    return np.ascontiguousarray(labels).reshape(shape), int(n)
+    return np.ascontiguousarray(labels).reshape(values.shape), int(n)
 
 
 def _components_of_slabs(values: Array, connectivity: int, multi_label: bool) -> Components:
     inner = min(connectivity, values.ndim - 1)
-    parts = [block_components(slab, connectivity=inner, multi_label=multi_label) for slab in values]
-    blocks = [
-        merging.part(values[index : index + 1], _thick(part), (index, *(0,) * (values.ndim - 1)), values.shape)
-        for index, part in enumerate(parts)
+    found = [block_components(slab, connectivity=inner, multi_label=multi_label) for slab in values]
+    only_between = [(True, True), *[(False, False)] * (values.ndim - 1)]
+    parts = [
+        summary(
+            Components(labelled.labels[np.newaxis], labelled.n, labelled.first),
+            values[index : index + 1],
+            begin=(index, *(0,) * (values.ndim - 1)),
+            volume=values.shape,
+            multi_label=multi_label,
+            sides=only_between,
+        )
+        for index, labelled in enumerate(found)
     ]
-    merged = merging.merge(blocks, (len(parts), *(1,) * (values.ndim - 1)), connectivity)
+    merged = merging.merge(parts, (len(parts), *(1,) * (values.ndim - 1)), connectivity)
     labels = np.empty(values.shape, _label_dtype(values.size))
-    for index, part in enumerate(parts):
-        labels[index] = take(merged.table_of(index), part.labels)
-    # The merge ranks components by first voxel, so the firsts are the smallest of each, ascending.
     first = np.full(merged.n, np.iinfo(np.int64).max)
-    provisional = np.concatenate([block.first for block in blocks])
-    np.minimum.at(first, merged.table[1:] - 1, provisional)
+    for index, labelled in enumerate(found):
+        table = merged.table_of(index)
+        labels[index] = tables.take(table.astype(labels.dtype), labelled.labels)
+        np.minimum.at(first, table[1:] - 1, parts[index].first)
     return Components(labels, merged.n, first)
-
-
-def _thick(part: Components) -> Components:
-    return Components(part.labels[np.newaxis], part.n, part.first)
-
-
-def sequence_of_counts(parts: Sequence[Components]) -> Ids:
-    """Number of components of each part."""
-    return np.array([part.n for part in parts], np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class SparseTable:
     Parameters
     ----------
     keys : ndarray of integers, shape (n,)
-        Sorted, without repetition.
+        Sorted, without repetition, of the labels' type (uint8 for bool): int64 and uint64 meet as floats in numpy.
     values : ndarray of integers, shape (n,)
     """
 
@@ -99,15 +99,13 @@ class SparseTable:
         """Apply to labels of any shape; raises IndexingError naming an id without an entry."""
         flat = np.ascontiguousarray(labels).reshape(-1)
         starts, lengths = runs(flat)
-        ids = flat[starts]
+        ids = flat[starts].astype(_key_type(labels.dtype), copy=False)
         if not len(self.keys):
             if ids.size:
                 raise _missing(int(ids[0]), self)
             return np.empty(labels.shape, self.values.dtype)
-        # A common type for both sides: numpy compares int64 with uint64 as floats.
-        keys = self.keys if self.keys.dtype == ids.dtype else _as_type(self.keys, ids.dtype)
-        at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
-        wrong = keys[at] != ids
+        at = np.minimum(np.searchsorted(self.keys, ids), len(self.keys) - 1)
+        wrong = self.keys[at] != ids
         if wrong.any():
             raise _missing(int(ids[wrong][0]), self)
         return np.repeat(self.values[at], lengths).reshape(labels.shape)
@@ -149,6 +147,27 @@ def as_table(labeling: Mapping[Any, Any] | Array, dtype: np.dtype[Any]) -> Table
         )
     check_label_dtype(values.dtype, "a labeling")
     return DenseTable(np.ascontiguousarray(values))
+
+
+def check_fits(table: Table, dtype: np.dtype[Any]) -> None:
+    """Refuse a table with new ids that a type cannot hold.
+
+    Raises
+    ------
+    ValueRangeError
+        Names the first such id and what it would become.
+    """
+    if dtype.kind not in "iu" or _narrowed(table.values, dtype).dtype == dtype:
+        return
+    limits = np.iinfo(dtype)
+    wrong = (table.values < limits.min) | (table.values > limits.max)
+    at = int(np.flatnonzero(wrong)[0])
+    old = int(table.keys[at]) if isinstance(table, SparseTable) else at
+    raise ValueRangeError(
+        f"the labeling maps id {old} to {int(table.values[at])}, which the output's type {dtype} cannot hold"
+        f" ({limits.min} to {limits.max})",
+        remedy='an output of a wider type, or casting="unsafe" to wrap',
+    )
 
 
 def sparse(keys: Array, values: Array) -> Table:
@@ -223,10 +242,8 @@ def merge_counted(a: tuple[Array, Counts], b: tuple[Array, Counts]) -> tuple[Arr
     return ids[starts], np.add.reduceat(counts[order], starts)
 
 
-def by_size(
-    ids: Array, counts: Counts, *, min_size: int | None, max_size: int | None, relabel: bool
-) -> tuple[Array, Array]:
-    """Keys and values of a table that sets objects outside the size limits to 0.
+def by_size(ids: Array, counts: Counts, *, min_size: int | None, max_size: int | None, relabel: bool) -> Array:
+    """New ids that set objects outside the size limits to 0.
 
     Parameters
     ----------
@@ -236,18 +253,19 @@ def by_size(
         Limits in voxels, both included; None is no limit. Background (0) stays 0 whatever its size.
     relabel : bool
         Number the objects that stay 1, 2, ... in the order of their ids.
+
+    Returns
+    -------
+    ndarray of integers, shape (n,)
     """
     keep = ids != 0
     if min_size is not None:
         keep &= counts >= min_size
     if max_size is not None:
         keep &= counts <= max_size
-    values = np.zeros_like(ids)
-    values[keep] = ids[keep]
-    if relabel:
-        values = np.zeros(len(ids), np.int64)
-        values[keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return ids, values
+    new = np.zeros(len(ids), np.int64 if relabel else ids.dtype)
+    new[keep] = np.arange(1, np.count_nonzero(keep) + 1) if relabel else ids[keep]
+    return new
 
 
 def check_size_limits(min_size: int | None, max_size: int | None) -> tuple[int | None, int | None]:
@@ -285,7 +303,8 @@ def _missing(label: int, table: Table) -> IndexingError:
         return IndexingError(
             f"negative id {label} has no place in a dense labeling", remedy="pass a dict {old id: new id}"
         )
-    size = len(table.values)
+    known = table.known if isinstance(table, DenseTable) else None
+    size = len(table.values) if known is None else int(np.count_nonzero(known))
     return IndexingError(
         f"id {label} occurs in the labels but not in the labeling, which has {size} entries",
         remedy=f"add an entry for every id that occurs, background too: {{{label}: {label}, ...}}",
@@ -301,19 +320,40 @@ def _narrowed(values: Array, dtype: np.dtype[Any]) -> Array:
     return values
 
 
-def _as_type(keys: Array, dtype: np.dtype[Any]) -> Array:
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)
-    limits = np.iinfo(dtype)
-    inside = (keys >= limits.min) & (keys <= limits.max)
-    return keys[inside].astype(dtype)
-
-
 def _from_mapping(labeling: Mapping[Any, Any], dtype: np.dtype[Any]) -> Table:
-    limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-    keys = _exact(labeling.keys(), len(labeling), "keys")
-    values = _exact(labeling.values(), len(labeling), "values")
-    inside = [limits.min <= key <= limits.max for key in keys] if keys.dtype == object else _inside(keys, limits)
-    keys, values = keys[inside].astype(limits.dtype), values[inside]
+    key_type = _key_type(dtype)
+    try:
+        keys = _exact(labeling.keys(), len(labeling), key_type)
+    except OverflowError:
+        # Keys that the labels' type cannot hold never occur.
+        limits = np.iinfo(key_type)
+        labeling = {key: value for key, value in labeling.items() if limits.min <= key <= limits.max}
+        keys = _exact(labeling.keys(), len(labeling), key_type)
+    values = _exact_values(labeling)
     order = np.argsort(keys, kind="stable")
     return sparse(keys[order], values[order])
+
+
+def _exact_values(labeling: Mapping[Any, Any]) -> Array:
+    for dtype in (np.int64, np.uint64):
+        try:
+            return _exact(labeling.values(), len(labeling), np.dtype(dtype))
+        except OverflowError:
+            continue
+    raise ValueRangeError(
+        "the new ids of the labeling fit neither int64 nor uint64",
+        remedy="use ids from 0 to 2^64 - 1, or from -2^63 to 2^63 - 1",
+    )
+
+
+def _exact(ids: Iterable[Any], n: int, dtype: np.dtype[Any]) -> Array:
+    try:
+        return np.fromiter(map(operator.index, ids), dtype, n)
+    except TypeError as error:
+        raise DtypeError(
+            f"a labeling maps integers to integers: {error}", remedy="convert keys and values with int()"
+        ) from error
+
+
+def _key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")

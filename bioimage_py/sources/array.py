@@ -1,52 +1,152 @@
 """Sources over arrays that the caller opened."""
 
+# ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from .base import Source
+from . import adapters
+from .backing import Backing
+from .base import Axis, Concurrency, Source, default_axes
 from .index import Roi, Selection
+from .spec import SourceSpec
+from .units import UnitFiles
 
 
 class ArraySource(Source):
+    """An array as a source.
+
+    zarr (v2, v3, sharded) and z5py arrays (n5, zarr) in local folders are read and written through tensorstore, by
+    their absolute path; the object given is only asked for its metadata. zarr arrays in other stores go through
+    zarr-python, h5py datasets through h5py, anything else through its own indexing, one call at a time. `writable` is
+    what the object says of itself.
+
+    Parameters
+    ----------
+    array : array_like
+        numpy, zarr, z5py or h5py array, or any object with ``shape``, ``dtype`` and indexing.
+
+    Raises
+    ------
+    SourceTypeError
+        If numpy does not know its data type.
+    """
+
     def __init__(self, array: Any) -> None:
-        self._array = array
-        self._data = np.asarray(array)
+        self._attach(adapters.backing_for(array))
+
+    def _attach(self, backing: Backing) -> None:
+        self._backing = backing
+        self._axes: tuple[Axis, ...] | None = None
+
+    @classmethod
+    def _of(cls, backing: Backing) -> ArraySource:
+        source = ArraySource.__new__(ArraySource)
+        source._attach(backing)
+        return source
 
     @property
     def array(self) -> Any:
-        return self._array
+        """The array object."""
+        return self._backing.native
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._backing.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self._data.dtype
+        return self._backing.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        return self._backing.chunks
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        return self._backing.shards
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        if self._axes is None:
+            self._axes = self._backing.axes() or default_axes(self.ndim)
+        return self._axes
 
     @property
     def writable(self) -> bool:
-        return self._data.flags.writeable
+        return self._backing.writable
+
+    @property
+    def concurrency(self) -> Concurrency:
+        return self._backing.concurrency
 
     @property
     def identity(self) -> Hashable:
-        base = self._data
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        return ("numpy", base.__array_interface__["data"][0])
+        return self._backing.identity
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        return self._data[roi].copy()
+        return self._backing.read(roi)
 
     def _viewitem(self, roi: Roi) -> np.ndarray:
-        return self._data[roi]
+        return self._backing.view(roi)
 
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
-        self._data[roi] = value
+        self._backing.write(roi, value)
 
     def _write(self, selection: Selection, value: np.ndarray) -> None:
-        selection.pick(self._data[selection.roi])[...] = value
+        if selection.strided and 0 not in selection.shape:
+            self._backing.write_strided(selection, value)
+        else:
+            super()._write(selection, value)
+
+    def fresh(self, *, cache_bytes: int = 0) -> Source:
+        backing = self._backing.fresh(cache_bytes)
+        if backing is self._backing:
+            return self
+        return self._sibling(backing)
+
+    def unit_files(self, roi: Roi) -> UnitFiles | None:
+        return self._backing.unit_files(roi)
+
+    def moved(self, folder: str) -> Source:
+        backing = self._backing.moved(folder)
+        return super().moved(folder) if backing is None else self._sibling(backing)
+
+    def _sibling(self, backing: Backing) -> Self:
+        """Return a source that differs from this one only in its handle."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._backing = backing
+        return twin
+
+    def to_spec(self) -> SourceSpec:
+        """Return how to open the array again: "r" stays "r", all other modes become "r+".
+
+        Raises
+        ------
+        NotReopenableError
+            For arrays in memory, in other zarr stores than local folders, and of other libraries.
+        """
+        return self._backing.spec()
+
+    @staticmethod
+    def reopen(spec: SourceSpec) -> ArraySource:
+        """Open the array of a spec of kind "zarr", "z5py" or "h5py", with the mode in its params."""
+        return reopen_array(spec)
+
+    def close(self) -> None:
+        self._backing.close()
+
+
+def reopen_array(spec: SourceSpec) -> ArraySource:
+    """Open the array of a spec of kind "zarr", "z5py" or "h5py".
+
+    Raises
+    ------
+    SourceNotFoundError, KeyNotFoundError
+        If the container or the array does not exist.
+    """
+    return ArraySource._of(adapters.reopen(spec))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..errors import IndexingError, NotReopenableError, ReadOnlyError
 from .index import Roi, Selection, normalize_index
 from .spec import SourceSpec
 from .values import Casting, broadcast_value, convert_values
+
+if TYPE_CHECKING:
+    from .units import UnitFiles
 
 Concurrency = Literal["any", "aligned", "single-writer"]
 
@@ -216,6 +219,20 @@ class Source(abc.ABC):
         """
         return self
 
+    def unit_files(self, roi: Roi) -> UnitFiles | None:
+        """Return the files of the write units that a box touches; None where units are not files of their own."""
+        return None
+
+    def moved(self, folder: str) -> Source:
+        """Return this view of an array that has the same metadata and lies in another folder.
+
+        Raises
+        ------
+        NotReopenableError
+            Where `unit_files` is None.
+        """
+        raise NotReopenableError(f"{self!r} does not lie in a folder of its own.")
+
     def to_spec(self) -> SourceSpec:
         """Return what another process needs to open this source; never with a mode that empties it.
 
@@ -228,6 +245,12 @@ class Source(abc.ABC):
             f"A {type(self).__name__} cannot be opened by another process.",
             remedy="use job_type='local', or copy the data to a zarr array first",
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled by its description: handles, locks and caches cannot travel.
+        from .registry import from_spec
+
+        return (from_spec, (self.to_spec(),))
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing that must be closed)
         """Release files and caches; reading and writing afterwards is an error where there was something to close."""

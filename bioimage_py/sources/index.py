@@ -46,7 +46,7 @@ class Selection:
     def pick(self, region: np.ndarray) -> np.ndarray:
         """Return the selected view of the data of the box (always an array, 0-d for a single voxel)."""
         if self.local is None:
-            return region
+            return np.asarray(region)  # numpy gives a scalar for the box of an array without axes
         return np.asarray(region[(*self.local, Ellipsis)])
 
     def spread(self, value: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def as_source(obj: SourceLike) -> Source:
         raise SourceTypeError(
             f"A path is not an array: {text!r}.", remedy=f"open_source({text!r}, internal_path=..., mode='r')"
         )
-    _load_plugins()
+    load_plugins()
     for entry in _conversions:
         if entry.predicate(obj):
             source = entry.converter(obj)
@@ -151,10 +151,11 @@ def from_spec(spec: SourceSpec) -> Source:
     """
     if not isinstance(spec, SourceSpec):
         raise SourceTypeError(
-            f"A {type(spec).__name__} is not a spec.", remedy="pass what source.to_spec() or SourceSpec.from_json returned"
+            f"A {type(spec).__name__} is not a spec.",
+            remedy="pass what source.to_spec() or SourceSpec.from_json returned",
         )
     if spec.kind not in _kinds:
-        _load_plugins()
+        load_plugins()
     reopen = _kinds.get(spec.kind)
     if reopen is None:
         raise ParameterError(
@@ -168,7 +169,7 @@ def _name(function: Any) -> str:
     return function if isinstance(function, str) else (qualified_name(function) or repr(function))
 
 
-def _load_plugins() -> None:
+def load_plugins() -> None:
     """Let installed packages register their sources, once a process."""
     global _plugins_loaded
     with _lock:
@@ -178,13 +179,15 @@ def _load_plugins() -> None:
         for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:
                 point.load()()
-            except Exception as error:  # a broken plugin must not break the data that needs no plugin
+            except Exception as error:  # noqa: BLE001 - a broken plugin must not break the data that needs none
                 warnings.warn(f"The source plugin {point.name!r} ({point.value}) failed: {error!r}", stacklevel=3)
 
 
 def _is_path(obj: Any) -> bool:
     """Tell paths: os.PathLike, and URL objects that know scheme and path (yarl, urllib, upath, ...)."""
-    return isinstance(obj, os.PathLike) or (hasattr(obj, "scheme") and hasattr(obj, "path") and not hasattr(obj, "shape"))
+    if hasattr(obj, "shape"):
+        return False
+    return isinstance(obj, os.PathLike) or (hasattr(obj, "scheme") and hasattr(obj, "path"))
 
 
 def _open_path(obj: Any) -> Source:
@@ -196,7 +199,10 @@ def _open_path(obj: Any) -> Source:
 
 def _is_array(obj: Any) -> bool:
     return isinstance(obj, np.ndarray) or (
-        hasattr(obj, "shape") and hasattr(obj, "dtype") and hasattr(obj, "__getitem__") and not isinstance(obj, type)
+        hasattr(obj, "shape")
+        and hasattr(obj, "dtype")
+        and hasattr(obj, "__getitem__")
+        and not isinstance(obj, type | np.generic)
     )
 
 

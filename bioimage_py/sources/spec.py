@@ -18,6 +18,8 @@ from ..errors import FormatError, ParameterError
 
 VERSION = 1
 
+_SAVED = "pass what SourceSpec.to_json returned"
+
 _CALLABLE, _PICKLE, _SLICE, _FLOAT, _SPEC = "__callable__", "__cloudpickle__", "__slice__", "__float__", "__spec__"
 
 
@@ -29,7 +31,7 @@ class FrozenParams(Mapping[str, Any]):
     def __init__(self, data: Mapping[str, Any]) -> None:
         for key in data:
             if not isinstance(key, str):
-                raise ParameterError(f"The parameter name {key!r} is not a string.", remedy="name parameters by strings")
+                raise ParameterError(f"The parameter name {key!r} is no string.", remedy="name parameters by strings")
         self._data = {key: freeze(value) for key, value in data.items()}
         self._hash: int | None = None
 
@@ -209,7 +211,7 @@ class SourceSpec:
         if self.path is not None:
             object.__setattr__(self, "path", os.fspath(self.path))
         if not isinstance(self.params, FrozenParams):
-            object.__setattr__(self, "params", FrozenParams(self.params or {}))
+            object.__setattr__(self, "params", FrozenParams(self.params))
 
     def arguments(self) -> dict[str, Any]:
         """Return the parameters as plain Python values (lists, slices, callables)."""
@@ -251,12 +253,12 @@ class SourceSpec:
             try:
                 data = json.loads(data)
             except ValueError as error:
-                raise FormatError(f"This is not JSON: {error}", remedy="pass what SourceSpec.to_json returned") from error
+                raise FormatError(f"This is not JSON: {error}", remedy=_SAVED) from error
         if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
-            raise FormatError("This is not a source spec: it has no 'kind'.", remedy="pass what SourceSpec.to_json returned")
+            raise FormatError("This is not a source spec: it has no 'kind'.", remedy=_SAVED)
         version = data.get("version", VERSION)
         if not isinstance(version, int) or version > VERSION:
-            raise FormatError(f"The spec has version {version!r}, known is up to {VERSION}.", remedy="update bioimage-py")
+            raise FormatError(f"The spec has version {version!r}, known is {VERSION}.", remedy="update bioimage_py")
         known = {"kind", "path", "internal_path", "params", "wrapped", "version"}
         if unknown := sorted(set(data) - known):
             raise FormatError(f"The spec has unknown fields {unknown}.", remedy=f"known fields are {sorted(known)}")

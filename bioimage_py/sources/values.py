@@ -12,7 +12,9 @@ from .index import Selection
 Casting = Literal["checked", "unsafe"]
 
 
-def convert_values(value: Any, dtype: np.dtype, casting: Casting = "checked", where: Selection | None = None) -> np.ndarray:
+def convert_values(
+    value: Any, dtype: np.dtype, casting: Casting = "checked", where: Selection | None = None
+) -> np.ndarray:
     """Return ``value`` as an array of ``dtype``, refusing what the data type cannot hold.
 
     Floats become integers by truncation, as in numpy. Nothing is computed where numpy calls the conversion safe;
@@ -92,7 +94,7 @@ def _from_objects(array: np.ndarray, dtype: np.dtype, where: Selection | None) -
     """Convert what numpy could not type, which is mostly Python integers beyond 64 bits."""
     for position, item in zip(np.ndindex(array.shape), array.flat, strict=True):
         if not isinstance(item, int | float | np.number | np.bool_):
-            raise DtypeError(f"A value of type {type(item).__name__} cannot be written as {dtype}.", remedy="write numbers")
+            raise DtypeError(f"A {type(item).__name__} cannot be written as {dtype}.", remedy="write numbers")
         if dtype.kind in "iu" and isinstance(item, int) and not _fits(item, dtype):
             raise _range_error(item, position, array.shape, dtype, where)
     return array.astype(dtype)
@@ -105,17 +107,16 @@ def _fits(item: int, dtype: np.dtype) -> bool:
 
 def _check_integers(array: np.ndarray, dtype: np.dtype, where: Selection | None) -> None:
     low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
-        _raise_first(array, ~np.isfinite(array), dtype, where)
     # int() of a float truncates exactly as the conversion will, and Python integers compare without rounding.
-    if _fits(int(low), dtype) and _fits(int(high), dtype):
+    if np.isfinite(low) and np.isfinite(high) and _fits(int(low), dtype) and _fits(int(high), dtype):
         return
     info = np.iinfo(dtype)
     if array.dtype.kind == "f":
         whole = np.trunc(array)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             # Both bounds are powers of two (or 0): exact in every floating point type that reaches them.
-            bad = (whole < array.dtype.type(float(info.min))) | (whole >= array.dtype.type(float(int(info.max) + 1)))
+            above = array.dtype.type(float(int(info.max) + 1))
+            bad = ~np.isfinite(array) | (whole < array.dtype.type(float(info.min))) | (whole >= above)
     else:
         own = np.iinfo(array.dtype)
         bad = np.zeros(array.shape, bool)

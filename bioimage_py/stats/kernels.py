@@ -1,8 +1,8 @@
 """Statistics of one numpy block, and how the results of two blocks become one.
 
-A partial result of integer data holds Python integers, so nothing is rounded however large the volume or the values; the
-value is the same for every grid of blocks. Floats are combined in float64. A block without any voxel (inside the mask)
-gives None, which the fold leaves out.
+A partial result of integer data holds Python integers, so nothing is rounded however large the volume or the values;
+the value is the same for every grid of blocks. Floats are combined in float64. A block without any voxel (inside the
+mask) gives None, which the fold leaves out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _pieces(values: np.ndarray, size: int = _PIECE) -> Iterator[np.ndarray]:
         yield values[start : start + size]
 
 
-# -- minimum and maximum ------------------------------------------------------------------------------------------------
+# -- minimum and maximum -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _pick(a: Any, b: Any, choose: Any) -> Any:
     return a if a is None or a != a else b if b != b else choose(a, b)
 
 
-# -- mean and standard deviation ----------------------------------------------------------------------------------------
+# -- mean and standard deviation ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _limbs(piece: np.ndarray, limbs: int) -> np.ndarray:
     return parts
 
 
-# -- unique values ------------------------------------------------------------------------------------------------------
+# -- unique values -----------------------------------------------------------------------------------------------------
 
 Unique = tuple[np.ndarray, np.ndarray]
 

@@ -1,0 +1,272 @@
+"""The open registry of file formats, and how a path tells its format."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
+from ..sources.file import absolute_path, is_url
+from ..sources.metadata import read_json
+from ..sources.registry import load_plugins
+from ..sources.spec import load_qualified
+
+Constructor = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Parameters
+    ----------
+    name : str
+        Name.
+    extensions : tuple of str
+        With the dot, in lower case; "" stands for a folder without extension.
+    constructor : callable or str
+        ``constructor(path, mode=..., **kwargs)`` returns the container, or the array of a file that is one; a string
+        is imported when needed ("module:function").
+    writable : bool
+        True if arrays in it can be written.
+    opener : str
+        "module:function" that opens one array of it (see `bioimage_py.io.datasets`); "" goes by the constructor.
+    requires : str
+        Module without which the constructor does not work.
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    constructor: Constructor | str
+    writable: bool = False
+    opener: str = ""
+    requires: str = ""
+
+
+_formats: dict[str, Format] = {}
+_by_extension: dict[str, str] = {}
+_lock = threading.Lock()
+
+
+def register_format(
+    name: str, extensions: Sequence[str], constructor: Constructor | str, *, writable: bool = False
+) -> None:
+    """Add a file format, or replace one.
+
+    Parameters
+    ----------
+    name : str
+        Name of the format.
+    extensions : sequence of str
+        File name endings with the dot, such as [".mrc", ".rec"].
+    constructor : callable or str
+        ``constructor(path, mode=..., **kwargs)`` returns a mapping from keys to arrays, which may have a
+        ``default_key`` and ``close()``; or one array. As a string: "module:function", imported when needed.
+    writable : bool, default False
+        True if it honours the modes "r+", "a" and "w".
+    """
+    if isinstance(extensions, str):
+        raise ParameterError(f"extensions is the string {extensions!r}.", remedy=f"pass a list: [{extensions!r}]")
+    add_format(Format(name, tuple(_clean(extension) for extension in extensions), constructor, writable))
+
+
+def add_format(entry: Format) -> None:
+    """Add a format with all its details."""
+    with _lock:
+        _formats[entry.name] = entry
+        for extension in entry.extensions:
+            _by_extension[extension] = entry.name
+
+
+def _clean(extension: str) -> str:
+    lower = extension.lower()
+    return lower if not lower or lower.startswith(".") else f".{lower}"
+
+
+def supported_formats() -> list[str]:
+    """Return the names of all formats."""
+    return list(_formats)
+
+
+def supported_extensions() -> list[str]:
+    """Return all file name endings, with the dot; "" stands for a folder."""
+    return list(_by_extension)
+
+
+def format_for_extension(ext: str) -> str | None:
+    """Return the name of the format of a file name ending, None if unknown."""
+    return _by_extension.get(_clean(ext))
+
+
+def format_named(name: str) -> Format:
+    """Return a format by name.
+
+    Raises
+    ------
+    FormatError
+        If there is none of that name.
+    """
+    if name not in _formats:
+        load_plugins()
+    if name not in _formats:
+        raise FormatError(f"Unknown format {name!r}; known are {', '.join(_formats)}.", remedy=_REGISTER)
+    return _formats[name]
+
+
+_REGISTER = "register_format(name, extensions, constructor), or pass format=... with a known one"
+
+
+def constructor_for_format(name: str) -> Constructor:
+    """Return the function that opens containers of a format."""
+    found = format_named(name).constructor
+    if isinstance(found, str):
+        loaded: Constructor = load_qualified(found)
+        return loaded
+    return found
+
+
+def is_writable_format(name: str) -> bool:
+    """Tell whether arrays in files of a format can be written."""
+    return format_named(name).writable
+
+
+def infer_format(path: str | os.PathLike[str], ext: str | None = None) -> str:
+    """Return the name of the format of a path.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File, folder or URL.
+    ext : str, optional
+        Take this ending instead of the path's.
+
+    Raises
+    ------
+    FormatError
+        If the ending is unknown; lists the known ones.
+    """
+    if ext is None:
+        return _infer(os.fspath(path))
+    found = format_for_extension(ext)
+    if found is None:
+        raise _unknown(ext)
+    return found
+
+
+def _infer(path: str) -> str:
+    found = _named_by(path)
+    if found is not None:
+        return found
+    if not is_url(path) and os.path.isdir(path):
+        if any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zarray", ".zgroup")):
+            return "zarr"
+        attributes = read_json(os.path.join(path, "attributes.json"))
+        return "n5" if "n5" in attributes or "dimensions" in attributes else "folder"
+    ending = os.path.splitext(path.rstrip("/"))[1]
+    if not ending and "" in _by_extension:
+        return _by_extension[""]
+    raise _unknown(ending)
+
+
+def _named_by(path: str) -> str | None:
+    name = os.path.basename(path.rstrip("/")).lower()
+    endings = [ending for ending in _by_extension if ending and name.endswith(ending)]
+    return _by_extension[max(endings, key=len)] if endings else None
+
+
+def _unknown(ending: str) -> FormatError:
+    known = ", ".join(sorted(extension for extension in _by_extension if extension))
+    return FormatError(f"Unknown file name ending {ending!r}; known are {known}.", remedy=_REGISTER)
+
+
+def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """Split a path into a container: "a.zarr/raw/s0" gives ("a.zarr", "raw/s0"); None where there is no key.
+
+    Only endings of formats that hold several arrays split (zarr, n5, hdf5).
+    """
+    text = os.fspath(path)
+    head = text.rstrip("/")
+    keys: list[str] = []
+    while os.path.basename(head):
+        found = _named_by(head)
+        if found is not None and (found in _CONTAINERS or not keys):
+            return head, "/".join(reversed(keys)) or None
+        keys.append(os.path.basename(head))
+        head = os.path.dirname(head)
+    return text, None
+
+
+_CONTAINERS = ("zarr", "n5", "hdf5")
+
+
+def open_file(
+    path: str | os.PathLike[str], mode: str = "r", ext: str | None = None, format: str | None = None, **kwargs: Any
+) -> Any:
+    """Open a container with the library of its format.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File, folder or URL.
+    mode : str, default "r"
+        Mode of the library; "w" empties the whole container.
+    ext : str, optional
+        Take this ending instead of the path's.
+    format : str, optional
+        Name of the format; wins over `ext`.
+    **kwargs
+        For the library.
+
+    Returns
+    -------
+    object
+        ``h5py.File``, ``zarr.Group`` or ``zarr.Array``, ``z5py.File``; a mapping with the key "" for image files.
+
+    Raises
+    ------
+    SourceNotFoundError, FormatError, MissingDependencyError
+    """
+    resolved = absolute_path(path)
+    if mode in ("r", "r+"):
+        require_path(resolved)
+    entry = format_named(format or infer_format(resolved, ext))
+    require_library(entry)
+    return constructor_for_format(entry.name)(resolved, mode=mode, **kwargs)
+
+
+def require_path(path: str) -> None:
+    """Raise if a local path does not exist, naming the part of it that does."""
+    if is_url(path) or os.path.exists(path):
+        return
+    parent = os.path.dirname(path)
+    while not os.path.exists(parent) and parent != os.path.dirname(parent):
+        parent = os.path.dirname(parent)
+    raise SourceNotFoundError(f"{path} does not exist.", remedy=f"check the path; {parent} exists")
+
+
+def require_library(entry: Format) -> None:
+    """Raise if the library of a format is not installed."""
+    if entry.requires and importlib.util.find_spec(entry.requires) is None:
+        raise MissingDependencyError(
+            f"The format {entry.name!r} needs the library {entry.requires}.", remedy="pip install 'bioimage_py[io]'"
+        )
+
+
+def _add_builtin() -> None:
+    here = __name__.rpartition(".")[0]
+    for name, extensions, writable, module, requires in (
+        ("hdf5", (".h5", ".hdf", ".hdf5"), True, "hdf5", "h5py"),
+        ("n5", (".n5",), True, "n5", ""),
+        ("zarr", (".zarr", ".zr"), True, "zarr", "zarr"),
+        ("tif", (".tif", ".tiff"), False, "tif", "tifffile"),
+        ("folder", ("",), False, "tif", "tifffile"),
+    ):
+        module = f"{here}.{module}"
+        add_format(Format(name, extensions, f"{module}:construct", writable, f"{module}:open_dataset", requires))
+
+
+_add_builtin()

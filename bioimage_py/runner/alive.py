@@ -1,0 +1,82 @@
+"""Who a process is, and whether it can still be alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+HEARTBEAT_SECONDS = 1.0
+STALE_SECONDS = 60.0
+"""A heartbeat from another host that is older, by the file server's clock, means that nobody lives there."""
+
+
+def identify() -> dict[str, Any]:
+    """Host, boot, process id and start (in clock ticks since the boot) of the calling process."""
+    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+
+
+def lives(process: dict[str, Any], heartbeat: Path) -> bool:
+    """Whether a process can be alive: on this host the system knows, from elsewhere the heartbeat tells."""
+    if process["host"] == socket.gethostname():
+        return bool(process["boot"] == _boot_id() and _start_of(process["pid"]) == process["start"])
+    try:
+        beat = heartbeat.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return server_time(heartbeat.parent) - beat < STALE_SECONDS
+
+
+def end(process: dict[str, Any], seconds: float = 5.0) -> None:
+    """Kill a process of this host, if it lives, and wait until it is gone."""
+    if process["host"] != socket.gethostname():
+        return
+    deadline = monotonic() + seconds
+    while _start_of(process["pid"]) == process["start"] and process["boot"] == _boot_id() and monotonic() < deadline:
+        with suppress(ProcessLookupError):
+            os.kill(process["pid"], signal.SIGKILL)
+        sleep(0.01)
+
+
+def server_time(folder: Path) -> float:
+    """Time of the clock that stamps files in a folder, in seconds."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
+        return os.stat(file.name).st_mtime
+
+
+class Heartbeat:
+    """Touches a file every second, from a thread, while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._over = threading.Event()
+        path.touch()
+        threading.Thread(target=self._beat, daemon=True, name="bioimage_py-heartbeat").start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):
+                os.utime(self.path)
+
+    def close(self) -> None:
+        """Stop."""
+        self._over.set()
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else "unknown"
+
+
+def _start_of(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return -1 if fields[0] == "Z" else int(fields[19])

@@ -1,0 +1,163 @@
+"""From stages to a report: which ledger a run has, where its folder lies, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..backends import Backend, get_backend
+from ..errors import ConfigError, NotReopenableError, RunnerError
+from ..execution import Execution, current_session
+from .drive import Driver
+from .driver_ledger import FolderLedger
+from .folder import write_once
+from .journal import frame
+from .ledger import MemoryLedger, Results
+from .pickling import dump_plan
+from .plan import Plan, Stage
+from .report import RunReport
+from .runs import OwnedRun, own_run, run_root
+from .undo import can_keep
+from .worker import versions
+
+
+def execute(
+    name: str,
+    stages: Sequence[Stage],
+    how: Execution,
+    *,
+    value: Callable[[Results], Any] = Results.folded,
+    pre_cleanup: Callable[[str], None] | None = None,
+) -> RunReport:
+    """Run stages on the backend of an execution.
+
+    Parameters
+    ----------
+    name : str
+    stages : sequence of Stage
+    how : Execution
+    value : callable
+        Makes ``report.results`` of the results, while the run folder is still there; by default the values of the
+        once and folded stages by name.
+    pre_cleanup : callable, optional
+        Called with the run folder before it is removed.
+
+    Returns
+    -------
+    RunReport
+
+    Raises
+    ------
+    RunnerError
+        Blocks failed; the run folder stays and the same call continues the run.
+    RunningError, ResumeConflict
+        Another run stands in the way.
+    """
+    plan = Plan(name, tuple(stages), how)
+    backend = _backend(how)
+    try:
+        if backend.limits.shares_memory and not _needs_folder(plan):
+            report = Driver(plan, backend, MemoryLedger(plan)).run()
+            return replace(report, results=value(report.results))
+        return _in_folder(plan, backend, value, pre_cleanup)
+    finally:
+        if current_session() is None:
+            backend.close()
+
+
+def _backend(how: Execution) -> Backend:
+    session = current_session()
+    if session is None:
+        return get_backend(how.job_type, how.job_config)
+    backend: Backend = session.keep(
+        (how.job_type, repr(how.job_config)), lambda: get_backend(how.job_type, how.job_config)
+    )
+    return backend
+
+
+def _root(how: Execution) -> Any:
+    return getattr(how.job_config, "tmp_root", None)
+
+
+def _needs_folder(plan: Plan) -> bool:
+    """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
+    outputs = [output for stage in plan.stages for output in stage.outputs]
+    return all(reopenable(output) for output in outputs) if outputs else _root(plan.execution) is not None
+
+
+def reopenable(source: Any) -> bool:
+    """Whether another process can open a source."""
+    try:
+        source.to_spec()
+    except NotReopenableError:
+        return False
+    return True
+
+
+def _in_folder(
+    plan: Plan, backend: Backend, value: Callable[[Results], Any], pre_cleanup: Callable[[str], None] | None
+) -> RunReport:
+    elsewhere = not backend.limits.shares_memory
+    if elsewhere:
+        _check_reopenable(plan)
+    plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
+    root = run_root(plan.stages, _root(plan.execution))
+    payload = dump_plan(plan) if elsewhere else None
+    run = own_run(plan.name, plan.stages, versions(), root, plan.execution.resume)
+    state = "failed"
+    try:
+        ledger = FolderLedger(run.folder, plan, session=run.state.sessions)
+        _describe(plan, run, ledger, payload)
+        report = Driver(plan, backend, ledger).run()
+        run.state.state = state = "complete"
+        run.state.write(run.folder)
+        report = replace(report, results=value(report.results))
+        if pre_cleanup is not None:
+            pre_cleanup(str(run.folder))
+    except BaseException as error:
+        run.release(state)
+        if isinstance(error, RunnerError) and error.tmp_folder is None:
+            error.tmp_folder = str(run.folder)
+        raise
+    run.finish()
+    return report
+
+
+def _with_undo(stage: Stage) -> Stage:
+    wanted = stage.in_place or stage.reads_outputs
+    return replace(stage, undo=True) if wanted and all(can_keep(output) for output in stage.outputs) else stage
+
+
+def _describe(plan: Plan, run: OwnedRun, ledger: FolderLedger, payload: bytes | None) -> None:
+    folder = run.folder
+    if payload is not None:
+        write_once(folder / "plan.pkl", frame(payload))
+    write_once(folder / "since", str(ledger.first_list).encode())
+    stages = [
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "blocks": stage.units.n_blocks,
+            "groups": stage.units.n_groups,
+            "block_shape": None if stage.units.groups is None else stage.units.groups.grid.block_shape,
+            "inputs": [repr(source) for source in stage.inputs],
+            "outputs": [repr(source) for source in stage.outputs],
+        }
+        for stage in plan.stages
+    ]
+    about = {"name": plan.name, "execution": repr(plan.execution), "stages": stages}
+    write_once(folder / "plan.json", json.dumps(about, indent=1).encode())
+
+
+def _check_reopenable(plan: Plan) -> None:
+    for stage in plan.stages:
+        for kind, sources in (("input", stage.inputs), ("output", stage.outputs), ("mask", [stage.mask])):
+            for index, source in enumerate(sources):
+                if source is not None and not reopenable(source):
+                    raise ConfigError(
+                        f"{kind} {index} of {stage.name!r} ({source!r}) cannot be opened by the workers of"
+                        f" job_type={plan.execution.job_type!r}",
+                        remedy='copy it to a zarr array first, or use job_type="local"',
+                    )

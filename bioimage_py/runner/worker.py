@@ -1,0 +1,83 @@
+"""The process of a worker: it serves one run after the other, as its driver names them.
+
+Lines of JSON on standard input name a run folder and the worker's name in it; each is answered by a line on standard
+output. Everything else that is printed goes to the worker's log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+CANNOT_START = "cannot start"
+
+
+def versions() -> dict[str, str]:
+    """What driver and worker must agree on: major and minor versions of Python, numpy and this package."""
+    import numpy as np
+
+    from .. import __version__
+
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": ".".join(np.__version__.split(".")[:2]),
+        "bioimage_py": __version__,
+    }
+
+
+def mismatch(run: Path) -> str:
+    """How this process differs from the driver of a run; empty where it does not."""
+    theirs: dict[str, str] = json.loads((run / "run.json").read_text())["versions"]
+    mine = versions()
+    wrong = [
+        f"{name} {mine.get(name)} (the driver has {theirs[name]})" for name in theirs if mine.get(name) != theirs[name]
+    ]
+    return "" if not wrong else f"the worker's {sys.executable} has " + ", ".join(wrong)
+
+
+def serve(run: Path, worker: str) -> dict[str, Any]:
+    """Work on a run until there is nothing left to do; the answer for the driver."""
+    try:
+        if wrong := mismatch(run):
+            return {"kind": CANNOT_START, "detail": wrong}
+        from .alive import identify
+        from .folder import FolderWork, read_whole, write_once
+        from .work import InProcess
+
+        write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
+
+        ledger = FolderWork(run, read_whole(run / "plan.pkl"), since=int((run / "since").read_text()))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
+        return {"kind": CANNOT_START, "detail": _text(error)}
+    try:
+        InProcess(ledger)(worker)
+    except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
+        return {"kind": "crashed", "detail": _text(error)}
+    finally:
+        ledger.close()
+    return {"kind": "finished", "detail": ""}
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def main() -> None:
+    """Serve the runs named on standard input."""
+    answers = os.fdopen(os.dup(1), "w")
+    log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = serve(Path(order["run"]), order["worker"])
+        print(json.dumps({**answer, "worker": order["worker"]}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

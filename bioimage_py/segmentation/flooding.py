@@ -1,0 +1,212 @@
+"""Seeded watershed and seeds from distances, as functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DtypeError, ParameterError, ShapeError
+from ..sources.values import convert_values
+from .components import block_components, ranked
+from .tables import check_label_dtype
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+_SEED_TYPES = {"b": np.uint32, "u": np.uint32, "i": np.int32}
+
+
+def check_flooding(ndim: int, height: np.dtype[Any], seeds: np.dtype[Any]) -> None:
+    """Refuse what the watershed cannot flood.
+
+    Raises
+    ------
+    ShapeError
+        Unless there are 2 or 3 axes.
+    DtypeError
+        If seeds are not integers, or heights neither integers nor floats.
+    """
+    if ndim not in (2, 3):
+        raise ShapeError(
+            f"watershed floods arrays of 2 or 3 axes, got {ndim}", remedy="call it on each volume of a longer array"
+        )
+    check_label_dtype(seeds, "seeds")
+    if height.kind not in "biuf":
+        raise DtypeError(
+            f"watershed needs heights that are numbers, got {height}", remedy="convert the input to float32"
+        )
+
+
+@dataclass(frozen=True)
+class Watershed:
+    """Flood a height map from seeds.
+
+    Meyer's flooding over voxels that share a face; bioimage-cpp sorts heights into 65,536 levels between the lowest and
+    the highest of the array (Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991). The same arrays
+    give the same labels.
+    """
+
+    def __call__(self, height: Array, seeds: Array, mask: Array | None = None, before: Array | None = None) -> Array:
+        """Flood one array.
+
+        Parameters
+        ----------
+        height : ndarray of numbers, 2 or 3 axes
+            Low values are flooded first.
+        seeds : ndarray of integers, same shape
+            Ids of the objects; 0 is unlabelled.
+        mask : ndarray, same shape, optional
+            Only voxels where it is not 0 are flooded; their seeds alone count.
+        before : ndarray of integers, same shape, optional
+            Values of the voxels outside the mask; 0 by default.
+
+        Returns
+        -------
+        ndarray of 32- or 64-bit integers, same shape
+            Seed ids exactly as given; 0 where no seed reaches.
+
+        Raises
+        ------
+        ParameterError
+            If a height inside the mask is NaN or infinite.
+        """
+        from bioimage_cpp.segmentation import watershed
+
+        check_flooding(height.ndim, height.dtype, seeds.dtype)
+        inside = None if mask is None else np.ascontiguousarray(mask, np.bool_)
+        markers = _markers(seeds)
+        flooded: Array = markers
+        if markers.any():
+            flooded = watershed(_finite(_levels(height), inside), markers, mask=inside)
+        if before is None or inside is None:
+            return flooded
+        result = before.copy()
+        result[inside] = convert_values(flooded[inside], before.dtype)
+        return result
+
+
+def seed_mask(
+    foreground: Array,
+    *,
+    sampling: float | Sequence[float] | None = None,
+    min_distance: float = 0.0,
+    method: Literal["threshold", "maxima"] = "threshold",
+    sigma: float = 0.0,
+) -> Mask:
+    """Voxels that are seeds, chosen by their distance to the background.
+
+    Parameters
+    ----------
+    foreground : ndarray
+        Voxels that are not 0 belong to objects, voxels that are 0 to boundaries or background. The array's edge is
+        no background.
+    sampling : float or sequence of float, optional
+        Distance between neighbouring voxels along each axis; default 1.
+    min_distance : float
+        Seeds lie further than this from the background, in units of ``sampling``. For ``method="threshold"`` and a
+        block read with a halo of ``min_distance / sampling`` the result is that of the whole volume.
+    method : {"threshold", "maxima"}
+        "threshold" takes all voxels further than ``min_distance``, "maxima" only the local maxima of the distance
+        (plateaus whole, neighbours up to the corners).
+    sigma : float
+        For "maxima": Gaussian smoothing of the distance first, in units of ``sampling``; gives fewer seeds.
+
+    Returns
+    -------
+    ndarray of bool, same shape
+
+    Raises
+    ------
+    ParameterError
+        For an unknown method, a negative distance or sigma, or a sampling that doesn't fit the axes.
+    """
+    steps = _sampling(sampling, foreground.ndim)
+    if method not in ("threshold", "maxima"):
+        raise ParameterError(f"unknown method {method!r}", remedy='method="threshold" or method="maxima"')
+    for name, value in (("min_distance", min_distance), ("sigma", sigma)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ParameterError(f"{name} must be a finite number >= 0, got {value!r}", remedy=f"{name}=0")
+    distance = _distance(foreground != 0, steps)
+    seeds: Mask = distance > min_distance
+    if method == "maxima" and not np.isinf(distance).any():
+        seeds &= _maxima(distance, [sigma / step for step in steps])
+    return seeds
+
+
+def distance_seeds(
+    foreground: Array,
+    *,
+    sampling: float | Sequence[float] | None = None,
+    min_distance: float = 0.0,
+    method: Literal["threshold", "maxima"] = "threshold",
+    sigma: float = 0.0,
+) -> npt.NDArray[np.uint64]:
+    """Seeds for a watershed: connected components of :func:`seed_mask`, which explains the parameters.
+
+    Returns
+    -------
+    ndarray of uint64, same shape
+        Seeds 1..n, numbered by their first voxel in C order; neighbours share a face ("threshold") or at least a
+        corner ("maxima", so that a plateau is one seed).
+    """
+    seeds = seed_mask(foreground, sampling=sampling, min_distance=min_distance, method=method, sigma=sigma)
+    return ranked(block_components(seeds, connectivity=seeds.ndim if method == "maxima" else 1))
+
+
+def _markers(seeds: Array) -> Array:
+    if seeds.dtype.itemsize < 4:
+        return np.ascontiguousarray(seeds, _SEED_TYPES[seeds.dtype.kind])
+    return np.ascontiguousarray(seeds, seeds.dtype.newbyteorder("="))
+
+
+def _levels(height: Array) -> Array:
+    # float32 is exact for up to 16 bits; wider integers keep more of their order in float64.
+    narrow = height.dtype.itemsize <= 2 or height.dtype == np.float32
+    return np.ascontiguousarray(height, np.float32 if narrow else np.float64)
+
+
+def _finite(height: Array, inside: Mask | None) -> Array:
+    wrong = ~np.isfinite(height)
+    if not wrong.any():
+        return height
+    if inside is not None and not (wrong & inside).any():
+        return np.where(inside, height, height[inside].min() if inside.any() else 0)
+    where = np.argwhere(wrong if inside is None else wrong & inside)[0]
+    raise ParameterError(
+        f"watershed cannot flood the height {height[tuple(where)]} at {tuple(where.tolist())} of the array",
+        remedy="replace such values with numpy.nan_to_num, or leave them out with mask=",
+    )
+
+
+def _sampling(sampling: float | Sequence[float] | None, ndim: int) -> tuple[float, ...]:
+    given = (1.0,) * ndim if sampling is None else np.broadcast_to(sampling, (np.size(sampling),)).tolist()
+    steps = tuple(float(step) for step in (given * ndim if len(given) == 1 else given))
+    if len(steps) != ndim or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise ParameterError(
+            f"sampling needs one positive number for each of {ndim} axes, got {sampling!r}",
+            remedy=f"sampling={(1.0,) * ndim}",
+        )
+    return steps
+
+
+def _distance(foreground: Mask, steps: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    if foreground.all():
+        return np.full(foreground.shape, np.inf, np.float32)
+    from bioimage_cpp.distance import distance_transform
+
+    distance: npt.NDArray[np.float32] = distance_transform(np.ascontiguousarray(foreground), sampling=steps)
+    return distance
+
+
+def _maxima(distance: npt.NDArray[np.float32], sigmas: Sequence[float]) -> Mask:
+    from scipy.ndimage import gaussian_filter
+    from skimage.morphology import local_maxima
+
+    smooth = gaussian_filter(distance, sigmas) if any(sigmas) else distance
+    maxima: Mask = local_maxima(smooth, connectivity=distance.ndim)
+    return maxima.astype(np.bool_, copy=False)

@@ -1,0 +1,93 @@
+"""The operation `watershed`: seeded flooding of a volume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+
+from ..errors import DtypeError, HaloError
+from ..ops.engine import Job, RunKeywords, operation, run_map
+from ..sources import as_source
+from .flooding import Watershed, check_flooding
+
+
+@operation()
+def watershed(
+    input: Any,
+    seeds: Any,
+    output: Any = None,
+    *,
+    halo: Any = None,
+    **run: Unpack[RunKeywords],
+) -> Any:
+    """Grow seeds over a height map, low values first.
+
+    Parameters
+    ----------
+    input : source-like
+        Heights (numbers), 2 or 3 axes, for example boundary probabilities.
+    seeds : source-like
+        Ids of the objects (integers) where they begin, 0 elsewhere; same shape. Ids are kept exactly.
+    output : source-like, optional
+        Integers of the same shape; allocated as uint64 numpy array by default.
+    halo : int or sequence of int, optional
+        Voxels around a block that are flooded with it; needed when run in blocks. Take about the size of an object.
+
+    Returns
+    -------
+    object
+        The output. Voxels that no seed reaches are 0; voxels where the mask is 0 are not flooded and stay as they were.
+
+    Raises
+    ------
+    HaloError
+        Run in blocks without a halo.
+    MemoryBudgetError
+        Run as a whole, and the volume doesn't fit the memory budget.
+    ShapeError
+        Seeds of another shape, or not 2 or 3 axes.
+    DtypeError
+        Seeds or an output that are not integers.
+    ValueRangeError
+        A seed id that the output's type cannot hold.
+    ParameterError
+        NaN or infinite heights.
+
+    Notes
+    -----
+    Without ``halo`` and ``block_shape`` the volume is flooded as a whole (with a ``mask`` too). In blocks each block is
+    flooded on its own together with its halo, so the result depends on the blocks: near block borders it may differ
+    from that of the whole volume, and an object whose seed lies beyond the halo is not reached. The same grid and halo
+    give the same bits on every backend. Kernel: bioimage-cpp.
+    """
+    job = Job.of(run)
+    height, markers = as_source(input), as_source(seeds)
+    check_flooding(height.ndim, height.dtype, markers.dtype)
+    if output is not None and (dtype := as_source(output).dtype).kind not in "iu":
+        raise DtypeError(
+            f"watershed needs an output of an integer type, got {dtype}", remedy="an output of type uint64"
+        )
+    masks = [] if job.mask is None else [as_source(job.mask)]
+    if halo is None and masks and replace(job, mask=None).unblocked():
+        before = [] if output is None else [as_source(output)]
+        inputs, job = [height, markers, *masks, *before], replace(job, mask=None)
+    else:
+        inputs = [height, markers, *masks]
+    if halo is None and not job.unblocked():
+        raise HaloError(
+            "watershed in blocks needs a halo: the voxels around a block that are flooded with it",
+            remedy=f"halo={(32,) * height.ndim}",
+        )
+    return run_map(
+        Watershed(),
+        inputs,
+        output,
+        job,
+        name="watershed",
+        dtype=np.uint64,
+        halo=halo,
+        memory_factor=4.0,
+        whole=halo is None,
+    )

@@ -1,0 +1,222 @@
+# ruff: noqa: D102 - overrides are described where they are declared
+"""Sources opened from a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..errors import ParameterError, ReadOnlyError
+from .adapters import backing_for
+from .array import ArraySource
+from .backing import Backing
+from .base import Axis
+from .spec import SourceSpec, load_qualified
+
+MODES = ("r", "r+", "a", "w", "w-", "x")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a format gives for one array.
+
+    Parameters
+    ----------
+    array : array_like or Backing
+        The array.
+    key : str
+        Its path in the container, "" if the file is the array.
+    axes : tuple of Axis, optional
+        Axes that the file describes.
+    container : object, optional
+        What has to be closed with the source.
+    """
+
+    array: Any
+    key: str = ""
+    axes: tuple[Axis, ...] | None = None
+    container: Any = None
+
+
+class FileSource(ArraySource):
+    """An array in a file or folder, with what is needed to open it again.
+
+    Parameters
+    ----------
+    array : array_like
+        The opened array.
+    path : str or os.PathLike
+        Container or file; stored absolute, URLs as they are.
+    internal_path : str
+        Key in the container, "" for a file that is one array.
+    format : str
+        Registered format.
+    mode : str, default "r"
+        Mode that it was opened with. The spec holds "r" or "r+", never a mode that creates or empties.
+    open_kwargs : mapping, optional
+        Further arguments that it was opened with; copied.
+    writable : bool, default False
+        Whether voxels may be written, as far as the array allows it.
+    axes : tuple of Axis, optional
+        Axes that the file describes.
+    container : object, optional
+        Closed by `close`.
+    """
+
+    def __init__(
+        self,
+        array: Any,
+        *,
+        path: str | os.PathLike[str],
+        internal_path: str,
+        format: str,
+        mode: str = "r",
+        open_kwargs: Mapping[str, Any] | None = None,
+        writable: bool = False,
+        axes: tuple[Axis, ...] | None = None,
+        container: Any = None,
+    ) -> None:
+        self._attach(array if isinstance(array, Backing) else backing_for(array))
+        self._axes = axes
+        self._path = absolute_path(path)
+        self._internal_path = internal_path
+        self._format = format
+        self._mode = mode
+        self._open_kwargs = dict(open_kwargs or {})
+        self._writable = writable
+        self._container = container
+
+    @property
+    def path(self) -> str:
+        """Absolute path or URL of the container."""
+        return self._path
+
+    @property
+    def internal_path(self) -> str:
+        """Key of the array in the container."""
+        return self._internal_path
+
+    @property
+    def format(self) -> str:
+        """Name of the format."""
+        return self._format
+
+    @property
+    def mode(self) -> str:
+        """Mode that it was opened with."""
+        return self._mode
+
+    @property
+    def writable(self) -> bool:
+        return self._writable and self._backing.writable
+
+    @property
+    def identity(self) -> Hashable:
+        found = self._backing.identity
+        if isinstance(found, tuple) and found[:1] == ("file",):
+            return found
+        return ("file", self._path if is_url(self._path) else os.path.realpath(self._path), self._internal_path)
+
+    def to_spec(self) -> SourceSpec:
+        params = {**self._open_kwargs, "format": self._format, "mode": "r+" if self.writable else "r"}
+        return SourceSpec("file", self._path, self._internal_path, params)
+
+    @staticmethod
+    def reopen(spec: SourceSpec) -> FileSource:
+        """Open the array of a spec of kind "file"."""
+        return reopen_file(spec)
+
+    def _sibling(self, backing: Backing) -> Self:
+        twin = super()._sibling(backing)
+        twin._container = None
+        return twin
+
+    def close(self) -> None:
+        super().close()
+        if self._container is not None and hasattr(self._container, "close"):
+            self._container.close()
+
+    def _read_only(self) -> ReadOnlyError:
+        return ReadOnlyError(
+            f"{self._path} (format {self._format}) was opened with mode {self._mode!r} and is read-only.",
+            remedy=f"open_source({self._path!r}, {self._internal_path!r}, mode='r+'), if the format can be written",
+        )
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    internal_path: str | None = None,
+    format: str | None = None,
+    mode: str = "r",
+    **kwargs: Any,
+) -> FileSource:
+    """Open an array in a file or folder.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File, folder or URL. A path into a container ("a.zarr/raw/s0") is split where `internal_path` is None.
+    internal_path : str, optional
+        Key of the array. None: the array itself where the path is one, level 0 of an OME-Zarr image, the default of
+        the format (tif); an error for other containers. The key of an OME-Zarr group also gives its level 0.
+    format : str, optional
+        Name of a registered format. None: by the extension, or by the content of a folder.
+    mode : {"r", "r+", "a", "w", "w-", "x"}, default "r"
+        "r" reads, "r+" reads and writes; the others are for zarr, n5 and hdf5 (elsewhere they read): "a" creates the
+        array if it is missing, "w" empties or replaces it (only it, nothing else in the container), "w-" and "x"
+        create it and refuse an existing one. Whatever the mode, the source's spec opens with "r" or "r+".
+    **kwargs
+        To create: ``shape``, ``dtype``, ``chunks``, ``shards``, ``axes``, ``compressor``, ``fill_value`` (see
+        `bioimage_py.io.create_array`). Anything else goes to the library of the format and is kept in the spec.
+
+    Returns
+    -------
+    FileSource
+
+    Raises
+    ------
+    SourceNotFoundError
+        If the path does not exist.
+    KeyNotFoundError
+        If the container has no such array; the message lists those it has.
+    ParameterError
+        If the container has several arrays and no key is given, or the mode is unknown.
+    FormatError
+        If the format is unknown, or the file is not what its name says.
+    MissingDependencyError
+        If the library of the format is not installed.
+    """
+    if mode not in MODES:
+        raise ParameterError(f"mode is {mode!r}.", remedy=f"use one of {', '.join(MODES)}")
+    opened: FileSource = load_qualified("bioimage_py.io.datasets:open_file_source")(
+        path, internal_path, format, mode, kwargs
+    )
+    return opened
+
+
+def reopen_file(spec: SourceSpec) -> FileSource:
+    """Open the array of a spec of kind "file"; a spec written by hand with a mode that empties is opened with "r+"."""
+    arguments = spec.arguments()
+    mode = arguments.pop("mode", "r")
+    format = arguments.pop("format", None)
+    return open_source(spec.path or "", spec.internal_path, format, "r" if mode == "r" else "r+", **arguments)
+
+
+def is_url(path: str) -> bool:
+    """Tell URLs from paths; ``file://`` is a path."""
+    scheme, separator, _ = path.partition("://")
+    return bool(separator) and scheme.lower() != "file" and scheme.replace("+", "").isalnum()
+
+
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path, or the URL as it is; ``~`` and ``file://`` are resolved."""
+    text = os.fspath(path)
+    if is_url(text):
+        return text
+    if text.lower().startswith("file://"):
+        from urllib.parse import unquote, urlparse
+
+        text = unquote(urlparse(text).path)
+    return os.path.abspath(os.path.expanduser(text))

@@ -1,0 +1,231 @@
+"""Minimum, maximum, mean, standard deviation and unique values of volumes of any size.
+
+Integers are exact whatever their size and number; the result does not depend on the blocks. Of floats, mean and
+standard deviation depend on the blocks by rounding in float64 only. NaN is not left out: as in numpy, a single one
+makes minimum, maximum, mean and standard deviation NaN (`unique` lists it once). Use a mask to leave voxels out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+
+from ..errors import ParameterError
+from ..ops.engine import Job, RunKeywords, operation, run_reduce
+from ..sources import as_source
+from .kernels import (
+    BlockMoments,
+    Extrema,
+    Moments,
+    UniqueValues,
+    check_dtype,
+    merge_extrema,
+    merge_moments,
+    merge_unique,
+)
+
+_POSITIONAL = ("num_workers", "block_shape", "job_type", "job_config", "mask", "block_ids", "resume_from")
+
+Number = int | float
+
+
+def _reduce(name: str, kernel: Any, merge: Any, input: Any, run: RunKeywords, memory_factor: float) -> Any:
+    job = Job.of(run)
+    source = as_source(input)
+    check_dtype(source.dtype, name)
+    result = run_reduce(kernel, merge, [source], job, name=name, memory_factor=memory_factor)
+    if result is None:
+        raise ParameterError(
+            f"stats.{name}: there is no voxel; the input of shape {source.shape} is empty, or nothing is in the mask",
+            remedy="check the mask with bioimage_py.stats.max(mask)",
+        )
+    return result
+
+
+def _extrema(name: str, input: Any, run: RunKeywords, *, smallest: bool, largest: bool) -> tuple[Any, Any]:
+    found: tuple[Any, Any] = _reduce(name, Extrema(smallest, largest), merge_extrema, input, run, 1.2)
+    return found
+
+
+def _moments(name: str, input: Any, run: RunKeywords, *, spread: bool) -> Moments:
+    moments: Moments = _reduce(name, BlockMoments(spread), merge_moments, input, run, 1.2)
+    return moments
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def min(input: Any, **run: Unpack[RunKeywords]) -> Number:
+    """Smallest value.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    int or float
+        An exact int for boolean and integer input, else a float; NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    found: Number = _extrema("min", input, run, smallest=True, largest=False)[0]
+    return found
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def max(input: Any, **run: Unpack[RunKeywords]) -> Number:
+    """Largest value.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    int or float
+        An exact int for boolean and integer input, else a float; NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    found: Number = _extrema("max", input, run, smallest=False, largest=True)[1]
+    return found
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def min_and_max(input: Any, **run: Unpack[RunKeywords]) -> tuple[Number, Number]:
+    """Smallest and largest value in one pass.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    tuple of int or float
+        (smallest, largest): exact ints for boolean and integer input, else floats; NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    return _extrema("min_and_max", input, run, smallest=True, largest=True)
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def mean(input: Any, **run: Unpack[RunKeywords]) -> float:
+    """Mean.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    float
+        Correctly rounded for boolean and integer input; NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    return _moments("mean", input, run, spread=False).mean()
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def std(input: Any, **run: Unpack[RunKeywords]) -> float:
+    """Standard deviation with divisor n, as ``numpy.std``.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    float
+        From an exact variance for boolean and integer input; NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    return _moments("std", input, run, spread=True).std()
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def mean_and_std(input: Any, **run: Unpack[RunKeywords]) -> tuple[float, float]:
+    """Mean, and standard deviation with divisor n, in one pass.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    tuple of float
+        (mean, standard deviation); NaN if any value is NaN.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    moments = _moments("mean_and_std", input, run, spread=True)
+    return moments.mean(), moments.std()
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def unique(
+    input: Any, return_counts: bool = False, **run: Unpack[RunKeywords]
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Different values, sorted.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+    return_counts : bool, default False
+        Also return how often each value occurs.
+
+    Returns
+    -------
+    values : numpy.ndarray
+        In the dtype of the input; NaN once, at the end.
+    counts : numpy.ndarray
+        int64, only with `return_counts`.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    values, counts = _reduce("unique", UniqueValues(), merge_unique, input, run, 2.0)
+    return (values, counts) if return_counts else values

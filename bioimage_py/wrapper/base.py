@@ -1,0 +1,143 @@
+"""The base of sources that are made of another source."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from ..errors import FormatError, SourceTypeError
+from ..sources.base import Axis, Concurrency, Source
+from ..sources.registry import as_source, from_spec
+from ..sources.spec import SourceSpec
+
+CLASS = "class"
+
+
+class WrapperSource(Source):
+    """A source that reads from another one; by default of the same shape, data type and grid, and read-only.
+
+    A subclass defines `_getitem`, and `_params` if its constructor takes more than the source. It opens again in any
+    process that can import its module; one defined in a script or notebook travels with the spec.
+
+    Parameters
+    ----------
+    source : Source or array_like
+        The inner source.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = as_source(source)
+
+    @property
+    def source(self) -> Source:
+        """The inner source."""
+        return self._source
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
+        return self._source.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Data type."""
+        return self._source.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Unit of reading."""
+        return self._source.chunks
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of the shards."""
+        return self._source.shards
+
+    @property
+    def write_chunks(self) -> tuple[int, ...] | None:
+        """Unit of writing."""
+        return self._source.write_chunks
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        """Index at which a unit of writing begins."""
+        return self._source.grid_origin
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes."""
+        return self._source.axes
+
+    @property
+    def concurrency(self) -> Concurrency:
+        """What may be written at the same time."""
+        return self._source.concurrency
+
+    @property
+    def identity(self) -> Hashable:
+        """That of the inner source."""
+        return self._source.identity
+
+    def _params(self) -> dict[str, Any]:
+        """Return the arguments of the constructor besides the source."""
+        return {}
+
+    @classmethod
+    def _from_wrapped(cls, source: Source, params: dict[str, Any]) -> Self:
+        """Make the wrapper again from what `_params` gave."""
+        return cls(source, **params)
+
+    def fresh(self, *, cache_bytes: int = 0) -> Source:
+        """Return the same view of a fresh handle; itself if the inner source has none."""
+        inner = self._source.fresh(cache_bytes=cache_bytes)
+        return self if inner is self._source else self._from_wrapped(inner, self._params())
+
+    def moved(self, folder: str) -> Source:
+        """Return the same view of the array in another folder."""
+        return self._from_wrapped(self._source.moved(folder), self._params())
+
+    def to_spec(self) -> SourceSpec:
+        """Return the class, its arguments and the spec of the inner source."""
+        return SourceSpec("wrapper", params={**self._params(), CLASS: type(self)}, wrapped=self._source.to_spec())
+
+    def close(self) -> None:
+        """Close the inner source."""
+        self._source.close()
+
+
+W = TypeVar("W", bound=type[WrapperSource])
+
+
+def register_wrapper(cls: W) -> W:
+    """Check that a class can be a wrapper, and return it; usable as a decorator.
+
+    Specs find classes by module and name, or carry them, so nothing has to be registered; the function is there for
+    code that does.
+
+    Raises
+    ------
+    SourceTypeError
+        If it is no `WrapperSource`.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, WrapperSource)):
+        raise SourceTypeError(f"{cls!r} is no WrapperSource.", remedy="derive the class from WrapperSource")
+    return cls
+
+
+def wrapper_from_spec(spec: SourceSpec) -> WrapperSource:
+    """Open a spec of kind "wrapper".
+
+    Raises
+    ------
+    FormatError
+        If its class cannot be imported, or is no wrapper.
+    """
+    if spec.wrapped is None or CLASS not in spec.params:
+        raise FormatError("The wrapper spec names no class or no inner source.", remedy="pass what to_spec() returned")
+    params = spec.arguments()
+    cls = params.pop(CLASS)
+    if not (isinstance(cls, type) and issubclass(cls, WrapperSource)):
+        raise FormatError(f"{cls!r} is no WrapperSource.", remedy="pass what to_spec() of a wrapper returned")
+    return cls._from_wrapped(from_spec(spec.wrapped), params)
