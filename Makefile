@@ -35,7 +35,7 @@ check-slice: $(STAMP) ## check what the first slice promises; fails where it fal
 	$(BIN)/python benchmarks/check_slice.py
 
 docs: $(STAMP) ## build the API documentation into build/docs
-	$(BIN)/pdoc --docformat numpy --output-directory build/docs bioimage_py
+	$(BIN)/python docs/build_api.py build/docs
 
 clean: ## remove what the other targets made, .venv too
 	rm -rf $(VENV) build dist demo benchmarks/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# not lazily: an import of the module would put it in the place of the function of the same name
+from .execution import Execution, execution
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     )
     from .blocks import Block, BlockWithHalo, Grid, to_roi
     from .errors import RunnerError
-    from .execution import Execution, execution
     from .ops.copying import copy
     from .ops.downsampling import downsample
     from .runner import RunReport, get_runner, map_blocks
@@ -41,8 +43,6 @@ _NAMES = {
     "Grid": "blocks",
     "to_roi": "blocks",
     "RunnerError": "errors",
-    "Execution": "execution",
-    "execution": "execution",
     "copy": "ops.copying",
     "downsample": "ops.downsampling",
     "RunReport": "runner",

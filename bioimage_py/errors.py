@@ -67,7 +67,7 @@ class ReadOnlyError(BioimageError, TypeError, ValueError):
 
 
 class IndexingError(BioimageError, IndexError):
-    """An index that numpy's basic indexing does not allow."""
+    """An index that numpy's basic indexing does not allow, or an id that a table does not have."""
 
 
 class ValueRangeError(BioimageError, ValueError):

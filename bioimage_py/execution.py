@@ -7,10 +7,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigError
-from .sources.values import Casting
+
+if TYPE_CHECKING:
+    from .sources.values import Casting
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _scored(
     return _table(name, seg, gt, ("segmentation", "groundtruth"), run).drop_ignore(ignore_seg, ignore_gt)
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=(*_POSITIONAL, "pre_cleanup"), omit=("casting",))
 def contingency_table(
     seg_a: Any, seg_b: Any, *, pre_cleanup: Callable[[str], None] | None = None, **run: Unpack[RunKeywords]
 ) -> ContingencyTable:

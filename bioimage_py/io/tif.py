@@ -149,6 +149,7 @@ def construct(path: str, mode: str = "r", pattern: str | None = None) -> ImageSt
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
     """Open the array; for a folder the key may be a pattern of file names."""
+    keep_local(path, "tif")
     if key and not os.path.isdir(path):
         raise KeyNotFoundError(f"{path} is one array and has no key {key!r}.", remedy=f"open_source({path!r})")
     stack = construct(path, mode, **{"pattern": key or None, **kwargs})

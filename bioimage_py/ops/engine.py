@@ -144,8 +144,11 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
         own = inspect.signature(function)
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         shared = [name for name in _DEFAULTS if name not in omit and name not in own.parameters]
+        own_names = own.parameters
         by_position = [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS[name])
+            own_names[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            if name in own_names
+            else inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS[name])
             for name in positional
         ]
         by_name = [
@@ -154,7 +157,7 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
             if name not in positional
         ]
         first = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-        last = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        last = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in positional]
         signature = own.replace(parameters=[*first, *by_position, *last, *by_name])
 
         @functools.wraps(function)

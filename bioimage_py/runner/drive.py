@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 from ..backends.base import Backend, BackendEvent
 from ..errors import BioimageError, RunnerError
 from .journal import BlockFailure
-from .ledger import Ledger, Loss, Results
+from .ledger import Ledger, Loss, Progress, Results
 from .memory import peak_bytes
 from .plan import Plan
 from .report import RunReport, StageReport, failure_of
@@ -55,6 +56,35 @@ class ProgressBar:
         self._bar.close()
 
 
+class Watch:
+    """Finds workers that are in one block, or in one batch, for too long."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._limits = (plan.execution.block_timeout, getattr(plan.execution.job_config, "task_timeout", None))
+        self._since: dict[tuple[str, int], tuple[Any, float]] = {}
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a limit."""
+        return any(limit is not None for limit in self._limits)
+
+    def too_slow(self, progress: dict[str, Progress], alive: set[str]) -> list[str]:
+        """Workers beyond a limit."""
+        now = perf_counter()
+        slow = []
+        for worker, at in progress.items():
+            if worker not in alive or at.block < 0:
+                continue
+            marks = ((at.stage, at.block, at.done), at.batch)
+            for which, (limit, mark) in enumerate(zip(self._limits, marks, strict=True)):
+                before, since = self._since.get((worker, which), (None, now))
+                if before != mark:
+                    self._since[worker, which] = (mark, now)
+                elif limit is not None and now - since > limit and worker not in slow:
+                    slow.append(worker)
+        return slow
+
+
 class Driver:
     """Executes one plan.
 
@@ -76,6 +106,7 @@ class Driver:
         self.work = InProcess(ledger.workers(), ledger.path)
         self._losses: dict[str, Loss] = {}
         self._started = 0
+        self._watch = Watch(plan)
         widest = max((stage.units.n_groups for stage in plan.stages), default=0)
         rules = [self._rules(index) for index in range(len(plan.stages))]
         self.supervisor = Supervisor(rules, min(plan.execution.num_workers, widest))
@@ -112,6 +143,7 @@ class Driver:
                 finally:
                     self.ledger.close(stop=bool(self.reason) or not self.supervisor.over)
                     self.backend.join()
+                    self.backend.ended()  # a pool of workers must not tell the next run of this one's
                     bar.update(self.ledger)
         finally:
             bar.close()
@@ -125,6 +157,9 @@ class Driver:
             self._handle(event)
         for end in self.backend.ended():
             self._worker_ended(end)
+        if self._watch.on and self.backend.limits.kills_blocks:
+            for worker in self._watch.too_slow(self.ledger.progress(), self.backend.alive()):
+                self.backend.kill(worker)
         self._mark()
 
     def _handle(self, event: Event) -> None:
@@ -174,6 +209,11 @@ class Driver:
 
     def _failure(self) -> BaseException:
         records, folder = self.ledger.records, self.ledger.path
+        for record in records:
+            for failure in record.failures.values():
+                # a once stage stands for the operation: its own error says more than that a block failed
+                if record.stage.kind == "once" and isinstance(failure.error, BioimageError):
+                    return failure.error
         if self.crash is not None and not any(record.failures for record in records):
             if isinstance(self.crash, BioimageError):
                 return self.crash

@@ -13,7 +13,7 @@ import numpy as np
 
 from .folder import FolderWork, load_stage, read_progress, write_once
 from .journal import Record, frame
-from .ledger import Ledger, Loss, retry_batch
+from .ledger import Ledger, Loss, Progress, retry_batch
 from .plan import Batch, Plan, cut_batches, listed
 from .supervisor import Event, Retry
 
@@ -65,7 +65,7 @@ class FolderLedger(Ledger):
         if stage not in self._cut_batches:
             units, record = self.plan.stages[stage].units, self.records[stage]
             picked = units.groups_of(record.pending()) if record.ids else None
-            self._cut_batches[stage] = cut_batches(stage, units.n_groups, self.plan.execution.num_workers, picked)
+            self._cut_batches[stage] = cut_batches(stage, units.n_groups, self.plan.execution, picked)
         return self._cut_batches[stage]
 
     def open(self, stage: int) -> None:
@@ -111,8 +111,8 @@ class FolderLedger(Ledger):
         done = set(self.records[batch.stage].ids)
         units = self.plan.stages[batch.stage].units
         left = tuple(group for group, ids in batch.groups(units) if not done.issuperset(ids))
-        _, running, stage = read_progress(self.folder / "progress" / worker)
-        return Loss(batch, left, running if stage == batch.stage else -1)
+        at = read_progress(self.folder / "progress" / worker)
+        return Loss(batch, left, at.block if at.stage == batch.stage else -1)
 
     def _owner(self, key: tuple[int, int]) -> str | None:
         try:
@@ -130,7 +130,7 @@ class FolderLedger(Ledger):
         else:
             groups = [group for group in loss.groups if without < 0 or without not in units.blocks(group)]
             picked = np.asarray(groups, np.int64)
-            left = cut_batches(stage, units.n_groups, self.plan.execution.num_workers, picked)
+            left = cut_batches(stage, units.n_groups, self.plan.execution, picked)
         if left:
             self._publish(left)
         return len(left)
@@ -143,5 +143,9 @@ class FolderLedger(Ledger):
 
     def done(self) -> int:
         """Blocks done so far."""
-        progress = self.folder / "progress"
-        return self._before + sum(read_progress(progress / name)[0] for name in os.listdir(progress))
+        return self._before + sum(at.done for at in self.progress().values())
+
+    def progress(self) -> dict[str, Progress]:
+        """Where each worker of this session is."""
+        names = [name for name in os.listdir(self.folder / "progress") if name.startswith(f"{self.session}w")]
+        return {name: read_progress(self.folder / "progress" / name) for name in names}

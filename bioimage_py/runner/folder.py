@@ -21,12 +21,12 @@ from typing import Any
 
 from ..errors import StorageError
 from .journal import FailedGroup, Record, Recorder, dump_value, frame, portable, read_frame, read_frames
-from .ledger import FileValues, Results, StageRecord, WorkerSide
+from .ledger import FileValues, Progress, Results, StageRecord, WorkerSide
 from .plan import Batch, Plan, Stage
 
 STOP_SECONDS = 0.05
 """How often a worker looks for the stop mark."""
-_PROGRESS = struct.Struct("<qqq")
+_PROGRESS = struct.Struct("<qqqq")
 
 
 def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -176,19 +176,20 @@ class _Writer:
             os.close(self._results)
 
 
-class Progress:
-    """A worker's count of blocks and the block it is in, in a small mapped file that outlives a kill."""
+class ProgressFile:
+    """Where a worker is, in a small mapped file that outlives a kill."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "w+b")  # noqa: SIM115 - open as long as the worker lives
-        self._file.write(_PROGRESS.pack(0, -1, -1))
+        self.batches = 0
+        self._file.write(_PROGRESS.pack(0, -1, -1, 0))
         self._file.flush()
         self._map = mmap.mmap(self._file.fileno(), _PROGRESS.size)
 
     def put(self, done: int, block: int, stage: int) -> None:
         """Publish."""
-        _PROGRESS.pack_into(self._map, 0, done, block, stage)
+        _PROGRESS.pack_into(self._map, 0, done, block, stage, self.batches)
 
     def close(self) -> None:
         """Close the file."""
@@ -196,14 +197,13 @@ class Progress:
         self._file.close()
 
 
-def read_progress(path: Path) -> tuple[int, int, int]:
-    """Blocks done, block id and stage of a worker; (0, -1, -1) where it has not begun."""
+def read_progress(path: Path) -> Progress:
+    """Where a worker is, or was when it died."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return (0, -1, -1)
-    done, block, stage = _PROGRESS.unpack(data) if len(data) == _PROGRESS.size else (0, -1, -1)
-    return (int(done), int(block), int(stage))
+        return Progress()
+    return Progress(*_PROGRESS.unpack(data)) if len(data) == _PROGRESS.size else Progress()
 
 
 class FolderWork(WorkerSide):
@@ -225,7 +225,7 @@ class FolderWork(WorkerSide):
         self._lock = threading.Lock()
         self._lists: dict[int, list[Batch]] = {}
         self._writers: dict[tuple[str, int], _Writer] = {}
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, ProgressFile] = {}
         self._stopped = False
         self._looked = 0.0
 
@@ -276,13 +276,13 @@ class FolderWork(WorkerSide):
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
-        progress = self._progress.get(worker)
-        if progress is None:
-            progress = self._progress.setdefault(worker, Progress(self.folder / "progress" / worker))
-        progress.put(done, block_id, stage)
+        self._progress[worker].put(done, block_id, stage)
 
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""
+        if worker not in self._progress:
+            self._progress[worker] = ProgressFile(self.folder / "progress" / worker)
+        self._progress[worker].batches += 1
         writer = self._writer(worker, batch.stage)
         return Recorder(worker, batch, self.plan.stages[batch.stage], writer.write)
 

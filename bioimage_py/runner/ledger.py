@@ -171,6 +171,16 @@ class WorkerSide(ABC):
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Where a worker is: blocks done, the block and stage it is in (-1: none), and how many batches it has begun."""
+
+    done: int = 0
+    block: int = -1
+    stage: int = -1
+    batch: int = 0
+
+
+@dataclass(frozen=True)
 class Loss:
     """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in."""
 
@@ -230,6 +240,10 @@ class Ledger(ABC):
     @abstractmethod
     def done(self) -> int:
         """Blocks done so far, for the progress bar."""
+
+    def progress(self) -> dict[str, Progress]:
+        """Where each worker is, as far as it is told."""
+        return {}
 
 
 class MemoryLedger(Ledger, WorkerSide):
@@ -294,7 +308,7 @@ class MemoryLedger(Ledger, WorkerSide):
         return len(self._cut(stage))
 
     def _cut(self, stage: int) -> list[Batch]:
-        return cut_batches(stage, self.plan.stages[stage].units.n_groups, self.plan.execution.num_workers)
+        return cut_batches(stage, self.plan.stages[stage].units.n_groups, self.plan.execution)
 
     def events(self, timeout: float) -> Iterable[Event]:
         """Events since the last call."""

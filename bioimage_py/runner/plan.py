@@ -169,15 +169,16 @@ class Batch:
             yield group, list(self.blocks) if self.blocks else units.blocks(group)
 
 
-def cut_batches(stage: int, n_groups: int, num_workers: int, picked: Ids | None = None) -> list[Batch]:
+def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ids | None = None) -> list[Batch]:
     """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order.
 
     With ``picked``, of these groups only.
     """
     batches: list[Batch] = []
     total, start = (n_groups if picked is None else len(picked)), 0
+    most = -(-total // (how.num_workers * getattr(how.job_config, "tasks_per_worker", 1)))
     while start < total:
-        stop = min(total, start + max(1, -(-(total - start) // (2 * num_workers))))
+        stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * how.num_workers)))))
         part = None if picked is None else picked[start:stop]
         batches.append(Batch(stage, start, stop, picked=part, key=(0, len(batches))))
         start = stop

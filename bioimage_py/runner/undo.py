@@ -80,8 +80,7 @@ class Undo:
                 self._keep_one(os.path.join(files.folder, name), name)
 
     def _keep_one(self, live: str, name: str) -> None:
-        kept = self._kept / name
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept = self._kept / name.replace("/", ".")
         if not kept.exists():
             try:
                 _link(live, kept)

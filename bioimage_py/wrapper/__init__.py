@@ -1,6 +1,7 @@
 """Sources made of sources: views and lazy transforms."""
 
 from .base import WrapperSource, register_wrapper, wrapper_from_spec
+from .downsample import DownsampleSource
 from .roi import RoiSource
 
-__all__ = ["RoiSource", "WrapperSource", "register_wrapper", "wrapper_from_spec"]
+__all__ = ["DownsampleSource", "RoiSource", "WrapperSource", "register_wrapper", "wrapper_from_spec"]
