@@ -8,9 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# not lazily: an import of the module would put it in the place of the function of the same name
-from .execution import Execution, execution
-
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -32,12 +29,15 @@ if TYPE_CHECKING:
     )
     from .blocks import Block, BlockWithHalo, Grid, to_roi
     from .errors import RunnerError
+    from .executing import Execution, execution
     from .ops.copying import copy
     from .ops.downsampling import downsample
     from .runner import RunReport, get_runner, map_blocks
     from .sources import Source, SourceSpec, as_source, from_spec, open_source, register_source, unregister_source
 
 _NAMES = {
+    "Execution": "executing",
+    "execution": "executing",
     "Block": "blocks",
     "BlockWithHalo": "blocks",
     "Grid": "blocks",

@@ -12,7 +12,7 @@ import pytest
 
 import bioimage_py as bp
 from bioimage_py.errors import ConfigError
-from bioimage_py.execution import Execution, current_execution, execution
+from bioimage_py.executing import Execution, current_execution, execution
 
 
 def test_defaults_are_one_local_worker() -> None:

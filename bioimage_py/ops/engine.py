@@ -19,7 +19,7 @@ import numpy as np
 
 from ..blocks import Block, BlockWithHalo, Halo, normalize_halo, to_roi
 from ..errors import ConfigError, DtypeError, MemoryBudgetError, ReadOnlyError, ShapeError
-from ..execution import Execution, current_execution
+from ..executing import Execution, current_execution
 from ..runner.execute import execute
 from ..runner.ledger import Results
 from ..runner.memory import available_bytes
@@ -101,15 +101,9 @@ class Job:
         """Job of the keywords of a call; what a call leaves out comes from the enclosing `execution` block."""
         given = dict(run)
         base = given.pop("execution", None) or current_execution()
-        if given.get("resume_from") is not None:
-            if given.get("block_ids") is not None:
-                raise ConfigError("resume_from and block_ids exclude each other", remedy="drop one of them")
-            raise ConfigError(
-                f"resume_from={given['resume_from']!r}: a local run keeps no run folder to resume from",
-                remedy="drop resume_from",
-            )
         known = {field.name for field in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
+        how = how.resuming(given.get("resume_from"), given.get("block_ids"))
         where = {name: given.get(name) for name in _WHERE if name != "resume_from"}
         return cls(how, **where)
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, get_backend
 from ..errors import ConfigError, NotReopenableError, RunnerError
-from ..execution import Execution, current_session
+from ..executing import Execution, current_session
 from .drive import Driver
 from .driver_ledger import FolderLedger
-from .folder import write_once
-from .journal import frame
+from .folder import read_whole, write_once
+from .journal import frame, read_frame
 from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
 from .plan import Plan, Stage
 from .report import RunReport
-from .runs import OwnedRun, own_run, run_root
+from .runs import OwnedRun, own_run, reopen_run, run_root
 from .undo import can_keep
 from .worker import versions
 
@@ -104,8 +105,62 @@ def _in_folder(
         _check_reopenable(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
     root = run_root(plan.stages, _root(plan.execution))
-    payload = dump_plan(plan) if elsewhere else None
+    payload = dump_plan(plan, needed=elsewhere)
     run = own_run(plan.name, plan.stages, versions(), root, plan.execution.resume)
+    return _drive(plan, backend, run, payload, value, pre_cleanup)
+
+
+def resume_run(
+    folder: str | Path,
+    how: Callable[[Execution], Execution] = lambda execution: execution,
+    *,
+    pre_cleanup: Callable[[str], None] | None = None,
+    value: Callable[[Plan, Results], Any] = lambda plan, results: results.folded(),
+) -> RunReport:
+    """Continue the unfinished run in a folder, as it was planned.
+
+    Parameters
+    ----------
+    folder : path
+        The run folder.
+    how : callable
+        Changes the run's `Execution` (other workers, another name of the backend's settings).
+    pre_cleanup : callable, optional
+        Called with the run folder before it is removed.
+    value : callable
+        Makes ``report.results`` of the plan and the results.
+
+    Raises
+    ------
+    ConfigError
+        There is no unfinished run, or its plan was not kept.
+    RunningError, RunnerError
+    """
+    folder = Path(folder)
+    if not (folder / "plan.pkl").exists():
+        raise ConfigError(
+            f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
+        )
+    payload = read_frame(folder / "plan.pkl", 0)
+    plan: Plan = read_whole(folder / "plan.pkl")
+    plan = replace(plan, execution=how(plan.execution))
+    backend = _backend(plan.execution)
+    try:
+        run = reopen_run(folder, plan.stages)
+        return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup)
+    finally:
+        if current_session() is None:
+            backend.close()
+
+
+def _drive(
+    plan: Plan,
+    backend: Backend,
+    run: OwnedRun,
+    payload: bytes | None,
+    value: Callable[[Results], Any],
+    pre_cleanup: Callable[[str], None] | None,
+) -> RunReport:
     state = "failed"
     try:
         ledger = FolderLedger(run.folder, plan, session=run.state.sessions)

@@ -11,8 +11,8 @@ from ..errors import ParameterError
 from .plan import Plan
 
 
-def dump_plan(plan: Plan) -> bytes:
-    """Pickle a plan; sources go as specs.
+def dump_plan(plan: Plan, *, needed: bool = True) -> bytes | None:
+    """Pickle a plan; sources go as specs. None where that fails and is not needed.
 
     Raises
     ------
@@ -22,6 +22,8 @@ def dump_plan(plan: Plan) -> bytes:
     try:
         data: bytes = cloudpickle.dumps(plan)
     except Exception as error:
+        if not needed:
+            return None
         for stage in plan.stages:
             if blame := culprit(stage.function, _name(stage.function)):
                 raise ParameterError(

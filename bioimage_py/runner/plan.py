@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import Groups
-from ..execution import Execution
+from ..executing import Execution
 from ..sources.base import Source
 
 Ids = npt.NDArray[np.int64]

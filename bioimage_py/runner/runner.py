@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from ..backends import get_backend
 from ..blocks import Block, BlockWithHalo, Halo
-from ..errors import ConfigError
-from ..execution import Execution, current_execution
-from .execute import execute
+from ..executing import Execution, current_execution
+from .execute import execute, resume_run
 from .ledger import Results
+from .plan import Plan
 from .prepare import blocks_stage, items_stage
 from .report import RunReport
 
@@ -75,7 +75,7 @@ class Runner:
         pre_cleanup : callable, optional
             Called with the run folder before it is removed; a local run has none.
         resume_from : path, optional
-            Not possible for local runs in memory.
+            Continue the unfinished run in this folder; raises where the call is another one.
 
         Returns
         -------
@@ -87,10 +87,9 @@ class Runner:
         RunnerError
             Blocks failed.
         ConfigError
-            ``resume_from`` for a run without a run folder.
+            ``resume_from`` together with ``block_ids``, or without a run in that folder.
         """
-        _check_resume(resume_from, block_ids)
-        how = self._execution(num_workers)
+        how = self._execution(num_workers, resume_from, block_ids)
         stage = blocks_stage(
             function,
             inputs,
@@ -121,8 +120,7 @@ class Runner:
         resume_from: Any = None,
     ) -> list[Any] | None:
         """Call ``function(index)`` for ``0..n_items-1`` or for ``item_ids``; values come in that order."""
-        _check_resume(resume_from, item_ids)
-        how = self._execution(num_workers)
+        how = self._execution(num_workers, resume_from, item_ids)
         stage = items_stage(
             function, n_items, item_ids, name=name or "items", returns="each" if has_return_val else "none"
         )
@@ -130,8 +128,44 @@ class Runner:
         report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
         return report.results if has_return_val else None
 
-    def _execution(self, num_workers: int) -> Execution:
-        return replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
+    def resume(
+        self,
+        tmp_folder: Any,
+        *,
+        name: str = "resume",
+        num_workers: int | None = None,
+        pre_cleanup: Callable[[str], None] | None = None,
+    ) -> list[Any] | None:
+        """Continue the unfinished run in a folder, as it was planned.
+
+        Parameters
+        ----------
+        tmp_folder : path
+            The run folder (`RunnerError.tmp_folder`).
+        name : str
+            Title of the progress bar.
+        num_workers : int, optional
+            By default that of the run.
+        pre_cleanup : callable, optional
+            Called with the run folder before it is removed.
+
+        Returns
+        -------
+        list or None
+            The values, where the run had any, by ascending ids.
+        """
+
+        def how(before: Execution) -> Execution:
+            changes: dict[str, Any] = {"job_type": self.job_type, "progress": before.progress and bool(name)}
+            if num_workers is not None:
+                changes["num_workers"] = num_workers
+            return before.updated(changes)
+
+        return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=_last_values).results  # type: ignore[no-any-return]
+
+    def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
+        how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
+        return how.resuming(resume_from, ids)
 
 
 class LocalRunner(Runner):
@@ -140,7 +174,13 @@ class LocalRunner(Runner):
     job_type = "local"
 
 
-_RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner}
+class SubprocessRunner(Runner):
+    """Runs on worker processes of this machine."""
+
+    job_type = "subprocess"
+
+
+_RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "subprocess": SubprocessRunner}
 
 
 def get_runner(job_type: str, config: Any = None) -> Runner:
@@ -237,6 +277,11 @@ class _WithoutArguments:
         return self.setup()
 
 
+def _last_values(plan: Plan, results: Results) -> list[Any] | None:
+    stage = plan.stages[-1]
+    return [value for _, value in results.each(stage.name)] if stage.returns == "each" else None
+
+
 class Values:
     """Values of a stage as a list, in the order of the ids that were asked for."""
 
@@ -278,13 +323,3 @@ def run_block(
     margin = normalize_halo(halo, grid.ndim)
     block: Block | BlockWithHalo = grid[block_id] if margin is None else grid.with_halo(block_id, margin)
     return function(block, inputs, outputs, mask)
-
-
-def _check_resume(resume_from: Any, ids: Sequence[int] | None) -> None:
-    if resume_from is None:
-        return
-    if ids is not None:
-        raise ConfigError("resume_from and block_ids exclude each other", remedy="drop one of them")
-    raise ConfigError(
-        f"resume_from={resume_from!r}: a local run keeps no run folder to resume from", remedy="drop resume_from"
-    )

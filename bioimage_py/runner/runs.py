@@ -13,11 +13,11 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import NotReopenableError, ResumeConflict, RunningError
+from ..errors import ConfigError, NotReopenableError, ResumeConflict, RunningError
 from ..sources.base import Source
 from .alive import Heartbeat, end, identify, lives
 from .definition import definition_of
@@ -162,6 +162,36 @@ def _fingerprint(source: Source, inode_only: bool) -> str | None:
     return f"{target.name} {stat.st_ino}{times} in {folder or target}"
 
 
+def reopen_run(folder: Path, stages: Sequence[Stage]) -> OwnedRun:
+    """Own the unfinished run in a folder, without comparing it with a call.
+
+    Raises
+    ------
+    ConfigError
+        There is no unfinished run.
+    RunningError
+        Its driver lives.
+    """
+    state = RunState.read(folder)
+    if state is None or state.state == "finished":
+        raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
+    if state.alive(folder):
+        raise _running(state, folder)
+    mine = replace(state, driver=identify())
+    return _take_over(state, folder, mine, stages)
+
+
+def stamps_of(stages: Sequence[Stage], run: str) -> list[Path]:
+    """Files that a run puts into the folders of its outputs: an output that was made anew has lost it."""
+    stamps = []
+    for stage in stages:
+        for output in stage.outputs:
+            files = output.unit_files(tuple(slice(0, 1) for _ in output.shape)) if output.size else None
+            if files is not None:
+                stamps.append(Path(files.folder, f".bioimage_py.{run}"))
+    return stamps
+
+
 @dataclass
 class OwnedRun:
     """A run that this process owns until `finish` or `release`."""
@@ -169,11 +199,13 @@ class OwnedRun:
     folder: Path
     state: RunState
     heartbeat: Heartbeat
-    resumed: bool = False
+    stamps: list[Path]
 
     def finish(self) -> None:
         """The run is complete and its caller has seen it: the folder goes."""
         self.heartbeat.close()
+        for stamp in self.stamps:
+            stamp.unlink(missing_ok=True)
         self.state.state = "finished"
         self.state.write(self.folder)
         remove(self.folder)
@@ -230,6 +262,8 @@ def own_run(name: str, stages: tuple[Stage, ...], versions: dict[str, str], root
     state.created = (folder / "driver.alive").stat().st_mtime_ns
     state.write(folder)
     try:
+        if resume not in ("auto", "never") and RunState.read(Path(resume)) is None:
+            raise ConfigError(f"there is no run in {resume}", remedy="bioimage-py runs list")
         others = [(path, other) for path, other in runs_in(root) if other.run != state.run and _concerns(other, state)]
         for other_folder, other in others:
             if other.alive(other_folder) and (other.created, other.run) < (state.created, state.run):
@@ -239,10 +273,12 @@ def own_run(name: str, stages: tuple[Stage, ...], versions: dict[str, str], root
                 continue
             if other.state == "finished" or resume == "never":
                 end_workers(other_folder)
+                for stamp in stamps_of(stages, other.run):
+                    stamp.unlink(missing_ok=True)
                 remove(other_folder)
                 continue
             _check(other, other_folder, state, stages, resume)
-            taken = _take_over(other, other_folder, state)
+            taken = _take_over(other, other_folder, state, stages)
             heartbeat.close()
             remove(folder)
             return taken
@@ -250,7 +286,10 @@ def own_run(name: str, stages: tuple[Stage, ...], versions: dict[str, str], root
         heartbeat.close()
         remove(folder)
         raise
-    return OwnedRun(folder, state, heartbeat)
+    stamps = stamps_of(stages, state.run)
+    for stamp in stamps:
+        stamp.touch()
+    return OwnedRun(folder, state, heartbeat, stamps)
 
 
 def _concerns(other: RunState, mine: RunState) -> bool:
@@ -287,6 +326,11 @@ def _check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage
         for key in sorted({*theirs, *ours}):
             if theirs.get(key) != ours.get(key):
                 differences.append(f"{what} of {key}: then {theirs.get(key)}, now {ours.get(key)}")
+    differences += [
+        f"stamp {stamp}: then there, now missing (the output was made anew)"
+        for stamp in stamps_of(stages, other.run)
+        if other.definition == mine.definition and not stamp.exists()
+    ]
     fatal = [text for text in differences if not (accepted and text.startswith(("fingerprint", "versions")))]
     in_place = [stage for stage in stages if stage.in_place or stage.reads_outputs]
     if other.state == "complete" and not accepted and any(stage.in_place for stage in in_place):
@@ -301,7 +345,7 @@ def _check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage
         )
 
 
-def _take_over(other: RunState, folder: Path, mine: RunState) -> OwnedRun:
+def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]) -> OwnedRun:
     end_workers(folder)
     other.driver, other.state, other.sessions = mine.driver, "running", other.sessions + 1
     heartbeat = Heartbeat(folder / "driver.alive")
@@ -310,4 +354,4 @@ def _take_over(other: RunState, folder: Path, mine: RunState) -> OwnedRun:
     if seen is None or seen.driver != mine.driver:
         heartbeat.close()
         raise _running(seen or other, folder)
-    return OwnedRun(folder, other, heartbeat, resumed=True)
+    return OwnedRun(folder, other, heartbeat, stamps_of(stages, other.run))

@@ -259,7 +259,7 @@ def _scale_bar(axes: Axes, columns: int, scale: float, unit: str | None) -> None
     axes.plot([x, end], [y, y], color="white", linewidth=3, solid_capstyle="butt", transform=axes.transAxes)
     box = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
     axes.text(
-        (x + end) / 2, y + 0.03, _length(length, unit), color="white", fontsize=8, ha="center", va="bottom",
+        (x + end) / 2, y + 0.045, _length(length, unit), color="white", fontsize=8, ha="center", va="bottom",
         transform=axes.transAxes, bbox=box,
     )  # fmt: skip
 

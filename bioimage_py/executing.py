@@ -93,6 +93,14 @@ class Execution:
             raise ConfigError(f"unknown execution setting(s) {unknown}; known are {sorted(known)}")
         return replace(self, **changes)
 
+    def resuming(self, resume_from: Any, ids: Any = None) -> Execution:
+        """A copy that continues the run in a folder; itself for None."""
+        if resume_from is None:
+            return self
+        if ids is not None:
+            raise ConfigError("resume_from and block_ids exclude each other", remedy="drop one of them")
+        return self.updated({"resume": str(resume_from)})
+
 
 _current: ContextVar[Execution | None] = ContextVar("bioimage_py_execution", default=None)
 _session: ContextVar[Session | None] = ContextVar("bioimage_py_session", default=None)
