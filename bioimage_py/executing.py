@@ -46,6 +46,11 @@ class Execution:
         Seconds after which a worker that is still in one block is ended, where the backend can.
     version : str, optional
         Stands for the function in the comparison of calls, where its code cannot tell.
+    plan : bool
+        Return a `RunPlan` (blocks, bytes, files, memory) instead of running.
+    debug : bool
+        Run the blocks one after the other in the calling thread, writing to memory instead of the outputs; the first
+        exception comes as it is.
 
     Raises
     ------
@@ -65,6 +70,8 @@ class Execution:
     resume: str = "auto"
     block_timeout: float | None = None
     version: str | None = None
+    plan: bool = False
+    debug: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.job_type, str):

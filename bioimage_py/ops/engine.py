@@ -25,6 +25,7 @@ from ..runner.ledger import Results
 from ..runner.memory import available_bytes
 from ..runner.plan import Stage
 from ..runner.prepare import as_sources, blocks_stage, check_aliases, once_stage
+from ..runner.promise import Planned
 from ..runner.report import RunReport
 from ..sources import Source, as_source
 from ..sources.values import Casting, convert_values
@@ -48,6 +49,11 @@ class RunKeywords(TypedDict, total=False):
     retries: int
     max_failures: int | None
     memory: int | None
+    durability: Literal["process", "node"]
+    resume: str
+    block_timeout: float | None
+    plan: bool
+    debug: bool
     execution: Execution | None
 
 
@@ -65,6 +71,11 @@ _DEFAULTS: dict[str, Any] = {
     "retries": 1,
     "max_failures": None,
     "memory": None,
+    "durability": "process",
+    "resume": "auto",
+    "block_timeout": None,
+    "plan": False,
+    "debug": False,
     "execution": None,
 }
 _WHERE = ("block_shape", "mask", "block_ids", "roi", "resume_from")
@@ -73,8 +84,10 @@ _DOC = """
     ----------------
     block_shape : int or sequence of int, optional
         Voxels of a block; by default chosen from shapes and chunks. A numpy input without it runs as a whole.
-    job_type, job_config, num_workers, casting, progress, retries, max_failures, memory
+    job_type, job_config, num_workers, casting, progress, retries, max_failures, memory, durability, resume
         See `bioimage_py.Execution`; ``execution=`` gives them as one value.
+    block_timeout, plan, debug
+        See there too; ``plan=True`` returns a `RunPlan` instead of running.
     mask : source-like, optional
         Same shape as the input; where it is zero the output stays as it is, and voxels do not count.
     block_ids : sequence of int, optional
@@ -163,7 +176,10 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
             if len(args) > len(first):
                 bound = signature.bind(*args, **kwargs)
                 args, kwargs = (), dict(bound.arguments)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except Planned as planned:
+                return planned.plan
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = (function.__doc__ or "").rstrip() + "\n" + _DOC
@@ -311,6 +327,7 @@ def run_map(
         block_ids=job.block_ids,
         num_workers=job.execution.num_workers,
         reads_outputs=False,
+        memory_factor=memory_factor,
     )
     execute(name, [stage], job.execution)
     return returned
@@ -396,6 +413,7 @@ def run_reduce(
         merge=merge,
         num_workers=job.execution.num_workers,
         reads_outputs=False,
+        memory_factor=memory_factor,
     )
     return execute(name, [stage], job.execution).results[name]
 

@@ -18,6 +18,8 @@ from .journal import frame, read_frame
 from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
 from .plan import Plan, Stage
+from .promise import Planned, check_budget, plan_of
+from .replay import run_here
 from .report import RunReport
 from .runs import OwnedRun, own_run, reopen_run, run_root
 from .undo import can_keep
@@ -57,8 +59,14 @@ def execute(
         Another run stands in the way.
     """
     plan = Plan(name, tuple(stages), how)
+    if how.debug:
+        return replace(run_here(plan), results=None)
     backend = _backend(how)
     try:
+        promise = plan_of(plan, shares_memory=backend.limits.shares_memory)
+        if how.plan:
+            raise Planned(promise)
+        check_budget(plan, promise)
         if backend.limits.shares_memory and not _needs_folder(plan):
             report = Driver(plan, backend, MemoryLedger(plan)).run()
             return replace(report, results=value(report.results))

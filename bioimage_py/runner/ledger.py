@@ -307,6 +307,13 @@ class MemoryLedger(Ledger, WorkerSide):
         """How many batches a stage has."""
         return len(self._cut(stage))
 
+    def queued(self) -> list[Batch]:
+        """Take all batches that wait."""
+        with self._changed:
+            batches = list(self._queue)
+            self._queue.clear()
+        return batches
+
     def _cut(self, stage: int) -> list[Batch]:
         return cut_batches(stage, self.plan.stages[stage].units.n_groups, self.plan.execution)
 

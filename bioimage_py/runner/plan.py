@@ -101,6 +101,8 @@ class Stage:
         ``setup(earlier)`` is called once a process; its value is the function's ``context``.
     cache_bytes : int
         Decoded-chunk cache of the inputs that no worker of the stage writes.
+    memory_factor : float
+        Peak bytes of the function over the bytes of the blocks that it reads and writes.
     in_place : bool
         An output is also an input.
     reads_outputs : bool
@@ -121,6 +123,7 @@ class Stage:
     merge: Callable[[Any, Any], Any] | None = None
     setup: Callable[[Any], Any] | None = None
     cache_bytes: int = 0
+    memory_factor: float = 3.0
     in_place: bool = False
     reads_outputs: bool = False
     undo: bool = False

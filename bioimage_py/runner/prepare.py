@@ -51,6 +51,7 @@ def blocks_stage(
     setup: Callable[[Any], Any] | None = None,
     num_workers: int = 1,
     reads_outputs: bool = True,
+    memory_factor: float = 3.0,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -72,6 +73,8 @@ def blocks_stage(
         Blocks to run, by default all.
     reads_outputs : bool
         The function may read what it writes, so that running it twice could matter.
+    memory_factor : float
+        Peak bytes of the function over the bytes of the blocks that it reads and writes.
 
     Raises
     ------
@@ -106,6 +109,7 @@ def blocks_stage(
         merge,
         setup,
         cache_bytes=cache_size(sources, groups, margin),
+        memory_factor=memory_factor,
         in_place=in_place,
         reads_outputs=reads_outputs and bool(targets),
     )

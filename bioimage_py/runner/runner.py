@@ -13,6 +13,7 @@ from .execute import execute, resume_run
 from .ledger import Results
 from .plan import Plan
 from .prepare import blocks_stage, items_stage
+from .promise import Planned, RunPlan
 from .report import RunReport
 
 
@@ -222,7 +223,7 @@ def map_blocks(
     name: str = "",
     execution: Execution | None = None,
     **settings: Any,
-) -> RunReport:
+) -> RunReport | RunPlan:
     """Call ``function(block, inputs, outputs, mask)`` for every block and report what happened.
 
     Parameters
@@ -241,7 +242,7 @@ def map_blocks(
     Returns
     -------
     RunReport
-        ``results`` holds the values (or the folded one).
+        ``results`` holds the values (or the folded one). With ``plan=True`` a `RunPlan`.
     """
     how = (execution or current_execution()).updated(settings)
     stage = blocks_stage(
@@ -259,12 +260,29 @@ def map_blocks(
         setup=None if setup is None else _WithoutArguments(setup),
         num_workers=how.num_workers,
     )
+    value: Callable[[Results], Any] = _nothing
     if reduce is not None:
-        report = execute(name, [stage], how)
-        return replace(report, results=report.results[stage.name])
-    if has_return_val:
-        return execute(name, [stage], how, value=Values(stage.name, block_ids))
-    return replace(execute(name, [stage], how), results=None)
+        value = _Folded(stage.name)
+    elif has_return_val:
+        value = Values(stage.name, block_ids)
+    try:
+        return execute(name, [stage], how, value=value)
+    except Planned as planned:
+        return planned.plan
+
+
+def _nothing(results: Results) -> None:
+    return None
+
+
+class _Folded:
+    """The folded value of a stage."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def __call__(self, results: Results) -> Any:
+        return results[self.stage]
 
 
 class _WithoutArguments:

@@ -1,0 +1,168 @@
+"""What a run will need, said before it begins: blocks, bytes, files, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..blocks import Groups
+from ..errors import MemoryBudgetError
+from ..sources.base import Source
+from .memory import available_bytes
+from .plan import Plan, Stage
+
+PROCESS_BYTES = 100 * 2**20
+"""A worker process before its first block: interpreter, libraries, opened sources."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage before it runs: how many blocks and write groups, and what they read, write and need."""
+
+    name: str
+    n_blocks: int
+    n_groups: int
+    block_shape: tuple[int, ...] | None
+    bytes_read: int
+    bytes_written: int
+    files_written: int
+    block_bytes: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run before it begins; what ``plan=True`` returns.
+
+    Attributes
+    ----------
+    name : str
+    stages : tuple of StagePlan
+    num_workers : int
+    promised_bytes : int
+        Memory that all workers together will need at most.
+    budget_bytes : int
+        What they may use.
+    """
+
+    name: str
+    stages: tuple[StagePlan, ...]
+    num_workers: int
+    promised_bytes: int
+    budget_bytes: int
+
+    def __str__(self) -> str:
+        need, may = self.promised_bytes / 2**20, self.budget_bytes / 2**20
+        lines = [f"{self.name or 'run'}: {self.num_workers} workers, {need:.0f} MiB promised, {may:.0f} MiB allowed"]
+        for stage in self.stages:
+            shape = "" if stage.block_shape is None else f" of {stage.block_shape}"
+            lines.append(
+                f"  {stage.name}: {stage.n_blocks} blocks{shape} in {stage.n_groups} groups, reads"
+                f" {stage.bytes_read / 2**20:.0f} MiB, writes {stage.bytes_written / 2**20:.0f} MiB"
+                f" in {stage.files_written} files, {stage.block_bytes / 2**20:.1f} MiB a block"
+            )
+        return "\n".join(lines)
+
+
+class Planned(BaseException):
+    """Carries the plan of a call that is not to be run up to that call."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        super().__init__(plan)
+        self.plan = plan
+
+
+def plan_of(plan: Plan, *, shares_memory: bool) -> RunPlan:
+    """What a run will need."""
+    stages = tuple(_stage(stage) for stage in plan.stages)
+    workers = min(plan.execution.num_workers, max((stage.n_groups for stage in stages), default=1)) or 1
+    block = max((stage.block_bytes for stage in stages), default=0)
+    cache = max((stage.cache_bytes for stage in stages), default=0)
+    promised = cache + workers * block if shares_memory else workers * (PROCESS_BYTES + cache + block)
+    return RunPlan(plan.name, stages, workers, promised, plan.execution.memory or available_bytes())
+
+
+def check_budget(plan: Plan, promise: RunPlan) -> None:
+    """MemoryBudgetError where a run promises more than it may use; names a block shape that fits."""
+    if promise.promised_bytes <= promise.budget_bytes:
+        return
+    worst = max(range(len(plan.stages)), key=lambda index: promise.stages[index].block_bytes)
+    stage = plan.stages[worst]
+    raise MemoryBudgetError(
+        f"{plan.name or 'the run'} needs about {promise.promised_bytes / 2**20:.0f} MiB with {promise.num_workers}"
+        f" worker(s) (stage {stage.name!r}: {promise.stages[worst].block_bytes / 2**20:.0f} MiB a block of"
+        f" {promise.stages[worst].block_shape}), the budget is {promise.budget_bytes / 2**20:.0f} MiB",
+        remedy=_smaller(stage, promise),
+    )
+
+
+def _stage(stage: Stage) -> StagePlan:
+    groups = stage.units.groups
+    if groups is None:
+        return StagePlan(stage.name, stage.units.n_blocks, stage.units.n_groups, None, 0, 0, 0, 0, 0)
+    grid = groups.grid
+    share = stage.units.n_blocks / max(1, grid.n_blocks)
+    voxels = share * math.prod(end - begin for begin, end in grid.roi)
+    outer = share * _outer_voxels(stage, groups)
+    lead = [math.prod(output.shape[: output.ndim - grid.ndim]) for output in stage.outputs]
+    written = sum(n * output.dtype.itemsize for n, output in zip(lead, stage.outputs, strict=True))
+    return StagePlan(
+        stage.name,
+        stage.units.n_blocks,
+        stage.units.n_groups,
+        grid.block_shape,
+        int(outer * sum(source.dtype.itemsize for source in stage.inputs)),
+        int(voxels * written),
+        sum(_files(output, grid.roi) for output in stage.outputs),
+        _block_bytes(stage, grid.block_shape, written, groups.largest),
+        stage.cache_bytes,
+    )
+
+
+def _outer_voxels(stage: Stage, groups: Groups) -> int:
+    halo = stage.halo or (0,) * groups.grid.ndim
+    sizes = zip(groups.grid.roi, groups.grid.grid_shape, halo, strict=True)
+    return math.prod(end - begin + 2 * margin * count for (begin, end), count, margin in sizes)
+
+
+def _block_bytes(stage: Stage, block_shape: Sequence[int], written: int, largest: int) -> int:
+    grid = stage.units.groups.grid if stage.units.groups is not None else None
+    shape = [min(size, whole) for size, whole in zip(block_shape, grid.shape if grid else block_shape, strict=True)]
+    halo = stage.halo or (0,) * len(shape)
+    outer = math.prod(size + 2 * margin for size, margin in zip(shape, halo, strict=True))
+    inner = math.prod(shape)
+    reads = outer * sum(source.dtype.itemsize for source in stage.inputs)
+    assembled = largest * inner * (written + 1) if largest > 1 and written else 0
+    return int(stage.memory_factor * (reads + inner * written)) + assembled
+
+
+def _files(output: Source, roi: tuple[tuple[int, int], ...]) -> int:
+    if output.write_chunks is None:
+        return 0
+    lead = output.ndim - len(roi)
+    files = math.prod(-(-n // u) for n, u in zip(output.shape[:lead], output.write_chunks[:lead], strict=True))
+    for (begin, end), unit, origin in zip(roi, output.write_chunks[lead:], output.grid_origin[lead:], strict=True):
+        files *= -(-(end - origin) // unit) - (begin - origin) // unit
+    return files
+
+
+def _smaller(stage: Stage, promise: RunPlan) -> str:
+    if stage.units.groups is None:
+        return "num_workers=1, or a larger memory="
+    shape = list(stage.units.groups.grid.block_shape)
+    units = [1] * len(shape)
+    for output in stage.outputs:
+        if output.write_chunks is not None:
+            own = output.write_chunks[output.ndim - len(shape) :]
+            units = [math.lcm(one, other) for one, other in zip(units, own, strict=True)]
+    fixed = promise.promised_bytes - promise.num_workers * max(s.block_bytes for s in promise.stages)
+    written = sum(output.dtype.itemsize for output in stage.outputs)
+    while True:
+        if fixed + promise.num_workers * _block_bytes(stage, shape, written, 1) <= promise.budget_bytes:
+            return f"block_shape={tuple(shape)}"
+        axes = [axis for axis, (size, unit) in enumerate(zip(shape, units, strict=True)) if size > unit]
+        if not axes:
+            return "num_workers=1, or a larger memory="
+        axis = max(axes, key=lambda candidate: shape[candidate])
+        shape[axis] = max(units[axis], shape[axis] // 2 // units[axis] * units[axis])
