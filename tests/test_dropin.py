@@ -26,6 +26,10 @@ DIFFERENT_SIGNATURES: dict[str, str] = {}
 DIFFERENT_ANSWERS: dict[str, str] = {
     "Runner.run halo and roi": "Regions of interest",
     "Runner.run without block_shape": "Default call on chunked input",
+    "contingency_table direct": "Scores",
+    "contingency_table blocked": "Scores",
+    "contingency_table mask": "Scores",
+    "drop_ignore": "Scores",
     "downsample odd shape direct": "downsample",
     "downsample odd shape blocked": "downsample",
     "infer_format a.tif": "Formats",

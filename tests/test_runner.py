@@ -397,7 +397,7 @@ def test_failures_do_not_hold_the_arrays_of_their_blocks() -> None:
 
 def test_functions_that_cannot_be_called_are_refused_before_the_first_block() -> None:
     data = [np.zeros(4)]
-    with pytest.raises(ParameterError, match=r"few\(block, inputs\) cannot be called with \(block, inputs, outputs"):
+    with pytest.raises(ParameterError, match=r"few\(.*cannot be called with \(block, inputs, outputs, mask\)"):
         LOCAL.run(few, data)
     with pytest.raises(ParameterError, match="the function is a int"):
         LOCAL.run(3, data)  # type: ignore[arg-type]
@@ -426,11 +426,9 @@ def test_bad_block_ids(ids: Any, text: str) -> None:
         LOCAL.run(block_id, [np.zeros(8)], block_shape=2, block_ids=ids, has_return_val=True)
 
 
-def test_resume_from_is_refused_where_there_is_no_folder() -> None:
-    with pytest.raises(ConfigError, match="exclude each other"):
+def test_resume_from_and_ids_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="resume_from and block_ids exclude each other"):
         LOCAL.run(nothing, [np.zeros(4)], resume_from="folder", block_ids=[0])
-    with pytest.raises(ConfigError, match="resume_from='folder'"):
-        LOCAL.map(lambda i: i, 3, resume_from="folder")
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -669,14 +667,14 @@ def test_no_more_threads_than_groups() -> None:
 # --- interruption and size, each in a process of its own -------------------------------------------------------------
 
 INTERRUPTED = """
-import sys, threading, time
+import os, sys, threading, time
 import numpy as np
 import bioimage_py as bp
 from threadpoolctl import threadpool_info
 
 done = []
 def slow(block, inputs, outputs, mask):
-    print("begin", flush=True)
+    os.write(1, b"begin\\n")
     time.sleep(0.2)
     if outputs:
         outputs[0][bp.to_roi(block)] = 1

@@ -37,12 +37,26 @@ class Limits:
 
 @dataclass(frozen=True)
 class BackendEvent:
-    """The end of a worker: ``kind`` is ``"finished"`` or what went wrong, ``error`` the exception if there is one."""
+    """The end of a worker.
+
+    Parameters
+    ----------
+    worker : str
+    kind : str
+        ``"finished"`` or what went wrong.
+    detail : str
+        For people.
+    error : BaseException, optional
+        The exception, if there is one.
+    peak_bytes : int
+        Highest resident memory of its process, 0 if it had none of its own.
+    """
 
     worker: str
     kind: str
     detail: str = ""
     error: BaseException | None = None
+    peak_bytes: int = 0
 
 
 class Work(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import Any
 
 from ..errors import ConfigError
@@ -29,8 +30,8 @@ class LocalBackend(Backend):
     def start(self, worker: str, work: Work) -> None:
         """Start a thread."""
         thread = threading.Thread(target=self._run, args=(worker, work), name=f"bioimage_py-{worker}", daemon=True)
-        thread.start()
         self._threads[worker] = thread
+        thread.start()
 
     def _run(self, worker: str, work: Work) -> None:
         try:
@@ -54,4 +55,5 @@ class LocalBackend(Backend):
     def join(self, timeout: float | None = None) -> None:
         """Wait until all threads have ended."""
         for thread in self._threads.values():
-            thread.join(timeout)
+            with suppress(RuntimeError):  # Ctrl-C came before it was started
+                thread.join(timeout)

@@ -149,7 +149,7 @@ class SubprocessBackend(Backend):
         answer: dict[str, Any] = json.loads(line) if line.strip() else {"end": None}
         if "end" not in answer:
             self._idle.append(process)
-            self._events.append(BackendEvent(worker, answer["kind"], answer["detail"]))
+            self._events.append(BackendEvent(worker, answer["kind"], answer["detail"], None, answer["peak_bytes"]))
             return
         process.end()
         self._events.append(self._explain(worker, process, answer))

@@ -130,8 +130,8 @@ def constructor_for_format(name: str) -> Constructor:
 
 
 def is_writable_format(name: str) -> bool:
-    """Tell whether arrays in files of a format can be written."""
-    return format_named(name).writable
+    """Tell whether arrays in files of a format can be written; no array can in a format that is not known."""
+    return name in supported_formats() and format_named(name).writable
 
 
 def infer_format(path: str | os.PathLike[str], ext: str | None = None) -> str:

@@ -57,7 +57,8 @@ class Heartbeat:
         self.path = path
         self._over = threading.Event()
         path.touch()
-        threading.Thread(target=self._beat, daemon=True, name="bioimage_py-heartbeat").start()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="bioimage_py-heartbeat")
+        self._thread.start()
 
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT_SECONDS):
@@ -67,6 +68,7 @@ class Heartbeat:
     def close(self) -> None:
         """Stop."""
         self._over.set()
+        self._thread.join()
 
 
 def _boot_id() -> str:

@@ -102,6 +102,7 @@ class Driver:
         self.begin = perf_counter()
         self.marks: list[tuple[float, int]] = []
         self.reason = ""
+        self.peaks: dict[str, int] = {}
         self.crash: BaseException | None = None
         self.work = InProcess(ledger.workers(), ledger.path)
         self._losses: dict[str, Loss] = {}
@@ -143,7 +144,8 @@ class Driver:
                 finally:
                     self.ledger.close(stop=bool(self.reason) or not self.supervisor.over)
                     self.backend.join()
-                    self.backend.ended()  # a pool of workers must not tell the next run of this one's
+                    # taken here, for a pool of workers must not tell the next run of this one's
+                    self.peaks.update({end.worker: end.peak_bytes for end in self.backend.ended() if end.peak_bytes})
                     bar.update(self.ledger)
         finally:
             bar.close()
@@ -231,4 +233,5 @@ class Driver:
             peak_bytes(),
             tuple(self.marks),
             Results(self.ledger.records),
+            worker_peaks=self.peaks,
         )

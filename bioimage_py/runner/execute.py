@@ -69,8 +69,10 @@ def execute(
         check_budget(plan, promise)
         if backend.limits.shares_memory and not _needs_folder(plan):
             report = Driver(plan, backend, MemoryLedger(plan)).run()
-            return replace(report, results=value(report.results))
-        return _in_folder(plan, backend, value, pre_cleanup)
+            report = replace(report, results=value(report.results))
+        else:
+            report = _in_folder(plan, backend, value, pre_cleanup)
+        return replace(report, promised_bytes=promise.promised_bytes)
     finally:
         if current_session() is None:
             backend.close()

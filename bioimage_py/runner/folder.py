@@ -99,8 +99,8 @@ class StageJournal:
             yield record
 
     def _record(self, name: str, payload: bytes) -> tuple[Record, int | None]:
-        key, ids, seconds, offset, ended, failed = pickle.loads(payload)
-        record = Record(name, Batch(self.index, 0, 0, key=key), ended=ended, failed=failed)
+        key, ids, seconds, offset, ended, failed, span, mark = pickle.loads(payload)
+        record = Record(name, Batch(self.index, 0, 0, key=key), ended=ended, failed=failed, span=span, mark=mark)
         record.ids.frombytes(ids)
         record.seconds.frombytes(seconds)
         return record, offset
@@ -142,7 +142,12 @@ class _Writer:
         offset = self._append_values(values) if values else None
         failed = None if record.failed is None else self._portable(record.failed)
         ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
-        self._write(self._journal, frame(pickle.dumps((record.batch.key, ids, seconds, offset, record.ended, failed))))
+        self._write(
+            self._journal,
+            frame(
+                pickle.dumps((record.batch.key, ids, seconds, offset, record.ended, failed, record.span, record.mark))
+            ),
+        )
 
     def _portable(self, failed: FailedGroup) -> FailedGroup:
         for failure in failed.failures[:10]:

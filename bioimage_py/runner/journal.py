@@ -12,13 +12,14 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import cloudpickle
 import numpy as np
 
 from .fold import Fold, Node
+from .memory import peak_bytes
 from .plan import Batch, Stage
 
 FLUSH_SECONDS = 0.005
@@ -73,9 +74,22 @@ class FailedGroup:
     failures: tuple[BlockFailure, ...]
 
 
+@dataclass(frozen=True)
+class Span:
+    """When a worker had a batch, in seconds since the epoch, and how many blocks it did of it."""
+
+    worker: str
+    begin: float
+    end: float
+    blocks: int
+
+
 @dataclass
 class Record:
-    """Part of a batch: ids that succeeded, their seconds and values, folded nodes; ``ended`` with the last part."""
+    """Part of a batch: ids that succeeded, their seconds and values, folded nodes; ``ended`` with the last part.
+
+    ``mark`` is a block and the bytes of a new high-water mark of memory that was seen after it.
+    """
 
     worker: str
     batch: Batch
@@ -85,6 +99,8 @@ class Record:
     nodes: list[Node] = field(default_factory=list)
     ended: bool = False
     failed: FailedGroup | None = None
+    span: Span | None = None
+    mark: tuple[int, int] | None = None
 
 
 class Recorder:
@@ -104,6 +120,9 @@ class Recorder:
         self._stage = stage
         self._record, self._fold = self._new(worker, batch)
         self._last = perf_counter()
+        self._begin = time()
+        self._blocks = 0
+        self._peak = peak_bytes()
 
     def _new(self, worker: str, batch: Batch) -> tuple[Record, Fold | None]:
         return Record(worker, batch), None if self._stage.merge is None else Fold(self._stage.merge)
@@ -135,6 +154,12 @@ class Recorder:
         if self._fold is not None:
             record.nodes = self._fold.partial()
         record.ended = ended
+        self._blocks += len(record.ids)
+        if ended:
+            record.span = Span(record.worker, self._begin, time(), self._blocks)
+        if record.ids and (peak := peak_bytes()) > self._peak:
+            self._peak = peak
+            record.mark = (record.ids[-1], peak)
         if ended or record.ids:
             self._sink(record)
         self._record, self._fold = self._new(record.worker, record.batch)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import StorageError
 from .fold import Fold
-from .journal import BlockFailure, Record, Recorder, ValueUnpickler, read_frame
+from .journal import BlockFailure, Record, Recorder, Span, ValueUnpickler, read_frame
 from .plan import Batch, Plan, Stage, cut_batches
 from .supervisor import BatchEnded, BlocksDone, Event, GroupFailed, Retry
 
@@ -56,6 +56,8 @@ class StageRecord:
     parts: list[tuple[int, list[Any] | FileValues]] = field(default_factory=list)
     fold: Fold | None = None
     failures: dict[int, BlockFailure] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    marks: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stage: Stage) -> StageRecord:
@@ -79,6 +81,10 @@ class StageRecord:
             self.failures.update({failure.block_id: failure for failure in failed.failures})
             cause, stage = failed.failures[0].cause, record.batch.stage
             events.append(GroupFailed(record.worker, stage, failed.group, failed.blocks, failed.attempt, cause))
+        if record.span is not None:
+            self.spans.append(record.span)
+        if record.mark is not None:
+            self.marks[record.mark[0]] = record.mark[1]
         if record.ended:
             events.append(BatchEnded(record.worker, record.batch.stage))
         return events

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RunnerError
-from .journal import BlockFailure
+from .journal import BlockFailure, Span
 from .ledger import StageRecord
 
 
@@ -30,6 +30,10 @@ class StageReport:
         Wall time of each of them.
     failures : tuple of BlockFailure
         Last failure of each block without a result.
+    spans : tuple of Span
+        When each worker had which batch.
+    memory : tuple of (int, int)
+        Blocks after which a worker's memory had a new high-water mark, and the bytes.
     """
 
     name: str
@@ -37,6 +41,8 @@ class StageReport:
     block_ids: npt.NDArray[np.int64]
     seconds: npt.NDArray[np.float32]
     failures: tuple[BlockFailure, ...] = ()
+    spans: tuple[Span, ...] = ()
+    memory: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, record: StageRecord) -> StageReport:
@@ -47,6 +53,8 @@ class StageReport:
             np.array(record.ids, dtype=np.int64),
             np.array(record.seconds, dtype=np.float32),
             tuple(sorted(record.failures.values(), key=lambda failure: failure.block_id)),
+            tuple(record.spans),
+            tuple(sorted(record.marks.items())),
         )
 
     def slowest(self, n: int = 5) -> list[tuple[int, float]]:
@@ -68,6 +76,10 @@ class RunReport:
     num_workers : int
     peak_bytes : int
         Highest resident memory of the process that ran it.
+    promised_bytes : int
+        Memory that was promised for all workers.
+    worker_peaks : dict
+        Highest resident memory of each worker process, in bytes.
     memory_marks : tuple of (float, int)
         Seconds since the start and bytes, at each new high-water mark of memory seen by the driver.
     results : object
@@ -81,6 +93,8 @@ class RunReport:
     peak_bytes: int
     memory_marks: tuple[tuple[float, int], ...] = ()
     results: Any = field(default=None, repr=False)
+    promised_bytes: int = 0
+    worker_peaks: dict[str, int] = field(default_factory=dict)
 
     @property
     def n_blocks(self) -> int:
@@ -94,6 +108,8 @@ class RunReport:
             "seconds": round(self.seconds, 6),
             "num_workers": self.num_workers,
             "peak_bytes": self.peak_bytes,
+            "promised_bytes": self.promised_bytes,
+            "worker_peaks": self.worker_peaks,
             "memory_marks": [[round(at, 3), size] for at, size in self.memory_marks],
             "stages": [
                 {
@@ -107,6 +123,10 @@ class RunReport:
                         "max": round(float(stage.seconds.max()), 6) if len(stage.seconds) else None,
                     },
                     "slowest": stage.slowest(),
+                    "spans": [
+                        [span.worker, round(span.begin, 4), round(span.end, 4), span.blocks] for span in stage.spans
+                    ],
+                    "memory": stage.memory,
                 }
                 for stage in self.stages
             ],

@@ -12,7 +12,7 @@ from ..executing import Execution, current_execution
 from .execute import execute, resume_run
 from .ledger import Results
 from .plan import Plan
-from .prepare import blocks_stage, items_stage
+from .prepare import blocks_stage, items_stage, whole_numbers
 from .promise import Planned, RunPlan
 from .report import RunReport
 
@@ -90,7 +90,8 @@ class Runner:
         ConfigError
             ``resume_from`` together with ``block_ids``, or without a run in that folder.
         """
-        how = self._execution(num_workers, resume_from, block_ids)
+        ids = whole_numbers(block_ids, "block_ids")
+        how = self._execution(num_workers, resume_from, ids)
         stage = blocks_stage(
             function,
             inputs,
@@ -100,11 +101,11 @@ class Runner:
             halo=halo,
             mask=mask,
             roi=roi,
-            block_ids=block_ids,
+            block_ids=ids,
             returns="each" if has_return_val else "none",
             num_workers=how.num_workers,
         )
-        value = Values(stage.name, block_ids) if has_return_val else Results.folded
+        value = Values(stage.name, ids) if has_return_val else Results.folded
         report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
         return report.results if has_return_val else None
 
@@ -121,11 +122,10 @@ class Runner:
         resume_from: Any = None,
     ) -> list[Any] | None:
         """Call ``function(index)`` for ``0..n_items-1`` or for ``item_ids``; values come in that order."""
-        how = self._execution(num_workers, resume_from, item_ids)
-        stage = items_stage(
-            function, n_items, item_ids, name=name or "items", returns="each" if has_return_val else "none"
-        )
-        value = Values(stage.name, item_ids) if has_return_val else Results.folded
+        ids = whole_numbers(item_ids, "item_ids")
+        how = self._execution(num_workers, resume_from, ids)
+        stage = items_stage(function, n_items, ids, name=name or "items", returns="each" if has_return_val else "none")
+        value = Values(stage.name, ids) if has_return_val else Results.folded
         report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
         return report.results if has_return_val else None
 
@@ -244,6 +244,7 @@ def map_blocks(
     RunReport
         ``results`` holds the values (or the folded one). With ``plan=True`` a `RunPlan`.
     """
+    ids = whole_numbers(block_ids, "block_ids")
     how = (execution or current_execution()).updated(settings)
     stage = blocks_stage(
         function,
@@ -254,7 +255,7 @@ def map_blocks(
         halo=halo,
         mask=mask,
         roi=roi,
-        block_ids=block_ids,
+        block_ids=ids,
         returns="fold" if reduce is not None else "each" if has_return_val else "none",
         merge=reduce,
         setup=None if setup is None else _WithoutArguments(setup),
@@ -264,7 +265,7 @@ def map_blocks(
     if reduce is not None:
         value = _Folded(stage.name)
     elif has_return_val:
-        value = Values(stage.name, block_ids)
+        value = Values(stage.name, ids)
     try:
         return execute(name, [stage], how, value=value)
     except Planned as planned:

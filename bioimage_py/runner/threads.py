@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 _lock = threading.Lock()
 _depth = 0
-_stack = ExitStack()
+_restore: dict[str, Callable[[], None]] = {}
+_own = threading.local()
 
 
 @contextmanager
 def limited_threads(num_workers: int) -> Iterator[None]:
-    """Limit BLAS, OpenMP and opencv to one thread a worker; the last of several runs at once restores them."""
+    """Limit BLAS and opencv to one thread a worker; the last of several runs at once restores them."""
     global _depth
     if num_workers < 2:
         yield
         return
     with _lock:
-        if _depth == 0:
-            _limit(_stack)
+        _limit(worker=False)
         _depth += 1
     try:
         yield
@@ -29,15 +30,43 @@ def limited_threads(num_workers: int) -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _stack.close()
+                while _restore:
+                    _restore.popitem()[1]()
 
 
-def _limit(stack: ExitStack) -> None:
-    # built at each run: libraries loaded since the last one must be seen
+def limit_loaded() -> None:
+    """Limit, in a worker's thread, what has been loaded since, and OpenMP, whose limits are a thread's own."""
+    loaded = len(sys.modules)
+    if _depth and getattr(_own, "loaded", 0) != loaded:
+        _own.loaded = loaded
+        with _lock:
+            if _depth:
+                _limit(worker=True)
+
+
+def _limit(*, worker: bool) -> None:
     from threadpoolctl import ThreadpoolController
 
-    stack.enter_context(ThreadpoolController().limit(limits=1))
-    if (cv2 := sys.modules.get("cv2")) is not None:
+    for library in ThreadpoolController().lib_controllers:
+        if "openmp" in (library.user_api, getattr(library, "threading_layer", "")):
+            if worker:
+                library.set_num_threads(1)
+        elif library.filepath not in _restore:
+            _restore[library.filepath] = _setter(library, library.num_threads)
+            _setter(library, 1)()
+    if (cv2 := sys.modules.get("cv2")) is not None and "cv2" not in _restore:
         before = cv2.getNumThreads()
+        _restore["cv2"] = lambda: cv2.setNumThreads(before)
         cv2.setNumThreads(1)
-        stack.callback(cv2.setNumThreads, before)
+
+
+def _setter(library: Any, number: int) -> Callable[[], None]:
+    # OpenBLAS would ignore a thread that is not the one that has set a limit before
+    release = getattr(library, "clear_controlling_thread", lambda *, force: None)
+
+    def apply() -> None:
+        release(force=True)
+        library.set_num_threads(number)
+        release(force=True)
+
+    return apply

@@ -15,6 +15,7 @@ from .guard import GroupBuffer, GuardedOutput
 from .journal import BlockFailure
 from .ledger import WorkerSide
 from .plan import Batch, Stage
+from .threads import limit_loaded
 from .undo import Undo
 
 
@@ -132,6 +133,7 @@ class BlockRunner:
 
     def call(self, block_id: int) -> Any:
         """Run the function on one block."""
+        limit_loaded()
         return self._call(block_id)
 
 

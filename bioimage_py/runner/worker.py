@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from .memory import peak_bytes
+
 CANNOT_START = "cannot start"
 
 
@@ -76,7 +78,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         answer = serve(Path(order["run"]), order["worker"])
-        print(json.dumps({**answer, "worker": order["worker"]}), file=answers, flush=True)
+        print(json.dumps({**answer, "worker": order["worker"], "peak_bytes": peak_bytes()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ class Histogram:
     @property
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of every bin."""
-        return self.low + (np.arange(self.bins) + 0.5) * ((self.high - self.low) / self.bins)
+        centers: npt.NDArray[np.float64] = np.arange(self.bins, dtype=np.float64)
+        return self.low + (centers + 0.5) * ((self.high - self.low) / self.bins)
 
     def __call__(self, block: Array, mask: Array | None = None) -> npt.NDArray[np.int64]:
         """Histogram of one block."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..errors import KeyNotFoundError, ParameterError
-from ..execution import Execution, current_execution
-from ..io import create_array, write_multiscales
-from ..io.ome import check_axes
+from ..executing import Execution, current_execution
+from ..io.create import create_array
+from ..io.ome import check_axes, write_multiscales
 from ..ops.downsampling import downsample
-from ..sources import Axis, FileSource, open_source
+from ..sources import Axis
+from ..sources.file import FileSource, open_source
 from ..wrapper.downsample import DownsampleSource
 
 

@@ -1,0 +1,1 @@
+"""Operations on whole volumes, and the engine that turns kernels into them."""

@@ -1,0 +1,425 @@
+"""From an image to a label volume with its pyramid, block by block."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import numpy as np
+
+from .. import stats
+from ..blocks import normalize_halo
+from ..errors import BioimageError, DtypeError, NotReopenableError, ParameterError, RunnerError, ShapeError
+from ..filters.kernels import normalize_sigma
+from ..io.ome import write_multiscales
+from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
+from ..runner.memory import peak_bytes
+from ..segmentation import label, size_filter
+from ..sources import Source, as_source
+from ..wrapper import RoiSource
+from .kernels import Brightness, Flood, Histogram, SeedMask, add, otsu, physical
+from .pyramids import write_pyramid
+from .scratch import Scratch
+
+_LOG = logging.getLogger("bioimage_py")
+
+# Defaults, all lengths in voxels of the finest axis.
+_SIGMA, _SEED_DISTANCE, _HALO = 1.5, 3.0, 32.0
+_MIN_SIZE = {"components": 100, "watershed": 0}
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """How long a stage took."""
+
+    name: str
+    seconds: float
+    voxels: int
+
+    @property
+    def voxels_per_second(self) -> float:
+        """Voxels of the region over wall time."""
+        return self.voxels / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What `segment` did.
+
+    Attributes
+    ----------
+    path : str
+        The OME-Zarr label image.
+    method : str
+    n_objects : int
+    shape : tuple of int
+        Of the finest level.
+    levels : tuple of tuple of int
+        Shapes of all levels.
+    threshold : float
+        In grey values of the input: the one given, or found.
+    settings : dict
+        The other settings in use; lengths in voxels per axis.
+    stages : tuple of StageTime
+    num_workers : int
+    peak_bytes : int
+        Highest resident memory of this process.
+    """
+
+    path: str
+    method: str
+    n_objects: int
+    shape: tuple[int, ...]
+    levels: tuple[tuple[int, ...], ...]
+    threshold: float
+    settings: dict[str, Any]
+    stages: tuple[StageTime, ...]
+    num_workers: int
+    peak_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def voxels_per_second(self) -> float:
+        """Voxels of the finest level over wall time."""
+        return float(np.prod(self.shape)) / self.seconds if self.seconds > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        found = asdict(self)
+        found["stages"] = [
+            {"name": s.name, "seconds": round(s.seconds, 4), "voxels_per_second": round(s.voxels_per_second)}
+            for s in self.stages
+        ]
+        return {**found, "seconds": round(self.seconds, 4), "voxels_per_second": round(self.voxels_per_second)}
+
+    def summary(self) -> str:
+        """A table for people."""
+        lines = [
+            f"{self.path}: {self.n_objects:,} objects by {self.method}",
+            f"  shape {_times(self.shape)}, {len(self.levels)} levels down to {_times(self.levels[-1])}",
+            f"  threshold {self.threshold:.6g}, "
+            + ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None),
+            f"  {'stage':<12} {'seconds':>9} {'voxels/s':>14}",
+        ]
+        lines += [f"  {s.name:<12} {s.seconds:>9.2f} {s.voxels_per_second:>14,.0f}" for s in self.stages]
+        lines.append(
+            f"  {'all':<12} {self.seconds:>9.2f} {self.voxels_per_second:>14,.0f}"
+            f"   {self.num_workers} workers, peak memory {self.peak_bytes / 2**20:,.0f} MiB"
+        )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Everything that decides what comes out, checked; lengths in voxels per axis where they are tuples."""
+
+    method: Literal["components", "watershed"]
+    threshold: float | None
+    sigma: tuple[float, ...] | None
+    seed_distance: float
+    min_size: int
+    objects: Literal["bright", "dark"]
+    fill: bool
+    halo: tuple[int, ...]
+    sampling: tuple[float, ...]
+
+    def shown(self) -> dict[str, Any]:
+        """The settings that the method uses, as JSON values."""
+        names = ["sigma", "min_size", "objects"]
+        if self.method == "watershed":
+            names += ["seed_distance", "halo", "fill"]
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: [round(v, 4) for v in value] if isinstance(value, tuple) else value for name, value in values.items()
+        }
+
+
+@operation(omit=("mask", "block_ids", "resume_from", "casting"))
+def segment(
+    input: Any,
+    output_path: Any,
+    *,
+    method: Literal["components", "watershed"] = "watershed",
+    threshold: float | None = None,
+    sigma: float | Sequence[float] | None = None,
+    seed_distance: float | None = None,
+    min_size: int | None = None,
+    objects: Literal["bright", "dark"] = "bright",
+    fill: bool | None = None,
+    halo: int | Sequence[int] | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+    **run: Unpack[RunKeywords],
+) -> Segmentation:
+    """Segment a volume block by block, and write the labels as OME-Zarr with their pyramid.
+
+    The image is smoothed, and the voxels above a threshold are the inside of objects. "components" takes their
+    connected components. "watershed" takes as seeds the components of what lies deep inside, further than
+    `seed_distance` from any voxel below the threshold, and grows them over the smoothed image, dark voxels last: so
+    objects that touch, or are joined by a small gap in a membrane, are told apart.
+
+    Arrays between the stages lie in a folder ``<output>.scratch`` beside the output. It is removed at the end, when
+    the result has got its name; if the call is interrupted, the folder stays, and the same call goes on in it.
+
+    Parameters
+    ----------
+    input : source-like
+        Image with 2 or 3 axes of space, numbers. Its axes say how anisotropic it is.
+    output_path : str or os.PathLike
+        OME-Zarr (0.5) to make, such as "labels.ome.zarr"; or a path into one, such as "a.ome.zarr/labels/cells".
+    method : {"watershed", "components"}, default "watershed"
+    threshold : float, optional
+        Grey value of the smoothed image; by default Otsu's, from the histogram of the region.
+    sigma : float or sequence of float, optional
+        Smoothing; 0 for none. A number counts in voxels of the finest axis and is the same physical length along all
+        axes; a sequence is in voxels, per axis. Default 1.5.
+    seed_distance : float, optional
+        "watershed": in voxels of the finest axis, physically the same along all axes. Larger means more and smaller
+        objects. Default 3.
+    min_size : int, optional
+        Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. Default 0 for
+        "watershed", 100 for "components".
+    objects : {"bright", "dark"}, default "bright"
+        Whether objects are brighter or darker than what is between them.
+    fill : bool, optional
+        "watershed": give every voxel to an object (default), as in tissue without gaps. False leaves what is below
+        the threshold to the background, 0, as "components" always does.
+    halo : int or sequence of int, optional
+        "watershed": voxels around a block that are flooded with it. Default 32 voxels of the finest axis.
+    name : str, optional
+        Name of the image in its metadata; by default that of the output.
+    overwrite : bool, default False
+        Replace an existing label image.
+
+    Returns
+    -------
+    Segmentation
+        Number of objects, settings found, times. Labels are uint64, 1 to the number of objects; with ``roi`` the
+        volume is that region, and its axes say where it lies.
+
+    Raises
+    ------
+    ShapeError, DtypeError, ParameterError, FormatError
+        Bad input, before anything is written.
+    RunnerError
+        If blocks failed.
+
+    Notes
+    -----
+    "components" does not depend on the blocks. "watershed" does, near their borders; the same grid and halo give the
+    same bits on every backend.
+    """
+    job = Job.of(run)
+    source = as_source(input)
+    if job.roi is not None:
+        source = RoiSource(source, job.roi)
+        job = replace(job, roi=None)
+    settings = _settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
+    scratch = Scratch(output_path, _definition(source, settings), overwrite=overwrite)
+    try:
+        return _Run(source, settings, job, scratch, name or _stem(scratch.output)).segmentation()
+    except RunnerError:
+        raise
+    except BioimageError:
+        # Bad input: going on makes no sense, so nothing is left behind.
+        scratch.remove()
+        raise
+
+
+class _Run:
+    """The stages of one call, in order."""
+
+    def __init__(self, source: Source, settings: _Settings, job: Job, scratch: Scratch, name: str) -> None:
+        self.source, self.settings, self.job, self.scratch, self.name = source, settings, job, scratch, name
+        self.stages: list[StageTime] = []
+        self.bright = Brightness(source.dtype.str, settings.sigma, settings.objects == "dark")
+        self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
+
+    def segmentation(self) -> Segmentation:
+        with self._stage("smooth"):
+            smooth = self.scratch.array("smooth", self.source, self.bright.kept)
+            self._map(self.bright, [self.source], smooth, "smooth", halo=self.bright.halo)
+        if self.settings.threshold is None:
+            with self._stage("threshold"):
+                kept = self._otsu(smooth)
+        else:
+            kept = self.bright.keep(self.settings.threshold)
+        result = self.scratch.level(self.source, np.uint64)
+        make = self._components if self.settings.method == "components" else self._watershed
+        make(smooth, kept, result)
+        with self._stage("pyramid"):
+            found = int(stats.max(result, execution=self.job.execution))
+            levels = write_pyramid(
+                self.scratch.result, method="mode", name=self.name, label=True, execution=self.job.execution
+            )
+            self._publish(levels)
+        return Segmentation(
+            str(self.scratch.output),
+            self.settings.method,
+            found,
+            self.source.shape,
+            tuple(level.shape for level in levels),
+            self.bright.show(kept),
+            self.settings.shown(),
+            tuple(self.stages),
+            self.job.execution.num_workers,
+            peak_bytes(),
+        )
+
+    def _components(self, smooth: Source, threshold: float, result: Source) -> None:
+        filtered = self.settings.min_size > 1
+        with self._stage("components"):
+            target = self.scratch.array("components", self.source, np.uint64) if filtered else result
+            label(smooth, target, threshold=threshold, **self.how)
+        if filtered:
+            with self._stage("size filter"):
+                size_filter(target, result, min_size=self.settings.min_size, **self.how)
+
+    def _watershed(self, smooth: Source, threshold: float, result: Source) -> None:
+        settings = self.settings
+        with self._stage("seeds"):
+            mask = self.scratch.array("seed_mask", self.source, np.bool_)
+            inside = SeedMask(threshold, settings.sampling, settings.seed_distance)
+            self._map(inside, [smooth], mask, "seed_mask", halo=inside.halo, factor=8.0)
+            seeds = self.scratch.array("seeds", self.source, np.uint64)
+            label(mask, seeds, **self.how)
+        flood = Flood(None if settings.fill else threshold)
+        filtered = settings.min_size > 1
+        with self._stage("watershed"):
+            flooded = self.scratch.array("flooded", self.source, np.uint64) if filtered else result
+            self._map(flood, [smooth, seeds], flooded, "watershed", halo=settings.halo, factor=4.0)
+        if not filtered:
+            return
+        with self._stage("size filter"):
+            kept = self.scratch.array("kept", self.source, np.uint64) if settings.fill else result
+            size_filter(flooded, kept, min_size=settings.min_size, **self.how)
+            if settings.fill:
+                self._map(flood, [smooth, kept], result, "watershed", halo=settings.halo, factor=4.0)
+
+    def _map(
+        self, kernel: Any, inputs: Sequence[Source], output: Source, name: str, *, halo: Any, factor: float = 5.0
+    ) -> None:
+        run_map(kernel, inputs, output, self.job, name=name, dtype=output.dtype, halo=halo, memory_factor=factor)
+
+    def _otsu(self, smooth: Source) -> float:
+        low, high = (0, 65536) if self.bright.fixed else stats.min_and_max(smooth, **self.how)
+        if not np.isfinite([low, high]).all():
+            raise ParameterError("The image has NaN or infinite values.", remedy="replace them with numpy.nan_to_num")
+        histogram = Histogram(float(low), float(max(high, np.nextafter(low, np.inf))))
+        counts = run_reduce(histogram, add, [smooth], self.job, name="histogram", memory_factor=12.0)
+        return otsu(counts, histogram.centers)
+
+    def _publish(self, levels: Sequence[Source]) -> None:
+        described = [(str(number), level.axes) for number, level in enumerate(levels)]
+        for level in levels:
+            level.close()
+        self.scratch.publish()
+        container, key = self.scratch.container, self.scratch.key
+        if key and Path(key).parent.name == "labels":
+            # Once more in its place, for the list of labels in the group above.
+            write_multiscales(
+                container, key, levels=described, name=self.name, method="mode", label=True, source="../../"
+            )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.stages.append(StageTime(name, time.perf_counter() - begin, self.source.size))
+        _LOG.info("segment: %s took %.2f s", name, self.stages[-1].seconds)
+
+
+def _settings(
+    source: Source,
+    method: str,
+    threshold: float | None,
+    sigma: float | Sequence[float] | None,
+    seed_distance: float | None,
+    min_size: int | None,
+    objects: str,
+    fill: bool | None,
+    halo: int | Sequence[int] | None,
+) -> _Settings:
+    _check_image(source)
+    if method not in _MIN_SIZE:
+        raise ParameterError(f"method is {method!r}.", remedy='method="watershed" or method="components"')
+    if objects not in ("bright", "dark"):
+        raise ParameterError(f"objects is {objects!r}.", remedy='objects="bright" or objects="dark"')
+    if method == "components" and (fill or seed_distance is not None or halo is not None):
+        raise ParameterError(
+            "fill, seed_distance and halo do nothing for method='components'.",
+            remedy="leave them out, or use 'watershed'",
+        )
+    if threshold is not None and not np.isfinite(threshold):
+        raise ParameterError(f"threshold is {threshold!r}.", remedy="pass a finite number, or leave it out")
+    distance = _SEED_DISTANCE if seed_distance is None else float(seed_distance)
+    if not (np.isfinite(distance) and distance >= 0):
+        raise ParameterError(f"seed_distance is {seed_distance!r}.", remedy=f"seed_distance={_SEED_DISTANCE}")
+    least = _MIN_SIZE[method] if min_size is None else int(min_size)
+    if least < 0:
+        raise ParameterError(f"min_size is {min_size!r}.", remedy="min_size=0")
+    steps = [axis.scale for axis in source.axes]
+    if halo is None:
+        margin = tuple(int(np.ceil(size)) for size in physical(_HALO, steps))
+    else:
+        margin = normalize_halo(halo, source.ndim) or ()
+    return _Settings(
+        method,  # type: ignore[arg-type]
+        None if threshold is None else float(threshold),
+        _sigma(_SIGMA if sigma is None else sigma, steps),
+        distance,
+        least,
+        objects,  # type: ignore[arg-type]
+        method == "watershed" and fill is not False,
+        margin,
+        tuple(step / min(steps) for step in steps),
+    )
+
+
+def _check_image(source: Source) -> None:
+    if source.ndim not in (2, 3) or any(axis.kind != "space" for axis in source.axes):
+        axes = ", ".join(f"{axis.name} ({axis.kind})" for axis in source.axes)
+        raise ShapeError(
+            f"segment needs 2 or 3 axes of space, the input has the shape {source.shape} with the axes {axes}.",
+            remedy="take one channel and time point: bioimage_py.wrapper.RoiSource(input, (0,), squeeze=True)",
+        )
+    if 0 in source.shape:
+        raise ShapeError(f"The input of shape {source.shape} is empty.", remedy="check the region")
+    if source.dtype.kind not in "buif":
+        raise DtypeError(
+            f"segment needs numbers, the input is {source.dtype}.", remedy="take the real part, for example"
+        )
+
+
+def _sigma(sigma: float | Sequence[float], steps: Sequence[float]) -> tuple[float, ...] | None:
+    if np.ndim(sigma) == 0 and sigma == 0:
+        return None
+    numbers = normalize_sigma(sigma, len(steps))
+    return numbers if np.ndim(sigma) else physical(numbers[0], steps)
+
+
+def _definition(source: Source, settings: _Settings) -> dict[str, Any] | None:
+    try:
+        spec = source.to_spec()
+    except NotReopenableError:
+        return None
+    definition: dict[str, Any] = json.loads(json.dumps({"input": spec.to_dict(), "settings": asdict(settings)}))
+    return definition
+
+
+def _stem(output: Path) -> str:
+    return output.name.split(".")[0]
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(str(size) for size in shape)
