@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,8 @@ from .memory import peak_bytes
 from .plan import Plan
 from .report import RunReport, StageReport, failure_of
 from .supervisor import (
+    BatchEnded,
+    BlocksDone,
     Decision,
     Event,
     Open,
@@ -103,6 +106,7 @@ class Driver:
         self.marks: list[tuple[float, int]] = []
         self.reason = ""
         self.peaks: dict[str, int] = {}
+        self.events: list[dict[str, Any]] = []
         self.crash: BaseException | None = None
         self.work = InProcess(ledger.workers(), ledger.path)
         self._losses: dict[str, Loss] = {}
@@ -165,6 +169,8 @@ class Driver:
         self._mark()
 
     def _handle(self, event: Event) -> None:
+        if not isinstance(event, (BlocksDone, BatchEnded)):
+            self._note(event)
         self._apply(self.supervisor.handle(event))
 
     def _worker_ended(self, end: BackendEvent) -> None:
@@ -180,6 +186,7 @@ class Driver:
 
     def _apply(self, decisions: list[Decision]) -> None:
         for decision in decisions:
+            self._note(decision)
             if isinstance(decision, Start):
                 for _ in range(decision.count):
                     self.backend.start(f"{self.ledger.session}w{self._started}", self.work)
@@ -203,6 +210,11 @@ class Driver:
             record.failures[block_id] = BlockFailure.of(
                 decision.stage, block_id, stage.where(block_id), "several", 0, error
             )
+
+    def _note(self, what: Event | Decision) -> None:
+        note = {"seconds": round(perf_counter() - self.begin, 4), "event": type(what).__name__, **asdict(what)}
+        self.events.append(note)
+        self.ledger.note(note)
 
     def _mark(self) -> None:
         peak = peak_bytes()
@@ -234,4 +246,5 @@ class Driver:
             tuple(self.marks),
             Results(self.ledger.records),
             worker_peaks=self.peaks,
+            events=tuple(self.events),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 import numpy as np
 
@@ -140,6 +142,11 @@ class FolderLedger(Ledger):
         if stop:
             write_once(self.folder / "stop", b"")
         write_once(self.folder / "over", b"")
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Append an event to ``events.jsonl``."""
+        with open(self.folder / "events.jsonl", "a") as file:
+            file.write(json.dumps({"session": self.session, **event}) + "\n")
 
     def done(self) -> int:
         """Blocks done so far."""

@@ -142,12 +142,8 @@ class _Writer:
         offset = self._append_values(values) if values else None
         failed = None if record.failed is None else self._portable(record.failed)
         ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
-        self._write(
-            self._journal,
-            frame(
-                pickle.dumps((record.batch.key, ids, seconds, offset, record.ended, failed, record.span, record.mark))
-            ),
-        )
+        told = (record.batch.key, ids, seconds, offset, record.ended, failed, record.span, record.mark)
+        self._write(self._journal, frame(pickle.dumps(told)))
 
     def _portable(self, failed: FailedGroup) -> FailedGroup:
         for failure in failed.failures[:10]:

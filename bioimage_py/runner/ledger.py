@@ -247,6 +247,9 @@ class Ledger(ABC):
     def done(self) -> int:
         """Blocks done so far, for the progress bar."""
 
+    def note(self, event: dict[str, Any]) -> None:
+        """Keep what happened, where there is a place for it."""
+
     def progress(self) -> dict[str, Progress]:
         """Where each worker is, as far as it is told."""
         return {}

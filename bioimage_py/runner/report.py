@@ -80,6 +80,9 @@ class RunReport:
         Memory that was promised for all workers.
     worker_peaks : dict
         Highest resident memory of each worker process, in bytes.
+    events : tuple of dict
+        What happened besides blocks that succeed, and what was decided: JSON values, each with ``seconds`` since the
+        start and ``event``.
     memory_marks : tuple of (float, int)
         Seconds since the start and bytes, at each new high-water mark of memory seen by the driver.
     results : object
@@ -95,6 +98,7 @@ class RunReport:
     results: Any = field(default=None, repr=False)
     promised_bytes: int = 0
     worker_peaks: dict[str, int] = field(default_factory=dict)
+    events: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
     def n_blocks(self) -> int:
@@ -123,9 +127,7 @@ class RunReport:
                         "max": round(float(stage.seconds.max()), 6) if len(stage.seconds) else None,
                     },
                     "slowest": stage.slowest(),
-                    "spans": [
-                        [span.worker, round(span.begin, 4), round(span.end, 4), span.blocks] for span in stage.spans
-                    ],
+                    "spans": [[s.worker, round(s.begin, 4), round(s.end, 4), s.blocks] for s in stage.spans],
                     "memory": stage.memory,
                 }
                 for stage in self.stages
