@@ -247,7 +247,7 @@ class Ledger(ABC):
     def done(self) -> int:
         """Blocks done so far, for the progress bar."""
 
-    def note(self, event: dict[str, Any]) -> None:
+    def note(self, event: dict[str, Any]) -> None:  # noqa: B027 - a run in memory has no such place
         """Keep what happened, where there is a place for it."""
 
     def progress(self) -> dict[str, Progress]:
