@@ -7,6 +7,9 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import HaloError, RegionError
 
 Halo = int | Sequence[int] | None
@@ -254,6 +257,28 @@ class Grid:
 
     def __iter__(self) -> Iterator[Block]:
         return (self[block_id] for block_id in range(self.n_blocks))
+
+    def touching(self, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Ids of the blocks that boxes touch, ascending, each once.
+
+        Parameters
+        ----------
+        begin, end : array of int64
+            Shape (n, ndim): first voxel and one past the last voxel of each box.
+        """
+        if not len(begin):
+            return np.zeros(0, np.int64)
+        ids = np.zeros((len(begin), 1), np.int64)
+        inside = np.ones((len(begin), 1), bool)
+        for axis, count in enumerate(self.grid_shape):
+            size, origin = self.block_shape[axis], self.anchor[axis] + self.first[axis] * self.block_shape[axis]
+            low, high = (begin[:, axis] - origin) // size, (end[:, axis] - 1 - origin) // size
+            steps = np.arange(int((high - low).max(initial=0)) + 1)
+            index = low[:, None] + steps
+            fits = (index <= high[:, None]) & (index >= 0) & (index < count)
+            ids = (ids[:, :, None] * count + index[:, None, :]).reshape(len(ids), -1)
+            inside = (inside[:, :, None] & fits[:, None, :]).reshape(len(inside), -1)
+        return np.unique(ids[inside])
 
     def with_halo(self, block_id: int, halo: Sequence[int]) -> BlockWithHalo:
         """The block with an id and its surroundings, clipped at the volume's edge (not at the region's)."""

@@ -70,7 +70,7 @@ def downsample(
     source = as_source(input)
     view = DownsampleSource(source, scale_factor, method or "stride", anti_aliasing)
     if in_memory(source) and job.unblocked():
-        target, returned = prepare_output(output, view.shape, view.dtype, job)
+        target, returned = prepare_output(output, view.shape, view.dtype, job, source=view)
         target.write(..., view.view(), casting=job.execution.casting)
         return returned
     return run_map(same, [view], output, job, name="downsample", dtype=view.dtype, memory_factor=4.0)

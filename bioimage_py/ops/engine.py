@@ -44,6 +44,7 @@ class RunKeywords(TypedDict, total=False):
     block_ids: Sequence[int] | None
     resume_from: Any
     roi: tuple[slice, ...] | None
+    skip_empty: bool
     casting: Casting
     progress: bool
     retries: int
@@ -66,6 +67,7 @@ _DEFAULTS: dict[str, Any] = {
     "block_ids": None,
     "resume_from": None,
     "roi": None,
+    "skip_empty": False,
     "casting": "checked",
     "progress": True,
     "retries": 1,
@@ -78,7 +80,7 @@ _DEFAULTS: dict[str, Any] = {
     "debug": False,
     "execution": None,
 }
-_WHERE = ("block_shape", "mask", "block_ids", "roi", "resume_from")
+_WHERE = ("block_shape", "mask", "block_ids", "roi")
 _DOC = """
     Other Parameters
     ----------------
@@ -94,6 +96,9 @@ _DOC = """
         Blocks to run, ids in C order over the grid.
     roi : tuple of slice, optional
         Region to run on.
+    skip_empty : bool
+        Leave out blocks for which the mask (without one, the first input) has no stored chunk; right where an operation
+        makes zeros of zeros, or where the mask says what counts.
     resume_from : path, optional
         Run folder of an unfinished run.
 """
@@ -108,6 +113,7 @@ class Job:
     mask: Any = None
     block_ids: Sequence[int] | None = None
     roi: tuple[slice, ...] | None = None
+    skip_empty: bool = False
 
     @classmethod
     def of(cls, run: RunKeywords | dict[str, Any]) -> Job:
@@ -117,8 +123,8 @@ class Job:
         known = {field.name for field in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))
-        where = {name: given.get(name) for name in _WHERE if name != "resume_from"}
-        return cls(how, **where)
+        where = {name: given.get(name) for name in _WHERE}
+        return cls(how, skip_empty=bool(given.get("skip_empty")), **where)
 
     def whole(self, sources: Sequence[Source]) -> bool:
         """Whether a call on these inputs runs directly on the whole arrays."""
@@ -203,7 +209,8 @@ def prepare_output(
 ) -> tuple[Source, Any]:
     """The output as a source, and the object that the operation returns.
 
-    Without an output a numpy array is allocated.
+    Without an output a numpy array is allocated. A path such as ``"out.zarr/data"`` makes an array there, with the
+    chunks, shards and axes of ``source``, or opens the one that is there.
 
     Raises
     ------
@@ -215,13 +222,15 @@ def prepare_output(
         if job.execution.job_type != "local":
             raise ConfigError(
                 f"job_type={job.execution.job_type!r} needs an output that workers can open",
-                remedy='output=open_source("out.zarr", "data", mode="r+")',
+                remedy='output="out.zarr/data", or open_source("out.zarr", "data", mode="r+")',
             )
         if job.block_ids is None and job.roi is None and job.mask is None:
             array = np.empty(shape, dtype)
         else:
             array = np.zeros(shape, dtype)
         return as_source(array), array
+    if isinstance(output, str):
+        output = _created(output, shape, dtype, job, source)
     target = as_source(output)
     if tuple(target.shape) != tuple(shape):
         raise ShapeError(
@@ -233,6 +242,22 @@ def prepare_output(
     if dtype.kind == "c" and target.dtype.kind != "c":
         raise DtypeError(f"a result of type {dtype} cannot be written to an output of type {target.dtype}")
     return target, output
+
+
+def _created(path: str, shape: tuple[int, ...], dtype: np.dtype[Any], job: Job, source: Source | None) -> Any:
+    from ..io.create import create_array
+
+    if job.execution.plan:
+        raise ConfigError("plan=True makes nothing, and the output is not there yet", remedy="make the output first")
+    like = source if source is not None and source.ndim == len(shape) and source.chunks is not None else None
+    return create_array(
+        path,
+        shape=shape,
+        dtype=dtype,
+        chunks=None if like is None else like.chunks,
+        shards=None if like is None else like.shards,
+        axes=source.axes if source is not None and source.ndim == len(shape) else (),
+    )
 
 
 @dataclass(frozen=True)
@@ -307,7 +332,8 @@ def run_map(
     """
     sources = as_sources(inputs)
     shape = sources[0].shape
-    target, returned = prepare_output(output, shape if channels is None else (channels, *shape), dtype, job)
+    full = shape if channels is None else (channels, *shape)
+    target, returned = prepare_output(output, full, dtype, job, source=sources[0])
     margin = normalize_halo(halo, len(shape))
     if job.whole(sources) or (whole and job.unblocked()):
         if whole:
@@ -325,6 +351,7 @@ def run_map(
         mask=job.mask,
         roi=job.roi,
         block_ids=job.block_ids,
+        skip_empty=job.skip_empty,
         num_workers=job.execution.num_workers,
         reads_outputs=False,
         memory_factor=memory_factor,
@@ -409,6 +436,7 @@ def run_reduce(
         mask=job.mask,
         roi=job.roi,
         block_ids=job.block_ids,
+        skip_empty=job.skip_empty,
         returns="fold",
         merge=merge,
         num_workers=job.execution.num_workers,

@@ -52,6 +52,7 @@ def blocks_stage(
     num_workers: int = 1,
     reads_outputs: bool = True,
     memory_factor: float = 3.0,
+    skip_empty: bool = False,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -75,6 +76,8 @@ def blocks_stage(
         The function may read what it writes, so that running it twice could matter.
     memory_factor : float
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
+    skip_empty : bool
+        Leave out the blocks for which the mask (without one, the first input) has no stored chunk.
 
     Raises
     ------
@@ -89,6 +92,8 @@ def blocks_stage(
     check_function(function, 4, context=setup is not None)
     groups = plan_groups(shape, sources, targets, block_shape, roi)
     ids = check_block_ids(block_ids, groups.grid.n_blocks)
+    if skip_empty:
+        ids = without_empty(groups, sources[0] if mask_source is None else mask_source, margin, ids)
     units = Units.select(groups.grid.n_blocks, groups, ids)
     if num_workers > 1 and units.n_groups < min(num_workers, units.n_blocks):
         warnings.warn(
@@ -265,6 +270,20 @@ def check_block_ids(block_ids: Iterable[int] | None, n_blocks: int) -> list[int]
         twice = sorted(block_id for block_id, times in Counter(ids).items() if times > 1)[:5]
         raise RegionError(f"block_ids {twice} are given more than once", remedy="block_ids=sorted(set(block_ids))")
     return ids
+
+
+def without_empty(
+    groups: Groups, source: Source, halo: tuple[int, ...] | None, ids: list[int] | None
+) -> list[int] | None:
+    """Ids of the blocks that see a stored chunk of a source; all where the storage cannot tell."""
+    units, shape = source.stored_units(), source.write_chunks
+    if units is None or shape is None:
+        return ids
+    begin = units * np.array(shape) + np.array(source.grid_origin)
+    margin = np.array(halo or (0,) * source.ndim)
+    seen = groups.grid.touching(begin - margin, begin + np.array(shape) + margin)
+    wanted: list[int] = (seen if ids is None else np.array([i for i in ids if i in set(seen.tolist())])).tolist()
+    return wanted
 
 
 def plan_groups(

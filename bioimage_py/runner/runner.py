@@ -220,6 +220,7 @@ def map_blocks(
     has_return_val: bool = False,
     reduce: Callable[[Any, Any], Any] | None = None,
     setup: Callable[[], Any] | None = None,
+    skip_empty: bool = False,
     name: str = "",
     execution: Execution | None = None,
     **settings: Any,
@@ -232,6 +233,8 @@ def map_blocks(
         As in `Runner.run`.
     reduce : callable, optional
         ``reduce(left, right)`` folds the values in a fixed tree: the same bits whatever the workers did.
+    skip_empty : bool
+        Leave out blocks for which the mask (without one, the first input) has no stored chunk, before workers start.
     setup : callable, optional
         Called once a process; its value reaches the function as ``context=``.
     execution : Execution, optional
@@ -259,6 +262,7 @@ def map_blocks(
         returns="fold" if reduce is not None else "each" if has_return_val else "none",
         merge=reduce,
         setup=None if setup is None else _WithoutArguments(setup),
+        skip_empty=skip_empty,
         num_workers=how.num_workers,
     )
     value: Callable[[Results], Any] = _nothing

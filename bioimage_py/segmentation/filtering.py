@@ -61,7 +61,7 @@ def size_filter(
     source = as_source(input)
     tables.check_label_dtype(source.dtype, "the input of size_filter")
     make = BySize(*tables.check_size_limits(min_size, max_size), relabel=relabel)
-    target, returned = prepare_output(output, source.shape, source.dtype, job)
+    target, returned = prepare_output(output, source.shape, source.dtype, job, source=source)
     apply_from_ids("size_filter", make, source, target, job)
     return returned
 

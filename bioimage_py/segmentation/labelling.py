@@ -79,7 +79,7 @@ def label(
         _threshold(threshold, source, multi_label),
     )
     components.check_values(source.dtype, multi_label)
-    target, returned = prepare_output(output, source.shape, np.uint64, job)
+    target, returned = prepare_output(output, source.shape, np.uint64, job, source=source)
     if target.dtype.kind not in "iu":
         raise DtypeError(
             f"label needs an output of an integer type, got {target.dtype}", remedy="an output of type uint64"

@@ -63,7 +63,9 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
     tables.check_label_dtype(source.dtype, "the input of relabel")
     given = labeling if isinstance(labeling, (Mapping, np.ndarray)) else as_source(labeling)[...]
     table = tables.as_table(given, source.dtype)
-    target, returned = prepare_output(_output(input, source, output, job), source.shape, source.dtype, job)
+    target, returned = prepare_output(
+        _output(input, source, output, job), source.shape, source.dtype, job, source=source
+    )
     if job.execution.casting == "checked":
         tables.check_fits(table, target.dtype)
     masks = [] if job.mask is None else [as_source(job.mask)]
@@ -125,7 +127,9 @@ def relabel_consecutive(
     tables.check_label_dtype(source.dtype, "the input of relabel_consecutive")
     make = Consecutive(start_label, keep_zeros)
     make(np.empty(0, source.dtype))
-    target, returned = prepare_output(_output(input, source, output, job), source.shape, source.dtype, job)
+    target, returned = prepare_output(
+        _output(input, source, output, job), source.shape, source.dtype, job, source=source
+    )
     keys, values = apply_from_ids("relabel_consecutive", make, source, target, job)
     mapping = dict(zip(keys.tolist(), values.tolist(), strict=True))
     return returned, max(mapping.values(), default=0), mapping

@@ -111,6 +111,9 @@ class ArraySource(Source):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
+    def stored_units(self) -> np.ndarray | None:
+        return self._backing.stored_units()
+
     def moved(self, folder: str) -> Source:
         backing = self._backing.moved(folder)
         return super().moved(folder) if backing is None else self._sibling(backing)

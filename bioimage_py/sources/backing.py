@@ -76,6 +76,10 @@ class Backing(abc.ABC):
         """Return the files of the write units in a region."""
         return None
 
+    def stored_units(self) -> np.ndarray | None:
+        """Return the positions of the units that have a file."""
+        return None
+
     def moved(self, folder: str) -> Backing | None:
         """Return the same array in another folder."""
         return None

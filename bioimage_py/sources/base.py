@@ -223,6 +223,13 @@ class Source(abc.ABC):
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
 
+    def stored_units(self) -> np.ndarray | None:
+        """Return the positions (n, ndim) of the units that have a file; all other voxels are zero. None: not known.
+
+        Unit ``p`` of an axis begins at the index ``grid_origin + p * write_chunks``.
+        """
+        return None
+
     def moved(self, folder: str) -> Source:
         """Return this view of an array that has the same metadata and lies in another folder.
 

@@ -17,7 +17,7 @@ from .base import Axis, Concurrency
 from .index import Roi
 from .metadata import read_axes, read_json
 from .spec import SourceSpec
-from .units import UnitFiles, unit_files
+from .units import UnitFiles, stored_units, unit_files
 
 FILE_IO_CONCURRENCY = 4
 
@@ -242,6 +242,9 @@ class ChunkedBacking(Backing):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         unit = self.shards or self.chunks
         return None if unit is None else unit_files(self._handle.path, self._handle.driver, unit, roi)
+
+    def stored_units(self) -> np.ndarray | None:
+        return stored_units(self._handle.path, self._handle.driver, len(self.shape))
 
     def moved(self, folder: str) -> Backing:
         handle = TensorHandle(folder, self._handle.driver, writable=False)

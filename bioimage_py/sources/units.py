@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from .index import Roi
 from .metadata import read_json
@@ -61,3 +65,29 @@ def _naming(folder: str, driver: str) -> tuple[str, str]:
     v2 = encoding.get("name") == "v2"
     separator = str(encoding.get("configuration", {}).get("separator", "." if v2 else "/"))
     return ("" if v2 else f"c{separator}"), separator
+
+
+def stored_units(folder: str, driver: str, ndim: int) -> npt.NDArray[np.int64] | None:
+    """Positions of the units that have a file, shape (n, ndim), in C order of the axes.
+
+    None where what has no file is not zero.
+    """
+    prefix, separator = _naming(folder, driver)
+    if driver != "n5" and not _zero_filled(folder, driver):
+        return None
+    pattern = re.compile(re.escape(prefix) + re.escape(separator).join([r"(\d+)"] * ndim) + r"\Z")
+    found = []
+    for path, folders, names in os.walk(folder):
+        relative = os.path.relpath(path, folder)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if match := pattern.match(name if relative == "." else f"{relative}/{name}"):
+                found.append([int(part) for part in match.groups()])
+    positions = np.array(found, np.int64).reshape(-1, ndim)
+    return positions[:, ::-1] if driver == "n5" else positions
+
+
+def _zero_filled(folder: str, driver: str) -> bool:
+    metadata = read_json(os.path.join(folder, "zarr.json" if driver == "zarr3" else ".zarray"))
+    fill = metadata.get("fill_value")
+    return fill is None or fill in (0, False)

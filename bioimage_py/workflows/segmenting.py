@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import stats
 from ..blocks import normalize_halo
-from ..errors import BioimageError, DtypeError, NotReopenableError, ParameterError, RunnerError, ShapeError
+from ..errors import BioimageError, ConfigError, DtypeError, NotReopenableError, ParameterError, RunnerError, ShapeError
 from ..filters.kernels import normalize_sigma
 from ..io.ome import write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
@@ -144,7 +144,7 @@ class _Settings:
         }
 
 
-@operation(omit=("mask", "block_ids", "resume_from", "casting"))
+@operation(omit=("mask", "block_ids", "resume_from", "casting", "plan", "debug"))
 def segment(
     input: Any,
     output_path: Any,
@@ -220,6 +220,11 @@ def segment(
     same bits on every backend.
     """
     job = Job.of(run)
+    if job.execution.plan or job.execution.debug:
+        raise ConfigError(
+            "segment runs several operations, each on the result of the one before: it can't be planned or debugged.",
+            remedy="drop plan and debug, or call the operations one by one",
+        )
     source = as_source(input)
     if job.roi is not None:
         source = RoiSource(source, job.roi)

@@ -116,6 +116,10 @@ class RoiSource(WrapperSource):
         """Return the files of the storage's write units that a box of the view touches."""
         return self._source.unit_files(self._inner(roi))
 
+    def stored_units(self) -> np.ndarray | None:
+        """Return the positions of the storage's units that have a file; None for a squeezed view."""
+        return self._source.stored_units() if len(self._kept) == self._source.ndim else None
+
     def _params(self) -> dict[str, Any]:
         return {"roi": list(self._given), "squeeze": self._squeeze}
 

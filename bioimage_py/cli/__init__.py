@@ -1,0 +1,5 @@
+"""The command `bioimage-py`."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,130 @@
+"""What the subcommands share: errors without tracebacks, and the options of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import BioimageError
+
+if TYPE_CHECKING:
+    from ..executing import Execution
+    from ..sources import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+
+
+class Command(click.Command):
+    """A command that prints errors of the package as one message, exit code 1, unless --debug is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, callback=_keep, help="Show tracebacks.")
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; where a scratch folder was left, the same command goes on in it.", err=True)
+            ctx.exit(INTERRUPTED)
+        except (BioimageError, OSError) as error:
+            if ctx.meta.get("bioimage_py.debug"):
+                raise
+            message, remedy = (error.message, error.remedy) if isinstance(error, BioimageError) else (str(error), "")
+            click.echo(f"Error: {message}", err=True)
+            if remedy:
+                click.echo(f"Remedy: {remedy}", err=True)
+            ctx.exit(1)
+
+
+def _keep(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta["bioimage_py.debug"] = value
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Parse whole numbers with commas between them, such as 64,64,64; one number stands alone."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not made of whole numbers with commas between them, such as 64,64,64"
+        ) from None
+
+
+def lengths(text: str) -> float | tuple[float, ...]:
+    """Parse one number, or one per axis with commas between them."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor numbers with commas between them") from None
+    return found[0] if len(found) == 1 else found
+
+
+def region(text: str) -> tuple[slice, ...]:
+    """Parse ranges with commas between them, such as 0:64,100:200,:"""
+    try:
+        return tuple(_range(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not made of ranges with commas between them, such as 0:64,100:200,:"
+        ) from None
+
+
+def _range(text: str) -> slice:
+    begin, colon, end = text.strip().partition(":")
+    if not colon:
+        raise ValueError(text)
+    return slice(int(begin) if begin else None, int(end) if end else None)
+
+
+def run_options(function: F) -> F:
+    """Add the options that say how to run; `execution_of` makes an `Execution` of them."""
+    options = (
+        click.option(
+            "--workers", type=click.IntRange(min=1), default=_cores, show_default="all cores", help="Workers at once."
+        ),
+        click.option("--job-type", default="local", show_default=True, help="Backend: how workers are started."),
+        click.option("--quiet", is_flag=True, help="No progress bars."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:
+    """The execution that the options of `run_options` ask for."""
+    from ..executing import Execution
+
+    return Execution(job_type=job_type, num_workers=workers, progress=not quiet)
+
+
+def open_input(path: str, key: str | None, roi: tuple[slice, ...] | None = None) -> Source:
+    """Open an array, and a region of it."""
+    from ..sources.file import open_source
+    from ..wrapper import RoiSource
+
+    source = open_source(path, key)
+    return source if roi is None else RoiSource(source, roi)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON values."""
+    click.echo(json.dumps(content, indent=1))

@@ -1,0 +1,149 @@
+"""`bioimage-py info`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Command, json_option, print_json
+
+if TYPE_CHECKING:
+    from ..sources.file import FileSource
+
+
+@click.command(cls=Command)
+@click.argument("path")
+@click.option("--no-size", is_flag=True, help="Don't add up the sizes of files, which takes long for millions.")
+@json_option
+def info(path: str, no_size: bool, as_json: bool) -> None:
+    """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk."""
+    arrays = [_describe(source, not no_size) for source in _arrays(path)]
+    if as_json:
+        print_json({"path": os.path.abspath(path), "arrays": arrays})
+        return
+    if not arrays:
+        click.echo(f"{path} has no arrays.")
+    for array in arrays:
+        for line in _lines(array):
+            click.echo(line)
+
+
+def _arrays(path: str) -> Iterator[FileSource]:
+    from ..io.formats import split_path
+    from ..sources.file import open_source
+    from ..sources.storage import detect_driver
+
+    container, key = split_path(path)
+    folder = os.path.join(container, key or "")
+    if not os.path.isdir(folder) or detect_driver(folder) is not None:
+        yield from _keyed(container, key) if os.path.isfile(container) else [open_source(path)]
+        return
+    for inner, names, _ in os.walk(folder):
+        names.sort()
+        if detect_driver(inner) is not None:
+            names.clear()
+            yield open_source(container, os.path.relpath(inner, container))
+
+
+def _keyed(path: str, key: str | None) -> Iterator[FileSource]:
+    """Arrays of a file that is a container (HDF5), or the one of a file that is not."""
+    from ..io.formats import infer_format
+    from ..sources.file import open_source
+
+    if infer_format(path) != "hdf5":
+        yield open_source(path, key)
+        return
+    import h5py
+
+    keys: list[str] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, node: keys.append(name) if isinstance(node, h5py.Dataset) else None)
+    for name in keys:
+        if key is None or name == key or name.startswith(f"{key}/"):
+            yield open_source(path, name)
+
+
+def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
+    folder = os.path.join(source.path, source.internal_path)
+    described: dict[str, Any] = {
+        "key": source.internal_path,
+        "format": source.format,
+        "shape": list(source.shape),
+        "dtype": str(source.dtype),
+        "chunks": None if source.chunks is None else list(source.chunks),
+        "shards": None if source.shards is None else list(source.shards),
+        "axes": [
+            {"name": axis.name, "kind": axis.kind, "unit": axis.unit, "scale": axis.scale, "offset": axis.offset}
+            for axis in source.axes
+        ],
+        "codec": _codec(source, folder),
+        "bytes": source.nbytes,
+    }
+    if with_size:
+        described["bytes_on_disk"] = _disk_bytes(source, folder)
+    source.close()
+    return described
+
+
+def _codec(source: FileSource, folder: str) -> str | None:
+    from ..sources.metadata import read_json
+
+    if codecs := read_json(os.path.join(folder, "zarr.json")).get("codecs"):
+        return " + ".join(_codec_names(codecs))
+    if old := read_json(os.path.join(folder, ".zarray")):
+        return str((old.get("compressor") or {}).get("id", "raw"))
+    if compression := read_json(os.path.join(folder, "attributes.json")).get("compression"):
+        return str(compression.get("type"))
+    compression = getattr(source.array, "compression", None)
+    return None if compression is None else str(compression)
+
+
+def _codec_names(codecs: list[dict[str, Any]]) -> list[str]:
+    names: list[str] = []
+    for codec in codecs:
+        settings = codec.get("configuration", {})
+        if codec["name"] == "sharding_indexed":
+            names.append(f"shards of {' + '.join(_codec_names(settings.get('codecs', [])))}")
+        elif codec["name"] != "bytes":
+            names.append(codec["name"] + (f" level {settings['level']}" if "level" in settings else ""))
+    return names or ["raw"]
+
+
+def _disk_bytes(source: FileSource, folder: str) -> int:
+    if source.format == "hdf5":
+        return int(source.array.id.get_storage_size())
+    root = Path(folder)
+    if root.is_file():
+        return root.stat().st_size
+    return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+
+
+def _lines(array: dict[str, Any]) -> Iterator[str]:
+    name = array["key"] or "(the file itself)"
+    yield f"{name}: {'x'.join(map(str, array['shape']))} {array['dtype']} ({array['format']})"
+    grid = "not chunked" if array["chunks"] is None else f"chunks {'x'.join(map(str, array['chunks']))}"
+    if array["shards"] is not None:
+        grid += f", shards {'x'.join(map(str, array['shards']))}"
+    yield f"  {grid}, codec {array['codec'] or 'unknown'}"
+    axes = ", ".join(
+        f"{axis['name']} {axis['scale']:g} {axis['unit'] or 'voxel'}"
+        + (f" from {axis['offset']:g}" * bool(axis["offset"]))
+        for axis in array["axes"]
+    )
+    yield f"  axes {axes}"
+    if "bytes_on_disk" in array:
+        yield f"  {_size(array['bytes_on_disk'])} on disk, {_size(array['bytes'])} uncompressed"
+    else:
+        yield f"  {_size(array['bytes'])} uncompressed"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError

@@ -1,0 +1,21 @@
+"""The command and its subcommands."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .demonstrating import demo
+from .evaluating import evaluate
+from .informing import info
+from .segmenting import segment
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bioimage-py")
+def main() -> None:
+    """Segment, score and inspect image volumes of any size, block by block."""
+
+
+for _command in (info, segment, evaluate, demo):
+    main.add_command(_command)

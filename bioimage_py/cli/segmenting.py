@@ -1,0 +1,91 @@
+"""`bioimage-py segment`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .common import Command, execution_of, json_option, lengths, numbers, open_input, print_json, region, run_options
+
+
+@click.command(cls=Command)
+@click.argument("input")
+@click.argument("output")
+@click.option("--key", help="Key of the image in INPUT, for containers with several arrays.")
+@click.option(
+    "--method",
+    type=click.Choice(["watershed", "components"]),
+    default="watershed",
+    show_default=True,
+    help="Grow seeds, or take connected components.",
+)
+@click.option("--threshold", type=float, help="Grey value between objects and the rest.  [default: Otsu's]")
+@click.option(
+    "--sigma",
+    type=lengths,
+    metavar="X[,X,X]",
+    help="Smoothing, in voxels of the finest axis, or per axis.  [default: 1.5; 0 is none]",
+)
+@click.option("--seed-distance", type=float, help="Depth of seeds, in voxels of the finest axis.  [default: 3]")
+@click.option(
+    "--min-size", type=int, help="Remove smaller objects, in voxels.  [default: 0 for watershed, 100 for components]"
+)
+@click.option(
+    "--objects",
+    type=click.Choice(["bright", "dark"]),
+    default="bright",
+    show_default=True,
+    help="Objects against what is between them.",
+)
+@click.option("--fill/--no-fill", default=None, help="Watershed: objects fill the space, or leave a background.")
+@click.option(
+    "--halo",
+    type=numbers,
+    metavar="N[,N,N]",
+    help="Watershed: voxels around a block.  [default: 32 of the finest axis]",
+)
+@click.option(
+    "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
+)
+@click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing label image.")
+@run_options
+@json_option
+def segment(
+    input: str,
+    output: str,
+    key: str | None,
+    halo: tuple[int, ...] | None,
+    block_shape: tuple[int, ...] | None,
+    workers: int,
+    job_type: str,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Segment the image INPUT, and write labels with their pyramid to OUTPUT (OME-Zarr).
+
+    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one (volume.zarr/raw). OUTPUT is made, such as
+    labels.ome.zarr.
+    """
+    from ..workflows import segment as run
+
+    found = run(
+        open_input(input, key),
+        output,
+        halo=_single(halo),
+        block_shape=_single(block_shape),
+        execution=execution_of(workers, job_type, quiet or as_json),
+        **settings,
+    )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    click.echo(found.summary())
+    if not found.n_objects:
+        click.echo("No objects: try another --threshold, a smaller --seed-distance, or --objects dark.", err=True)
+
+
+def _single(given: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    return given[0] if given is not None and len(given) == 1 else given
