@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigError
@@ -97,7 +98,8 @@ class Execution:
         """A copy with other values for some fields; unknown names are a ConfigError that lists the known ones."""
         known = {field.name for field in fields(self)}
         if unknown := sorted(set(changes) - known):
-            raise ConfigError(f"unknown execution setting(s) {unknown}; known are {sorted(known)}")
+            meant = get_close_matches(unknown[0], known, 1) or ["one of the known settings"]
+            raise ConfigError(f"unknown execution setting(s) {unknown}; known are {sorted(known)}", remedy=meant[0])
         return replace(self, **changes)
 
     def resuming(self, resume_from: Any, ids: Any = None) -> Execution:

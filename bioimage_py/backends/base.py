@@ -82,7 +82,15 @@ class Backend(ABC):
     limits: Limits = Limits()
 
     def __init__(self, config: Any = None) -> None:
+        self.check(config)
         self.config = config
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Refuse settings that make no sense, with a ConfigError."""
+        if isinstance(config, (dict, str)):
+            remedy = "job_config=bioimage_py.runner.RunnerConfig(...)"
+            raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy=remedy)
 
     @abstractmethod
     def start(self, worker: str, work: Work) -> None:
@@ -125,8 +133,8 @@ def backend_names() -> list[str]:
     return sorted({*_BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
-def get_backend(job_type: str, config: Any = None) -> Backend:
-    """The backend of a job type.
+def backend_class(job_type: str) -> type[Backend]:
+    """The class of the backend of a job type.
 
     Raises
     ------
@@ -134,12 +142,24 @@ def get_backend(job_type: str, config: Any = None) -> Backend:
         Unknown job type; the message lists the known ones.
     """
     name = job_type.lower()
-    if name not in backend_names():
-        raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')
-    if name not in _registered:
-        if name in _BUILT_IN:
-            module, _, cls = _BUILT_IN[name].partition(":")
-            _registered[name] = getattr(import_module(module), cls)
-        else:
-            _registered[name] = next(point.load() for point in entry_points(group=ENTRY_POINTS) if point.name == name)
-    return _registered[name](config)
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, _, cls = _BUILT_IN[name].partition(":")
+        _registered[name] = getattr(import_module(module), cls)
+        return _registered[name]
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        _registered[name] = point.load()
+        return _registered[name]
+    raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')
+
+
+def get_backend(job_type: str, config: Any = None) -> Backend:
+    """The backend of a job type.
+
+    Raises
+    ------
+    ConfigError
+        Unknown job type, or settings that make no sense.
+    """
+    return backend_class(job_type)(config)

@@ -7,7 +7,6 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from ..errors import ConfigError
 from .base import Backend, BackendEvent, Limits, Work
 
 
@@ -21,8 +20,6 @@ class LocalBackend(Backend):
     limits = Limits(shares_memory=True)
 
     def __init__(self, config: Any = None) -> None:
-        if isinstance(config, (dict, str)):
-            raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy="job_config=None")
         super().__init__(config)
         self._threads: dict[str, threading.Thread] = {}
         self._ends: queue.SimpleQueue[BackendEvent] = queue.SimpleQueue()

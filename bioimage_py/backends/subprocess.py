@@ -78,10 +78,6 @@ class SubprocessBackend(Backend):
     limits = Limits(kills_blocks=True, survives_crashes=True)
 
     def __init__(self, config: Any = None) -> None:
-        if isinstance(config, (dict, str)):
-            raise ConfigError(
-                f"job_config {config!r} is not a runner configuration", remedy="job_config=RunnerConfig()"
-            )
         super().__init__(config)
         self._folder = tempfile.TemporaryDirectory(prefix="bioimage_py-workers-")
         self._idle: list[WorkerProcess] = []

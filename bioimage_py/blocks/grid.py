@@ -149,12 +149,15 @@ def region_bounds(roi: object, shape: Sequence[int]) -> tuple[tuple[int, int], .
     """
     given = () if roi is None else roi if isinstance(roi, tuple) else (roi,)
     if len(given) > len(shape):
-        raise RegionError(f"roi {roi!r} names {len(given)} axes, the volume has {len(shape)}: shape {tuple(shape)}")
+        raise RegionError(
+            f"roi {roi!r} names {len(given)} axes, the volume has {len(shape)}: shape {tuple(shape)}",
+            remedy=f"{len(shape)} slices at most",
+        )
     bounds = []
     for axis, size in enumerate(shape):
         part = given[axis] if axis < len(given) else slice(None)
         if not isinstance(part, slice):
-            remedy = f"slice({part}, {part} + 1)" if isinstance(part, int) else "slice(begin, end) for each axis"
+            remedy = f"slice({part}, {part + 1})" if isinstance(part, int) else "slice(begin, end) for each axis"
             raise RegionError(f"roi entry {part!r} of axis {axis} is not a slice", remedy=remedy)
         if part.step not in (None, 1):
             raise RegionError(f"roi of axis {axis} has the step {part.step}; a region is contiguous", remedy="step 1")

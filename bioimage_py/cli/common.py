@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +33,11 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _once(set())
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends silently where the reader of a pipe has gone
         except KeyboardInterrupt:
             click.echo("Interrupted; where a scratch folder was left, the same command goes on in it.", err=True)
             ctx.exit(INTERRUPTED)
@@ -44,6 +49,17 @@ class Command(click.Command):
             if remedy:
                 click.echo(f"Remedy: {remedy}", err=True)
             ctx.exit(1)
+
+
+def _once(shown: set[str]) -> Callable[..., None]:
+    """Print every text of a warning once, without the line of code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            click.echo(f"Warning: {message}", err=True)
+
+    return show
 
 
 def _keep(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 
+from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo, normalize_halo, to_roi
 from ..errors import ConfigError, DtypeError, MemoryBudgetError, ReadOnlyError, ShapeError
 from ..executing import Execution, current_execution
@@ -28,6 +29,7 @@ from ..runner.prepare import as_sources, blocks_stage, check_aliases, once_stage
 from ..runner.promise import Planned
 from ..runner.report import RunReport
 from ..sources import Source, as_source
+from ..sources.index import normalize_index
 from ..sources.values import Casting, convert_values
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -123,6 +125,7 @@ class Job:
         known = {field.name for field in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))
+        backend_class(how.job_type).check(how.job_config)
         where = {name: given.get(name) for name in _WHERE}
         return cls(how, skip_empty=bool(given.get("skip_empty")), **where)
 
@@ -240,7 +243,10 @@ def prepare_output(
     if not target.writable:
         raise ReadOnlyError(f"the output ({target!r}) is read-only", remedy='open it with mode="r+"')
     if dtype.kind == "c" and target.dtype.kind != "c":
-        raise DtypeError(f"a result of type {dtype} cannot be written to an output of type {target.dtype}")
+        raise DtypeError(
+            f"a result of type {dtype} cannot be written to an output of type {target.dtype}",
+            remedy="an output of a complex type, or the real part only",
+        )
     return target, output
 
 
@@ -283,7 +289,10 @@ class MapBlock:
         if inside is not None and not inside.all():
             target = (slice(None),) * (outputs[0].ndim - inside.ndim) + inner
             kept = outputs[0][target]
-            kept[..., inside] = convert_values(result[..., inside], kept.dtype, self.casting)
+            # zeros fit everywhere: only values that are written are checked, and an error names their place
+            written = np.where(inside, result, np.zeros(1, result.dtype))
+            place = normalize_index(target, outputs[0].shape)
+            kept[..., inside] = convert_values(written, kept.dtype, self.casting, place)[..., inside]
             result = kept
         outputs[0][(..., *inner)] = result
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from ..backends import get_backend
+from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
 from ..executing import Execution, current_execution
 from .execute import execute, resume_run
@@ -29,8 +29,8 @@ class Runner:
     job_type: ClassVar[str] = "local"
 
     def __init__(self, config: Any = None) -> None:
+        backend_class(self.job_type).check(config)
         self.config = config
-        get_backend(self.job_type, config)
 
     def run(
         self,
@@ -200,7 +200,7 @@ def get_runner(job_type: str, config: Any = None) -> Runner:
         Unknown job type; lists the known ones.
     """
     how = Execution(job_type=job_type)
-    get_backend(how.job_type, config)
+    backend_class(how.job_type).check(config)
     if how.job_type in _RUNNERS:
         return _RUNNERS[how.job_type](config)
     runner: type[Runner] = type(f"{how.job_type.title()}Runner", (Runner,), {"job_type": how.job_type})

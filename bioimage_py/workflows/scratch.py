@@ -32,6 +32,8 @@ class Scratch:
         JSON values that say what is made; None if that can't be told, then nothing is kept.
     overwrite : bool
         Replace an existing label image.
+    chunks : tuple of int, optional
+        Of the arrays between stages and of the finest level.
 
     Raises
     ------
@@ -41,7 +43,15 @@ class Scratch:
         If the output exists, and may not be replaced.
     """
 
-    def __init__(self, output: str | os.PathLike[str], definition: dict[str, Any] | None, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        definition: dict[str, Any] | None,
+        *,
+        overwrite: bool,
+        chunks: tuple[int, ...] | None = None,
+    ) -> None:
+        self.chunks = chunks
         self.output = Path(check_output(output, overwrite=overwrite))
         container, self.key = split_path(str(self.output))
         self.container = Path(container)
@@ -58,11 +68,15 @@ class Scratch:
     def array(self, name: str, like: Source, dtype: Any) -> FileSource:
         """Make an array between stages, of the shape and axes of a source."""
         path = self.folder / "intermediate.zarr"
-        return create_array(path, name, shape=like.shape, dtype=dtype, axes=like.axes, format="zarr")
+        return create_array(
+            path, name, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr"
+        )
 
     def level(self, like: Source, dtype: Any) -> FileSource:
         """Make the finest level of the result, of the shape and axes of a source."""
-        return create_array(self.result, "0", shape=like.shape, dtype=dtype, axes=like.axes, format="zarr")
+        return create_array(
+            self.result, "0", shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr"
+        )
 
     def publish(self) -> None:
         """Put the result in its place, and remove the scratch folder."""

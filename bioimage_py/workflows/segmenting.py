@@ -15,7 +15,8 @@ import numpy as np
 
 from .. import stats
 from ..blocks import normalize_halo
-from ..errors import BioimageError, ConfigError, DtypeError, NotReopenableError, ParameterError, RunnerError, ShapeError
+from ..blocks.shape import normalize_block_shape
+from ..errors import BioimageError, ConfigError, DtypeError, NotReopenableError, ParameterError, ResumeConflict, RunnerError, RunningError, ShapeError
 from ..filters.kernels import normalize_sigma
 from ..io.ome import write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
@@ -32,6 +33,8 @@ _LOG = logging.getLogger("bioimage_py")
 # Defaults, all lengths in voxels of the finest axis.
 _SIGMA, _SEED_DISTANCE, _HALO = 1.5, 3.0, 32.0
 _MIN_SIZE = {"components": 100, "watershed": 0}
+
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
 @dataclass(frozen=True)
@@ -230,11 +233,12 @@ def segment(
         source = RoiSource(source, job.roi)
         job = replace(job, roi=None)
     settings = _settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
-    scratch = Scratch(output_path, _definition(source, settings), overwrite=overwrite)
+    chunks = _chunks(job.block_shape, source.shape)
+    scratch = Scratch(output_path, _definition(source, settings, chunks), overwrite=overwrite, chunks=chunks)
     try:
         return _Run(source, settings, job, scratch, name or _stem(scratch.output)).segmentation()
-    except RunnerError:
-        raise
+    except (RunnerError, RunningError, ResumeConflict):
+        raise  # what has been computed stays, and may be somebody else's
     except BioimageError:
         # Bad input: going on makes no sense, so nothing is left behind.
         scratch.remove()
@@ -413,12 +417,27 @@ def _sigma(sigma: float | Sequence[float], steps: Sequence[float]) -> tuple[floa
     return numbers if np.ndim(sigma) else physical(numbers[0], steps)
 
 
-def _definition(source: Source, settings: _Settings) -> dict[str, Any] | None:
+def _chunks(block_shape: Any, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Chunks of which blocks of a shape are made, so that all blocks can run at once; None for the default ones."""
+    if block_shape is None:
+        return None
+    sizes = normalize_block_shape(block_shape, len(shape))
+    return tuple(_chunk(size) for size in sizes)
+
+
+def _chunk(size: int) -> int:
+    best = max(n for n in range(1, min(size, _LARGEST_CHUNK) + 1) if size % n == 0)
+    return best if best >= _SMALLEST_CHUNK else min(size, 2 * _LARGEST_CHUNK)
+
+
+def _definition(source: Source, settings: _Settings, chunks: Any) -> dict[str, Any] | None:
     try:
         spec = source.to_spec()
     except NotReopenableError:
         return None
-    definition: dict[str, Any] = json.loads(json.dumps({"input": spec.to_dict(), "settings": asdict(settings)}))
+    definition: dict[str, Any] = json.loads(
+        json.dumps({"input": spec.to_dict(), "settings": asdict(settings), "chunks": chunks})
+    )
     return definition
 
 

@@ -1,0 +1,5 @@
+"""``python -m bioimage_py`` is the command ``bioimage-py``."""
+
+from .cli import main
+
+main()
