@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -91,8 +92,19 @@ class Execution:
             if number < least:
                 raise ConfigError(f"{name}={value!r} is below {least}", remedy=f"{name}={least}")
             object.__setattr__(self, name, number)
-        if self.casting not in ("checked", "unsafe"):
-            raise ConfigError(f'casting={self.casting!r} is neither "checked" nor "unsafe"', remedy='casting="checked"')
+        for name, known in (("casting", ("checked", "unsafe")), ("durability", ("process", "node"))):
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(
+                    f'{name}={value!r} is neither "{known[0]}" nor "{known[1]}"', remedy=f'{name}="{known[0]}"'
+                )
+        try:
+            object.__setattr__(self, "resume", os.fspath(self.resume))
+        except TypeError:
+            message = f'resume={self.resume!r} is neither "auto" nor "never" nor a folder'
+            raise ConfigError(message, remedy='resume="auto"') from None
+        limit = self.block_timeout
+        if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+            raise ConfigError(f"block_timeout={limit!r} is not a number of seconds above 0", remedy="block_timeout=600")
 
     def updated(self, changes: Mapping[str, Any]) -> Execution:
         """A copy with other values for some fields; unknown names are a ConfigError that lists the known ones."""

@@ -42,6 +42,10 @@ def test_job_type_is_read_in_any_case() -> None:
         ({"memory": "4G"}, "memory='4G' is not a whole number"),
         ({"job_type": None}, "job_type None is not a name"),
         ({"casting": "safe"}, "casting='safe' is neither"),
+        ({"durability": "disk"}, 'durability=\'disk\' is neither "process" nor "node"'),
+        ({"resume": 3}, "resume=3 is neither"),
+        ({"block_timeout": 0}, "block_timeout=0 is not a number of seconds above 0"),
+        ({"block_timeout": "1h"}, "block_timeout='1h' is not a number"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], text: str) -> None:

@@ -395,6 +395,15 @@ def test_failures_do_not_hold_the_arrays_of_their_blocks() -> None:
     assert "cannot reshape array of size 4" in str(error.value), "the text of the whole chain stays"
 
 
+def test_an_exception_that_cannot_be_printed_is_reported_all_the_same() -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(RunnerError, match="Silent: <exception str"):
+        LOCAL.run(Flaky({0}, always=True, error=Silent), [np.zeros(4)], block_shape=2)
+
+
 def test_functions_that_cannot_be_called_are_refused_before_the_first_block() -> None:
     data = [np.zeros(4)]
     with pytest.raises(ParameterError, match=r"few\(.*cannot be called with \(block, inputs, outputs, mask\)"):
@@ -424,6 +433,18 @@ def few(block: Any, inputs: Any) -> None:
 def test_bad_block_ids(ids: Any, text: str) -> None:
     with pytest.raises(RegionError, match=text):
         LOCAL.run(block_id, [np.zeros(8)], block_shape=2, block_ids=ids, has_return_val=True)
+
+
+def test_what_threads_cannot_do_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'local' cannot end a block after block_timeout=1 seconds") as error:
+        map_blocks(nothing, [np.zeros(4)], block_timeout=1)
+    assert error.value.remedy == 'job_type="subprocess"'
+    for call in (
+        lambda: LOCAL.map(lambda i: i, 3, resume_from="folder"),
+        lambda: bp.copy(np.zeros(4), resume_from="folder"),
+    ):
+        with pytest.raises(ConfigError, match="keeps no run folder to resume from"):
+            call()
 
 
 def test_resume_from_and_ids_exclude_each_other() -> None:
@@ -619,8 +640,36 @@ def test_libraries_get_one_thread_a_worker_and_theirs_back() -> None:
         with pytest.raises(RunnerError):
             LOCAL.run(Flaky({0, 1}, always=True), [np.zeros(4)], block_shape=2, num_workers=2)
         assert blas_threads() == before
-        alone = LOCAL.run(lambda b, i, o, m: blas_threads(), [np.zeros(4)], block_shape=4, has_return_val=True)
-        assert alone == [before], "one worker may use all of them"
+        for num_workers in (1, 4):
+            alone = LOCAL.run(
+                lambda b, i, o, m: blas_threads(),
+                [np.zeros(4)],
+                block_shape=4,
+                num_workers=num_workers,
+                has_return_val=True,
+            )
+            assert alone == [before], "a worker that is alone may use all of them"
+
+
+def test_libraries_that_a_block_loads_are_limited_too() -> None:
+    script = """
+import numpy as np
+import bioimage_py as bp
+from threadpoolctl import threadpool_info
+
+def function(block, inputs, outputs, mask):
+    import scipy.linalg
+    return len(threadpool_info()), {l["num_threads"] for l in threadpool_info()}
+
+before = len(threadpool_info())
+blocks = bp.get_runner("local").run(function, [np.zeros(40)], block_shape=1, num_workers=2, has_return_val=True)
+print(before < blocks[-1][0], blocks[-1][1], {l["num_threads"] for l in threadpool_info()} == {2})
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.stdout == "True {1} True\n", result.stderr
 
 
 def test_threads_are_given_back_when_runs_overlap() -> None:
@@ -749,7 +798,7 @@ def test_a_million_blocks_take_little_more_memory_than_ten_thousand() -> None:
     assert time.monotonic() - begin < 120, "generous: the machine may be busy"
 
 
-def test_names_and_environment_stay_as_they_were() -> None:
+def test_the_environment_stays_as_it_was() -> None:
     before = dict(os.environ)
     LOCAL.run(nothing, [np.zeros(8)], block_shape=2, num_workers=2)
     assert dict(os.environ) == before

@@ -140,6 +140,7 @@ class Job:
             all(value is None for value in where)
             and self.execution.job_type == "local"
             and self.execution.num_workers == 1
+            and self.execution.resume in ("auto", "never")
         )
 
 

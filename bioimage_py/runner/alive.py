@@ -22,6 +22,11 @@ def identify() -> dict[str, Any]:
     return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_of(os.getpid())}
 
 
+def rebooted(writer: dict[str, Any]) -> bool:
+    """Whether this host was restarted since a process of it wrote without waiting for the disk."""
+    return bool(not writer["synced"] and writer["host"] == socket.gethostname() and writer["boot"] != _boot_id())
+
+
 def lives(process: dict[str, Any], heartbeat: Path) -> bool:
     """Whether a process can be alive: on this host the system knows, from elsewhere the heartbeat tells."""
     if process["host"] == socket.gethostname():

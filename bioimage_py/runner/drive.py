@@ -139,7 +139,7 @@ class Driver:
         """
         bar = ProgressBar(self.plan)
         try:
-            with limited_threads(self.plan.execution.num_workers if self.backend.limits.shares_memory else 1):
+            with limited_threads(self.supervisor.num_workers if self.backend.limits.shares_memory else 1):
                 try:
                     self._apply(self.supervisor.begin())
                     while not self.supervisor.over:

@@ -67,7 +67,17 @@ def execute(
         if how.plan:
             raise Planned(promise)
         check_budget(plan, promise)
+        if how.block_timeout is not None and not backend.limits.kills_blocks:
+            raise ConfigError(
+                f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
+                remedy='job_type="subprocess"',
+            )
         if backend.limits.shares_memory and not _needs_folder(plan):
+            if how.resume not in ("auto", "never"):
+                raise ConfigError(
+                    f"resume={how.resume!r}: this run is in memory and keeps no run folder to resume from",
+                    remedy="call again without it",
+                )
             report = Driver(plan, backend, MemoryLedger(plan)).run()
             report = replace(report, results=value(report.results))
         else:

@@ -1,9 +1,10 @@
 """The ledger as a folder that every worker sees.
 
-Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<n>`` (lists of batches, published by the driver),
+Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<session>.<n>`` (lists of batches, published by the driver),
 ``claims/<n>/<i>`` (linked into place by whoever takes batch i of list n), ``journal/<stage>/<worker>`` (done records),
-``results/<stage>/<worker>`` (values), ``errors/`` (tracebacks), ``progress/<worker>``, and the marks ``over`` and
-``stop``. Every file but the marks is a sequence of frames with checksums, written by one process only.
+``journal/<stage>/.limits`` (up to where each of them counts), ``results/<stage>/<worker>`` (values), ``errors/``
+(tracebacks), ``progress/<worker>``, and the marks ``over`` and ``stop``. Journals, results and lists are sequences of
+frames with checksums, written by one process only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from time import perf_counter, sleep
 from typing import Any
 
 from ..errors import StorageError
+from .alive import identify, rebooted
+from .faults import fault
 from .journal import FailedGroup, Record, Recorder, dump_value, frame, portable, read_frame, read_frames
 from .ledger import FileValues, Progress, Results, StageRecord, WorkerSide
 from .plan import Batch, Plan, Stage
@@ -39,6 +42,17 @@ def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
     os.replace(private, path)
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_whole(path: Path) -> Any:
@@ -54,6 +68,9 @@ def read_whole(path: Path) -> Any:
 class StageJournal:
     """Reads the journals of one stage, each up to where it counts.
 
+    The limits are the driver's: what a worker writes after it was held dead, or one of an earlier session after this
+    one began, is work that is done again, and counts once.
+
     Parameters
     ----------
     folder : Path
@@ -68,28 +85,37 @@ class StageJournal:
         self.index = index
         self.stage = stage
         self._offsets: dict[str, int] = {}
-        self._cuts: dict[str, int] = {}
+        self._limits: dict[str, int] = {}
+        self._prefix: str | None = ""
+        if (path := self.journals / ".limits").exists():
+            self._limits, self._prefix = read_whole(path)
 
     def poll(self, *, check: bool = False) -> list[Record]:
         """Records since the last call; with ``check`` a record whose values are damaged ends its journal."""
         if not self.journals.exists():
             return []
-        names = [n for n in sorted(os.listdir(self.journals)) if not n.startswith(".") and not n.endswith(".cut")]
+        names = sorted(name for name in os.listdir(self.journals) if self._counts(name))
         return [record for name in names for record in self._read(name, check)]
+
+    def _counts(self, name: str) -> bool:
+        unlimited = self._prefix is not None and name.startswith(self._prefix)
+        return name in self._limits or (unlimited and not name.startswith("."))
 
     def _read(self, name: str, check: bool) -> Iterator[Record]:
         path = self.journals / name
-        start = self._offsets.get(name, 0)
-        if name not in self._cuts and (cut := self.journals / f"{name}.cut").exists():
-            self._cuts[name] = int(cut.read_text())
-        stop = self._cuts.get(name)
-        if path.stat().st_size == start:
+        start, stop = self._offsets.setdefault(name, 0), self._limits.get(name)
+        if start == stop or path.stat().st_size == start:
             return
         for end, payload in read_frames(path, start, stop):
+            if start == 0 and self._offsets[name] == 0:
+                if rebooted(pickle.loads(payload)):
+                    return
+                self._offsets[name] = end
+                continue
             record, offset = self._record(name, payload)
             if offset is not None:
                 values = FileValues(self.results / name, offset)
-                if check and not values.intact():
+                if check and not values.intact(whole=self.stage.kind == "once"):
                     return
                 if self.stage.merge is not None:
                     record.nodes = values.load()
@@ -105,13 +131,19 @@ class StageJournal:
         record.seconds.frombytes(seconds)
         return record, offset
 
-    def cut(self, name: str | None = None) -> None:
-        """Let no later record of a worker (or of any) count: it is held dead, and its work is done again."""
-        names = [name] if name is not None else [n for n in self._offsets if n not in self._cuts]
-        for one in names:
-            offset = self._offsets.get(one, 0)
-            self._cuts[one] = offset
-            write_once(self.journals / f"{one}.cut", str(offset).encode())
+    def cut(self, name: str) -> None:
+        """Let no later record of a worker count: it is held dead, and its work is done again."""
+        self._limits[name] = self._offsets.get(name, 0)
+        self._publish()
+
+    def admit(self, prefix: str | None) -> None:
+        """Let what has been read count, and from now on the records of workers whose names begin so, or of none."""
+        self._limits = {**self._offsets, **self._limits}
+        self._prefix = prefix
+        self._publish()
+
+    def _publish(self) -> None:
+        write_once(self.journals / ".limits", frame(pickle.dumps((self._limits, self._prefix))))
 
 
 def load_stage(folder: Path, index: int, stage: Stage, *, check: bool = False) -> tuple[StageRecord, StageJournal]:
@@ -132,9 +164,17 @@ class _Writer:
         self._paths = {part: folder / part / str(index) / worker for part in ("journal", "results")}
         for path in self._paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal = os.open(self._paths["journal"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._journal = self._create("journal")
         self._results: int | None = None
         self._offset = 0
+        self._write("journal", self._journal, frame(pickle.dumps({**identify(), "synced": sync})))
+
+    def _create(self, part: str) -> int:
+        path = self._paths[part]
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        if self._sync:
+            sync_folder(path.parent)
+        return descriptor
 
     def write(self, record: Record) -> None:
         """Append a record: the values first, then what says that they are there."""
@@ -143,7 +183,9 @@ class _Writer:
         failed = None if record.failed is None else self._portable(record.failed)
         ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
         told = (record.batch.key, ids, seconds, offset, record.ended, failed, record.span, record.mark)
-        self._write(self._journal, frame(pickle.dumps(told)))
+        fault("before-journal")
+        self._write("journal", self._journal, frame(pickle.dumps(told)))
+        fault("after-journal")
 
     def _portable(self, failed: FailedGroup) -> FailedGroup:
         for failure in failed.failures[:10]:
@@ -154,21 +196,25 @@ class _Writer:
 
     def _append_values(self, values: Any) -> int:
         if self._results is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-            self._results = os.open(self._paths["results"], flags, 0o644)
+            self._results = self._create("results")
         stem = self._paths["results"].with_name(f"{self._paths['results'].name}.{self._offset}")
-        data = frame(dump_value(values, stem if self._stage.kind == "once" else None))
+        data = frame(dump_value(values, stem if self._stage.kind == "once" else None, sync=self._sync))
         begin = self._offset
-        self._write(self._results, data)
+        fault("before-result")
+        self._write("results", self._results, data)
+        fault("after-result")
         self._offset += len(data)
         return begin
 
-    def _write(self, descriptor: int, data: bytes) -> None:
+    def _write(self, part: str, descriptor: int, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if self._sync:
-            os.fsync(descriptor)
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if self._sync:
+                os.fsync(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._paths[part])) from error
 
     def close(self) -> None:
         """Close the files."""
@@ -215,16 +261,13 @@ class FolderWork(WorkerSide):
     folder : Path
         The run folder.
     plan : Plan
-    since : int
-        Number of the first list of batches of this session.
     """
 
-    def __init__(self, folder: Path, plan: Plan, since: int = 0) -> None:
+    def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
-        self._since = since
         self._lock = threading.Lock()
-        self._lists: dict[int, list[Batch]] = {}
+        self._lists: dict[str, list[Batch]] = {}
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._progress: dict[str, ProgressFile] = {}
         self._stopped = False
@@ -251,11 +294,13 @@ class FolderWork(WorkerSide):
         return None
 
     def _take(self, worker: str) -> Batch | None:
+        # a worker that outlived its driver must not take what the next driver waits for
+        session = f"{worker.partition('w')[0]}."
         for name in os.listdir(self.folder / "batches"):
-            if name.isdigit() and int(name) >= self._since and int(name) not in self._lists:
-                self._lists[int(name)] = read_whole(self.folder / "batches" / name)
-        for number in sorted(self._lists):
-            batches = self._lists[number]
+            if name not in self._lists and name.startswith(session):
+                self._lists[name] = read_whole(self.folder / "batches" / name)
+        for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
+            batches = self._lists[name]
             for batch in [batch for batch in batches if batch.avoid != worker]:
                 batches.remove(batch)
                 if self._link(worker, batch):
@@ -268,11 +313,13 @@ class FolderWork(WorkerSide):
         private, claim = claims / f".{worker}", claims / str(batch.key[1])
         if not private.exists():
             private.write_text(worker)
+        fault("before-claim")
         try:
             os.link(private, claim)
         except FileExistsError:
             # a link whose answer was lost on the network also says "exists": the content tells whose it is
             return claim.read_text() == worker
+        fault("after-claim")
         return True
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
@@ -308,3 +355,4 @@ class FolderWork(WorkerSide):
             writer.close()
         for progress in self._progress.values():
             progress.close()
+        self._writers, self._progress = {}, {}

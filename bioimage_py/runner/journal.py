@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -10,7 +11,8 @@ import traceback
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from ..errors import StorageError
 from .fold import Fold, Node
 from .memory import peak_bytes
 from .plan import Batch, Stage
@@ -31,9 +34,16 @@ MAPPED_BYTES = 2**20
 """Arrays in the value of a once stage from this size on become files of their own, which workers map."""
 
 
+_ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+"""Errors of the machine, which no other block and no other worker of it would be spared."""
+
+
 @dataclass(frozen=True)
 class BlockFailure:
-    """One failed execution of a block; ``cause`` is the same text for the same mistake."""
+    """One failed execution of a block; ``cause`` is the same text for the same mistake.
+
+    ``environment`` says what is wrong with the machine (a full disk, a missing permission) where that is the reason.
+    """
 
     stage: int
     block_id: int
@@ -43,6 +53,7 @@ class BlockFailure:
     error: BaseException
     traceback: str
     cause: str
+    environment: str = ""
 
     @classmethod
     def of(
@@ -52,7 +63,20 @@ class BlockFailure:
         text = "".join(traceback.format_exception(error))
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[-1:]]
         release(error)
-        return cls(stage, block_id, region, worker, attempt, error, text, f"{type(error).__name__} at {frames}")
+        cause = f"{type(error).__name__} at {frames}"
+        return cls(stage, block_id, region, worker, attempt, error, text, cause, environment(error))
+
+
+def environment(error: BaseException | None) -> str:
+    """What is wrong with the machine, with the path; empty where an exception has another reason."""
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
+        return text_of(error)
+    return ""
+
+
+def text_of(error: BaseException) -> str:
+    """Type and message of an exception, also where its ``__str__`` fails."""
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def release(error: BaseException | None) -> None:
@@ -192,38 +216,43 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 
 def read_frame(path: Path, offset: int) -> bytes | None:
     """The payload of the frame at an offset; None where it is torn or missing."""
-    for _, payload in read_frames(path, offset):
-        return payload
+    with suppress(FileNotFoundError):
+        for _, payload in read_frames(path, offset):
+            return payload
     return None
 
 
 def portable(failure: BlockFailure) -> BlockFailure:
     """A failure whose exception can be pickled: the exception itself where that works, else its text."""
-    from dataclasses import replace
-
     try:
         pickle.loads(pickle.dumps(failure.error))
     except Exception:  # noqa: BLE001 - an exception class may fail to pickle in any way
-        return replace(failure, error=RuntimeError(f"{type(failure.error).__name__}: {failure.error}"))
+        return replace(failure, error=RuntimeError(text_of(failure.error)))
     return failure
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles a value; large arrays go to files beside it."""
 
-    def __init__(self, file: io.BytesIO, stem: Path) -> None:
+    def __init__(self, file: io.BytesIO, stem: Path, *, sync: bool) -> None:
         super().__init__(file)
         self._stem = stem
+        self._sync = sync
         self._n = 0
 
     def persistent_id(self, obj: Any) -> Any:
-        """Name of the file of a large array."""
+        """Name and size of the file of a large array."""
         if type(obj) is not np.ndarray or obj.nbytes < MAPPED_BYTES or obj.dtype.hasobject:
             return None
         path = self._stem.with_name(f"{self._stem.name}.{self._n}.npy")
         self._n += 1
-        np.save(path, obj)
-        return path.name
+        with open(path, "wb") as file:
+            np.save(file, obj)
+            size = file.tell()
+            if self._sync:
+                file.flush()
+                os.fsync(file.fileno())
+        return path.name, size
 
 
 class ValueUnpickler(pickle.Unpickler):
@@ -235,14 +264,18 @@ class ValueUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         """The array of a file."""
-        return np.load(self._folder / pid, mmap_mode="r")
+        name, size = pid
+        path = self._folder / name
+        if not path.exists() or path.stat().st_size != size:
+            raise StorageError(f"{path} is damaged: it should have {size} bytes", remedy="remove it and call again")
+        return np.load(path, mmap_mode="r")
 
 
-def dump_value(value: Any, stem: Path | None) -> bytes:
+def dump_value(value: Any, stem: Path | None, *, sync: bool = False) -> bytes:
     """A value as bytes; with ``stem``, large arrays become files of that name."""
     if stem is None:
         data: bytes = cloudpickle.dumps(value)
         return data
     file = io.BytesIO()
-    ValuePickler(file, stem).dump(value)
+    ValuePickler(file, stem, sync=sync).dump(value)
     return file.getvalue()

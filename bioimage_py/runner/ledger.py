@@ -29,9 +29,15 @@ class FileValues:
     path: Path
     offset: int
 
-    def intact(self) -> bool:
-        """Whether the checksum fits."""
-        return read_frame(self.path, self.offset) is not None
+    def intact(self, *, whole: bool = False) -> bool:
+        """Whether the checksum fits; with ``whole`` also whether the files of large arrays are there."""
+        if not whole:
+            return read_frame(self.path, self.offset) is not None
+        try:
+            self.load()
+        except StorageError:
+            return False
+        return True
 
     def load(self) -> list[Any]:
         """The values; StorageError names a damaged file."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RunnerError
-from .journal import BlockFailure, Span
+from .journal import BlockFailure, Span, text_of
 from .ledger import StageRecord
 
 
@@ -168,7 +168,7 @@ def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folde
         first = failures[0]
         message += (
             f"\nFirst error, block {first.block_id} {first.region} (worker {first.worker},"
-            f" attempt {first.attempt + 1}): {type(first.error).__name__}: {first.error}\n{first.traceback}"
+            f" attempt {first.attempt + 1}): {text_of(first.error)}\n{first.traceback}"
         )
     remedy = "repeat the call with block_ids=error.failed_block_ids" if len(records) == 1 else "repeat the call"
     error = RunnerError(message, [int(block) for block in pending], tmp_folder, remedy=remedy)

@@ -209,7 +209,9 @@ class HDF5Backing(Backing):
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:
             return StorageError(f"{self._path} is closed.", remedy="open it again with open_source(...)")
-        return StorageError(f"Cannot {what} {self._path}:/{self._key}: {error}", remedy="check the file and the disk")
+        failed = StorageError(f"Cannot {what} {self._path}:/{self._key}: {error}", remedy="check the file and the disk")
+        failed.errno = getattr(error, "errno", None)
+        return failed
 
     def spec(self) -> SourceSpec:
         if not os.path.exists(self._path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -149,11 +150,14 @@ class TensorHandle:
         if isinstance(error, StorageError):
             return error
         where = ", ".join(f"{part.start}:{part.stop}" for part in roi)
-        reason = str(error).split(" [source locations=")[0].split(" [tensorstore_spec=")[0]
-        return StorageError(
+        reason = str(error).split(" [source locations=")[0].split(" [tensorstore_spec=")[0].split(" [os_error_code=")[0]
+        failed = StorageError(
             f"Cannot {what} [{where}] of {self.path}: {reason}",
             remedy="check the disk; a chunk that was damaged must be deleted (it then reads as fill value) or restored",
         )
+        code = re.search(r"\[os_error_code='(\d+)'\]", str(error))
+        failed.errno = int(code[1]) if code else getattr(error, "errno", None)
+        return failed
 
 
 class ChunkedBacking(Backing):

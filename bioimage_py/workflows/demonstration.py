@@ -96,6 +96,8 @@ def demo(
     volume = target / "neurites.ome.zarr"
     sample = neurites(shape, seed)
     _clear(target, volume)
+    # Says whose folder it is, also after an interruption.
+    _json(target / "report.json", {"finished": False})
     stages: list[tuple[str, float]] = []
 
     @contextmanager
@@ -129,9 +131,9 @@ def demo(
 def _clear(folder: Path, volume: Path) -> None:
     if not volume.exists():
         return
-    if not (folder / "metrics.json").is_file():
+    if not (folder / "report.json").is_file():
         raise ParameterError(
-            f"{volume} exists, and was not left by a finished demonstration.", remedy="remove it, or use another folder"
+            f"{volume} exists, and was not left by a demonstration.", remedy="remove it, or use another folder"
         )
     for leftover in (volume, volume.with_name(f"{volume.name}-labels-segmentation.scratch")):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -151,6 +153,7 @@ def _write_tables(folder: Path, done: Demo) -> None:
     rows = "\n".join(f"| {name} | {value} | {meaning} |" for name, value, meaning in done.scores.lines())
     (folder / "metrics.md").write_text(f"| score | value | meaning |\n|---|---|---|\n{rows}\n", encoding="utf-8")
     report = {
+        "finished": True,
         "seconds": round(done.seconds, 3),
         "steps": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in done.stages],
         "segmentation": {**done.segmentation.to_dict(), "path": os.path.relpath(done.segmentation.path, folder)},
@@ -170,4 +173,5 @@ def _write_tables(folder: Path, done: Demo) -> None:
 
 
 def _json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -84,12 +84,6 @@ class Histogram:
     high: float
     bins: int = 4096
 
-    @property
-    def centers(self) -> npt.NDArray[np.float64]:
-        """Middle of every bin."""
-        centers: npt.NDArray[np.float64] = np.arange(self.bins, dtype=np.float64)
-        return self.low + (centers + 0.5) * ((self.high - self.low) / self.bins)
-
     def __call__(self, block: Array, mask: Array | None = None) -> npt.NDArray[np.int64]:
         """Histogram of one block."""
         values = block.ravel() if mask is None else block[mask]
@@ -103,10 +97,15 @@ def add(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> npt.NDArra
     return left + right
 
 
-def otsu(counts: npt.NDArray[np.int64], centers: npt.NDArray[np.float64]) -> float:
-    """Threshold that separates two classes of a histogram best.
+def otsu(histogram: Histogram, counts: npt.NDArray[np.int64]) -> float:
+    """Threshold that separates two classes of a histogram best: voxels above it are the upper class.
 
     Otsu, "A threshold selection method from gray-level histograms", 1979.
+
+    Parameters
+    ----------
+    histogram : Histogram
+    counts : ndarray of int64, shape (bins,)
 
     Raises
     ------
@@ -121,7 +120,10 @@ def otsu(counts: npt.NDArray[np.int64], centers: npt.NDArray[np.float64]) -> flo
             " what is between them.",
             remedy="check the image and the region, or pass threshold=...",
         )
-    return float(threshold_otsu(hist=(counts, centers)))
+    last = int(threshold_otsu(hist=(counts, np.arange(histogram.bins))))
+    edge = histogram.low + (last + 1) * ((histogram.high - histogram.low) / histogram.bins)
+    # Values on the edge between two bins belong to the upper one.
+    return float(np.nextafter(np.float32(edge), np.float32(-np.inf)))
 
 
 @dataclass(frozen=True)

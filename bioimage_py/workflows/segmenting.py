@@ -16,7 +16,17 @@ import numpy as np
 from .. import stats
 from ..blocks import normalize_halo
 from ..blocks.shape import normalize_block_shape
-from ..errors import BioimageError, ConfigError, DtypeError, NotReopenableError, ParameterError, ResumeConflict, RunnerError, RunningError, ShapeError
+from ..errors import (
+    BioimageError,
+    ConfigError,
+    DtypeError,
+    NotReopenableError,
+    ParameterError,
+    ResumeConflict,
+    RunnerError,
+    RunningError,
+    ShapeError,
+)
 from ..filters.kernels import normalize_sigma
 from ..io.ome import write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
@@ -318,6 +328,8 @@ class _Run:
     def _map(
         self, kernel: Any, inputs: Sequence[Source], output: Source, name: str, *, halo: Any, factor: float = 5.0
     ) -> None:
+        if halo is not None:
+            halo = tuple(min(margin, size) for margin, size in zip(halo, output.shape, strict=True))
         run_map(kernel, inputs, output, self.job, name=name, dtype=output.dtype, halo=halo, memory_factor=factor)
 
     def _otsu(self, smooth: Source) -> float:
@@ -326,7 +338,7 @@ class _Run:
             raise ParameterError("The image has NaN or infinite values.", remedy="replace them with numpy.nan_to_num")
         histogram = Histogram(float(low), float(max(high, np.nextafter(low, np.inf))))
         counts = run_reduce(histogram, add, [smooth], self.job, name="histogram", memory_factor=12.0)
-        return otsu(counts, histogram.centers)
+        return otsu(histogram, counts)
 
     def _publish(self, levels: Sequence[Source]) -> None:
         described = [(str(number), level.axes) for number, level in enumerate(levels)]
