@@ -621,6 +621,22 @@ def test_storage_changed_in_place_is_run_again_from_what_it_was(tmp_path: Path) 
     assert (store[:] == 6).all()
 
 
+def test_a_mask_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+    store = zarr.create_array(str(tmp_path / "a.zarr"), shape=(8,), chunks=(4,), dtype="i4", fill_value=1)
+    failed: list[int] = []
+
+    def clear(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        roi = bp.to_roi(block)
+        outputs[0][roi] = mask[roi] - 1
+        if not failed:
+            failed.append(1)
+            raise OSError("after the write")
+
+    LOCAL.run(clear, [], [store], mask=store, block_shape=4)
+    assert failed
+    assert store[:].tolist() == [0] * 8
+
+
 # --- threads -------------------------------------------------------------------------------------------------------
 
 

@@ -186,6 +186,17 @@ def test_workers_that_die_before_they_do_anything_stop_the_run() -> None:
     assert replay(supervisor, *ends)[-1] == Stop("3 workers in a row ended before they did anything: signal 9")
 
 
+def test_workers_that_did_something_before_are_not_barren() -> None:
+    supervisor = begun(rules())
+    ends = [WorkerEnded(f"w{turn}", "killed", "signal 9", began=True) for turn in range(2 * BARREN_ENDS)]
+    assert replay(supervisor, *ends) == [Start(1)] * len(ends)
+
+
+def test_a_full_disk_stops_the_run_at_once() -> None:
+    event = GroupFailed("w0", 0, 7, (7,), 0, "OSError at f:1", "no space left on /data")
+    assert replay(begun(rules()), done(50), event) == [Stop("no space left on /data")]
+
+
 def test_memory_kills_reduce_the_workers_but_never_to_none() -> None:
     supervisor = begun(rules())
     assert replay(supervisor, WorkerEnded("w0", "memory", held=True), Reissued(1)) == [Reissue("w0")]

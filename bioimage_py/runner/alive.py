@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 from contextlib import suppress
@@ -18,7 +20,7 @@ STALE_SECONDS = 60.0
 
 
 def identify() -> dict[str, Any]:
-    """Host, boot, process id and start (in clock ticks since the boot) of the calling process."""
+    """Host, boot, process id and start of the calling process."""
     return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_of(os.getpid())}
 
 
@@ -30,7 +32,7 @@ def rebooted(writer: dict[str, Any]) -> bool:
 def lives(process: dict[str, Any], heartbeat: Path) -> bool:
     """Whether a process can be alive: on this host the system knows, from elsewhere the heartbeat tells."""
     if process["host"] == socket.gethostname():
-        return bool(process["boot"] == _boot_id() and _start_of(process["pid"]) == process["start"])
+        return _runs(process)
     try:
         beat = heartbeat.stat().st_mtime
     except FileNotFoundError:
@@ -38,15 +40,35 @@ def lives(process: dict[str, Any], heartbeat: Path) -> bool:
     return server_time(heartbeat.parent) - beat < STALE_SECONDS
 
 
-def end(process: dict[str, Any], seconds: float = 5.0) -> None:
-    """Kill a process of this host, if it lives, and wait until it is gone."""
+def end(process: dict[str, Any], seconds: float = 10.0) -> bool:
+    """Kill a process of this host, if it lives, and wait until it is gone; False where it would not go."""
     if process["host"] != socket.gethostname():
-        return
+        return True
     deadline = monotonic() + seconds
-    while _start_of(process["pid"]) == process["start"] and process["boot"] == _boot_id() and monotonic() < deadline:
-        with suppress(ProcessLookupError):
+    while _runs(process):
+        if monotonic() > deadline:
+            return False
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(process["pid"], signal.SIGKILL)
         sleep(0.01)
+    return True
+
+
+def _runs(process: dict[str, Any]) -> bool:
+    if process["boot"] != _boot_id():
+        return False
+    start = _start_of(process["pid"])
+    return bool(start == process["start"]) if start else _hidden(process["pid"])
+
+
+def _hidden(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # another user's, and this system does not show those
+        return True
+    except ProcessLookupError:
+        return False
+    return False
 
 
 def server_time(folder: Path) -> float:
@@ -76,14 +98,20 @@ class Heartbeat:
         self._thread.join()
 
 
+@functools.cache
 def _boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else "unknown"
 
 
-def _start_of(pid: int) -> int:
+def _start_of(pid: int) -> str:
+    """When a process began (in clock ticks since the boot, or as a date), empty if there is none."""
+    if not Path("/proc/self/stat").exists():  # such as macOS
+        told = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout
+        state, _, start = told.strip().partition(" ")
+        return "" if state.startswith("Z") else start.strip()
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return -1
-    return -1 if fields[0] == "Z" else int(fields[19])
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -33,6 +34,7 @@ from .threads import limited_threads
 from .work import InProcess
 
 POLL_SECONDS = 0.1
+_log = logging.getLogger(__name__)
 
 
 class ProgressBar:
@@ -178,11 +180,15 @@ class Driver:
         if end.kind == "finished":
             self._handle(WorkerEnded(end.worker, end.kind))
             return
+        self.ledger.end_worker(end.worker)
         # what the worker has still written counts, before it is held dead
         for event in self.ledger.events(0):
             self._handle(event)
         loss = self._losses[end.worker] = self.ledger.lost(end.worker)
-        self._handle(WorkerEnded(end.worker, end.kind, end.detail, loss.batch is not None, loss.running))
+        held = loss.batch is not None
+        self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began))
+        if self.supervisor.num_workers == 1:
+            self.ledger.alone()
 
     def _apply(self, decisions: list[Decision]) -> None:
         for decision in decisions:
@@ -214,6 +220,7 @@ class Driver:
     def _note(self, what: Event | Decision) -> None:
         note = {"seconds": round(perf_counter() - self.begin, 4), "event": type(what).__name__, **asdict(what)}
         self.events.append(note)
+        _log.debug("%s: %s", self.plan.name or "run", what)
         self.ledger.note(note)
 
     def _mark(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
@@ -13,11 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from .alive import end
+from .faults import fault
 from .folder import FolderWork, load_stage, read_progress, write_once
 from .journal import Record, frame
 from .ledger import Ledger, Loss, Progress, retry_batch
 from .plan import Batch, Plan, cut_batches, listed
-from .supervisor import Event, Retry
+from .supervisor import Event, Reissued, Retry
+
+RECLAIM_SECONDS = 1.0
+"""How often claims are looked through for those of workers that are held dead."""
 
 
 class FolderLedger(Ledger):
@@ -44,20 +50,25 @@ class FolderLedger(Ledger):
         self._journals = [journal for _, journal in loaded]
         for record, journal in loaded:
             record.failures.clear()
-            journal.cut()
-        self._next = 1 + max((int(name) for name in os.listdir(folder / "batches") if name.isdigit()), default=-1)
-        self.first_list = self._next
+            journal.admit(f"{self.session}w")
+        lists = [name.rpartition(".")[2] for name in os.listdir(folder / "batches") if not name.startswith(".")]
+        self._next = 1 + max(map(int, lists), default=-1)
         self._published: dict[tuple[int, int], Batch] = {}
         self._ended: set[tuple[int, int]] = set()
+        self._failed: dict[tuple[int, int], set[int]] = {}
+        self._dead: set[str] = set()
+        self._reclaimed = perf_counter()
         self._cut_batches: dict[int, list[Batch]] = {}
         self._before = sum(len(record.ids) for record in self.records)
         self._open = -1
         for mark in ("over", "stop"):
             (folder / mark).unlink(missing_ok=True)
+            (folder / f".{mark}").touch()
+        (folder / "alone").unlink(missing_ok=True)
 
     def workers(self) -> FolderWork:
         """The side of the workers."""
-        return FolderWork(self.folder, self.plan, since=self._next)
+        return FolderWork(self.folder, self.plan)
 
     def batches(self, stage: int) -> int:
         """How many batches are left of a stage."""
@@ -71,9 +82,13 @@ class FolderLedger(Ledger):
         return self._cut_batches[stage]
 
     def open(self, stage: int) -> None:
-        """Let workers claim the batches of a stage."""
+        """Let workers claim the batches of a stage; what they read of the earlier ones does not change any more."""
+        fault("before-stage")
+        for journal in self._journals[:stage]:
+            journal.admit(None)
         self._open = stage
         self._publish(self._cut(stage))
+        fault("after-stage")
 
     def retry(self, decision: Retry) -> None:
         """Let another worker run failed blocks again."""
@@ -83,7 +98,7 @@ class FolderLedger(Ledger):
         batches = listed(batches, self._next)
         self._published.update({batch.key: batch for batch in batches})
         sync = self.plan.execution.durability == "node"
-        write_once(self.folder / "batches" / str(self._next), frame(pickle.dumps(batches)), sync=sync)
+        write_once(self.folder / "batches" / f"{self.session}.{self._next}", frame(pickle.dumps(batches)), sync=sync)
         self._next += 1
 
     def events(self, timeout: float) -> Iterable[Event]:
@@ -92,29 +107,53 @@ class FolderLedger(Ledger):
         while True:
             events = [event for record in self._poll() for event in self.records[self._open].add(record)]
             if events or perf_counter() > deadline:
-                return events
+                return events or self._reclaim()
             sleep(0.005)
 
     def _poll(self) -> list[Record]:
         records = self._journals[self._open].poll() if self._open >= 0 else []
-        self._ended |= {record.batch.key for record in records if record.ended}
+        for record in records:
+            key = record.batch.key
+            # each batch ends once, whoever says so
+            record.ended = record.ended and key in self._published and key not in self._ended
+            if record.ended:
+                self._ended.add(key)
+            if record.failed is not None:
+                self._failed.setdefault(key, set()).add(record.failed.group)
         return records
+
+    def _reclaim(self) -> list[Event]:
+        """Publish again what a worker took after it was held dead: it may live on, where nobody can ask."""
+        if not self._dead or perf_counter() - self._reclaimed < RECLAIM_SECONDS:
+            return []
+        self._reclaimed = perf_counter()
+        left = [batch for key, batch in self._published.items() if key not in self._ended]
+        held = [batch for batch in left if self._owner(batch.key) in self._dead]
+        return [Reissued(self.reissue(self._loss(batch))) for batch in held]
+
+    def end_worker(self, worker: str) -> None:
+        """Make sure that the process of a worker is gone, if it is one of this host."""
+        with suppress(FileNotFoundError):
+            end(json.loads((self.folder / "workers" / f"{worker}.json").read_text()))
 
     def lost(self, worker: str) -> Loss:
         """Hold a worker dead: nothing it writes from now on counts. Call `events` before, for what it has written."""
-        self._journals[self._open].cut(worker)
-        held = [
-            batch for key, batch in self._published.items() if key not in self._ended and self._owner(key) == worker
-        ]
-        if not held:
-            return Loss(None)
-        batch = held[0]
+        for journal in self._journals[self._open :]:
+            journal.cut(worker)
+        self._dead.add(worker)
+        at = read_progress(self.folder / "progress" / worker)
+        for key, batch in self._published.items():
+            if key not in self._ended and self._owner(key) == worker:
+                return self._loss(batch, at.block if at.stage == batch.stage else -1)
+        return Loss(None, began=at.batch > 0)
+
+    def _loss(self, batch: Batch, running: int = -1) -> Loss:
         self._ended.add(batch.key)
         done = set(self.records[batch.stage].ids)
-        units = self.plan.stages[batch.stage].units
-        left = tuple(group for group, ids in batch.groups(units) if not done.issuperset(ids))
-        at = read_progress(self.folder / "progress" / worker)
-        return Loss(batch, left, at.block if at.stage == batch.stage else -1)
+        failed = self._failed.get(batch.key, set())  # retried, or set aside
+        groups = batch.groups(self.plan.stages[batch.stage].units)
+        left = tuple(group for group, ids in groups if group not in failed and not done.issuperset(ids))
+        return Loss(batch, left, running, began=True)
 
     def _owner(self, key: tuple[int, int]) -> str | None:
         try:
@@ -124,7 +163,7 @@ class FolderLedger(Ledger):
 
     def reissue(self, loss: Loss, without: int = -1) -> int:
         """Publish what a dead worker left undone, without the group of one block; returns the number of batches."""
-        if loss.batch is None:
+        if loss.batch is None or not loss.groups:
             return 0
         stage, units = loss.batch.stage, self.plan.stages[loss.batch.stage].units
         if loss.batch.blocks:
@@ -137,11 +176,20 @@ class FolderLedger(Ledger):
             self._publish(left)
         return len(left)
 
+    def alone(self) -> None:
+        """Only one worker is left: it has to take what it was to leave to others."""
+        (self.folder / "alone").touch()
+
     def close(self, *, stop: bool = False) -> None:
         """No batch will follow."""
         if stop:
-            write_once(self.folder / "stop", b"")
-        write_once(self.folder / "over", b"")
+            self._mark("stop")
+        self._mark("over")
+
+    def _mark(self, name: str) -> None:
+        # renamed, not written: it must work on a full disk
+        with suppress(FileNotFoundError):
+            os.replace(self.folder / f".{name}", self.folder / name)
 
     def note(self, event: dict[str, Any]) -> None:
         """Append an event to ``events.jsonl``."""

@@ -209,7 +209,6 @@ def _describe(plan: Plan, run: OwnedRun, ledger: FolderLedger, payload: bytes | 
     folder = run.folder
     if payload is not None:
         write_once(folder / "plan.pkl", frame(payload))
-    write_once(folder / "since", str(ledger.first_list).encode())
     stages = [
         {
             "name": stage.name,

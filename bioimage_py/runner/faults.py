@@ -1,7 +1,8 @@
 """Kills a process at a named point, to prove that nothing is lost by it; off unless ``$BIOIMAGE_PY_FAULT`` is set.
 
-``BIOIMAGE_PY_FAULT="after-claim:3:/path/of/a/file"``: the process that passes ``after-claim`` for its third time removes
-the file and kills itself. Where the file is gone nothing happens, so one process dies, and whoever made the file sees it.
+``BIOIMAGE_PY_FAULT="after-claim:3:/path/of/a/file"``: the process that passes ``after-claim`` for its third time
+removes the file and kills itself. Where the file is gone nothing happens: one process dies, and who made the file
+sees it.
 """
 
 from __future__ import annotations

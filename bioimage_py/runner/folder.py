@@ -3,8 +3,8 @@
 Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<session>.<n>`` (lists of batches, published by the driver),
 ``claims/<n>/<i>`` (linked into place by whoever takes batch i of list n), ``journal/<stage>/<worker>`` (done records),
 ``journal/<stage>/.limits`` (up to where each of them counts), ``results/<stage>/<worker>`` (values), ``errors/``
-(tracebacks), ``progress/<worker>``, and the marks ``over`` and ``stop``. Journals, results and lists are sequences of
-frames with checksums, written by one process only.
+(tracebacks), ``progress/<worker>``, and the marks ``over``, ``stop`` and ``alone``. Journals, results and lists are
+sequences of frames with checksums, written by one process only.
 """
 
 from __future__ import annotations
@@ -301,11 +301,14 @@ class FolderWork(WorkerSide):
                 self._lists[name] = read_whole(self.folder / "batches" / name)
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
             batches = self._lists[name]
-            for batch in [batch for batch in batches if batch.avoid != worker]:
+            for batch in [batch for batch in batches if batch.avoid != worker or self._alone()]:
                 batches.remove(batch)
                 if self._link(worker, batch):
                     return batch
         return None
+
+    def _alone(self) -> bool:
+        return (self.folder / "alone").exists()
 
     def _link(self, worker: str, batch: Batch) -> bool:
         claims = self.folder / "claims" / str(batch.key[0])

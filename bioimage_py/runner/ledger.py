@@ -86,7 +86,9 @@ class StageRecord:
         if (failed := record.failed) is not None:
             self.failures.update({failure.block_id: failure for failure in failed.failures})
             cause, stage = failed.failures[0].cause, record.batch.stage
-            events.append(GroupFailed(record.worker, stage, failed.group, failed.blocks, failed.attempt, cause))
+            machine = next((failure.environment for failure in failed.failures if failure.environment), "")
+            told = GroupFailed(record.worker, stage, failed.group, failed.blocks, failed.attempt, cause, machine)
+            events.append(told)
         if record.span is not None:
             self.spans.append(record.span)
         if record.mark is not None:
@@ -194,11 +196,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in."""
+    """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in.
+
+    ``began`` says whether it had ever taken a batch.
+    """
 
     batch: Batch | None
     groups: tuple[int, ...] = ()
     running: int = -1
+    began: bool = False
 
 
 class Ledger(ABC):
@@ -220,6 +226,9 @@ class Ledger(ABC):
     @abstractmethod
     def workers(self) -> WorkerSide:
         """The side of the workers of this process."""
+
+    def end_worker(self, worker: str) -> None:  # noqa: B027 - a thread cannot be ended
+        """Make sure that the process of a worker is gone, if it is one of this host."""
 
     @abstractmethod
     def lost(self, worker: str) -> Loss:
@@ -244,6 +253,9 @@ class Ledger(ABC):
     @abstractmethod
     def retry(self, decision: Retry) -> None:
         """Let another worker run failed blocks again."""
+
+    def alone(self) -> None:  # noqa: B027 - threads do not become fewer
+        """Only one worker is left: it has to take what it was to leave to others."""
 
     @abstractmethod
     def close(self, *, stop: bool = False) -> None:

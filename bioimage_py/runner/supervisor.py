@@ -14,7 +14,10 @@ BARREN_ENDS = 3
 
 @dataclass(frozen=True)
 class GroupFailed:
-    """Blocks of one write group raised; ``cause`` is the same text for the same mistake."""
+    """Blocks of one write group raised; ``cause`` is the same text for the same mistake.
+
+    ``environment`` says what is wrong with the machine (a full disk, a missing permission), where that is the reason.
+    """
 
     worker: str
     stage: int
@@ -22,6 +25,7 @@ class GroupFailed:
     blocks: tuple[int, ...]
     attempt: int
     cause: str
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class WorkerEnded:
         It held a batch.
     running : int
         The block it was in, -1 if none.
+    began : bool
+        It had taken a batch before.
     """
 
     worker: str
@@ -62,6 +68,7 @@ class WorkerEnded:
     detail: str = ""
     held: bool = False
     running: int = -1
+    began: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Supervisor:
             return self._fill()
         if event.kind in ("crashed", "cannot start"):
             return self._stop(f"worker {event.worker} {event.kind}: {event.detail}")
-        self.barren = 0 if event.held else self.barren + 1
+        self.barren = 0 if event.held or event.began else self.barren + 1
         if self.barren >= BARREN_ENDS:
             return self._stop(f"{self.barren} workers in a row ended before they did anything: {event.detail}")
         if event.kind == "memory":
@@ -219,6 +226,8 @@ class Supervisor:
         return [Start(missing)]
 
     def _failed(self, event: GroupFailed) -> list[Decision]:
+        if event.environment:
+            return self._stop(event.environment)
         rules = self.stages[event.stage]
         self.causes[event.group] = event.cause
         alike = len(set(self.causes.values())) == 1 and len(self.causes) >= min(FIRST_BLOCKS, rules.n_blocks)

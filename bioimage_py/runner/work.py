@@ -55,14 +55,16 @@ class StageHandles:
         if stage.undo:
             undo = tuple(Undo(self._ledger.undo_folder(index, i), out) for i, out in enumerate(stage.outputs))
         written = {output.identity: number for number, output in enumerate(stage.outputs)}
-        inputs = []
-        for source in stage.inputs:
-            if source.identity not in written:
-                inputs.append(source.fresh(cache_bytes=stage.cache_bytes))
-            else:
-                inputs.append(undo[written[source.identity]].source if undo else source.fresh())
+
+        def opened(source: Source, cache_bytes: int) -> Source:
+            if (number := written.get(source.identity)) is None:
+                return source.fresh(cache_bytes=cache_bytes)
+            return undo[number].source if undo else source.fresh()
+
+        inputs = tuple(opened(source, stage.cache_bytes) for source in stage.inputs)
+        mask = None if stage.mask is None else opened(stage.mask, 0)
         context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
-        return Opened(tuple(inputs), None if stage.mask is None else stage.mask.fresh(), context, undo)
+        return Opened(inputs, mask, context, undo)
 
 
 class BlockRunner:

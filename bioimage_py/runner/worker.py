@@ -53,7 +53,7 @@ def serve(run: Path, worker: str) -> dict[str, Any]:
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
 
-        ledger = FolderWork(run, read_whole(run / "plan.pkl"), since=int((run / "since").read_text()))
+        ledger = FolderWork(run, read_whole(run / "plan.pkl"))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START, "detail": _text(error)}
     try:

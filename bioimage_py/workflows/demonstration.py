@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ def demo(
     ParameterError
         If the folder holds a "neurites.ome.zarr" that isn't a demonstration's.
     """
-    how = execution or current_execution()
+    # The arrays are made anew below, so an interrupted demonstration has left nothing to go on with.
+    how = replace(execution or current_execution(), resume="never")
     target = Path(os.path.abspath(os.fspath(folder)))
     volume = target / "neurites.ome.zarr"
     sample = neurites(shape, seed)

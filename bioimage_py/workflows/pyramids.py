@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from ..errors import KeyNotFoundError, ParameterError
@@ -107,7 +108,8 @@ def write_pyramid(
             f"{os.fspath(path)} has no array '{prefix}0', the finest level.", remedy="write it first, then the pyramid"
         ) from error
     check_axes(level.axes)
-    how = execution or current_execution()
+    # The levels are made anew below, so an interrupted call has left nothing to go on with.
+    how = replace(execution or current_execution(), resume="never")
     levels = [level]
     for number, factors in enumerate(level_factors(level.shape, level.axes, smallest), 1):
         view = DownsampleSource(level, factors, method)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ..errors import FormatError, ParameterError
+from ..errors import FormatError, ParameterError, RunningError
 from ..io.create import create_array
 from ..io.formats import split_path
 from ..sources import Source
@@ -21,8 +23,8 @@ _ENDINGS_OF_OTHERS = (".h5", ".hdf5", ".n5", ".tif", ".tiff", ".zip", ".nii", ".
 class Scratch:
     """Where the arrays between the stages lie, and the result until it is renamed to the output.
 
-    So an output is whole or not there. Arrays of an earlier call with the same definition are kept, which lets the
-    stage that was interrupted continue; those of another definition are removed.
+    So an output is whole or not there. What an earlier call with the same definition has finished is kept, and the
+    stage that was interrupted continues; what belongs to another definition is removed.
 
     Parameters
     ----------
@@ -40,7 +42,9 @@ class Scratch:
     FormatError
         If the output isn't a local zarr path, or lies in a zarr version 2 container.
     ParameterError
-        If the output exists, and may not be replaced.
+        If the output exists, and may not be replaced, or the folder isn't a scratch folder.
+    RunningError
+        If another call is working in the folder.
     """
 
     def __init__(
@@ -60,10 +64,34 @@ class Scratch:
         self.result = self.folder / "result.zarr"
         text = json.dumps(definition, indent=1, sort_keys=True)
         about = self.folder / "definition.json"
-        if self.folder.exists() and (definition is None or not about.is_file() or about.read_text() != text):
-            shutil.rmtree(self.folder)
+        known = about.read_text() if about.is_file() else None
+        if known is None and self.folder.exists() and os.listdir(self.folder) not in ([], ["lock"]):
+            raise ParameterError(
+                f"{self.folder} exists, and is no scratch folder of {self.output}.",
+                remedy="move it away, or choose another output",
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder / "lock")
+        if definition is None or known != text:
+            for entry in self.folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
         about.write_text(text)
+        self._marks = self.folder / "done.json"
+        self._done: dict[str, Any] = json.loads(self._marks.read_text()) if self._marks.is_file() else {}
+
+    def once(self, stage: str, function: Callable[[], Any]) -> tuple[Any, float]:
+        """Run a stage unless it is done; return its value (JSON) and the seconds that it took."""
+        if stage not in self._done:
+            begin = time.perf_counter()
+            self._done[stage] = function(), time.perf_counter() - begin
+            temporary = self._marks.with_suffix(".new")
+            temporary.write_text(json.dumps(self._done))
+            os.replace(temporary, self._marks)
+        value, seconds = self._done[stage]
+        return value, seconds
 
     def array(self, name: str, like: Source, dtype: Any) -> FileSource:
         """Make an array between stages, of the shape and axes of a source."""
@@ -90,6 +118,26 @@ class Scratch:
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let other calls work in the folder."""
+        self._lock.close()
+
+
+def _locked(path: Path) -> IO[str]:
+    """Hold the lock of a scratch folder; it ends with the process, however that ends."""
+    import fcntl
+
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunningError(
+            f"Another call is working in {path.parent}.", remedy="wait for it, or choose another output"
+        ) from None
+    return file
 
 
 def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from .. import stats
+from .. import __version__, stats
 from ..blocks import normalize_halo
 from ..blocks.shape import normalize_block_shape
 from ..errors import (
@@ -28,11 +25,14 @@ from ..errors import (
     ShapeError,
 )
 from ..filters.kernels import normalize_sigma
-from ..io.ome import write_multiscales
+from ..io.ome import read_multiscales, write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
 from ..runner.memory import peak_bytes
+from ..runner.prepare import once_stage
+from ..runner.runs import fingerprints
 from ..segmentation import label, size_filter
 from ..sources import Source, as_source
+from ..sources.file import FileSource, open_source
 from ..wrapper import RoiSource
 from .kernels import Brightness, Flood, Histogram, SeedMask, add, otsu, physical
 from .pyramids import write_pyramid
@@ -244,7 +244,8 @@ def segment(
         job = replace(job, roi=None)
     settings = _settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
     chunks = _chunks(job.block_shape, source.shape)
-    scratch = Scratch(output_path, _definition(source, settings, chunks), overwrite=overwrite, chunks=chunks)
+    definition = _definition(source, settings, job.block_shape)
+    scratch = Scratch(output_path, definition, overwrite=overwrite, chunks=chunks)
     try:
         return _Run(source, settings, job, scratch, name or _stem(scratch.output)).segmentation()
     except (RunnerError, RunningError, ResumeConflict):
@@ -253,6 +254,8 @@ def segment(
         # Bad input: going on makes no sense, so nothing is left behind.
         scratch.remove()
         raise
+    finally:
+        scratch.close()
 
 
 class _Run:
@@ -265,23 +268,18 @@ class _Run:
         self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
 
     def segmentation(self) -> Segmentation:
-        with self._stage("smooth"):
-            smooth = self.scratch.array("smooth", self.source, self.bright.kept)
-            self._map(self.bright, [self.source], smooth, "smooth", halo=self.bright.halo)
+        smooth = self.scratch.array("smooth", self.source, self.bright.kept)
+        self._stage("smooth", lambda: self._map(self.bright, [self.source], smooth, halo=self.bright.halo))
         if self.settings.threshold is None:
-            with self._stage("threshold"):
-                kept = self._otsu(smooth)
+            kept = float(self._stage("threshold", lambda: self._otsu(smooth)))
         else:
             kept = self.bright.keep(self.settings.threshold)
         result = self.scratch.level(self.source, np.uint64)
         make = self._components if self.settings.method == "components" else self._watershed
         make(smooth, kept, result)
-        with self._stage("pyramid"):
-            found = int(stats.max(result, execution=self.job.execution))
-            levels = write_pyramid(
-                self.scratch.result, method="mode", name=self.name, label=True, execution=self.job.execution
-            )
-            self._publish(levels)
+        found = self._stage("count", lambda: int(stats.max(result, execution=self.job.execution)))
+        self._stage("pyramid", self._pyramid)
+        levels = self._publish()
         return Segmentation(
             str(self.scratch.output),
             self.settings.method,
@@ -297,40 +295,50 @@ class _Run:
 
     def _components(self, smooth: Source, threshold: float, result: Source) -> None:
         filtered = self.settings.min_size > 1
-        with self._stage("components"):
-            target = self.scratch.array("components", self.source, np.uint64) if filtered else result
-            label(smooth, target, threshold=threshold, **self.how)
+        target = self.scratch.array("components", self.source, np.uint64) if filtered else result
+        self._stage("components", lambda: self._run(label, smooth, target, threshold=threshold))
         if filtered:
-            with self._stage("size filter"):
-                size_filter(target, result, min_size=self.settings.min_size, **self.how)
+            self._stage("filter", lambda: self._run(size_filter, target, result, min_size=self.settings.min_size))
 
     def _watershed(self, smooth: Source, threshold: float, result: Source) -> None:
         settings = self.settings
-        with self._stage("seeds"):
-            mask = self.scratch.array("seed_mask", self.source, np.bool_)
-            inside = SeedMask(threshold, settings.sampling, settings.seed_distance)
-            self._map(inside, [smooth], mask, "seed_mask", halo=inside.halo, factor=8.0)
-            seeds = self.scratch.array("seeds", self.source, np.uint64)
-            label(mask, seeds, **self.how)
+        mask = self.scratch.array("seed_mask", self.source, np.bool_)
+        seeds = self.scratch.array("seeds", self.source, np.uint64)
+        inside = SeedMask(threshold, settings.sampling, settings.seed_distance)
+        self._stage("seed mask", lambda: self._map(inside, [smooth], mask, halo=inside.halo, factor=8.0))
+        self._stage("seeds", lambda: self._run(label, mask, seeds))
         flood = Flood(None if settings.fill else threshold)
         filtered = settings.min_size > 1
-        with self._stage("watershed"):
-            flooded = self.scratch.array("flooded", self.source, np.uint64) if filtered else result
-            self._map(flood, [smooth, seeds], flooded, "watershed", halo=settings.halo, factor=4.0)
+        flooded = self.scratch.array("flooded", self.source, np.uint64) if filtered else result
+        self._stage("watershed", lambda: self._map(flood, [smooth, seeds], flooded, halo=settings.halo, factor=4.0))
         if not filtered:
             return
-        with self._stage("size filter"):
-            kept = self.scratch.array("kept", self.source, np.uint64) if settings.fill else result
-            size_filter(flooded, kept, min_size=settings.min_size, **self.how)
-            if settings.fill:
-                self._map(flood, [smooth, kept], result, "watershed", halo=settings.halo, factor=4.0)
+        kept = self.scratch.array("kept", self.source, np.uint64) if settings.fill else result
+        self._stage("filter", lambda: self._run(size_filter, flooded, kept, min_size=settings.min_size))
+        if settings.fill:
+            self._stage("refill", lambda: self._map(flood, [smooth, kept], result, halo=settings.halo, factor=4.0))
 
-    def _map(
-        self, kernel: Any, inputs: Sequence[Source], output: Source, name: str, *, halo: Any, factor: float = 5.0
-    ) -> None:
+    def _pyramid(self) -> None:
+        path, how = self.scratch.result, self.job.execution
+        for level in write_pyramid(path, method="mode", name=self.name, label=True, execution=how):
+            level.close()
+
+    def _run(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
+        function(*arguments, **settings, **self.how)
+
+    def _map(self, kernel: Any, inputs: Sequence[Source], output: Source, *, halo: Any, factor: float = 5.0) -> None:
         if halo is not None:
             halo = tuple(min(margin, size) for margin, size in zip(halo, output.shape, strict=True))
-        run_map(kernel, inputs, output, self.job, name=name, dtype=output.dtype, halo=halo, memory_factor=factor)
+        run_map(
+            kernel,
+            inputs,
+            output,
+            self.job,
+            name=type(kernel).__name__.lower(),
+            dtype=output.dtype,
+            halo=halo,
+            memory_factor=factor,
+        )
 
     def _otsu(self, smooth: Source) -> float:
         low, high = (0, 65536) if self.bright.fixed else stats.min_and_max(smooth, **self.how)
@@ -340,24 +348,23 @@ class _Run:
         counts = run_reduce(histogram, add, [smooth], self.job, name="histogram", memory_factor=12.0)
         return otsu(histogram, counts)
 
-    def _publish(self, levels: Sequence[Source]) -> None:
-        described = [(str(number), level.axes) for number, level in enumerate(levels)]
-        for level in levels:
-            level.close()
+    def _publish(self) -> list[FileSource]:
+        """Put the result in its place, and return its levels."""
+        (image,) = read_multiscales(self.scratch.result)
         self.scratch.publish()
         container, key = self.scratch.container, self.scratch.key
         if key and Path(key).parent.name == "labels":
             # Once more in its place, for the list of labels in the group above.
             write_multiscales(
-                container, key, levels=described, name=self.name, method="mode", label=True, source="../../"
+                container, key, levels=image.levels, name=self.name, method="mode", label=True, source="../../"
             )
+        return [open_source(self.scratch.output, name, format="zarr") for name, _ in image.levels]
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.stages.append(StageTime(name, time.perf_counter() - begin, self.source.size))
-        _LOG.info("segment: %s took %.2f s", name, self.stages[-1].seconds)
+    def _stage(self, name: str, function: Callable[[], Any]) -> Any:
+        value, seconds = self.scratch.once(name, function)
+        self.stages.append(StageTime(name, seconds, self.source.size))
+        _LOG.info("segment: %s took %.2f s", name, seconds)
+        return value
 
 
 def _settings(
@@ -442,15 +449,19 @@ def _chunk(size: int) -> int:
     return best if best >= _SMALLEST_CHUNK else min(size, 2 * _LARGEST_CHUNK)
 
 
-def _definition(source: Source, settings: _Settings, chunks: Any) -> dict[str, Any] | None:
+def _definition(source: Source, settings: _Settings, block_shape: Any) -> dict[str, Any] | None:
+    """What must be equal for a call to go on where another was interrupted; None for an input that can't be told."""
     try:
         spec = source.to_spec()
     except NotReopenableError:
         return None
-    definition: dict[str, Any] = json.loads(
-        json.dumps({"input": spec.to_dict(), "settings": asdict(settings), "chunks": chunks})
-    )
-    return definition
+    return {
+        "input": spec.to_dict(),
+        "fingerprint": fingerprints([replace(once_stage(lambda earlier: None, name="segment"), inputs=(source,))]),
+        "settings": asdict(settings),
+        "block_shape": None if block_shape is None else normalize_block_shape(block_shape, source.ndim),
+        "version": __version__,
+    }
 
 
 def _stem(output: Path) -> str:
