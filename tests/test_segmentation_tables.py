@@ -64,7 +64,7 @@ def test_a_dense_labeling(dtype: type) -> None:
 
 
 def test_a_dense_labeling_refuses_negative_ids() -> None:
-    with pytest.raises(IndexingError, match="negative id -1 has no place in a dense labeling"):
+    with pytest.raises(IndexingError, match="id -1 occurs in the labels but not in the labeling"):
         tables.as_table(np.arange(3), np.dtype(np.int32))(np.array([-1, 0]))
     with pytest.raises(IndexingError, match=f"id {2**64 - 1} occurs"):
         tables.as_table(np.arange(3), np.dtype(np.uint64))(np.array([2**64 - 1, 0], np.uint64))

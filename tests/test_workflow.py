@@ -26,6 +26,7 @@ from bioimage_py.errors import (
     ParameterError,
     RegionError,
     RunnerError,
+    RunningError,
     ShapeError,
     SourceTypeError,
 )
@@ -36,6 +37,7 @@ from bioimage_py.sources import Axis, Source
 from bioimage_py.workflows import demo, evaluate, segment, write_pyramid
 from bioimage_py.workflows.kernels import Brightness, Histogram, otsu
 from bioimage_py.workflows.pyramids import level_factors
+from bioimage_py.workflows.scratch import Scratch
 
 SHAPE = (40, 100, 110)
 QUIET = {"progress": False}
@@ -284,10 +286,44 @@ class TestFailures:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert os.listdir(tmp_path) == ["a.zarr.scratch"]
-        found = segment(stored, tmp_path / "a.zarr", block_shape=16, **QUIET)
+        done = json.loads((seeds.parent / "done.json").read_text())
+        assert list(done)[:2] == ["smooth", "threshold"]
+        found = segment(bp.open_source(stored.path, "raw"), tmp_path / "a.zarr", block_shape=16, **QUIET)
         assert os.listdir(tmp_path) == ["a.zarr"]
+        times = {stage.name: stage.seconds for stage in found.stages}
+        assert {name: times[name] for name in done} == {name: seconds for name, (_, seconds) in done.items()}
         clean = segment(stored, tmp_path / "b.zarr", block_shape=16, **QUIET)
         np.testing.assert_array_equal(ids(found.path), ids(clean.path))
+
+    def test_another_call_starts_anew(self, stored, tmp_path):
+        definition = {"settings": 1}
+        scratch = Scratch(tmp_path / "a.zarr", definition, overwrite=False)
+        scratch.array("smooth", stored, np.uint8)[...] = 1
+        assert scratch.once("smooth", lambda: 5)[0] == 5
+        scratch.close()
+        scratch = Scratch(tmp_path / "a.zarr", definition, overwrite=False)
+        assert scratch.once("smooth", lambda: 6)[0] == 5
+        assert (scratch.array("smooth", stored, np.uint8)[...] == 1).all()
+        scratch.close()
+        scratch = Scratch(tmp_path / "a.zarr", {"settings": 2}, overwrite=False)
+        assert not scratch.array("smooth", stored, np.uint8)[...].any()
+        assert scratch.once("smooth", lambda: 6)[0] == 6
+        scratch.remove()
+        assert os.listdir(tmp_path) == []
+
+    def test_two_calls_for_one_output_are_refused(self, raw, tmp_path):
+        scratch = Scratch(tmp_path / "a.zarr", None, overwrite=False)
+        with pytest.raises(RunningError, match="Another call is working in"):
+            segment(raw, tmp_path / "a.zarr", **QUIET)
+        scratch.close()
+        segment(raw, tmp_path / "a.zarr", **QUIET)
+
+    def test_a_folder_of_somebody_else_is_not_touched(self, raw, tmp_path):
+        (tmp_path / "a.zarr.scratch").mkdir()
+        (tmp_path / "a.zarr.scratch" / "mine").write_text("x")
+        with pytest.raises(ParameterError, match="is no scratch folder"):
+            segment(raw, tmp_path / "a.zarr", **QUIET)
+        assert (tmp_path / "a.zarr.scratch" / "mine").read_text() == "x"
 
     @pytest.mark.parametrize(
         ("changes", "error", "text"),
@@ -299,6 +335,7 @@ class TestFailures:
             ({"sigma": (1, 1)}, ParameterError, "sigma has 2 values"),
             ({"seed_distance": -1}, ParameterError, "seed_distance is -1"),
             ({"min_size": -1}, ParameterError, "min_size is -1"),
+            ({"min_size": 2.5}, ParameterError, "min_size is 2.5"),
             ({"halo": -1}, HaloError, "halo"),
             ({"halo": (1, 2)}, HaloError, "halo"),
             ({"method": "components", "fill": True}, ParameterError, "do nothing for method='components'"),

@@ -108,6 +108,9 @@ class Backend(ABC):
         """End a worker in the middle of a block, where the backend can (`Limits.kills_blocks`)."""
         raise ConfigError(f"{type(self).__name__} cannot end a worker", remedy='job_type="subprocess"')
 
+    def abandon(self) -> None:  # noqa: B027 (threads end by themselves)
+        """End the workers that are at work, without a word."""
+
     def close(self) -> None:  # noqa: B027 (threads end by themselves)
         """End all workers, idle ones too."""
 

@@ -1,8 +1,8 @@
 """The small parent of a worker process: it starts the worker, ends it with the driver, and says how it ended.
 
-Run as a script, without the package, so that it starts at once. Its standard input is a pipe from the driver: lines
-go on to the worker; its end means that the driver is gone. Its standard output carries the worker's answers and, at
-the end, one line with the exit code, the peak memory and the number of memory kills.
+Run as a script, without the package, so that it starts at once, with any Python. Its standard input is a pipe from the
+driver: lines go on to the worker; its end means that the driver is gone. Its standard output carries the worker's
+answers and, at the end, one line with the exit code, the peak memory and the number of memory kills.
 """
 
 import contextlib
@@ -17,38 +17,61 @@ import threading
 import time
 
 HEARTBEAT_SECONDS = 1.0
+WATCH_SECONDS = 0.2
+DIE_WITH_PARENT = 1
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux)."""
+def main() -> None:
+    """Start the worker ``argv[3:]``; ``argv[1]`` is its heartbeat file, ``argv[2]`` the driver's version of Python."""
+    heartbeat, version, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+    mine = "{}.{}".format(*sys.version_info)
+    if mine != version:
+        tell({"kind": "cannot start", "detail": f"{sys.executable} is Python {mine}, the driver has {version}"})
+        return
+    me, driver, before = os.getpid(), os.getppid(), memory_kills()
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=lambda: die_with(me))
+    for target, argument in ((carry, worker), (beat, heartbeat)):
+        threading.Thread(target=target, args=(argument,), daemon=True).start()
+    threading.Thread(target=watch, args=(worker, driver), daemon=True).start()
+    code = worker.wait()
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    tell({"end": code, "peak_bytes": peak, "memory_kills": memory_kills() - before})
+    os._exit(0)  # the threads that wait for the driver need not be waited for
+
+
+def tell(what: "dict[str, object]") -> None:
+    """Write a line to the driver, if it is there."""
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(what).encode() + b"\n")
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill the calling process when its parent dies (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it has died before it was asked
+        os._exit(1)
 
 
 def memory_kills() -> int:
     """Memory kills of this control group so far."""
-    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.events") as file:
-        return int(dict(line.split() for line in file).get("oom_kill", 0))
+    for path in control_files():
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
+            return int(dict(line.split() for line in file).get("oom_kill", 0))
     return 0
 
 
-def main() -> None:
-    """Start the worker ``argv[2:]``; ``argv[1]`` is its heartbeat file."""
-    heartbeat, command = sys.argv[1], sys.argv[2:]
-    die_with_parent()
-    before = memory_kills()
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=die_with_parent)
-    assert worker.stdin is not None
-    threading.Thread(target=carry, args=(worker,), daemon=True).start()
-    threading.Thread(target=beat, args=(heartbeat,), daemon=True).start()
-    code = worker.wait()
-    end = {
-        "end": code,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
-        "memory_kills": memory_kills() - before,
-    }
-    os.write(1, json.dumps(end).encode() + b"\n")
-    os._exit(0)  # the threads that wait for the driver need not be waited for
+def control_files() -> "list[str]":
+    """Files that count the memory kills of this control group, of version 2 and of version 1."""
+    groups: dict[str, str] = {}
+    with contextlib.suppress(OSError), open("/proc/self/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            groups.update(dict.fromkeys(controllers.split(","), path))
+    return [
+        "/sys/fs/cgroup" + groups.get("", "/") + "/memory.events",
+        "/sys/fs/cgroup/memory" + groups.get("memory", "/") + "/memory.oom_control",
+    ]
 
 
 def carry(worker: "subprocess.Popen[bytes]") -> None:
@@ -58,6 +81,18 @@ def carry(worker: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(OSError):
             worker.stdin.write(data)
             worker.stdin.flush()
+    leave(worker)
+
+
+def watch(worker: "subprocess.Popen[bytes]", driver: int) -> None:
+    """Kill the worker when the driver has died; its pipe may be held open by a process that it forked."""
+    while os.getppid() == driver:
+        time.sleep(WATCH_SECONDS)
+    leave(worker)
+
+
+def leave(worker: "subprocess.Popen[bytes]") -> None:
+    """Kill the worker and end."""
     worker.kill()
     worker.wait()
     os._exit(0)

@@ -8,7 +8,9 @@ import os
 import selectors
 import subprocess
 import sys
+import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,6 +21,7 @@ from .base import Backend, BackendEvent, Limits, Work
 
 SIGKILL = 9
 WORKER_CODE = "from bioimage_py.runner.worker import main; main()"
+LOG_TAIL = 2000
 
 
 class WorkerProcess:
@@ -27,46 +30,80 @@ class WorkerProcess:
     Parameters
     ----------
     folder : Path
-        For its log and heartbeat.
+        For its heartbeat and what it prints before its first run.
     number : int
     python : str
         Interpreter.
+
+    Raises
+    ------
+    ConfigError
+        There is no such interpreter.
     """
 
     def __init__(self, folder: Path, number: int, python: str) -> None:
         self.log = folder / f"worker-{number}.log"
         self.worker: str | None = None
+        self.ready = False
         self.too_slow = False
-        command = [python, "-I", "-S", parent.__file__, str(folder / f"worker-{number}.alive")]
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        self.process = subprocess.Popen(
-            [*command, python, "-c", WORKER_CODE, str(self.log)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,  # a line that waits in a buffer is not seen by select
-            start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
-            env=environment,
-        )
+        version = "{}.{}".format(*sys.version_info)
+        command = [python, "-I", "-S", parent.__file__, str(folder / f"worker-{number}.alive"), version]
+        try:
+            with open(self.log, "wb") as log:
+                self.process = subprocess.Popen(
+                    [*command, python, "-c", WORKER_CODE],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    bufsize=0,  # a line that waits in a buffer is not seen by select
+                    start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
+                    env=_environment(python),
+                )
+        except (FileNotFoundError, PermissionError) as error:
+            raise ConfigError(
+                f"python_executable {python!r} cannot be started: {error}",
+                remedy=f"python_executable={sys.executable!r}",
+            ) from error
 
     def order(self, worker: str, run: str) -> None:
         """Have it work on a run."""
         self.worker = worker
+        self.run_log = Path(run, "logs", f"{worker}.log")
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: its last line will say so
             self.process.stdin.write(json.dumps({"run": run, "worker": worker}).encode() + b"\n")
             self.process.stdin.flush()
 
-    def end(self) -> None:
-        """End it, whatever it is doing."""
-        assert self.process.stdin is not None
+    def logged(self) -> str:
+        """The end of what it has printed."""
+        for path in (self.run_log, self.log):
+            with contextlib.suppress(FileNotFoundError):
+                if tail := path.read_text(errors="replace")[-LOG_TAIL:].strip():
+                    return f"\nEnd of its log {path}:\n{tail}"
+        return ""
+
+
+def end_processes(processes: Sequence[WorkerProcess]) -> None:
+    """End worker processes, whatever they are doing; what they have written can still be read."""
+    for process in processes:
+        assert process.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            process.process.stdin.close()
+    for process in processes:
         try:
-            self.process.wait(5)
+            process.process.wait(5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            process.process.kill()
+            process.process.wait()
+
+
+def _environment(python: str) -> dict[str, str]:
+    paths = [path for path in sys.path if path]
+    if python != sys.executable:  # it has its own libraries
+        own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+        paths = [path for path in paths if not any(path == one or path.startswith(one + os.sep) for one in own)]
+    one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class SubprocessBackend(Backend):
@@ -89,14 +126,22 @@ class SubprocessBackend(Backend):
         """Give the run to an idle process, or start one."""
         if work.folder is None:
             raise ConfigError("worker processes need a run folder", remedy='job_type="local"')
-        if self._idle:
-            process = self._idle.pop()
-        else:
-            python = getattr(self.config, "python_executable", None) or sys.executable
-            process = WorkerProcess(Path(self._folder.name), self._number, python)
-            self._number += 1
+        process = self._idle_process() or self._new_process()
         self._busy.append(process)
         process.order(worker, work.folder)
+
+    def _idle_process(self) -> WorkerProcess | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.process.poll() is None:
+                return process
+            _forget([process])
+        return None
+
+    def _new_process(self) -> WorkerProcess:
+        python = getattr(self.config, "python_executable", None) or sys.executable
+        self._number += 1
+        return WorkerProcess(Path(self._folder.name), self._number, os.fspath(python))
 
     def alive(self) -> set[str]:
         """Names of the workers that are working."""
@@ -114,7 +159,7 @@ class SubprocessBackend(Backend):
         for process in self._busy:
             if process.worker == worker:
                 process.too_slow = True
-                process.end()
+                end_processes([process])
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until no process is working."""
@@ -122,10 +167,14 @@ class SubprocessBackend(Backend):
         while self._busy and (deadline is None or monotonic() < deadline):
             self._read(0.1)
 
+    def abandon(self) -> None:
+        """End the processes that are working."""
+        _forget(self._busy)
+        self._busy, self._events = [], []
+
     def close(self) -> None:
         """End all processes."""
-        for process in [*self._busy, *self._idle]:
-            process.end()
+        _forget([*self._busy, *self._idle])
         self._busy, self._idle = [], []
         self._folder.cleanup()
 
@@ -140,25 +189,50 @@ class SubprocessBackend(Backend):
     def _line(self, process: WorkerProcess) -> None:
         assert process.process.stdout is not None
         line = process.process.stdout.readline()
+        answer = _answer(line)
+        if not answer:  # something else that was printed
+            return
+        if "ready" in answer:
+            process.ready = True
+            return
         self._busy.remove(process)
         worker, process.worker = process.worker or "", None
-        answer: dict[str, Any] = json.loads(line) if line.strip() else {"end": None}
         if "end" not in answer:
             self._idle.append(process)
-            self._events.append(BackendEvent(worker, answer["kind"], answer["detail"], None, answer["peak_bytes"]))
+            peak = answer.get("peak_bytes", 0)
+            self._events.append(BackendEvent(worker, answer["kind"], answer["detail"], None, peak))
             return
-        process.end()
+        _forget([process])
         self._events.append(self._explain(worker, process, answer))
 
     def _explain(self, worker: str, process: WorkerProcess, end: dict[str, Any]) -> BackendEvent:
-        code = end["end"]
-        tail = process.log.read_text(errors="replace")[-2000:].strip() if process.log.exists() else ""
-        log = f"\nEnd of its log:\n{tail}" if tail else ""
+        code, log = end["end"], process.logged()
         if process.too_slow:
             return BackendEvent(worker, "too slow", f"killed{log}")
         if code is None:
             return BackendEvent(worker, "killed", f"its parent process was killed{log}")
+        peak = f"{end['peak_bytes'] / 2**20:.0f} MiB"
+        if code >= 0 and not process.ready:
+            return BackendEvent(worker, "cannot start", f"exit code {code}{log}")
         if code == -SIGKILL and end["memory_kills"]:
-            return BackendEvent(worker, "memory", f"killed for memory at {end['peak_bytes'] / 2**20:.0f} MiB{log}")
+            return BackendEvent(worker, "memory", f"killed for memory at {peak}{log}", None, end["peak_bytes"])
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return BackendEvent(worker, "killed", f"{how}, peak memory {end['peak_bytes'] / 2**20:.0f} MiB{log}")
+        return BackendEvent(worker, "killed", f"{how}, peak memory {peak}{log}", None, end["peak_bytes"])
+
+
+def _forget(processes: Sequence[WorkerProcess]) -> None:
+    end_processes(processes)
+    for process in processes:
+        assert process.process.stdout is not None
+        process.process.stdout.close()
+
+
+def _answer(line: bytes) -> dict[str, Any]:
+    """What a line says: an empty one that the process has ended, one that is not of ours nothing."""
+    if not line:
+        return {"end": None}
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

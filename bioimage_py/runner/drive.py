@@ -140,6 +140,7 @@ class Driver:
             After the blocks that were running have ended.
         """
         bar = ProgressBar(self.plan)
+        finished = False
         try:
             with limited_threads(self.supervisor.num_workers if self.backend.limits.shares_memory else 1):
                 try:
@@ -147,9 +148,10 @@ class Driver:
                     while not self.supervisor.over:
                         self._step()
                         bar.update(self.ledger)
+                    finished = not self.reason
                 finally:
-                    self.ledger.close(stop=bool(self.reason) or not self.supervisor.over)
-                    self.backend.join()
+                    self.ledger.close(stop=not finished)
+                    self._join()
                     # taken here, for a pool of workers must not tell the next run of this one's
                     self.peaks.update({end.worker: end.peak_bytes for end in self.backend.ended() if end.peak_bytes})
                     bar.update(self.ledger)
@@ -165,10 +167,24 @@ class Driver:
             self._handle(event)
         for end in self.backend.ended():
             self._worker_ended(end)
+        self._kill_slow()
+        self._mark()
+
+    def _kill_slow(self) -> None:
         if self._watch.on and self.backend.limits.kills_blocks:
             for worker in self._watch.too_slow(self.ledger.progress(), self.backend.alive()):
                 self.backend.kill(worker)
-        self._mark()
+
+    def _join(self) -> None:
+        try:
+            while self.backend.alive():
+                self.backend.join(POLL_SECONDS)
+                self._kill_slow()
+        except BaseException:  # such as a second Ctrl-C: no worker may go on for a driver that has left
+            self.backend.abandon()
+            raise
+        finally:
+            self.work.close()
 
     def _handle(self, event: Event) -> None:
         if not isinstance(event, (BlocksDone, BatchEnded)):

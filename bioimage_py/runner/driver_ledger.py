@@ -192,8 +192,8 @@ class FolderLedger(Ledger):
             os.replace(self.folder / f".{name}", self.folder / name)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Append an event to ``events.jsonl``."""
-        with open(self.folder / "events.jsonl", "a") as file:
+        """Append an event to ``events.jsonl``, where there is room."""
+        with suppress(OSError), open(self.folder / "events.jsonl", "a") as file:
             file.write(json.dumps({"session": self.session, **event}) + "\n")
 
     def done(self) -> int:

@@ -60,7 +60,8 @@ def execute(
     """
     plan = Plan(name, tuple(stages), how)
     if how.debug:
-        return replace(run_here(plan), results=None)
+        report = run_here(plan)
+        return replace(report, results=value(report.results))
     backend = _backend(how)
     try:
         promise = plan_of(plan, shares_memory=backend.limits.shares_memory)

@@ -352,8 +352,8 @@ class FolderWork(WorkerSide):
         """Where the old content of an output is kept."""
         return self.folder / "undo" / str(stage) / str(output)
 
-    def close(self) -> None:
-        """Close all files."""
+    def shut(self) -> None:
+        """Close the workers' files."""
         for writer in self._writers.values():
             writer.close()
         for progress in self._progress.values():

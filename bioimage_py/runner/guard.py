@@ -11,6 +11,7 @@ from ..blocks import Block
 from ..errors import RegionError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.values import Casting
+from .faults import fault
 
 Roi = tuple[slice, ...]
 
@@ -122,8 +123,10 @@ class GuardedOutput(Source):
 
     def store(self, roi: Roi, value: np.ndarray) -> None:
         """Write to the output itself."""
+        fault("before-write")
         with self._turn:
             self.target._setitem(roi, value)
+        fault("after-write")
 
 
 class GroupBuffer:
@@ -142,16 +145,22 @@ class GroupBuffer:
         begin, end = [0] * lead + begin, list(output.shape[:lead]) + end
         self._box = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
         self._data: np.ndarray | None = None
-        self._written = np.zeros(0, bool)
+        self._written: np.ndarray = np.zeros(0, bool)
 
     def _local(self, roi: Roi) -> Roi:
         return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(roi, self._box, strict=True))
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Keep a write; ``value`` has the output's data type and the region's shape."""
+        if roi == self._box:
+            self._data, self._written = np.array(value), np.broadcast_to(True, value.shape)
+            return
         if self._data is None:
             self._data = np.empty([part.stop - part.start for part in self._box], self._output.dtype)
             self._written = np.zeros(self._data.shape, bool)
+        if not self._written.flags.writeable:
+            self._data[self._local(roi)] = value
+            return
         self._data[self._local(roi)] = value
         self._written[self._local(roi)] = True
 
@@ -165,10 +174,14 @@ class GroupBuffer:
             np.copyto(result[here], self._data[there], where=self._written[there])
         return result
 
-    def flush(self) -> None:
-        """Write the box; voxels that no block wrote keep what the output holds."""
-        if self._data is None:
+    def flush(self, block: Block | None = None) -> None:
+        """Write the box, or one block of it; voxels that were not written keep what the output holds."""
+        box = self._box
+        if block is not None:
+            box = (*box[: len(box) - block.ndim], *map(slice, block.begin, block.end))
+        if self._data is None or not (written := self._written[self._local(box)]).any():
             return
-        if not self._written.all():
-            np.copyto(self._data, self._output.before._getitem(self._box), where=~self._written)
-        self._output.store(self._box, self._data)
+        data = self._data[self._local(box)]
+        if not written.all():
+            np.copyto(data, self._output.before._getitem(box), where=~written)
+        self._output.store(box, data)

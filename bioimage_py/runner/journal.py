@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from ..errors import StorageError
+from ..errors import ParameterError, StorageError
 from .fold import Fold, Node
 from .memory import peak_bytes
 from .plan import Batch, Stage
@@ -273,9 +273,15 @@ class ValueUnpickler(pickle.Unpickler):
 
 def dump_value(value: Any, stem: Path | None, *, sync: bool = False) -> bytes:
     """A value as bytes; with ``stem``, large arrays become files of that name."""
-    if stem is None:
-        data: bytes = cloudpickle.dumps(value)
-        return data
-    file = io.BytesIO()
-    ValuePickler(file, stem, sync=sync).dump(value)
+    try:
+        if stem is None:
+            data: bytes = cloudpickle.dumps(value)
+            return data
+        file = io.BytesIO()
+        ValuePickler(file, stem, sync=sync).dump(value)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise ParameterError(
+            f"a value that the function returned cannot be kept in the run folder: {error}",
+            remedy="return numbers, arrays, or other values that can be pickled",
+        ) from error
     return file.getvalue()

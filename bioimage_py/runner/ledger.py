@@ -183,6 +183,9 @@ class WorkerSide(ABC):
         """Where the old content of an output is kept."""
         raise StorageError("a run in memory keeps no old content")
 
+    def shut(self) -> None:  # noqa: B027 - memory needs no closing
+        """Close the workers' files."""
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -179,7 +179,7 @@ def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ids | None = 
     """
     batches: list[Batch] = []
     total, start = (n_groups if picked is None else len(picked)), 0
-    most = -(-total // (how.num_workers * getattr(how.job_config, "tasks_per_worker", 1)))
+    most = total // (how.num_workers * getattr(how.job_config, "tasks_per_worker", 1))
     while start < total:
         stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * how.num_workers)))))
         part = None if picked is None else picked[start:stop]

@@ -53,7 +53,9 @@ class StageHandles:
     def _open(self, index: int, stage: Stage) -> Opened:
         undo: tuple[Undo, ...] = ()
         if stage.undo:
-            undo = tuple(Undo(self._ledger.undo_folder(index, i), out) for i, out in enumerate(stage.outputs))
+            synced = self._ledger.plan.execution.durability == "node"
+            folders = [self._ledger.undo_folder(index, number) for number in range(len(stage.outputs))]
+            undo = tuple(Undo(folders[i], output, sync=synced) for i, output in enumerate(stage.outputs))
         written = {output.identity: number for number, output in enumerate(stage.outputs)}
 
         def opened(source: Source, cache_bytes: int) -> Source:
@@ -74,9 +76,10 @@ class BlockRunner:
         self.stage = stage
         opened = handles.open(index)
         self._undo = opened.undo
+        synced = ledger.plan.execution.durability == "node"
         self.outputs = tuple(
             GuardedOutput(
-                output,
+                output.durable() if synced else output,
                 casting,
                 handles.turn if output.concurrency == "single-writer" else None,
                 opened.undo[number].source if opened.undo else None,
@@ -111,7 +114,10 @@ class BlockRunner:
         return call
 
     def buffer(self, group: int, n_blocks: int) -> list[GroupBuffer]:
-        """Keep what a group will overwrite, and assemble several blocks so that units are written once."""
+        """Keep what a group will overwrite, and assemble its blocks so that units are written once.
+
+        A single block is written at once, unless what it has written must not be what it reads.
+        """
         groups = self.stage.units.groups
         if groups is None or not self.outputs or (n_blocks == 1 and not self._undo):
             return []
@@ -119,19 +125,24 @@ class BlockRunner:
         for undo, output in zip(self._undo, self.outputs, strict=False):
             lead = output.shape[: output.ndim - len(begin)]
             undo.keep((*(slice(0, size) for size in lead), *map(slice, begin, end)))
-        if n_blocks == 1:
-            return []
         buffers = [GroupBuffer(output, begin, end) for output in self.outputs]
         for output, buffer in zip(self.outputs, buffers, strict=True):
             output.buffer = buffer
         return buffers
 
-    def flush(self, buffers: list[GroupBuffer]) -> None:
-        """Write assembled groups."""
+    def flush(self, buffers: list[GroupBuffer], group: int, done: list[int]) -> None:
+        """Write an assembled group: at once if all its blocks are done, else these only, for others write the rest."""
         for output in self.outputs:
             output.buffer = None
+        if not buffers:
+            return
+        units = self.stage.units
+        boxes: list[Block | None] = [None]
+        if units.groups is not None and len(done) < len(units.blocks(group)):
+            boxes = [units.groups.grid[block_id] for block_id in done]
         for buffer in buffers:
-            buffer.flush()
+            for box in boxes:
+                buffer.flush(box)
 
     def call(self, block_id: int) -> Any:
         """Run the function on one block."""
@@ -157,6 +168,10 @@ class InProcess:
     def __call__(self, worker: str) -> None:
         """Run the worker loop."""
         work(worker, self._ledger, self._handles)
+
+    def close(self) -> None:
+        """Close the files of the ledger."""
+        self._ledger.shut()
 
 
 def work(worker: str, ledger: WorkerSide, handles: StageHandles) -> None:
@@ -212,7 +227,7 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
             if keep:
                 values.append(value)
         try:
-            runner.flush(buffers)
+            runner.flush(buffers, group, done)
         except BaseException as error:  # noqa: BLE001 - a group that cannot be written has no block done
             failures += [_failure(worker, batch, runner, block_id, error) for block_id in done]
             done.clear()

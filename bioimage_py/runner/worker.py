@@ -1,7 +1,7 @@
 """The process of a worker: it serves one run after the other, as its driver names them.
 
 Lines of JSON on standard input name a run folder and the worker's name in it; each is answered by a line on standard
-output. Everything else that is printed goes to the worker's log.
+output. Everything else that is printed goes to the worker's log in the run folder.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def mismatch(run: Path) -> str:
 def serve(run: Path, worker: str) -> dict[str, Any]:
     """Work on a run until there is nothing left to do; the answer for the driver."""
     try:
+        _log_to(run / "logs" / f"{worker}.log")
         if wrong := mismatch(run):
             return {"kind": CANNOT_START, "detail": wrong}
         from .alive import identify
@@ -52,7 +53,6 @@ def serve(run: Path, worker: str) -> dict[str, Any]:
         from .work import InProcess
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
-
         ledger = FolderWork(run, read_whole(run / "plan.pkl"))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START, "detail": _text(error)}
@@ -61,8 +61,15 @@ def serve(run: Path, worker: str) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
         return {"kind": "crashed", "detail": _text(error)}
     finally:
-        ledger.close()
+        ledger.shut()
     return {"kind": "finished", "detail": ""}
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
 
 
 def _text(error: BaseException) -> str:
@@ -71,11 +78,13 @@ def _text(error: BaseException) -> str:
 
 def main() -> None:
     """Serve the runs named on standard input."""
-    answers = os.fdopen(os.dup(1), "w")
-    log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for line in sys.stdin:
+    answers, orders = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in orders:
         order = json.loads(line)
         answer = serve(Path(order["run"]), order["worker"])
         print(json.dumps({**answer, "worker": order["worker"], "peak_bytes": peak_bytes()}), file=answers, flush=True)

@@ -299,15 +299,11 @@ def _whole_number(value: Any, name: str) -> int:
 
 
 def _missing(label: int, table: Table) -> IndexingError:
-    if label < 0 and isinstance(table, DenseTable):
-        return IndexingError(
-            f"negative id {label} has no place in a dense labeling", remedy="pass a dict {old id: new id}"
-        )
     known = table.known if isinstance(table, DenseTable) else None
     size = len(table.values) if known is None else int(np.count_nonzero(known))
     return IndexingError(
         f"id {label} occurs in the labels but not in the labeling, which has {size} entries",
-        remedy=f"add an entry for every id that occurs, background too: {{{label}: {label}, ...}}",
+        remedy=f"pass a dict with an entry for every id that occurs, background too: {{{label}: {label}, ...}}",
     )
 
 

@@ -108,6 +108,10 @@ class ArraySource(Source):
             return self
         return self._sibling(backing)
 
+    def durable(self) -> Source:
+        backing = self._backing.durable()
+        return self if backing is self._backing else self._sibling(backing)
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 

@@ -72,6 +72,10 @@ class Backing(abc.ABC):
             remedy="use job_type='local', or copy the data to a zarr array and open that with open_source(path)",
         )
 
+    def durable(self) -> Backing:
+        """Return another handle that waits for the disk when it writes."""
+        return self
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units in a region."""
         return None

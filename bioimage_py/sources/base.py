@@ -219,6 +219,10 @@ class Source(abc.ABC):
         """
         return self
 
+    def durable(self) -> Source:
+        """Return the same data through a handle whose writes wait for the disk; itself where there is none."""
+        return self
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None

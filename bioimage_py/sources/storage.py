@@ -205,6 +205,15 @@ class ChunkedBacking(Backing):
     def identity(self) -> Hashable:
         return ("file", os.path.realpath(self._handle.path), "")
 
+    def fallback(self) -> bool:
+        """Whether tensorstore cannot open the array, so that files may be written without being replaced whole."""
+        if not self._fallback:
+            try:
+                self._handle.layout()
+            except UnsupportedError:
+                self._fallback = True
+        return self._fallback
+
     def read(self, roi: Roi) -> np.ndarray:
         if not self._fallback:
             try:
@@ -240,12 +249,18 @@ class ChunkedBacking(Backing):
         handle = TensorHandle(old.path, old.driver, writable=old.writable, cache_bytes=cache_bytes, sync=old.sync)
         return ChunkedBacking(handle, self._layout, lambda: self.native, self._spec)
 
+    def durable(self) -> Backing:
+        handle = TensorHandle(self._handle.path, self._handle.driver, writable=self._handle.writable, sync=True)
+        return ChunkedBacking(handle, self._layout, lambda: self.native, self._spec)
+
     def spec(self) -> SourceSpec:
         return self._spec
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         unit = self.shards or self.chunks
-        return None if unit is None else unit_files(self._handle.path, self._handle.driver, unit, roi)
+        if unit is None or self.fallback():
+            return None
+        return unit_files(self._handle.path, self._handle.driver, unit, roi)
 
     def stored_units(self) -> np.ndarray | None:
         return stored_units(self._handle.path, self._handle.driver, len(self.shape))

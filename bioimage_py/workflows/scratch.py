@@ -79,7 +79,9 @@ class Scratch:
                 elif entry.name != "lock":
                     entry.unlink()
         about.write_text(text)
-        self._marks = self.folder / "done.json"
+        # Beside the arrays, so that the marks go where the arrays go.
+        self._arrays = self.folder / "intermediate.zarr"
+        self._marks = self._arrays / "done.json"
         self._done: dict[str, Any] = json.loads(self._marks.read_text()) if self._marks.is_file() else {}
 
     def once(self, stage: str, function: Callable[[], Any]) -> tuple[Any, float]:
@@ -95,9 +97,8 @@ class Scratch:
 
     def array(self, name: str, like: Source, dtype: Any) -> FileSource:
         """Make an array between stages, of the shape and axes of a source."""
-        path = self.folder / "intermediate.zarr"
         return create_array(
-            path, name, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr"
+            self._arrays, name, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr"
         )
 
     def level(self, like: Source, dtype: Any) -> FileSource:

@@ -11,20 +11,16 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from .. import __version__, stats
-from ..blocks import normalize_halo
 from ..blocks.shape import normalize_block_shape
 from ..errors import (
     BioimageError,
     ConfigError,
-    DtypeError,
     NotReopenableError,
     ParameterError,
     ResumeConflict,
     RunnerError,
     RunningError,
-    ShapeError,
 )
-from ..filters.kernels import normalize_sigma
 from ..io.ome import read_multiscales, write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
 from ..runner.memory import peak_bytes
@@ -34,15 +30,12 @@ from ..segmentation import label, size_filter
 from ..sources import Source, as_source
 from ..sources.file import FileSource, open_source
 from ..wrapper import RoiSource
-from .kernels import Brightness, Flood, Histogram, SeedMask, add, otsu, physical
+from .kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
 from .pyramids import write_pyramid
 from .scratch import Scratch
+from .settings import Settings, check_settings
 
 _LOG = logging.getLogger("bioimage_py")
-
-# Defaults, all lengths in voxels of the finest axis.
-_SIGMA, _SEED_DISTANCE, _HALO = 1.5, 3.0, 32.0
-_MIN_SIZE = {"components": 100, "watershed": 0}
 
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
@@ -132,31 +125,6 @@ class Segmentation:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """Everything that decides what comes out, checked; lengths in voxels per axis where they are tuples."""
-
-    method: Literal["components", "watershed"]
-    threshold: float | None
-    sigma: tuple[float, ...] | None
-    seed_distance: float
-    min_size: int
-    objects: Literal["bright", "dark"]
-    fill: bool
-    halo: tuple[int, ...]
-    sampling: tuple[float, ...]
-
-    def shown(self) -> dict[str, Any]:
-        """The settings that the method uses, as JSON values."""
-        names = ["sigma", "min_size", "objects"]
-        if self.method == "watershed":
-            names += ["seed_distance", "halo", "fill"]
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: [round(v, 4) for v in value] if isinstance(value, tuple) else value for name, value in values.items()
-        }
-
-
 @operation(omit=("mask", "block_ids", "resume_from", "casting", "plan", "debug"))
 def segment(
     input: Any,
@@ -242,7 +210,7 @@ def segment(
     if job.roi is not None:
         source = RoiSource(source, job.roi)
         job = replace(job, roi=None)
-    settings = _settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
+    settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
     chunks = _chunks(job.block_shape, source.shape)
     definition = _definition(source, settings, job.block_shape)
     scratch = Scratch(output_path, definition, overwrite=overwrite, chunks=chunks)
@@ -261,7 +229,7 @@ def segment(
 class _Run:
     """The stages of one call, in order."""
 
-    def __init__(self, source: Source, settings: _Settings, job: Job, scratch: Scratch, name: str) -> None:
+    def __init__(self, source: Source, settings: Settings, job: Job, scratch: Scratch, name: str) -> None:
         self.source, self.settings, self.job, self.scratch, self.name = source, settings, job, scratch, name
         self.stages: list[StageTime] = []
         self.bright = Brightness(source.dtype.str, settings.sigma, settings.objects == "dark")
@@ -367,75 +335,6 @@ class _Run:
         return value
 
 
-def _settings(
-    source: Source,
-    method: str,
-    threshold: float | None,
-    sigma: float | Sequence[float] | None,
-    seed_distance: float | None,
-    min_size: int | None,
-    objects: str,
-    fill: bool | None,
-    halo: int | Sequence[int] | None,
-) -> _Settings:
-    _check_image(source)
-    if method not in _MIN_SIZE:
-        raise ParameterError(f"method is {method!r}.", remedy='method="watershed" or method="components"')
-    if objects not in ("bright", "dark"):
-        raise ParameterError(f"objects is {objects!r}.", remedy='objects="bright" or objects="dark"')
-    if method == "components" and (fill or seed_distance is not None or halo is not None):
-        raise ParameterError(
-            "fill, seed_distance and halo do nothing for method='components'.",
-            remedy="leave them out, or use 'watershed'",
-        )
-    if threshold is not None and not np.isfinite(threshold):
-        raise ParameterError(f"threshold is {threshold!r}.", remedy="pass a finite number, or leave it out")
-    distance = _SEED_DISTANCE if seed_distance is None else float(seed_distance)
-    if not (np.isfinite(distance) and distance >= 0):
-        raise ParameterError(f"seed_distance is {seed_distance!r}.", remedy=f"seed_distance={_SEED_DISTANCE}")
-    least = _MIN_SIZE[method] if min_size is None else int(min_size)
-    if least < 0:
-        raise ParameterError(f"min_size is {min_size!r}.", remedy="min_size=0")
-    steps = [axis.scale for axis in source.axes]
-    if halo is None:
-        margin = tuple(int(np.ceil(size)) for size in physical(_HALO, steps))
-    else:
-        margin = normalize_halo(halo, source.ndim) or ()
-    return _Settings(
-        method,  # type: ignore[arg-type]
-        None if threshold is None else float(threshold),
-        _sigma(_SIGMA if sigma is None else sigma, steps),
-        distance,
-        least,
-        objects,  # type: ignore[arg-type]
-        method == "watershed" and fill is not False,
-        margin,
-        tuple(step / min(steps) for step in steps),
-    )
-
-
-def _check_image(source: Source) -> None:
-    if source.ndim not in (2, 3) or any(axis.kind != "space" for axis in source.axes):
-        axes = ", ".join(f"{axis.name} ({axis.kind})" for axis in source.axes)
-        raise ShapeError(
-            f"segment needs 2 or 3 axes of space, the input has the shape {source.shape} with the axes {axes}.",
-            remedy="take one channel and time point: bioimage_py.wrapper.RoiSource(input, (0,), squeeze=True)",
-        )
-    if 0 in source.shape:
-        raise ShapeError(f"The input of shape {source.shape} is empty.", remedy="check the region")
-    if source.dtype.kind not in "buif":
-        raise DtypeError(
-            f"segment needs numbers, the input is {source.dtype}.", remedy="take the real part, for example"
-        )
-
-
-def _sigma(sigma: float | Sequence[float], steps: Sequence[float]) -> tuple[float, ...] | None:
-    if np.ndim(sigma) == 0 and sigma == 0:
-        return None
-    numbers = normalize_sigma(sigma, len(steps))
-    return numbers if np.ndim(sigma) else physical(numbers[0], steps)
-
-
 def _chunks(block_shape: Any, shape: Sequence[int]) -> tuple[int, ...] | None:
     """Chunks of which blocks of a shape are made, so that all blocks can run at once; None for the default ones."""
     if block_shape is None:
@@ -449,7 +348,7 @@ def _chunk(size: int) -> int:
     return best if best >= _SMALLEST_CHUNK else min(size, 2 * _LARGEST_CHUNK)
 
 
-def _definition(source: Source, settings: _Settings, block_shape: Any) -> dict[str, Any] | None:
+def _definition(source: Source, settings: Settings, block_shape: Any) -> dict[str, Any] | None:
     """What must be equal for a call to go on where another was interrupted; None for an input that can't be told."""
     try:
         spec = source.to_spec()

@@ -94,6 +94,11 @@ class WrapperSource(Source):
         inner = self._source.fresh(cache_bytes=cache_bytes)
         return self if inner is self._source else self._from_wrapped(inner, self._params())
 
+    def durable(self) -> Source:
+        """Return the same view of a handle that waits for the disk."""
+        inner = self._source.durable()
+        return self if inner is self._source else self._from_wrapped(inner, self._params())
+
     def moved(self, folder: str) -> Source:
         """Return the same view of the array in another folder."""
         return self._from_wrapped(self._source.moved(folder), self._params())
