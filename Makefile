@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench check-slice docs clean
+.PHONY: help install demo test test-slurm soak lint bench check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results i
 
 test: lint ## lint, then run the whole test suite
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
+
+test-slurm: $(STAMP) ## run on a real SLURM cluster, which root starts here on Debian; installs its packages
+	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/slurm --durations=0 --durations-min=1
+
+soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
+	$(BIN)/python benchmarks/soak.py
 
 lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
 	$(BIN)/ruff check --quiet .

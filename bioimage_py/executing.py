@@ -128,10 +128,11 @@ _session: ContextVar[Session | None] = ContextVar("bioimage_py_session", default
 
 
 class Session:
-    """What an `execution` block keeps alive between calls, by key; closed at its end."""
+    """What an `execution` block keeps alive between calls, by key, closed at its end; and the reports of its runs."""
 
     def __init__(self) -> None:
         self.stack = ExitStack()
+        self.reports: list[Any] = []
         self._kept: dict[Hashable, Any] = {}
 
     def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:

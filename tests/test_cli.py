@@ -224,7 +224,15 @@ class TestInfo:
 
 def test_demo_leaves_its_files_and_says_so(tmp_path):
     text = run("demo", "--out", tmp_path / "demo", "--shape", "24,64,64", "--seed", 3, "--workers", 2, "--quiet").stdout
-    for name in ("metrics.json", "metrics.md", "neurites.ome.zarr", "overview.png", "report.json", "report.txt"):
+    for name in (
+        "metrics.json",
+        "metrics.md",
+        "neurites.ome.zarr",
+        "overview.png",
+        "report.json",
+        "report.txt",
+        "run.html",
+    ):
         assert (tmp_path / "demo" / name).exists()
         assert f"  {name}\n" in text
     metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text())

@@ -293,7 +293,7 @@ def test_relabel_checks_the_new_ids_before_it_writes() -> None:
 def test_relabel_names_an_id_without_an_entry() -> None:
     with pytest.raises(IndexError, match="id 5 occurs in the labels but not in the labeling, which has 5 entries"):
         segmentation.relabel(objects(), np.arange(5))
-    with pytest.raises(RunnerError, match=r"(?s)id 3 occurs in the labels.*has 3 entries.*add an entry for") as caught:
+    with pytest.raises(RunnerError, match=r"(?s)id 3 occurs in the labels.*has 3 entries.*an entry for") as caught:
         segmentation.relabel(objects(), {0: 0, 2: 1, 5: 2}, block_shape=(1, 3))
     assert caught.value.failed_block_ids == [0]
 

@@ -492,7 +492,7 @@ class TestDemo:
         done = demo(tmp_path / "demo", (32, 96, 96), seed=2, execution=execution, tell=lines.append)
         assert len(lines) == 4
         assert sorted(os.listdir(tmp_path / "demo")) == [
-            "metrics.json", "metrics.md", "neurites.ome.zarr", "overview.png", "report.json", "report.txt",
+            "metrics.json", "metrics.md", "neurites.ome.zarr", "overview.png", "report.json", "report.txt", "run.html",
         ]  # fmt: skip
         sample = bp.sample.neurites((32, 96, 96), seed=2)
         np.testing.assert_array_equal(bp.open_source(done.volume)[...], sample.raw[...])

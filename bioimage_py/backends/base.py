@@ -27,12 +27,15 @@ class Limits:
         A worker that dies leaves the driver alive.
     detaches : bool
         Workers go on when the driver leaves.
+    one_machine : bool
+        All workers share the memory of this machine.
     """
 
     shares_memory: bool = False
     kills_blocks: bool = False
     survives_crashes: bool = False
     detaches: bool = False
+    one_machine: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Backend(ABC):
             remedy = "job_config=bioimage_py.runner.RunnerConfig(...)"
             raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy=remedy)
 
+    @property
+    def job_bytes(self) -> int | None:
+        """Memory that a worker may use, where it has some of its own and that is known."""
+        return None
+
     @abstractmethod
     def start(self, worker: str, work: Work) -> None:
         """Start one worker."""
@@ -121,6 +129,7 @@ class Backend(ABC):
 
 _BUILT_IN = {
     "local": "bioimage_py.backends.local:LocalBackend",
+    "slurm": "bioimage_py.backends.slurm:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",
 }
 _registered: dict[str, type[Backend]] = {}

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 1.0
 WATCH_SECONDS = 0.2
@@ -30,9 +31,12 @@ def main() -> None:
         return
     me, driver, before = os.getpid(), os.getppid(), memory_kills()
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=lambda: die_with(me))
-    for target, argument in ((carry, worker), (beat, heartbeat)):
-        threading.Thread(target=target, args=(argument,), daemon=True).start()
-    threading.Thread(target=watch, args=(worker, driver), daemon=True).start()
+    for target, arguments in (
+        (carry, (worker, heartbeat, driver)),
+        (watch, (worker, heartbeat, driver)),
+        (beat, (heartbeat,)),
+    ):
+        threading.Thread(target=target, args=arguments, daemon=True).start()
     code = worker.wait()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     tell({"end": code, "peak_bytes": peak, "memory_kills": memory_kills() - before})
@@ -74,28 +78,41 @@ def control_files() -> "list[str]":
     ]
 
 
-def carry(worker: "subprocess.Popen[bytes]") -> None:
+def carry(worker: "subprocess.Popen[bytes]", heartbeat: str, driver: int) -> None:
     """Pass the driver's lines on; at their end, kill the worker."""
     assert worker.stdin is not None
     while data := os.read(0, 65536):
         with contextlib.suppress(OSError):
             worker.stdin.write(data)
             worker.stdin.flush()
-    leave(worker)
+    leave(worker, lambda: tidy(heartbeat, driver))
 
 
-def watch(worker: "subprocess.Popen[bytes]", driver: int) -> None:
+def watch(worker: "subprocess.Popen[bytes]", heartbeat: str, driver: int) -> None:
     """Kill the worker when the driver has died; its pipe may be held open by a process that it forked."""
     while os.getppid() == driver:
         time.sleep(WATCH_SECONDS)
-    leave(worker)
+    leave(worker, lambda: tidy(heartbeat, driver))
 
 
-def leave(worker: "subprocess.Popen[bytes]") -> None:
-    """Kill the worker and end."""
+def leave(worker: "subprocess.Popen[bytes]", before: "Callable[[], None]" = lambda: None) -> None:
+    """Kill the worker, do what is to be done before, and end."""
     worker.kill()
     worker.wait()
+    before()
     os._exit(0)
+
+
+def tidy(heartbeat: str, driver: int) -> None:
+    """Where the driver has died, remove its files of this worker, and the last one their folder."""
+    if os.getppid() == driver:
+        return
+    folder, name = os.path.split(heartbeat)
+    for path in (os.path.join(folder, name.partition(".")[0] + ".log"), heartbeat):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def beat(path: str) -> None:

@@ -57,7 +57,7 @@ class WorkerProcess:
                     stderr=log,
                     bufsize=0,  # a line that waits in a buffer is not seen by select
                     start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
-                    env=_environment(python),
+                    env={**os.environ, **worker_environment(python)},
                 )
         except (FileNotFoundError, PermissionError) as error:
             raise ConfigError(
@@ -97,13 +97,16 @@ def end_processes(processes: Sequence[WorkerProcess]) -> None:
             process.process.wait()
 
 
-def _environment(python: str) -> dict[str, str]:
+def worker_environment(python: str) -> dict[str, str]:
+    """Variables of a worker process beyond those of the driver: where to find what is imported, and one thread."""
     paths = [path for path in sys.path if path]
     if python != sys.executable:  # it has its own libraries
         own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
         paths = [path for path in paths if not any(path == one or path.startswith(one + os.sep) for one in own)]
     one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(paths)}
+    # glibc gives every thread of the storage engine a heap, each of which keeps what is freed: twice the memory
+    heaps = os.environ.get("MALLOC_ARENA_MAX", "1")
+    return {**one_thread, "MALLOC_ARENA_MAX": heaps, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class SubprocessBackend(Backend):

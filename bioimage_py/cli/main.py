@@ -8,6 +8,7 @@ from .. import __version__
 from .demonstrating import demo
 from .evaluating import evaluate
 from .informing import info
+from .runs import runs
 from .segmenting import segment
 
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, segment, evaluate, demo):
+for _command in (info, segment, evaluate, demo, runs):
     main.add_command(_command)

@@ -361,4 +361,4 @@ def dice_score(
         if source.dtype.kind not in "buif":
             raise DtypeError(f"dice_score cannot use {name} of dtype {source.dtype}", remedy="pass real numbers")
     kernel = DiceSums(threshold_seg, threshold_gt)
-    return dice_of(run_reduce(kernel, merge_dice, [first, second], Job.of(run), name="dice_score", memory_factor=3.0))
+    return dice_of(run_reduce(kernel, merge_dice, [first, second], Job.of(run), name="dice_score", memory_factor=2.0))

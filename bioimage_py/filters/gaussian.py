@@ -48,5 +48,5 @@ def gaussian_smoothing(
     kernel = Gaussian(normalize_sigma(sigma, source.ndim))
     dtype = smoothed_dtype(source.dtype)
     return run_map(
-        kernel, [source], output, job, name="gaussian_smoothing", dtype=dtype, halo=kernel.halo, memory_factor=3.0
+        kernel, [source], output, job, name="gaussian_smoothing", dtype=dtype, halo=kernel.halo, memory_factor=2.5
     )

@@ -63,7 +63,7 @@ def _apply(operation: Operation, x: Any, y: Any, output: Any, run: RunKeywords) 
     destination = dtype if output is None else as_source(output).dtype
     kernel = Apply(_portable(operation), destination, scalar, unsafe=job.execution.casting == "unsafe")
     inputs = [source] if operand is None else [source, operand]
-    return run_map(kernel, inputs, output, job, name=name, dtype=dtype, memory_factor=4.0)
+    return run_map(kernel, inputs, output, job, name=name, dtype=dtype, memory_factor=2.5)
 
 
 def _portable(operation: Operation) -> Operation:
@@ -171,4 +171,4 @@ def isin(x: Any, test_values: Any, output: Any = None, **run: Unpack[RunKeywords
     job = Job.of(run)
     source = as_source(x)
     kernel = IsIn.of(test_values, source.dtype)
-    return run_map(kernel, [source], output, job, name="isin", dtype=np.dtype(bool), memory_factor=4.0)
+    return run_map(kernel, [source], output, job, name="isin", dtype=np.dtype(bool), memory_factor=2.0)

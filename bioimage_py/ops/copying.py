@@ -42,4 +42,4 @@ def copy(input: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
         If the output cannot hold a value (unless ``casting="unsafe"``).
     """
     source = as_source(input)
-    return run_map(same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=1.0)
+    return run_map(same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=1.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
@@ -73,7 +74,16 @@ def downsample(
         target, returned = prepare_output(output, view.shape, view.dtype, job, source=view)
         target.write(..., view.view(), casting=job.execution.casting)
         return returned
-    return run_map(same, [view], output, job, name="downsample", dtype=view.dtype, memory_factor=4.0)
+    factor = _memory_factor(view, anti_aliasing)
+    return run_map(same, [view], output, job, name="downsample", dtype=view.dtype, memory_factor=factor)
+
+
+def _memory_factor(view: DownsampleSource, anti_aliasing: bool) -> float:
+    """Peak bytes over those of a block of the view and of the result, as measured."""
+    voxels, size = math.prod(view.factors), view.dtype.itemsize
+    if anti_aliasing:
+        return 1 + voxels * (size + 12) / (2 * size)
+    return 1 + voxels * (0.6 if view.method == "stride" else 1.25)
 
 
 def _check(order: int, anti_aliasing: bool, method: str | None) -> None:

@@ -473,6 +473,8 @@ class BlocksStage:
     setup : callable, optional
         ``setup(earlier)`` once a process, where ``earlier["stage"]`` is the value of an earlier once or folded stage
         and ``earlier.each("stage")`` iterates over ``(block_id, value)``.
+    memory_factor : float
+        Peak bytes of the function over the bytes of the blocks that it reads and writes.
     """
 
     name: str
@@ -483,6 +485,7 @@ class BlocksStage:
     returns: Literal["none", "each", "fold"] = "none"
     merge: Callable[[Any, Any], Any] | None = None
     setup: Callable[[Results], Any] | None = None
+    memory_factor: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -526,6 +529,7 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
         setup=stage.setup,
         num_workers=job.execution.num_workers,
         reads_outputs=False,
+        memory_factor=stage.memory_factor,
     )
     if stage.outputs:
         return built

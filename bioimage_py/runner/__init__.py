@@ -1,10 +1,10 @@
 """Running functions over blocks: plan, ledger, supervisor, worker loop, report."""
 
 from ..errors import ResumeConflict, RunnerError, RunningError
-from .config import RunnerConfig
+from .config import RunnerConfig, SlurmConfig, config_file_path, write_slurm_config
 from .execute import resume_run
 from .report import RunReport, StageReport
-from .runner import LocalRunner, Runner, SubprocessRunner, get_runner, map_blocks, run_block
+from .runner import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
 
 __all__ = [
     "LocalRunner",
@@ -14,10 +14,14 @@ __all__ = [
     "RunnerConfig",
     "RunnerError",
     "RunningError",
+    "SlurmConfig",
+    "SlurmRunner",
     "StageReport",
     "SubprocessRunner",
+    "config_file_path",
     "get_runner",
     "map_blocks",
     "resume_run",
     "run_block",
+    "write_slurm_config",
 ]

@@ -24,6 +24,11 @@ def identify() -> dict[str, Any]:
     return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_of(os.getpid())}
 
 
+def begun_here(pid: int, start: str) -> bool:
+    """Whether a process of this host with this number and start lives."""
+    return _start_of(pid) == start
+
+
 def rebooted(writer: dict[str, Any]) -> bool:
     """Whether this host was restarted since a process of it wrote without waiting for the disk."""
     return bool(not writer["synced"] and writer["host"] == socket.gethostname() and writer["boot"] != _boot_id())

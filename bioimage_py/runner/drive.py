@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from ..backends.base import Backend, BackendEvent
 from ..errors import BioimageError, RunnerError
-from .journal import BlockFailure
+from .journal import BlockFailure, environment
 from .ledger import Ledger, Loss, Progress, Results
 from .memory import peak_bytes
 from .plan import Plan
@@ -116,7 +116,9 @@ class Driver:
         self._watch = Watch(plan)
         widest = max((stage.units.n_groups for stage in plan.stages), default=0)
         rules = [self._rules(index) for index in range(len(plan.stages))]
-        self.supervisor = Supervisor(rules, min(plan.execution.num_workers, widest))
+        self.supervisor = Supervisor(
+            rules, min(plan.execution.num_workers, widest), one_machine=backend.limits.one_machine
+        )
 
     def _rules(self, index: int) -> StageRules:
         stage, how = self.plan.stages[index], self.plan.execution
@@ -144,10 +146,7 @@ class Driver:
         try:
             with limited_threads(self.supervisor.num_workers if self.backend.limits.shares_memory else 1):
                 try:
-                    self._apply(self.supervisor.begin())
-                    while not self.supervisor.over:
-                        self._step()
-                        bar.update(self.ledger)
+                    self._loop(bar)
                     finished = not self.reason
                 finally:
                     self.ledger.close(stop=not finished)
@@ -161,6 +160,17 @@ class Driver:
         if self.reason:
             raise self._failure()
         return self._report()
+
+    def _loop(self, bar: ProgressBar) -> None:
+        try:
+            self._apply(self.supervisor.begin())
+            while not self.supervisor.over:
+                self._step()
+                bar.update(self.ledger)
+        except OSError as error:
+            self.reason = environment(error)
+            if not self.reason:
+                raise
 
     def _step(self) -> None:
         for event in self.ledger.events(POLL_SECONDS):
@@ -193,6 +203,8 @@ class Driver:
 
     def _worker_ended(self, end: BackendEvent) -> None:
         self.crash = self.crash or end.error
+        if end.peak_bytes:
+            self.peaks[end.worker] = end.peak_bytes
         if end.kind == "finished":
             self._handle(WorkerEnded(end.worker, end.kind))
             return
@@ -202,7 +214,7 @@ class Driver:
             self._handle(event)
         loss = self._losses[end.worker] = self.ledger.lost(end.worker)
         held = loss.batch is not None
-        self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began))
+        self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began, loss.done))
         if self.supervisor.num_workers == 1:
             self.ledger.alone()
 
@@ -234,7 +246,8 @@ class Driver:
             )
 
     def _note(self, what: Event | Decision) -> None:
-        note = {"seconds": round(perf_counter() - self.begin, 4), "event": type(what).__name__, **asdict(what)}
+        when = {"seconds": round(perf_counter() - self.begin, 4), "time": round(time(), 4)}
+        note = {**when, "event": type(what).__name__, **asdict(what)}
         self.events.append(note)
         _log.debug("%s: %s", self.plan.name or "run", what)
         self.ledger.note(note)

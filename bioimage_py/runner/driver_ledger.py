@@ -144,8 +144,9 @@ class FolderLedger(Ledger):
         at = read_progress(self.folder / "progress" / worker)
         for key, batch in self._published.items():
             if key not in self._ended and self._owner(key) == worker:
-                return self._loss(batch, at.block if at.stage == batch.stage else -1)
-        return Loss(None, began=at.batch > 0)
+                loss = self._loss(batch, at.block if at.stage == batch.stage else -1)
+                return replace(loss, done=at.done)
+        return Loss(None, began=at.batch > 0, done=at.done)
 
     def _loss(self, batch: Batch, running: int = -1) -> Loss:
         self._ended.add(batch.key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import ConfigError, NotReopenableError, RunnerError
 from ..executing import Execution, current_session
 from .drive import Driver
 from .driver_ledger import FolderLedger
-from .folder import read_whole, write_once
+from .folder import PART, read_whole, write_once
 from .journal import frame, read_frame
 from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
@@ -64,10 +64,16 @@ def execute(
         return replace(report, results=value(report.results))
     backend = _backend(how)
     try:
-        promise = plan_of(plan, shares_memory=backend.limits.shares_memory)
+        limits = backend.limits
+        promise = plan_of(
+            plan,
+            shares_memory=limits.shares_memory,
+            one_machine=limits.one_machine,
+            job_bytes=backend.job_bytes,
+        )
         if how.plan:
             raise Planned(promise)
-        check_budget(plan, promise)
+        check_budget(plan, promise, shares_memory=backend.limits.shares_memory)
         if how.block_timeout is not None and not backend.limits.kills_blocks:
             raise ConfigError(
                 f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
@@ -83,7 +89,10 @@ def execute(
             report = replace(report, results=value(report.results))
         else:
             report = _in_folder(plan, backend, value, pre_cleanup)
-        return replace(report, promised_bytes=promise.promised_bytes)
+        report = replace(report, promised_bytes=promise.promised_bytes)
+        if (session := current_session()) is not None:
+            session.reports.append(replace(report, results=None))
+        return report
     finally:
         if current_session() is None:
             backend.close()
@@ -125,9 +134,9 @@ def _in_folder(
     if elsewhere:
         _check_reopenable(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
-    root = run_root(plan.stages, _root(plan.execution))
+    root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))
     payload = dump_plan(plan, needed=elsewhere)
-    run = own_run(plan.name, plan.stages, versions(), root, plan.execution.resume)
+    run = own_run(plan, versions(), root)
     return _drive(plan, backend, run, payload, value, pre_cleanup)
 
 
@@ -137,6 +146,7 @@ def resume_run(
     *,
     pre_cleanup: Callable[[str], None] | None = None,
     value: Callable[[Plan, Results], Any] = lambda plan, results: results.folded(),
+    keep: bool = False,
 ) -> RunReport:
     """Continue the unfinished run in a folder, as it was planned.
 
@@ -150,6 +160,8 @@ def resume_run(
         Called with the run folder before it is removed.
     value : callable
         Makes ``report.results`` of the plan and the results.
+    keep : bool
+        Leave the folder of the complete run: the call that began it takes the results from there.
 
     Raises
     ------
@@ -168,7 +180,7 @@ def resume_run(
     backend = _backend(plan.execution)
     try:
         run = reopen_run(folder, plan.stages)
-        return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup)
+        return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
     finally:
         if current_session() is None:
             backend.close()
@@ -181,14 +193,19 @@ def _drive(
     payload: bytes | None,
     value: Callable[[Results], Any],
     pre_cleanup: Callable[[str], None] | None,
+    *,
+    keep: bool = False,
 ) -> RunReport:
     state = "failed"
     try:
+        if (part := _shared(plan, run.state.blocks)) is not plan:
+            plan, payload = part, dump_plan(part, needed=not backend.limits.shares_memory)
         ledger = FolderLedger(run.folder, plan, session=run.state.sessions)
         _describe(plan, run, ledger, payload)
         report = Driver(plan, backend, ledger).run()
-        run.state.state = state = "complete"
-        run.state.write(run.folder)
+        if all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True)):
+            state = "complete"
+            run.complete()
         report = replace(report, results=value(report.results))
         if pre_cleanup is not None:
             pre_cleanup(str(run.folder))
@@ -197,8 +214,18 @@ def _drive(
         if isinstance(error, RunnerError) and error.tmp_folder is None:
             error.tmp_folder = str(run.folder)
         raise
-    run.finish()
+    if state == "complete" and not keep:
+        run.finish()
+    else:  # the caller is yet to come, or some blocks of a larger run were asked for
+        run.release(state)
     return report
+
+
+def _shared(plan: Plan, blocks: Sequence[int]) -> Plan:
+    """The plan, told where it is of some blocks of a larger run only."""
+    if all(stage.units.n_blocks >= n for stage, n in zip(plan.stages, blocks, strict=True)):
+        return plan
+    return replace(plan, stages=tuple(replace(s, units=replace(s.units, shared=True)) for s in plan.stages))
 
 
 def _with_undo(stage: Stage) -> Stage:
@@ -208,8 +235,11 @@ def _with_undo(stage: Stage) -> Stage:
 
 def _describe(plan: Plan, run: OwnedRun, ledger: FolderLedger, payload: bytes | None) -> None:
     folder = run.folder
+    shared = any(stage.units.shared for stage in plan.stages)
     if payload is not None:
-        write_once(folder / "plan.pkl", frame(payload))
+        write_once(folder / (PART if shared else "plan.pkl"), frame(payload))
+    if not shared:
+        (folder / PART).unlink(missing_ok=True)
     stages = [
         {
             "name": stage.name,
@@ -222,7 +252,9 @@ def _describe(plan: Plan, run: OwnedRun, ledger: FolderLedger, payload: bytes | 
         }
         for stage in plan.stages
     ]
-    about = {"name": plan.name, "execution": repr(plan.execution), "stages": stages}
+    how = {part.name: getattr(plan.execution, part.name) for part in fields(Execution)}
+    changed = {name: repr(value) for name, value in how.items() if value != getattr(Execution, name)}
+    about = {"name": plan.name, "execution": changed, "stages": stages}
     write_once(folder / "plan.json", json.dumps(about, indent=1).encode())
 
 

@@ -11,13 +11,6 @@ import os
 import signal
 import threading
 
-POINTS = tuple(
-    f"{when}-{what}"
-    for what in ("claim", "undo", "write", "result", "journal", "stage", "complete", "finish")
-    for when in ("before", "after")
-)
-"""Names of the points; ``undo`` and ``write`` are passed where units are kept and outputs written."""
-
 _ARMED = os.environ.get("BIOIMAGE_PY_FAULT", "")
 _lock = threading.Lock()
 _passed = 0

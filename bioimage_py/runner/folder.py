@@ -15,7 +15,7 @@ import pickle
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -23,12 +23,14 @@ from typing import Any
 from ..errors import StorageError
 from .alive import identify, rebooted
 from .faults import fault
-from .journal import FailedGroup, Record, Recorder, dump_value, frame, portable, read_frame, read_frames
+from .journal import FailedGroup, Record, Recorder, dump_value, frame, read_frame, read_frames
 from .ledger import FileValues, Progress, Results, StageRecord, WorkerSide
 from .plan import Batch, Plan, Stage
 
 STOP_SECONDS = 0.05
 """How often a worker looks for the stop mark."""
+PART = "part.pkl"
+"""Plan of a call that asks for some blocks of a larger run; the run's own plan stays."""
 _PROGRESS = struct.Struct("<qqqq")
 
 
@@ -36,14 +38,29 @@ def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with open(private, "wb") as file:
-        file.write(data)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(private, path)
+    try:
+        with naming(path), open(private, "wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(private, path)
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
     if sync:
         sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the errors of writing it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -63,6 +80,13 @@ def read_whole(path: Path) -> Any:
             f"{path} is damaged: its checksum does not fit", remedy="remove the run folder and call again"
         )
     return pickle.loads(payload)
+
+
+def read_plan(run: Path) -> Plan:
+    """The plan of what is run now."""
+    part = run / PART
+    plan: Plan = read_whole(part if part.exists() else run / "plan.pkl")
+    return plan
 
 
 class StageJournal:
@@ -180,19 +204,19 @@ class _Writer:
         """Append a record: the values first, then what says that they are there."""
         values: Any = record.nodes if self._stage.merge is not None else record.values
         offset = self._append_values(values) if values else None
-        failed = None if record.failed is None else self._portable(record.failed)
+        if record.failed is not None:
+            self._write_errors(record.failed)
         ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
-        told = (record.batch.key, ids, seconds, offset, record.ended, failed, record.span, record.mark)
+        told = (record.batch.key, ids, seconds, offset, record.ended, record.failed, record.span, record.mark)
         fault("before-journal")
         self._write("journal", self._journal, frame(pickle.dumps(told)))
         fault("after-journal")
 
-    def _portable(self, failed: FailedGroup) -> FailedGroup:
+    def _write_errors(self, failed: FailedGroup) -> None:
         for failure in failed.failures[:10]:
             path = self._errors / f"{failure.stage}-{failure.block_id}-{failure.attempt}.txt"
             head = f"block {failure.block_id} {failure.region} worker {failure.worker} attempt {failure.attempt + 1}\n"
             write_once(path, (head + failure.traceback).encode())
-        return replace(failed, failures=tuple(portable(failure) for failure in failed.failures))
 
     def _append_values(self, values: Any) -> int:
         if self._results is None:
@@ -208,13 +232,11 @@ class _Writer:
 
     def _write(self, part: str, descriptor: int, data: bytes) -> None:
         view = memoryview(data)
-        try:
+        with naming(self._paths[part]):
             while view:
                 view = view[os.write(descriptor, view) :]
             if self._sync:
                 os.fsync(descriptor)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._paths[part])) from error
 
     def close(self) -> None:
         """Close the files."""
@@ -230,8 +252,9 @@ class ProgressFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "w+b")  # noqa: SIM115 - open as long as the worker lives
         self.batches = 0
-        self._file.write(_PROGRESS.pack(0, -1, -1, 0))
-        self._file.flush()
+        with naming(path):
+            self._file.write(_PROGRESS.pack(0, -1, -1, 0))
+            self._file.flush()
         self._map = mmap.mmap(self._file.fileno(), _PROGRESS.size)
 
     def put(self, done: int, block: int, stage: int) -> None:
@@ -271,6 +294,7 @@ class FolderWork(WorkerSide):
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._progress: dict[str, ProgressFile] = {}
         self._stopped = False
+        self._leaving = False
         self._looked = 0.0
 
     def stopping(self) -> bool:
@@ -279,12 +303,20 @@ class FolderWork(WorkerSide):
         if not self._stopped and now - self._looked > STOP_SECONDS:
             self._looked = now
             self._stopped = (self.folder / "stop").exists()
-        return self._stopped
+        return self._stopped or self._leaving
+
+    def leave(self) -> None:
+        """Have the worker of this process end after the block it is in; what it holds is for others."""
+        self._leaving = True
+
+    def left(self) -> bool:
+        """Whether batches end unfinished because the worker leaves."""
+        return self._leaving
 
     def claim(self, worker: str) -> Batch | None:
         """The next batch; waits between stages; None when nothing will follow."""
         pause = 0.001
-        while not (self.folder / "over").exists():
+        while not (self._leaving or (self.folder / "over").exists()):
             with self._lock:
                 batch = self._take(worker)
             if batch is not None:
@@ -315,7 +347,8 @@ class FolderWork(WorkerSide):
         claims.mkdir(parents=True, exist_ok=True)
         private, claim = claims / f".{worker}", claims / str(batch.key[1])
         if not private.exists():
-            private.write_text(worker)
+            with naming(private):
+                private.write_text(worker)
         fault("before-claim")
         try:
             os.link(private, claim)

@@ -12,7 +12,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -65,6 +65,19 @@ class BlockFailure:
         release(error)
         cause = f"{type(error).__name__} at {frames}"
         return cls(stage, block_id, region, worker, attempt, error, text, cause, environment(error))
+
+    def __getstate__(self) -> dict[str, Any]:
+        packed = b""
+        with suppress(Exception):  # an exception class may fail to pickle in any way
+            packed = pickle.dumps(self.error)
+        return {**self.__dict__, "error": (packed, text_of(self.error))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        packed, text = state["error"]
+        error: BaseException = RuntimeError(text)
+        with suppress(Exception):  # its class may be unknown to this process
+            error = pickle.loads(packed)
+        self.__dict__.update(state, error=error)
 
 
 def environment(error: BaseException | None) -> str:
@@ -220,15 +233,6 @@ def read_frame(path: Path, offset: int) -> bytes | None:
         for _, payload in read_frames(path, offset):
             return payload
     return None
-
-
-def portable(failure: BlockFailure) -> BlockFailure:
-    """A failure whose exception can be pickled: the exception itself where that works, else its text."""
-    try:
-        pickle.loads(pickle.dumps(failure.error))
-    except Exception:  # noqa: BLE001 - an exception class may fail to pickle in any way
-        return replace(failure, error=RuntimeError(text_of(failure.error)))
-    return failure
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -50,6 +50,8 @@ class FileValues:
 
 _SPAN = 1024
 """Values that are read at once when results are gone through."""
+_OVERCOME = 100
+"""Failures that are remembered of blocks that then succeeded."""
 
 
 @dataclass
@@ -62,6 +64,7 @@ class StageRecord:
     parts: list[tuple[int, list[Any] | FileValues]] = field(default_factory=list)
     fold: Fold | None = None
     failures: dict[int, BlockFailure] = field(default_factory=dict)
+    overcome: list[BlockFailure] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     marks: dict[int, int] = field(default_factory=dict)
 
@@ -81,7 +84,9 @@ class StageRecord:
             self.ids.extend(record.ids)
             self.seconds.extend(record.seconds)
             for block_id in self.failures.keys() & set(record.ids) if self.failures else ():
-                del self.failures[block_id]
+                failure = self.failures.pop(block_id)
+                if len(self.overcome) < _OVERCOME:
+                    self.overcome.append(failure)
             events.append(BlocksDone(record.batch.stage, len(record.ids)))
         if (failed := record.failed) is not None:
             self.failures.update({failure.block_id: failure for failure in failed.failures})
@@ -100,6 +105,15 @@ class StageRecord:
     def done(self) -> npt.NDArray[np.int64]:
         """Ids that succeeded, ascending, each once."""
         return np.unique(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0, np.int64)
+
+    @property
+    def n_done(self) -> int:
+        """How many ids succeeded."""
+        if self.stage.units.ids is not None or not self.ids:
+            return len(self.done())
+        seen = np.zeros(1 + max(self.ids), bool)
+        seen[np.frombuffer(self.ids, np.int64)] = True
+        return int(np.count_nonzero(seen))
 
     def pending(self) -> npt.NDArray[np.int64]:
         """Ids without a result, ascending."""
@@ -163,6 +177,10 @@ class WorkerSide(ABC):
     def stopping(self) -> bool:
         """Whether workers are to end after the block they are in."""
 
+    def left(self) -> bool:
+        """Whether a worker leaves what it holds of a batch to others."""
+        return False
+
     @abstractmethod
     def claim(self, worker: str) -> Batch | None:
         """The next batch for a worker; waits between stages; None when there is nothing left to do, ever."""
@@ -201,13 +219,14 @@ class Progress:
 class Loss:
     """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in.
 
-    ``began`` says whether it had ever taken a batch.
+    ``began`` says whether it had ever taken a batch, ``done`` how many blocks it had finished.
     """
 
     batch: Batch | None
     groups: tuple[int, ...] = ()
     running: int = -1
     began: bool = False
+    done: int = 0
 
 
 class Ledger(ABC):

@@ -30,12 +30,15 @@ class Units:
         The ids to run, sorted by group, instead of all.
     offsets : array of int64, optional
         With ``ids``: where each group begins in it, and the end.
+    shared : bool
+        Other ids of the groups were run before, in the same stage.
     """
 
     n_blocks: int
     groups: Groups | None = None
     ids: Ids | None = None
     offsets: Ids | None = None
+    shared: bool = False
 
     @classmethod
     def select(cls, n: int, groups: Groups | None, block_ids: Sequence[int] | None) -> Units:
@@ -68,6 +71,14 @@ class Units:
         first = self.ids[self.offsets[:-1]]
         known = self.groups.of_blocks(first) if self.groups is not None else first
         return np.searchsorted(known, np.unique(of))
+
+    def box(self, group: int) -> tuple[list[int], list[int]]:
+        """Begin and end of the voxels of a whole write group, whatever ids of it are run."""
+        assert self.groups is not None
+        if self.ids is None or self.offsets is None:
+            return self.groups.box(group)
+        first = self.ids[self.offsets[group] :][:1]
+        return self.groups.box(int(self.groups.of_blocks(first)[0]))
 
     def blocks(self, group: int) -> list[int]:
         """Ids of a group, ascending."""

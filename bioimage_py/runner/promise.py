@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from ..blocks import Groups
-from ..errors import MemoryBudgetError
+from ..errors import BlockShapeError, MemoryBudgetError
 from ..sources.base import Source
 from .memory import available_bytes
-from .plan import Plan, Stage
+from .plan import Plan, Stage, Units
+from .prepare import cache_size, plan_groups
 
 PROCESS_BYTES = 100 * 2**20
 """A worker process before its first block: interpreter, libraries, opened sources."""
@@ -73,18 +75,21 @@ class Planned(BaseException):
         self.plan = plan
 
 
-def plan_of(plan: Plan, *, shares_memory: bool) -> RunPlan:
-    """What a run will need."""
+def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_bytes: int | None = None) -> RunPlan:
+    """What a run will need, and may use: of this machine, or ``job_bytes`` a worker (None: nobody knows)."""
     stages = tuple(_stage(stage) for stage in plan.stages)
     workers = min(plan.execution.num_workers, max((stage.n_groups for stage in stages), default=1)) or 1
     block = max((stage.block_bytes for stage in stages), default=0)
     cache = max((stage.cache_bytes for stage in stages), default=0)
     promised = cache + workers * block if shares_memory else workers * (PROCESS_BYTES + cache + block)
-    return RunPlan(plan.name, stages, workers, promised, plan.execution.memory or available_bytes())
+    budget = plan.execution.memory
+    if budget is None:
+        budget = available_bytes() if one_machine else workers * job_bytes if job_bytes else promised
+    return RunPlan(plan.name, stages, workers, promised, budget)
 
 
-def check_budget(plan: Plan, promise: RunPlan) -> None:
-    """MemoryBudgetError where a run promises more than it may use; names a block shape that fits."""
+def check_budget(plan: Plan, promise: RunPlan, *, shares_memory: bool) -> None:
+    """MemoryBudgetError where a run promises more than it may use; its remedy is a call that fits."""
     if promise.promised_bytes <= promise.budget_bytes:
         return
     worst = max(range(len(plan.stages)), key=lambda index: promise.stages[index].block_bytes)
@@ -93,7 +98,7 @@ def check_budget(plan: Plan, promise: RunPlan) -> None:
         f"{plan.name or 'the run'} needs about {promise.promised_bytes / 2**20:.0f} MiB with {promise.num_workers}"
         f" worker(s) (stage {stage.name!r}: {promise.stages[worst].block_bytes / 2**20:.0f} MiB a block of"
         f" {promise.stages[worst].block_shape}), the budget is {promise.budget_bytes / 2**20:.0f} MiB",
-        remedy=_smaller(stage, promise),
+        remedy=_remedy(plan, promise, worst, shares_memory=shares_memory),
     )
 
 
@@ -147,22 +152,43 @@ def _files(output: Source, roi: tuple[tuple[int, int], ...]) -> int:
     return files
 
 
-def _smaller(stage: Stage, promise: RunPlan) -> str:
+def _remedy(plan: Plan, promise: RunPlan, worst: int, *, shares_memory: bool) -> str:
+    """What makes a run fit its budget: a smaller block shape, else fewer workers, else more memory."""
+
+    def fits(changed: Plan) -> bool:
+        return plan_of(changed, shares_memory=shares_memory).promised_bytes <= promise.budget_bytes
+
+    for shape in _smaller_shapes(plan.stages[worst]):
+        with suppress(BlockShapeError):
+            if fits(replace(plan, stages=tuple(_with_blocks(stage, shape) for stage in plan.stages))):
+                return f"block_shape={shape}"
+    for workers in range(promise.num_workers - 1, 0, -1):
+        if fits(replace(plan, execution=replace(plan.execution, num_workers=workers))):
+            return f"num_workers={workers}"
+    return f"memory={promise.promised_bytes}"
+
+
+def _smaller_shapes(stage: Stage) -> Iterator[tuple[int, ...]]:
+    """Block shapes of whole write units: the longest axis is halved, again and again."""
     if stage.units.groups is None:
-        return "num_workers=1, or a larger memory="
+        return
     shape = list(stage.units.groups.grid.block_shape)
     units = [1] * len(shape)
     for output in stage.outputs:
         if output.write_chunks is not None:
             own = output.write_chunks[output.ndim - len(shape) :]
             units = [math.lcm(one, other) for one, other in zip(units, own, strict=True)]
-    fixed = promise.promised_bytes - promise.num_workers * max(s.block_bytes for s in promise.stages)
-    written = sum(output.dtype.itemsize for output in stage.outputs)
-    while True:
-        if fixed + promise.num_workers * _block_bytes(stage, shape, written, 1) <= promise.budget_bytes:
-            return f"block_shape={tuple(shape)}"
-        axes = [axis for axis, (size, unit) in enumerate(zip(shape, units, strict=True)) if size > unit]
-        if not axes:
-            return "num_workers=1, or a larger memory="
+    while axes := [axis for axis, (size, unit) in enumerate(zip(shape, units, strict=True)) if size > unit]:
         axis = max(axes, key=lambda candidate: shape[candidate])
         shape[axis] = max(units[axis], shape[axis] // 2 // units[axis] * units[axis])
+        yield tuple(shape)
+
+
+def _with_blocks(stage: Stage, block_shape: tuple[int, ...]) -> Stage:
+    if stage.units.groups is None:
+        return stage
+    grid = stage.units.groups.grid
+    roi = tuple(slice(begin, end) for begin, end in grid.roi)
+    groups = plan_groups(tuple(grid.shape), stage.inputs, stage.outputs, block_shape, roi)
+    units = Units(groups.grid.n_blocks, groups)
+    return replace(stage, units=units, cache_bytes=cache_size(stage.inputs, groups, stage.halo))

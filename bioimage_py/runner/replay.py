@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from ..errors import RegionError
 from ..sources.base import Source
 from .ledger import MemoryLedger, Results, WorkerSide
 from .memory import peak_bytes
 from .plan import Plan, Stage
 from .report import RunReport, StageReport
+from .undo import Undo
 from .work import BlockRunner, StageHandles
 
 
 class Sketch(Source):
-    """A source whose writes stay in memory.
+    """A source whose writes stay in memory, where they are read again.
 
     Parameters
     ----------
@@ -50,10 +53,19 @@ class Sketch(Source):
         return self.target.identity
 
     def _getitem(self, roi: tuple[slice, ...]) -> np.ndarray:
-        return self.target._getitem(roi)
+        result = self.target._getitem(roi)
+        for region, value in self.written:
+            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(roi, region, strict=True)]
+            if all(part.start < part.stop for part in common):
+                result[_within(common, roi)] = value[_within(common, region)]
+        return result
 
     def _setitem(self, roi: tuple[slice, ...], value: np.ndarray) -> None:
         self.written.append((roi, np.array(value)))
+
+
+def _within(part: Sequence[slice], whole: Sequence[slice]) -> tuple[slice, ...]:
+    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class Replay:
 def replay_block(plan: Plan, stage: int, block_id: int, ledger: WorkerSide) -> Replay:
     """Run one block of a plan here; exceptions come as they are.
 
+    Data that the stage changes in place is read as it was before, where that is kept.
+
     Parameters
     ----------
     plan : Plan
@@ -75,13 +89,41 @@ def replay_block(plan: Plan, stage: int, block_id: int, ledger: WorkerSide) -> R
     block_id : int
     ledger : WorkerSide
         Where the values of the stages before are.
+
+    Raises
+    ------
+    RegionError
+        The stage has no such block.
     """
-    one = _sketched(plan.stages[stage])
+    check_block(plan.stages[stage], block_id)
+    one = _sketched(_before(plan.stages[stage], stage, ledger))
     ledger.plan = replace(plan, stages=(*plan.stages[:stage], one, *plan.stages[stage + 1 :]))
     runner = BlockRunner(one, StageHandles(ledger), stage, plan.execution.casting, ledger)
     value = runner.call(block_id)
     sketches = [output.target for output in runner.outputs if isinstance(output.target, Sketch)]
     return Replay(value, tuple(tuple(sketch.written) for sketch in sketches))
+
+
+def check_block(stage: Stage, block_id: int) -> None:
+    """RegionError where a stage has no such block."""
+    units = stage.units
+    n = units.n_blocks if units.groups is None else units.groups.grid.n_blocks
+    known = units.ids is not None and stage.kind == "items" and block_id in units.ids
+    if not known and not 0 <= block_id < n:
+        raise RegionError(f"{stage.name!r} has no block {block_id}, only 0..{n - 1}", remedy="a block in that range")
+
+
+def _before(stage: Stage, index: int, ledger: WorkerSide) -> Stage:
+    """A stage that reads its outputs as they were before it."""
+    if not stage.undo:
+        return stage
+    kept = {
+        output.identity: Sketch(Undo(ledger.undo_folder(index, number), output).source)
+        for number, output in enumerate(stage.outputs)
+    }
+    inputs = tuple(kept.get(source.identity, source) for source in stage.inputs)
+    mask = None if stage.mask is None else kept.get(stage.mask.identity, stage.mask)
+    return replace(stage, inputs=inputs, mask=mask, outputs=tuple(kept.values()))
 
 
 def run_here(plan: Plan) -> RunReport:

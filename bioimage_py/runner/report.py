@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class StageReport:
         When each worker had which batch.
     memory : tuple of (int, int)
         Blocks after which a worker's memory had a new high-water mark, and the bytes.
+    overcome : tuple of BlockFailure
+        Last failure of blocks that succeeded when they were run again; of a hundred at most.
+    regions : dict
+        Absolute regions of the slowest blocks, by id.
     """
 
     name: str
@@ -43,19 +47,24 @@ class StageReport:
     failures: tuple[BlockFailure, ...] = ()
     spans: tuple[Span, ...] = ()
     memory: tuple[tuple[int, int], ...] = ()
+    overcome: tuple[BlockFailure, ...] = ()
+    regions: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: StageRecord) -> StageReport:
         """Report of what the ledger holds."""
-        return cls(
+        report = cls(
             record.stage.name,
             record.stage.units.n_blocks,
-            np.array(record.ids, dtype=np.int64),
-            np.array(record.seconds, dtype=np.float32),
+            # not copied: a run of a billion blocks has nothing to spare
+            np.asarray(record.ids),
+            np.asarray(record.seconds),
             tuple(sorted(record.failures.values(), key=lambda failure: failure.block_id)),
             tuple(record.spans),
             tuple(sorted(record.marks.items())),
+            tuple(record.overcome),
         )
+        return replace(report, regions={block: record.stage.where(block) for block, _ in report.slowest(10)})
 
     def slowest(self, n: int = 5) -> list[tuple[int, float]]:
         """Ids and seconds of the slowest blocks."""
@@ -65,7 +74,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A whole run.
+    """A whole run; `bioimage_py.viz.write_report` makes a page or a picture of it.
 
     Attributes
     ----------
@@ -82,7 +91,7 @@ class RunReport:
         Highest resident memory of each worker process, in bytes.
     events : tuple of dict
         What happened besides blocks that succeed, and what was decided: JSON values, each with ``seconds`` since the
-        start and ``event``.
+        start, ``time`` since the epoch, and ``event``.
     memory_marks : tuple of (float, int)
         Seconds since the start and bytes, at each new high-water mark of memory seen by the driver.
     results : object
@@ -149,6 +158,25 @@ class RunReport:
                 + (f", {len(stage.failures)} failed" if stage.failures else "")
             )
         return "\n".join(lines)
+
+
+def joined(name: str, reports: Sequence[RunReport]) -> RunReport:
+    """One report of several runs, one after the other."""
+    stages = [
+        replace(stage, name=report.name if len(report.stages) == 1 else f"{report.name}: {stage.name}")
+        for report in reports
+        for stage in report.stages
+    ]
+    return RunReport(
+        name,
+        tuple(stages),
+        sum(report.seconds for report in reports),
+        max((report.num_workers for report in reports), default=1),
+        max((report.peak_bytes for report in reports), default=0),
+        promised_bytes=max((report.promised_bytes for report in reports), default=0),
+        worker_peaks={worker: peak for report in reports for worker, peak in report.worker_peaks.items()},
+        events=tuple(event for report in reports for event in report.events),
+    )
 
 
 def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folder: str | None = None) -> RunnerError:

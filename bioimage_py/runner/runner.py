@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
 from ..executing import Execution, current_execution
+from .config import SlurmConfig
 from .execute import execute, resume_run
 from .ledger import Results
 from .plan import Plan
@@ -181,7 +182,43 @@ class SubprocessRunner(Runner):
     job_type = "subprocess"
 
 
-_RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "subprocess": SubprocessRunner}
+class SlurmRunner(Runner):
+    """Runs on jobs of a SLURM cluster.
+
+    Parameters
+    ----------
+    config : SlurmConfig, optional
+        By default that of the user's configuration file (`SlurmConfig.load`).
+    """
+
+    job_type = "slurm"
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(SlurmConfig.load() if config is None else config)
+
+    def reattach(
+        self, tmp_folder: Any, name: str = "reattach", pre_cleanup: Callable[[str], None] | None = None
+    ) -> list[Any] | None:
+        """Come back to a run whose driver has gone; jobs of it that still live are replaced.
+
+        Parameters
+        ----------
+        tmp_folder : path
+            The run folder.
+        name : str
+            Title of the progress bar.
+        pre_cleanup : callable, optional
+            Called with the run folder before it is removed.
+
+        Returns
+        -------
+        list or None
+            As `resume`.
+        """
+        return self.resume(tmp_folder, name=name, pre_cleanup=pre_cleanup)
+
+
+_RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "slurm": SlurmRunner, "subprocess": SubprocessRunner}
 
 
 def get_runner(job_type: str, config: Any = None) -> Runner:

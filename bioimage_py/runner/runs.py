@@ -1,8 +1,10 @@
 """Runs on disk: where they lie, who owns them, and which one a call continues.
 
 A run's folder lies in a ``.bioimage_py`` folder beside the first output, under ``$BIOIMAGE_PY_RUN_ROOT``, or where the
-configuration says. Its ``run.json`` is also the lease on what it writes: it is published first, then looked at
-together with all others, and where two overlap the older one stays.
+configuration says; stamps beside the outputs name it, so that it is found wherever it lies. Its ``run.json`` is also
+the lease on what it writes: it is published as ``starting``, then looked at together with all others. Whoever sees a
+living run that is older, or no longer starting, on a common region withdraws; whoever sees a younger one that is
+starting waits for what it does.
 """
 
 from __future__ import annotations
@@ -15,35 +17,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal
 
-from ..errors import ConfigError, NotReopenableError, ResumeConflict, RunningError
-from ..sources.base import Source
+from ..errors import ConfigError, RunningError, StorageError
 from .alive import Heartbeat, end, identify, lives
+from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
+from .conflict import check, differences
 from .definition import definition_of
-from .folder import write_once
-from .plan import Stage
+from .faults import fault
+from .folder import read_progress, write_once
+from .place import ROOT_NAME, new_folder, remove, sweep
+from .plan import Plan, Stage
+from .undo import unchanged
 
-Box = tuple[tuple[int, int], ...]
 Resume = Literal["auto", "never"] | str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a run writes: a storage and a box of whole write units in it, in voxels of the storage."""
-
-    storage: str
-    box: Box
-
-    def overlaps(self, other: Claim) -> bool:
-        """Whether two claims share a voxel."""
-        meet = (a[0] < b[1] and b[0] < a[1] for a, b in zip(self.box, other.box, strict=True))
-        return self.storage == other.storage and (len(self.box) != len(other.box) or all(meet))
 
 
 @dataclass
 class RunState:
-    """The content of ``run.json``."""
+    """The content of ``run.json``.
+
+    ``state`` is "starting", "running", "failed" (to be continued), "complete" (its caller may not have seen it) or
+    "finished"; ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same
+    result when they are run again.
+    """
 
     run: str
     name: str
@@ -54,54 +52,44 @@ class RunState:
     claims: list[Claim]
     definition: dict[str, str]
     inputs: dict[str, str]
+    blocks: list[int]
+    repeatable: bool
     sessions: int = 1
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
-        """State of the run in a folder; None where there is none yet."""
+        """State of the run in a folder; None where there is none yet.
+
+        Raises
+        ------
+        StorageError
+            The file is damaged.
+        """
+        path = folder / "run.json"
         try:
-            data = json.loads((folder / "run.json").read_text())
+            data = json.loads(path.read_text())
+            claims = [Claim(c["storage"], tuple((b, e) for b, e in c["box"])) for c in data.pop("claims")]
+            return cls(claims=claims, **data)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        claims = [Claim(c["storage"], tuple((b, e) for b, e in c["box"])) for c in data.pop("claims")]
-        return cls(claims=claims, **data)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(
+                f"{path} is damaged: {error}", remedy=f"if its run can be forgotten: rm -r {str(folder)!r}"
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Publish."""
         write_once(folder / "run.json", json.dumps(asdict(self), indent=1).encode())
 
     def alive(self, folder: Path) -> bool:
-        """Whether its driver can be alive."""
-        return self.state == "running" and lives(self.driver, folder / "driver.alive")
+        """Whether its driver can be alive and has not let go of it."""
+        heartbeat = folder / "driver.alive"
+        return self.state != "finished" and heartbeat.exists() and lives(self.driver, heartbeat)
 
-
-def claims_of(stages: Sequence[Stage]) -> list[Claim]:
-    """What the stages write, rounded out to whole write units."""
-    claims = []
-    for stage in stages:
-        if stage.units.groups is None:
-            continue
-        for output in stage.outputs:
-            lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
-            claims.append(_claim(output, [*lead, *stage.units.groups.grid.roi]))
-    return claims
-
-
-def _claim(output: Source, box: list[tuple[int, int]]) -> Claim:
-    source = output
-    while hasattr(source, "source") and hasattr(source, "roi"):
-        inner = [part.start for part in source.roi]
-        if len(inner) != len(box):  # a squeezed view: the whole storage
-            box = [(0, size) for size in source.source.shape]
-        else:
-            box = [(b + start, e + start) for (b, e), start in zip(box, inner, strict=True)]
-        source = source.source
-    units = source.write_chunks
-    if source.concurrency == "single-writer":
-        box = [(0, size) for size in source.shape]
-    elif units is not None:
-        box = [(b // u * u, -(-e // u) * u) for (b, e), u in zip(box, units, strict=True)]
-    return Claim(repr(source.identity), tuple(box))
+    @property
+    def order(self) -> tuple[int, str]:
+        """Orders runs by age."""
+        return self.created, self.run
 
 
 def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
@@ -112,84 +100,16 @@ def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
         return Path(root)
     for stage in stages:
         for output in stage.outputs:
-            with suppress(NotReopenableError):
-                path = output_path(output)
-                if path is not None and os.access(path.parent, os.W_OK):
-                    return path.parent / ".bioimage_py"
+            path = container_of(output)
+            if path is not None and os.access(path.parent, os.W_OK):
+                return path.parent / ROOT_NAME
+    return cache_root()
+
+
+def cache_root() -> Path:
+    """Where runs lie that write nothing beside which their folder could be."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "bioimage_py" / "runs"
-
-
-def output_path(output: Source) -> Path | None:
-    """Path of the file or container that holds an output; None where it has none."""
-    spec: Any = output.to_spec()
-    while spec.wrapped is not None:
-        spec = spec.wrapped
-    return None if spec.path is None or "://" in spec.path else Path(spec.path)
-
-
-def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
-    """What tells whether an input, or an output's storage, has been made anew: inode, time and size of its metadata."""
-    prints: dict[str, str] = {}
-    for stage in stages:
-        written = {output.identity for output in stage.outputs}
-        for kind, sources in (("input", stage.inputs), ("output", stage.outputs)):
-            for index, source in enumerate(sources):
-                inode_only = kind == "output" or source.identity in written
-                if (text := _fingerprint(source, inode_only)) is not None:
-                    prints[f"{stage.name}.{kind} {index}"] = text
-    return prints
-
-
-def _fingerprint(source: Source, inode_only: bool) -> str | None:
-    try:
-        spec: Any = source.to_spec()
-    except NotReopenableError:
-        return None
-    while spec.wrapped is not None:
-        spec = spec.wrapped
-    if spec.path is None or "://" in spec.path:
-        return None
-    path = Path(spec.path, spec.internal_path or "")
-    files = [path / name for name in ("zarr.json", ".zarray", "attributes.json")]
-    target = next((file for file in files if file.is_file()), path if path.exists() else Path(spec.path))
-    if not target.exists():
-        return f"{target} is missing"
-    stat = target.stat()
-    # the folder's inode tells a copy put in the same place; what a run writes changes times, never inodes of folders
-    folder = f"{target.parent} {target.parent.stat().st_ino}" if target.name in {file.name for file in files} else ""
-    times = "" if inode_only else f" modified {stat.st_mtime_ns} size {stat.st_size}"
-    return f"{target.name} {stat.st_ino}{times} in {folder or target}"
-
-
-def reopen_run(folder: Path, stages: Sequence[Stage]) -> OwnedRun:
-    """Own the unfinished run in a folder, without comparing it with a call.
-
-    Raises
-    ------
-    ConfigError
-        There is no unfinished run.
-    RunningError
-        Its driver lives.
-    """
-    state = RunState.read(folder)
-    if state is None or state.state == "finished":
-        raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
-    if state.alive(folder):
-        raise _running(state, folder)
-    mine = replace(state, driver=identify())
-    return _take_over(state, folder, mine, stages)
-
-
-def stamps_of(stages: Sequence[Stage], run: str) -> list[Path]:
-    """Files that a run puts into the folders of its outputs: an output that was made anew has lost it."""
-    stamps = []
-    for stage in stages:
-        for output in stage.outputs:
-            files = output.unit_files(tuple(slice(0, 1) for _ in output.shape)) if output.size else None
-            if files is not None:
-                stamps.append(Path(files.folder, f".bioimage_py.{run}"))
-    return stamps
 
 
 @dataclass
@@ -201,41 +121,56 @@ class OwnedRun:
     heartbeat: Heartbeat
     stamps: list[Path]
 
-    def finish(self) -> None:
-        """The run is complete and its caller has seen it: the folder goes."""
-        self.heartbeat.close()
-        for stamp in self.stamps:
-            stamp.unlink(missing_ok=True)
-        self.state.state = "finished"
+    def complete(self) -> None:
+        """All blocks are done; whether the caller sees it is open."""
+        fault("before-complete")
+        self.state.state = "complete"
         self.state.write(self.folder)
-        remove(self.folder)
+        fault("after-complete")
+
+    def finish(self) -> None:
+        """The caller is about to see the end: the folder goes, and with it what tells that the call was made."""
+        self.heartbeat.close()
+        # nothing is run again from here on; what takes long goes first, for a kill until the end leaves a conflict
+        for name in ("undo", "claims", "batches", "errors", "logs"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        fault("before-finish")
+        remove(self.folder, self.stamps)
 
     def release(self, state: str) -> None:
-        """Leave the run to be continued."""
+        """Leave the run to be continued; that works on a full disk too."""
         self.heartbeat.close()
+        self.heartbeat.path.unlink(missing_ok=True)
         self.state.state = state
-        self.state.write(self.folder)
-
-
-def remove(folder: Path) -> None:
-    """Remove a run's folder, and the folder around it when it is empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        folder.parent.rmdir()
+        with suppress(OSError):
+            self.state.write(self.folder)
 
 
 def runs_in(root: Path) -> Iterator[tuple[Path, RunState]]:
-    """Runs in a folder, oldest first."""
+    """Runs in a folder, oldest first; those that cannot be read are left out."""
+    yield from _read_all(_folders(root), set())
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
+
+
+def _read_all(folders: Sequence[Path], needed: set[Path]) -> list[tuple[Path, RunState]]:
     found = []
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
-        with suppress(json.JSONDecodeError, KeyError, TypeError):
-            if (state := RunState.read(path)) is not None:
-                found.append((path, state))
-    yield from sorted(found, key=lambda item: (item[1].created, item[1].run))
+    for folder in folders:
+        try:
+            state = RunState.read(folder)
+        except StorageError:
+            if folder in needed:
+                raise
+            continue
+        if state is not None:
+            found.append((folder, state))
+    return sorted(found, key=lambda item: item[1].order)
 
 
-def own_run(name: str, stages: tuple[Stage, ...], versions: dict[str, str], root: Path, resume: Resume) -> OwnedRun:
-    """The run that a call continues, or a new one.
+def own_run(plan: Plan, versions: dict[str, str], root: Path) -> OwnedRun:
+    """The run that a call continues, or a new one, as its execution's ``resume`` says.
 
     Raises
     ------
@@ -243,67 +178,141 @@ def own_run(name: str, stages: tuple[Stage, ...], versions: dict[str, str], root
         A living run writes the same region.
     ResumeConflict
         An unfinished run writes the same region and the call cannot continue it.
+    ConfigError
+        ``resume`` names a folder that holds no run, or that of another output.
+    StorageError
+        The folder cannot hold a run.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    state = RunState(
-        f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_"),
+    name, stages, how = plan.name, plan.stages, plan.execution
+    mine = RunState(
+        _new_name(name),
         name,
-        "running",
+        "starting",
         0,
         identify(),
         versions,
         claims_of(stages),
-        definition_of(stages),
+        definition_of(stages, casting=how.casting, version=how.version),
         fingerprints(stages),
+        [stage.units.n_blocks for stage in stages],
+        all(stage.repeatable for stage in stages),
     )
-    folder = root / state.run
-    (folder / "workers").mkdir(parents=True)
+    if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
+        raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
+    return _own(mine, stages, root, how.resume)
+
+
+def reopen_run(folder: Path, stages: Sequence[Stage]) -> OwnedRun:
+    """Own the unfinished run in a folder, without comparing it with a call.
+
+    Raises
+    ------
+    ConfigError
+        There is no unfinished run.
+    RunningError
+        Its driver lives, or another run writes the same region.
+    """
+    theirs = RunState.read(folder)
+    if theirs is None or theirs.state == "finished":
+        raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
+    mine = replace(theirs, run=_new_name(theirs.name), state="starting", driver=identify())
+    return _own(mine, stages, folder.parent, str(folder))
+
+
+def _new_name(name: str) -> str:
+    return f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_")
+
+
+def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) -> OwnedRun:
+    def fill(private: Path) -> None:
+        (private / "driver.alive").touch()
+        mine.created = (private / "driver.alive").stat().st_mtime_ns
+        mine.write(private)
+
+    sweep(root)
+    folder, stamps = new_folder(root, mine.run, fill), stamps_of(stages, mine.run)
     heartbeat = Heartbeat(folder / "driver.alive")
-    state.created = (folder / "driver.alive").stat().st_mtime_ns
-    state.write(folder)
     try:
-        if resume not in ("auto", "never") and RunState.read(Path(resume)) is None:
-            raise ConfigError(f"there is no run in {resume}", remedy="bioimage-py runs list")
-        others = [(path, other) for path, other in runs_in(root) if other.run != state.run and _concerns(other, state)]
-        for other_folder, other in others:
-            if other.alive(other_folder) and (other.created, other.run) < (state.created, state.run):
-                raise _running(other, other_folder)
-        for other_folder, other in others:
-            if other.alive(other_folder):
-                continue
-            if other.state == "finished" or resume == "never":
-                end_workers(other_folder)
-                for stamp in stamps_of(stages, other.run):
-                    stamp.unlink(missing_ok=True)
-                remove(other_folder)
-                continue
-            _check(other, other_folder, state, stages, resume)
-            taken = _take_over(other, other_folder, state, stages)
-            heartbeat.close()
-            remove(folder)
-            return taken
+        put_stamps(stamps, folder)
+        taken = _continued(mine, stages, root, resume)
+        if taken is None:
+            mine.state = "running"
+            mine.write(folder)
+            return OwnedRun(folder, mine, heartbeat, stamps)
     except BaseException:
         heartbeat.close()
-        remove(folder)
+        remove(folder, stamps)
         raise
-    stamps = stamps_of(stages, state.run)
-    for stamp in stamps:
-        stamp.touch()
-    return OwnedRun(folder, state, heartbeat, stamps)
+    heartbeat.close()
+    remove(folder, stamps)
+    return taken
+
+
+def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) -> OwnedRun | None:
+    """The run that is continued, None for a new one."""
+    accepted = None if resume in ("auto", "never") else Path(resume).resolve()
+    others = _settled(mine, stages, root, accepted)
+    if accepted is not None and not any(folder.resolve() == accepted for folder, _ in others):
+        raise ConfigError(f"the run in {resume} is not one of what this call writes", remedy="bioimage-py runs list")
+    # one that was starting when it died had done nothing, or had just gone over to the one that it continued
+    for folder, other in sorted(others, key=lambda item: item[1].state not in ("starting", "finished")):
+        anew = resume == "never" or (accepted is None and nothing_done(folder, other))
+        if anew or other.state in ("starting", "finished"):
+            end_workers(folder)
+            remove(folder, stamps_of(stages, other.run))
+            continue
+        check(other, folder, mine, stages, accepted=folder.resolve() == accepted)
+        if (taken := _take_over(other, folder, mine, stages)) is not None:
+            return taken
+    return None
+
+
+def _settled(mine: RunState, stages: Sequence[Stage], root: Path, accepted: Path | None) -> list[tuple[Path, RunState]]:
+    """Dead runs that concern a call, once no living one is in its way."""
+    while True:
+        stamped = set(stamped_folders(stages))
+        folders = sorted({*_folders(root), *stamped, *([] if accepted is None else [accepted])})
+        others = [
+            (folder, other)
+            for folder, other in _read_all(folders, {*stamped, *([] if accepted is None else [accepted])})
+            if other.run != mine.run and (_concerns(other, mine) or folder.resolve() == accepted)
+        ]
+        living = [(folder, other) for folder, other in others if other.alive(folder)]
+        if not living:
+            return others
+        if not mine.claims:  # a run that writes nothing is in nobody's way: it only leaves the others alone
+            return []
+        for folder, other in living:
+            if other.state != "starting" or other.order < mine.order:
+                raise _running(other, folder)
+        sleep(0.01)
 
 
 def _concerns(other: RunState, mine: RunState) -> bool:
     """Whether two runs write a common voxel; of runs that write nothing, whether they are the same call."""
     if mine.claims or other.claims:
         return any(a.overlaps(b) for a in other.claims for b in mine.claims)
-    return other.definition == mine.definition
+    return not differences(other, mine)
+
+
+def nothing_done(folder: Path, state: RunState) -> bool:
+    """Whether a run has not finished a block and not written a voxel, so that nothing is lost with it."""
+    workers = [read_progress(path) for path in (folder / "progress").glob("*")]
+    if not state.repeatable:
+        return not any(at.batch for at in workers)
+    return not any(at.done for at in workers) and unchanged(folder)
 
 
 def end_workers(folder: Path) -> None:
     """Make sure that no worker process of a run whose driver is dead lives on this host."""
     for path in (folder / "workers").glob("*.json"):
         with suppress(json.JSONDecodeError, FileNotFoundError):
-            end(json.loads(path.read_text()))
+            process = json.loads(path.read_text())
+            if not end(process):
+                raise RunningError(
+                    f"process {process['pid']}, a worker of the run in {folder}, cannot be ended",
+                    remedy=f"kill -9 {process['pid']}",
+                )
 
 
 def _running(other: RunState, folder: Path) -> RunningError:
@@ -314,44 +323,22 @@ def _running(other: RunState, folder: Path) -> RunningError:
     )
 
 
-def _check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage], resume: Resume) -> None:
-    """ResumeConflict where a call is not the one that an unfinished run belongs to."""
-    accepted = resume not in ("auto", "never") and Path(resume).resolve() == folder.resolve()
-    differences = []
-    for what, theirs, ours in (
-        ("versions", other.versions, mine.versions),
-        ("definition", other.definition, mine.definition),
-        ("fingerprint", other.inputs, mine.inputs),
-    ):
-        for key in sorted({*theirs, *ours}):
-            if theirs.get(key) != ours.get(key):
-                differences.append(f"{what} of {key}: then {theirs.get(key)}, now {ours.get(key)}")
-    differences += [
-        f"stamp {stamp}: then there, now missing (the output was made anew)"
-        for stamp in stamps_of(stages, other.run)
-        if other.definition == mine.definition and not stamp.exists()
-    ]
-    fatal = [text for text in differences if not (accepted and text.startswith(("fingerprint", "versions")))]
-    in_place = [stage for stage in stages if stage.in_place or stage.reads_outputs]
-    if other.state == "complete" and not accepted and any(stage.in_place for stage in in_place):
-        fatal.append("it changes data in place and was complete, but nobody was told")
-    if other.state != "complete" and any(not stage.undo for stage in in_place):
-        fatal.append("it changes data in place in a storage whose old content cannot be kept: restore the data first")
-    if fatal:
-        raise ResumeConflict(
-            f"the unfinished run {other.run!r} in {folder} writes the same region, but this call differs from it:\n  "
-            + "\n  ".join(fatal),
-            remedy=f'resume="never" forgets it and starts anew; resume={str(folder)!r} continues it',
-        )
-
-
-def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]) -> OwnedRun:
+def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]) -> OwnedRun | None:
+    # who took it over in between has by now given up the folder that told so
+    now = RunState.read(folder)
+    if now is None:
+        return None
+    if now.alive(folder) or now.sessions != other.sessions:
+        raise _running(now, folder)
     end_workers(folder)
-    other.driver, other.state, other.sessions = mine.driver, "running", other.sessions + 1
+    now.driver, now.state, now.sessions = mine.driver, "running", now.sessions + 1
     heartbeat = Heartbeat(folder / "driver.alive")
-    other.write(folder)
-    seen = RunState.read(folder)
-    if seen is None or seen.driver != mine.driver:
+    try:
+        now.write(folder)
+        stamps = stamps_of(stages, now.run)
+        put_stamps(stamps, folder)
+    except BaseException:
         heartbeat.close()
-        raise _running(seen or other, folder)
-    return OwnedRun(folder, other, heartbeat, stamps_of(stages, other.run))
+        heartbeat.path.unlink(missing_ok=True)
+        raise
+    return OwnedRun(folder, now, heartbeat, stamps)

@@ -10,6 +10,8 @@ GUILTY_ENDS = 3
 """Worker ends in the middle of one block after which the block is set aside."""
 BARREN_ENDS = 3
 """Workers in a row that end before they claim anything, after which a run stops."""
+SCHEDULER_ENDS = ("wall time", "preempted", "node")
+"""Ends of workers that are a scheduler's doing."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class WorkerEnded:
     Parameters
     ----------
     worker : str
-    kind : {"finished", "crashed", "cannot start", "killed", "memory", "too slow"}
-        ``crashed`` is an error outside of blocks (a source that cannot be opened, a failing set-up).
+    kind : {"finished", "crashed", "cannot start", "cancelled", "killed", "memory", "more memory", "too slow", ...}
+        ``crashed`` is an error outside of blocks (a source that cannot be opened, a failing set-up); after ``more
+        memory`` new workers have more of it; ``wall time``, ``preempted`` and ``node`` are a scheduler's.
     detail : str
         For people.
     held : bool
@@ -61,6 +64,8 @@ class WorkerEnded:
         The block it was in, -1 if none.
     began : bool
         It had taken a batch before.
+    done : int
+        Blocks that it had finished.
     """
 
     worker: str
@@ -69,6 +74,12 @@ class WorkerEnded:
     held: bool = False
     running: int = -1
     began: bool = False
+    done: int = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether the block it was in is not to blame: the scheduler's doing, and other blocks got through."""
+        return self.kind == "more memory" or (self.kind in SCHEDULER_ENDS and self.done > 0)
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,7 @@ class Supervisor:
     live: int = 0
     barren: int = 0
     ends_in: dict[int, int] = field(default_factory=dict)
+    one_machine: bool = True
 
     def begin(self) -> list[Decision]:
         """Decisions before the first event."""
@@ -196,12 +208,15 @@ class Supervisor:
         self.live -= 1
         if event.kind == "finished":
             return self._fill()
-        if event.kind in ("crashed", "cannot start"):
+        if event.kind in ("crashed", "cannot start", "cancelled"):
             return self._stop(f"worker {event.worker} {event.kind}: {event.detail}")
-        self.barren = 0 if event.held or event.began else self.barren + 1
+        if event.held or event.began:
+            self.barren = 0
+        elif event.kind not in ("preempted", "node"):
+            self.barren += 1
         if self.barren >= BARREN_ENDS:
             return self._stop(f"{self.barren} workers in a row ended before they did anything: {event.detail}")
-        if event.kind == "memory":
+        if event.kind == "memory" and self.one_machine:
             self.num_workers = max(1, self.num_workers - 1)
         decisions = self._left_undone(event)
         return decisions if self.over else [*decisions, *self._fill()]
@@ -209,7 +224,7 @@ class Supervisor:
     def _left_undone(self, event: WorkerEnded) -> list[Decision]:
         if not event.held:
             return []
-        if event.running < 0:
+        if event.running < 0 or event.free:
             return [Reissue(event.worker)]
         ends = self.ends_in[event.running] = self.ends_in.get(event.running, 0) + 1
         if ends < GUILTY_ENDS:

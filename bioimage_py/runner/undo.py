@@ -27,6 +27,8 @@ from .folder import sync_folder
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 _ABSENT = "absent"
+_SLASH = "%2F"
+_WHERE = "where"
 
 
 def can_keep(source: Source) -> bool:
@@ -71,6 +73,7 @@ class Undo:
         for name in METADATA_FILES:
             if os.path.exists(os.path.join(files.folder, name)):
                 _copy_once(os.path.join(files.folder, name), self._view / name)
+        (self._kept.parent / _WHERE).write_text(files.folder)
 
     def _units(self, roi: Roi) -> UnitFiles:
         files = self._target.unit_files(roi)
@@ -87,7 +90,7 @@ class Undo:
                 sync_folder(folder)
 
     def _keep_one(self, live: str, name: str) -> bool:
-        kept, view = self._kept / name.replace("/", "."), self._view / name
+        kept, view = self._kept / name.replace("/", _SLASH), self._view / name
         if view.exists() or kept.is_symlink():
             return False
         fault("before-undo")
@@ -102,6 +105,18 @@ class Undo:
                 os.link(kept, view)
         fault("after-undo")
         return True
+
+
+def unchanged(folder: Path) -> bool:
+    """Whether no unit that a run has kept was written since, as far as the run folder tells."""
+    for where in folder.glob(f"undo/*/*/{_WHERE}"):
+        live = Path(where.read_text())
+        for kept in where.parent.glob("kept/*"):
+            unit = live / kept.name.replace(_SLASH, "/")
+            same = not unit.exists() if kept.is_symlink() else unit.exists() and os.path.samefile(kept, unit)
+            if not same and not kept.name.startswith("."):
+                return False
+    return True
 
 
 class Before(WrapperSource):

@@ -121,7 +121,7 @@ class BlockRunner:
         groups = self.stage.units.groups
         if groups is None or not self.outputs or (n_blocks == 1 and not self._undo):
             return []
-        begin, end = groups.box(group)
+        begin, end = self.stage.units.box(group)
         for undo, output in zip(self._undo, self.outputs, strict=False):
             lead = output.shape[: output.ndim - len(begin)]
             undo.keep((*(slice(0, size) for size in lead), *map(slice, begin, end)))
@@ -138,7 +138,7 @@ class BlockRunner:
             return
         units = self.stage.units
         boxes: list[Block | None] = [None]
-        if units.groups is not None and len(done) < len(units.blocks(group)):
+        if units.groups is not None and (units.shared or len(done) < len(units.blocks(group))):
             boxes = [units.groups.grid[block_id] for block_id in done]
         for buffer in buffers:
             for box in boxes:
@@ -239,7 +239,7 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
             recorder.done(group, done, seconds, values)
         if failures:
             recorder.fail(group, again, failures)
-    recorder.flush(ended=True)
+    recorder.flush(ended=not ledger.left())
     ledger.enter(worker, batch.stage, -1, total)
     return total
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -49,11 +50,12 @@ def serve(run: Path, worker: str) -> dict[str, Any]:
         if wrong := mismatch(run):
             return {"kind": CANNOT_START, "detail": wrong}
         from .alive import identify
-        from .folder import FolderWork, read_whole, write_once
+        from .folder import FolderWork, read_plan, write_once
         from .work import InProcess
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
-        ledger = FolderWork(run, read_whole(run / "plan.pkl"))
+        ledger = FolderWork(run, read_plan(run))
+        signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START, "detail": _text(error)}
     try:

@@ -19,6 +19,7 @@ from ..sources import Source, as_source
 from . import components, merging, tables
 
 Array = npt.NDArray[Any]
+_KERNEL_BYTES = 14  # measured
 
 
 @operation(omit=("block_ids", "resume_from"))
@@ -92,13 +93,19 @@ def label(
         return returned
     grid = plan_groups(source.shape, [source], [target], job.block_shape, job.roi).grid
     merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None)
+    find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
     stages: list[BlocksStage | OnceStage] = [
-        BlocksStage("components", FindComponents(kernel, grid.roi), [source], returns="each"),
+        BlocksStage("components", find, [source], returns="each", memory_factor=_memory_factor(source)),
         OnceStage("merge", merge),
-        BlocksStage("write", WriteComponents(kernel), [source], [target], setup=_merged),
+        BlocksStage("write", write, [source], [target], setup=_merged, memory_factor=_memory_factor(source, target)),
     ]
     run_stages("label", stages, job)
     return returned
+
+
+def _memory_factor(*sources: Source) -> float:
+    """Peak bytes over those of the blocks: the kernel takes a number of bytes a voxel, whatever the data types."""
+    return 1 + _KERNEL_BYTES / sum(source.dtype.itemsize for source in sources)
 
 
 @dataclass(frozen=True)

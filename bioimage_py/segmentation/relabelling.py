@@ -76,7 +76,7 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
         job,
         name="relabel",
         dtype=target.dtype,
-        memory_factor=2.0,
+        memory_factor=2.5,
     )
     return returned
 
@@ -189,10 +189,15 @@ def apply_from_ids(name: str, make: Any, source: Source, target: Source, job: Jo
         return keys, values
     masks = [] if job.mask is None else [as_source(job.mask)]
     stages: list[BlocksStage | OnceStage] = [
-        BlocksStage("ids", CountBlock(), [source], returns="fold", merge=tables.merge_counted),
+        BlocksStage("ids", CountBlock(), [source], returns="fold", merge=tables.merge_counted, memory_factor=2.0),
         OnceStage("table", table_of),
         BlocksStage(
-            "write", WriteTable(), [source, *masks], [target], setup=TableSetup(target.dtype, job.execution.casting)
+            "write",
+            WriteTable(),
+            [source, *masks],
+            [target],
+            setup=TableSetup(target.dtype, job.execution.casting),
+            memory_factor=2.0,
         ),
     ]
     report = run_stages(name, stages, job)

@@ -88,6 +88,6 @@ def watershed(
         name="watershed",
         dtype=np.uint64,
         halo=halo,
-        memory_factor=4.0,
+        memory_factor=2.0,
         whole=halo is None,
     )

@@ -119,6 +119,10 @@ class FileSource(ArraySource):
             return found
         return ("file", self._path if is_url(self._path) else os.path.realpath(self._path), self._internal_path)
 
+    def __repr__(self) -> str:
+        place = os.path.join(self._path, self._internal_path) if self._internal_path else self._path
+        return super().__repr__().replace("(", f"({place!r}, ", 1)
+
     def to_spec(self) -> SourceSpec:
         params = {**self._open_kwargs, "format": self._format, "mode": "r+" if self.writable else "r"}
         return SourceSpec("file", self._path, self._internal_path, params)

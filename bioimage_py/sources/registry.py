@@ -218,3 +218,4 @@ for _kind in ("zarr", "z5py", "h5py"):
     register_source(None, None, kind=_kind, reopen="bioimage_py.sources.array:reopen_array")
 register_source(None, None, kind="file", reopen="bioimage_py.sources.file:reopen_file")
 register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wrapper_from_spec")
+register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")

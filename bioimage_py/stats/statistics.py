@@ -44,12 +44,12 @@ def _reduce(name: str, kernel: Any, merge: Any, input: Any, run: RunKeywords, me
 
 
 def _extrema(name: str, input: Any, run: RunKeywords, *, smallest: bool, largest: bool) -> tuple[Any, Any]:
-    found: tuple[Any, Any] = _reduce(name, Extrema(smallest, largest), merge_extrema, input, run, 1.2)
+    found: tuple[Any, Any] = _reduce(name, Extrema(smallest, largest), merge_extrema, input, run, 2.0)
     return found
 
 
 def _moments(name: str, input: Any, run: RunKeywords, *, spread: bool) -> Moments:
-    moments: Moments = _reduce(name, BlockMoments(spread), merge_moments, input, run, 1.2)
+    moments: Moments = _reduce(name, BlockMoments(spread), merge_moments, input, run, 2.0)
     return moments
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParameterError
-from ..executing import Execution, current_execution
+from ..executing import Execution, current_execution, current_session
+from ..executing import execution as within
 from ..io.create import create_array
 from ..ops.copying import copy
+from ..runner.report import joined
 from ..sample import neurites
 from ..sources import Source
 from ..sources.file import open_source
@@ -71,7 +73,8 @@ def demo(
     Parameters
     ----------
     folder : str or os.PathLike, default "demo"
-        Where the results go: neurites.ome.zarr, overview.png, metrics.json, metrics.md, report.json, report.txt. What
+        Where the results go: neurites.ome.zarr, overview.png, metrics.json, metrics.md, report.json,
+        report.txt, and run.html, the report of its runs. What
         an earlier demonstration left there is replaced.
     shape : sequence of three int, default (256, 256, 256)
         Size in voxels: z, y, x.
@@ -109,19 +112,23 @@ def demo(
         stages.append((name, time.perf_counter() - begin))
 
     size = "x".join(str(n) for n in sample.shape)
-    with step("sample", f"making {size} voxels of neurites with known ground truth (seed {seed}) ..."):
-        raw = _write(sample.raw, volume, "", how, name="neurites", method="mean")
-        truth = _write(sample.labels, volume, "labels/groundtruth", how, name="groundtruth", method="mode")
-    with step("segment", f"segmenting them by watershed, block by block, {how.num_workers} workers ..."):
-        found = segment(raw, volume / "labels" / "segmentation", execution=how)
-    with step("evaluate", "comparing with the ground truth ..."):
-        labels = open_source(volume, "labels/segmentation/0")
-        scores = evaluate(labels, truth, execution=how)
+    with within(how):
+        with step("sample", f"making {size} voxels of neurites with known ground truth (seed {seed}) ..."):
+            raw = _write(sample.raw, volume, "", how, name="neurites", method="mean")
+            truth = _write(sample.labels, volume, "labels/groundtruth", how, name="groundtruth", method="mode")
+        with step("segment", f"segmenting them by watershed, block by block, {how.num_workers} workers ..."):
+            found = segment(raw, volume / "labels" / "segmentation", execution=how)
+        with step("evaluate", "comparing with the ground truth ..."):
+            labels = open_source(volume, "labels/segmentation/0")
+            scores = evaluate(labels, truth, execution=how)
+        session = current_session()
+        reports = [] if session is None else session.reports
     with step("overview", "drawing the overview ..."):
-        from ..viz.overview import overview
+        from ..viz import overview, write_report
 
         title = f"neurites {size}: VI {scores.vi_sum:.2f} bits, adapted Rand error {scores.adapted_rand_error:.3f}"
         picture = overview(raw, labels, truth, path=target / "overview.png", title=title)
+    write_report(joined("demo", reports), target / "run.html")
     for source in (raw, truth, labels):
         source.close()
     done = Demo(str(target), str(volume), picture, found, scores, tuple(stages))

@@ -23,9 +23,9 @@ from ..errors import (
 )
 from ..io.ome import read_multiscales, write_multiscales
 from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
+from ..runner.claims import fingerprints
 from ..runner.memory import peak_bytes
 from ..runner.prepare import once_stage
-from ..runner.runs import fingerprints
 from ..segmentation import label, size_filter
 from ..sources import Source, as_source
 from ..sources.file import FileSource, open_source

@@ -1,0 +1,212 @@
+"""Settings of the backends that start processes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from os import PathLike
+from typing import Any
+
+from ..errors import ConfigError
+from .configfile import read_table, write_table
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_BINARY = {"K": 2**10, "M": 2**20, "": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """Settings of the ``subprocess`` backend.
+
+    Parameters
+    ----------
+    poll_interval : float
+        Seconds between looks at the scheduler at most (cluster backends).
+    tmp_root : path, optional
+        Folder in which the run folders lie; by default beside the first output.
+    python_executable : str, optional
+        Interpreter of the workers; by default this one.
+    tasks_per_worker : int
+        Batches a worker takes at least, where there are as many blocks.
+    task_timeout : float, optional
+        Seconds that a worker may spend on one batch.
+
+    Raises
+    ------
+    ConfigError
+        A value that makes no sense.
+    """
+
+    poll_interval: float = 10.0
+    tmp_root: str | PathLike[str] | None = None
+    python_executable: str | None = None
+    tasks_per_worker: int = 1
+    task_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check("poll_interval", "tasks_per_worker", "task_timeout")
+
+    def _check(self, *names: str, least: float = 0, included: bool = False) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"{name}={value!r} is not a number", remedy=f"{name}=1")
+            if value < least or (value == least and not included):
+                raise ConfigError(f"{name}={value!r} is not above {least}", remedy=f"{name}=1")
+
+
+@dataclass(frozen=True)
+class SlurmConfig(RunnerConfig):
+    """Settings of the ``slurm`` backend: what a job of one worker asks the scheduler for.
+
+    What is None is left to the site.
+
+    Parameters
+    ----------
+    partition, account, qos, constraint : str, optional
+        As sbatch takes them.
+    time : str or int, optional
+        Wall time of a job as sbatch takes it (``"02:00:00"``), or minutes.
+    mem : str or int, optional
+        Memory of a job (``"8G"``), or MiB.
+    cpus_per_task, gpus : int
+        Of a job.
+    shebang : str, optional
+        First line of the job script.
+    max_array_size : int, optional
+        Jobs in one array at most; by default the site's limit.
+    latency_wait : float
+        Seconds to wait for what a node has written to the shared file system to be seen here.
+    max_mem : str or int, optional
+        After a memory kill, new jobs ask for twice the memory, up to this.
+    exclude : str, optional
+        Nodes not to use, as sbatch takes them.
+    requeue : bool
+        Let the site requeue jobs; workers are replaced by the run itself.
+    setup : tuple of str
+        Shell lines before the worker starts (``"module load cuda"``).
+    profile : str, optional
+        The profile of the user's configuration file that these settings came from.
+    options : dict
+        Further sbatch options by name (``{"nice": 100, "exclusive": True}``).
+
+    Raises
+    ------
+    ConfigError
+        A value that makes no sense.
+    """
+
+    partition: str | None = None
+    time: str | int | None = None
+    mem: str | int | None = None
+    cpus_per_task: int = 1
+    gpus: int = 0
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    shebang: str | None = None
+    max_array_size: int | None = None
+    latency_wait: float = 120.0
+    max_mem: str | int | None = None
+    exclude: str | None = None
+    requeue: bool = False
+    setup: tuple[str, ...] = ()
+    profile: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("cpus_per_task", "max_array_size")
+        self._check("gpus", "latency_wait", included=True)
+        setup: Any = self.setup
+        if isinstance(setup, str):
+            raise ConfigError(f"setup={setup!r} is one line, not a list", remedy=f"setup=[{setup!r}]")
+        object.__setattr__(self, "setup", tuple(setup))
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"options={self.options!r} is not a dict", remedy='options={"nice": 100}')
+        if self.shebang is not None and not self.shebang.startswith("#!"):
+            raise ConfigError(f"shebang={self.shebang!r} does not begin with #!", remedy='shebang="#!/bin/bash -l"')
+        mem, most = (memory_bytes(name, getattr(self, name)) for name in ("mem", "max_mem"))
+        if most is not None and mem is None:
+            raise ConfigError("max_mem has nothing to begin with: mem is missing", remedy='mem="8G"')
+        if most is not None and mem is not None and most < mem:
+            raise ConfigError(f"max_mem={self.max_mem!r} is below mem={self.mem!r}", remedy=f"max_mem={self.mem!r}")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str] | None = None, **overrides: Any) -> SlurmConfig:
+        """The settings in the user's configuration file.
+
+        Parameters
+        ----------
+        path : path, optional
+            By default `config_file_path`; a missing file has no settings.
+        **overrides
+            Fields that take the place of those in the file; ``profile`` picks the table ``[slurm.profiles.<profile>]``,
+            whose fields take the place of those in ``[slurm]``.
+
+        Raises
+        ------
+        ConfigError
+            A field that is unknown, a profile that is not in the file, or a file that is no TOML.
+        """
+        known = {one.name for one in fields(cls)}
+        settings = {**read_table(path, overrides.get("profile"), known), **overrides}
+        check_names(settings, known, "slurm setting(s)")
+        return cls(**settings)
+
+
+def check_names(given: Mapping[str, Any], known: set[str], what: str) -> None:
+    """ConfigError for names that are not known, with the nearest known one."""
+    if unknown := sorted(set(given) - known):
+        meant = get_close_matches(unknown[0], known, 1) or [f"options={{{unknown[0]!r}: ...}}"]
+        raise ConfigError(f"unknown {what} {unknown}; known are {sorted(known)}", remedy=meant[0])
+
+
+def memory_bytes(name: str, value: str | int | None) -> int | None:
+    """Bytes of a memory setting as sbatch takes it (MiB without a unit); None for None."""
+    if value is None:
+        return None
+    match = _MEMORY.fullmatch(str(value).strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"{name}={value!r} is not an amount of memory", remedy=f'{name}="8G"')
+    return int(float(match[1]) * _BINARY[match[2].upper()])
+
+
+def write_slurm_config(
+    path: str | PathLike[str] | None = None, *, replace: bool = False, profile: str | None = None, **settings: Any
+) -> str:
+    """Write slurm settings into the user's configuration file; everything else in it stays.
+
+    Parameters
+    ----------
+    path : path, optional
+        By default `config_file_path`.
+    replace : bool
+        Drop the settings that were there before instead of adding to them.
+    profile : str, optional
+        Write the table of this profile instead of the common one.
+    **settings
+        Fields of `SlurmConfig`; None ones are not written.
+
+    Returns
+    -------
+    str
+        Path of the file.
+
+    Raises
+    ------
+    ConfigError
+        A field that is unknown, or with a value that makes no sense.
+    """
+    check_names(settings, {one.name for one in fields(SlurmConfig)}, "slurm setting(s)")
+    given = {name: value for name, value in settings.items() if value is not None}
+    # what is left out may be in the file, so that only single values can be judged here
+    SlurmConfig(**{"mem": given.get("max_mem"), **given})
+    plain = {name: list(value) if name == "setup" else value for name, value in given.items()}
+    if "tmp_root" in plain:
+        plain["tmp_root"] = str(plain["tmp_root"])
+    return str(write_table(path, profile, plain, replace=replace))

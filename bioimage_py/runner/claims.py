@@ -1,0 +1,172 @@
+"""What a run writes and reads, as it is written down: regions of storage, fingerprints, and stamps beside outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotReopenableError, ResumeConflict
+from ..sources.base import Source
+from .folder import write_once
+from .plan import Stage
+
+Box = tuple[tuple[int, int], ...]
+_METADATA = ("zarr.json", ".zarray", "attributes.json")
+STAMPS = ".bioimage_py.runs"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a run writes: a storage and a box of whole write units in it, in voxels of the storage."""
+
+    storage: str
+    box: Box
+
+    def overlaps(self, other: Claim) -> bool:
+        """Whether two claims share a voxel."""
+        if self.storage != other.storage:
+            return False
+        if len(self.box) != len(other.box):
+            return True
+        return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(self.box, other.box, strict=True))
+
+
+def claims_of(stages: Sequence[Stage]) -> list[Claim]:
+    """What the stages write, rounded out to whole write units."""
+    claims = []
+    for stage in stages:
+        if stage.units.groups is None:
+            continue
+        for output in stage.outputs:
+            lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
+            claims.append(_claim(output, [*lead, *stage.units.groups.grid.roi]))
+    return claims
+
+
+def _claim(output: Source, box: list[tuple[int, int]]) -> Claim:
+    source = output
+    while hasattr(source, "source") and hasattr(source, "roi"):
+        inner = [part.start for part in source.roi]
+        if len(inner) != len(box):  # a squeezed view: the whole storage
+            box = [(0, size) for size in source.source.shape]
+        else:
+            box = [(b + start, e + start) for (b, e), start in zip(box, inner, strict=True)]
+        source = source.source
+    units = source.write_chunks
+    if source.concurrency == "single-writer":
+        box = [(0, size) for size in source.shape]
+    elif units is not None:
+        box = [(b // u * u, -(-e // u) * u) for (b, e), u in zip(box, units, strict=True)]
+    return Claim(repr(source.identity), tuple(box))
+
+
+def container_of(source: Source) -> Path | None:
+    """Path of the file or container that holds a source; None where it has none on this machine."""
+    spec = _inner_spec(source)
+    return None if spec is None else Path(spec.path)
+
+
+def _inner_spec(source: Source) -> Any:
+    try:
+        spec: Any = source.to_spec()
+    except NotReopenableError:
+        return None
+    while spec.wrapped is not None:
+        spec = spec.wrapped
+    return None if spec.path is None or "://" in spec.path else spec
+
+
+def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
+    """What tells whether an input, or an output's storage, has been made anew: inode, time and size of its metadata."""
+    prints: dict[str, str] = {}
+    written = {path for stage in stages for output in stage.outputs if (path := _metadata_of(output)) is not None}
+    for stage in stages:
+        masks = () if stage.mask is None else (stage.mask,)
+        for kind, sources in (("input", stage.inputs), ("mask", masks), ("output", stage.outputs)):
+            for index, source in enumerate(sources):
+                if (path := _metadata_of(source)) is not None:
+                    prints[f"{stage.name}.{kind} {index}"] = _fingerprint(path, path in written)
+    return prints
+
+
+def _metadata_of(source: Source) -> Path | None:
+    spec = _inner_spec(source)
+    if spec is None:
+        return None
+    path = Path(spec.path, spec.internal_path or "")
+    files = [path / name for name in _METADATA]
+    return next((file for file in files if file.is_file()), path if path.exists() else Path(spec.path))
+
+
+def _fingerprint(path: Path, written: bool) -> str:
+    if not path.exists():
+        return f"{path} is missing"
+    stat = path.stat()
+    # the folder's inode tells a copy put in the same place; what a run writes changes times, never inodes of folders
+    folder = f"{path.parent} {path.parent.stat().st_ino}" if path.name in _METADATA else ""
+    times = "" if written else f" modified {stat.st_mtime_ns} size {stat.st_size}"
+    return f"{path.name} {stat.st_ino}{times} in {folder or path}"
+
+
+def stamps_of(stages: Sequence[Stage], run: str) -> list[Path]:
+    """Files that name a run beside its outputs: an output that was made anew has lost it."""
+    return [folder / run for folder in _stamp_folders(stages)]
+
+
+def _stamp_folders(stages: Sequence[Stage]) -> list[Path]:
+    folders = []
+    for stage in stages:
+        for output in stage.outputs:
+            files = output.unit_files(tuple(slice(0, 1) for _ in output.shape)) if output.size else None
+            if files is not None:
+                folders.append(Path(files.folder, STAMPS))
+    return folders
+
+
+def put_stamps(stamps: Sequence[Path], folder: Path) -> None:
+    """Name a run's folder beside its outputs."""
+    for stamp in stamps:
+        write_once(stamp, json.dumps({"folder": os.path.abspath(folder), "host": socket.gethostname()}).encode())
+
+
+def remove_stamps(stamps: Sequence[Path]) -> None:
+    """Remove the stamps of a run, and their folders where they were the last."""
+    for stamp in stamps:
+        with suppress(OSError):
+            stamp.unlink()
+        with suppress(OSError):
+            stamp.parent.rmdir()
+
+
+def stamped_folders(stages: Sequence[Stage]) -> Iterator[Path]:
+    """Folders of the runs that are named beside the outputs, wherever they lie.
+
+    Raises
+    ------
+    ResumeConflict
+        A run of another machine is named, and its folder cannot be seen from here.
+    """
+    for folder in _stamp_folders(stages):
+        for stamp in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if stamp.name.startswith("."):
+                continue
+            try:
+                told = json.loads(stamp.read_text())
+            except (OSError, ValueError):
+                continue
+            if os.path.isdir(told["folder"]):
+                yield Path(told["folder"])
+            elif told["host"] == socket.gethostname():
+                remove_stamps([stamp])
+            else:
+                raise ResumeConflict(
+                    f"the unfinished run {stamp.name!r} of {told['host']} writes the same array, and its folder"
+                    f" {told['folder']} cannot be seen from here",
+                    remedy=f"repeat the call on {told['host']}, or forget that run: rm {str(stamp)!r}",
+                )

@@ -1,0 +1,119 @@
+"""Ending and forgetting runs, from another process than their driver's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+from ..errors import ConfigError, RunningError
+from .claims import stamps_of
+from .inspect import RunStatus, kept_plan, status_of
+from .place import remove
+from .runs import RunState, end_workers
+
+
+def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: float = 30.0) -> RunStatus | None:
+    """End a living run as Ctrl-C does; what is done stays done, and the same call goes on later.
+
+    Parameters
+    ----------
+    folder : path
+        The run folder.
+    force : bool
+        Kill the whole process that drives it (a notebook's kernel, for example) and its workers at once.
+    timeout : float
+        Seconds to wait; a local run ends when the blocks that run are through.
+
+    Returns
+    -------
+    RunStatus or None
+        What is left; None if the run finished meanwhile and its folder is gone.
+
+    Raises
+    ------
+    ConfigError
+        It does not live, or on another host.
+    RunningError
+        It still lived after the timeout.
+    """
+    path = Path(folder)
+    status = status_of(path)
+    if not status.alive:
+        raise ConfigError(
+            f"the run {status.run!r} is not running: it is {status.state}", remedy=f"bioimage-py runs show {path}"
+        )
+    if status.host != socket.gethostname():
+        raise ConfigError(
+            f"the run {status.run!r} is driven by process {status.pid} on {status.host}, which cannot be reached from"
+            f" {socket.gethostname()}",
+            remedy=f"on {status.host}: bioimage-py runs cancel {path}",
+        )
+    try:
+        os.kill(status.pid, signal.SIGKILL if force else _gentle(status.pid))
+    except PermissionError as error:
+        raise ConfigError(
+            f"process {status.pid}, which drives the run {status.run!r}, is another user's", remedy="ask them"
+        ) from error
+    except ProcessLookupError:
+        pass
+    return _wait(path, status, force, timeout)
+
+
+def _gentle(pid: int) -> signal.Signals:
+    """What ends a process as Ctrl-C does; shells start background processes so that they ignore that."""
+    with suppress(OSError), open(f"/proc/{pid}/status") as file:
+        ignored = int(next(line for line in file if line.startswith("SigIgn:")).split()[1], 16)
+        if ignored >> (signal.SIGINT - 1) & 1:
+            return signal.SIGTERM
+    return signal.SIGINT
+
+
+def _wait(path: Path, status: RunStatus, force: bool, timeout: float) -> RunStatus | None:
+    deadline = monotonic() + timeout
+    while True:
+        state = RunState.read(path)
+        if state is None or state.state == "finished":
+            return None
+        if not state.alive(path):
+            break
+        if monotonic() > deadline:
+            raise RunningError(
+                f"process {status.pid} was told to end {timeout:g} s ago and still drives the run {status.run!r}"
+                + ("" if force else ": it waits for the blocks that are running"),
+                remedy="wait, or bioimage-py runs cancel --force",
+            )
+        sleep(0.05)
+    if state.state in ("starting", "running"):  # the process has died at once
+        end_workers(path)
+    try:
+        return status_of(path)
+    except (ConfigError, FileNotFoundError):  # it has finished just now
+        return None
+
+
+def forget_run(folder: str | os.PathLike[str]) -> None:
+    """Remove a dead run: its folder, with what it kept of data that it changed in place, and its stamps in the outputs.
+
+    Raises
+    ------
+    RunningError
+        It lives.
+    ConfigError
+        There is no run.
+    """
+    path = Path(folder)
+    status = status_of(path)
+    if status.alive:
+        raise RunningError(
+            f"the run {status.run!r} is driven by process {status.pid} on {status.host}",
+            remedy=f"bioimage-py runs cancel {path}",
+        )
+    end_workers(path)
+    stamps: list[Path] = []
+    with suppress(ConfigError):  # an output that has gone has no stamp either; one of a lost folder counts for nothing
+        stamps = stamps_of(kept_plan(path).stages, status.run)
+    remove(path, stamps)

@@ -1,0 +1,280 @@
+"""What run folders tell, read without changing anything, while a run lives or after its driver has died."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..backends import backend_class
+from ..errors import ConfigError
+from ..sources.storage import detect_driver
+from .claims import STAMPS
+from .folder import StageJournal, read_whole
+from .ledger import StageRecord
+from .place import ROOT_NAME
+from .plan import Plan, Stage, Units
+from .promise import plan_of
+from .report import RunReport, StageReport
+from .runs import RunState, cache_root
+
+DEPTH = 6
+"""Folders below the given ones that are looked through for runs."""
+_ARRAY_FILES = {"zarr.json", ".zarray", "attributes.json"}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How far one stage is."""
+
+    name: str
+    kind: Literal["blocks", "items", "once"]
+    blocks: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What is known of a run.
+
+    Attributes
+    ----------
+    folder : str
+    run : str
+        Its name in the file system.
+    name : str
+        What was called.
+    state : {"starting", "running", "failed", "interrupted", "complete", "finished"}
+        ``interrupted``: its driver has died; ``complete``: all blocks are done and nobody was told; ``finished``:
+        only the folder is left.
+    created, active : float
+        When it began, and the last sign of life, in seconds since the epoch.
+    host : str
+    pid : int
+        The driver's process, there.
+    sessions : int
+        How often it was begun or continued.
+    stages : tuple of StageStatus
+    """
+
+    folder: str
+    run: str
+    name: str
+    state: str
+    created: float
+    active: float
+    host: str
+    pid: int
+    sessions: int
+    stages: tuple[StageStatus, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether its driver can be alive."""
+        return self.state in ("starting", "running")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def status_of(folder: str | os.PathLike[str]) -> RunStatus:
+    """What is known of the run in a folder.
+
+    Raises
+    ------
+    ConfigError
+        There is no run.
+    StorageError
+        Its ``run.json`` is damaged.
+    """
+    path = Path(os.path.abspath(folder))
+    state = RunState.read(path)
+    if state is None:
+        raise ConfigError(f"there is no run in {path}", remedy="bioimage-py runs list")
+    now = state.state
+    if now in ("starting", "running") and not state.alive(path):
+        now = "interrupted"
+    stages = tuple(_status(record) for record, _ in _records(path, _bare_stages(path)))
+    created, host, pid = state.created / 1e9, state.driver["host"], state.driver["pid"]
+    active = max(created, _last_sign(path))
+    return RunStatus(str(path), state.run, state.name, now, created, active, host, pid, state.sessions, stages)
+
+
+def _last_sign(folder: Path) -> float:
+    signs = [folder / "run.json", folder / "driver.alive", folder / "events.jsonl", *(folder / "progress").glob("*")]
+    times = [0.0]
+    for sign in signs:
+        with suppress(FileNotFoundError):
+            times.append(sign.stat().st_mtime)
+    return max(times)
+
+
+def find_runs(places: Sequence[str | os.PathLike[str]] = ()) -> list[RunStatus]:
+    """Runs in some places, the oldest first.
+
+    Parameters
+    ----------
+    places : sequence of path
+        Run folders, folders of runs, outputs, or folders above any of them. Without any: the current folder,
+        ``$BIOIMAGE_PY_RUN_ROOT`` and the user's cache.
+
+    Returns
+    -------
+    list of RunStatus
+        Folders whose ``run.json`` is damaged are left out.
+    """
+    folders: dict[Path, None] = {}
+    for place in places or _usual_places():
+        folders.update(dict.fromkeys(path.resolve() for path in _candidates(Path(os.path.abspath(place)))))
+    found = []
+    for folder in folders:
+        with suppress(OSError, ConfigError):  # damaged, or finished just now
+            found.append(status_of(folder))
+    return sorted(found, key=lambda run: (run.created, run.run))
+
+
+def _usual_places() -> list[Path]:
+    root = os.environ.get("BIOIMAGE_PY_RUN_ROOT")
+    return [Path.cwd(), cache_root(), *([Path(root)] if root else [])]
+
+
+def _candidates(place: Path) -> Iterator[Path]:
+    """Folders that may hold a run: the place, what lies in it, beside it and below it."""
+    yield place
+    yield from _inside(place)
+    yield from _inside(place.parent / ROOT_NAME)
+    for folder, names, files in os.walk(place):
+        here = Path(folder)
+        yield from _inside(here / ROOT_NAME)
+        if _ARRAY_FILES.intersection(files) and detect_driver(folder) is not None:
+            yield from _stamped(here)
+            names.clear()
+        deep = len(here.relative_to(place).parts) >= DEPTH
+        names[:] = [] if deep else [name for name in names if not name.startswith(".")]
+
+
+def _inside(root: Path) -> list[Path]:
+    return [path.parent for path in root.glob("[!.]*/run.json")]
+
+
+def _stamped(array: Path) -> Iterator[Path]:
+    """Folders of the runs that are named beside an array."""
+    for stamp in (array / STAMPS).glob("[!.]*"):
+        with suppress(OSError, ValueError, KeyError):
+            yield Path(json.loads(stamp.read_text())["folder"])
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What ``plan.json`` says; nothing where the run died before it was written."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "plan.json").read_text())
+    except FileNotFoundError:
+        return {"stages": []}
+    return found
+
+
+def kept_plan(folder: str | os.PathLike[str]) -> Plan:
+    """The plan of a run, with its sources opened.
+
+    Raises
+    ------
+    ConfigError
+        It was not kept (a function or an array that only the first process had), or cannot be opened here.
+    """
+    path = Path(folder, "plan.pkl")
+    if not path.exists():
+        raise ConfigError(
+            f"{folder} keeps no plan that another process can open", remedy="repeat the call that began the run"
+        )
+    try:
+        plan: Plan = read_whole(path)
+    except Exception as error:
+        raise ConfigError(
+            f"{path} cannot be opened here: {type(error).__name__}: {error}",
+            remedy="start this where the call was made, with the same modules to import and the same files",
+        ) from error
+    return plan
+
+
+def errors_of(folder: str | os.PathLike[str]) -> list[Path]:
+    """Files with the tracebacks of failed blocks, the first one first."""
+    files = [path for path in Path(folder, "errors").glob("*.txt") if not path.name.startswith(".")]
+    return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """What happened besides blocks that succeed, and what was decided; a torn last line is left out."""
+    events = []
+    with suppress(FileNotFoundError), open(Path(folder, "events.jsonl")) as file:
+        for line in file:
+            with suppress(ValueError):
+                events.append(json.loads(line))
+    return events
+
+
+def report_of(folder: str | os.PathLike[str]) -> RunReport:
+    """Report of an unfinished run, over all its sessions.
+
+    Memory is the highest that workers saw after a block; values are not loaded. ``seconds`` are those of its sessions.
+
+    Raises
+    ------
+    ConfigError
+        There is no run.
+    """
+    path, status, events = Path(folder), status_of(folder), events_of(folder)
+    stages, plan = _bare_stages(path), None
+    with suppress(ConfigError):
+        plan = kept_plan(path)
+        stages = [replace(stage, merge=None, returns="none") for stage in plan.stages]
+    peaks: dict[str, int] = {}
+    reports = []
+    for record, marks in _records(path, stages):
+        reports.append(StageReport.of(record))
+        for worker, size in marks:
+            peaks[worker] = max(size, peaks.get(worker, 0))
+    shared = plan is None or backend_class(plan.execution.job_type).limits.shares_memory
+    return RunReport(
+        status.name or status.run,
+        tuple(reports),
+        sum({event["session"]: event["seconds"] for event in events}.values()),
+        plan.execution.num_workers if plan is not None else max(1, len(peaks)),
+        max(peaks.values(), default=0) if shared else 0,
+        promised_bytes=0 if plan is None else plan_of(plan, shares_memory=shared).promised_bytes,
+        worker_peaks={} if shared else peaks,
+        events=tuple(events),
+    )
+
+
+def _bare_stages(folder: Path) -> list[Stage]:
+    """The stages as far as counting needs them: without functions and arrays, which may not open here."""
+    return [
+        Stage(stage["name"], stage["kind"], _not_called, Units(stage["blocks"]))
+        for stage in described(folder)["stages"]
+    ]
+
+
+def _not_called() -> None:
+    """Stands for a function that was not loaded."""
+
+
+def _records(folder: Path, stages: Iterable[Stage]) -> Iterator[tuple[StageRecord, list[tuple[str, int]]]]:
+    """What the journals say of each stage, and the memory marks of each worker."""
+    for index, stage in enumerate(stages):
+        record, marks = StageRecord.of(stage), []
+        for part in StageJournal(folder, index, stage).poll():
+            record.add(part)
+            if part.mark is not None:
+                marks.append((part.worker, part.mark[1]))
+        yield record, marks
+
+
+def _status(record: StageRecord) -> StageStatus:
+    stage = record.stage
+    return StageStatus(stage.name, stage.kind, stage.units.n_blocks, record.n_done, len(record.failures))

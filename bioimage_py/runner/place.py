@@ -1,0 +1,86 @@
+"""Run folders in their root: they appear whole, and go whole; what a killed process left half is swept up."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from .alive import begun_here, identify
+from .claims import remove_stamps
+from .faults import fault
+
+ROOT_NAME = ".bioimage_py"
+_NEW, _GONE = ".new", ".gone"
+
+
+def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
+    """Make a run's folder, which nobody sees before it is filled.
+
+    Raises
+    ------
+    StorageError
+        The file system has no hard links.
+    """
+    me = identify()
+    name = "-".join([_NEW, me["host"], str(me["pid"]), str(me["start"]), secrets.token_hex(4)])
+    private = root / name
+    try:
+        for _ in range(100):
+            with suppress(FileNotFoundError):  # the last run in the root has gone, and taken the root along
+                (private / "workers").mkdir(parents=True)
+                break
+        _check_links(private)
+        fill(private)
+        os.rename(private, root / run)
+    except BaseException:
+        shutil.rmtree(private, ignore_errors=True)
+        raise
+    return root / run
+
+
+def _check_links(folder: Path) -> None:
+    """Batches are claimed by hard links: a file system without them is refused."""
+    probe, link = folder / ".probe", folder / ".link"
+    probe.touch()
+    try:
+        os.link(probe, link)
+    except OSError as error:
+        raise StorageError(
+            f"{folder.parent} lies on a file system without hard links ({error.strerror}), which a run needs",
+            remedy="BIOIMAGE_PY_RUN_ROOT=/a/folder/on/another/disk",
+        ) from error
+    link.unlink()
+    probe.unlink()
+
+
+def remove(folder: Path, stamps: Sequence[Path] = ()) -> None:
+    """Remove a run's folder, at once for whoever looks, then its stamps, and an empty root beside an output."""
+    gone = folder.with_name(f"{_GONE}-{secrets.token_hex(4)}")
+    with suppress(OSError):
+        os.rename(folder, gone)
+    fault("after-finish")
+    remove_stamps(stamps)
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.parent.name == ROOT_NAME:
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes left of folders that were being made or removed."""
+    for path in root.glob(".*"):
+        kind, *rest = path.name.rsplit("-", 3)
+        if path.name.startswith(f"{_GONE}-") or (
+            kind.startswith(f"{_NEW}-") and _left(kind[len(_NEW) + 1 :], *rest[:2])
+        ):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _left(host: str, pid: str, start: str) -> bool:
+    return host == identify()["host"] and not begun_here(int(pid), start)

@@ -1,0 +1,222 @@
+"""The slurm backend against made-up answers of SLURM's commands: submission and what ends a worker."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bioimage_py.backends import BackendEvent, sbatch
+from bioimage_py.backends import slurm as module
+from bioimage_py.backends.slurm import SlurmBackend
+from bioimage_py.errors import RunnerError
+from bioimage_py.runner import SlurmConfig
+
+
+class Site:
+    """A scheduler that says what a test wants."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.submitted: list[dict[str, Any]] = []
+        self.answers: list[str] = []
+        self.states: dict[str, tuple[str, str]] = {}
+        self.cancelled: list[tuple[str, ...]] = []
+        self.limit = 100
+        self.known: dict[str, str] = {}
+        patch.setattr(sbatch, "array_limit", lambda config: self.limit)
+        patch.setattr(sbatch, "submit", self.submit)
+        patch.setattr(sbatch, "find", self.known.get)
+        patch.setattr(sbatch, "cancel", lambda *what: self.cancelled.append(what))
+        patch.setattr(sbatch, "queued", lambda names: set())
+        patch.setattr(sbatch.StateQuery, "ask", lambda query, jobs, names: None)
+        patch.setattr(sbatch.StateQuery, "answer", lambda query: self.states)
+        patch.setattr(module, "sleep", lambda seconds: None)
+        patch.setattr(module, "LOOK_SECONDS", 0.0)
+        patch.setattr(module, "END_SECONDS", 0.0)
+
+    def submit(
+        self, folder: Path, name: str, n_jobs: int, command: str, config: Any, mem: str | None, avoid: str
+    ) -> str:
+        order = json.loads((folder / f"{name.removeprefix('bioimage_py-')}.json").read_text())
+        self.submitted.append({"name": name, "n": n_jobs, "mem": mem, "avoid": avoid, "order": order})
+        if self.answers and (answer := self.answers.pop(0)):
+            if answer.startswith("but in: "):
+                self.known[name] = "77"
+            raise RuntimeError(answer)
+        return str(len(self.submitted))
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(monkeypatch)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run.json").write_text('{"sessions": 1}')
+    (tmp_path / "driver.alive").touch()
+    return tmp_path
+
+
+def begun(run: Path, n_workers: int, **settings: Any) -> SlurmBackend:
+    backend = SlurmBackend(SlurmConfig(**{"latency_wait": 0.0, **settings}))
+    more(backend, run, [f"s1w{number}" for number in range(n_workers)])
+    return backend
+
+
+def more(backend: SlurmBackend, run: Path, workers: list[str]) -> None:
+    for worker in workers:
+        backend.start(worker, SimpleNamespace(folder=str(run)))  # type: ignore[arg-type]
+    assert backend.ended() == []
+
+
+def mark(run: Path, worker: str, **what: Any) -> None:
+    about = {"host": "n1", "leaving": False, "peak_bytes": 2**20, "memory_kills": 0, **what}
+    (run / "ends" / f"{worker}.json").write_text(json.dumps(about))
+
+
+def one_end(backend: SlurmBackend) -> BackendEvent:
+    deadline = time.monotonic() + 10
+    while not (events := backend.ended()):
+        assert time.monotonic() < deadline
+    (event,) = events
+    return event
+
+
+def test_arrays_are_split_and_workers_written_down_before(site: Site, run: Path) -> None:
+    site.limit = 10
+    backend = begun(run, 25)
+    assert [one["n"] for one in site.submitted] == [10, 10, 5]
+    assert [one["order"]["job"] for one in site.submitted] == [None] * 3
+    workers = [worker for one in site.submitted for worker in one["order"]["workers"]]
+    assert workers == [f"s1w{number}" for number in range(25)]
+    recorded = {json.loads(path.read_text())["job"] for path in (run / "slurm").glob("*.json")}
+    assert recorded == {"1", "2", "3"}
+    assert len(backend.alive()) == 25
+
+
+def test_an_unclear_submission_is_not_repeated(site: Site, run: Path) -> None:
+    site.answers = ["but in: Socket timed out on send/recv operation"]
+    backend = begun(run, 2)
+    assert len(site.submitted) == 1
+    mark(run, "s1w1", kind="finished", detail="")
+    assert one_end(backend).worker == "s1w1"
+
+
+def test_a_submission_that_is_not_in_is_repeated(site: Site, run: Path) -> None:
+    site.answers = ["Unable to contact slurm controller", "Socket timed out"]
+    begun(run, 2)
+    assert [one["name"] for one in site.submitted] == [site.submitted[0]["name"]] * 3
+
+
+def test_a_refusal_is_told(site: Site, run: Path) -> None:
+    site.answers = ["sbatch: error: invalid partition specified: nowhere"]
+    with pytest.raises(RunnerError, match="invalid partition specified: nowhere"):
+        begun(run, 2)
+    assert len(site.submitted) == 1
+
+
+def test_a_site_that_takes_fewer_jobs_gets_fewer(site: Site, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.answers = ["QOSMaxSubmitJobPerUserLimit", "", "QOSMaxSubmitJobPerUserLimit", "QOSMaxSubmitJobPerUserLimit"]
+    backend = begun(run, 4)
+    assert [one["n"] for one in site.submitted] == [4, 2, 2, 1]
+    assert len(backend.alive()) == 4
+    assert len(list((run / "slurm").glob("*.json"))) == 1
+    backend.ended()
+    assert len(site.submitted) == 4
+    monkeypatch.setattr(backend, "_next_submit", 0.0)
+    backend.ended()
+    assert [one["n"] for one in site.submitted[4:]] == [2]
+    assert len(backend.alive()) == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("TIMEOUT", "wall time"),
+        ("PREEMPTED", "preempted"),
+        ("NODE_FAIL", "node"),
+        ("CANCELLED", "cancelled"),
+        ("OUT_OF_MEMORY", "memory"),
+        ("FAILED", "killed"),
+        ("COMPLETED", "killed"),
+    ],
+)
+def test_kinds_by_what_the_scheduler_says(site: Site, run: Path, state: str, kind: str) -> None:
+    backend = begun(run, 2)
+    site.states = {"1_0": ("RUNNING", "n1"), "1_1": (state, "n2")}
+    event = one_end(backend)
+    assert (event.worker, event.kind) == ("s1w1", kind)
+    assert re.match(f"job 1_1 on n2 is {state}", event.detail)
+    assert (run / "gone" / "s1w1").exists()
+    assert backend.alive() == {"s1w0"}
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        ({"kind": "finished", "detail": ""}, "finished"),
+        ({"kind": "finished", "detail": "", "leaving": True}, "wall time"),
+        ({"kind": "crashed", "detail": "Traceback"}, "crashed"),
+        ({"end": -9, "memory_kills": 1, "ready": True}, "memory"),
+        ({"end": 1}, "cannot start"),
+    ],
+)
+def test_kinds_by_what_the_worker_left(site: Site, run: Path, what: dict[str, Any], kind: str) -> None:
+    backend = begun(run, 1)
+    mark(run, "s1w0", **what)
+    event = one_end(backend)
+    assert (event.kind, event.peak_bytes) == (kind, 2**20)
+
+
+def test_who_was_killed_by_cancelling_waits_for_the_scheduler(site: Site, run: Path) -> None:
+    backend = begun(run, 1)
+    mark(run, "s1w0", end=-15, ready=True)
+    site.states = {"1_0": ("COMPLETING", "n1")}
+    assert backend.ended() == []
+    site.states = {"1_0": ("CANCELLED", "n1")}
+    assert one_end(backend).kind == "cancelled"
+
+
+def test_memory_is_doubled_up_to_the_limit(site: Site, run: Path) -> None:
+    backend = begun(run, 2, mem="1G", max_mem="3G")
+    site.states = {"1_0": ("OUT_OF_MEMORY", "n1"), "1_1": ("OUT_OF_MEMORY", "n1")}
+    assert [event.kind for event in backend.ended()] == ["more memory", "more memory"]
+    kinds = []
+    for number in range(2, 5):
+        more(backend, run, [f"s1w{number}"])
+        site.states = {f"{number}_0": ("OUT_OF_MEMORY", "n1")}
+        kinds.append(one_end(backend).kind)
+    assert kinds == ["more memory", "memory", "memory"]
+    assert [one["mem"] for one in site.submitted] == ["1024M", "2048M", "3072M", "3072M"]
+
+
+def test_a_node_that_fails_twice_is_excluded(site: Site, run: Path) -> None:
+    backend = begun(run, 1)
+    for number in range(1, 4):
+        site.states = {f"{number}_0": ("NODE_FAIL", "n2")}
+        assert one_end(backend).kind == "node"
+        site.states = {}
+        more(backend, run, [f"s1w{number}"])
+    assert [one["avoid"] for one in site.submitted] == ["", "", "n2", "n2"]
+
+
+def test_a_job_that_nobody_knows_any_more(site: Site, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = begun(run, 2)
+    site.states = {"1_0": ("RUNNING", "n1")}
+    assert backend.ended() == []
+    monkeypatch.setattr(module, "STALE_SECONDS", -1.0)
+    event = one_end(backend)
+    assert (event.worker, event.kind) == ("s1w1", "node")
+    assert backend.alive() == {"s1w0"}
+
+
+def test_what_an_earlier_driver_left_is_cancelled_first(site: Site, run: Path) -> None:
+    begun(run, 1)
+    begun(run, 1)
+    assert site.cancelled == [(f"--name={site.submitted[0]['name']}",)]

@@ -1,0 +1,202 @@
+"""What SLURM's commands say, and what follows from it; no cluster is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bioimage_py.backends import backend_class, job
+from bioimage_py.backends.sbatch import StateQuery, expand, find, states
+from bioimage_py.errors import ConfigError
+from bioimage_py.runner import RunnerConfig, SlurmRunner, get_runner
+from bioimage_py.runner.supervisor import Reissue, SetAside, StageRules, Start, Stop, Supervisor, WorkerEnded
+
+
+@pytest.mark.parametrize(
+    ("job_id", "single"),
+    [
+        ("12", ["12"]),
+        ("12_3", ["12_3"]),
+        ("12_[2-4,7%2]", ["12_2", "12_3", "12_4", "12_7"]),
+        ("175_[0-6:3]", ["175_0", "175_3", "175_6"]),
+    ],
+)
+def test_ids_of_arrays(job_id: str, single: list[str]) -> None:
+    assert expand(job_id) == single
+
+
+def test_states_of_jobs_and_steps() -> None:
+    text = """\
+7_0|RUNNING|n1
+7_0.batch|RUNNING|n1
+7_1|FAILED|n2
+7_1.0|OUT_OF_MEMORY|n2
+7_[2-3%2]|CANCELLED by 0|None assigned
+8_0.batch|OUT_OF_MEMORY|n3
+8_0|FAILED|n3
+"""
+    assert states(text) == {
+        "7_0": ("RUNNING", "n1"),
+        "7_1": ("OUT_OF_MEMORY", "n2"),
+        "7_2": ("CANCELLED", "None assigned"),
+        "7_3": ("CANCELLED", "None assigned"),
+        "8_0": ("OUT_OF_MEMORY", "n3"),
+    }
+
+
+def commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def answer_of(query: StateQuery) -> dict[str, tuple[str, str]]:
+    query.ask(["7"], ["name"])
+    while (answer := query.answer()) is None:
+        time.sleep(0.01)
+    return answer
+
+
+def test_squeue_is_asked_where_accounting_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+    commands(tmp_path, monkeypatch, sacct=closed, squeue="echo '7_0|NODE_FAIL|n1'")
+    query = StateQuery()
+    assert answer_of(query) == {}
+    assert answer_of(query) == {"7_0": ("NODE_FAIL", "n1")}
+
+
+def test_an_unclear_submission_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(tmp_path, monkeypatch, squeue='[ "$4" = --name=there ] && { echo 31; echo 31; }; exit 0')
+    assert find("there") == "31"
+    assert find("elsewhere") is None
+    commands(tmp_path, monkeypatch, squeue="echo 'slurm_load_jobs error: Unable to contact' >&2; exit 1")
+    with pytest.raises(OSError, match="Unable to contact"):
+        find("there")
+
+
+def test_the_runner_and_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOIMAGE_PY_NO_CONFIG", "1")
+    assert isinstance(get_runner("SLURM"), SlurmRunner)
+    assert backend_class("slurm").limits.kills_blocks
+    with pytest.raises(ConfigError, match="is not a slurm configuration"):
+        SlurmRunner(RunnerConfig())
+
+
+def test_a_host_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="does not submit to a SLURM cluster"):
+        find("x")
+
+
+def ends(kind: str, times: int, done: int = 0) -> list[Any]:
+    supervisor = Supervisor([StageRules(8, 8, 1, 10)], 2, one_machine=False)
+    supervisor.begin()
+    decisions = []
+    for number in range(times):
+        event = WorkerEnded(f"w{number}", kind, "why", held=True, running=3, began=True, done=done)
+        decisions += supervisor.handle(event)
+    return decisions
+
+
+@pytest.mark.parametrize("kind", ["wall time", "preempted", "node"])
+def test_a_worker_that_got_on_with_other_blocks_is_free(kind: str) -> None:
+    assert not [one for one in ends(kind, 9, done=5) if isinstance(one, SetAside | Stop)]
+    assert [one.blocks for one in ends(kind, 3, done=0) if isinstance(one, SetAside)] == [(3,)]
+
+
+def test_more_memory_is_free_and_takes_no_worker_away() -> None:
+    decisions = ends("more memory", 5)
+    assert [type(one) for one in decisions] == [Reissue, Start] * 5
+    assert [one.count for one in decisions if isinstance(one, Start)] == [1] * 5
+    assert [one.blocks for one in ends("memory", 3) if isinstance(one, SetAside)] == [(3,)]
+
+
+def test_a_cancelled_job_stops_the_run() -> None:
+    (decision,) = ends("cancelled", 1)
+    assert isinstance(decision, Stop)
+    assert decision.reason == "worker w0 cancelled: why"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for name in ("slurm", "alive", "ends", "gone"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run.json").write_text('{"sessions": 1}')
+    (tmp_path / "driver.alive").touch()
+    return tmp_path
+
+
+def started(run: Path, code: str, **changes: Any) -> subprocess.Popen[bytes]:
+    order = {
+        "workers": ["s1w0"],
+        "session": 1,
+        "patience": 60.0,
+        "python": "{}.{}".format(*sys.version_info),
+        "command": [sys.executable, "-c", code],
+        "environment": {},
+        **changes,
+    }
+    (run / "slurm" / "t.json").write_text(json.dumps(order))
+    return subprocess.Popen([sys.executable, "-I", "-S", job.__file__, str(run), "t"])
+
+
+def told(run: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((run / "ends" / "s1w0.json").read_text())
+    return answer
+
+
+def test_the_parent_of_a_worker_tells_its_end(run: Path) -> None:
+    code = 'print(\'{"kind": "finished", "detail": ""}\')'
+    assert started(run, code).wait(30) == 0
+    assert (told(run)["kind"], told(run)["end"], told(run)["leaving"]) == ("finished", 0, False)
+    assert (run / "alive" / "s1w0").exists()
+
+
+def test_the_parent_of_a_worker_tells_a_signal(run: Path) -> None:
+    started(run, "import os; os.kill(os.getpid(), 9)").wait(30)
+    assert told(run)["end"] == -9
+    assert "kind" not in told(run)
+
+
+@pytest.mark.parametrize("why", ["gone", "session", "removed", "patience"])
+def test_the_parent_ends_a_worker_that_nobody_wants(run: Path, why: str) -> None:
+    process = started(run, "import time; time.sleep(60)")
+    deadline = time.monotonic() + 30
+    while not (run / "alive" / "s1w0").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    if why == "gone":
+        (run / "gone" / "s1w0").touch()
+    elif why == "session":
+        (run / "run.json").write_text('{"sessions": 2}')
+    elif why == "removed":
+        (run / "run.json").unlink()
+    else:
+        os.utime(run / "driver.alive", (time.time() - 100,) * 2)
+    assert process.wait(10) == 0
+
+
+def test_the_parent_asks_a_worker_to_leave(run: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGUSR2, lambda *_: exit(0)); print('{}', flush=True)\n"
+    process = started(run, code + "open('ready', 'w').close(); time.sleep(60)".replace("ready", str(run / "ready")))
+    while not (run / "ready").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 0
+    assert told(run)["leaving"]
+    assert told(run)["end"] == 0
+
+
+def test_another_python_cannot_start(run: Path) -> None:
+    started(run, "", python="2.7").wait(30)
+    assert told(run)["kind"] == "cannot start"
+    assert "the driver has 2.7" in told(run)["detail"]
