@@ -454,7 +454,7 @@ def interrupted(root: Path) -> Path:
 
 def run(root: Path, *, fails: bool = False) -> Any:
     data = zarr.open_array(root / "data.zarr", mode="r+")
-    execution = Execution(num_workers=2, progress=False, retries=0, version="1")
+    execution = Execution(num_workers=1, progress=False, retries=0, version="1")
 
     def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
         roi = bp.to_roi(block)

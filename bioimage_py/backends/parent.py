@@ -20,6 +20,8 @@ from collections.abc import Callable
 HEARTBEAT_SECONDS = 1.0
 WATCH_SECONDS = 0.2
 DIE_WITH_PARENT = 1
+END = b"end\n"
+"""What a driver says that lives on."""
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     me, driver, before = os.getpid(), os.getppid(), memory_kills()
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=lambda: die_with(me))
     for target, arguments in (
-        (carry, (worker, heartbeat, driver)),
+        (carry, (worker, heartbeat)),
         (watch, (worker, heartbeat, driver)),
         (beat, (heartbeat,)),
     ):
@@ -78,21 +80,23 @@ def control_files() -> "list[str]":
     ]
 
 
-def carry(worker: "subprocess.Popen[bytes]", heartbeat: str, driver: int) -> None:
+def carry(worker: "subprocess.Popen[bytes]", heartbeat: str) -> None:
     """Pass the driver's lines on; at their end, kill the worker."""
     assert worker.stdin is not None
     while data := os.read(0, 65536):
+        if data.endswith(END):
+            leave(worker)
         with contextlib.suppress(OSError):
             worker.stdin.write(data)
             worker.stdin.flush()
-    leave(worker, lambda: tidy(heartbeat, driver))
+    leave(worker, lambda: tidy(heartbeat))
 
 
 def watch(worker: "subprocess.Popen[bytes]", heartbeat: str, driver: int) -> None:
     """Kill the worker when the driver has died; its pipe may be held open by a process that it forked."""
     while os.getppid() == driver:
         time.sleep(WATCH_SECONDS)
-    leave(worker, lambda: tidy(heartbeat, driver))
+    leave(worker, lambda: tidy(heartbeat))
 
 
 def leave(worker: "subprocess.Popen[bytes]", before: "Callable[[], None]" = lambda: None) -> None:
@@ -103,10 +107,8 @@ def leave(worker: "subprocess.Popen[bytes]", before: "Callable[[], None]" = lamb
     os._exit(0)
 
 
-def tidy(heartbeat: str, driver: int) -> None:
-    """Where the driver has died, remove its files of this worker, and the last one their folder."""
-    if os.getppid() == driver:
-        return
+def tidy(heartbeat: str) -> None:
+    """Remove the files of this worker that a dead driver has left, and the last one their folder."""
     folder, name = os.path.split(heartbeat)
     for path in (os.path.join(folder, name.partition(".")[0] + ".log"), heartbeat):
         with contextlib.suppress(OSError):

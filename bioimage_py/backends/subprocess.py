@@ -87,7 +87,8 @@ def end_processes(processes: Sequence[WorkerProcess]) -> None:
     """End worker processes, whatever they are doing; what they have written can still be read."""
     for process in processes:
         assert process.process.stdin is not None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it has ended, or was told before
+            process.process.stdin.write(parent.END)
             process.process.stdin.close()
     for process in processes:
         try:
