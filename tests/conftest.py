@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if threading.current_thread() is threading.main_thread():
+    # a shell that starts tests in the background has them, and all they start, ignore SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_VARIABLE = "BIOIMAGE_PY_TEST_DATA"
 DATA_BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
