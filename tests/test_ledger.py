@@ -218,7 +218,7 @@ def test_what_a_worker_records_after_it_was_held_dead_does_not_count(tmp_path: P
     recorder = zombie.recorder("s0w0", batch)
     loss = ledger.lost("s0w0")
     assert loss.batch == batch
-    assert loss.began
+    assert not loss.began
     assert list(loss.groups) == list(range(batch.start, batch.stop))
     assert ledger.reissue(loss) > 0
     for group, ids in batch.groups(plan.stages[0].units):  # it goes on

@@ -212,6 +212,14 @@ def test_a_failing_setup_is_one_clear_error(folder: Path) -> None:
     assert error.value.failed_block_ids == list(range(N))
 
 
+def test_a_setup_that_ends_its_process_each_time_stops_the_run(folder: Path) -> None:
+    def function(block: Any, inputs: Any, outputs: Any, mask: Any, context: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(RunnerError, match="3 workers in a row ended before they did anything: signal 11"):
+        run(folder, function, setup=fault)
+
+
 def test_another_version_of_a_library_is_one_clear_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bioimage_py.runner.execute.versions", lambda: {"python": "3.11", "numpy": "0.9"})
     with pytest.raises(RunnerError, match=r"cannot start: the worker's .* has numpy .* \(the driver has 0\.9\)"):

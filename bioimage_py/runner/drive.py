@@ -208,7 +208,8 @@ class Driver:
         if end.kind == "finished":
             self._handle(WorkerEnded(end.worker, end.kind))
             return
-        self.ledger.end_worker(end.worker)
+        if end.kind not in ("crashed", "cannot start"):  # these have said it themselves, and wait for the next run
+            self.ledger.end_worker(end.worker)
         # what the worker has still written counts, before it is held dead
         for event in self.ledger.events(0):
             self._handle(event)

@@ -142,11 +142,12 @@ class FolderLedger(Ledger):
             journal.cut(worker)
         self._dead.add(worker)
         at = read_progress(self.folder / "progress" / worker)
+        began = at.done > 0 or at.block >= 0
         for key, batch in self._published.items():
             if key not in self._ended and self._owner(key) == worker:
                 loss = self._loss(batch, at.block if at.stage == batch.stage else -1)
-                return replace(loss, done=at.done)
-        return Loss(None, began=at.batch > 0, done=at.done)
+                return replace(loss, began=began, done=at.done)
+        return Loss(None, began=began, done=at.done)
 
     def _loss(self, batch: Batch, running: int = -1) -> Loss:
         self._ended.add(batch.key)
@@ -154,7 +155,7 @@ class FolderLedger(Ledger):
         failed = self._failed.get(batch.key, set())  # retried, or set aside
         groups = batch.groups(self.plan.stages[batch.stage].units)
         left = tuple(group for group, ids in groups if group not in failed and not done.issuperset(ids))
-        return Loss(batch, left, running, began=True)
+        return Loss(batch, left, running)
 
     def _owner(self, key: tuple[int, int]) -> str | None:
         try:

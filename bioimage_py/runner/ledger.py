@@ -219,7 +219,7 @@ class Progress:
 class Loss:
     """What a dead worker leaves: the batch it held, the groups of it that are left, the block it was in.
 
-    ``began`` says whether it had ever taken a batch, ``done`` how many blocks it had finished.
+    ``began`` says whether it had ever begun a block, ``done`` how many it had finished.
     """
 
     batch: Batch | None

@@ -9,7 +9,7 @@ FIRST_BLOCKS = 3
 GUILTY_ENDS = 3
 """Worker ends in the middle of one block after which the block is set aside."""
 BARREN_ENDS = 3
-"""Workers in a row that end before they claim anything, after which a run stops."""
+"""Workers in a row that end before they begin a block, after which a run stops."""
 SCHEDULER_ENDS = ("wall time", "preempted", "node")
 """Ends of workers that are a scheduler's doing."""
 
@@ -63,7 +63,7 @@ class WorkerEnded:
     running : int
         The block it was in, -1 if none.
     began : bool
-        It had taken a batch before.
+        It had begun a block, now or before.
     done : int
         Blocks that it had finished.
     """
@@ -210,7 +210,7 @@ class Supervisor:
             return self._fill()
         if event.kind in ("crashed", "cannot start", "cancelled"):
             return self._stop(f"worker {event.worker} {event.kind}: {event.detail}")
-        if event.held or event.began:
+        if event.began or event.running >= 0:
             self.barren = 0
         elif event.kind not in ("preempted", "node"):
             self.barren += 1
