@@ -32,7 +32,7 @@ soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lo
 lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports
 
 bench: $(STAMP) ## compare the speed with the peer package, side by side; results in benchmarks/out/
 	$(BIN)/python benchmarks/slice.py
