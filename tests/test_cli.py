@@ -32,7 +32,7 @@ def files(tmp_path_factory):
 
 
 def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner(mix_stderr=False).invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     if code:
         assert "Traceback" not in result.output
@@ -74,7 +74,7 @@ class TestSegment:
         out = tmp_path / "a.zarr"
         run("segment", files / "volume.zarr", out, "--key", "raw", "--method", "components", "--quiet")
         before = bp.open_source(out)[...]
-        text = run("segment", files / "volume.zarr", out, "--key", "raw", code=1).output
+        text = run("segment", files / "volume.zarr", out, "--key", "raw", code=1).stderr
         assert "a.zarr exists." in text
         assert "--overwrite" in text
         run("segment", files / "volume.zarr", out, "--key", "raw", "--objects", "dark", "--overwrite", "--quiet")
@@ -131,7 +131,7 @@ class TestErrors:
         assert text in run(*arguments, code=2).stderr
 
     def test_debug_shows_the_traceback(self):
-        result = CliRunner().invoke(main, ["segment", "none.zarr", "out.zarr", "--debug"])
+        result = CliRunner(mix_stderr=False).invoke(main, ["segment", "none.zarr", "out.zarr", "--debug"])
         assert isinstance(result.exception, bp.errors.SourceNotFoundError)
 
     def test_the_command_itself_behaves_so(self, tmp_path):
