@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm soak lint bench check-slice docs clean
+.PHONY: help install demo test test-slurm test-sources test-projects soak lint bench check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,15 @@ demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results i
 test: lint ## lint, then run the whole test suite
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
 
-test-slurm: $(STAMP) ## run on a real SLURM cluster, which root starts here on Debian; installs its packages
-	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/slurm --durations=0 --durations-min=1
+test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
+	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/slurm
+
+test-sources: $(STAMP) ## every kind of source through every check of the conformance suite, as a table; and their speed
+	$(BIN)/python benchmarks/sources_table.py
+	$(BIN)/python benchmarks/sources.py
+
+test-projects: $(STAMP) ## label projects under many writers, kills and 100,000 data sets; prints what it counted
+	$(BIN)/python -m pytest -q -rs -s tests/projects $(wildcard tests/projects/proof_*.py)
 
 soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
 	$(BIN)/python benchmarks/soak.py

@@ -1,9 +1,10 @@
 """Kills workers and drivers at random instants and at named points, and checks that nothing is ever lost.
 
 A round runs one job (copy to shards, add and relabel in place, label, a folded reduction) on `local` or `subprocess`,
-kills one of its processes with SIGKILL, looks for orphans after two seconds, and repeats the call until it is through;
-the output must have the bits of an undisturbed run. Then each fault point that a job passes is hit a number of times.
-The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost, or a point was never hit.
+kills one of its processes with SIGKILL, looks for orphans after two seconds, and repeats the call until it is through,
+now and then with ``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a
+job passes is hit a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost,
+or a point was never hit.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ BACKENDS = ("local", "subprocess")
 MARK = "BIOIMAGE_PY_SOAK"
 ORPHAN_SECONDS = 2.0
 MOST_KILLS = 3
+ANEW = 0.3
+"""Share of the calls after a kill that begin anew."""
 POINTS = ("claim", "journal", "stage", "complete", "finish")
 MORE_POINTS = {
     "copy": ("write",),
-    "add": ("undo", "write"),
-    "relabel": ("undo", "write"),
+    "add": ("undo", "write", "rollback"),
+    "relabel": ("undo", "write", "rollback"),
     "label": ("write", "result"),
     "reduction": ("result",),
 }
@@ -55,6 +58,7 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     points: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_path: int = 0
+    anew: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     done_at_kill: list[int] = field(default_factory=list)
 
@@ -117,6 +121,9 @@ class Soak:
             resume = self._conflict(call, resume)
             if call.output.endswith("done\n") or self._over(job, place):
                 break
+            if resume is None and rng.random() < ANEW and unfinished(place):
+                resume = "never"
+                self.tally.anew += 1
         self._check(job, backend, place, call, resume)
         return f"{job} {backend}: {', '.join(told)}"
 
@@ -129,11 +136,15 @@ class Soak:
     def fault_round(self, job: str, backend: str, point: str, number: int) -> bool:
         """Have one process kill itself at a point; whether it came to that."""
         rng = random.Random(f"{self.seed} {job} {backend} {point} {number}")
-        place = self._place()
+        place, resume = self._place(), None
+        if point.endswith("rollback"):  # which only a call passes that begins anew
+            if not self._interrupted(job, backend, place, rng):
+                return False
+            resume = "never"
         token = self.folder / "token"
         most = 1 if point.partition("-")[2] in ("stage", "complete", "finish") else 12
         token.touch()
-        call = Call(job, backend, place, fault=f"{point}:{rng.randint(1, most)}:{token}")
+        call = Call(job, backend, place, resume, fault=f"{point}:{rng.randint(1, most)}:{token}")
         call.process.wait(120)
         call.check_orphans()
         hit = not token.exists()
@@ -141,11 +152,19 @@ class Soak:
         self._check(job, backend, place, call, self._conflict(call, None))
         return hit
 
+    def _interrupted(self, job: str, backend: str, place: Path, rng: random.Random) -> bool:
+        """Kill a call while it works; whether it left a run that may be begun anew."""
+        call = Call(job, backend, place)
+        time.sleep(rng.uniform(0.3, 1) * self.tally.seconds[f"{job} {backend}"])
+        call.process.kill()
+        call.check_orphans()
+        return unfinished(place)
+
     def _conflict(self, call: Call, resume: str | None) -> str | None:
         """The folder that the message of a conflict names, where a call in place was through and nobody was told."""
         call.read()
         if "ResumeConflict" not in call.error:
-            return resume
+            return None if resume == "never" else resume
         named = re.search(r"resume='([^']+)' returns its result", call.error)
         if named is None or "complete, but nobody was told" not in call.error:
             raise LostError(f"an unexpected conflict: {call.error}")
@@ -281,6 +300,12 @@ def run_folders(place: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".")]
 
 
+def unfinished(place: Path) -> bool:
+    """Whether there is a run that may be begun anew: it was not through when it died."""
+    states = [json.loads((folder / "run.json").read_text())["state"] for folder in run_folders(place)]
+    return bool(states) and "complete" not in states
+
+
 def points_of(job: str) -> list[str]:
     """Names of the fault points that a job passes."""
     return [f"{when}-{what}" for what in (*POINTS, *MORE_POINTS[job]) for when in ("before", "after")]
@@ -348,6 +373,7 @@ def main() -> int:
         "kills with blocks done": len(within),
         "kills at points": sum(tally.points.values()),
         "calls that needed the folder's name": tally.by_path,
+        "calls begun anew": tally.anew,
         "lost": bool(status),
     }
     (options.out / "soak.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         filters,
         io,
         operations,
+        projects,
         runner,
         sample,
         segmentation,
@@ -33,7 +34,19 @@ if TYPE_CHECKING:
     from .ops.copying import copy
     from .ops.downsampling import downsample
     from .runner import RunReport, get_runner, map_blocks
-    from .sources import Source, SourceSpec, as_source, from_spec, open_source, register_source, unregister_source
+    from .sources import (
+        Source,
+        SourceSpec,
+        TensorStorePrecomputedSource,
+        as_source,
+        from_spec,
+        open_cloudvolume,
+        open_source,
+        open_tensorstore_precomputed,
+        open_webknossos,
+        register_source,
+        unregister_source,
+    )
 
 _NAMES = {
     "Execution": "executing",
@@ -52,7 +65,11 @@ _NAMES = {
     "SourceSpec": "sources",
     "as_source": "sources",
     "from_spec": "sources",
+    "TensorStorePrecomputedSource": "sources",
+    "open_cloudvolume": "sources",
     "open_source": "sources",
+    "open_tensorstore_precomputed": "sources",
+    "open_webknossos": "sources",
     "register_source": "sources",
     "unregister_source": "sources",
 }
@@ -66,6 +83,7 @@ __all__ = [
     "RunnerError",
     "Source",
     "SourceSpec",
+    "TensorStorePrecomputedSource",
     "__version__",
     "as_source",
     "copy",
@@ -78,8 +96,12 @@ __all__ = [
     "get_runner",
     "io",
     "map_blocks",
+    "open_cloudvolume",
     "open_source",
+    "open_tensorstore_precomputed",
+    "open_webknossos",
     "operations",
+    "projects",
     "register_source",
     "runner",
     "sample",

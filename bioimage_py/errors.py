@@ -78,6 +78,10 @@ class StorageError(BioimageError, OSError):
     """Reading or writing storage failed; names the path."""
 
 
+class AccessError(StorageError, PermissionError):
+    """A store refused the request (HTTP 401 or 403); names the URL and the credentials that were tried."""
+
+
 class ShapeError(BioimageError, ValueError):
     """Shapes that do not fit each other."""
 
@@ -120,6 +124,26 @@ class RunningError(BioimageError, RuntimeError):
 
 class ResumeConflict(BioimageError, RuntimeError):  # noqa: N818 - a conflict is what it is called
     """An unfinished run writes the same region, but this call cannot continue it; the message says what differs."""
+
+
+class ConflictError(BioimageError, RuntimeError):
+    """Two writers changed the same field of a project since one of them read it.
+
+    Parameters
+    ----------
+    message : str
+        What both wrote.
+    field : str, default ""
+        The field, such as "descriptors.<identifier>.comments".
+    """
+
+    def __init__(self, message: str, field: str = "", *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.field = field
+
+
+class LockError(BioimageError, RuntimeError):
+    """A data set is locked by somebody else, or the caller's own lock has expired; names owner and expiry."""
 
 
 class RunnerError(BioimageError, RuntimeError):

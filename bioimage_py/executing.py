@@ -35,12 +35,19 @@ class Execution:
         Blocks that may fail before the run stops; by default 1 % of the blocks, at least 10.
     memory : int, optional
         Memory budget in bytes for all workers on this machine; by default what is available.
+    cache : int, optional
+        Bytes of decoded chunks that each process keeps of the inputs, against reading them again for the halo of the
+        next block. By default about two planes of blocks, 256 MiB at most, and none where no chunk is read twice.
+    read_ahead : bool, optional
+        Read the next block while one is computed, for one block more of memory a worker. By default for inputs that
+        are reached through a network.
     casting : {"checked", "unsafe"}
         What happens to values that an output's data type can't hold: an error, or numpy's ``astype``.
     progress : bool
         Show a progress bar (on a terminal).
-    durability : {"process", "node"}
-        What finished blocks survive: the death of any process, or of the machine too (slower: waits for the disk).
+    durability : {"process", "node"}, optional
+        What finished blocks survive: the death of any process, or of the machine too (slower: waits for the disk). By
+        default ``"node"`` for slurm, ``"process"`` for all others.
     resume : str
         ``"auto"`` continues an unfinished run of the same call, ``"never"`` forgets it, a path continues the run in
         that folder although its inputs were touched.
@@ -53,6 +60,8 @@ class Execution:
     debug : bool
         Run the blocks one after the other in the calling thread, writing to memory instead of the outputs; the first
         exception comes as it is.
+    detach : bool
+        Have the run driven by a job of its own (slurm) and return a `DetachedRun` at once.
 
     Raises
     ------
@@ -66,22 +75,25 @@ class Execution:
     retries: int = 1
     max_failures: int | None = None
     memory: int | None = None
+    cache: int | None = None
+    read_ahead: bool | None = None
     casting: Casting = "checked"
     progress: bool = True
-    durability: Literal["process", "node"] = "process"
+    durability: Literal["process", "node"] | None = None
     resume: str = "auto"
     block_timeout: float | None = None
     version: str | None = None
     plan: bool = False
     debug: bool = False
+    detach: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.job_type, str):
             raise ConfigError(f"job_type {self.job_type!r} is not a name", remedy='job_type="local"')
         object.__setattr__(self, "job_type", self.job_type.lower())
-        for name, least in (("num_workers", 1), ("retries", 0), ("max_failures", 0), ("memory", 1)):
+        for name, least in (("num_workers", 1), ("retries", 0), ("max_failures", 0), ("memory", 1), ("cache", 0)):
             value = getattr(self, name)
-            if value is None and name in ("max_failures", "memory"):
+            if value is None and name in ("max_failures", "memory", "cache"):
                 continue
             try:
                 if isinstance(value, bool):
@@ -93,10 +105,13 @@ class Execution:
                 raise ConfigError(f"{name}={value!r} is below {least}", remedy=f"{name}={least}")
             object.__setattr__(self, name, number)
         for name, known in (("casting", ("checked", "unsafe")), ("durability", ("process", "node"))):
-            if (value := getattr(self, name)) not in known:
+            value = getattr(self, name)
+            if value not in known and not (name == "durability" and value is None):
                 raise ConfigError(
                     f'{name}={value!r} is neither "{known[0]}" nor "{known[1]}"', remedy=f'{name}="{known[0]}"'
                 )
+        if self.read_ahead not in (None, True, False):
+            raise ConfigError(f"read_ahead={self.read_ahead!r} is neither True nor False", remedy="read_ahead=True")
         try:
             object.__setattr__(self, "resume", os.fspath(self.resume))
         except TypeError:

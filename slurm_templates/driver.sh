@@ -1,7 +1,8 @@
 #!/bin/bash
-# Runs the driver itself as a small job, where login nodes end long processes: sbatch driver.sh
-# It waits for the workers that it submits, so its wall time must cover the whole run; if it does not, submit it again:
-# the same call continues the run.
+# Runs a whole script as a small job, where login nodes end long processes: sbatch driver.sh
+# (One call alone does not need this: detach=True has it driven by a job.)
+# The script waits for the workers that it submits, so its wall time should cover the whole run. If it does not, submit it
+# again: the same calls go on with what is left, and with the workers that live.
 #SBATCH --job-name=bioimage_py-driver
 #SBATCH --partition=cpu
 #SBATCH --cpus-per-task=1

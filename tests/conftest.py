@@ -1,13 +1,19 @@
-"""Fixtures that several test files share: the real volumes."""
+"""Fixtures that several test files share: the real volumes, and local servers for remote stores."""
 
 from __future__ import annotations
 
 import gzip
+import http.server
 import os
+import re
+import secrets
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -62,3 +68,111 @@ def _read_tiff(path: Path) -> np.ndarray:
     volume: np.ndarray = tifffile.imread(path)
     volume.flags.writeable = False
     return volume
+
+
+class WebServer:
+    """A local web server over a folder, with range requests, and with faults on demand.
+
+    ``faults`` maps a part of a path to the statuses of the next answers for it, or to "stall" for silence;
+    ``token`` is the bearer token that requests must carry, if any.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.faults: dict[str, list[int | str]] = {}
+        self.token: str | None = None
+        self.seen: list[tuple[str, str | None]] = []
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str, headers: Any) -> tuple[int, bytes]:
+        self.seen.append((path, headers.get("Range")))
+        for part, queue in self.faults.items():
+            if part in path and queue:
+                fault = queue.pop(0) if len(queue) > 1 else queue[0]
+                if fault == "stall":
+                    time.sleep(30)
+                return int(fault) if fault != "stall" else 503, b"fault"
+        if self.token is not None and headers.get("Authorization") != f"Bearer {self.token}":
+            return 401, b"who are you?"
+        file = self.folder / unquote(path.partition("?")[0]).lstrip("/")
+        if not file.is_file():
+            return 404, b"not here"
+        content = file.read_bytes()
+        span = re.fullmatch(r"bytes=(\d*)-(\d*)", headers.get("Range") or "")
+        if span is None:
+            return 200, content
+        first = int(span[1]) if span[1] else max(0, len(content) - int(span[2]))
+        last = int(span[2]) + 1 if span[1] and span[2] else len(content)
+        return (206, content[first:last]) if first < len(content) else (416, b"")
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                status, content = server.answer(self.path, self.headers)
+                self.send_response(status)
+                if status == 206:
+                    whole = (server.folder / unquote(self.path.partition("?")[0]).lstrip("/")).stat().st_size
+                    span = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers["Range"])
+                    assert span is not None
+                    first = int(span[1]) if span[1] else whole - len(content)
+                    self.send_header("Content-Range", f"bytes {first}-{first + len(content) - 1}/{whole}")
+                self.send_header("Accept-Ranges", "bytes")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def web_server(tmp_path: Path) -> Iterator[WebServer]:
+    """A web server over the folder ``tmp_path / "web"``."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    server = WebServer(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """URL of a local S3 server (moto's) with the bucket "volumes"."""
+    boto3 = pytest.importorskip("boto3", reason="the S3 tests need moto: pip install 'moto[s3]' flask")
+    server_module = pytest.importorskip("moto.server", reason="the S3 tests need moto: pip install 'moto[s3]' flask")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
+    ).create_bucket(Bucket="volumes")
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a folder of this test's own in the S3 server, with credentials in the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    return f"s3://volumes/{secrets.token_hex(4)}"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bioimage_py.blocks import Grid, Groups, Lattice
 from bioimage_py.executing import Execution
 from bioimage_py.runner import RunnerConfig
+from bioimage_py.runner.numbers import Ranges
 from bioimage_py.runner.plan import Units, cut_batches
 
 GROUPS = st.builds(
@@ -56,7 +57,7 @@ def test_items_need_no_grid_and_may_repeat() -> None:
 @given(st.integers(0, 3000), st.integers(1, 9), st.integers(1, 5), st.booleans())
 def test_batches_cover_every_group_once_in_falling_sizes(n: int, num_workers: int, tasks: int, some: bool) -> None:
     how = Execution(num_workers=num_workers, job_config=RunnerConfig(tasks_per_worker=tasks))
-    picked = np.arange(n, dtype=np.int64)[::3] if some else None
+    picked = Ranges.of(np.arange(n, dtype=np.int64)[::3]) if some else None
     batches = cut_batches(0, n, how, picked)
     units = Units(n)
     covered = [group for batch in batches for group, _ in batch.groups(units)]

@@ -168,6 +168,6 @@ def test_the_promise_is_near_what_is_measured(
         with capsys.disabled():
             print(f"\n{operation}: promised {promised / MEBI:.0f} MiB, measured {peak / MEBI:.0f} MiB", end="")
         assert 0.3 * promised <= peak <= 1.5 * promised
-    marks = [size for stage in report.stages for _, size in stage.memory]
+    marks = [size for stage in report.stages for _, size, _ in stage.memory]
     assert marks
     assert max(marks) <= max(report.worker_peaks.values())

@@ -290,6 +290,25 @@ def test_an_input_that_was_made_anew_is_a_conflict(folder: Path) -> None:
     assert f"resume={error.tmp_folder!r} continues it" in conflict.remedy
 
 
+@pytest.mark.parametrize("what", ["the array", "a chunk"])
+def test_an_input_that_was_written_again_is_a_conflict(folder: Path, what: str) -> None:
+    """Its metadata are as they were."""
+    fail(folder, 3)
+    opened(folder / "in.zarr")[: 64 if what == "the array" else 4] = 7
+    text = r"fingerprint of job.input 0: then zarr.json .* with 16 chunks \w+, now .* with 16 chunks"
+    assert re.search(text, refused(folder).message)
+    call(folder, resume="never")
+    np.testing.assert_array_equal(opened(folder / "out.zarr")[:], opened(folder / "in.zarr")[:] + 1)
+
+
+def test_an_input_that_is_written_elsewhere_than_where_it_is_read_is_none(folder: Path) -> None:
+    half = {"roi": (slice(0, 32),)}
+    fail(folder, 3, **half)
+    opened(folder / "in.zarr")[32:] = 7
+    call(folder, **half)
+    np.testing.assert_array_equal(opened(folder / "out.zarr")[:32], DATA[:32] + 1)
+
+
 def test_an_input_of_the_same_name_in_place_of_the_first_is_a_conflict(folder: Path) -> None:
     array(folder / "other.zarr", DATA * 2)
     fail(folder, 3)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import sys
+from array import array
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -20,9 +23,13 @@ from bioimage_py.ops.engine import BlocksStage, run_stages
 from bioimage_py.runner import RunReport, StageReport, map_blocks
 from bioimage_py.runner.inspect import report_of
 from bioimage_py.runner.journal import BlockFailure, Span
+from bioimage_py.runner.times import BlockTimes
 from bioimage_py.segmentation import labelling
 from bioimage_py.viz import write_report
 from bioimage_py.viz.run_figure import _Clock, duration, slowest_blocks
+
+# workers cannot import this file: its functions travel by value
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 BAD = 5
 
@@ -207,9 +214,10 @@ def test_other_suffixes_are_refused(report: RunReport, tmp_path: Path) -> None:
 
 
 def _stage(n: int, workers: int, *, begin: float = 1e9, session: int = 1) -> StageReport:
-    ids, seconds = np.arange(n), np.linspace(0.1, 0.2, n, dtype="f4")
+    times = BlockTimes()
+    times.add(array("q", range(n)), array("f", np.linspace(0.1, 0.2, n)))
     spans = tuple(Span(f"s{session}w{i}", begin + i / 7, begin + i / 7 + 1.0, 3) for i in range(workers))
-    return StageReport("a stage with a <long> name", n, ids, seconds, (), spans, ((0, 2**26), (n - 1, 2**27)))
+    return StageReport("a stage with a <long> name", n, n, times, (), spans, ((0, 2**26, 1), (n - 1, 2**27, n)))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bioimage_py.backends import BackendEvent, sbatch
+from bioimage_py.backends import BackendEvent, sbatch, submission
 from bioimage_py.backends import slurm as module
 from bioimage_py.backends.slurm import SlurmBackend
 from bioimage_py.errors import RunnerError
@@ -32,10 +32,12 @@ class Site:
         patch.setattr(sbatch, "submit", self.submit)
         patch.setattr(sbatch, "find", self.known.get)
         patch.setattr(sbatch, "cancel", lambda *what: self.cancelled.append(what))
-        patch.setattr(sbatch, "queued", lambda names: set())
+        self.in_queue: set[str] | None = set()
+        patch.setattr(sbatch, "queued", lambda names: self.in_queue)
         patch.setattr(sbatch.StateQuery, "ask", lambda query, jobs, names: None)
         patch.setattr(sbatch.StateQuery, "answer", lambda query: self.states)
         patch.setattr(module, "sleep", lambda seconds: None)
+        patch.setattr(submission, "sleep", lambda seconds: None)
         patch.setattr(module, "LOOK_SECONDS", 0.0)
         patch.setattr(module, "END_SECONDS", 0.0)
 
@@ -58,7 +60,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    (tmp_path / "run.json").write_text('{"sessions": 1}')
+    (tmp_path / "run.json").write_text('{"sessions": 1, "adopted": []}')
     (tmp_path / "driver.alive").touch()
     return tmp_path
 
@@ -71,7 +73,7 @@ def begun(run: Path, n_workers: int, **settings: Any) -> SlurmBackend:
 
 def more(backend: SlurmBackend, run: Path, workers: list[str]) -> None:
     for worker in workers:
-        backend.start(worker, SimpleNamespace(folder=str(run)))  # type: ignore[arg-type]
+        backend.start(worker, SimpleNamespace(folder=str(run)))
     assert backend.ended() == []
 
 
@@ -93,7 +95,7 @@ def test_arrays_are_split_and_workers_written_down_before(site: Site, run: Path)
     backend = begun(run, 25)
     assert [one["n"] for one in site.submitted] == [10, 10, 5]
     assert [one["order"]["job"] for one in site.submitted] == [None] * 3
-    workers = [worker for one in site.submitted for worker in one["order"]["workers"]]
+    workers = [worker for one in site.submitted for worker in one["order"]["workers"].values()]
     assert workers == [f"s1w{number}" for number in range(25)]
     recorded = {json.loads(path.read_text())["job"] for path in (run / "slurm").glob("*.json")}
     assert recorded == {"1", "2", "3"}
@@ -129,7 +131,7 @@ def test_a_site_that_takes_fewer_jobs_gets_fewer(site: Site, run: Path, monkeypa
     assert len(list((run / "slurm").glob("*.json"))) == 1
     backend.ended()
     assert len(site.submitted) == 4
-    monkeypatch.setattr(backend, "_next_submit", 0.0)
+    monkeypatch.setattr(backend._submitter, "_next", 0.0)
     backend.ended()
     assert [one["n"] for one in site.submitted[4:]] == [2]
     assert len(backend.alive()) == 4
@@ -216,7 +218,138 @@ def test_a_job_that_nobody_knows_any_more(site: Site, run: Path, monkeypatch: py
     assert backend.alive() == {"s1w0"}
 
 
-def test_what_an_earlier_driver_left_is_cancelled_first(site: Site, run: Path) -> None:
-    begun(run, 1)
-    begun(run, 1)
-    assert site.cancelled == [(f"--name={site.submitted[0]['name']}",)]
+def test_a_mark_that_is_seen_late_counts(site: Site, run: Path) -> None:
+    backend = begun(run, 1, latency_wait=30.0)
+    site.states = {"1_0": ("COMPLETED", "n1")}
+    assert backend.ended() == []
+    mark(run, "s1w0", kind="finished", detail="")
+    assert one_end(backend).kind == "finished"
+
+
+def test_nobody_is_held_dead_while_the_scheduler_does_not_answer(
+    site: Site, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = begun(run, 2)
+    monkeypatch.setattr(module, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(sbatch.StateQuery, "answer", lambda query: None)
+    for _ in range(5):
+        assert backend.ended() == []
+    mark(run, "s1w1", kind="finished", detail="")
+    assert one_end(backend).worker == "s1w1"
+    assert backend.alive() == {"s1w0"}
+
+
+def test_an_outage_in_the_middle_is_waited_for(site: Site, run: Path) -> None:
+    backend = begun(run, 2)
+    mark(run, "s1w1", end=-9, ready=True)
+    site.states = {"1_1": ("NODE_FAIL", "n1"), "1_0": ("RUNNING", "n1")}
+    assert one_end(backend).kind == "node"
+    site.answers = ["Unable to contact slurm controller"] * 2
+    more(backend, run, ["s1w2"])
+    for _ in range(3):
+        backend._submitter._next = 0.0
+        assert backend.ended() == []
+    assert [one["name"] for one in site.submitted[1:]] == [site.submitted[1]["name"]] * 3
+    assert backend.alive() == {"s1w0", "s1w2"}
+    assert "s1w2" in backend._jobs
+
+
+def pooled(run: Path, n_workers: int, **settings: Any) -> SlurmBackend:
+    backend = SlurmBackend(SlurmConfig(**{"latency_wait": 0.0, **settings}))
+    backend.pool = run / "pool"
+    (run / "one").mkdir()
+    own(run / "one")
+    more(backend, run / "one", [f"s1w{number}" for number in range(n_workers)])
+    return backend
+
+
+def own(run: Path) -> None:
+    run.mkdir(exist_ok=True)
+    (run / "run.json").write_text('{"sessions": 1, "adopted": []}')
+    (run / "driver.alive").touch()
+
+
+def finished(backend: SlurmBackend, run: Path, *workers: str) -> None:
+    for worker in workers:
+        mark(run, worker, kind="finished", detail="", stays=True)
+    deadline = time.monotonic() + 10
+    while backend.alive() & set(workers):
+        backend.ended()
+        assert time.monotonic() < deadline
+
+
+def test_jobs_of_a_pool_are_given_the_next_run(site: Site, run: Path) -> None:
+    backend = pooled(run, 2)
+    finished(backend, run / "one", "s1w0", "s1w1")
+    backend.join()
+    own(run / "two")
+    site.in_queue = {"1_0", "1_1"}
+    more(backend, run / "two", ["s1w0", "s1w1", "s1w2"])
+    assert [one["n"] for one in site.submitted] == [2, 1]
+    assert backend.submitted == 3
+    token = site.submitted[0]["name"].removeprefix("bioimage_py-")
+    orders = [json.loads((run / "pool" / f"{token}.{index}.1").read_text()) for index in (0, 1)]
+    assert {order["run"] for order in orders} == {str(run / "two")}
+    assert sorted(worker for order in orders for worker in order["workers"].values()) == ["s1w0", "s1w1"]
+    mark(run / "two", "s1w0", kind="crashed", detail="why")
+    assert one_end(backend).kind == "crashed"
+    backend.abandon()
+    backend.close()
+    assert not (run / "pool").exists()
+
+
+def test_a_job_that_has_left_the_pool_is_replaced(site: Site, run: Path) -> None:
+    backend = pooled(run, 2)
+    finished(backend, run / "one", "s1w0", "s1w1")
+    backend.join()
+    own(run / "two")
+    site.in_queue = {"1_0"}
+    token = site.submitted[0]["name"].removeprefix("bioimage_py-")
+    (run / "pool" / f"{token}.0.1").touch()
+    more(backend, run / "two", ["s1w0"])
+    assert [one["n"] for one in site.submitted] == [2, 1]
+    assert len(list((run / "two" / "slurm").glob("*.json"))) == 1
+
+
+def test_a_job_with_too_little_memory_is_not_given_more_to_do(site: Site, run: Path) -> None:
+    backend = pooled(run, 2, mem="1G", max_mem="2G")
+    finished(backend, run / "one", "s1w0")
+    site.states = {"1_1": ("OUT_OF_MEMORY", "n1")}
+    assert one_end(backend).kind == "more memory"
+    backend.join()
+    own(run / "two")
+    site.in_queue = {"1_0"}
+    more(backend, run / "two", ["s1w0"])
+    assert [one["mem"] for one in site.submitted] == ["1024M", "2048M"]
+
+
+def test_jobs_in_the_queue_are_kept_for_the_next_run(site: Site, run: Path) -> None:
+    backend = pooled(run, 2)
+    (run / "one" / "alive" / "s1w0").touch()
+    site.in_queue = {"1_0", "1_1"}
+    backend.join(0.0)
+    assert backend.alive() == {"s1w0"}
+    assert (run / "one" / "gone" / "s1w1").exists()
+    assert site.cancelled == []
+    finished(backend, run / "one", "s1w0")
+    backend.join()
+    own(run / "two")
+    site.in_queue = {"1_0", "1_1"}
+    more(backend, run / "two", ["s1w0", "s1w1"])
+    assert len(site.submitted) == 1
+
+
+def test_the_same_run_can_be_begun_again(site: Site, run: Path) -> None:
+    backend = begun(run, 1)
+    mark(run, "s1w0", kind="finished", detail="")
+    assert one_end(backend).kind == "finished"
+    backend.join()
+    more(backend, run, ["s2w0"])
+    assert [one["n"] for one in site.submitted] == [1, 1]
+
+
+def test_jobs_are_cancelled_name_by_name(site: Site, run: Path) -> None:
+    site.limit = 1
+    backend = begun(run, 2)
+    backend.abandon()
+    assert site.cancelled == [(f"--name={name}",) for name in sorted(one["name"] for one in site.submitted)]

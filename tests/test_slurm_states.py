@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bioimage_py.backends import backend_class, job
+from bioimage_py.backends import backend_class, job, sbatch
 from bioimage_py.backends.sbatch import StateQuery, expand, find, states
 from bioimage_py.errors import ConfigError
 from bioimage_py.runner import RunnerConfig, SlurmRunner, get_runner
@@ -59,9 +58,10 @@ def commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> N
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-def answer_of(query: StateQuery) -> dict[str, tuple[str, str]]:
+def answer_of(query: StateQuery) -> dict[str, tuple[str, str]] | None:
     query.ask(["7"], ["name"])
-    while (answer := query.answer()) is None:
+    while query.asked:
+        answer = query.answer()
         time.sleep(0.01)
     return answer
 
@@ -70,8 +70,30 @@ def test_squeue_is_asked_where_accounting_is_closed(tmp_path: Path, monkeypatch:
     closed = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
     commands(tmp_path, monkeypatch, sacct=closed, squeue="echo '7_0|NODE_FAIL|n1'")
     query = StateQuery()
-    assert answer_of(query) == {}
+    assert answer_of(query) is None
     assert answer_of(query) == {"7_0": ("NODE_FAIL", "n1")}
+
+
+def test_a_controller_that_is_down_says_nothing_of_any_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(tmp_path, monkeypatch, sacct="exit 1", squeue="echo 'Unable to contact slurm controller' >&2; exit 1")
+    query = StateQuery()
+    assert answer_of(query) is None
+    assert answer_of(query) is None
+
+
+def test_a_question_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(tmp_path, monkeypatch, sacct="exec sleep 60", squeue="echo '7_0|RUNNING|n1'")
+    monkeypatch.setattr(sbatch, "COMMAND_SECONDS", 0.2)
+    query = StateQuery()
+    assert answer_of(query) is None
+    assert answer_of(query) == {"7_0": ("RUNNING", "n1")}
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"), [(None, 90), (1, 20), ("00:30", 10), ("02:00:00", 90), ("1-00", 90), ("0-00:01:00", 20)]
+)
+def test_the_signal_before_the_end_leaves_time_to_work(time: Any, seconds: int) -> None:
+    assert sbatch._signal_seconds(time) == seconds
 
 
 def test_an_unclear_submission_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,23 +152,27 @@ def test_a_cancelled_job_stops_the_run() -> None:
 def run(tmp_path: Path) -> Path:
     for name in ("slurm", "alive", "ends", "gone"):
         (tmp_path / name).mkdir()
-    (tmp_path / "run.json").write_text('{"sessions": 1}')
-    (tmp_path / "driver.alive").touch()
+    (tmp_path / "run.json").write_text('{"sessions": 1, "adopted": []}')
+    (tmp_path / "plan.pkl").touch()
     return tmp_path
 
 
-def started(run: Path, code: str, **changes: Any) -> subprocess.Popen[bytes]:
+def started(run: Path, code: str, /, **changes: Any) -> subprocess.Popen[bytes]:
     order = {
-        "workers": ["s1w0"],
+        "workers": {"0": "s1w0"},
+        "run": str(run),
         "session": 1,
-        "patience": 60.0,
+        "mem": None,
+        "idle_timeout": 60.0,
+        "latency_wait": 5.0,
+        "pool": None,
         "python": "{}.{}".format(*sys.version_info),
         "command": [sys.executable, "-c", code],
         "environment": {},
         **changes,
     }
     (run / "slurm" / "t.json").write_text(json.dumps(order))
-    return subprocess.Popen([sys.executable, "-I", "-S", job.__file__, str(run), "t"])
+    return subprocess.Popen([sys.executable, "-I", "-S", job.__file__, str(run / "slurm"), "t"])
 
 
 def told(run: Path) -> dict[str, Any]:
@@ -157,7 +183,7 @@ def told(run: Path) -> dict[str, Any]:
 def test_the_parent_of_a_worker_tells_its_end(run: Path) -> None:
     code = 'print(\'{"kind": "finished", "detail": ""}\')'
     assert started(run, code).wait(30) == 0
-    assert (told(run)["kind"], told(run)["end"], told(run)["leaving"]) == ("finished", 0, False)
+    assert (told(run)["kind"], told(run)["leaving"], told(run)["stays"]) == ("finished", False, False)
     assert (run / "alive" / "s1w0").exists()
 
 
@@ -167,7 +193,7 @@ def test_the_parent_of_a_worker_tells_a_signal(run: Path) -> None:
     assert "kind" not in told(run)
 
 
-@pytest.mark.parametrize("why", ["gone", "session", "removed", "patience"])
+@pytest.mark.parametrize("why", ["gone", "session", "removed"])
 def test_the_parent_ends_a_worker_that_nobody_wants(run: Path, why: str) -> None:
     process = started(run, "import time; time.sleep(60)")
     deadline = time.monotonic() + 30
@@ -177,11 +203,9 @@ def test_the_parent_ends_a_worker_that_nobody_wants(run: Path, why: str) -> None
     if why == "gone":
         (run / "gone" / "s1w0").touch()
     elif why == "session":
-        (run / "run.json").write_text('{"sessions": 2}')
-    elif why == "removed":
-        (run / "run.json").unlink()
+        (run / "run.json").write_text('{"sessions": 2, "adopted": ["s1w1"]}')
     else:
-        os.utime(run / "driver.alive", (time.time() - 100,) * 2)
+        (run / "run.json").unlink()
     assert process.wait(10) == 0
 
 
@@ -200,3 +224,88 @@ def test_another_python_cannot_start(run: Path) -> None:
     started(run, "", python="2.7").wait(30)
     assert told(run)["kind"] == "cannot start"
     assert "the driver has 2.7" in told(run)["detail"]
+
+
+def test_the_parent_waits_until_the_run_is_seen(run: Path) -> None:
+    (run / "run.json").rename(run / "hidden")
+    process = started(run, 'print(\'{"kind": "finished", "detail": "done"}\')')
+    time.sleep(1)
+    assert process.poll() is None
+    (run / "hidden").rename(run / "run.json")
+    assert process.wait(10) == 0
+    assert told(run)["detail"] == "done"
+
+
+def test_the_parent_does_not_wait_for_ever(run: Path) -> None:
+    (run / "run.json").unlink()
+    assert started(run, "raise SystemExit('not reached')", latency_wait=0.5).wait(10) == 0
+    assert told(run)["detail"] == "the run folder has gone"
+
+
+def test_an_order_that_is_seen_late(run: Path) -> None:
+    (run / "slurm").rename(run / "late")
+    (run / "slurm").mkdir()
+    process = subprocess.Popen([sys.executable, "-I", "-S", job.__file__, str(run / "slurm"), "t"])
+    time.sleep(0.5)
+    started(run, 'print(\'{"kind": "finished", "detail": "done"}\')').wait(30)
+    assert process.wait(10) == 0
+
+
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    order = json.loads(line)
+    print(json.dumps({"kind": "finished", "detail": order["run"], "worker": order["worker"]}), flush=True)
+"""
+
+
+def other_run(path: Path) -> Path:
+    for name in ("slurm", "alive", "ends", "gone"):
+        (path / name).mkdir(parents=True)
+    (path / "run.json").write_text('{"sessions": 1, "adopted": []}')
+    (path / "plan.pkl").touch()
+    return path
+
+
+def until(true: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_job_of_a_pool_serves_one_run_after_the_other(run: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    process = started(run, ECHO, pool=str(pool))
+    until((run / "ends" / "s1w0.json").exists)
+    assert told(run)["stays"]
+    order = json.loads((run / "slurm" / "t.json").read_text())
+    second = other_run(tmp_path / "second")
+    job.link(str(pool), "t.0.1", json.dumps({**order, "run": str(second), "workers": {"0": "s1w7"}}))
+    until((second / "ends" / "s1w7.json").exists)
+    assert json.loads((second / "ends" / "s1w7.json").read_text())["detail"] == str(second)
+    (pool / "t.0.1").unlink()
+    pool.rmdir()
+    assert process.wait(10) == 0
+
+
+def test_a_job_that_leaves_its_pool_cannot_be_given_an_order(run: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    assert started(run, ECHO, pool=str(pool), idle_timeout=0.3).wait(30) == 0
+    with pytest.raises(FileExistsError):
+        job.link(str(pool), "t.0.1", "{}")
+
+
+def test_a_job_whose_first_run_has_gone_takes_the_next_order(run: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    second = other_run(tmp_path / "second")
+    process = started(run, ECHO, pool=str(pool), run=str(tmp_path / "gone_run"), latency_wait=60.0)
+    order = json.loads((run / "slurm" / "t.json").read_text())
+    job.link(str(pool), "t.0.1", json.dumps({**order, "run": str(second)}))
+    until((second / "ends" / "s1w0.json").exists)
+    (pool / "t.0.1").unlink()
+    pool.rmdir()
+    assert process.wait(10) == 0

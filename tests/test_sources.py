@@ -26,6 +26,7 @@ from bioimage_py.errors import (
 )
 from bioimage_py.sources import ArraySource, Axis, Source, SourceSpec, as_source, from_spec
 from bioimage_py.sources.storage import ChunkedBacking, TensorHandle
+from bioimage_py.sources.stores import Location
 
 h5py = pytest.importorskip("h5py")
 z5py = pytest.importorskip("z5py")
@@ -634,6 +635,6 @@ def test_user_arrays_are_not_read_through_zarr_python(tmp_path: Path, monkeypatc
 
 
 def test_handle_without_an_array(tmp_path: Path) -> None:
-    handle = TensorHandle(str(tmp_path), "zarr3", writable=False)
+    handle = TensorHandle(Location(str(tmp_path)), "zarr3", writable=False)
     with pytest.raises(StorageError, match="There is no array at"):
         handle.layout()

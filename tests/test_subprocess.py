@@ -638,27 +638,38 @@ def test_a_worker_that_is_held_dead_and_lives_on_changes_nothing(
 # --- the driver ----------------------------------------------------------------------------------------------------
 
 
-def test_the_driver_keeps_twelve_bytes_a_block(tmp_path: Path) -> None:
-    """A hundred thousand blocks with values: what the driver keeps grows with ids and seconds only."""
+def kept_by_the_driver(folder: Path, n: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that the driver keeps of a stage of ``n`` blocks with values."""
     import tracemalloc
 
+    from bioimage_py.runner import times, values
     from bioimage_py.runner.plan import Plan
     from bioimage_py.runner.prepare import items_stage
 
-    n = 100_000
+    monkeypatch.setattr(times, "SAMPLE", 1000)
+    monkeypatch.setattr(values, "_SPOOLED", 16_000)
     stage = items_stage(lambda item: "x" * 50, n, None)
-    ledger = FolderLedger(tmp_path, Plan("job", (stage,), Execution()))
+    ledger = FolderLedger(folder, Plan("job", (stage,), Execution()))
     ledger.open(0)
     work = ledger.workers()
     while (batch := work._take("s0w0")) is not None:
         recorder = work.recorder("s0w0", batch)
         for group, ids in batch.groups(stage.units):
             recorder.done(group, ids, [0.0], ["x" * 50])
+            if group % 10 == 0:  # as blocks of a millisecond would
+                recorder.flush()
         recorder.flush(ended=True)
     tracemalloc.start()
     list(ledger.events(0))
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert ledger.records[0].n_done == n
-    assert kept < 20 * n
     assert sum(len(value) for _, value in ledger.records[0].values()) == 50 * n
+    return kept
+
+
+def test_the_driver_keeps_a_bit_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the blocks, beyond those of which it keeps ids and seconds."""
+    few = kept_by_the_driver(tmp_path / "few", 10_000, monkeypatch)
+    many = kept_by_the_driver(tmp_path / "many", 100_000, monkeypatch)
+    assert many - few < 90_000 / 8 + 30_000

@@ -376,3 +376,11 @@ def test_relabelling_in_place_is_done_once(tmp_path: Path) -> None:
             assert stop
     np.testing.assert_array_equal(source[...], table[DATA % 50])
     assert calls == [9]
+
+
+@pytest.mark.parametrize("before", [0, 7], ids=["absent", "stored"])
+def test_what_is_kept_waits_for_the_disk(tmp_path: Path, before: int) -> None:
+    array = zarr_v3(tmp_path / "a.zarr")
+    array[...] = before  # zeros are not stored
+    bp.operations.add(array, 1, array, block_shape=(8, 8), durability="node", num_workers=2)
+    assert np.all(array[...] == before + 1)

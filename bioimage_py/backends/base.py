@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError
 
@@ -29,6 +30,8 @@ class Limits:
         Workers go on when the driver leaves.
     one_machine : bool
         All workers share the memory of this machine.
+    durability : {"process", "node"}
+        What finished blocks survive, where an execution does not say it.
     """
 
     shares_memory: bool = False
@@ -36,6 +39,7 @@ class Limits:
     survives_crashes: bool = False
     detaches: bool = False
     one_machine: bool = True
+    durability: Literal["process", "node"] = "process"
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Backend(ABC):
     """
 
     limits: Limits = Limits()
+    pool: Path | None = None
+    """Where jobs that serve one run after the other are given their orders; None where they serve one."""
 
     def __init__(self, config: Any = None) -> None:
         self.check(config)
@@ -99,6 +105,22 @@ class Backend(ABC):
     def job_bytes(self) -> int | None:
         """Memory that a worker may use, where it has some of its own and that is known."""
         return None
+
+    @property
+    def submitted(self) -> int:
+        """Jobs of a scheduler that were submitted so far."""
+        return 0
+
+    def adopt(self, folder: Path) -> frozenset[str]:
+        """Workers that earlier drivers of a run have left, and that go on for this one."""
+        return frozenset()
+
+    def leave(self) -> None:  # noqa: B027 - workers of most backends end with their driver
+        """Let the workers go on without this driver, where they can (`Limits.detaches`)."""
+
+    def detach(self, folder: Path) -> str:
+        """Have a run driven by a job of its own, where the backend can (`Limits.detaches`); the job's id."""
+        raise ConfigError(f"{type(self).__name__} has no jobs that could drive a run", remedy='job_type="slurm"')
 
     @abstractmethod
     def start(self, worker: str, work: Work) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -86,7 +86,12 @@ class SlurmConfig(RunnerConfig):
     exclude : str, optional
         Nodes not to use, as sbatch takes them.
     requeue : bool
-        Let the site requeue jobs; workers are replaced by the run itself.
+        Let the site requeue the job that drives a detached run; workers are replaced by the run itself.
+    idle_timeout : float
+        Seconds that a worker without a batch waits for a driver that does not live, and a job inside
+        `bioimage_py.execution` for the next call.
+    driver : dict
+        Settings that differ for the job that drives a detached run (``{"partition": "long", "time": "7-00:00:00"}``).
     setup : tuple of str
         Shell lines before the worker starts (``"module load cuda"``).
     profile : str, optional
@@ -114,20 +119,24 @@ class SlurmConfig(RunnerConfig):
     max_mem: str | int | None = None
     exclude: str | None = None
     requeue: bool = False
+    idle_timeout: float = 300.0
+    driver: dict[str, Any] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     profile: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("cpus_per_task", "max_array_size")
+        self._check("cpus_per_task", "max_array_size", "idle_timeout")
         self._check("gpus", "latency_wait", included=True)
         setup: Any = self.setup
         if isinstance(setup, str):
             raise ConfigError(f"setup={setup!r} is one line, not a list", remedy=f"setup=[{setup!r}]")
         object.__setattr__(self, "setup", tuple(setup))
-        if not isinstance(self.options, Mapping):
-            raise ConfigError(f"options={self.options!r} is not a dict", remedy='options={"nice": 100}')
+        for name, example in (("options", {"nice": 100}), ("driver", {"time": "2-00:00:00"})):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise ConfigError(f"{name}={value!r} is not a dict", remedy=f"{name}={example}")
+        check_names(self.driver, {one.name for one in fields(SlurmConfig)}, "setting(s) of the driver's job")
         if self.shebang is not None and not self.shebang.startswith("#!"):
             raise ConfigError(f"shebang={self.shebang!r} does not begin with #!", remedy='shebang="#!/bin/bash -l"')
         mem, most = (memory_bytes(name, getattr(self, name)) for name in ("mem", "max_mem"))
@@ -135,6 +144,11 @@ class SlurmConfig(RunnerConfig):
             raise ConfigError("max_mem has nothing to begin with: mem is missing", remedy='mem="8G"')
         if most is not None and mem is not None and most < mem:
             raise ConfigError(f"max_mem={self.max_mem!r} is below mem={self.mem!r}", remedy=f"max_mem={self.mem!r}")
+
+    def for_driver(self) -> SlurmConfig:
+        """The settings of the job that drives a detached run: a small one, besides what ``driver`` says."""
+        small = {"gpus": 0, "cpus_per_task": 1, "mem": None if self.mem is None else "2G", "max_mem": None}
+        return replace(self, **{**small, **self.driver, "driver": {}})
 
     @classmethod
     def load(cls, path: str | PathLike[str] | None = None, **overrides: Any) -> SlurmConfig:

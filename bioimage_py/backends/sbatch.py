@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any
 
 from ..errors import ConfigError, MissingDependencyError
@@ -52,7 +53,7 @@ def array_limit(config: SlurmConfig) -> int:
 
 
 def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConfig, mem: str | None, avoid: str) -> str:
-    """Submit an array of jobs through submitit, which writes the job script.
+    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script.
 
     Returns
     -------
@@ -79,16 +80,17 @@ def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConf
             return text if config.shebang is None else text.replace("#!/bin/bash", config.shebang, 1)
 
     executor = Executor(folder)
-    executor.update_parameters(**_parameters(name, config, mem, avoid))
-    executor.parameters.update(map_count=n_jobs, array_parallelism=n_jobs)
+    executor.update_parameters(**_parameters(name, config, mem, avoid, requeue=config.requeue and not n_jobs))
+    if n_jobs:
+        executor.parameters.update(map_count=n_jobs, array_parallelism=n_jobs)
     # exec: the signal before the end of the wall time goes to the shell, which would die of it
     return str(executor._submit_command(f"exec {command}").job_id)
 
 
-def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str) -> dict[str, Any]:
+def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str, *, requeue: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "signal": f"B:USR2@{SIGNAL_SECONDS}",
-        "requeue" if config.requeue else "no-requeue": True,
+        "signal": f"B:USR2@{_signal_seconds(config.time)}",
+        "requeue" if requeue else "no-requeue": True,
     }
     if config.gpus:
         options["gpus-per-node"] = config.gpus
@@ -112,6 +114,19 @@ def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str) -> 
     }
 
 
+def _signal_seconds(time: str | int | None) -> int:
+    """How long before the end a job is told so: less where it is short."""
+    if time is None:
+        return SIGNAL_SECONDS
+    days, _, clock = str(time).rpartition("-")
+    parts = [int(part or 0) for part in clock.split(":")]
+    if days:  # D-HH[:MM[:SS]]
+        seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False)) + int(days) * 86400
+    else:  # MM, MM:SS, HH:MM:SS
+        seconds = parts[0] * 60 if len(parts) == 1 else sum(p * 60**i for i, p in enumerate(reversed(parts)))
+    return max(1, min(SIGNAL_SECONDS, seconds // 3))
+
+
 def find(name: str) -> str | None:
     """The array that was submitted under a name; None where the scheduler knows of none.
 
@@ -132,6 +147,12 @@ def cancel(*what: str) -> None:
     run("scancel", "--quiet", *what)
 
 
+def cancel_named(names: Iterable[str], *which: str) -> None:
+    """Cancel the jobs of these names, of which scancel takes one at a time."""
+    for name in sorted(set(names)):
+        cancel(*which, f"--name={name}")
+
+
 def queued(names: Iterable[str]) -> set[str] | None:
     """Ids ``<array>_<index>`` of the jobs of these names that wait or run; None where the scheduler cannot be asked."""
     listed = run("squeue", "-h", "-r", f"--name={','.join(names)}", "-o", "%F_%K")
@@ -146,6 +167,7 @@ class StateQuery:
 
     def __init__(self) -> None:
         self.accounting = True
+        self._deadline = 0.0
         self._process: subprocess.Popen[str] | None = None
         self._out: IO[str] | None = None
 
@@ -160,19 +182,25 @@ class StateQuery:
         squeue = ["squeue", "-h", "-r", "-t", "all", f"--name={','.join(names)}", "-o", "%F_%K|%T|%N"]
         self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
         command = sacct if self.accounting else squeue
+        self._deadline = monotonic() + COMMAND_SECONDS
         self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.DEVNULL, text=True)
 
     def answer(self) -> dict[str, tuple[str, str]] | None:
-        """State and nodes of each job by ``<array>_<index>``; None while there is no answer."""
-        if self._process is None or self._out is None or (code := self._process.poll()) is None:
+        """State and nodes of each job by ``<array>_<index>``; None while there is no answer, and where it failed."""
+        if self._process is None or self._out is None:
             return None
+        if (code := self._process.poll()) is None:
+            if monotonic() < self._deadline:
+                return None
+            self._process.kill()
+            code = self._process.wait()
         self._out.seek(0)
         with self._out as out:
             text = out.read()
         self._process = None
         if code and self.accounting:
             self.accounting = False  # squeue from now on
-        return {} if code else states(text)
+        return None if code else states(text)
 
 
 def states(text: str) -> dict[str, tuple[str, str]]:

@@ -2,59 +2,34 @@
 
 What the run folder says goes before what the scheduler says: a worker's small parent (`job`) writes how it ended, and
 its heartbeat tells that it lives. The scheduler is asked for what nobody can write: that a job was cancelled, ran out
-of time or memory, was preempted, or lost its node. In the run folder: ``slurm/<token>.json`` (workers of an array and
-its id), ``alive/``, ``ends/`` and ``gone/`` by worker.
+of time or memory, was preempted, or lost its node. Where it does not answer, nobody is held dead.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
-import shlex
-import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ..errors import ConfigError, RunnerError
-from . import job, sbatch
+from ..errors import ConfigError
+from . import orders, sbatch
 from .base import Backend, BackendEvent, Limits, Work
 from .config import SlurmConfig, memory_bytes
-from .subprocess import LOG_TAIL, SIGKILL, WORKER_CODE, worker_environment
+from .orders import QUEUE_SECONDS, STALE_SECONDS
+from .submission import Submitter, submit_driver
+from .verdict import VANISHED, SlurmWorker, explain, log_of
 
-NAME = "bioimage_py-"
-STALE_SECONDS = 60.0
-"""A heartbeat that is older than the driver's by this, of a job that the scheduler does not know, is of a dead one."""
 END_SECONDS = 2.0
 """How long to wait for the last word of a worker whose job the scheduler calls ended."""
 KILLED_SECONDS = 10.0
 """How long to wait for the scheduler to say who killed a worker."""
 LOOK_SECONDS = 0.1
 FIRST_QUERY = 1.0
-SUBMIT_TRIES = 6
 BAD_NODE = 2
 """Failures after which a node is excluded."""
-QUEUE_SECONDS = 30.0
-_OVERSTEPPED = re.compile(r"maxsubmit|array spec", re.IGNORECASE)
-
-
-@dataclass
-class SlurmWorker:
-    """A worker that was submitted, by the id of its job."""
-
-    worker: str
-    job: str
-    name: str
-    mem: int | None
-    submitted: float
-    state: str = ""
-    nodes: str = ""
-    ended: float | None = None
-    mark: dict[str, Any] | None = None
 
 
 class SlurmBackend(Backend):
@@ -66,23 +41,22 @@ class SlurmBackend(Backend):
         By default that of the user's configuration file.
     """
 
-    limits = Limits(kills_blocks=True, survives_crashes=True, one_machine=False)
+    limits = Limits(kills_blocks=True, survives_crashes=True, detaches=True, one_machine=False, durability="node")
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(SlurmConfig.load() if config is None else config)
         self._folder: Path | None = None
         self._waiting: list[str] = []
         self._jobs: dict[str, SlurmWorker] = {}
-        self._names: list[str] = []
         self._events: list[BackendEvent] = []
         self._too_slow: set[str] = set()
         self._failures: dict[str, int] = {}
         self._mem = memory_bytes("mem", self.config.mem)
         self._most = memory_bytes("max_mem", self.config.max_mem)
+        self._submitter = Submitter(self.config)
         self._query = sbatch.StateQuery()
         self._interval = FIRST_QUERY
-        self._next_query = self._next_look = self._next_submit = 0.0
-        self._array = 0
+        self._next_query = self._next_look = 0.0
         self._cancelled = False
 
     @classmethod
@@ -96,24 +70,33 @@ class SlurmBackend(Backend):
 
     @property
     def job_bytes(self) -> int | None:
-        """Memory of a job."""
+        """Memory of a new job."""
         return self._mem
+
+    @property
+    def submitted(self) -> int:
+        """Jobs that were submitted so far."""
+        return self._submitter.submitted
 
     def start(self, worker: str, work: Work) -> None:
         """Note a worker; all that are noted are submitted together by `ended`."""
         if work.folder is None:
             raise ConfigError("jobs need a run folder", remedy='job_type="local"')
-        if self._folder != Path(work.folder):
-            self._open(Path(work.folder).absolute())
+        self._open(Path(work.folder).absolute())
         self._waiting.append(worker)
 
     def _open(self, folder: Path) -> None:
-        self._folder, self._names, self._jobs, self._cancelled = folder, [], {}, False
-        for name in ("slurm", "alive", "ends", "gone"):
-            (folder / name).mkdir(exist_ok=True)
-        earlier = [f"{NAME}{path.stem}" for path in (folder / "slurm").glob("*.json")]
-        if earlier:  # jobs of a driver that has died: what they hold is given out again
-            self._cancel_all(earlier)
+        if self._folder != folder:
+            self._folder, self._jobs, self._cancelled = folder, {}, False
+            self._submitter.begin(folder, self.pool)
+
+    def adopt(self, folder: Path) -> frozenset[str]:
+        """Workers of this run's earlier drivers whose jobs wait or run; from now on they are this one's."""
+        self._open(folder.absolute())
+        orders.cancel_other_drivers(folder)
+        self._jobs = {worker.worker: worker for worker in orders.living(folder.absolute())}
+        self._submitter.names += sorted({worker.name for worker in self._jobs.values()})
+        return frozenset(self._jobs)
 
     def alive(self) -> set[str]:
         """Names of the workers that wait or work."""
@@ -121,7 +104,7 @@ class SlurmBackend(Backend):
 
     def ended(self) -> list[BackendEvent]:
         """Ends of workers since the last call."""
-        if self._waiting and not self._cancelled and monotonic() >= self._next_submit:
+        if self._waiting and not self._cancelled:
             self._submit()
         if self._jobs and monotonic() >= self._next_look:
             self._read_marks()
@@ -131,6 +114,13 @@ class SlurmBackend(Backend):
         events, self._events = self._events, []
         return events
 
+    def _submit(self) -> None:
+        avoid = [node for node, times in self._failures.items() if times >= BAD_NODE]
+        given = self._submitter.give(self._waiting, self._mem, avoid, alone=not self._jobs)
+        self._jobs.update({worker.worker: worker for worker in given})
+        if given:
+            self._interval, self._next_query = FIRST_QUERY, monotonic() + FIRST_QUERY
+
     def kill(self, worker: str) -> None:
         """Cancel the job of a worker that is too slow; the end is reported by `ended`."""
         if worker in self._jobs:
@@ -139,11 +129,14 @@ class SlurmBackend(Backend):
             self._next_query = 0.0
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until no worker works; those that wait in the queue are cancelled."""
+        """Wait until no worker works; those that wait in the queue are cancelled, or kept for the pool's next run."""
         deadline = None if timeout is None else monotonic() + timeout
         self._waiting.clear()
         if self._jobs and not self._cancelled:
-            sbatch.cancel("--state=PENDING", f"--name={','.join(self._names)}")
+            if self.pool is None:
+                sbatch.cancel_named([worker.name for worker in self._jobs.values()], "--state=PENDING")
+            else:
+                self._keep_queued()
             self._cancelled, self._next_query = True, 0.0
         while self._jobs:
             self._events += self.ended()
@@ -152,112 +145,53 @@ class SlurmBackend(Backend):
             if deadline is not None and monotonic() > deadline:
                 break
             sleep(LOOK_SECONDS / 2)
+        if not self._jobs:
+            self._folder = None  # the same run may be begun again
+
+    def _keep_queued(self) -> None:
+        """Take the order back from the jobs that have not begun; they will find the next one."""
+        assert self._folder is not None
+        for worker in [one for one in self._jobs.values() if not self._heartbeat(one.worker).exists()]:
+            (self._folder / "gone" / worker.worker).touch()
+            self._jobs.pop(worker.worker)
+            self._submitter.free.append(worker)
 
     def _drop_unqueued(self) -> None:
         self._next_query = monotonic() + FIRST_QUERY
-        queued = sbatch.queued(self._names)
+        queued = sbatch.queued({worker.name for worker in self._jobs.values()})
         for worker in list(self._jobs.values()):
-            gone = worker.job not in queued if queued is not None else self._lost(worker, known=True)
+            gone = worker.job not in queued if queued is not None else self._lost(worker)
             if gone and monotonic() - worker.submitted > END_SECONDS:
                 self._jobs.pop(worker.worker)
+
+    def leave(self) -> None:
+        """Let the jobs go on without this driver."""
+        self._waiting.clear()
+        self._jobs.clear()
+        self._submitter = Submitter(self.config)
+        self._folder = self.pool = None
+
+    def detach(self, folder: Path) -> str:
+        """Submit the job that drives a run from now on; its id."""
+        return submit_driver(folder.absolute(), self.config)
 
     def abandon(self) -> None:
         """Cancel all jobs."""
         self._waiting.clear()
         self._jobs.clear()
-        self._cancel_all(self._names)
+        self._submitter.free.clear()
+        names, deadline = self._submitter.names, monotonic() + QUEUE_SECONDS
+        while names:
+            sbatch.cancel_named(names)
+            if sbatch.queued(names) == set() or monotonic() > deadline:
+                return
+            sleep(0.2)
 
     def close(self) -> None:
         """Cancel what is left in the queue."""
         if self._jobs:
             self.abandon()
-
-    def _cancel_all(self, names: list[str]) -> None:
-        if not names:
-            return
-        deadline = monotonic() + QUEUE_SECONDS
-        while True:
-            sbatch.cancel(f"--name={','.join(names)}")
-            if sbatch.queued(names) == set() or monotonic() > deadline:
-                return
-            sleep(0.2)
-
-    def _submit(self) -> None:
-        assert self._folder is not None
-        self._array = self._array or sbatch.array_limit(self.config)
-        while self._waiting:
-            workers = self._waiting[: self._array]
-            token = secrets.token_hex(6)
-            about = self._about(workers)
-            self._write(token, about)
-            name = NAME + token
-            self._names.append(name)
-            array = self._submit_array(token, len(workers))
-            if array is None:  # the site takes fewer at once
-                self._names.remove(name)
-                (self._folder / "slurm" / f"{token}.json").unlink()
-                if len(workers) > 1:
-                    self._array = len(workers) // 2
-                    continue
-                if not self._jobs:
-                    raise RunnerError("the site's limits leave no room for a single job", remedy="squeue --me")
-                self._array, self._next_submit = 0, monotonic() + self.config.poll_interval
-                return
-            self._write(token, {**about, "job": array})
-            for index, worker in enumerate(workers):
-                job_id = f"{array}_{index}"
-                self._jobs[worker] = SlurmWorker(worker, job_id, name, self._mem, monotonic())
-            del self._waiting[: len(workers)]
-            self._interval = FIRST_QUERY
-            self._next_query = monotonic() + FIRST_QUERY
-
-    def _about(self, workers: list[str]) -> dict[str, Any]:
-        assert self._folder is not None
-        python = self._python()
-        return {
-            "workers": workers,
-            "job": None,
-            "session": json.loads((self._folder / "run.json").read_text())["sessions"],
-            "patience": max(STALE_SECONDS, self.config.latency_wait),
-            "python": "{}.{}".format(*sys.version_info),
-            "command": [python, "-c", WORKER_CODE],
-            "environment": worker_environment(python),
-        }
-
-    def _python(self) -> str:
-        return os.fspath(self.config.python_executable or sys.executable)
-
-    def _write(self, token: str, about: dict[str, Any]) -> None:
-        assert self._folder is not None
-        path = self._folder / "slurm" / f"{token}.json"
-        with open(path.with_suffix(".new"), "w") as file:
-            json.dump(about, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path.with_suffix(".new"), path)
-
-    def _submit_array(self, token: str, n_jobs: int) -> str | None:
-        """The id of a new array; None where the site takes no more at the moment."""
-        assert self._folder is not None
-        name, mem = NAME + token, None if self._mem is None else f"{-(-self._mem // 2**20)}M"
-        command = shlex.join([self._python(), "-I", "-S", job.__file__, str(self._folder), token])
-        avoid = ",".join(node for node, times in self._failures.items() if times >= BAD_NODE)
-        why = ""
-        for attempt in range(SUBMIT_TRIES):
-            sleep(min(30.0, 2.0**attempt - 1))
-            if why:  # the last answer was unclear: the job may be in
-                with suppress(OSError):
-                    if (found := sbatch.find(name)) is not None:
-                        return found
-            try:
-                return sbatch.submit(self._folder / "slurm", name, n_jobs, command, self.config, mem, avoid)
-            except (RuntimeError, OSError) as error:
-                why = str(error).strip()
-            if _OVERSTEPPED.search(why):
-                return None
-            if not any(word in why.lower() for word in sbatch.TRANSIENT):
-                break
-        raise RunnerError(f"sbatch refused the jobs: {why}", remedy="bioimage_py.runner.SlurmConfig(...)")
+        self._submitter.end_pool()
 
     def _heartbeat(self, worker: str) -> Path:
         assert self._folder is not None
@@ -269,8 +203,9 @@ class SlurmBackend(Backend):
         for name in os.listdir(self._folder / "ends"):
             worker = self._jobs.get(name.removesuffix(".json"))
             if worker is not None and worker.mark is None and name.endswith(".json"):
-                worker.mark = json.loads((self._folder / "ends" / name).read_text())
-                worker.ended = monotonic()
+                with suppress(FileNotFoundError):  # listed, but not to be read yet
+                    worker.mark = json.loads((self._folder / "ends" / name).read_text())
+                    worker.ended = monotonic()
 
     def _ask(self) -> None:
         now = monotonic()
@@ -286,21 +221,22 @@ class SlurmBackend(Backend):
             worker.state, worker.nodes = answer.get(worker.job, ("", worker.nodes))
             if worker.state in sbatch.TERMINAL:
                 worker.ended = worker.ended or now
-            elif worker.mark is None and not worker.state and self._lost(worker, known=bool(answer)):
-                worker.state, worker.ended = "VANISHED", now - END_SECONDS
+            elif worker.mark is None and not worker.state and self._lost(worker):
+                worker.state, worker.ended = VANISHED, now - END_SECONDS
 
-    def _lost(self, worker: SlurmWorker, *, known: bool) -> bool:
+    def _lost(self, worker: SlurmWorker) -> bool:
         """Whether a job that the scheduler does not list must be dead."""
         assert self._folder is not None
         try:
             beat = self._heartbeat(worker.worker).stat().st_mtime
         except FileNotFoundError:
-            return known and monotonic() - worker.submitted > max(STALE_SECONDS, self.config.latency_wait)
-        return (self._folder / "driver.alive").stat().st_mtime - beat > STALE_SECONDS
+            return bool(monotonic() - worker.submitted > max(STALE_SECONDS, self.config.latency_wait))
+        age: float = (self._folder / "driver.alive").stat().st_mtime - beat
+        return age > STALE_SECONDS
 
     def _judge(self) -> None:
         for worker in [worker for worker in self._jobs.values() if worker.ended is not None]:
-            kind, detail = self._explain(worker)
+            kind, detail = ("too slow", "cancelled") if worker.worker in self._too_slow else explain(worker)
             assert worker.ended is not None
             patience = 0.0 if worker.mark is not None else END_SECONDS
             if kind == "killed" and worker.state not in sbatch.TERMINAL:
@@ -310,32 +246,13 @@ class SlurmBackend(Backend):
             if monotonic() - worker.ended >= patience:
                 self._end(worker, "killed" if kind == "no word" else kind, detail)
 
-    def _explain(self, worker: SlurmWorker) -> tuple[str, str]:
-        mark = worker.mark
-        told = sbatch.TERMINAL.get(worker.state, "node" if worker.state == "VANISHED" else "")
-        if worker.worker in self._too_slow:
-            return "too slow", "cancelled"
-        if mark is None:
-            state = "is not known to the scheduler any more" if worker.state == "VANISHED" else f"is {worker.state}"
-            return ("no word" if told == "finished" else told), f"job {worker.job} on {worker.nodes or '?'} {state}"
-        where = f"job {worker.job} on {mark['host']}"
-        if "kind" in mark:
-            left = mark["kind"] == "finished" and mark["leaving"]
-            return ("wall time", f"{where} left before its time was up") if left else (mark["kind"], mark["detail"])
-        code = mark["end"]
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        peak = f"peak memory {mark['peak_bytes'] / 2**20:.0f} MiB"
-        if told == "memory" or (code == -SIGKILL and mark["memory_kills"]):
-            return "memory", f"{where} was killed for memory, {peak}"
-        if told and told not in ("finished", "killed"):
-            return told, f"{where} is {worker.state}"
-        if code >= 0 and "ready" not in mark:
-            return "cannot start", f"{where}: {how}"
-        return "killed", f"{where}: {how}, {peak}"
-
     def _end(self, worker: SlurmWorker, kind: str, detail: str) -> None:
         assert self._folder is not None
         self._jobs.pop(worker.worker)
+        if worker.stays and worker.pool == str(self.pool):
+            self._submitter.free.append(worker)
+        elif worker.stays:  # it waits where a driver that has gone gave orders
+            sbatch.cancel(worker.job)
         if kind != "finished":
             (self._folder / "gone" / worker.worker).touch()
         if kind == "node":
@@ -345,8 +262,10 @@ class SlurmBackend(Backend):
             kind = self._more_memory(worker)
         elif kind == "cancelled" and not self._cancelled:
             detail += " (by you or the site); the same call continues the run"
+        if kind not in ("finished", "crashed", "wall time"):
+            detail += log_of(self._folder, worker)
         peak = (worker.mark or {}).get("peak_bytes", 0)
-        self._events.append(BackendEvent(worker.worker, kind, detail + self._log(worker, kind), None, peak))
+        self._events.append(BackendEvent(worker.worker, kind, detail, None, peak))
 
     def _more_memory(self, worker: SlurmWorker) -> str:
         if worker.mem is None or self._mem is None or self._most is None:
@@ -354,16 +273,3 @@ class SlurmBackend(Backend):
         if worker.mem == self._mem:
             self._mem = min(2 * self._mem, self._most)
         return "more memory" if worker.mem < self._mem else "memory"
-
-    def _log(self, worker: SlurmWorker, kind: str) -> str:
-        assert self._folder is not None
-        if kind in ("finished", "crashed", "wall time"):
-            return ""
-        for path in (
-            self._folder / "logs" / f"{worker.worker}.log",
-            self._folder / "slurm" / f"{worker.job}_0_log.out",
-        ):
-            with suppress(OSError):
-                if tail := path.read_text(errors="replace")[-LOG_TAIL:].strip():
-                    return f"\nEnd of its log {path}:\n{tail}"
-        return ""

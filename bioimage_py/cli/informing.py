@@ -13,6 +13,7 @@ from .common import Command, json_option, print_json
 
 if TYPE_CHECKING:
     from ..sources.file import FileSource
+    from ..sources.stores import Location
 
 
 @click.command(cls=Command)
@@ -23,7 +24,7 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
     """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk."""
     arrays = [_describe(source, not no_size) for source in _arrays(path)]
     if as_json:
-        print_json({"path": os.path.abspath(path), "arrays": arrays})
+        print_json({"path": path if "://" in path else os.path.abspath(path), "arrays": arrays})
         return
     if not arrays:
         click.echo(f"{path} has no arrays.")
@@ -34,17 +35,23 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
 
 def _arrays(path: str) -> Iterator[FileSource]:
     from ..io.formats import split_path
+    from ..io.keys import array_keys
     from ..sources.file import open_source
     from ..sources.storage import detect_driver
+    from ..sources.stores import locate
 
     container, key = split_path(path)
-    folder = os.path.join(container, key or "")
-    if not os.path.isdir(folder) or detect_driver(folder) is not None:
+    place = locate(container) / (key or "")
+    if place.folder is None:
+        keys = [] if detect_driver(place) is not None else array_keys(place)
+        yield from [open_source(container, f"{key or ''}/{inner}") for inner in keys] or [open_source(path)]
+        return
+    if not os.path.isdir(place.folder) or detect_driver(place) is not None:
         yield from _keyed(container, key) if os.path.isfile(container) else [open_source(path)]
         return
-    for inner, names, _ in os.walk(folder):
+    for inner, names, _ in os.walk(place.folder):
         names.sort()
-        if detect_driver(inner) is not None:
+        if detect_driver(locate(inner)) is not None:
             names.clear()
             yield open_source(container, os.path.relpath(inner, container))
 
@@ -68,7 +75,9 @@ def _keyed(path: str, key: str | None) -> Iterator[FileSource]:
 
 
 def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
-    folder = os.path.join(source.path, source.internal_path)
+    from ..sources.stores import locate
+
+    place = locate(source.path) / source.internal_path
     described: dict[str, Any] = {
         "key": source.internal_path,
         "format": source.format,
@@ -80,23 +89,21 @@ def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
             {"name": axis.name, "kind": axis.kind, "unit": axis.unit, "scale": axis.scale, "offset": axis.offset}
             for axis in source.axes
         ],
-        "codec": _codec(source, folder),
+        "codec": _codec(source, place),
         "bytes": source.nbytes,
     }
-    if with_size:
-        described["bytes_on_disk"] = _disk_bytes(source, folder)
+    if with_size and place.folder is not None:
+        described["bytes_on_disk"] = _disk_bytes(source, place.folder)
     source.close()
     return described
 
 
-def _codec(source: FileSource, folder: str) -> str | None:
-    from ..sources.metadata import read_json
-
-    if codecs := read_json(os.path.join(folder, "zarr.json")).get("codecs"):
+def _codec(source: FileSource, place: Location) -> str | None:
+    if codecs := place.read_json("zarr.json").get("codecs"):
         return " + ".join(_codec_names(codecs))
-    if old := read_json(os.path.join(folder, ".zarray")):
+    if old := place.read_json(".zarray"):
         return str((old.get("compressor") or {}).get("id", "raw"))
-    if compression := read_json(os.path.join(folder, "attributes.json")).get("compression"):
+    if compression := place.read_json("attributes.json").get("compression"):
         return str(compression.get("type"))
     compression = getattr(source.array, "compression", None)
     return None if compression is None else str(compression)

@@ -8,8 +8,10 @@ from .. import __version__
 from .demonstrating import demo
 from .evaluating import evaluate
 from .informing import info
+from .projects import project
 from .runs import runs
 from .segmenting import segment
+from .slurm import slurm
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,5 +20,5 @@ def main() -> None:
     """Segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, segment, evaluate, demo, runs):
+for _command in (info, segment, evaluate, demo, project, runs, slurm):
     main.add_command(_command)

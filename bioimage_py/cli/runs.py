@@ -1,4 +1,4 @@
-"""`bioimage-py runs`: list, show, resume, cancel, clean, replay and report runs on disk."""
+"""`bioimage-py runs`: list, show, attach to, resume, cancel, clean, replay and report runs on disk."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .common import Command, json_option, print_json
 if TYPE_CHECKING:
     from ..runner.inspect import RunStatus
     from ..runner.plan import Plan
+    from ..runner.report import RunReport
 
 _TAIL = 8
 _DAY = 86400.0
@@ -24,7 +25,7 @@ _DAY = 86400.0
 
 @click.group()
 def runs() -> None:
-    """List, show, resume, cancel and clean runs, and replay single blocks.
+    """List, show, attach to, resume, cancel and clean runs, and replay single blocks.
 
     RUN is a run folder or the name that `runs list` shows.
     """
@@ -107,12 +108,35 @@ def resume(run: str, workers: int | None, quiet: bool, as_json: bool) -> None:
         changes["num_workers"] = workers
     keep = kept_plan(status.folder).stages[-1].returns != "none"
     report = resume_run(status.folder, lambda how: how.updated(changes), keep=keep)
+    _tell(report, status, keep, as_json)
+
+
+def _tell(report: RunReport, status: RunStatus, keep: bool, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
         return
     click.echo(report.summary())
     if keep:
         click.echo(f"The values are in {status.folder}; the call that began the run returns them now.")
+
+
+@runs.command(cls=Command)
+@click.argument("run")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@json_option
+def attach(run: str, quiet: bool, as_json: bool) -> None:
+    """Come back to RUN: wait for its end while somebody drives it, then do what is left.
+
+    Jobs that live are not submitted again. Ctrl-C leaves it as it is.
+    """
+    from ..runner.attaching import attach as attach_to
+    from ..runner.inspect import kept_plan
+
+    status = _find(run)
+    progress = not (quiet or as_json)
+    keep = kept_plan(status.folder).stages[-1].returns != "none"
+    report = attach_to(status.folder, lambda how: how.updated({"progress": progress}), keep=keep)
+    _tell(report, status, keep, as_json)
 
 
 @runs.command(cls=Command)
@@ -213,8 +237,10 @@ _STATES = {
     "starting": "starting",
     "running": "running",
     "failed": "failed or was ended; not finished",
+    "detached": "detached: its driver has left; workers go on with the current stage",
     "interrupted": "interrupted: the process that drove it has died",
     "complete": "complete, but nobody was told",
+    "forgotten": "forgotten: what it has changed is being put back; the next call ends that",
     "finished": "finished; only the folder is left",
 }
 
@@ -292,8 +318,11 @@ def _event(event: dict[str, Any]) -> str:
 def _advice(status: RunStatus, replayable: bool) -> str:
     if status.alive:
         return f"End it: bioimage-py runs cancel {status.folder}"
-    if status.state == "finished":
+    if status.state in ("finished", "forgotten"):
         return f"Remove it: bioimage-py runs clean {status.folder}"
+    if status.state == "detached":
+        cancel = f"Cancel its jobs: bioimage-py runs cancel {status.folder}"
+        return f"Come back: the same call again, or bioimage-py runs attach {status.folder}\n{cancel}"
     lines = [f"Go on: the same call again, or bioimage-py runs resume {status.folder}"]
     if replayable:
         lines.append(f"Look for the bug: bioimage-py runs replay {status.folder} BLOCK")

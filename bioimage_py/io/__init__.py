@@ -14,7 +14,9 @@ from .formats import (
 _LAZY = {
     "Multiscale": "ome",
     "create_array": "create",
+    "read_label_names": "ome",
     "read_multiscales": "ome",
+    "read_series": "ome",
     "split_path": "formats",
     "write_multiscales": "ome",
 }
@@ -27,7 +29,9 @@ __all__ = [
     "infer_format",
     "is_writable_format",
     "open_file",
+    "read_label_names",
     "read_multiscales",
+    "read_series",
     "register_format",
     "split_path",
     "supported_extensions",

@@ -12,17 +12,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import DtypeError, FormatError, ParameterError, ShapeError
+from ..errors import DtypeError, FormatError, ParameterError, ReadOnlyError, ShapeError
 from ..sources.base import Axis
-from ..sources.file import FileSource, absolute_path, is_url, open_source
-from ..sources.metadata import OWN_ATTRIBUTE, read_json
+from ..sources.file import FileSource, open_source
+from ..sources.metadata import OWN_ATTRIBUTE
 from ..sources.storage import detect_driver
-from .datasets import folder_keys
-from .formats import format_named, infer_format, require_library, split_path
+from ..sources.stores import Location, locate, resolve
+from ..sources.units import METADATA_FILES
+from .formats import format_named, format_of, require_library, split_path
+from .keys import array_keys, is_group
+from .mirror import mirrored_metadata
 
 Shape = Sequence[int]
-
-_METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", "attributes.json")
 
 
 def create_array(
@@ -38,13 +39,15 @@ def create_array(
     compressor: Any = None,
     fill_value: Any = 0,
     overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> FileSource:
     """Create an array, or open an existing one of the same shape and data type.
 
     Parameters
     ----------
     path : str or os.PathLike
-        Container; made if it is missing. A path into one ("a.zarr/raw") is split where `key` is None.
+        Container; made if it is missing. A path into one ("a.zarr/raw") is split where `key` is None. zarr and n5
+        also ``s3://bucket/a.zarr``, ``gs://bucket/a.zarr`` and, for this process only, ``memory://a.zarr``.
     key : str, optional
         Key of the array; groups above it are made. None or "": the container is the array (zarr, n5).
     shape : sequence of int
@@ -58,14 +61,16 @@ def create_array(
     format : {"zarr", "n5", "hdf5"}, optional
         None: by the name of the container, else zarr. zarr is version 3, or the version of the container.
     axes : sequence of Axis, optional
-        Axes, stored as attributes of the array (and as the dimension names of zarr version 3; HDF5 keeps the names
-        alone). For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
+        Axes, stored as attributes of the array (and as the dimension names of zarr version 3, the labels of HDF5).
+        For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
     compressor : str or object, optional
         None: zstd for zarr, gzip else. "zstd", "gzip", "blosc", "raw", or for zarr a codec object.
     fill_value : scalar, default 0
         Value of voxels never written (n5: 0 only).
     overwrite : bool, default False
         Replace an existing array by an empty one.
+    storage_options : mapping, optional
+        How a bucket is reached; see `open_source`.
 
     Returns
     -------
@@ -78,10 +83,13 @@ def create_array(
         If an array of another shape or data type exists and `overwrite` is False.
     ParameterError
         If chunks or shards do not fit, or the format cannot do what is asked.
+    ReadOnlyError
+        If the store cannot be written (zip archives, web servers).
     """
-    root = absolute_path(path)
+    container = resolve(path)
     if key is None and format is None:
-        root, key = split_path(root)
+        container, key = split_path(container)
+    root = locate(container, storage_options)
     name = format or _format_of(root)
     if name not in _CREATORS:
         raise FormatError(f"Arrays cannot be created in the format {name!r}.", remedy="use zarr, n5 or hdf5")
@@ -93,11 +101,16 @@ def create_array(
     if axes and len(axes) != len(size):
         raise ParameterError(f"{len(axes)} axes for the shape {size}.", remedy="pass one Axis for each")
     kind = np.dtype(dtype)
-    if not overwrite and array_exists(root, key, name):
+    if not root.writable:
+        raise ReadOnlyError(
+            f"{root} cannot be written: zip archives and web servers are read only.",
+            remedy="write to a folder or a bucket (s3://, gs://)",
+        )
+    if not overwrite and array_exists(container, key, name, storage_options):
         return _existing(root, key, name, size, kind)
     _refuse_group(root, key, name)
     _CREATORS[name](root, key, size, kind, grid, outer, tuple(axes), compressor, fill_value)
-    return open_source(root, key, format=name, mode="r+")
+    return open_source(container, key, format=name, mode="r+", storage_options=storage_options)
 
 
 def default_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,38 +120,42 @@ def default_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*(1 for _ in shape[:-3]), *(max(1, min(size, 64)) for size in shape[-3:]))
 
 
-def array_exists(path: str, key: str | None, format: str) -> bool:
+def array_exists(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Tell whether a container has an array of that key."""
-    if format == "hdf5":
-        if not os.path.exists(path):
-            return False
-        import h5py
-
-        from .hdf5 import construct
-
-        with construct(path) as file:
-            return bool(key) and isinstance(file.get(key), h5py.Dataset)
-    if is_url(path):
+    if format != "hdf5":
+        return detect_driver(locate(path, storage_options) / (key or "")) is not None
+    if not os.path.exists(path):
         return False
-    return detect_driver(os.path.join(path, key or "")) is not None
+    import h5py
+
+    from .hdf5 import construct
+
+    with construct(path) as file:
+        return bool(key) and isinstance(file.get(key), h5py.Dataset)
 
 
-def clear_array(path: str, key: str | None, format: str) -> None:
+def clear_array(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> None:
     """Empty an array: all its voxels get the fill value, shape and grid stay."""
     if format == "hdf5":
         with open_source(path, key, format=format, mode="r+") as source:
             source[...] = source.array.fillvalue
         return
-    for entry in os.scandir(os.path.join(path, key or "")):
+    place = locate(path, storage_options) / (key or "")
+    if place.folder is None:
+        for name in place.names() or []:
+            if name not in METADATA_FILES:
+                place.delete(name)
+        return
+    for entry in os.scandir(place.folder):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
-        elif entry.name not in _METADATA_FILES:
+        elif entry.name not in METADATA_FILES:
             os.unlink(entry.path)
 
 
-def _format_of(path: str) -> str:
+def _format_of(root: Location) -> str:
     try:
-        found = infer_format(path)
+        found = format_of(root)
     except FormatError:
         return "zarr"
     return "zarr" if found == "folder" else found
@@ -166,9 +183,9 @@ def _shards(shards: Shape, chunks: tuple[int, ...], format: str) -> tuple[int, .
     return found
 
 
-def _existing(path: str, key: str, format: str, shape: tuple[int, ...], dtype: np.dtype) -> FileSource:
-    source = open_source(path, key, format=format, mode="r+")
-    where = f"{path} has an array {key!r}" if key else f"{path} is an array"
+def _existing(root: Location, key: str, format: str, shape: tuple[int, ...], dtype: np.dtype) -> FileSource:
+    source = open_source(root.url, key, format=format, mode="r+", storage_options=dict(root.options) or None)
+    where = f"{root} has an array {key!r}" if key else f"{root} is an array"
     remedy = "write elsewhere, or pass overwrite=True to replace it"
     if source.shape != shape:
         source.close()
@@ -179,26 +196,30 @@ def _existing(path: str, key: str, format: str, shape: tuple[int, ...], dtype: n
     return source
 
 
-def _refuse_group(path: str, key: str, format: str) -> None:
+def _refuse_group(root: Location, key: str, format: str) -> None:
     """Refuse to put an array where a group with arrays is."""
-    folder = os.path.join(path, key)
-    if format == "hdf5" or is_url(path) or not os.path.isdir(folder) or detect_driver(folder) is not None:
+    place = root / key
+    missing = place.folder is not None and not os.path.isdir(place.folder)
+    if format == "hdf5" or missing or detect_driver(place) is not None:
         return
-    keys = folder_keys(folder)
-    if keys or (not key and not _is_empty(folder)):
+    keys = array_keys(place)
+    if keys or not _may_hold(place, key):
         inside = f"the arrays {', '.join(keys[:5])}" if keys else "other files"
         raise ParameterError(
-            f"{folder} cannot become an array: it holds {inside}.", remedy="give a key that is free, or another path"
+            f"{place} cannot become an array: it holds {inside}.", remedy="give a key that is free, or another path"
         )
 
 
-def _is_empty(folder: str) -> bool:
+def _may_hold(place: Location, key: str) -> bool:
+    """Whether there is nothing that an array would hide: in a bucket, nothing in a group of that name."""
     metadata = {"zarr.json", ".zgroup", ".zattrs", "attributes.json"}
-    return all(entry.name in metadata for entry in os.scandir(folder))
+    if place.folder is None:
+        return not is_group(place) or set(place.names() or []) <= metadata
+    return bool(key) or all(entry.name in metadata for entry in os.scandir(place.folder))
 
 
 def _create_zarr(
-    path: str,
+    root: Location,
     key: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
@@ -210,29 +231,32 @@ def _create_zarr(
 ) -> None:
     import zarr
 
-    version: Literal[2, 3] = 2 if os.path.isfile(os.path.join(path, ".zgroup")) else 3
+    version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
     if version == 2 and shards is not None:
-        raise ParameterError(f"{path} is of zarr version 2, which has no shards.", remedy="write to a new container")
-    store: Any = path
-    name: str | None = None
-    if key:
-        parent, _, name = key.rpartition("/")
-        group = zarr.open_group(path, mode="a", zarr_format=version)
-        store = (group.require_group(parent) if parent else group).store_path
-    zarr.create_array(
-        store=store,
-        name=name,
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        shards=shards,
-        compressors=_zarr_compressor(compressor, version),
-        fill_value=_fill(fill_value, dtype),
-        dimension_names=[axis.name for axis in axes] if axes and version == 3 else None,
-        attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in axes]}} if axes else None,
-        zarr_format=version,
-        overwrite=True,
-    )
+        raise ParameterError(f"{root} is of zarr version 2, which has no shards.", remedy="write to a new container")
+    place = root / key
+    if detect_driver(place) is not None:
+        place.delete()
+    with mirrored_metadata(root, key.rpartition("/")[0] if key else "") as mirror:
+        store: Any = mirror
+        if key:
+            parent = zarr.open_group(mirror, mode="a", zarr_format=version, use_consolidated=False)
+            above = key.rpartition("/")[0]
+            store = (parent.require_group(above) if above else parent).store_path
+        zarr.create_array(
+            store=store,
+            name=key.rpartition("/")[2] or None,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks,
+            shards=shards,
+            compressors=_zarr_compressor(compressor, version),
+            fill_value=_fill(fill_value, dtype),
+            dimension_names=[axis.name for axis in axes] if axes and version == 3 else None,
+            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in axes]}} if axes else None,
+            zarr_format=version,
+            overwrite=True,
+        )
 
 
 def _fill(value: Any, dtype: np.dtype) -> Any:
@@ -264,7 +288,7 @@ def _known(compressor: str, makers: Mapping[str, Any]) -> Any:
 
 
 def _create_n5(
-    path: str,
+    root: Location,
     key: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
@@ -278,16 +302,15 @@ def _create_n5(
         raise DtypeError(f"n5 cannot store {dtype}.", remedy="use uint8 for bool, or format='zarr'")
     if fill_value not in (0, None):
         raise ParameterError(f"n5 cannot store the fill value {fill_value!r}.", remedy="use 0, or format='zarr'")
-    folder = os.path.join(path, key)
-    if detect_driver(folder) is not None:
-        shutil.rmtree(folder)
-    os.makedirs(folder, exist_ok=True)
-    root = os.path.join(path, "attributes.json")
-    if key and "n5" not in read_json(root):
-        _write_json(root, {**read_json(root), "n5": "2.0.0"})
     compression = {"type": "raw"} if compressor in ("raw", "none") else _N5_CODECS.get(compressor)
     if compression is None:
         raise ParameterError(f"Unknown compressor {compressor!r} for n5.", remedy="use gzip, zstd or raw")
+    place = root / key
+    if detect_driver(place) is not None:
+        place.delete()
+    above = root.read_json("attributes.json")
+    if key and "n5" not in above:
+        _write_json(root, {**above, "n5": "2.0.0"})
     attributes: dict[str, Any] = {} if key else {"n5": "2.0.0"}
     attributes |= {
         "dimensions": list(reversed(shape)),
@@ -300,14 +323,12 @@ def _create_n5(
         attributes["units"] = [axis.unit or "" for axis in reversed(axes)]
         attributes["resolution"] = [axis.scale for axis in reversed(axes)]
         attributes["offset"] = [axis.offset for axis in reversed(axes)]
-    _write_json(os.path.join(folder, "attributes.json"), attributes)
+        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in axes]}
+    _write_json(place, attributes)
 
 
-def _write_json(path: str, content: Mapping[str, Any]) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-    os.replace(temporary, path)
+def _write_json(place: Location, content: Mapping[str, Any]) -> None:
+    place.write("attributes.json", json.dumps(content, indent=2).encode())
 
 
 _N5_CODECS: dict[Any, dict[str, Any]] = {
@@ -318,7 +339,7 @@ _N5_CODECS: dict[Any, dict[str, Any]] = {
 
 
 def _create_hdf5(
-    path: str,
+    root: Location,
     key: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
@@ -331,9 +352,10 @@ def _create_hdf5(
     from .hdf5 import construct
 
     if not key:
-        raise ParameterError(f"{path}: an HDF5 file needs a key for its array.", remedy="pass key='data'")
+        raise ParameterError(f"{root}: an HDF5 file needs a key for its array.", remedy="pass key='data'")
     if compressor not in (None, "gzip", "raw", "none"):
         raise ParameterError(f"Unknown compressor {compressor!r} for HDF5.", remedy="use gzip or raw")
+    path = root.url
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
     with construct(path, "a") as file:
@@ -349,6 +371,8 @@ def _create_hdf5(
         )
         for index, axis in enumerate(axes):
             dataset.dims[index].label = axis.name
+        if axes:
+            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in axes]})
 
 
 _CREATORS = {"zarr": _create_zarr, "n5": _create_n5, "hdf5": _create_hdf5}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
-from ..sources.file import absolute_path, is_url
-from ..sources.metadata import read_json
+from ..sources.file import absolute_path
 from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
+from ..sources.stores import Location, is_url, locate
 
 Constructor = Callable[..., Any]
 
@@ -150,26 +150,36 @@ def infer_format(path: str | os.PathLike[str], ext: str | None = None) -> str:
         If the ending is unknown; lists the known ones.
     """
     if ext is None:
-        return _infer(os.fspath(path))
+        return format_of(locate(path))
     found = format_for_extension(ext)
     if found is None:
         raise _unknown(ext)
     return found
 
 
-def _infer(path: str) -> str:
-    found = _named_by(path)
+def format_of(place: Location) -> str:
+    """Return the name of the format of a place: by its name, else by what a folder (or its like) holds."""
+    found = _named_by(_named_part(place.url))
     if found is not None:
         return found
-    if not is_url(path) and os.path.isdir(path):
-        if any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zarray", ".zgroup")):
+    if place.folder is None or os.path.isdir(place.folder):
+        if any(place.exists(name) for name in ("zarr.json", ".zarray", ".zgroup")):
             return "zarr"
-        attributes = read_json(os.path.join(path, "attributes.json"))
-        return "n5" if "n5" in attributes or "dimensions" in attributes else "folder"
-    ending = os.path.splitext(path.rstrip("/"))[1]
-    if not ending and "" in _by_extension:
+        attributes = place.read_json("attributes.json")
+        if "n5" in attributes or "dimensions" in attributes:
+            return "n5"
+        if place.folder is not None:
+            return "folder"
+    ending = os.path.splitext(_named_part(place.url))[1]
+    if not ending and "" in _by_extension and place.folder is not None:
         return _by_extension[""]
     raise _unknown(ending)
+
+
+def _named_part(path: str) -> str:
+    """Return the path without the query of a URL and what follows the name of an archive at its end."""
+    bare = path.partition("?")[0] if is_url(path) else path
+    return bare.rstrip("/").removesuffix("|zip:")
 
 
 def _named_by(path: str) -> str | None:
@@ -186,18 +196,28 @@ def _unknown(ending: str) -> FormatError:
 def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """Split a path into a container: "a.zarr/raw/s0" gives ("a.zarr", "raw/s0"); None where there is no key.
 
+    In an archive the key is what follows ``|zip:``, unless that holds a container of its own ("a.zip|zip:b.zarr/raw").
     Only endings of formats that hold several arrays split (zarr, n5, hdf5).
     """
     text = os.fspath(path)
-    head = text.rstrip("/")
+    head, mark, query = text.partition("?") if is_url(text) else (text, "", "")
+    archive, pipe, inner = head.partition("|zip:")
+    if pipe and not _named_inside(inner):
+        container = archive if locate(archive).archive else archive + pipe
+        return container + mark + query, inner.strip("/") or None
+    head = head.rstrip("/")
     keys: list[str] = []
     while os.path.basename(head):
         found = _named_by(head)
         if found is not None and (found in _CONTAINERS or not keys):
-            return head, "/".join(reversed(keys)) or None
+            return head + mark + query, "/".join(reversed(keys)) or None
         keys.append(os.path.basename(head))
         head = os.path.dirname(head)
     return text, None
+
+
+def _named_inside(inner: str) -> bool:
+    return any(_named_by(part) in _CONTAINERS for part in inner.split("/"))
 
 
 _CONTAINERS = ("zarr", "n5", "hdf5")
@@ -239,7 +259,8 @@ def open_file(
 
 
 def require_path(path: str) -> None:
-    """Raise if a local path does not exist, naming the part of it that does."""
+    """Raise if a local path does not exist, naming the part of it that does; of an archive, if its file does not."""
+    path = locate(path).url.partition("|zip:")[0]
     if is_url(path) or os.path.exists(path):
         return
     parent = os.path.dirname(path)
@@ -261,7 +282,7 @@ def _add_builtin() -> None:
     for name, extensions, writable, module, requires in (
         ("hdf5", (".h5", ".hdf", ".hdf5"), True, "hdf5", "h5py"),
         ("n5", (".n5",), True, "n5", ""),
-        ("zarr", (".zarr", ".zr"), True, "zarr", "zarr"),
+        ("zarr", (".zarr", ".zr", ".ozx", ".zip"), True, "zarr", "zarr"),
         ("tif", (".tif", ".tiff"), False, "tif", "tifffile"),
         ("folder", ("",), False, "tif", "tifffile"),
     ):

@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import FormatError, StorageError
 from ..sources.backing import HDF5Backing
 from ..sources.file import Opened
-from .datasets import keep_local, no_key, wrong_key
+from .datasets import keep_local
+from .keys import no_key, wrong_key
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:

@@ -1,8 +1,7 @@
-"""n5 folders: arrays through tensorstore, containers through z5py."""
+"""n5, in any store: arrays through tensorstore, containers through z5py."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,9 @@ from ..errors import MissingDependencyError
 from ..sources import adapters
 from ..sources.file import Opened
 from ..sources.storage import detect_driver
-from .datasets import keep_local, open_folder
+from ..sources.stores import Location, locate
+from .datasets import keep_local
+from .keys import open_keyed
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -24,12 +25,20 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open one array ("r" or "r+"); a multiscale group (s0, s1, ...) gives its s0."""
-    keep_local(path, "n5")
-    if kwargs:
-        return Opened(construct(path, mode, **kwargs)[key or ""], key or "")
-    return open_folder(path, key, _first_level, lambda found: adapters.open_z5py(path, found, mode), "n5")
+    """Open one array ("r" or "r+"); a multiscale group (s0, s1, ...) gives a level, s0 by default.
+
+    Arguments other than ``level`` and ``storage_options`` go to z5py, which then opens the container.
+    """
+    arguments = dict(kwargs)
+    level = arguments.pop("level", None)
+    root = locate(path, arguments.pop("storage_options", None))
+    if arguments:
+        return Opened(construct(path, mode, **arguments)[key or ""], key or "")
+    return open_keyed(root, key, level, _levels, lambda found: adapters.open_z5py(root, found, mode), "n5")
 
 
-def _first_level(folder: str) -> str | None:
-    return "s0" if detect_driver(os.path.join(folder, "s0")) == "n5" else None
+def _levels(group: Location) -> list[str]:
+    found: list[str] = []
+    while detect_driver(group / f"s{len(found)}") == "n5":
+        found.append(f"s{len(found)}")
+    return found

@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from ..errors import ParameterError
 from ..sources.base import Axis
-from ..sources.file import absolute_path
-from ..sources.metadata import multiscales_of, parse_axes, read_attributes, unit_name
+from ..sources.metadata import describe_axes, multiscales_of, parse_axes, read_attributes
+from ..sources.stores import Location, locate
+from .keys import label_names_of, series_of
+from .mirror import mirrored_metadata
+
+Options = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -32,19 +36,22 @@ class Multiscale:
     method: str | None = None
 
 
-def read_multiscales(path: str | os.PathLike[str], key: str = "") -> list[Multiscale]:
-    """Return the images that a local OME-Zarr group (0.4 or 0.5) describes; empty if it describes none.
+def read_multiscales(
+    path: str | os.PathLike[str], key: str = "", *, storage_options: Options = None
+) -> list[Multiscale]:
+    """Return the images that an OME-Zarr group (0.4 or 0.5) describes; empty if it describes none.
 
     Parameters
     ----------
     path : str or os.PathLike
-        Container.
+        Container: folder, zip archive or URL.
     key : str, default ""
         Group in it.
+    storage_options : mapping, optional
+        How a remote store is reached; see `open_source`.
     """
-    folder = os.path.join(absolute_path(path), key.strip("/"))
     images = []
-    for entry in multiscales_of(read_attributes(folder)):
+    for entry in multiscales_of(read_attributes(_container(path, storage_options) / key)):
         datasets = [dataset for dataset in entry["datasets"] if isinstance(dataset, Mapping) and "path" in dataset]
         levels = tuple(
             (str(dataset["path"]), parse_axes(entry, dataset, _ndim(entry, dataset))) for dataset in datasets
@@ -62,12 +69,18 @@ def _ndim(entry: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
     return 5  # before version 0.3 all images had the axes t, c, z, y, x
 
 
-def read_label_names(path: str | os.PathLike[str], key: str = "") -> list[str]:
-    """Return the names of the label images of an OME-Zarr image."""
-    attributes = read_attributes(os.path.join(absolute_path(path), key.strip("/"), "labels"))
-    ome = attributes.get("ome")
-    names = (ome if isinstance(ome, Mapping) else attributes).get("labels")
-    return [str(name) for name in names] if isinstance(names, list) else []
+def read_label_names(path: str | os.PathLike[str], key: str = "", *, storage_options: Options = None) -> list[str]:
+    """Return the names of the label images of an OME-Zarr image; each opens as ``key + "/labels/" + name``."""
+    return label_names_of(_container(path, storage_options) / key)
+
+
+def read_series(path: str | os.PathLike[str], *, storage_options: Options = None) -> list[str]:
+    """Return the keys of the images in a container of the bioformats2raw layout; empty for other containers."""
+    return series_of(_container(path, storage_options))
+
+
+def _container(path: str | os.PathLike[str], options: Options) -> Location:
+    return locate(path, options)
 
 
 def write_multiscales(
@@ -79,6 +92,7 @@ def write_multiscales(
     method: str | None = None,
     label: bool = False,
     source: str | None = None,
+    storage_options: Options = None,
 ) -> None:
     """Describe arrays of a group as one image at several resolutions.
 
@@ -101,6 +115,8 @@ def write_multiscales(
         True for a label image; where the group above it is called "labels", it is listed there.
     source : str, optional
         For a label image: path from its group to that of the image, such as "../../".
+    storage_options : mapping, optional
+        How a bucket is reached; see `open_source`.
 
     Raises
     ------
@@ -109,26 +125,28 @@ def write_multiscales(
     """
     import zarr
 
-    folder = absolute_path(path)
+    container = _container(path, storage_options)
     if not levels:
         raise ParameterError("levels is empty.", remedy="pass at least one (key, axes)")
     for _, axes in levels:
         check_axes(axes)
-    version: Literal[2, 3] = 2 if os.path.isfile(os.path.join(folder, ".zgroup")) else 3
-    root = zarr.open_group(folder, mode="a", zarr_format=version)
+    version: Literal[2, 3] = 2 if container.exists(".zgroup") else 3
     key = key.strip("/")
-    group = root.require_group(key) if key else root
-    entry = _entry(levels, name, method)
-    old = multiscales_of(dict(group.attrs))
-    update: dict[str, Any] = {"multiscales": [entry, *(other for other in old if other.get("name", "") != name)]}
-    if label:
-        update["image-label"] = {"source": {"image": source}} if source else {}
-    _update(group, update, version)
     parent, _, own = key.rpartition("/")
-    if label and parent.rpartition("/")[2] == "labels":
-        names = read_label_names(folder, parent.rpartition("/")[0])
-        if own not in names:
-            _update(root.require_group(parent), {"labels": [*names, own]}, version)
+    with mirrored_metadata(container, key) as mirror:
+        root = zarr.open_group(mirror, mode="a", zarr_format=version, use_consolidated=False)
+        group = root.require_group(key) if key else root
+        old = multiscales_of(dict(group.attrs))
+        update: dict[str, Any] = {
+            "multiscales": [_entry(levels, name, method), *(other for other in old if other.get("name", "") != name)]
+        }
+        if label:
+            update["image-label"] = {"source": {"image": source}} if source else {}
+        _update(group, update, version)
+        if label and parent.rpartition("/")[2] == "labels":
+            names = label_names_of(container / parent.rpartition("/")[0])
+            if own not in names:
+                _update(root.require_group(parent), {"labels": [*names, own]}, version)
 
 
 def _update(group: Any, update: Mapping[str, Any], version: int) -> None:
@@ -142,19 +160,11 @@ def _update(group: Any, update: Mapping[str, Any], version: int) -> None:
 
 
 def _entry(levels: Sequence[tuple[str, Sequence[Axis]]], name: str, method: str | None) -> dict[str, Any]:
-    named = []
-    for axis in levels[0][1]:
-        described: dict[str, Any] = {"name": axis.name, "type": axis.kind}
-        if unit := unit_name(axis.unit):
-            described["unit"] = unit
-        named.append(described)
-    datasets = []
-    for key, axes in levels:
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": [float(axis.scale) for axis in axes]}]
-        if any(axis.offset for axis in axes):
-            steps.append({"type": "translation", "translation": [float(axis.offset) for axis in axes]})
-        datasets.append({"path": key, "coordinateTransformations": steps})
-    entry: dict[str, Any] = {"axes": named, "datasets": datasets}
+    datasets = [
+        {"path": key, "coordinateTransformations": describe_axes(axes)["coordinateTransformations"]}
+        for key, axes in levels
+    ]
+    entry: dict[str, Any] = {"axes": describe_axes(levels[0][1])["axes"], "datasets": datasets}
     if name:
         entry["name"] = name
     if method:

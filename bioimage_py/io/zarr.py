@@ -1,4 +1,4 @@
-"""zarr: versions 2 and 3, sharded arrays, OME-Zarr; local folders through tensorstore, URLs through zarr-python."""
+"""zarr (2, 3, sharded) and OME-Zarr, in any store: arrays through tensorstore, containers through zarr-python."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from ..errors import MissingDependencyError, SourceNotFoundError
 from ..sources import adapters
-from ..sources.file import Opened, is_url
-from ..sources.metadata import multiscales_of, parse_axes, read_attributes
-from .datasets import no_key, open_folder, wrong_key
+from ..sources.file import Opened
+from ..sources.stores import locate
+from .keys import no_key, ome_levels, open_keyed, wrong_key
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -25,36 +25,27 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open one array ("r" or "r+"); a group of OME-Zarr gives its first level."""
-    if is_url(path) or kwargs:
-        return _open_remote(path, key, mode, kwargs)
-    return open_folder(path, key, _first_level, lambda found: adapters.open_zarr(path, found, mode), "zarr")
+    """Open one array ("r" or "r+"); a group of OME-Zarr gives a level, the first by default.
+
+    Arguments other than ``level`` and ``storage_options`` go to zarr-python, which then opens the container.
+    """
+    arguments = dict(kwargs)
+    level = arguments.pop("level", None)
+    options = arguments.pop("storage_options", None)
+    root = locate(path, options)
+    if arguments:
+        return _open_native(path, key, mode, arguments)
+    return open_keyed(root, key, level, ome_levels, lambda found: adapters.open_zarr(root, found, mode), "zarr")
 
 
-def _first_level(folder: str) -> str | None:
-    for entry in multiscales_of(read_attributes(folder)):
-        if entry["datasets"] and isinstance(entry["datasets"][0].get("path"), str):
-            return str(entry["datasets"][0]["path"]).strip("/")
-    return None
-
-
-def _open_remote(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
+def _open_native(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
     import zarr
 
     root = construct(path, mode, **kwargs)
     node = root
     if key:
         node = root.get(key) if isinstance(root, zarr.Group) else None
-    found, axes = key or "", None
-    if isinstance(node, zarr.Group):
-        for entry in multiscales_of(dict(node.attrs)):
-            dataset = entry["datasets"][0]
-            found = f"{found}/{dataset['path']}".strip("/")
-            node = node.get(dataset["path"])
-            if isinstance(node, zarr.Array):
-                axes = parse_axes(entry, dataset, node.ndim)
-            break
     if isinstance(node, zarr.Array):
-        return Opened(node, found, axes)
+        return Opened(node, key or "")
     keys = [name for name, member in root.members(max_depth=4) if isinstance(member, zarr.Array)]
     raise no_key(path, keys) if key is None else wrong_key(path, key, keys)

@@ -26,7 +26,7 @@ from ..runner.ledger import Results
 from ..runner.memory import available_bytes
 from ..runner.plan import Stage
 from ..runner.prepare import as_sources, blocks_stage, check_aliases, once_stage
-from ..runner.promise import Planned
+from ..runner.promise import Instead
 from ..runner.report import RunReport
 from ..sources import Source, as_source
 from ..sources.index import normalize_index
@@ -52,11 +52,14 @@ class RunKeywords(TypedDict, total=False):
     retries: int
     max_failures: int | None
     memory: int | None
-    durability: Literal["process", "node"]
+    cache: int | None
+    read_ahead: bool | None
+    durability: Literal["process", "node"] | None
     resume: str
     block_timeout: float | None
     plan: bool
     debug: bool
+    detach: bool
     execution: Execution | None
 
 
@@ -75,11 +78,14 @@ _DEFAULTS: dict[str, Any] = {
     "retries": 1,
     "max_failures": None,
     "memory": None,
-    "durability": "process",
+    "cache": None,
+    "read_ahead": None,
+    "durability": None,
     "resume": "auto",
     "block_timeout": None,
     "plan": False,
     "debug": False,
+    "detach": False,
     "execution": None,
 }
 _WHERE = ("block_shape", "mask", "block_ids", "roi")
@@ -90,8 +96,8 @@ _DOC = """
         Voxels of a block; by default chosen from shapes and chunks. A numpy input without it runs as a whole.
     job_type, job_config, num_workers, casting, progress, retries, max_failures, memory, durability, resume
         See `bioimage_py.Execution`; ``execution=`` gives them as one value.
-    block_timeout, plan, debug
-        See there too; ``plan=True`` returns a `RunPlan` instead of running.
+    cache, read_ahead, block_timeout, plan, debug, detach
+        See there too; ``plan=True`` returns a `RunPlan` instead of running, ``detach=True`` a `DetachedRun`.
     mask : source-like, optional
         Same shape as the input; where it is zero the output stays as it is, and voxels do not count.
     block_ids : sequence of int, optional
@@ -188,8 +194,8 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
                 args, kwargs = (), dict(bound.arguments)
             try:
                 return function(*args, **kwargs)
-            except Planned as planned:
-                return planned.plan
+            except Instead as instead:
+                return instead.value
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = (function.__doc__ or "").rstrip() + "\n" + _DOC

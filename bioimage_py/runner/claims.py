@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -11,14 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import NotReopenableError, ResumeConflict
 from ..sources.base import Source
-from .folder import write_once
+from ..sources.file import absolute_path
+from ..sources.stores import is_url
+from .files import write_once
 from .plan import Stage
 
 Box = tuple[tuple[int, int], ...]
-_METADATA = ("zarr.json", ".zarray", "attributes.json")
+_METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
 STAMPS = ".bioimage_py.runs"
+CHUNKS = 16
+"""Voxels of an input of which the chunks are looked at: who writes an input again writes most of them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ def _claim(output: Source, box: list[tuple[int, int]]) -> Claim:
             box = [(b + start, e + start) for (b, e), start in zip(box, inner, strict=True)]
         source = source.source
     units = source.write_chunks
+    # counted from the write grid of the storage, so that boxes of sources that begin elsewhere can be compared
+    box = [(b - origin, e - origin) for (b, e), origin in zip(box, source.grid_origin, strict=True)]
     if source.concurrency == "single-writer":
         box = [(0, size) for size in source.shape]
     elif units is not None:
@@ -69,7 +79,7 @@ def _claim(output: Source, box: list[tuple[int, int]]) -> Claim:
 def container_of(source: Source) -> Path | None:
     """Path of the file or container that holds a source; None where it has none on this machine."""
     spec = _inner_spec(source)
-    return None if spec is None else Path(spec.path)
+    return None if spec is None else Path(absolute_path(spec.path))
 
 
 def _inner_spec(source: Source) -> Any:
@@ -79,11 +89,15 @@ def _inner_spec(source: Source) -> Any:
         return None
     while spec.wrapped is not None:
         spec = spec.wrapped
-    return None if spec.path is None or "://" in spec.path else spec
+    return None if spec.path is None or is_url(spec.path) else spec
 
 
 def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
-    """What tells whether an input, or an output's storage, has been made anew: inode, time and size of its metadata."""
+    """What tells whether an input, or an output's storage, has been made anew.
+
+    Inode, time and size of its metadata; of an input, also those of some chunks, since data may be written again and
+    their metadata stay.
+    """
     prints: dict[str, str] = {}
     written = {path for stage in stages for output in stage.outputs if (path := _metadata_of(output)) is not None}
     for stage in stages:
@@ -91,7 +105,10 @@ def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
         for kind, sources in (("input", stage.inputs), ("mask", masks), ("output", stage.outputs)):
             for index, source in enumerate(sources):
                 if (path := _metadata_of(source)) is not None:
-                    prints[f"{stage.name}.{kind} {index}"] = _fingerprint(path, path in written)
+                    # a file that this process has open for writing changes its time by itself
+                    changes = path in written or _inner_spec(source).params.get("locking") is False
+                    chunks = "" if path in written else _chunks_of(source, _region_of(stage, source))
+                    prints[f"{stage.name}.{kind} {index}"] = _fingerprint(path, changes) + chunks
     return prints
 
 
@@ -99,7 +116,7 @@ def _metadata_of(source: Source) -> Path | None:
     spec = _inner_spec(source)
     if spec is None:
         return None
-    path = Path(spec.path, spec.internal_path or "")
+    path = Path(absolute_path(spec.path), spec.internal_path or "")
     files = [path / name for name in _METADATA]
     return next((file for file in files if file.is_file()), path if path.exists() else Path(spec.path))
 
@@ -114,6 +131,33 @@ def _fingerprint(path: Path, written: bool) -> str:
     return f"{path.name} {stat.st_ino}{times} in {folder or path}"
 
 
+def _region_of(stage: Stage, source: Source) -> Box:
+    grid = None if stage.units.groups is None else stage.units.groups.grid
+    same = grid is not None and len(grid.roi) == source.ndim
+    return tuple(grid.roi) if grid is not None and same else tuple((0, size) for size in source.shape)
+
+
+def _chunks_of(source: Source, region: Box) -> str:
+    """Inode, time and size of the chunks at some voxels of a region, evenly spread."""
+    sizes = [end - begin for begin, end in region]
+    if not all(sizes):
+        return ""
+    voxels = np.unique(np.linspace(0, math.prod(sizes) - 1, CHUNKS).astype(np.int64))
+    told = {}
+    for voxel in zip(*np.unravel_index(voxels, sizes), strict=True):
+        roi = tuple(slice(begin + int(at), begin + int(at) + 1) for at, (begin, _) in zip(voxel, region, strict=True))
+        files = source.unit_files(roi)
+        if files is None or files.folder is None:
+            inner = getattr(source, "source", None)
+            return "" if inner is None else _chunks_of(inner, tuple((0, size) for size in inner.shape))
+        for name in files.names:
+            with suppress(FileNotFoundError):
+                stat = os.stat(os.path.join(files.folder, name))
+                told[name] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    digest = hashlib.blake2b(repr(sorted(told.items())).encode(), digest_size=8).hexdigest()
+    return f" with {len(told)} chunks {digest}"
+
+
 def stamps_of(stages: Sequence[Stage], run: str) -> list[Path]:
     """Files that name a run beside its outputs: an output that was made anew has lost it."""
     return [folder / run for folder in _stamp_folders(stages)]
@@ -124,7 +168,7 @@ def _stamp_folders(stages: Sequence[Stage]) -> list[Path]:
     for stage in stages:
         for output in stage.outputs:
             files = output.unit_files(tuple(slice(0, 1) for _ in output.shape)) if output.size else None
-            if files is not None:
+            if files is not None and files.folder is not None:
                 folders.append(Path(files.folder, STAMPS))
     return folders
 

@@ -9,15 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+from ..backends.orders import cancel_jobs, driver_job, has_jobs
 from ..errors import ConfigError, RunningError
 from .claims import stamps_of
 from .inspect import RunStatus, kept_plan, status_of
+from .leftovers import put_back
 from .place import remove
 from .runs import RunState, end_workers
 
 
 def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: float = 30.0) -> RunStatus | None:
-    """End a living run as Ctrl-C does; what is done stays done, and the same call goes on later.
+    """End a living run as Ctrl-C does, and the jobs of one; what is done stays done, and the same call goes on later.
 
     Parameters
     ----------
@@ -36,12 +38,15 @@ def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: 
     Raises
     ------
     ConfigError
-        It does not live, or on another host.
+        It does not live and has no jobs, or it lives on another host.
     RunningError
         It still lived after the timeout.
     """
     path = Path(folder)
     status = status_of(path)
+    if has_jobs(path) and (not status.alive or driver_job(path)):
+        cancel_jobs(path)
+        return _wait(path, status, True, timeout)
     if not status.alive:
         raise ConfigError(
             f"the run {status.run!r} is not running: it is {status.state}", remedy=f"bioimage-py runs show {path}"
@@ -87,7 +92,7 @@ def _wait(path: Path, status: RunStatus, force: bool, timeout: float) -> RunStat
                 remedy="wait, or bioimage-py runs cancel --force",
             )
         sleep(0.05)
-    if state.state in ("starting", "running"):  # the process has died at once
+    if state.state in ("starting", "running", "detached"):  # the process has died at once, or left its workers
         end_workers(path)
     try:
         return status_of(path)
@@ -113,6 +118,8 @@ def forget_run(folder: str | os.PathLike[str]) -> None:
             remedy=f"bioimage-py runs cancel {path}",
         )
     end_workers(path)
+    if status.state == "forgotten" and (state := RunState.read(path)) is not None:
+        put_back(path, state)
     stamps: list[Path] = []
     with suppress(ConfigError):  # an output that has gone has no stamp either; one of a lost folder counts for nothing
         stamps = stamps_of(kept_plan(path).stages, status.run)

@@ -27,6 +27,7 @@ import numpy as np
 from ..errors import FormatError, NotReopenableError
 from ..sources.base import Source
 from ..sources.spec import SourceSpec, load_qualified
+from ..wrapper.base import WrapperSource
 from .instructions import instructions_of, uses_of
 
 _PACKAGE = __name__.partition(".")[0]
@@ -84,7 +85,7 @@ def describe(source: Source) -> str:
 
 
 def _in_memory(source: Source) -> str:
-    array, inner = getattr(source, "array", None), getattr(source, "source", None)
+    array = getattr(source, "array", None)
     if isinstance(array, np.memmap) and array.filename is not None:
         begin = np.frombuffer(array._mmap, np.uint8).__array_interface__["data"][0]  # type: ignore[attr-defined]
         at = array.__array_interface__["data"][0] - begin
@@ -92,8 +93,8 @@ def _in_memory(source: Source) -> str:
         return f"{array.filename} {stat.st_ino} {stat.st_mtime_ns} at {at} {array.shape} {array.strides} {array.dtype}"
     if isinstance(array, np.ndarray):
         return f"array in memory {array.shape} {array.dtype} {tell(array)}"
-    if isinstance(inner, Source) and hasattr(source, "_params"):
-        return f"{tell((type(source), source._params()))} of {describe(inner)}"
+    if isinstance(source, WrapperSource):
+        return f"{tell((type(source), source._params()))} of {', '.join(map(describe, source.sources))}"
     return f"untellable {type(source).__module__}.{type(source).__qualname__}"
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import asdict
-from time import perf_counter, time
+from pathlib import Path
+from time import perf_counter, sleep, time
 from typing import Any
 
 from ..backends.base import Backend, BackendEvent
-from ..errors import BioimageError, RunnerError
+from ..errors import BioimageError, RunnerError, RunningError
 from .journal import BlockFailure, environment
 from .ledger import Ledger, Loss, Progress, Results
 from .memory import peak_bytes
 from .plan import Plan
 from .report import RunReport, StageReport, failure_of
+from .runs import taken_over
 from .supervisor import (
     BatchEnded,
     BlocksDone,
@@ -34,7 +37,15 @@ from .threads import limited_threads
 from .work import InProcess
 
 POLL_SECONDS = 0.1
+LEASE_SECONDS = 1.0
+"""How often a driver looks whether the run is still its own."""
+DETACH_SECONDS = 3.0
+"""How long after Ctrl-C a second one cancels the jobs that would go on."""
 _log = logging.getLogger(__name__)
+
+
+class Left(KeyboardInterrupt):
+    """The driver has left and its workers go on."""
 
 
 class ProgressBar:
@@ -112,12 +123,18 @@ class Driver:
         self.crash: BaseException | None = None
         self.work = InProcess(ledger.workers(), ledger.path)
         self._losses: dict[str, Loss] = {}
+        self._short: set[str] = set()
         self._started = 0
+        self._submitted = backend.submitted
+        self._looked = self.begin
         self._watch = Watch(plan)
         widest = max((stage.units.n_groups for stage in plan.stages), default=0)
         rules = [self._rules(index) for index in range(len(plan.stages))]
         self.supervisor = Supervisor(
-            rules, min(plan.execution.num_workers, widest), one_machine=backend.limits.one_machine
+            rules,
+            min(plan.execution.num_workers, widest),
+            one_machine=backend.limits.one_machine,
+            live=len(ledger.adopted),
         )
 
     def _rules(self, index: int) -> StageRules:
@@ -138,21 +155,30 @@ class Driver:
         ------
         RunnerError
             Blocks failed; nothing that was written is lost.
+        RunningError
+            Another driver has taken the run over.
         KeyboardInterrupt
-            After the blocks that were running have ended.
+            After the blocks that were running have ended; as `Left` at once, where workers go on without a driver.
         """
         bar = ProgressBar(self.plan)
-        finished = False
+        stop, leave = True, False
         try:
             with limited_threads(self.supervisor.num_workers if self.backend.limits.shares_memory else 1):
                 try:
                     self._loop(bar)
-                    finished = not self.reason
+                    stop = bool(self.reason)
+                except RunningError:  # the workers are another driver's
+                    leave = True
+                    raise
+                except KeyboardInterrupt as interrupt:
+                    if leave := self._may_leave(interrupt):
+                        raise Left(f"the workers of {self.ledger.path} go on") from interrupt
+                    raise
                 finally:
-                    self.ledger.close(stop=not finished)
-                    self._join()
-                    # taken here, for a pool of workers must not tell the next run of this one's
-                    self.peaks.update({end.worker: end.peak_bytes for end in self.backend.ended() if end.peak_bytes})
+                    if leave:
+                        self.backend.leave()
+                    else:
+                        self._end(stop)
                     bar.update(self.ledger)
         finally:
             bar.close()
@@ -160,6 +186,31 @@ class Driver:
         if self.reason:
             raise self._failure()
         return self._report()
+
+    def _may_leave(self, interrupt: KeyboardInterrupt) -> bool:
+        """Whether the workers go on: not where they cannot, nor after a second Ctrl-C."""
+        if not self.backend.limits.detaches:
+            return False
+        if isinstance(interrupt, Left):
+            return True
+        folder = self.ledger.path
+        sys.stderr.write(
+            f"\nLeaving in {DETACH_SECONDS:g} s: workers go on with the current stage. Ctrl-C again cancels them.\n"
+            f"  come back: bioimage-py runs attach {folder}   (or the same call)\n"
+            f"  cancel:    bioimage-py runs cancel {folder}\n"
+        )
+        try:
+            sleep(DETACH_SECONDS)
+        except KeyboardInterrupt:
+            self.backend.abandon()
+            return False
+        return True
+
+    def _end(self, stop: bool) -> None:
+        self.ledger.close(stop=stop)
+        self._join()
+        # taken here, for a pool of workers must not tell the next run of this one's
+        self.peaks.update({end.worker: end.peak_bytes for end in self.backend.ended() if end.peak_bytes})
 
     def _loop(self, bar: ProgressBar) -> None:
         try:
@@ -179,6 +230,10 @@ class Driver:
             self._worker_ended(end)
         self._kill_slow()
         self._mark()
+        if perf_counter() - self._looked > LEASE_SECONDS:
+            self._looked = perf_counter()
+            if self.ledger.superseded:
+                raise taken_over(Path(str(self.ledger.path)))
 
     def _kill_slow(self) -> None:
         if self._watch.on and self.backend.limits.kills_blocks:
@@ -214,6 +269,8 @@ class Driver:
         for event in self.ledger.events(0):
             self._handle(event)
         loss = self._losses[end.worker] = self.ledger.lost(end.worker)
+        if end.kind == "more memory":
+            self._short.add(end.worker)
         held = loss.batch is not None
         self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began, loss.done))
         if self.supervisor.num_workers == 1:
@@ -231,7 +288,10 @@ class Driver:
             elif isinstance(decision, Retry):
                 self.ledger.retry(decision)
             elif isinstance(decision, Reissue):
-                count = self.ledger.reissue(self._losses.pop(decision.worker), decision.without)
+                loss = self._losses.pop(decision.worker)
+                # not for a worker with as little memory as the one that had too little
+                need = (self.backend.job_bytes or 0) if decision.worker in self._short else 0
+                count = self.ledger.reissue(loss, decision.without, need)
                 self._handle(Reissued(count))
             elif isinstance(decision, SetAside) and decision.why:
                 self._set_aside(decision)
@@ -283,5 +343,6 @@ class Driver:
             tuple(self.marks),
             Results(self.ledger.records),
             worker_peaks=self.peaks,
+            jobs=self.backend.submitted - self._submitted,
             events=tuple(self.events),
         )

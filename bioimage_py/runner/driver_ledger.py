@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from .alive import end
+from .batches import BatchLists
 from .faults import fault
-from .folder import FolderWork, load_stage, read_progress, write_once
+from .files import read_whole, write_once
+from .folder import FolderWork, load_stage, read_progress
 from .journal import Record, frame
 from .ledger import Ledger, Loss, Progress, retry_batch
+from .numbers import Ranges
 from .plan import Batch, Plan, cut_batches, listed
 from .supervisor import Event, Reissued, Retry
 
@@ -36,35 +40,53 @@ class FolderLedger(Ledger):
     plan : Plan
     session : int
         How many drivers have opened this folder before.
+    adopted : frozenset of str
+        Workers of earlier drivers that go on for this one; what they hold is not given to others.
     """
 
-    def __init__(self, folder: Path, plan: Plan, *, session: int = 0) -> None:
+    def __init__(self, folder: Path, plan: Plan, *, session: int = 0, adopted: frozenset[str] = frozenset()) -> None:
         self.folder = folder
         self.path = str(folder)
         self.plan = plan
         self.session = f"s{session}"
         for name in ("batches", "claims", "journal", "results", "errors", "progress", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        self.adopted = adopted
+        held = self._withdraw() if adopted else []  # before the journals are read: what is held after is held now
         loaded = [load_stage(folder, index, stage, check=True) for index, stage in enumerate(plan.stages)]
         self.records = [record for record, _ in loaded]
         self._journals = [journal for _, journal in loaded]
         for record, journal in loaded:
             record.failures.clear()
-            journal.admit(f"{self.session}w")
+            journal.admit(f"{self.session}w", adopted)
         lists = [name.rpartition(".")[2] for name in os.listdir(folder / "batches") if not name.startswith(".")]
         self._next = 1 + max(map(int, lists), default=-1)
-        self._published: dict[tuple[int, int], Batch] = {}
         self._ended: set[tuple[int, int]] = set()
         self._failed: dict[tuple[int, int], set[int]] = {}
+        for journal in self._journals:
+            self._ended |= journal.ended
+            self._failed.update(journal.failed)
+        self._published = {batch.key: batch for batch in held if batch.key not in self._ended}
+        self._held = list(self._published.values())
         self._dead: set[str] = set()
         self._reclaimed = perf_counter()
         self._cut_batches: dict[int, list[Batch]] = {}
-        self._before = sum(len(record.ids) for record in self.records)
+        self._before = sum(record.n_done for record in self.records)
+        self._before -= sum(read_progress(folder / "progress" / name).done for name in adopted)
         self._open = -1
         for mark in ("over", "stop"):
             (folder / mark).unlink(missing_ok=True)
             (folder / f".{mark}").touch()
         (folder / "alone").unlink(missing_ok=True)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another driver has taken the run over."""
+        try:
+            run = json.loads((self.folder / "run.json").read_text())
+        except OSError:  # a file server that does not answer is no reason to leave
+            return False
+        return f"s{run['sessions']}" != self.session
 
     def workers(self) -> FolderWork:
         """The side of the workers."""
@@ -72,12 +94,26 @@ class FolderLedger(Ledger):
 
     def batches(self, stage: int) -> int:
         """How many batches are left of a stage."""
-        return len(self._cut(stage))
+        return len(self._cut(stage)) + sum(batch.stage == stage for batch in self._held)
+
+    def _withdraw(self) -> list[Batch]:
+        """Batches that adopted workers hold; what nobody holds is claimed here, to be given out in lists of its own."""
+        lists, held = BatchLists(self.folder), []
+        for name in os.listdir(self.folder / "batches"):
+            for batch in [] if name.startswith(".") else read_whole(self.folder / "batches" / name):
+                if self._owner(batch.key) is None and lists.link(self.session, batch):
+                    continue
+                if self._owner(batch.key) in self.adopted:
+                    held.append(batch)
+        return held
 
     def _cut(self, stage: int) -> list[Batch]:
         if stage not in self._cut_batches:
             units, record = self.plan.stages[stage].units, self.records[stage]
-            picked = units.groups_of(record.pending()) if record.ids else None
+            held = [self._groups_left(batch) for batch in self._held if batch.stage == stage]
+            picked = None
+            if record.n_done or held:
+                picked = reduce(Ranges.__sub__, held, record.pending_groups())
             self._cut_batches[stage] = cut_batches(stage, units.n_groups, self.plan.execution, picked)
         return self._cut_batches[stage]
 
@@ -110,9 +146,8 @@ class FolderLedger(Ledger):
                 return events or self._reclaim()
             sleep(0.005)
 
-    def _poll(self) -> list[Record]:
-        records = self._journals[self._open].poll() if self._open >= 0 else []
-        for record in records:
+    def _poll(self) -> Iterator[Record]:
+        for record in self._journals[self._open].poll() if self._open >= 0 else ():
             key = record.batch.key
             # each batch ends once, whoever says so
             record.ended = record.ended and key in self._published and key not in self._ended
@@ -120,7 +155,7 @@ class FolderLedger(Ledger):
                 self._ended.add(key)
             if record.failed is not None:
                 self._failed.setdefault(key, set()).add(record.failed.group)
-        return records
+            yield record
 
     def _reclaim(self) -> list[Event]:
         """Publish again what a worker took after it was held dead: it may live on, where nobody can ask."""
@@ -151,11 +186,12 @@ class FolderLedger(Ledger):
 
     def _loss(self, batch: Batch, running: int = -1) -> Loss:
         self._ended.add(batch.key)
-        done = set(self.records[batch.stage].ids)
-        failed = self._failed.get(batch.key, set())  # retried, or set aside
-        groups = batch.groups(self.plan.stages[batch.stage].units)
-        left = tuple(group for group, ids in groups if group not in failed and not done.issuperset(ids))
-        return Loss(batch, left, running)
+        return Loss(batch, self.records[batch.stage].pending_groups(self._groups_left(batch)), running)
+
+    def _groups_left(self, batch: Batch) -> Ranges:
+        """Groups of a batch that did not fail in it: those that did are retried, or set aside."""
+        failed = self._failed.get(batch.key, set())
+        return batch.ranges - Ranges.of(np.array(sorted(failed), np.int64))
 
     def _owner(self, key: tuple[int, int]) -> str | None:
         try:
@@ -163,19 +199,20 @@ class FolderLedger(Ledger):
         except FileNotFoundError:
             return None
 
-    def reissue(self, loss: Loss, without: int = -1) -> int:
-        """Publish what a dead worker left undone, without the group of one block; returns the number of batches."""
-        if loss.batch is None or not loss.groups:
+    def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
+        """Publish what a dead worker left, without the group of one block, for such memory; how many batches it is."""
+        if loss.batch is None or not len(loss.groups):
             return 0
         stage, units = loss.batch.stage, self.plan.stages[loss.batch.stage].units
         if loss.batch.blocks:
             left = [replace(loss.batch, avoid=None)] if without not in loss.batch.blocks else []
         else:
-            groups = [group for group in loss.groups if without < 0 or without not in units.blocks(group)]
-            picked = np.asarray(groups, np.int64)
+            picked = loss.groups
+            if without >= 0:
+                picked -= Ranges.of(units.groups_of(np.array([without])))
             left = cut_batches(stage, units.n_groups, self.plan.execution, picked)
         if left:
-            self._publish(left)
+            self._publish([replace(batch, memory=max(memory, batch.memory)) for batch in left])
         return len(left)
 
     def alone(self) -> None:
@@ -204,5 +241,6 @@ class FolderLedger(Ledger):
 
     def progress(self) -> dict[str, Progress]:
         """Where each worker of this session is."""
-        names = [name for name in os.listdir(self.folder / "progress") if name.startswith(f"{self.session}w")]
+        mine = f"{self.session}w"
+        names = [name for name in os.listdir(self.folder / "progress") if name.startswith(mine) or name in self.adopted]
         return {name: read_progress(self.folder / "progress" / name) for name in names}

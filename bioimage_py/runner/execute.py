@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,22 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..errors import ConfigError, NotReopenableError, RunnerError
 from ..executing import Execution, current_session
-from .drive import Driver
+from .ahead import arranged
+from .detached import DetachedRun
+from .drive import Driver, Left
 from .driver_ledger import FolderLedger
-from .folder import PART, read_whole, write_once
+from .files import read_whole, write_once
+from .folder import PART
 from .journal import frame, read_frame
 from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
+from .place import pool_folder
 from .plan import Plan, Stage
-from .promise import Planned, check_budget, plan_of
+from .promise import Instead, check_budget, plan_of
 from .replay import run_here
 from .report import RunReport
 from .runs import OwnedRun, own_run, reopen_run, run_root
+from .single_writer import copy_in, fill_scratch, hand_over, remove_scratch
 from .undo import can_keep
 from .worker import versions
 
@@ -58,13 +64,14 @@ def execute(
     RunningError, ResumeConflict
         Another run stands in the way.
     """
-    plan = Plan(name, tuple(stages), how)
+    stages = [arranged(stage, how) for stage in stages]
     if how.debug:
-        report = run_here(plan)
+        report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
     backend = _backend(how)
     try:
         limits = backend.limits
+        plan = Plan(name, tuple(stages), _durable(how, backend))
         promise = plan_of(
             plan,
             shares_memory=limits.shares_memory,
@@ -72,12 +79,17 @@ def execute(
             job_bytes=backend.job_bytes,
         )
         if how.plan:
-            raise Planned(promise)
+            raise Instead(promise)
         check_budget(plan, promise, shares_memory=backend.limits.shares_memory)
         if how.block_timeout is not None and not backend.limits.kills_blocks:
             raise ConfigError(
                 f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
                 remedy='job_type="subprocess"',
+            )
+        if how.detach and not limits.detaches:
+            raise ConfigError(
+                f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
+                remedy='job_type="slurm"',
             )
         if backend.limits.shares_memory and not _needs_folder(plan):
             if how.resume not in ("auto", "never"):
@@ -108,6 +120,10 @@ def _backend(how: Execution) -> Backend:
     return backend
 
 
+def _durable(how: Execution, backend: Backend) -> Execution:
+    return how if how.durability is not None else replace(how, durability=backend.limits.durability)
+
+
 def _root(how: Execution) -> Any:
     return getattr(how.job_config, "tmp_root", None)
 
@@ -133,11 +149,40 @@ def _in_folder(
     elsewhere = not backend.limits.shares_memory
     if elsewhere:
         _check_reopenable(plan)
+        plan = hand_over(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
     root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))
     payload = dump_plan(plan, needed=elsewhere)
-    run = own_run(plan, versions(), root)
+    if current_session() is not None and backend.limits.detaches and backend.pool is None:
+        backend.pool = pool_folder(root)
+    with _leaving(backend):
+        run = own_run(plan, versions(), root, backend.adopt)
+    if plan.execution.detach:
+        raise Instead(_detach(plan, backend, run, payload))
     return _drive(plan, backend, run, payload, value, pre_cleanup)
+
+
+@contextmanager
+def _leaving(backend: Backend) -> Iterator[None]:
+    """Where a run cannot be begun, let workers that were adopted go on for the next driver."""
+    try:
+        yield
+    except BaseException:
+        backend.leave()
+        raise
+
+
+def _detach(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> DetachedRun:
+    """Hand the run over to a job, which waits for this process to let go of it."""
+    state = "failed"
+    try:
+        _describe(plan, run, payload)
+        job = backend.detach(run.folder)
+        state = "detached"
+    finally:
+        backend.leave()
+        run.release(state)
+    return DetachedRun(str(run.folder), job)
 
 
 def resume_run(
@@ -179,7 +224,9 @@ def resume_run(
     plan = replace(plan, execution=how(plan.execution))
     backend = _backend(plan.execution)
     try:
-        run = reopen_run(folder, plan.stages)
+        plan = replace(plan, execution=_durable(plan.execution, backend))
+        with _leaving(backend):
+            run = reopen_run(folder, plan.stages, backend.adopt)
         return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
     finally:
         if current_session() is None:
@@ -198,11 +245,15 @@ def _drive(
 ) -> RunReport:
     state = "failed"
     try:
-        if (part := _shared(plan, run.state.blocks)) is not plan:
-            plan, payload = part, dump_plan(part, needed=not backend.limits.shares_memory)
-        ledger = FolderLedger(run.folder, plan, session=run.state.sessions)
-        _describe(plan, run, ledger, payload)
+        with _leaving(backend):
+            if (part := _shared(plan, run.state.blocks)) is not plan:
+                plan, payload = part, dump_plan(part, needed=not backend.limits.shares_memory)
+            session, adopted = run.state.sessions, frozenset(run.state.adopted)
+            ledger = FolderLedger(run.folder, plan, session=session, adopted=adopted)
+            _describe(plan, run, payload)
+            fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
+        copy_in(plan)
         if all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True)):
             state = "complete"
             run.complete()
@@ -210,10 +261,12 @@ def _drive(
         if pre_cleanup is not None:
             pre_cleanup(str(run.folder))
     except BaseException as error:
-        run.release(state)
+        run.release("detached" if isinstance(error, Left) else state)
         if isinstance(error, RunnerError) and error.tmp_folder is None:
             error.tmp_folder = str(run.folder)
         raise
+    if state == "complete":
+        remove_scratch(plan)
     if state == "complete" and not keep:
         run.finish()
     else:  # the caller is yet to come, or some blocks of a larger run were asked for
@@ -233,7 +286,7 @@ def _with_undo(stage: Stage) -> Stage:
     return replace(stage, undo=True) if wanted and all(can_keep(output) for output in stage.outputs) else stage
 
 
-def _describe(plan: Plan, run: OwnedRun, ledger: FolderLedger, payload: bytes | None) -> None:
+def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
     folder = run.folder
     shared = any(stage.units.shared for stage in plan.stages)
     if payload is not None:

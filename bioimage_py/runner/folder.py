@@ -15,71 +15,24 @@ import pickle
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
-from ..errors import StorageError
 from .alive import identify, rebooted
+from .batches import BatchLists, Waiting
 from .faults import fault
-from .journal import FailedGroup, Record, Recorder, dump_value, frame, read_frame, read_frames
-from .ledger import FileValues, Progress, Results, StageRecord, WorkerSide
+from .files import naming, read_whole, sync_folder, write_once
+from .journal import FLUSH_SECONDS, SYNC_SECONDS, FailedGroup, Record, Recorder, dump_value, frame, read_frames
+from .ledger import Progress, Results, StageRecord, WorkerSide
 from .plan import Batch, Plan, Stage
+from .values import FileValues
 
 STOP_SECONDS = 0.05
 """How often a worker looks for the stop mark."""
 PART = "part.pkl"
 """Plan of a call that asks for some blocks of a larger run; the run's own plan stays."""
 _PROGRESS = struct.Struct("<qqqq")
-
-
-def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with naming(path), open(private, "wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(private, path)
-    except BaseException:
-        private.unlink(missing_ok=True)
-        raise
-    if sync:
-        sync_folder(path.parent)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name a file in the errors of writing it."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_whole(path: Path) -> Any:
-    """The value in a file of one frame; StorageError names a torn file."""
-    payload = read_frame(path, 0)
-    if payload is None:
-        raise StorageError(
-            f"{path} is damaged: its checksum does not fit", remedy="remove the run folder and call again"
-        )
-    return pickle.loads(payload)
 
 
 def read_plan(run: Path) -> Plan:
@@ -111,18 +64,22 @@ class StageJournal:
         self._offsets: dict[str, int] = {}
         self._limits: dict[str, int] = {}
         self._prefix: str | None = ""
+        self._adopted: frozenset[str] = frozenset()
+        self.ended: set[tuple[int, int]] = set()
+        """Keys of the batches that were read to have ended."""
+        self.failed: dict[tuple[int, int], set[int]] = {}
+        """Groups that failed, by the key of their batch."""
         if (path := self.journals / ".limits").exists():
-            self._limits, self._prefix = read_whole(path)
+            self._limits, self._prefix, self._adopted = read_whole(path)
 
-    def poll(self, *, check: bool = False) -> list[Record]:
+    def poll(self, *, check: bool = False) -> Iterator[Record]:
         """Records since the last call; with ``check`` a record whose values are damaged ends its journal."""
-        if not self.journals.exists():
-            return []
-        names = sorted(name for name in os.listdir(self.journals) if self._counts(name))
-        return [record for name in names for record in self._read(name, check)]
+        if self.journals.exists():
+            for name in sorted(name for name in os.listdir(self.journals) if self._counts(name)):
+                yield from self._read(name, check)
 
     def _counts(self, name: str) -> bool:
-        unlimited = self._prefix is not None and name.startswith(self._prefix)
+        unlimited = name in self._adopted or (self._prefix is not None and name.startswith(self._prefix))
         return name in self._limits or (unlimited and not name.startswith("."))
 
     def _read(self, name: str, check: bool) -> Iterator[Record]:
@@ -146,6 +103,10 @@ class StageJournal:
                 else:
                     record.values = values
             self._offsets[name] = end
+            if record.ended:
+                self.ended.add(record.batch.key)
+            if record.failed is not None:
+                self.failed.setdefault(record.batch.key, set()).add(record.failed.group)
             yield record
 
     def _record(self, name: str, payload: bytes) -> tuple[Record, int | None]:
@@ -160,19 +121,23 @@ class StageJournal:
         self._limits[name] = self._offsets.get(name, 0)
         self._publish()
 
-    def admit(self, prefix: str | None) -> None:
-        """Let what has been read count, and from now on the records of workers whose names begin so, or of none."""
-        self._limits = {**self._offsets, **self._limits}
-        self._prefix = prefix
+    def admit(self, prefix: str | None, adopted: frozenset[str] = frozenset()) -> None:
+        """Let what has been read count, and from now on the records of workers whose names begin so, or of none.
+
+        Those of ``adopted`` workers count on.
+        """
+        limits = {**self._offsets, **self._limits}
+        self._limits = {name: limit for name, limit in limits.items() if name not in adopted}
+        self._prefix, self._adopted = prefix, adopted
         self._publish()
 
     def _publish(self) -> None:
-        write_once(self.journals / ".limits", frame(pickle.dumps((self._limits, self._prefix))))
+        write_once(self.journals / ".limits", frame(pickle.dumps((self._limits, self._prefix, self._adopted))))
 
 
 def load_stage(folder: Path, index: int, stage: Stage, *, check: bool = False) -> tuple[StageRecord, StageJournal]:
     """What the journals of a stage say."""
-    record, journal = StageRecord.of(stage), StageJournal(folder, index, stage)
+    record, journal = StageRecord.of(stage, folder.parent), StageJournal(folder, index, stage)
     for part in journal.poll(check=check):
         record.add(part)
     return record, journal
@@ -284,13 +249,20 @@ class FolderWork(WorkerSide):
     folder : Path
         The run folder.
     plan : Plan
+    idle_timeout : float, optional
+        Seconds without a batch and without a sign of life of a driver after which a worker ends; by default it waits.
+    memory : int, optional
+        Bytes that a worker of this process has; by default any batch fits.
     """
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, *, idle_timeout: float | None = None, memory: int | None = None
+    ) -> None:
         self.folder = folder
         self.plan = plan
         self._lock = threading.Lock()
-        self._lists: dict[str, list[Batch]] = {}
+        self._idle_timeout = idle_timeout
+        self._lists = BatchLists(folder, memory)
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._progress: dict[str, ProgressFile] = {}
         self._stopped = False
@@ -315,48 +287,21 @@ class FolderWork(WorkerSide):
 
     def claim(self, worker: str) -> Batch | None:
         """The next batch; waits between stages; None when nothing will follow."""
-        pause = 0.001
+        waiting, pause = Waiting(self.folder / "driver.alive", self._idle_timeout), 0.001
         while not (self._leaving or (self.folder / "over").exists()):
-            with self._lock:
-                batch = self._take(worker)
+            batch = self._take(worker)
             if batch is not None:
                 return batch
+            if self._lists.strange or waiting.in_vain():
+                return None
             sleep(pause)
-            pause = min(2 * pause, 0.02)
+            # a file server is asked less and less often, by all that wait
+            pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
         return None
 
     def _take(self, worker: str) -> Batch | None:
-        # a worker that outlived its driver must not take what the next driver waits for
-        session = f"{worker.partition('w')[0]}."
-        for name in os.listdir(self.folder / "batches"):
-            if name not in self._lists and name.startswith(session):
-                self._lists[name] = read_whole(self.folder / "batches" / name)
-        for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
-            batches = self._lists[name]
-            for batch in [batch for batch in batches if batch.avoid != worker or self._alone()]:
-                batches.remove(batch)
-                if self._link(worker, batch):
-                    return batch
-        return None
-
-    def _alone(self) -> bool:
-        return (self.folder / "alone").exists()
-
-    def _link(self, worker: str, batch: Batch) -> bool:
-        claims = self.folder / "claims" / str(batch.key[0])
-        claims.mkdir(parents=True, exist_ok=True)
-        private, claim = claims / f".{worker}", claims / str(batch.key[1])
-        if not private.exists():
-            with naming(private):
-                private.write_text(worker)
-        fault("before-claim")
-        try:
-            os.link(private, claim)
-        except FileExistsError:
-            # a link whose answer was lost on the network also says "exists": the content tells whose it is
-            return claim.read_text() == worker
-        fault("after-claim")
-        return True
+        with self._lock:
+            return self._lists.take(worker)
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
@@ -368,7 +313,8 @@ class FolderWork(WorkerSide):
             self._progress[worker] = ProgressFile(self.folder / "progress" / worker)
         self._progress[worker].batches += 1
         writer = self._writer(worker, batch.stage)
-        return Recorder(worker, batch, self.plan.stages[batch.stage], writer.write)
+        every = SYNC_SECONDS if self.plan.execution.durability == "node" else FLUSH_SECONDS
+        return Recorder(worker, batch, self.plan.stages[batch.stage], writer.write, every)
 
     def _writer(self, worker: str, stage: int) -> _Writer:
         key = (worker, stage)

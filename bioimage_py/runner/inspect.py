@@ -13,8 +13,10 @@ from typing import Any, Literal
 from ..backends import backend_class
 from ..errors import ConfigError
 from ..sources.storage import detect_driver
+from ..sources.stores import Location
 from .claims import STAMPS
-from .folder import StageJournal, read_whole
+from .files import read_whole
+from .folder import StageJournal
 from .ledger import StageRecord
 from .place import ROOT_NAME
 from .plan import Plan, Stage, Units
@@ -49,9 +51,10 @@ class RunStatus:
         Its name in the file system.
     name : str
         What was called.
-    state : {"starting", "running", "failed", "interrupted", "complete", "finished"}
-        ``interrupted``: its driver has died; ``complete``: all blocks are done and nobody was told; ``finished``:
-        only the folder is left.
+    state : {"starting", "running", "detached", "failed", "interrupted", "complete", "forgotten", "finished"}
+        ``detached``: its driver has left, workers may go on; ``interrupted``: its driver has died; ``complete``: all
+        blocks are done and nobody was told; ``forgotten``: what it has changed is being put back; ``finished``: only
+        the folder is left.
     created, active : float
         When it began, and the last sign of life, in seconds since the epoch.
     host : str
@@ -152,7 +155,7 @@ def _candidates(place: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(place):
         here = Path(folder)
         yield from _inside(here / ROOT_NAME)
-        if _ARRAY_FILES.intersection(files) and detect_driver(folder) is not None:
+        if _ARRAY_FILES.intersection(files) and detect_driver(Location(folder)) is not None:
             yield from _stamped(here)
             names.clear()
         deep = len(here.relative_to(place).parts) >= DEPTH

@@ -12,10 +12,10 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 import numpy as np
@@ -27,6 +27,11 @@ from .plan import Batch, Stage
 
 FLUSH_SECONDS = 0.005
 """Done records wait at most this long for company; a kill costs no more than repeating that much work."""
+SYNC_SECONDS = 1.0
+"""The same where each of them waits for the disk."""
+
+MARK_GROWTH = 1.01
+"""A high-water mark of memory is told where it is higher than the last one by this factor, so that marks stay few."""
 
 _HEADER = struct.Struct("<II")
 
@@ -65,6 +70,10 @@ class BlockFailure:
         release(error)
         cause = f"{type(error).__name__} at {frames}"
         return cls(stage, block_id, region, worker, attempt, error, text, cause, environment(error))
+
+    def shortened(self) -> BlockFailure:
+        """Without what takes room: the traceback, and what the exception holds."""
+        return replace(self, error=RuntimeError(text_of(self.error)), traceback="")
 
     def __getstate__(self) -> dict[str, Any]:
         packed = b""
@@ -150,10 +159,15 @@ class Recorder:
     stage : Stage
     sink : callable
         Takes each `Record`; the outputs of its blocks are written by then.
+    every : float
+        Seconds that records are gathered for.
     """
 
-    def __init__(self, worker: str, batch: Batch, stage: Stage, sink: Callable[[Record], None]) -> None:
+    def __init__(
+        self, worker: str, batch: Batch, stage: Stage, sink: Callable[[Record], None], every: float = FLUSH_SECONDS
+    ) -> None:
         self._sink = sink
+        self._every = every
         self._stage = stage
         self._record, self._fold = self._new(worker, batch)
         self._last = perf_counter()
@@ -174,7 +188,7 @@ class Recorder:
             self._fold.add(0, group, values[0] if values else None)
         elif self._stage.returns == "each":
             self._record.values += values
-        if perf_counter() - self._last > FLUSH_SECONDS:
+        if perf_counter() - self._last > self._every:
             self.flush()
 
     def fail(self, group: int, blocks: Sequence[int], failures: Sequence[BlockFailure]) -> None:
@@ -194,7 +208,7 @@ class Recorder:
         self._blocks += len(record.ids)
         if ended:
             record.span = Span(record.worker, self._begin, time(), self._blocks)
-        if record.ids and (peak := peak_bytes()) > self._peak:
+        if record.ids and (peak := peak_bytes()) > MARK_GROWTH * self._peak:
             self._peak = peak
             record.mark = (record.ids[-1], peak)
         if ended or record.ids:
@@ -211,20 +225,24 @@ def frame(payload: bytes) -> bytes:
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Payloads of a file of frames with the offsets at which they end; stops before a torn or damaged one."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size if stop is None else stop
-        file.seek(start)
-        while start + _HEADER.size <= size:
-            head = file.read(_HEADER.size)
-            if len(head) < _HEADER.size:
-                return
-            length, checksum = _HEADER.unpack(head)
-            if start + _HEADER.size + length > size:
-                return
-            payload = file.read(length)
-            if len(payload) != length or zlib.crc32(payload) != checksum:
-                return
-            start += _HEADER.size + length
-            yield start, payload
+        yield from frames_in(file, start, os.fstat(file.fileno()).st_size if stop is None else stop)
+
+
+def frames_in(file: IO[bytes], start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Payloads of the frames between two places of an open file, with the offsets at which they end."""
+    file.seek(start)
+    while start + _HEADER.size <= stop:
+        head = file.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            return
+        length, checksum = _HEADER.unpack(head)
+        if start + _HEADER.size + length > stop:
+            return
+        payload = file.read(length)
+        if len(payload) != length or zlib.crc32(payload) != checksum:
+            return
+        start += _HEADER.size + length
+        yield start, payload
 
 
 def read_frame(path: Path, offset: int) -> bytes | None:

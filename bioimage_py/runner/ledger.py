@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from abc import ABC, abstractmethod
-from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,83 +12,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import StorageError
 from .fold import Fold
-from .journal import BlockFailure, Record, Recorder, Span, ValueUnpickler, read_frame
+from .journal import BlockFailure, Record, Recorder, Span
+from .numbers import Ids, IdSet, Ranges
 from .plan import Batch, Plan, Stage, cut_batches
 from .supervisor import BatchEnded, BlocksDone, Event, GroupFailed, Retry
+from .times import BlockTimes
+from .values import BlockValues, ValueList
 
-
-@dataclass(frozen=True)
-class FileValues:
-    """A list of values in a frame of a file."""
-
-    path: Path
-    offset: int
-
-    def intact(self, *, whole: bool = False) -> bool:
-        """Whether the checksum fits; with ``whole`` also whether the files of large arrays are there."""
-        if not whole:
-            return read_frame(self.path, self.offset) is not None
-        try:
-            self.load()
-        except StorageError:
-            return False
-        return True
-
-    def load(self) -> list[Any]:
-        """The values; StorageError names a damaged file."""
-        payload = read_frame(self.path, self.offset)
-        if payload is None:
-            raise StorageError(f"{self.path} is damaged at byte {self.offset}: its checksum does not fit")
-        values: list[Any] = ValueUnpickler(payload, self.path.parent).load()
-        return values
-
-
-_SPAN = 1024
-"""Values that are read at once when results are gone through."""
 _OVERCOME = 100
 """Failures that are remembered of blocks that then succeeded."""
+_WHOLE = 1000
+"""Failures that are remembered with their traceback; the others have it in a file of the run folder."""
+_SPAN = 2**20
+"""Ids that are looked at at once."""
 
 
 @dataclass
 class StageRecord:
-    """What is kept of a stage: ids and seconds (12 bytes a block), and where the values are."""
+    """What is kept of a stage: its ids (a bit a block), a sample of the seconds, and where the values are."""
 
     stage: Stage
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    seconds: array[float] = field(default_factory=lambda: array("f"))
-    parts: list[tuple[int, list[Any] | FileValues]] = field(default_factory=list)
-    fold: Fold | None = None
+    fold: Fold | None
+    block_values: BlockValues | None
+    ids: IdSet = field(default_factory=IdSet)
+    times: BlockTimes = field(default_factory=BlockTimes)
     failures: dict[int, BlockFailure] = field(default_factory=dict)
     overcome: list[BlockFailure] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    marks: dict[int, int] = field(default_factory=dict)
+    marks: list[tuple[int, int, int]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, stage: Stage) -> StageRecord:
-        """An empty record."""
-        return cls(stage, fold=Fold(stage.merge) if stage.merge is not None else None)
+    def of(cls, stage: Stage, scratch: Path | None = None) -> StageRecord:
+        """An empty record; values in files have their index in the folder ``scratch``."""
+        fold = Fold(stage.merge) if stage.merge is not None else None
+        return cls(stage, fold, BlockValues(stage.units.ids, scratch) if stage.returns == "each" else None)
 
     def add(self, record: Record) -> list[Event]:
         """Take over a worker's record; returns what the supervisor has to know of it."""
         events: list[Event] = []
         if record.ids:
-            if self.stage.returns == "each":
-                self.parts.append((len(self.ids), record.values))
-            elif self.fold is not None:
-                self.fold.extend(record.nodes)
-            self.ids.extend(record.ids)
-            self.seconds.extend(record.seconds)
-            for block_id in self.failures.keys() & set(record.ids) if self.failures else ():
-                failure = self.failures.pop(block_id)
-                if len(self.overcome) < _OVERCOME:
-                    self.overcome.append(failure)
+            self._add_blocks(record)
             events.append(BlocksDone(record.batch.stage, len(record.ids)))
         if (failed := record.failed) is not None:
-            self.failures.update({failure.block_id: failure for failure in failed.failures})
+            for failure in failed.failures:
+                self.failures[failure.block_id] = failure if len(self.failures) < _WHOLE else failure.shortened()
             cause, stage = failed.failures[0].cause, record.batch.stage
             machine = next((failure.environment for failure in failed.failures if failure.environment), "")
             told = GroupFailed(record.worker, stage, failed.group, failed.blocks, failed.attempt, cause, machine)
@@ -97,46 +66,54 @@ class StageRecord:
         if record.span is not None:
             self.spans.append(record.span)
         if record.mark is not None:
-            self.marks[record.mark[0]] = record.mark[1]
+            self.marks.append((*record.mark, self.n_done))
         if record.ended:
             events.append(BatchEnded(record.worker, record.batch.stage))
         return events
 
-    def done(self) -> npt.NDArray[np.int64]:
-        """Ids that succeeded, ascending, each once."""
-        return np.unique(np.frombuffer(self.ids, np.int64)) if self.ids else np.zeros(0, np.int64)
+    def _add_blocks(self, record: Record) -> None:
+        ids = np.frombuffer(record.ids, np.int64)
+        if self.block_values is not None:
+            self.block_values.put(ids, record.values)
+        elif self.fold is not None:
+            self.fold.extend(record.nodes)
+        self.ids.add(ids)
+        self.times.add(record.ids, record.seconds)
+        for block_id in self.failures.keys() & set(record.ids) if self.failures else ():
+            failure = self.failures.pop(block_id)
+            if len(self.overcome) < _OVERCOME:
+                self.overcome.append(failure)
 
     @property
     def n_done(self) -> int:
-        """How many ids succeeded."""
-        if self.stage.units.ids is not None or not self.ids:
-            return len(self.done())
-        seen = np.zeros(1 + max(self.ids), bool)
-        seen[np.frombuffer(self.ids, np.int64)] = True
-        return int(np.count_nonzero(seen))
+        """How many blocks succeeded."""
+        return len(self.ids)
 
-    def pending(self) -> npt.NDArray[np.int64]:
-        """Ids without a result, ascending."""
+    def pending(self, low: int = 0, high: int | None = None) -> Iterator[Ids]:
+        """Ids without a result, ascending, in arrays of bounded length; of all ids between two where no others are."""
         units = self.stage.units
-        wanted = units.ids if units.ids is not None else np.arange(units.n_blocks, dtype=np.int64)
-        return np.setdiff1d(wanted, self.done())
+        if units.ids is not None:
+            yield self.ids.missing(np.unique(units.ids))
+            return
+        high = units.n_blocks if high is None else high
+        for begin in range(low, high, _SPAN):
+            yield self.ids.missing(np.arange(begin, min(begin + _SPAN, high), dtype=np.int64))
+
+    def pending_groups(self, groups: Ranges | None = None) -> Ranges:
+        """Groups with a block that has no result; of some groups."""
+        units = self.stage.units
+        low, high = 0, None
+        if groups is not None and units.ids is None and len(groups):
+            low = units.blocks(int(groups.rows[0, 0]))[0]
+            high = units.blocks(int(groups.rows[-1, 1]) - 1)[-1] + 1
+        found = Ranges()
+        for ids in self.pending(low, high):
+            found |= Ranges.of(units.groups_of(ids))
+        return found if groups is None else found & groups
 
     def values(self) -> Iterator[tuple[int, Any]]:
-        """Ids and values, ascending; of a block that was run twice, the first."""
-        ids, first = np.unique(np.array(self.ids, dtype=np.int64), return_index=True)
-        starts = np.array([start for start, _ in self.parts])
-        part = np.searchsorted(starts, first, side="right") - 1
-        opened: dict[int, list[Any]] = {}
-        for begin in range(0, len(ids), _SPAN):
-            span = slice(begin, begin + _SPAN)
-            opened = {index: opened.get(index) or self._opened(index) for index in np.unique(part[span]).tolist()}
-            places = (first[span] - starts[part[span]]).tolist()
-            for block_id, index, place in zip(ids[span].tolist(), part[span].tolist(), places, strict=True):
-                yield block_id, opened[index][place]
-
-    def _opened(self, part: int) -> list[Any]:
-        values = self.parts[part][1]
-        return values if isinstance(values, list) else values.load()
+        """Ids and values, ascending."""
+        return iter(()) if self.block_values is None else iter(self.block_values)
 
 
 class Results:
@@ -166,6 +143,15 @@ class Results:
     def each(self, name: str) -> Iterator[tuple[int, Any]]:
         """Ids and values of a stage that keeps them, ascending."""
         return self._records[name].values()
+
+    def listed(self, name: str, ids: Sequence[int] | None) -> ValueList:
+        """Values of a stage that keeps them, in the order of some ids or of all."""
+        values = self._records[name].block_values
+        assert values is not None
+        if ids is None:
+            units = self._records[name].stage.units
+            return ValueList(values, range(units.n_blocks if units.ids is None else len(np.unique(units.ids))))
+        return ValueList(values, values.positions(np.asarray(ids, np.int64)))
 
 
 class WorkerSide(ABC):
@@ -223,7 +209,7 @@ class Loss:
     """
 
     batch: Batch | None
-    groups: tuple[int, ...] = ()
+    groups: Ranges = field(default_factory=Ranges)
     running: int = -1
     began: bool = False
     done: int = 0
@@ -238,12 +224,20 @@ class Ledger(ABC):
         In front of the names of this driver's workers, so that no name comes twice in a run.
     path : str or None
         The run folder.
+    adopted : frozenset of str
+        Workers of earlier sessions that go on in this one.
     """
 
     plan: Plan
     records: list[StageRecord]
     session: str = ""
     path: str | None = None
+    adopted: frozenset[str] = frozenset()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another driver has taken the run over."""
+        return False
 
     @abstractmethod
     def workers(self) -> WorkerSide:
@@ -257,8 +251,8 @@ class Ledger(ABC):
         """Hold a worker dead: nothing it records from now on counts."""
 
     @abstractmethod
-    def reissue(self, loss: Loss, without: int = -1) -> int:
-        """Publish what a dead worker left undone, without the group of one block; returns the number of batches."""
+    def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
+        """Publish what a dead worker left, without the group of one block, for such memory; how many batches it is."""
 
     @abstractmethod
     def batches(self, stage: int) -> int:
@@ -348,7 +342,7 @@ class MemoryLedger(Ledger, WorkerSide):
         """A thread does not get lost: it takes the process along."""
         return Loss(None)
 
-    def reissue(self, loss: Loss, without: int = -1) -> int:
+    def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
         """Nothing is ever lost."""
         return 0
 

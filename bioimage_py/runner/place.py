@@ -16,7 +16,7 @@ from .claims import remove_stamps
 from .faults import fault
 
 ROOT_NAME = ".bioimage_py"
-_NEW, _GONE = ".new", ".gone"
+_NEW, _GONE, _POOL = ".new", ".gone", ".pool"
 
 
 def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
@@ -27,9 +27,7 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
     StorageError
         The file system has no hard links.
     """
-    me = identify()
-    name = "-".join([_NEW, me["host"], str(me["pid"]), str(me["start"]), secrets.token_hex(4)])
-    private = root / name
+    private = root / _name(_NEW)
     try:
         for _ in range(100):
             with suppress(FileNotFoundError):  # the last run in the root has gone, and taken the root along
@@ -42,6 +40,17 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
         shutil.rmtree(private, ignore_errors=True)
         raise
     return root / run
+
+
+def _name(kind: str) -> str:
+    """A name that says whose it is."""
+    me = identify()
+    return "-".join([kind, me["host"], str(me["pid"]), str(me["start"]), secrets.token_hex(4)])
+
+
+def pool_folder(root: Path) -> Path:
+    """Where jobs that serve one run after the other are given their orders; made when it is first needed."""
+    return (root / _name(_POOL)).absolute()
 
 
 def _check_links(folder: Path) -> None:
@@ -76,9 +85,8 @@ def sweep(root: Path) -> None:
     """Remove what killed processes left of folders that were being made or removed."""
     for path in root.glob(".*"):
         kind, *rest = path.name.rsplit("-", 3)
-        if path.name.startswith(f"{_GONE}-") or (
-            kind.startswith(f"{_NEW}-") and _left(kind[len(_NEW) + 1 :], *rest[:2])
-        ):
+        made, _, host = kind.partition("-")
+        if path.name.startswith(f"{_GONE}-") or (made in (_NEW, _POOL) and _left(host, *rest[:2])):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ..blocks import Groups
 from ..executing import Execution
 from ..sources.base import Source
-
-Ids = npt.NDArray[np.int64]
+from .numbers import Ids, Ranges
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,8 @@ class Stage:
         ``setup(earlier)`` is called once a process; its value is the function's ``context``.
     cache_bytes : int
         Decoded-chunk cache of the inputs that no worker of the stage writes.
+    ahead : tuple of int
+        Which inputs are read one block ahead.
     memory_factor : float
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     in_place : bool
@@ -134,6 +134,7 @@ class Stage:
     merge: Callable[[Any, Any], Any] | None = None
     setup: Callable[[Any], Any] | None = None
     cache_bytes: int = 0
+    ahead: tuple[int, ...] = ()
     memory_factor: float = 3.0
     in_place: bool = False
     reads_outputs: bool = False
@@ -153,18 +154,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts: its stages and how to execute them."""
+    """A run before it starts: its stages and how to execute them.
+
+    ``handed`` are the outputs that are copied in from scratch arrays at the end (see `single_writer`).
+    """
 
     name: str
     stages: tuple[Stage, ...]
     execution: Execution
+    handed: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a worker claims at once: consecutive groups (of ``picked``, where given), or some blocks of one group.
 
-    ``key`` names it in the ledger: the list of batches it is in, and its place there.
+    ``key`` names it in the ledger: the list of batches it is in, and its place there. ``avoid`` is a worker that is
+    not to take it, ``memory`` the bytes that one must have.
     """
 
     stage: int
@@ -173,17 +179,22 @@ class Batch:
     attempt: int = 0
     blocks: tuple[int, ...] = ()
     avoid: str | None = None
-    picked: Ids | None = field(default=None, compare=False)
+    memory: int = 0
+    picked: Ranges | None = field(default=None, compare=False)
     key: tuple[int, int] = (0, 0)
+
+    @property
+    def ranges(self) -> Ranges:
+        """The groups of the batch."""
+        return Ranges([(self.start, self.stop)]) if self.picked is None else self.picked
 
     def groups(self, units: Units) -> Iterator[tuple[int, list[int]]]:
         """Groups of the batch with the ids to run."""
-        span = range(self.start, self.stop)
-        for group in span if self.picked is None else self.picked.tolist():
+        for group in self.ranges:
             yield group, list(self.blocks) if self.blocks else units.blocks(group)
 
 
-def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ids | None = None) -> list[Batch]:
+def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ranges | None = None) -> list[Batch]:
     """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order.
 
     With ``picked``, of these groups only.
@@ -193,7 +204,7 @@ def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ids | None = 
     most = total // (how.num_workers * getattr(how.job_config, "tasks_per_worker", 1))
     while start < total:
         stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * how.num_workers)))))
-        part = None if picked is None else picked[start:stop]
+        part = None if picked is None else picked.part(start, stop)
         batches.append(Batch(stage, start, stop, picked=part, key=(0, len(batches))))
         start = stop
     return batches

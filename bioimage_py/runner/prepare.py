@@ -24,6 +24,7 @@ from ..blocks import (
 )
 from ..errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
 from ..sources import Source, as_source
+from ..wrapper.base import WrapperSource
 from .plan import Stage, Units
 
 MAX_CACHE_BYTES = 256 * 2**20
@@ -183,7 +184,7 @@ def check_aliases(
                 f"output {index} ({output!r}) shares its storage with another output", remedy="one array for each"
             )
         for name, source in [*named, *([] if mask is None else [("the mask", mask)])]:
-            if not overlap(source, output):
+            if not any(overlap(part, output) for part in source.parts):
                 continue
             if halo is not None and any(halo):
                 raise AliasError(
@@ -217,9 +218,8 @@ def same_view(one: Source, other: Source) -> bool:
     """Whether two sources with one storage map the same index to the same voxel."""
     if one is other:
         return True
-    if type(one) is type(other) and hasattr(one, "source") and hasattr(other, "source"):
-        same_roi = getattr(one, "roi", None) == getattr(other, "roi", None) and one.shape == other.shape
-        return same_roi and same_view(one.source, other.source)
+    if isinstance(one, WrapperSource) and isinstance(other, WrapperSource):
+        return one.maps_like(other) and same_view(one.source, other.source)
     first, second = getattr(one, "array", None), getattr(other, "array", None)
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         a, b = first.__array_interface__, second.__array_interface__
@@ -314,5 +314,5 @@ def cache_size(inputs: Sequence[Source], groups: Groups, halo: tuple[int, ...] |
         margins = halo or (0,) * groups.grid.ndim
         thick = groups.grid.block_shape[0] + 2 * margins[0] + 2 * chunks[0]
         plane = math.prod(stop - start for start, stop in groups.grid.roi[1:])
-        size = max(size, 2 * min(thick, source.shape[0]) * plane * source.dtype.itemsize)
+        size += 2 * min(thick, source.shape[0]) * plane * source.dtype.itemsize
     return min(size, MAX_CACHE_BYTES)

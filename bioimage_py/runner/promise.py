@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 
 from ..blocks import Groups
 from ..errors import BlockShapeError, MemoryBudgetError
+from ..executing import Execution
 from ..sources.base import Source
+from .ahead import arranged
+from .detached import DetachedRun
 from .memory import available_bytes
 from .plan import Plan, Stage, Units
 from .prepare import cache_size, plan_groups
@@ -67,12 +70,12 @@ class RunPlan:
         return "\n".join(lines)
 
 
-class Planned(BaseException):
-    """Carries the plan of a call that is not to be run up to that call."""
+class Instead(BaseException):
+    """Carries up to a call what it returns in place of its result: its plan, or the run that goes on elsewhere."""
 
-    def __init__(self, plan: RunPlan) -> None:
-        super().__init__(plan)
-        self.plan = plan
+    def __init__(self, value: RunPlan | DetachedRun) -> None:
+        super().__init__(value)
+        self.value = value
 
 
 def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_bytes: int | None = None) -> RunPlan:
@@ -138,8 +141,9 @@ def _block_bytes(stage: Stage, block_shape: Sequence[int], written: int, largest
     outer = math.prod(size + 2 * margin for size, margin in zip(shape, halo, strict=True))
     inner = math.prod(shape)
     reads = outer * sum(source.dtype.itemsize for source in stage.inputs)
+    ahead = outer * sum(stage.inputs[number].dtype.itemsize for number in stage.ahead)
     assembled = largest * inner * (written + 1) if largest > 1 and written else 0
-    return int(stage.memory_factor * (reads + inner * written)) + assembled
+    return int(stage.memory_factor * (reads + inner * written)) + ahead + assembled
 
 
 def _files(output: Source, roi: tuple[tuple[int, int], ...]) -> int:
@@ -160,7 +164,7 @@ def _remedy(plan: Plan, promise: RunPlan, worst: int, *, shares_memory: bool) ->
 
     for shape in _smaller_shapes(plan.stages[worst]):
         with suppress(BlockShapeError):
-            if fits(replace(plan, stages=tuple(_with_blocks(stage, shape) for stage in plan.stages))):
+            if fits(replace(plan, stages=tuple(_with_blocks(stage, shape, plan.execution) for stage in plan.stages))):
                 return f"block_shape={shape}"
     for workers in range(promise.num_workers - 1, 0, -1):
         if fits(replace(plan, execution=replace(plan.execution, num_workers=workers))):
@@ -184,11 +188,12 @@ def _smaller_shapes(stage: Stage) -> Iterator[tuple[int, ...]]:
         yield tuple(shape)
 
 
-def _with_blocks(stage: Stage, block_shape: tuple[int, ...]) -> Stage:
+def _with_blocks(stage: Stage, block_shape: tuple[int, ...], how: Execution) -> Stage:
     if stage.units.groups is None:
         return stage
     grid = stage.units.groups.grid
     roi = tuple(slice(begin, end) for begin, end in grid.roi)
     groups = plan_groups(tuple(grid.shape), stage.inputs, stage.outputs, block_shape, roi)
     units = Units(groups.grid.n_blocks, groups)
-    return replace(stage, units=units, cache_bytes=cache_size(stage.inputs, groups, stage.halo))
+    changed = replace(stage, units=units, cache_bytes=cache_size(stage.inputs, groups, stage.halo))
+    return arranged(changed, how)

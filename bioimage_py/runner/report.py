@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..errors import RunnerError
 from .journal import BlockFailure, Span, text_of
 from .ledger import StageRecord
+from .times import BlockTimes
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,16 @@ class StageReport:
     name : str
     n_blocks : int
         Blocks that were asked for.
-    block_ids : array of int64
-        Blocks that succeeded, in the order in which workers handed them in.
-    seconds : array of float32
-        Wall time of each of them.
+    n_done : int
+        Blocks that succeeded.
+    times : BlockTimes
+        How long they took.
     failures : tuple of BlockFailure
         Last failure of each block without a result.
     spans : tuple of Span
         When each worker had which batch.
-    memory : tuple of (int, int)
-        Blocks after which a worker's memory had a new high-water mark, and the bytes.
+    memory : tuple of (int, int, int)
+        Blocks after which a worker's memory had a new high-water mark, the bytes, and how many blocks were done.
     overcome : tuple of BlockFailure
         Last failure of blocks that succeeded when they were run again; of a hundred at most.
     regions : dict
@@ -42,11 +43,11 @@ class StageReport:
 
     name: str
     n_blocks: int
-    block_ids: npt.NDArray[np.int64]
-    seconds: npt.NDArray[np.float32]
+    n_done: int = 0
+    times: BlockTimes = field(default_factory=BlockTimes, repr=False)
     failures: tuple[BlockFailure, ...] = ()
     spans: tuple[Span, ...] = ()
-    memory: tuple[tuple[int, int], ...] = ()
+    memory: tuple[tuple[int, int, int], ...] = ()
     overcome: tuple[BlockFailure, ...] = ()
     regions: dict[int, str] = field(default_factory=dict)
 
@@ -56,20 +57,28 @@ class StageReport:
         report = cls(
             record.stage.name,
             record.stage.units.n_blocks,
-            # not copied: a run of a billion blocks has nothing to spare
-            np.asarray(record.ids),
-            np.asarray(record.seconds),
+            record.n_done,
+            record.times,
             tuple(sorted(record.failures.values(), key=lambda failure: failure.block_id)),
             tuple(record.spans),
-            tuple(sorted(record.marks.items())),
+            tuple(sorted(record.marks)),
             tuple(record.overcome),
         )
         return replace(report, regions={block: record.stage.where(block) for block, _ in report.slowest(10)})
 
+    @property
+    def block_ids(self) -> npt.NDArray[np.int64]:
+        """Blocks that succeeded, in the order in which they were handed in; of millions, every ``times.every``-th."""
+        return np.array(self.times.ids, np.int64)
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float32]:
+        """Wall time of each of ``block_ids``."""
+        return np.array(self.times.seconds, np.float32)
+
     def slowest(self, n: int = 5) -> list[tuple[int, float]]:
-        """Ids and seconds of the slowest blocks."""
-        order = np.argsort(-self.seconds, kind="stable")[:n]
-        return [(int(self.block_ids[i]), float(self.seconds[i])) for i in order]
+        """Ids and seconds of the slowest blocks, of a hundred at most."""
+        return self.times.slowest(n)
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,13 @@ class RunReport:
     events : tuple of dict
         What happened besides blocks that succeed, and what was decided: JSON values, each with ``seconds`` since the
         start, ``time`` since the epoch, and ``event``.
+    jobs : int
+        Jobs of a scheduler that were submitted for it.
     memory_marks : tuple of (float, int)
         Seconds since the start and bytes, at each new high-water mark of memory seen by the driver.
     results : object
-        With ``has_return_val``: the values in the order of the blocks asked for; with ``reduce``: the folded value.
+        With ``has_return_val``: a sequence of the values in the order of the blocks asked for, read from disk where
+        the run had a folder; with ``reduce``: the folded value.
     """
 
     name: str
@@ -108,11 +120,12 @@ class RunReport:
     promised_bytes: int = 0
     worker_peaks: dict[str, int] = field(default_factory=dict)
     events: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    jobs: int = 0
 
     @property
     def n_blocks(self) -> int:
         """Blocks of all stages that succeeded."""
-        return sum(len(stage.block_ids) for stage in self.stages)
+        return sum(stage.n_done for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: totals, and per stage the wall times and the slowest blocks."""
@@ -123,17 +136,18 @@ class RunReport:
             "peak_bytes": self.peak_bytes,
             "promised_bytes": self.promised_bytes,
             "worker_peaks": self.worker_peaks,
+            "jobs": self.jobs,
             "memory_marks": [[round(at, 3), size] for at, size in self.memory_marks],
             "stages": [
                 {
                     "name": stage.name,
                     "n_blocks": stage.n_blocks,
-                    "done": len(stage.block_ids),
+                    "done": stage.n_done,
                     "failed": [failure.block_id for failure in stage.failures],
                     "block_seconds": {
-                        "sum": round(float(stage.seconds.sum(dtype=np.float64)), 6),
-                        "median": round(float(np.median(stage.seconds)), 6) if len(stage.seconds) else None,
-                        "max": round(float(stage.seconds.max()), 6) if len(stage.seconds) else None,
+                        "sum": round(stage.times.total, 6),
+                        "median": round(float(np.median(stage.seconds)), 6) if stage.n_done else None,
+                        "max": round(stage.slowest(1)[0][1], 6) if stage.n_done else None,
                     },
                     "slowest": stage.slowest(),
                     "spans": [[s.worker, round(s.begin, 4), round(s.end, 4), s.blocks] for s in stage.spans],
@@ -152,9 +166,8 @@ class RunReport:
         peak = f"peak {self.peak_bytes / 2**20:.0f} MiB"
         lines = [f"{self.name or 'run'}: {self.seconds:.2f} s, {self.num_workers} workers, {peak}"]
         for stage in self.stages:
-            busy = float(stage.seconds.sum(dtype=np.float64))
             lines.append(
-                f"  {stage.name}: {len(stage.block_ids)} of {stage.n_blocks} blocks, {busy:.2f} s in blocks"
+                f"  {stage.name}: {stage.n_done} of {stage.n_blocks} blocks, {stage.times.total:.2f} s in blocks"
                 + (f", {len(stage.failures)} failed" if stage.failures else "")
             )
         return "\n".join(lines)
@@ -176,14 +189,15 @@ def joined(name: str, reports: Sequence[RunReport]) -> RunReport:
         promised_bytes=max((report.promised_bytes for report in reports), default=0),
         worker_peaks={worker: peak for report in reports for worker, peak in report.worker_peaks.items()},
         events=tuple(event for report in reports for event in report.events),
+        jobs=sum(report.jobs for report in reports),
     )
 
 
 def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folder: str | None = None) -> RunnerError:
     """The error of a run with failed blocks: ids, regions, the first full traceback, the call that goes on."""
-    record = next((record for record in records if record.failures or len(record.pending())), records[-1])
+    record = next((record for record in records if record.failures or any(map(len, record.pending()))), records[-1])
     failures = sorted(record.failures.values(), key=lambda failure: failure.block_id)
-    pending = record.pending()
+    pending = [block for ids in record.pending() for block in ids.tolist()]
     untried = len(pending) - len(failures)
     shown = "; ".join(f"{f.block_id} {f.region}".strip() for f in failures[:10])
     stage = f", stage {record.stage.name!r}" if len(records) > 1 else ""
@@ -199,6 +213,6 @@ def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folde
             f" attempt {first.attempt + 1}): {text_of(first.error)}\n{first.traceback}"
         )
     remedy = "repeat the call with block_ids=error.failed_block_ids" if len(records) == 1 else "repeat the call"
-    error = RunnerError(message, [int(block) for block in pending], tmp_folder, remedy=remedy)
+    error = RunnerError(message, pending, tmp_folder, remedy=remedy)
     error.__cause__ = failures[0].error if failures else None
     return error

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
 from ..executing import Execution, current_execution
+from .attaching import attach
 from .config import SlurmConfig
+from .detached import DetachedRun
 from .execute import execute, resume_run
 from .ledger import Results
-from .plan import Plan
 from .prepare import blocks_stage, items_stage, whole_numbers
-from .promise import Planned, RunPlan
+from .promise import Instead, RunPlan
 from .report import RunReport
+from .returned import Folded, LazyValues, Values, last_values, nothing
 
 
 class Runner:
@@ -107,7 +109,10 @@ class Runner:
             num_workers=how.num_workers,
         )
         value = Values(stage.name, ids) if has_return_val else Results.folded
-        report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        try:
+            report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        except Instead as instead:  # an enclosing `execution` block says so
+            return instead.value  # type: ignore[return-value]
         return report.results if has_return_val else None
 
     def map(
@@ -127,7 +132,10 @@ class Runner:
         how = self._execution(num_workers, resume_from, ids)
         stage = items_stage(function, n_items, ids, name=name or "items", returns="each" if has_return_val else "none")
         value = Values(stage.name, ids) if has_return_val else Results.folded
-        report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        try:
+            report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
+        except Instead as instead:  # an enclosing `execution` block says so
+            return instead.value  # type: ignore[return-value]
         return report.results if has_return_val else None
 
     def resume(
@@ -163,7 +171,7 @@ class Runner:
                 changes["num_workers"] = num_workers
             return before.updated(changes)
 
-        return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=_last_values).results  # type: ignore[no-any-return]
+        return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
 
     def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
         how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
@@ -199,7 +207,9 @@ class SlurmRunner(Runner):
     def reattach(
         self, tmp_folder: Any, name: str = "reattach", pre_cleanup: Callable[[str], None] | None = None
     ) -> list[Any] | None:
-        """Come back to a run whose driver has gone; jobs of it that still live are replaced.
+        """Come back to a run: wait while somebody drives it, then do what is left.
+
+        Its jobs that live go on; new ones are submitted where they are too few.
 
         Parameters
         ----------
@@ -215,7 +225,12 @@ class SlurmRunner(Runner):
         list or None
             As `resume`.
         """
-        return self.resume(tmp_folder, name=name, pre_cleanup=pre_cleanup)
+
+        def how(before: Execution) -> Execution:
+            progress = before.progress and bool(name)
+            return before.updated({"job_type": self.job_type, "job_config": self.config, "progress": progress})
+
+        return attach(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
 
 
 _RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "slurm": SlurmRunner, "subprocess": SubprocessRunner}
@@ -261,7 +276,7 @@ def map_blocks(
     name: str = "",
     execution: Execution | None = None,
     **settings: Any,
-) -> RunReport | RunPlan:
+) -> RunReport | RunPlan | DetachedRun:
     """Call ``function(block, inputs, outputs, mask)`` for every block and report what happened.
 
     Parameters
@@ -282,7 +297,8 @@ def map_blocks(
     Returns
     -------
     RunReport
-        ``results`` holds the values (or the folded one). With ``plan=True`` a `RunPlan`.
+        ``results`` holds the values (or the folded one). With ``plan=True`` a `RunPlan`, with
+        ``detach=True`` a `DetachedRun`.
     """
     ids = whole_numbers(block_ids, "block_ids")
     how = (execution or current_execution()).updated(settings)
@@ -302,29 +318,15 @@ def map_blocks(
         skip_empty=skip_empty,
         num_workers=how.num_workers,
     )
-    value: Callable[[Results], Any] = _nothing
+    value: Callable[[Results], Any] = nothing
     if reduce is not None:
-        value = _Folded(stage.name)
+        value = Folded(stage.name)
     elif has_return_val:
-        value = Values(stage.name, ids)
+        value = LazyValues(stage.name, ids)
     try:
         return execute(name, [stage], how, value=value)
-    except Planned as planned:
-        return planned.plan
-
-
-def _nothing(results: Results) -> None:
-    return None
-
-
-class _Folded:
-    """The folded value of a stage."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
-
-    def __call__(self, results: Results) -> Any:
-        return results[self.stage]
+    except Instead as instead:
+        return instead.value
 
 
 class _WithoutArguments:
@@ -335,26 +337,6 @@ class _WithoutArguments:
 
     def __call__(self, earlier: Results) -> Any:
         return self.setup()
-
-
-def _last_values(plan: Plan, results: Results) -> list[Any] | None:
-    stage = plan.stages[-1]
-    return [value for _, value in results.each(stage.name)] if stage.returns == "each" else None
-
-
-class Values:
-    """Values of a stage as a list, in the order of the ids that were asked for."""
-
-    def __init__(self, stage: str, ids: Sequence[int] | None) -> None:
-        self.stage = stage
-        self.ids = ids
-
-    def __call__(self, results: Results) -> list[Any]:
-        """The list."""
-        if self.ids is None:
-            return [value for _, value in results.each(self.stage)]
-        values = dict(results.each(self.stage))
-        return [values[int(block_id)] for block_id in self.ids]
 
 
 def run_block(

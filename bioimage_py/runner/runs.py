@@ -13,23 +13,24 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
+from ..backends.orders import cancel_jobs
 from ..errors import ConfigError, RunningError, StorageError
 from .alive import Heartbeat, end, identify, lives
 from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
 from .conflict import check, differences
 from .definition import definition_of
 from .faults import fault
-from .folder import read_progress, write_once
+from .files import write_once
+from .leftovers import nothing_done, put_back
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
-from .undo import unchanged
 
 Resume = Literal["auto", "never"] | str
 
@@ -38,9 +39,10 @@ Resume = Literal["auto", "never"] | str
 class RunState:
     """The content of ``run.json``.
 
-    ``state`` is "starting", "running", "failed" (to be continued), "complete" (its caller may not have seen it) or
-    "finished"; ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same
-    result when they are run again.
+    ``state`` is "starting", "running", "detached" (its driver has left, workers may go on), "failed" (to be continued),
+    "complete" (its caller may not have seen it), "forgotten" (what it has changed is being put back) or "finished";
+    ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
+    are run again, ``adopted`` are workers of earlier sessions that go on in this one.
     """
 
     run: str
@@ -55,6 +57,7 @@ class RunState:
     blocks: list[int]
     repeatable: bool
     sessions: int = 1
+    adopted: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -121,8 +124,22 @@ class OwnedRun:
     heartbeat: Heartbeat
     stamps: list[Path]
 
+    @property
+    def lost(self) -> bool:
+        """Whether another driver has taken it over."""
+        now = RunState.read(self.folder)
+        return now is not None and now.sessions != self.state.sessions
+
     def complete(self) -> None:
-        """All blocks are done; whether the caller sees it is open."""
+        """All blocks are done; whether the caller sees it is open.
+
+        Raises
+        ------
+        RunningError
+            Another driver has taken it over.
+        """
+        if self.lost:
+            raise taken_over(self.folder)
         fault("before-complete")
         self.state.state = "complete"
         self.state.write(self.folder)
@@ -138,8 +155,11 @@ class OwnedRun:
         remove(self.folder, self.stamps)
 
     def release(self, state: str) -> None:
-        """Leave the run to be continued; that works on a full disk too."""
+        """Leave the run to be continued; that works on a full disk too. One that was lost is left alone."""
         self.heartbeat.close()
+        with suppress(StorageError):
+            if self.lost:
+                return
         self.heartbeat.path.unlink(missing_ok=True)
         self.state.state = state
         with suppress(OSError):
@@ -169,7 +189,16 @@ def _read_all(folders: Sequence[Path], needed: set[Path]) -> list[tuple[Path, Ru
     return sorted(found, key=lambda item: item[1].order)
 
 
-def own_run(plan: Plan, versions: dict[str, str], root: Path) -> OwnedRun:
+Adopt = Callable[[Path], frozenset[str]]
+"""Finds, in the folder of a dead driver, the workers that live and go on for the next one."""
+
+
+def nobody(folder: Path) -> frozenset[str]:
+    """Adopt no worker."""
+    return frozenset()
+
+
+def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nobody) -> OwnedRun:
     """The run that a call continues, or a new one, as its execution's ``resume`` says.
 
     Raises
@@ -199,10 +228,10 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path) -> OwnedRun:
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
-    return _own(mine, stages, root, how.resume)
+    return _own(mine, stages, root, how.resume, adopt)
 
 
-def reopen_run(folder: Path, stages: Sequence[Stage]) -> OwnedRun:
+def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> OwnedRun:
     """Own the unfinished run in a folder, without comparing it with a call.
 
     Raises
@@ -213,17 +242,17 @@ def reopen_run(folder: Path, stages: Sequence[Stage]) -> OwnedRun:
         Its driver lives, or another run writes the same region.
     """
     theirs = RunState.read(folder)
-    if theirs is None or theirs.state == "finished":
+    if theirs is None or theirs.state in ("finished", "forgotten"):
         raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
     mine = replace(theirs, run=_new_name(theirs.name), state="starting", driver=identify())
-    return _own(mine, stages, folder.parent, str(folder))
+    return _own(mine, stages, folder.parent, str(folder), adopt)
 
 
 def _new_name(name: str) -> str:
     return f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_")
 
 
-def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) -> OwnedRun:
+def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
     def fill(private: Path) -> None:
         (private / "driver.alive").touch()
         mine.created = (private / "driver.alive").stat().st_mtime_ns
@@ -234,7 +263,7 @@ def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) ->
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
         put_stamps(stamps, folder)
-        taken = _continued(mine, stages, root, resume)
+        taken = _continued(mine, stages, root, resume, adopt)
         if taken is None:
             mine.state = "running"
             mine.write(folder)
@@ -248,21 +277,29 @@ def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) ->
     return taken
 
 
-def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume) -> OwnedRun | None:
+def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun | None:
     """The run that is continued, None for a new one."""
     accepted = None if resume in ("auto", "never") else Path(resume).resolve()
     others = _settled(mine, stages, root, accepted)
     if accepted is not None and not any(folder.resolve() == accepted for folder, _ in others):
         raise ConfigError(f"the run in {resume} is not one of what this call writes", remedy="bioimage-py runs list")
     # one that was starting when it died had done nothing, or had just gone over to the one that it continued
-    for folder, other in sorted(others, key=lambda item: item[1].state not in ("starting", "finished")):
-        anew = resume == "never" or (accepted is None and nothing_done(folder, other))
-        if anew or other.state in ("starting", "finished"):
+    over = ("starting", "forgotten", "finished")
+    for folder, other in sorted(others, key=lambda item: item[1].state not in over):
+        anew = resume == "never" or other.state in over
+        if not anew and accepted is None and nothing_done(folder, other):
+            # workers that wait in a queue keep their places; others may have begun just before their end
+            anew = bool(differences(other, mine)) or not adopt(folder)
+            if anew:
+                end_workers(folder)
+                anew = nothing_done(folder, other)
+        if anew:
             end_workers(folder)
+            put_back(folder, other)
             remove(folder, stamps_of(stages, other.run))
             continue
         check(other, folder, mine, stages, accepted=folder.resolve() == accepted)
-        if (taken := _take_over(other, folder, mine, stages)) is not None:
+        if (taken := _take_over(other, folder, mine, stages, adopt)) is not None:
             return taken
     return None
 
@@ -280,7 +317,8 @@ def _settled(mine: RunState, stages: Sequence[Stage], root: Path, accepted: Path
         living = [(folder, other) for folder, other in others if other.alive(folder)]
         if not living:
             return others
-        if not mine.claims:  # a run that writes nothing is in nobody's way: it only leaves the others alone
+        # a run that writes nothing is in nobody's way: it only leaves the others alone
+        if not mine.claims and not any(folder.resolve() == accepted for folder, _ in living):
             return []
         for folder, other in living:
             if other.state != "starting" or other.order < mine.order:
@@ -295,20 +333,14 @@ def _concerns(other: RunState, mine: RunState) -> bool:
     return not differences(other, mine)
 
 
-def nothing_done(folder: Path, state: RunState) -> bool:
-    """Whether a run has not finished a block and not written a voxel, so that nothing is lost with it."""
-    workers = [read_progress(path) for path in (folder / "progress").glob("*")]
-    if not state.repeatable:
-        return not any(at.batch for at in workers)
-    return not any(at.done for at in workers) and unchanged(folder)
-
-
-def end_workers(folder: Path) -> None:
-    """Make sure that no worker process of a run whose driver is dead lives on this host."""
+def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
+    """Make sure that no worker of a run whose driver is dead lives on this host or in a queue, besides some."""
+    if not spare and not cancel_jobs(folder):
+        raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
     for path in (folder / "workers").glob("*.json"):
         with suppress(json.JSONDecodeError, FileNotFoundError):
             process = json.loads(path.read_text())
-            if not end(process):
+            if path.stem not in spare and not end(process):
                 raise RunningError(
                     f"process {process['pid']}, a worker of the run in {folder}, cannot be ended",
                     remedy=f"kill -9 {process['pid']}",
@@ -319,19 +351,30 @@ def _running(other: RunState, folder: Path) -> RunningError:
     who = f"process {other.driver['pid']} on {other.driver['host']}"
     return RunningError(
         f"the run {other.run!r} ({who}) is writing the same region; its folder is {folder}",
-        remedy="wait for it, or end that process and call again",
+        remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again",
     )
 
 
-def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]) -> OwnedRun | None:
+def taken_over(folder: Path) -> RunningError:
+    """What a driver says that has lost its run."""
+    now = RunState.read(folder)
+    who = "another driver" if now is None else f"process {now.driver['pid']} on {now.driver['host']}"
+    return RunningError(
+        f"{who} has taken over the run in {folder}: this one gave no sign of life for some time",
+        remedy=f"bioimage-py runs attach {folder}",
+    )
+
+
+def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage], adopt: Adopt) -> OwnedRun | None:
     # who took it over in between has by now given up the folder that told so
     now = RunState.read(folder)
     if now is None:
         return None
     if now.alive(folder) or now.sessions != other.sessions:
         raise _running(now, folder)
-    end_workers(folder)
-    now.driver, now.state, now.sessions = mine.driver, "running", now.sessions + 1
+    adopted = adopt(folder)
+    end_workers(folder, adopted)
+    now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
         now.write(folder)

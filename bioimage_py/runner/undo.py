@@ -3,27 +3,37 @@
 So a block gives the same result however often it is run, by whomever, also where it changes data in place.
 
 A unit is kept by linking its file, which costs no copy: the storage engine replaces files by renaming, so the link
-keeps the old content. Whoever links first decides; for a unit that did not exist a symbolic link to nothing decides,
-under the same name. The view beside it holds the kept units and the array's metadata, and opens as an array.
+keeps the old content. Of an object in a bucket, a copy in the run's folder is linked: whoever links first has read the
+object before it was first written. Whoever links first decides; for a unit that did not exist a symbolic link to
+nothing decides, under the same name. The view beside it holds the kept units and the array's metadata, and opens as an
+array.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from ..errors import StorageError
 from ..sources.base import Source
 from ..sources.index import Roi
+from ..sources.stores import Location
 from ..sources.units import METADATA_FILES, UnitFiles
 from ..wrapper.base import WrapperSource
+from .claims import STAMPS
 from .faults import fault
-from .folder import sync_folder
+from .files import sync_folder
+from .journal import frame, read_frame
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 _ABSENT = "absent"
@@ -71,9 +81,11 @@ class Undo:
         self._view.mkdir(parents=True, exist_ok=True)
         files = self._units(tuple(slice(0, 1) for _ in self._target.shape))
         for name in METADATA_FILES:
-            if os.path.exists(os.path.join(files.folder, name)):
-                _copy_once(os.path.join(files.folder, name), self._view / name)
-        (self._kept.parent / _WHERE).write_text(files.folder)
+            if (content := files.place.read(name)) is not None:
+                _write_once(io.BytesIO(content), self._view / name)
+        place = {"url": files.place.url, "options": dict(files.place.options)}
+        content = frame((files.folder or json.dumps(place)).encode())
+        _write_once(io.BytesIO(content), self._kept.parent / _WHERE)
 
     def _units(self, roi: Roi) -> UnitFiles:
         files = self._target.unit_files(roi)
@@ -84,18 +96,19 @@ class Undo:
         """Keep the units that a region touches, before any of them is written."""
         _ = self.source
         files = self._units(roi)
-        kept = [name for name in files.names if self._keep_one(os.path.join(files.folder, name), name)]
+        kept = [name for name in files.names if self._keep_one(files.place, name)]
         if kept and self._sync:
-            for folder in {self._kept, *((self._view / name).parent for name in kept)}:
+            views = {(self._view / name).parent for name in kept}
+            for folder in (self._kept, *filter(Path.exists, views)):  # a unit that was absent has no place in the view
                 sync_folder(folder)
 
-    def _keep_one(self, live: str, name: str) -> bool:
+    def _keep_one(self, place: Location, name: str) -> bool:
         kept, view = self._kept / name.replace("/", _SLASH), self._view / name
         if view.exists() or kept.is_symlink():
             return False
         fault("before-undo")
         try:
-            _link(live, kept)
+            _keep(place, name, kept)
         except FileNotFoundError:  # never written, unless somebody has decided otherwise just now
             with suppress(FileExistsError):
                 os.symlink(_ABSENT, kept)
@@ -110,13 +123,81 @@ class Undo:
 def unchanged(folder: Path) -> bool:
     """Whether no unit that a run has kept was written since, as far as the run folder tells."""
     for where in folder.glob(f"undo/*/*/{_WHERE}"):
-        live = Path(where.read_text())
+        if _bucket(where) is not None:  # what it holds now is not asked for
+            return False
+        live = Path(_told(where))
         for kept in where.parent.glob("kept/*"):
             unit = live / kept.name.replace(_SLASH, "/")
             same = not unit.exists() if kept.is_symlink() else unit.exists() and os.path.samefile(kept, unit)
             if not same and not kept.name.startswith("."):
                 return False
     return True
+
+
+def foreign(folder: Path, run: str, since: float) -> Path | None:
+    """A unit that was written after some time, when the run that keeps it had ended; None if there is none."""
+    for kept, unit in _kept_units(folder, run):
+        with suppress(FileNotFoundError):
+            if unit.stat().st_mtime > since and (kept.is_symlink() or not os.path.samefile(kept, unit)):
+                return unit
+    return None
+
+
+def roll_back(folder: Path, run: str) -> None:
+    """Give all units that a run has kept their old content; it may be done any number of times."""
+    for kept, unit in _kept_units(folder, run):
+        fault("before-rollback")
+        if kept.is_symlink():
+            unit.unlink(missing_ok=True)
+        elif not (unit.exists() and os.path.samefile(kept, unit)):
+            unit.parent.mkdir(parents=True, exist_ok=True)
+            private = unit.with_name(f".{unit.name}.before")
+            _link(str(kept), private)
+            os.replace(private, unit)
+        fault("after-rollback")
+    for where in _wheres(folder):
+        if (place := _bucket(where)) is not None and _same_array(place, where.parent / "view"):
+            for kept in where.parent.glob("kept/[!.]*"):
+                name = kept.name.replace(_SLASH, "/")
+                place.delete(name) if kept.is_symlink() else place.write(name, kept.read_bytes())
+    os.sync()  # what was kept goes now, so the machine may not forget what was put back
+
+
+def _kept_units(folder: Path, run: str) -> Iterator[tuple[Path, Path]]:
+    """Kept units of a run and where they belong, the last stage first; none of an output that was made anew."""
+    for where in _wheres(folder):
+        if _bucket(where) is not None:
+            continue
+        live = Path(_told(where))
+        if (live / STAMPS / run).exists():
+            for kept in where.parent.glob("kept/[!.]*"):
+                yield kept, live / kept.name.replace(_SLASH, "/")
+
+
+def _wheres(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"undo/*/*/{_WHERE}"), key=lambda path: -int(path.parts[-3]))
+
+
+def _told(where: Path) -> str:
+    payload = read_frame(where, 0)
+    if payload is None:
+        raise StorageError(
+            f"{where} is damaged, so what the run has changed cannot be put back",
+            remedy="restore the data, remove the run folder and call again",
+        )
+    return payload.decode()
+
+
+def _bucket(where: Path) -> Location | None:
+    """Where the live units lie, if not in a local folder."""
+    text = _told(where)
+    return Location(**{"options": {}, **json.loads(text)}) if text.startswith("{") else None
+
+
+def _same_array(place: Location, view: Path) -> bool:
+    """Whether a bucket holds the array that was kept, and not another that was made in its place."""
+    names = [name for name in METADATA_FILES if (view / name).exists()]
+    return all(place.read(name) == (view / name).read_bytes() for name in names)
 
 
 class Before(WrapperSource):
@@ -138,6 +219,16 @@ class Before(WrapperSource):
         return self._source._getitem(roi)
 
 
+def _keep(place: Location, name: str, kept: Path) -> None:
+    """Keep a unit; FileNotFoundError where it was never written."""
+    if place.folder is not None:
+        _link(os.path.join(place.folder, name), kept)
+    elif (content := place.read(name)) is None:
+        raise FileNotFoundError(name)
+    else:
+        _write_once(io.BytesIO(content), kept)
+
+
 def _link(live: str, kept: Path) -> None:
     try:
         os.link(live, kept)
@@ -150,11 +241,17 @@ def _link(live: str, kept: Path) -> None:
 
 
 def _copy_once(source: str, target: Path) -> None:
-    """Copy a file so that it appears whole, once; whoever comes first decides."""
+    with open(source, "rb") as file:
+        _write_once(file, target)
+
+
+def _write_once(content: BinaryIO, target: Path) -> None:
+    """Write a file so that it appears whole, once; whoever comes first decides."""
     private = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        shutil.copyfile(source, private)
-        with open(private, "rb") as file:
+        with open(private, "wb") as file:
+            shutil.copyfileobj(content, file)
+            file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(private, target)

@@ -11,6 +11,8 @@ from typing import Any
 from ..blocks import Block, BlockWithHalo
 from ..sources.base import Source
 from ..sources.values import Casting
+from ..wrapper.cached import with_cache
+from .ahead import ReadAhead, with_following
 from .guard import GroupBuffer, GuardedOutput
 from .journal import BlockFailure
 from .ledger import WorkerSide
@@ -58,12 +60,14 @@ class StageHandles:
             undo = tuple(Undo(folders[i], output, sync=synced) for i, output in enumerate(stage.outputs))
         written = {output.identity: number for number, output in enumerate(stage.outputs)}
 
-        def opened(source: Source, cache_bytes: int) -> Source:
-            if (number := written.get(source.identity)) is None:
-                return source.fresh(cache_bytes=cache_bytes)
-            return undo[number].source if undo else source.fresh()
+        cached = sum(source.chunks is not None and source.identity not in written for source in stage.inputs)
 
-        inputs = tuple(opened(source, stage.cache_bytes) for source in stage.inputs)
+        def opened(source: Source, cache_bytes: int) -> Source:
+            if (number := written.get(source.identity)) is not None:
+                return undo[number].source if undo else source.fresh()
+            return with_cache(source, cache_bytes)
+
+        inputs = tuple(opened(source, stage.cache_bytes // max(1, cached)) for source in stage.inputs)
         mask = None if stage.mask is None else opened(stage.mask, 0)
         context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
         return Opened(inputs, mask, context, undo)
@@ -87,7 +91,9 @@ class BlockRunner:
             for number, output in enumerate(stage.outputs)
         )
         earlier = ledger.earlier(index) if stage.kind == "once" else None
-        self._call = self._calls(opened.inputs, opened.mask, opened.context, earlier)
+        inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(opened.inputs))
+        self._ahead = [one for one in inputs if isinstance(one, ReadAhead)]
+        self._call = self._calls(inputs, opened.mask, opened.context, earlier)
 
     def _calls(
         self, inputs: tuple[Source, ...], mask: Source | None, context: Any, earlier: Any
@@ -144,10 +150,18 @@ class BlockRunner:
             for box in boxes:
                 buffer.flush(box)
 
-    def call(self, block_id: int) -> Any:
-        """Run the function on one block."""
+    def call(self, block_id: int, following: int | None = None) -> Any:
+        """Run the function on one block, and meanwhile read what the following one asks for."""
         limit_loaded()
+        for source in self._ahead:
+            source.enter(self._outer(block_id), None if following is None else self._outer(following))
         return self._call(block_id)
+
+    def _outer(self, block_id: int) -> tuple[slice, ...]:
+        """The box of its inputs that a block reads, as `call` will ask for it."""
+        grid, halo = self.stage.units.groups.grid, self.stage.halo  # type: ignore[union-attr]
+        block = grid[block_id] if halo is None else grid.with_halo(block_id, halo).outer_block
+        return tuple(map(slice, block.begin, block.end))
 
 
 class InProcess:
@@ -200,7 +214,7 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
     """Run one batch and record it; returns the number of blocks this worker has done so far."""
     stage, recorder = runner.stage, ledger.recorder(worker, batch)
     keep = stage.returns != "none"
-    for group, ids in batch.groups(stage.units):
+    for group, ids, later in with_following(batch.groups(stage.units)):
         if ledger.stopping():
             break
         failures: list[BlockFailure] = []
@@ -212,13 +226,13 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
         except OSError as error:  # a disk that cannot keep the old content must not get the new one
             recorder.fail(group, ids, [_failure(worker, batch, runner, block_id, error) for block_id in ids])
             continue
-        for block_id in ids:
+        for block_id, following in zip(ids, [*ids[1:], later], strict=True):
             if ledger.stopping():
                 break
             ledger.enter(worker, batch.stage, block_id, total + len(done))
             begin = perf_counter()
             try:
-                value = runner.call(block_id)
+                value = runner.call(block_id, following)
             except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
                 failures.append(_failure(worker, batch, runner, block_id, error))
                 continue

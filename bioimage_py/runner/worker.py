@@ -1,7 +1,8 @@
 """The process of a worker: it serves one run after the other, as its driver names them.
 
-Lines of JSON on standard input name a run folder and the worker's name in it; each is answered by a line on standard
-output. Everything else that is printed goes to the worker's log in the run folder.
+Lines of JSON on standard input name a run folder and the worker's name in it (of a job also its memory, and how long it
+waits for a driver that has gone); each is answered by a line on standard output. Everything else that is printed goes
+to the worker's log in the run folder.
 """
 
 from __future__ import annotations
@@ -43,18 +44,19 @@ def mismatch(run: Path) -> str:
     return "" if not wrong else f"the worker's {sys.executable} has " + ", ".join(wrong)
 
 
-def serve(run: Path, worker: str) -> dict[str, Any]:
+def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int | None = None) -> dict[str, Any]:
     """Work on a run until there is nothing left to do; the answer for the driver."""
     try:
         _log_to(run / "logs" / f"{worker}.log")
         if wrong := mismatch(run):
             return {"kind": CANNOT_START, "detail": wrong}
         from .alive import identify
-        from .folder import FolderWork, read_plan, write_once
+        from .files import write_once
+        from .folder import FolderWork, read_plan
         from .work import InProcess
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
-        ledger = FolderWork(run, read_plan(run))
+        ledger = FolderWork(run, read_plan(run), idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START, "detail": _text(error)}
@@ -88,8 +90,9 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in orders:
         order = json.loads(line)
-        answer = serve(Path(order["run"]), order["worker"])
-        print(json.dumps({**answer, "worker": order["worker"], "peak_bytes": peak_bytes()}), file=answers, flush=True)
+        run, worker = Path(order.pop("run")), order.pop("worker")
+        answer = {**serve(run, worker, **order), "worker": worker, "peak_bytes": peak_bytes()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,33 @@ from .spec import SourceSpec
 
 _LAZY = {
     "ArraySource": "array",
+    "CloudVolumeSource": "cloudvolume_source",
     "FileSource": "file",
+    "TensorStorePrecomputedSource": "tensorstore_source",
+    "open_cloudvolume": "cloudvolume_source",
+    "WebKnossosSource": "webknossos_source",
     "open_source": "file",
+    "open_webknossos": "webknossos_source",
+    "open_tensorstore_precomputed": "tensorstore_source",
 }
 
 __all__ = [
     "ArraySource",
     "Axis",
+    "CloudVolumeSource",
     "FileSource",
     "Source",
     "SourceLike",
     "SourceSpec",
+    "TensorStorePrecomputedSource",
+    "WebKnossosSource",
     "as_source",
     "default_axes",
     "from_spec",
+    "open_cloudvolume",
     "open_source",
+    "open_tensorstore_precomputed",
+    "open_webknossos",
     "register_source",
     "unregister_source",
 ]

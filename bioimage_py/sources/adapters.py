@@ -1,4 +1,4 @@
-"""How arrays of numpy, zarr-python, z5py and h5py become backings, and how their specs are opened again."""
+"""How arrays of numpy, zarr-python, z5py, h5py and tensorstore become backings, and how their specs are reopened."""
 
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import (
+    FormatError,
     KeyNotFoundError,
     MissingDependencyError,
     NotReopenableError,
@@ -20,14 +21,16 @@ from ..errors import (
 )
 from .backing import Backing, ForeignBacking, HDF5Backing, NumpyBacking, regular_chunks
 from .base import Axis, Concurrency
+from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
 from .index import Roi
 from .metadata import kind_of
 from .spec import SourceSpec
-from .storage import ChunkedBacking, Layout, TensorHandle, UnsupportedError, detect_driver, open_storage
+from .storage import ChunkedBacking, Layout, TensorHandle, UnsupportedError, detect_driver, open_storage, spec_of
+from .stores import Location, locate
 
 
 class ZarrBacking(Backing):
-    """A zarr array in a store that is no local folder (memory, zip, remote), through zarr-python, without locks."""
+    """A zarr array in a store that tensorstore cannot reach, through zarr-python, without locks."""
 
     concurrency: Concurrency = "aligned"
 
@@ -67,7 +70,7 @@ class ZarrBacking(Backing):
     def spec(self) -> SourceSpec:
         raise NotReopenableError(
             f"A zarr array in a {type(self._native.store).__name__} cannot be opened by another process.",
-            remedy="use job_type='local', or store it in a local folder; a remote one opens with open_source(url, key)",
+            remedy="use job_type='local', or store it in a local folder or bucket: open_source(url, key)",
         )
 
 
@@ -88,16 +91,16 @@ def backing_for(array: Any) -> Backing:
 
 
 def _zarr(array: Any) -> Backing:
-    import zarr
-
-    if not isinstance(array.store, zarr.storage.LocalStore):
+    root = place_of_zarr(array)
+    if root is None:
         return ZarrBacking(array)
-    root = os.path.abspath(array.store.root)
-    path = os.path.normpath(os.path.join(root, array.path))
-    writable = not array.read_only
-    handle = TensorHandle(path, "zarr3" if array.metadata.zarr_format == 3 else "zarr", writable=writable)
-    spec = SourceSpec("zarr", root, array.path or None, {"mode": "r+" if writable else "r"})
-    return ChunkedBacking(handle, _zarr_layout(array), lambda: array, spec)
+    writable = not array.read_only and root.writable
+    handle = TensorHandle(root / array.path, _zarr_driver(array), writable=writable)
+    return ChunkedBacking(handle, _zarr_layout(array), lambda: array, spec_of("zarr", root, array.path, writable))
+
+
+def _zarr_driver(array: Any) -> str:
+    return "zarr3" if array.metadata.zarr_format == 3 else "zarr"
 
 
 def _zarr_layout(array: Any) -> Layout:
@@ -108,52 +111,62 @@ def _zarr_layout(array: Any) -> Layout:
 
 
 def _z5py(array: Any) -> Backing:
-    root = os.path.abspath(os.fspath(array.file.filename))
+    root = Location(os.path.abspath(os.fspath(array.file.filename)))
     key = str(array.name).strip("/")
-    path = os.path.join(root, key)
     # z5py says nothing of a dataset's mode but through the handle of its file.
-    mode = array.file._handle.mode().mode()
-    writable = mode != "r"
-    driver = detect_driver(path) or "n5"
+    writable = array.file._handle.mode().mode() != "r"
+    driver = detect_driver(root / key) or "n5"
     shape = tuple(int(size) for size in array.shape)
     shards = regular_chunks(getattr(array, "shards", None), shape)
     layout = Layout(shape, np.dtype(array.dtype), regular_chunks(array.chunks, shape), shards)
-    spec = SourceSpec("z5py", root, key or None, {"mode": "r+" if writable else "r"})
-    return ChunkedBacking(TensorHandle(path, driver, writable=writable), layout, lambda: array, spec)
+    handle = TensorHandle(root / key, driver, writable=writable)
+    return ChunkedBacking(handle, layout, lambda: array, spec_of("z5py", root, key, writable))
 
 
 def reopen(spec: SourceSpec) -> Backing:
-    """Open what a spec of kind "zarr", "z5py" or "h5py" describes, with its mode."""
-    mode = spec.params.get("mode", "r")
-    return _OPENERS[spec.kind](spec.path or "", spec.internal_path or "", mode)
+    """Open what a spec of kind "zarr", "z5py", "h5py" or "tensorstore" describes, with its mode."""
+    if spec.kind == "tensorstore":
+        return reopen_tensorstore(spec)
+    arguments = spec.arguments()
+    mode = arguments.get("mode", "r")
+    if spec.kind == "h5py":
+        return open_h5py(spec.path or "", spec.internal_path or "", mode, arguments.get("locking"))
+    root = locate(spec.path or "", arguments.get("storage_options"))
+    return _CHUNKED[spec.kind](root, spec.internal_path or "", mode)
 
 
-def open_zarr(root: str, key: str, mode: str) -> Backing:
-    """Open a local zarr or n5 array ("r" or "r+"); zarr-python only if it is asked for or needed."""
-    return _open_chunked("zarr", root, key, mode, lambda: _native_zarr(root, key, mode))
+def open_zarr(root: Location, key: str, mode: str) -> Backing:
+    """Open a zarr or n5 array ("r" or "r+"); zarr-python only if it is asked for or needed."""
+    return _open_chunked("zarr", root, key, mode, _native_zarr)
 
 
-def open_z5py(root: str, key: str, mode: str) -> Backing:
-    """Open a local n5 or zarr array ("r" or "r+"); z5py only if it is asked for or needed."""
-    return _open_chunked("z5py", root, key, mode, lambda: _native_z5py(root, key, mode))
+def open_z5py(root: Location, key: str, mode: str) -> Backing:
+    """Open an n5 or zarr array ("r" or "r+"); z5py only if it is asked for or needed."""
+    return _open_chunked("z5py", root, key, mode, _native_z5py)
 
 
-def _open_chunked(kind: str, root: str, key: str, mode: str, native: Callable[[], Any]) -> Backing:
-    path = os.path.normpath(os.path.join(root, key))
-    driver = detect_driver(path)
+def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Callable[[str, str, str], Any]) -> Backing:
+    place = root / key
+    driver = detect_driver(place)
     if driver is None:
-        if not os.path.exists(root):
+        if root.folder is not None and not os.path.exists(root.folder):
             raise SourceNotFoundError(f"{root} does not exist.", remedy="check the path")
         raise KeyNotFoundError(f"{root} has no array {key!r}.", remedy="check the key")
-    spec = SourceSpec(kind, root, key or None, {"mode": "r" if mode == "r" else "r+"})
+    folder = root.folder
+    native = None if folder is None else lambda: library(folder, key, mode)
+    writable = mode != "r" and root.writable
     try:
-        return open_storage(path, driver, native, spec, writable=mode != "r")
-    except UnsupportedError:
+        return open_storage(place, driver, native, spec_of(kind, root, key, writable), writable=writable)
+    except UnsupportedError as error:
+        if native is None:
+            raise FormatError(
+                f"{place}: this array can be opened in a local folder only: {error}", remedy="download it first"
+            ) from error
         return backing_for(native())
 
 
-def open_h5py(path: str, key: str, mode: str) -> Backing:
-    """Open a dataset of an HDF5 file, "r" or "r+"."""
+def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Backing:
+    """Open a dataset of an HDF5 file, "r" or "r+"; ``locking`` is that of ``h5py.File``."""
     try:
         import h5py
     except ImportError as error:
@@ -161,7 +174,7 @@ def open_h5py(path: str, key: str, mode: str) -> Backing:
     if not os.path.exists(path):
         raise SourceNotFoundError(f"{path} does not exist.", remedy="check the path")
     try:
-        file = h5py.File(path, mode)
+        file = h5py.File(path, mode, locking=locking)
     except OSError as error:
         raise StorageError(
             f"Cannot open {path}: {error}",
@@ -184,7 +197,7 @@ def _native_z5py(root: str, key: str, mode: str) -> Any:
         import z5py
     except ImportError as error:
         raise MissingDependencyError("n5 objects need z5py.", remedy="pip install 'bioimage_py[io]'") from error
-    is_zarr = detect_driver(os.path.join(root, key)) != "n5"
+    is_zarr = detect_driver(Location(root) / key) != "n5"
     return z5py.File(root, "r" if mode == "r" else "r+", use_zarr_format=is_zarr)[key]
 
 
@@ -192,5 +205,6 @@ _LIBRARIES: dict[tuple[str, str], Callable[[Any], Backing]] = {
     ("zarr", "Array"): _zarr,
     ("z5py", "Dataset"): _z5py,
     ("h5py", "Dataset"): HDF5Backing,
+    ("tensorstore", "TensorStore"): tensorstore_backing,
 }
-_OPENERS: dict[str, Callable[[str, str, str], Backing]] = {"zarr": open_zarr, "z5py": open_z5py, "h5py": open_h5py}
+_CHUNKED: dict[str, Callable[[Location, str, str], Backing]] = {"zarr": open_zarr, "z5py": open_z5py}

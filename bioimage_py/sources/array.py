@@ -19,15 +19,15 @@ from .units import UnitFiles
 class ArraySource(Source):
     """An array as a source.
 
-    zarr (v2, v3, sharded) and z5py arrays (n5, zarr) in local folders are read and written through tensorstore, by
-    their absolute path; the object given is only asked for its metadata. zarr arrays in other stores go through
-    zarr-python, h5py datasets through h5py, anything else through its own indexing, one call at a time. `writable` is
-    what the object says of itself.
+    zarr (v2, v3, sharded) and z5py arrays (n5, zarr) are read and written through tensorstore, by their absolute path
+    or URL; the object given is only asked for its metadata. zarr arrays in stores that tensorstore cannot reach go
+    through zarr-python, tensorstore arrays through their own handle, h5py datasets through h5py, anything else through
+    its own indexing, one call at a time. `writable` is what the object says of itself.
 
     Parameters
     ----------
     array : array_like
-        numpy, zarr, z5py or h5py array, or any object with ``shape``, ``dtype`` and indexing.
+        numpy, zarr, z5py, h5py, tensorstore or dask array, or any object with ``shape``, ``dtype`` and indexing.
 
     Raises
     ------
@@ -68,6 +68,10 @@ class ArraySource(Source):
     @property
     def shards(self) -> tuple[int, ...] | None:
         return self._backing.shards
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        return self._backing.grid_origin or super().grid_origin
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -112,6 +116,9 @@ class ArraySource(Source):
         backing = self._backing.durable()
         return self if backing is self._backing else self._sibling(backing)
 
+    def flush(self) -> None:
+        self._backing.flush()
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
@@ -135,13 +142,13 @@ class ArraySource(Source):
         Raises
         ------
         NotReopenableError
-            For arrays in memory, in other zarr stores than local folders, and of other libraries.
+            For arrays in memory, lazy ones (dask), in stores that no URL names, and of other libraries.
         """
         return self._backing.spec()
 
     @staticmethod
     def reopen(spec: SourceSpec) -> ArraySource:
-        """Open the array of a spec of kind "zarr", "z5py" or "h5py", with the mode in its params."""
+        """Open the array of a spec of kind "zarr", "z5py", "h5py" or "tensorstore", with the mode in its params."""
         return reopen_array(spec)
 
     def close(self) -> None:
@@ -149,7 +156,7 @@ class ArraySource(Source):
 
 
 def reopen_array(spec: SourceSpec) -> ArraySource:
-    """Open the array of a spec of kind "zarr", "z5py" or "h5py".
+    """Open the array of a spec of kind "zarr", "z5py", "h5py" or "tensorstore".
 
     Raises
     ------

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import json
 import os
 import threading
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import NotReopenableError, SourceTypeError, StorageError
-from .base import Axis, Concurrency
+from .base import Axis, Concurrency, default_axes
 from .index import Roi, Selection
+from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
 from .units import UnitFiles
 
@@ -26,6 +29,7 @@ class Backing(abc.ABC):
     dtype: np.dtype
     chunks: tuple[int, ...] | None = None
     shards: tuple[int, ...] | None = None
+    grid_origin: tuple[int, ...] | None = None
     writable: bool = False
     concurrency: Concurrency = "any"
 
@@ -46,6 +50,10 @@ class Backing(abc.ABC):
     @abc.abstractmethod
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Write a region."""
+
+    def read_fortran(self, roi: Roi) -> np.ndarray:
+        """Return a copy of a region, its first axis the fastest in memory where that costs nothing."""
+        return self.read(roi)
 
     def view(self, roi: Roi) -> np.ndarray:
         """Return a region, not copied if it lies in memory."""
@@ -75,6 +83,9 @@ class Backing(abc.ABC):
     def durable(self) -> Backing:
         """Return another handle that waits for the disk when it writes."""
         return self
+
+    def flush(self) -> None:  # noqa: B027 (most storage keeps nothing back)
+        """Hand what was written to the operating system."""
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units in a region."""
@@ -210,6 +221,9 @@ class HDF5Backing(Backing):
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("write", error) from error
 
+    def axes(self) -> tuple[Axis, ...] | None:
+        return hdf5_axes(self._native)
+
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:
             return StorageError(f"{self._path} is closed.", remedy="open it again with open_source(...)")
@@ -224,9 +238,33 @@ class HDF5Backing(Backing):
             )
         return SourceSpec("h5py", self._path, self._key, {"mode": "r+" if self.writable else "r"})
 
+    def flush(self) -> None:
+        self._native.file.flush()
+
     def close(self) -> None:
         if self._owned and self._native:
             self._native.file.close()
+
+
+def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:
+    """Return the axes of a dataset: those that `create_array` stored, else its labels and ilastik's sizes (µm)."""
+    ndim = len(dataset.shape)
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        own = tuple(Axis(**axis) for axis in json.loads(dataset.attrs[OWN_ATTRIBUTE])["axes"])
+        if len(own) == ndim:
+            return own
+    labels = [str(dim.label) for dim in dataset.dims]
+    sizes = np.ravel(dataset.attrs.get("element_size_um", ()))
+    known = len(sizes) == ndim and sizes.dtype.kind in "iuf"
+    if not known and not all(labels):
+        return None
+    named = [Axis(label, kind_of(label)) for label in labels] if all(labels) else default_axes(ndim)
+    if not known:
+        return tuple(named)
+    return tuple(
+        replace(axis, unit="micrometer", scale=float(size)) if axis.kind == "space" else axis
+        for axis, size in zip(named, sizes, strict=True)
+    )
 
 
 def memory_identity(array: np.ndarray) -> Hashable:

@@ -136,9 +136,19 @@ class Source(abc.ABC):
         return "any"
 
     @property
+    def remote(self) -> bool:
+        """True if reading waits for a network."""
+        return False
+
+    @property
     def identity(self) -> Hashable:
         """Equal for sources that share storage, also through wrappers, second handles and numpy views."""
         return ("object", id(self))
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources whose storage it reads, itself unless it is made of several."""
+        return (self,)
 
     def read(self, index: Any = ...) -> np.ndarray:
         """Return the selected voxels as an array of the caller's own; the same as ``source[index]``.
@@ -223,6 +233,9 @@ class Source(abc.ABC):
         """Return the same data through a handle whose writes wait for the disk; itself where there is none."""
         return self
 
+    def flush(self) -> None:  # noqa: B027 (most sources keep nothing back)
+        """Hand what was written to the operating system, so that other processes see it."""
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
@@ -262,6 +275,19 @@ class Source(abc.ABC):
         from .registry import from_spec
 
         return (from_spec, (self.to_spec(),))
+
+    def to_ome(self) -> dict[str, Any]:
+        """Return how OME-Zarr (0.4 and 0.5) describes the axes of this source.
+
+        Returns
+        -------
+        dict
+            ``{"axes": [{"name", "type", "unit"}, ...], "coordinateTransformations": [{"type": "scale", ...}, ...]}``:
+            what a multiscales entry holds as axes, and its dataset as transformations from voxels to positions.
+        """
+        from .metadata import describe_axes
+
+        return describe_axes(self.axes)
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing that must be closed)
         """Release files and caches; reading and writing afterwards is an error where there was something to close."""

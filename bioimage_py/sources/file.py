@@ -14,6 +14,7 @@ from .array import ArraySource
 from .backing import Backing
 from .base import Axis
 from .spec import SourceSpec, load_qualified
+from .stores import is_url, locate, over_network, resolve
 
 MODES = ("r", "r+", "a", "w", "w-", "x")
 
@@ -113,9 +114,13 @@ class FileSource(ArraySource):
         return self._writable and self._backing.writable
 
     @property
+    def remote(self) -> bool:
+        return over_network(self._path)
+
+    @property
     def identity(self) -> Hashable:
         found = self._backing.identity
-        if isinstance(found, tuple) and found[:1] == ("file",):
+        if isinstance(found, tuple) and found[0] not in ("numpy", "object"):
             return found
         return ("file", self._path if is_url(self._path) else os.path.realpath(self._path), self._internal_path)
 
@@ -124,6 +129,8 @@ class FileSource(ArraySource):
         return super().__repr__().replace("(", f"({place!r}, ", 1)
 
     def to_spec(self) -> SourceSpec:
+        if not locate(self._path, self._open_kwargs.get("storage_options")).reopenable:
+            return self._backing.spec()
         params = {**self._open_kwargs, "format": self._format, "mode": "r+" if self.writable else "r"}
         return SourceSpec("file", self._path, self._internal_path, params)
 
@@ -154,23 +161,35 @@ def open_source(
     internal_path: str | None = None,
     format: str | None = None,
     mode: str = "r",
+    *,
+    level: int | str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> FileSource:
-    """Open an array in a file or folder.
+    """Open an array in a file, folder or bucket.
 
     Parameters
     ----------
     path : str or os.PathLike
-        File, folder or URL. A path into a container ("a.zarr/raw/s0") is split where `internal_path` is None.
+        File, folder, zip archive or URL (``file://``, ``http://``, ``https://``, ``s3://``, ``gs://``, ``memory://``).
+        A path into a container ("a.zarr/raw/s0", "a.zarr.zip/raw") is split where `internal_path` is None.
     internal_path : str, optional
-        Key of the array. None: the array itself where the path is one, level 0 of an OME-Zarr image, the default of
-        the format (tif); an error for other containers. The key of an OME-Zarr group also gives its level 0.
+        Key of the array. None: the array itself where the path is one, level 0 of an OME-Zarr image (of its only
+        series, for the bioformats2raw layout), the default of the format (tif); an error for other containers. The key
+        of an OME-Zarr group (an image, a label image, a series) also gives its level 0.
     format : str, optional
         Name of a registered format. None: by the extension, or by the content of a folder.
     mode : {"r", "r+", "a", "w", "w-", "x"}, default "r"
         "r" reads, "r+" reads and writes; the others are for zarr, n5 and hdf5 (elsewhere they read): "a" creates the
         array if it is missing, "w" empties or replaces it (only it, nothing else in the container), "w-" and "x"
         create it and refuse an existing one. Whatever the mode, the source's spec opens with "r" or "r+".
+    level : int or str, optional
+        Resolution level of an OME-Zarr image or an n5 pyramid: its number (0 is the finest, -1 the coarsest), or its
+        name.
+    storage_options : mapping, optional
+        How a remote store is reached: ``anon``, ``profile``, ``region``, ``endpoint_url``, ``requester_pays`` (S3),
+        ``headers`` (http), ``retries``; see `bioimage_py.sources.stores.locate`. Kept in the spec, so it holds no
+        secrets: keys come from the environment or a profile.
     **kwargs
         To create: ``shape``, ``dtype``, ``chunks``, ``shards``, ``axes``, ``compressor``, ``fill_value`` (see
         `bioimage_py.io.create_array`). Anything else goes to the library of the format and is kept in the spec.
@@ -191,11 +210,13 @@ def open_source(
         If the format is unknown, or the file is not what its name says.
     MissingDependencyError
         If the library of the format is not installed.
+    AccessError, StorageError
+        If a store refuses the request, or fails after all retries.
     """
     if mode not in MODES:
         raise ParameterError(f"mode is {mode!r}.", remedy=f"use one of {', '.join(MODES)}")
     opened: FileSource = load_qualified("bioimage_py.io.datasets:open_file_source")(
-        path, internal_path, format, mode, kwargs
+        path, internal_path, format, mode, kwargs, level, storage_options
     )
     return opened
 
@@ -208,19 +229,6 @@ def reopen_file(spec: SourceSpec) -> FileSource:
     return open_source(spec.path or "", spec.internal_path, format, "r" if mode == "r" else "r+", **arguments)
 
 
-def is_url(path: str) -> bool:
-    """Tell URLs from paths; ``file://`` is a path."""
-    scheme, separator, _ = path.partition("://")
-    return bool(separator) and scheme.lower() != "file" and scheme.replace("+", "").isalnum()
-
-
 def absolute_path(path: str | os.PathLike[str]) -> str:
     """Return the absolute path, or the URL as it is; ``~`` and ``file://`` are resolved."""
-    text = os.fspath(path)
-    if is_url(text):
-        return text
-    if text.lower().startswith("file://"):
-        from urllib.parse import unquote, urlparse
-
-        text = unquote(urlparse(text).path)
-    return os.path.abspath(os.path.expanduser(text))
+    return resolve(path)

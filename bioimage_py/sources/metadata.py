@@ -1,13 +1,15 @@
-"""What zarr and n5 folders say of their axes: OME-Zarr 0.4 and 0.5, dimension names, N5 attributes. JSON only."""
+"""What zarr and n5 arrays say of their axes: OME-Zarr 0.4 and 0.5, dimension names, N5 attributes. JSON only."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from .base import Axis
+from ..errors import AccessError
+from .base import Axis, default_axes
+from .stores import Location
 
 OWN_ATTRIBUTE = "bioimage_py"
 
@@ -34,22 +36,25 @@ _UNITS = {
 _KINDS = {"t": "time", "time": "time", "c": "channel", "channel": "channel", "x": "space", "y": "space", "z": "space"}
 
 
-def read_json(path: str) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one if there is no such file or it is no object."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def read_attributes(place: Location, driver: str | None = None) -> dict[str, Any]:
+    """Return the user attributes of a group or array.
 
-
-def read_attributes(folder: str) -> dict[str, Any]:
-    """Return the user attributes of a zarr group or array (either version), or of an n5 one."""
-    attributes = read_json(os.path.join(folder, "zarr.json")).get("attributes")
-    if isinstance(attributes, dict):
-        return attributes
-    return read_json(os.path.join(folder, ".zattrs")) or read_json(os.path.join(folder, "attributes.json"))
+    Parameters
+    ----------
+    place : Location
+        The group or array.
+    driver : {"zarr3", "zarr", "n5"}, optional
+        Look for the metadata of this format alone, which saves requests.
+    """
+    if driver in (None, "zarr3"):
+        attributes = place.read_json("zarr.json").get("attributes")
+        if isinstance(attributes, dict) or driver:
+            return attributes if isinstance(attributes, dict) else {}
+    if driver in (None, "zarr"):
+        found = place.read_json(".zattrs")
+        if found or driver:
+            return found
+    return place.read_json("attributes.json")
 
 
 def multiscales_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,6 +97,23 @@ def _axis(named: Any, index: int, ndim: int, scale: float, offset: float) -> Axi
     return Axis(name, kind_of(name), None, scale, offset)
 
 
+def describe_axes(axes: Sequence[Axis]) -> dict[str, Any]:
+    """Return ``{"axes": ..., "coordinateTransformations": ...}`` as OME-Zarr writes them (0.4 and 0.5).
+
+    The transformations map voxel indices to positions: a scale, and a translation if any offset is not zero.
+    """
+    named = []
+    for axis in axes:
+        described: dict[str, Any] = {"name": axis.name, "type": axis.kind}
+        if unit := unit_name(axis.unit):
+            described["unit"] = unit
+        named.append(described)
+    steps: list[dict[str, Any]] = [{"type": "scale", "scale": [float(axis.scale) for axis in axes]}]
+    if any(axis.offset for axis in axes):
+        steps.append({"type": "translation", "translation": [float(axis.offset) for axis in axes]})
+    return {"axes": named, "coordinateTransformations": steps}
+
+
 def unit_name(unit: str | None) -> str | None:
     """Return the full name that OME-Zarr demands for a unit of length or time ("um" gives "micrometer")."""
     if unit is None:
@@ -105,43 +127,76 @@ def kind_of(name: str) -> str:
     return _KINDS.get(name.lower(), "other")
 
 
-def read_axes(folder: str, ndim: int) -> tuple[Axis, ...] | None:
-    """Return the axes of the array in ``folder``: from a group above it, its own attributes or names.
+def read_axes(place: Location, driver: str, ndim: int, depth: int | None = None) -> tuple[Axis, ...] | None:
+    """Return the axes of an array: from a group above it, its own attributes or names.
 
     Parameters
     ----------
-    folder : str
-        Absolute path of the array's own folder.
+    place : Location
+        The array.
+    driver : {"zarr3", "zarr", "n5"}
+        Its format.
     ndim : int
         Number of its axes.
+    depth : int, optional
+        How many groups above it are asked; None: up to six, as far as there are any.
 
     Returns
     -------
     tuple of Axis, or None
         None if nothing is said.
     """
-    above = folder
-    for _ in range(_ROOTWARD):
-        key, above = os.path.relpath(folder, os.path.dirname(above)), os.path.dirname(above)
-        for entry in multiscales_of(read_attributes(above)):
+    for above, key in _groups_above(place, _ROOTWARD if depth is None else depth):
+        for entry in multiscales_of(_readable_attributes(above, driver)):
             for dataset in entry["datasets"]:
                 if isinstance(dataset, Mapping) and str(dataset.get("path", "")).strip("/") == key:
                     return parse_axes(entry, dataset, ndim)
-        if above == os.path.dirname(above):
-            break
-    if (own := _own_axes(folder, ndim)) is not None:
+    attributes = read_attributes(place, driver)
+    if (own := _own_axes(attributes, ndim)) is not None:
         return own
-    names = read_json(os.path.join(folder, "zarr.json")).get("dimension_names")
+    names = place.read_json("zarr.json").get("dimension_names") if driver == "zarr3" else None
     if not names:
-        names = read_json(os.path.join(folder, ".zattrs")).get("_ARRAY_DIMENSIONS")
+        names = attributes.get("_ARRAY_DIMENSIONS")
+    named = None
     if isinstance(names, list) and len(names) == ndim and all(isinstance(name, str) and name for name in names):
-        return tuple(Axis(name, kind_of(name)) for name in names)
-    return _n5_axes(folder, ndim)
+        named = [Axis(name, kind_of(name)) for name in names]
+    units = attributes.get("dimension_units")
+    if isinstance(units, list) and len(units) == ndim:
+        return tuple(map(_with_unit, named or default_axes(ndim), units))
+    if named:
+        return tuple(named)
+    return _n5_axes(attributes, ndim) if driver == "n5" else None
 
 
-def _own_axes(folder: str, ndim: int) -> tuple[Axis, ...] | None:
+def _with_unit(axis: Axis, unit: Any) -> Axis:
+    """Add what tensorstore writes as the unit of an axis: "4 nm", or None."""
+    found = re.fullmatch(r"([0-9.eE+-]+)?\s*(\S+)", unit) if isinstance(unit, str) else None
+    return axis if found is None else replace(axis, unit=unit_name(found[2]), scale=float(found[1] or 1))
+
+
+def _groups_above(place: Location, depth: int) -> Iterator[tuple[Location, str]]:
+    """Yield the groups above an array, nearest first, each with the key of the array in it."""
+    key, above = "", place
+    for _ in range(depth):
+        name, parent = above.name, above.parent
+        if parent is None:
+            return
+        key = f"{name}/{key}" if key else name
+        above = parent
+        yield above, key
+
+
+def _readable_attributes(place: Location, driver: str) -> dict[str, Any]:
+    """Attributes of a group; none where a bucket does not let us see what is above the array."""
+    try:
+        return read_attributes(place, driver)
+    except AccessError:
+        return {}
+
+
+def _own_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[Axis, ...] | None:
     """Return the axes that `create_array` stored with the array."""
-    own = read_attributes(folder).get(OWN_ATTRIBUTE)
+    own = attributes.get(OWN_ATTRIBUTE)
     stored = own.get("axes") if isinstance(own, Mapping) else None
     if not isinstance(stored, list) or len(stored) != ndim:
         return None
@@ -151,9 +206,8 @@ def _own_axes(folder: str, ndim: int) -> tuple[Axis, ...] | None:
         return None
 
 
-def _n5_axes(folder: str, ndim: int) -> tuple[Axis, ...] | None:
+def _n5_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[Axis, ...] | None:
     """Return the axes by the attributes that Paintera and other N5 viewers write, which are in x, y, z order."""
-    attributes = read_json(os.path.join(folder, "attributes.json"))
     resolution, units = attributes.get("resolution"), attributes.get("units")
     if isinstance(found := attributes.get("pixelResolution"), Mapping):
         resolution, units = found.get("dimensions"), found.get("unit")
@@ -167,7 +221,7 @@ def _n5_axes(folder: str, ndim: int) -> tuple[Axis, ...] | None:
     units = units if isinstance(units, list) and len(units) == ndim else [None] * ndim
     assert isinstance(resolution, Sequence)
     assert isinstance(offset, Sequence)
-    axes = (Axis("xyz"[i], "space", units[i], float(resolution[i]), float(offset[i])) for i in range(ndim))
+    axes = (Axis("xyz"[i], "space", unit_name(units[i]), float(resolution[i]), float(offset[i])) for i in range(ndim))
     return tuple(reversed(tuple(axes)))
 
 

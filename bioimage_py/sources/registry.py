@@ -112,8 +112,8 @@ def unregister_source(predicate: Predicate | None = None, *, kind: str | None = 
 def as_source(obj: SourceLike) -> Source:
     """Return ``obj`` as a source.
 
-    A `Source` is returned unchanged. numpy, zarr, z5py and h5py arrays, dask-like arrays and anything else with
-    ``shape``, ``dtype`` and indexing are wrapped; path and URL objects are opened read-only.
+    A `Source` is returned unchanged. numpy, zarr, z5py and h5py arrays, handles of cloud-volume, dask-like arrays and
+    anything else with ``shape``, ``dtype`` and indexing are wrapped; path and URL objects are opened read-only.
 
     Raises
     ------
@@ -184,15 +184,17 @@ def load_plugins() -> None:
 
 
 def _is_path(obj: Any) -> bool:
-    """Tell paths: os.PathLike, and URL objects that know scheme and path (yarl, urllib, upath, ...)."""
+    """Tell paths: os.PathLike, and URL objects that know scheme or protocol and path (yarl, urllib, upath, ...)."""
     if hasattr(obj, "shape"):
         return False
-    return isinstance(obj, os.PathLike) or (hasattr(obj, "scheme") and hasattr(obj, "path"))
+    return isinstance(obj, os.PathLike) or (
+        hasattr(obj, "path") and (hasattr(obj, "scheme") or hasattr(obj, "protocol"))
+    )
 
 
 def _open_path(obj: Any) -> Source:
-    text = os.fspath(obj) if isinstance(obj, os.PathLike) else obj.geturl() if hasattr(obj, "geturl") else str(obj)
-    opened = load_qualified("bioimage_py.sources.file:open_source")(text, mode="r")
+    options = dict(getattr(obj, "storage_options", None) or {})
+    opened = load_qualified("bioimage_py.sources.file:open_source")(obj, mode="r", storage_options=options or None)
     assert isinstance(opened, Source)
     return opened
 
@@ -212,10 +214,47 @@ def _wrap_array(obj: Any) -> Source:
     return wrapped
 
 
+def _is_volume(obj: Any) -> bool:
+    """Tell handles of cloud-volume, without importing it; the arrays that they return are no handles."""
+    library = type(obj).__module__.partition(".")[0] == "cloudvolume"
+    return library and hasattr(obj, "cloudpath") and hasattr(obj, "mip") and not isinstance(obj, np.ndarray)
+
+
+def _wrap_volume(obj: Any) -> Source:
+    wrapped = load_qualified("bioimage_py.sources.cloudvolume_source:CloudVolumeSource")(obj)
+    assert isinstance(wrapped, Source)
+    return wrapped
+
+
+def _is_mag_view(obj: Any) -> bool:
+    """Tell magnifications of the webknossos library, without importing it."""
+    bases = type(obj).__mro__
+    return any(base.__name__ == "MagView" and base.__module__.startswith("webknossos.") for base in bases)
+
+
+def _wrap_mag_view(obj: Any) -> Source:
+    wrapped = load_qualified("bioimage_py.sources.webknossos_source:source_of_view")(obj)
+    assert isinstance(wrapped, Source)
+    return wrapped
+
+
+register_source(_is_volume, _wrap_volume, priority=-90)
+register_source(_is_mag_view, _wrap_mag_view, priority=-90)
 register_source(_is_array, _wrap_array, priority=-100)
 register_source(_is_path, _open_path, priority=-100)
-for _kind in ("zarr", "z5py", "h5py"):
+for _kind in ("zarr", "z5py", "h5py", "tensorstore"):
     register_source(None, None, kind=_kind, reopen="bioimage_py.sources.array:reopen_array")
+register_source(None, None, kind="webknossos", reopen="bioimage_py.sources.webknossos_source:reopen_webknossos")
 register_source(None, None, kind="file", reopen="bioimage_py.sources.file:reopen_file")
+register_source(
+    None, None, kind="cloudvolume", reopen="bioimage_py.sources.cloudvolume_source:reopen_cloudvolume"
+)
+register_source(
+    None,
+    None,
+    kind="tensorstore_precomputed",
+    reopen="bioimage_py.sources.tensorstore_source:reopen_tensorstore_precomputed",
+)
 register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wrapper_from_spec")
 register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")
+register_source(None, None, kind="dicom", reopen="bioimage_py.projects.dicom:reopen")

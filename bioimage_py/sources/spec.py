@@ -124,7 +124,8 @@ def encode_callable(function: Any) -> FrozenParams:
     import cloudpickle
 
     try:
-        content = cloudpickle.dumps(function)
+        # strings shared between code and annotations are not after loading: the second form stays as it is
+        content = cloudpickle.dumps(cloudpickle.loads(cloudpickle.dumps(function)))
     except Exception as error:  # pickling runs code of foreign objects, which may raise anything
         raise ParameterError(
             f"The function {function!r} cannot be described: {error}",

@@ -1,26 +1,31 @@
-"""The storage engine: zarr and n5 arrays on the local file system, read and written through tensorstore."""
+"""The storage engine: zarr and n5 arrays in any store, read and written through tensorstore."""
 
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import StorageError
+from ..errors import AccessError, NotReopenableError, StorageError
+from .access import failed, reason_of
 from .backing import Backing
 from .base import Axis, Concurrency
 from .index import Roi
-from .metadata import read_axes, read_json
+from .metadata import read_axes
 from .spec import SourceSpec
+from .stores import Location
 from .units import UnitFiles, stored_units, unit_files
 
 FILE_IO_CONCURRENCY = 4
+
+Order = Literal["C", "F"]
+
+_STORE_FAILED = ("ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 
 
 class UnsupportedError(Exception):
@@ -37,14 +42,30 @@ class Layout:
     shards: tuple[int, ...] | None = None
 
 
-def detect_driver(path: str) -> str | None:
-    """Return tensorstore's driver ("zarr3", "zarr" or "n5") for the array in a folder, None if there is none."""
-    node = read_json(os.path.join(path, "zarr.json"))
-    if node:
-        return "zarr3" if node.get("node_type") == "array" else None
-    if os.path.isfile(os.path.join(path, ".zarray")):
-        return "zarr"
-    return "n5" if "dimensions" in read_json(os.path.join(path, "attributes.json")) else None
+def detect_driver(place: Location) -> str | None:
+    """Return tensorstore's driver ("zarr3", "zarr" or "n5") for the array at a place, None if there is none.
+
+    Raises
+    ------
+    AccessError, StorageError
+        If the store refuses to tell, or fails.
+    """
+    refused: AccessError | None = None
+    for name, driver in (("zarr.json", "zarr3"), (".zarray", "zarr"), ("attributes.json", "n5")):
+        try:
+            node = place.read_json(name)
+        except AccessError as error:  # some buckets answer so for what does not exist
+            refused = refused or error
+            continue
+        if driver == "zarr3" and node:
+            return driver if node.get("node_type") == "array" else None
+        if driver == "zarr" and "chunks" in node:
+            return driver
+        if driver == "n5" and "dimensions" in node:
+            return driver
+    if refused is not None:
+        raise refused
+    return None
 
 
 class TensorHandle:
@@ -55,8 +76,8 @@ class TensorHandle:
 
     Parameters
     ----------
-    path : str
-        Absolute path of the array's own folder.
+    place : Location
+        Where the array lies.
     driver : {"zarr3", "zarr", "n5"}
         Driver.
     writable : bool
@@ -64,11 +85,13 @@ class TensorHandle:
     cache_bytes : int, default 0
         Size of the cache of decoded chunks. What it holds is not checked against later changes by others.
     sync : bool, default False
-        Wait for the disk at every file (fsync).
+        Wait for the disk at every file (fsync). Other stores than local folders have it written when they say so.
     """
 
-    def __init__(self, path: str, driver: str, *, writable: bool, cache_bytes: int = 0, sync: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self, place: Location, driver: str, *, writable: bool, cache_bytes: int = 0, sync: bool = False
+    ) -> None:
+        self.place = place
         self.driver = driver
         self.writable = writable
         self.cache_bytes = cache_bytes
@@ -88,19 +111,19 @@ class TensorHandle:
         shards = outer if outer != chunks else None
         return Layout(tuple(int(size) for size in store.shape), store.dtype.numpy_dtype, chunks or None, shards)
 
-    def read(self, roi: Roi) -> np.ndarray:
-        """Return a region."""
+    def read(self, roi: Roi, order: Order = "C") -> np.ndarray:
+        """Return a region, its last ("C") or first ("F") axis the fastest in memory."""
         try:
-            return np.asarray(self._get()[roi].read().result())
+            return np.asarray(self._get()[roi].read(order=order).result())
         except (ValueError, OSError) as error:
-            raise self._failed("read", roi, error) from error
+            raise self.failed("read", roi, error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Write a region and wait until the operating system has it."""
         try:
             self._get()[roi].write(value).result()
         except (ValueError, OSError) as error:
-            raise self._failed("write", roi, error) from error
+            raise self.failed("write", roi, error) from error
 
     def close(self) -> None:
         """Drop the handle and its cache."""
@@ -115,7 +138,7 @@ class TensorHandle:
             return store
         with self._lock:
             if self._closed:
-                raise StorageError(f"{self.path} is closed.", remedy="open it again with open_source(...)")
+                raise StorageError(f"{self.place} is closed.", remedy="open it again with open_source(...)")
             self._users.add(ident)
             if self._store is None or len(self._users) > self._threads:
                 # Doubled, so that the cache is lost a few times only while the threads of a job start.
@@ -123,13 +146,18 @@ class TensorHandle:
                 self._store = self._open(self._threads)
             return self._store
 
+    @property
+    def store(self) -> Any:
+        """The ``tensorstore.TensorStore``."""
+        return self._get()
+
     def _open(self, threads: int) -> Any:
         import tensorstore
 
-        spec: dict[str, Any] = {"driver": self.driver, "kvstore": {"driver": "file", "path": self.path + "/"}}
+        spec: dict[str, Any] = {"driver": self.driver, "kvstore": self.place.kvstore()}
         if self.cache_bytes:
             spec |= {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}
-        context = tensorstore.Context(
+        context = self.place.open_context(
             {
                 "cache_pool": {"total_bytes_limit": self.cache_bytes},
                 "data_copy_concurrency": {"limit": threads},
@@ -140,28 +168,26 @@ class TensorHandle:
         try:
             store = tensorstore.open(spec, context=context, open=True, read=True, write=self.writable).result()
         except ValueError as error:
-            if str(error).startswith("NOT_FOUND"):
-                raise StorageError(f"There is no array at {self.path}.", remedy="check the path and the key") from error
-            raise UnsupportedError(str(error)) from error
+            raise self._not_opened(error) from error
         # N5 stores the sizes in x, y, z order.
         return store.T if self.driver == "n5" else store
 
-    def _failed(self, what: str, roi: Roi, error: Exception) -> StorageError:
-        if isinstance(error, StorageError):
-            return error
+    def _not_opened(self, error: ValueError) -> Exception:
+        reason = str(error)
+        if reason.startswith("NOT_FOUND"):
+            return StorageError(f"There is no array at {self.place}.", remedy="check the path and the key")
+        if reason.startswith(_STORE_FAILED):
+            return failed("open", self.place, error)
+        return UnsupportedError(reason_of(error))
+
+    def failed(self, what: str, roi: Roi, error: Exception) -> Exception:
+        """Return the error to raise where reading or writing a region failed."""
         where = ", ".join(f"{part.start}:{part.stop}" for part in roi)
-        reason = str(error).split(" [source locations=")[0].split(" [tensorstore_spec=")[0].split(" [os_error_code=")[0]
-        failed = StorageError(
-            f"Cannot {what} [{where}] of {self.path}: {reason}",
-            remedy="check the disk; a chunk that was damaged must be deleted (it then reads as fill value) or restored",
-        )
-        code = re.search(r"\[os_error_code='(\d+)'\]", str(error))
-        failed.errno = int(code[1]) if code else getattr(error, "errno", None)
-        return failed
+        return failed(f"{what} [{where}] of", self.place, error)
 
 
 class ChunkedBacking(Backing):
-    """A zarr or n5 array on the local file system.
+    """A zarr or n5 array in a store that tensorstore reaches.
 
     Parameters
     ----------
@@ -169,16 +195,18 @@ class ChunkedBacking(Backing):
         How tensorstore opens it.
     layout : Layout
         Shape, data type and grid.
-    native : callable
+    native : callable, optional
         Returns the array object of zarr-python or z5py; called when it is asked for, and where tensorstore cannot
-        open the array.
+        open the array. None: tensorstore's own handle.
     spec : SourceSpec
-        How to open it again.
+        How to open it again; its internal path says how many groups are above the array in its container.
     """
 
     concurrency: Concurrency = "aligned"
 
-    def __init__(self, handle: TensorHandle, layout: Layout, native: Callable[[], Any], spec: SourceSpec) -> None:
+    def __init__(
+        self, handle: TensorHandle, layout: Layout, native: Callable[[], Any] | None, spec: SourceSpec
+    ) -> None:
         self._handle = handle
         self._layout = layout
         self._open_native = native
@@ -191,19 +219,19 @@ class ChunkedBacking(Backing):
         self.writable = handle.writable
 
     @property
-    def path(self) -> str:
-        """Absolute path of the array's own folder."""
-        return self._handle.path
+    def place(self) -> Location:
+        """Where the array lies."""
+        return self._handle.place
 
     @property
     def native(self) -> Any:
         if self._native is None:
-            self._native = self._open_native()
+            self._native = self._handle.store if self._open_native is None else self._open_native()
         return self._native
 
     @property
     def identity(self) -> Hashable:
-        return ("file", os.path.realpath(self._handle.path), "")
+        return self._handle.place.identity
 
     def fallback(self) -> bool:
         """Whether tensorstore cannot open the array, so that files may be written without being replaced whole."""
@@ -215,9 +243,15 @@ class ChunkedBacking(Backing):
         return self._fallback
 
     def read(self, roi: Roi) -> np.ndarray:
+        return self._read(roi, "C")
+
+    def read_fortran(self, roi: Roi) -> np.ndarray:
+        return self._read(roi, "F")
+
+    def _read(self, roi: Roi, order: Order) -> np.ndarray:
         if not self._fallback:
             try:
-                region = self._handle.read(roi)
+                region = self._handle.read(roi, order)
                 return region if region.dtype == self.dtype else region.astype(self.dtype)
             except UnsupportedError:
                 self._fallback = True
@@ -235,62 +269,75 @@ class ChunkedBacking(Backing):
         try:
             return np.asarray(self.native[roi], dtype=self.dtype)
         except (ValueError, OSError, RuntimeError) as error:
-            raise self._handle._failed("read", roi, error) from error
+            raise self._handle.failed("read", roi, error) from error
 
     def _write_native(self, roi: Roi, value: np.ndarray) -> None:
         with self._lock:
             self.native[roi] = value
 
     def axes(self) -> tuple[Axis, ...] | None:
-        return read_axes(self._handle.path, len(self.shape))
+        # A folder may lie in groups that the caller didn't name; in other stores, looking for them takes long.
+        parts = [part for part in (self._spec.internal_path or "").split("/") if part]
+        depth = None if self.place.folder else len(parts)
+        return read_axes(self.place, self._handle.driver, len(self.shape), depth)
 
     def fresh(self, cache_bytes: int) -> Backing:
-        old = self._handle
-        handle = TensorHandle(old.path, old.driver, writable=old.writable, cache_bytes=cache_bytes, sync=old.sync)
-        return ChunkedBacking(handle, self._layout, lambda: self.native, self._spec)
+        return self._reopened(cache_bytes=cache_bytes, sync=self._handle.sync)
 
     def durable(self) -> Backing:
-        handle = TensorHandle(self._handle.path, self._handle.driver, writable=self._handle.writable, sync=True)
-        return ChunkedBacking(handle, self._layout, lambda: self.native, self._spec)
+        return self._reopened(sync=True)
+
+    def _reopened(self, *, cache_bytes: int = 0, sync: bool) -> Backing:
+        old = self._handle
+        handle = TensorHandle(old.place, old.driver, writable=old.writable, cache_bytes=cache_bytes, sync=sync)
+        native = None if self._open_native is None else lambda: self.native
+        return ChunkedBacking(handle, self._layout, native, self._spec)
 
     def spec(self) -> SourceSpec:
+        if not self.place.reopenable:
+            raise NotReopenableError(
+                f"{self.place} is in the memory of this process; no other process can open it.",
+                remedy="use job_type='local', or a local folder or bucket in place of memory://",
+            )
         return self._spec
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         unit = self.shards or self.chunks
         if unit is None or self.fallback():
             return None
-        return unit_files(self._handle.path, self._handle.driver, unit, roi)
+        return unit_files(self.place, self._handle.driver, unit, roi)
 
     def stored_units(self) -> np.ndarray | None:
-        return stored_units(self._handle.path, self._handle.driver, len(self.shape))
+        return stored_units(self.place, self._handle.driver, len(self.shape))
 
     def moved(self, folder: str) -> Backing:
-        handle = TensorHandle(folder, self._handle.driver, writable=False)
-        return ChunkedBacking(handle, self._layout, _no_native, self._spec)
+        handle = TensorHandle(Location(folder), self._handle.driver, writable=False)
+        return ChunkedBacking(handle, self._layout, None, self._spec)
 
     def close(self) -> None:
         self._handle.close()
 
 
 def open_storage(
-    path: str, driver: str, native: Callable[[], Any], spec: SourceSpec, *, writable: bool
+    place: Location, driver: str, native: Callable[[], Any] | None, spec: SourceSpec, *, writable: bool
 ) -> ChunkedBacking:
-    """Open a local array from its metadata alone, without zarr-python or z5py.
+    """Open an array from its metadata alone, without zarr-python or z5py.
 
     Raises
     ------
     UnsupportedError
         If tensorstore cannot open it.
-    StorageError
-        If there is no array.
+    AccessError, StorageError
+        If there is no array, or the store refuses or fails.
     """
-    handle = TensorHandle(path, driver, writable=writable)
+    handle = TensorHandle(place, driver, writable=writable and place.writable)
     return ChunkedBacking(handle, handle.layout(), native, spec)
 
 
-def _no_native() -> Any:
-    raise StorageError("tensorstore cannot open a moved copy of this array")
+def spec_of(kind: str, root: Location, key: str, writable: bool) -> SourceSpec:
+    """Return the spec of an array in a container: kind "zarr" or "z5py"."""
+    options = {"storage_options": root.options} if root.options else {}
+    return SourceSpec(kind, root.url, key or None, {"mode": "r+" if writable else "r", **options})
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""The files of write units: where a zarr or n5 array keeps the chunk or shard of a position.
+"""The files (or objects) of write units: where a zarr or n5 array keeps the chunk or shard of a position.
 
 Names follow the zarr v2 and v3 specifications (``dimension_separator``, ``chunk_key_encoding``) and N5's.
 """
@@ -8,41 +8,46 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .index import Roi
-from .metadata import read_json
+from .stores import Location
 
-METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", "attributes.json")
+METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", "attributes.json", "info", "header.wkw")
 
 
 @dataclass(frozen=True)
 class UnitFiles:
-    """Files of the units that a region touches.
+    """Files (or objects) of the units that a region touches.
 
     Parameters
     ----------
-    folder : str
-        Absolute path of the array.
+    place : Location
+        The array.
     names : tuple of str
         Paths in it, one a unit; a unit that was never written has no file.
     """
 
-    folder: str
+    place: Location
     names: tuple[str, ...]
 
+    @property
+    def folder(self) -> str | None:
+        """Absolute local path of the array; None where it is in another store."""
+        return self.place.folder
 
-def unit_files(folder: str, driver: str, unit: Sequence[int], roi: Roi) -> UnitFiles:
+
+def unit_files(place: Location, driver: str, unit: Sequence[int], roi: Roi) -> UnitFiles:
     """Files of the write units that a region touches.
 
     Parameters
     ----------
-    folder : str
-        Absolute path of the array.
+    place : Location
+        The array.
     driver : {"zarr3", "zarr", "n5"}
     unit : sequence of int
         Shape of a unit in C order.
@@ -50,44 +55,47 @@ def unit_files(folder: str, driver: str, unit: Sequence[int], roi: Roi) -> UnitF
         Region in voxels of the array.
     """
     spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(roi, unit, strict=True)]
-    prefix, separator = _naming(folder, driver)
+    prefix, separator = _naming(place, driver)
     positions = itertools.product(*spans)
     turned = (position[::-1] for position in positions) if driver == "n5" else positions
-    return UnitFiles(folder, tuple(prefix + separator.join(map(str, position)) for position in turned))
+    return UnitFiles(place, tuple(prefix + separator.join(map(str, position)) for position in turned))
 
 
-def _naming(folder: str, driver: str) -> tuple[str, str]:
+def _naming(place: Location, driver: str) -> tuple[str, str]:
     if driver == "n5":
         return "", "/"
     if driver == "zarr":
-        return "", str(read_json(os.path.join(folder, ".zarray")).get("dimension_separator", "."))
-    encoding = read_json(os.path.join(folder, "zarr.json")).get("chunk_key_encoding", {})
+        return "", str(place.read_json(".zarray").get("dimension_separator", "."))
+    encoding = place.read_json("zarr.json").get("chunk_key_encoding", {})
     v2 = encoding.get("name") == "v2"
     separator = str(encoding.get("configuration", {}).get("separator", "." if v2 else "/"))
     return ("" if v2 else f"c{separator}"), separator
 
 
-def stored_units(folder: str, driver: str, ndim: int) -> npt.NDArray[np.int64] | None:
+def stored_units(place: Location, driver: str, ndim: int) -> npt.NDArray[np.int64] | None:
     """Positions of the units that have a file, shape (n, ndim), in C order of the axes.
 
-    None where what has no file is not zero.
+    None where what has no file is not zero, and where the store cannot list.
     """
-    prefix, separator = _naming(folder, driver)
-    if driver != "n5" and not _zero_filled(folder, driver):
+    prefix, separator = _naming(place, driver)
+    if driver != "n5" and not _zero_filled(place, driver):
         return None
     pattern = re.compile(re.escape(prefix) + re.escape(separator).join([r"(\d+)"] * ndim) + r"\Z")
-    found = []
-    for path, folders, names in os.walk(folder):
-        relative = os.path.relpath(path, folder)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if match := pattern.match(name if relative == "." else f"{relative}/{name}"):
-                found.append([int(part) for part in match.groups()])
+    names = place.names() if place.folder is None else _walk(place.folder)
+    if names is None:
+        return None
+    found = [[int(part) for part in match.groups()] for name in names if (match := pattern.match(name))]
     positions = np.array(found, np.int64).reshape(-1, ndim)
     return positions[:, ::-1] if driver == "n5" else positions
 
 
-def _zero_filled(folder: str, driver: str) -> bool:
-    metadata = read_json(os.path.join(folder, "zarr.json" if driver == "zarr3" else ".zarray"))
-    fill = metadata.get("fill_value")
+def _walk(folder: str) -> Iterator[str]:
+    for path, folders, names in os.walk(folder):
+        relative = os.path.relpath(path, folder)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from names if relative == "." else (f"{relative}/{name}" for name in names)
+
+
+def _zero_filled(place: Location, driver: str) -> bool:
+    fill = place.read_json("zarr.json" if driver == "zarr3" else ".zarray").get("fill_value")
     return fill is None or fill in (0, False)

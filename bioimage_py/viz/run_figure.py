@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _timeline(axes: Axes, report: RunReport, lanes: float) -> None:
                 if width > 0.025 * clock.length and len(workers) <= _MOST_LABELS:
                     text = str(span.blocks)
                     axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=7, color="white")
-        count = f"{len(stage.block_ids)} of {stage.n_blocks}"
+        count = f"{stage.n_done} of {stage.n_blocks}"
         axes.bar(0, 0, color=color_of(number), label=f"{short_name(stage)} ({count})")
     _incidents(axes, report, rows, clock)
     for begin, end in clock.pauses:
@@ -171,7 +171,7 @@ def _incidents(axes: Axes, report: RunReport, rows: dict[str, int], clock: _Cloc
 
 
 def _histogram(axes: Axes, stages: Sequence[StageReport]) -> None:
-    timed = [(number, stage) for number, stage in enumerate(stages) if len(stage.seconds)]
+    timed = [(number, stage) for number, stage in enumerate(stages) if stage.n_done]
     axes.set_title("Time of the blocks of each stage", fontsize=10, loc="left")
     axes.set_xlabel("time of a block")
     axes.set_ylabel("blocks")
@@ -183,7 +183,7 @@ def _histogram(axes: Axes, stages: Sequence[StageReport]) -> None:
     space = np.geomspace if logarithmic else np.linspace
     bins = space(low * 0.95, high * 1.05, 31)
     for (number, stage), part in zip(timed, seconds, strict=True):
-        counts, _ = np.histogram(part, bins)
+        counts = stage.times.every * np.histogram(part, bins)[0]
         label = f"{short_name(stage)}: median {duration(float(np.median(part)))}"
         axes.stairs(counts, bins, fill=True, color=color_of(number), alpha=0.45)
         axes.stairs(counts, bins, color=color_of(number), label=label)
@@ -258,14 +258,11 @@ def _marks(axes: Axes, report: RunReport) -> None:
     axes.set_ylabel("MiB")
     before = 0
     for number, stage in enumerate(report.stages):
-        place = {int(block): before + index for index, block in enumerate(stage.block_ids)}
-        marks: list[tuple[Any, float]] = [
-            (place[block], size / _MEBI) for block, size in stage.memory if block in place
-        ]
+        marks = sorted((before + done, size / _MEBI) for _, size, done in stage.memory)
         if marks:
-            x, y = zip(*sorted(marks), strict=True)
+            x, y = zip(*marks, strict=True)
             axes.scatter(x, y, s=18, color=color_of(number), label=short_name(stage))
-        before += len(stage.block_ids)
+        before += stage.n_done
     axes.set_xlim(0, max(1, before))
     axes.margins(y=0.25)
     labels = axes.get_legend_handles_labels()[1]

@@ -150,11 +150,10 @@ def _failed(report: RunReport) -> str:
 def _stages(report: RunReport) -> str:
     rows = []
     for number, stage in enumerate(report.stages):
-        busy = float(stage.seconds.sum(dtype="f8"))
         spans = stage.spans
         wall = max(s.end for s in spans) - min(s.begin for s in spans) if spans else 0.0
-        times = duration(busy), duration(wall)
-        rows.append((_named(report, number), stage.n_blocks, len(stage.block_ids), len(stage.failures), *times))
+        times = duration(stage.times.total), duration(wall)
+        rows.append((_named(report, number), stage.n_blocks, stage.n_done, len(stage.failures), *times))
     return _table(("stage", "blocks", "done", "failed", "time in blocks", "from first to last batch"), rows)
 
 
@@ -185,7 +184,7 @@ def _memory(report: RunReport) -> str:
     marks = [
         (_named(report, number), block, _mebi(size))
         for number, stage in enumerate(report.stages)
-        for block, size in sorted(stage.memory, key=lambda mark: -mark[1])[:5]
+        for block, size, _ in sorted(stage.memory, key=lambda mark: -mark[1])[:5]
     ]
     text = _table(("process", "promised", "measured", "of the promise"), rows)
     if marks:

@@ -14,8 +14,9 @@ from ..errors import FormatError, ParameterError, RunningError
 from ..io.create import create_array
 from ..io.formats import split_path
 from ..sources import Source
-from ..sources.file import FileSource, absolute_path, is_url
+from ..sources.file import FileSource, absolute_path
 from ..sources.metadata import multiscales_of, read_attributes
+from ..sources.stores import is_url, locate
 
 _ENDINGS_OF_OTHERS = (".h5", ".hdf5", ".n5", ".tif", ".tiff", ".zip", ".nii", ".mrc")
 
@@ -156,7 +157,7 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
             f"{container} is of zarr version 2, and the result of version 3.", remedy="write into a new container"
         )
     if os.path.lexists(path):
-        attributes = read_attributes(path)
+        attributes = read_attributes(locate(path))
         ome = attributes.get("ome")
         is_label = isinstance(ome, dict) and "image-label" in ome and bool(multiscales_of(attributes))
         if not is_label:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import FormatError, SourceTypeError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.registry import as_source, from_spec
-from ..sources.spec import SourceSpec
+from ..sources.spec import SourceSpec, freeze
 
 CLASS = "class"
 
@@ -34,6 +34,11 @@ class WrapperSource(Source):
     def source(self) -> Source:
         """The inner source."""
         return self._source
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The inner sources: one, unless the class takes several."""
+        return (self._source,)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,6 +85,17 @@ class WrapperSource(Source):
         """That of the inner source."""
         return self._source.identity
 
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The parts of the inner source."""
+        return self._source.parts
+
+    def maps_like(self, other: WrapperSource) -> bool:
+        """Whether another wrapper makes the same of its inner source as this one does of its own."""
+        if type(self) is not type(other) or self.shape != other.shape or len(self.parts) > 1:
+            return False
+        return bool(freeze(self._params()) == freeze(other._params()))
+
     def _params(self) -> dict[str, Any]:
         """Return the arguments of the constructor besides the source."""
         return {}
@@ -98,6 +114,10 @@ class WrapperSource(Source):
         """Return the same view of a handle that waits for the disk."""
         inner = self._source.durable()
         return self if inner is self._source else self._from_wrapped(inner, self._params())
+
+    def flush(self) -> None:
+        """Flush the inner source."""
+        self._source.flush()
 
     def moved(self, folder: str) -> Source:
         """Return the same view of the array in another folder."""

@@ -1,4 +1,4 @@
-"""A view of a region of another source."""
+"""Views of a region, and of channels, of another source."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ReadOnlyError, RegionError
+from ..errors import RegionError
 from ..sources.base import Axis
 from ..sources.index import Roi
-from ..sources.units import UnitFiles
+from ..sources.registry import as_source
 from .base import WrapperSource
+from .view import AxisLike, ViewSource, find_axis
 
 
-class RoiSource(WrapperSource):
+class RoiSource(ViewSource):
     """A view of a region, for reading and, where the inner source is writable, writing.
 
     The units of writing stay those of the storage: `chunks`, `shards` and `write_chunks` are the inner ones, and
@@ -52,25 +53,13 @@ class RoiSource(WrapperSource):
         """The region in the inner source: one slice for every axis, start and stop as plain numbers."""
         return self._roi
 
+    def _per_axis(self, values: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
+        return tuple(values[axis] for axis in self._kept)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Size of every axis of the view."""
         return tuple(self._roi[axis].stop - self._roi[axis].start for axis in self._kept)
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Unit of reading of the storage."""
-        return self._of_kept(self._source.chunks)
-
-    @property
-    def shards(self) -> tuple[int, ...] | None:
-        """Shape of the shards of the storage."""
-        return self._of_kept(self._source.shards)
-
-    @property
-    def write_chunks(self) -> tuple[int, ...] | None:
-        """Unit of writing of the storage."""
-        return self._of_kept(self._source.write_chunks)
 
     @property
     def grid_origin(self) -> tuple[int, ...]:
@@ -85,14 +74,6 @@ class RoiSource(WrapperSource):
         moved = (replace(inner[i], offset=inner[i].offset + self._roi[i].start * inner[i].scale) for i in self._kept)
         return tuple(moved)
 
-    @property
-    def writable(self) -> bool:
-        """That of the inner source."""
-        return self._source.writable
-
-    def _of_kept(self, values: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if values is None else tuple(values[axis] for axis in self._kept)
-
     def _inner(self, roi: Roi) -> Roi:
         inner = list(self._roi)
         for axis, part in zip(self._kept, roi, strict=True):
@@ -100,21 +81,16 @@ class RoiSource(WrapperSource):
             inner[axis] = slice(start + part.start, start + part.stop)
         return tuple(inner)
 
-    def _getitem(self, roi: Roi) -> np.ndarray:
-        region = np.asarray(self._source._getitem(self._inner(roi)))
-        return region.reshape([part.stop - part.start for part in roi])
-
-    def _viewitem(self, roi: Roi) -> np.ndarray:
-        region = np.asarray(self._source._viewitem(self._inner(roi)))
+    def _shown(self, region: np.ndarray) -> np.ndarray:
         return region[(*(slice(None) if axis in self._kept else 0 for axis in range(region.ndim)), ...)]
 
-    def _setitem(self, roi: Roi, value: np.ndarray) -> None:
-        inner = self._inner(roi)
-        self._source._setitem(inner, value.reshape([part.stop - part.start for part in inner]))
+    def _stored(self, region: np.ndarray) -> np.ndarray:
+        return region[(*(slice(None) if axis in self._kept else None for axis in range(self._source.ndim)), ...)]
 
-    def unit_files(self, roi: Roi) -> UnitFiles | None:
-        """Return the files of the storage's write units that a box of the view touches."""
-        return self._source.unit_files(self._inner(roi))
+    def maps_like(self, other: WrapperSource) -> bool:
+        """Whether another view shows the same region of its inner source, however it was written."""
+        same = isinstance(other, RoiSource) and (self._roi, self._kept) == (other._roi, other._kept)
+        return same and type(self) is type(other)
 
     def stored_units(self) -> np.ndarray | None:
         """Return the positions of the storage's units that have a file; None for a squeezed view."""
@@ -123,8 +99,38 @@ class RoiSource(WrapperSource):
     def _params(self) -> dict[str, Any]:
         return {"roi": list(self._given), "squeeze": self._squeeze}
 
-    def _read_only(self) -> ReadOnlyError:
-        return self._source._read_only()
+
+class ChannelSource(RoiSource):
+    """One channel of a source, without its axis, or some, for reading and writing.
+
+    Parameters
+    ----------
+    source : Source or array_like
+        The inner source.
+    channel : int or slice
+        The channel, negative ones count from the end; a slice keeps the axis.
+    axis : int or str, optional
+        Number or name of the channel axis. None: the axis of kind "channel", without one the first.
+
+    Raises
+    ------
+    RegionError
+        If there is no such channel.
+    ParameterError
+        If there is no such axis.
+    """
+
+    def __init__(self, source: Any, channel: int | slice, axis: AxisLike | None = None) -> None:
+        axes = as_source(source).axes
+        kinds = [one.kind for one in axes]
+        if axis is None:
+            axis = kinds.index("channel") if "channel" in kinds else 0
+        self._axis = find_axis(axes, axis)
+        self._channel = channel
+        super().__init__(source, (*(slice(None),) * self._axis, channel), squeeze=True)
+
+    def _params(self) -> dict[str, Any]:
+        return {"channel": self._channel, "axis": self._axis}
 
 
 def check_roi(parts: Sequence[Any], shape: tuple[int, ...]) -> Roi:

@@ -6,11 +6,11 @@
 #   cluster.sh node-kill nX     the whole node dies at once: slurmd AND every job process on it (pid namespace)
 #   cluster.sh node-start nX    (re)start one node
 #   cluster.sh slurmd-kill nX   only slurmd dies (SIGKILL); its jobs' processes go on running
-#   cluster.sh slurmd-start nX  slurmd comes back on the same still-running node
+#   cluster.sh slurmd-start nX  slurmd comes back on the same still-running node, unless it is there
 #   cluster.sh ctl-stop|ctl-kill|ctl-start|dbd-stop|dbd-start   the controller / the accounting daemon alone
 #
 # It lives in the folder $SLURM_BASE alone and leaves /etc as it is. A process gets a signal only if its pid and the time
-# of its start are what $SLURM_BASE/run has recorded.
+# of its start are what $SLURM_BASE/run has recorded. It ends, and its folder goes, with the process $SLURM_OWNER.
 set -euo pipefail
 BASE=${SLURM_BASE:-${TMPDIR:-/tmp}/slurm-cluster}
 NODES=${SLURM_NODES:-3}; NODE_CPUS=${SLURM_NODE_CPUS:-4}; NODE_MEM=${SLURM_NODE_MEM:-4000}
@@ -18,6 +18,8 @@ P0=${SLURM_PORT_BASE:-17000}             # slurmctld P0, slurmdbd P0+1, mariadb 
 MEM_MODE=${SLURM_MEM_MODE:-auto}         # auto | cgroup | gather   (gather: jobacct_gather/linux + OverMemoryKill)
 ACCT=${SLURM_ACCT:-dbd}                   # dbd | none  (none: no MariaDB, no slurmdbd, no sacct but "sacct -c")
 MIN_JOB_AGE=${SLURM_MIN_JOB_AGE:-120}    # seconds a finished job stays in squeue/scontrol
+MAX_ARRAY=${SLURM_MAX_ARRAY:-10001}       # jobs in one array
+OWNER=${SLURM_OWNER:-}                    # pid of the process that the cluster is for; none: it stays until "stop"
 CTL=$P0; DBD=$((P0+1)); SQL=$((P0+2))
 ETC=$BASE/etc RUN=$BASE/run LOG=$BASE/log
 export SLURM_CONF=$ETC/slurm.conf PATH=$PATH:/usr/sbin:/sbin
@@ -114,7 +116,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-MaxArraySize=10001
+MaxArraySize=$MAX_ARRAY
 MinJobAge=$MIN_JOB_AGE
 KillWait=2
 CompleteWait=0
@@ -166,7 +168,7 @@ start_munge() { alive munged && return 0; rm -f $BASE/munge/socket*
   launch munged setpriv --reuid=munge --regid=munge --clear-groups munged --foreground --num-threads=4 \
     --key-file=$BASE/munge/key --socket=$BASE/munge/socket --pid-file=$BASE/munge/munged.pid \
     --log-file=$BASE/munge/munged.log --seed-file=$BASE/munge/seed
-  wait_for 10 munge -n --socket=$BASE/munge/socket; }
+  wait_for 60 munge -n --socket=$BASE/munge/socket; }
 start_db() { alive mariadbd && return 0
   if [ ! -d $BASE/db/data/mysql ]; then rm -rf $BASE/db/data
     mariadb-install-db --no-defaults --user=mysql --datadir=$BASE/db/data --auth-root-authentication-method=socket \
@@ -181,22 +183,22 @@ X
     --pid-file=$BASE/db/mariadbd.pid --port=$SQL --bind-address=127.0.0.1 --init-file=$BASE/db/init.sql \
     --innodb-buffer-pool-size=256M --innodb-log-file-size=64M --innodb-lock-wait-timeout=900 \
     --innodb-flush-log-at-trx-commit=0 --skip-log-bin --skip-name-resolve --performance-schema=OFF
-  wait_for 40 mariadb --no-defaults -h127.0.0.1 -P$SQL -uslurm -pslurm -e 'select 1' slurm_acct_db; }
-start_dbd() { launch slurmdbd slurmdbd -D; wait_for 20 port_up $DBD
-  wait_for 20 sacctmgr -nP show cluster
+  wait_for 90 mariadb --no-defaults -h127.0.0.1 -P$SQL -uslurm -pslurm -e 'select 1' slurm_acct_db; }
+start_dbd() { launch slurmdbd slurmdbd -D; wait_for 60 port_up $DBD
+  wait_for 60 sacctmgr -nP show cluster
   sacctmgr -nP show cluster format=cluster | grep -qx virtual || sacctmgr -i add cluster virtual >/dev/null; }
 start_ctl() { launch slurmctld slurmctld -D
-  wait_for 20 sh -c 'scontrol ping | grep -q "is UP"'; }
+  wait_for 60 sh -c 'scontrol ping | grep -q "is UP"'; }
 start_node() { local n=$1; alive node-$n && return 0; mkdir -p $BASE/spool/$n; rm -f $BASE/spool/$n.pid
   # one pid+uts+mount namespace a node: its first process is an init that stays when slurmd dies,
   # and ending it ends every process of the node at once
   launch node-$n unshare --pid --uts --mount --fork --mount-proc --kill-child=KILL \
     bash "$(readlink -f "$0")" __init $n; }
-node_init() { local n=$1; hostname $n; rm -f $RUN/$n.go; : > $RUN/$n.go   # pid 1 of the node
+node_init() { local n=$1 slurmd=; hostname $n; rm -f $RUN/$n.go; : > $RUN/$n.go   # pid 1 of the node
   trap 'exit 0' TERM
   while :; do
     if [ -e $RUN/$n.go ]; then rm -f $RUN/$n.go
-      SLURMD_NODENAME=$n slurmd -D -N $n & echo $! > $RUN/$n.slurmd; fi
+      kill -0 $slurmd 2>/dev/null || { SLURMD_NODENAME=$n slurmd -D -N $n & slurmd=$!; }; fi
     sleep 0.2 & wait $! || true
   done; }
 # pid (seen from the host) of the slurmd of node nX
@@ -204,10 +206,14 @@ slurmd_pid() { local init=$(pid_of node-$1) k c; k=$(cat /proc/$init/task/*/chil
   for c in $(cat /proc/${k%% *}/task/*/children); do
     [ "$(tr '\0' ' ' </proc/$c/cmdline 2>/dev/null)" = "slurmd -D -N $1 " ] && { echo $c; return 0; }; done; return 1; }
 
-start() { configs; start_munge; [ $ACCT != dbd ] || { start_db; start_dbd; }; start_ctl; local n; for n in $(nodes); do start_node $n; done
-  wait_for 20 sh -c "[ \$(sinfo -hN -p main -t idle,mix,alloc -o %N | sort -u | wc -l) = $NODES ]"; }
-stop() { local n; [ -d $RUN ] || return 0
-  for n in $(ls $RUN | sed -n 's/^node-\(.*\)\.pid$/\1/p'); do end node-$n KILL; rm -f $RUN/$n.go $RUN/$n.slurmd; done
+# The daemons are in sessions of their own and would outlive an owner that is killed.
+start_guard() { [ -z "$OWNER" ] || launch guard bash "$(readlink -f "$0")" __guard $OWNER $(stime $OWNER); }
+guard() { while [ "$(stime $1)" = "$2" ]; do sleep 1; done; rm -f $RUN/guard.pid; stop; rm -rf "$BASE"; }
+
+start() { configs; start_guard; start_munge; [ $ACCT != dbd ] || { start_db; start_dbd; }; start_ctl; local n; for n in $(nodes); do start_node $n; done
+  wait_for 60 sh -c "[ \$(sinfo -hN -p main -t idle,mix,alloc -o %N | sort -u | wc -l) = $NODES ]"; }
+stop() { local n; [ -d $RUN ] || return 0; end guard KILL
+  for n in $(ls $RUN | sed -n 's/^node-\(.*\)\.pid$/\1/p'); do end node-$n KILL; rm -f $RUN/$n.go; done
   end slurmctld; end slurmdbd; end mariadbd; end munged
   local d; for d in /sys/fs/cgroup/*/slurm_n[0-9]*; do [ -d $d ] && find $d -depth -type d -exec rmdir {} + 2>/dev/null || true; done; }  # another cluster may use them
 
@@ -220,6 +226,6 @@ case ${1:-} in
   ctl-stop) end slurmctld;; ctl-kill) end slurmctld KILL;; ctl-start) start_ctl;;
   dbd-stop) end slurmdbd;; dbd-start) start_dbd;;
   slurmd-kill) kill -KILL $(slurmd_pid $2);; slurmd-start) : > $RUN/$2.go;;
-  __init) node_init $2;;
+  __init) node_init $2;; __guard) guard $2 $3;;
   *) sed -n '2,14p' "$0"; exit 2;;
 esac

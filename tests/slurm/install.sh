@@ -3,15 +3,19 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 PKGS="slurmctld slurmd slurm-client slurmdbd munge mariadb-server"
-if dpkg-query -W -f '${Status}\n' $PKGS 2>/dev/null | grep -vq '^install ok installed$' \
-   || [ "$(dpkg-query -W -f '${Status}\n' $PKGS 2>/dev/null | wc -l)" -ne 6 ]; then
+POLICY=/usr/sbin/policy-rc.d
+installed() { [ "$(dpkg-query -W -f '${Status}\n' $PKGS 2>/dev/null | grep -c '^install ok installed$')" -eq 6 ]; }
+if ! installed; then
+  exec 9> /run/lock/slurm-install.lock  # two checkouts may be tested at once
+  flock -w 200 9
+fi
+if ! installed; then
   # packages start their daemons when they are installed, unless this file says no (containers often have it)
-  made=0
-  if [ ! -e /usr/sbin/policy-rc.d ]; then
-    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made=1
+  if [ ! -e $POLICY ]; then
+    trap 'rm -f $POLICY' EXIT
+    printf '#!/bin/sh\nexit 101\n' > $POLICY; chmod 755 $POLICY
   fi
-  timeout 180 apt-get update -qq
-  timeout 400 apt-get install -y -qq --no-install-recommends $PKGS
-  [ $made = 0 ] || rm -f /usr/sbin/policy-rc.d
+  timeout 90 apt-get update -qq
+  timeout 180 apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=60 $PKGS
 fi
 slurmctld -V  # the proof that it is there

@@ -1,18 +1,35 @@
-"""The same on a cluster whose accounting is closed: squeue and the workers' own marks are enough."""
+"""The same without accounting, and with small arrays: squeue and the workers' own marks are enough."""
 
 from __future__ import annotations
 
-from test_slurm import test_runner_returns_values_in_order, test_values_are_those_of_local
-from test_slurm_faults import slow, test_cancelled_job_ends_the_run, test_node_killed, test_preempted, test_wall_time
+from pathlib import Path
 
-ACCOUNTING = False
+from cluster_data import Job, checksum, config
+from matrix import Matrix
+from test_slurm import test_runner_returns_values_in_order, test_values_are_those_of_local
+from test_slurm_faults import pytestmark, test_fault, test_wall_time_near
+from virtual_cluster import Cluster
+
+CLUSTER = {"accounting": False, "SLURM_MAX_ARRAY": "10"}
 
 __all__ = [
-    "slow",
-    "test_cancelled_job_ends_the_run",
-    "test_node_killed",
-    "test_preempted",
+    "pytestmark",
+    "test_fault",
     "test_runner_returns_values_in_order",
     "test_values_are_those_of_local",
-    "test_wall_time",
+    "test_wall_time_near",
 ]
+
+
+def test_more_workers_than_an_array_holds(
+    queue: Cluster, matrix: Matrix, inputs: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
+    before = queue.arrays()
+    job = Job("blocks", inputs, tmp_path)
+    with matrix.line("25 workers, arrays of 10", "blocks", queue.accounting) as line:
+        line.expected = expected["blocks"]
+        job(job_type="slurm", num_workers=25, job_config=config(mem="200M"))
+        line.checksum = checksum(job.output)
+        assert sorted(size for array, size in queue.arrays().items() if array not in before) == [5, 10, 10]
+        assert queue.empty(5)
+        line.verdict = "ok: three arrays"

@@ -1,0 +1,181 @@
+"""dask.array and dask-image, as their documentation uses them: threads, or a local distributed cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import protocol
+from protocol import Case
+
+
+@contextlib.contextmanager
+def _scheduler(case: Case) -> Iterator[None]:
+    import dask
+
+    if case.backend == "distributed":
+        from distributed import Client, LocalCluster
+
+        settings = {"n_workers": case.workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        with LocalCluster(**settings) as cluster, Client(cluster):
+            yield
+    else:
+        with dask.config.set(scheduler="threads", num_workers=case.workers):
+            yield
+
+
+def _open(case: Case, name: str) -> Any:
+    import dask.array as da
+    import zarr
+
+    return da.from_array(zarr.open_array(case.input(name), mode="r"), chunks=case.block)
+
+
+def _store(array: Any, path: str, case: Case, shard: int | None = None) -> None:
+    import dask.array as da
+    import zarr
+
+    chunks = tuple(min(case.chunk, size) for size in array.shape)
+    shards = None if shard is None else tuple(min(shard, size) for size in array.shape)
+    output = zarr.create_array(path, shape=array.shape, chunks=chunks, shards=shards, dtype=array.dtype)
+    with _scheduler(case):
+        da.store(array, output, lock=False)
+
+
+def copy(case: Case) -> None:
+    _store(_open(case, "raw"), case.output, case)
+
+
+def copy_shards(case: Case) -> None:
+    _store(_open(case, "raw"), case.output, case, shard=case.block)
+
+
+def _gaussian(case: Case, sigma: float) -> None:
+    from dask_image import ndfilters
+
+    _store(ndfilters.gaussian_filter(_open(case, "raw").astype(np.float32), sigma, truncate=3), case.output, case)
+
+
+def gaussian_2(case: Case) -> None:
+    _gaussian(case, 2.0)
+
+
+def gaussian_8(case: Case) -> None:
+    _gaussian(case, 8.0)
+
+
+def _label(case: Case, structure: np.ndarray | None) -> None:
+    from dask_image import ndmeasure
+
+    labels, _ = ndmeasure.label(_open(case, "binary"), structure)
+    _store(labels.astype(np.uint64), case.output, case)
+
+
+def label_6(case: Case) -> None:
+    _label(case, None)
+
+
+def label_26(case: Case) -> None:
+    _label(case, np.ones((3, 3, 3)))
+
+
+def _halves(array: Any) -> Any:
+    import dask.array as da
+
+    def mean(block: np.ndarray, axis: Any) -> np.ndarray:
+        return np.round(block.mean(axis=axis, dtype=np.float32)).astype(block.dtype)
+
+    return da.coarsen(mean, array, dict.fromkeys(range(array.ndim), 2))
+
+
+def downsample_mean(case: Case) -> None:
+    _store(_halves(_open(case, "raw")), case.output, case)
+
+
+def _pyramid(case: Case, name: str, halves: Any) -> None:
+    import dask.array as da
+    import zarr
+
+    level = _open(case, name)
+    for n in range(1, 5):
+        _store(halves(level), f"{case.output}/{n}", case)
+        level = da.from_array(zarr.open_array(f"{case.output}/{n}", mode="r"), chunks=case.block)
+
+
+def pyramid_image(case: Case) -> None:
+    _pyramid(case, "raw", _halves)
+
+
+def pyramid_labels(case: Case) -> None:
+    _pyramid(case, "labels", lambda level: level[::2, ::2, ::2])
+
+
+def statistics(case: Case) -> list[float]:
+    import dask
+
+    source = _open(case, "raw")
+    with _scheduler(case):
+        return [float(value) for value in dask.compute(source.mean(), source.max())]
+
+
+def unique_counts(case: Case) -> list[int]:
+    import dask
+    import dask.array as da
+
+    values, counts = da.unique(_open(case, "labels").ravel(), return_counts=True)
+    with _scheduler(case):
+        values, counts = dask.compute(values, counts)
+    return [len(values), int((values * counts.astype(np.uint64)).sum())]
+
+
+def _flood(height: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    from skimage.segmentation import watershed
+
+    return np.asarray(watershed(height, seeds.astype(np.int64)), dtype=np.uint64)
+
+
+def watershed(case: Case) -> None:
+    import dask.array as da
+
+    arrays = _open(case, "height"), _open(case, "seeds")
+    halo = case.block // 8
+    _store(da.map_overlap(_flood, *arrays, depth=halo, boundary="none", dtype=np.uint64), case.output, case)
+
+
+def relabel(case: Case) -> None:
+    table = np.load(f"{case.data}/table.npy")
+    _store(_open(case, "labels").map_blocks(table.take, dtype=np.uint64), case.output, case)
+
+
+def _nothing(block: np.ndarray) -> np.ndarray:
+    return block
+
+
+def empty_20k(case: Case) -> None:
+    import dask.array as da
+
+    with _scheduler(case):
+        da.zeros(20_000 if case.block > 32 else 20, chunks=1, dtype=np.uint8).map_blocks(_nothing).sum().compute()
+
+
+WORKS = {
+    "copy": copy,
+    "copy to shards": copy_shards,
+    "gaussian 2": gaussian_2,
+    "gaussian 8": gaussian_8,
+    "label 6": label_6,
+    "label 26": label_26,
+    "downsample mean": downsample_mean,
+    "pyramid image": pyramid_image,
+    "pyramid labels": pyramid_labels,
+    "statistics": statistics,
+    "unique counts": unique_counts,
+    "watershed": watershed,
+    "relabel": relabel,
+    "empty 20k": empty_20k,
+}
+
+if __name__ == "__main__":
+    protocol.main(WORKS)

@@ -1,0 +1,345 @@
+"""The floor: the library calls alone, two threads or two forked processes, and no runner, no checks, no ledger.
+
+Chunks are read and written as files, by the bare zstd codec; the kernel is the fastest one known for the work.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import protocol
+from protocol import Case
+
+Region = tuple[slice, ...]
+
+
+class Store:
+    """A zarr v3 array with cubic chunks and zstd, by files and codec alone."""
+
+    def __init__(self, path: str | Path) -> None:
+        facts = json.loads((Path(path) / "zarr.json").read_text())
+        self.path = str(path)
+        self.shape = tuple(facts["shape"])
+        self.dtype = np.dtype(facts["data_type"])
+        self.chunk = tuple(facts["chunk_grid"]["configuration"]["chunk_shape"])
+        self.level = 0
+
+    def _codec(self) -> Any:
+        from numcodecs import Zstd
+
+        return Zstd(level=self.level)
+
+    def read(self, region: Region) -> np.ndarray:
+        """Read a box; a chunk that has no file is zero."""
+        out = np.empty([part.stop - part.start for part in region], self.dtype)
+        codec = self._codec()
+        for position in self._chunks(region):
+            begin = [p * c for p, c in zip(position, self.chunk, strict=True)]
+            target, inner = [], []
+            for part, b, c in zip(region, begin, self.chunk, strict=True):
+                low, high = max(part.start, b), min(part.stop, b + c)
+                target.append(slice(low - part.start, high - part.start))
+                inner.append(slice(low - b, high - b))
+            try:
+                with open(self._file(position), "rb") as file:
+                    whole = np.frombuffer(codec.decode(file.read()), self.dtype).reshape(self.chunk)
+            except FileNotFoundError:
+                out[tuple(target)] = 0
+                continue
+            out[tuple(target)] = whole[tuple(inner)]
+        return out
+
+    def write(self, region: Region, value: np.ndarray) -> None:
+        """Write whole chunks; the region begins on one, and ends on one or at the end."""
+        codec = self._codec()
+        for position in self._chunks(region):
+            local = tuple(
+                slice(p * c - part.start, min((p + 1) * c, part.stop) - part.start)
+                for p, c, part in zip(position, self.chunk, region, strict=True)
+            )
+            part = value[local]
+            if part.shape != self.chunk:
+                whole = np.zeros(self.chunk, self.dtype)
+                whole[tuple(map(slice, part.shape))] = part
+                part = whole
+            if not part.any():
+                continue
+            name = self._file(position)
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            with open(name, "wb") as file:
+                file.write(codec.encode(np.ascontiguousarray(part)))
+
+    def _chunks(self, region: Region) -> Iterator[tuple[int, ...]]:
+        return itertools.product(
+            *(range(part.start // c, -(-part.stop // c)) for part, c in zip(region, self.chunk, strict=True))
+        )
+
+    def _file(self, position: Sequence[int]) -> str:
+        return "/".join((self.path, "c", *map(str, position)))
+
+
+def _create(path: str, shape: Sequence[int], dtype: Any, case: Case) -> Store:
+    import zarr
+
+    chunks = tuple(min(case.chunk, size) for size in shape)
+    zarr.create_array(path, shape=tuple(shape), chunks=chunks, dtype=dtype)
+    return Store(path)
+
+
+def _blocks(shape: Sequence[int], block: int) -> list[Region]:
+    axes = [[slice(b, min(b + block, size)) for b in range(0, size, block)] for size in shape]
+    return list(itertools.product(*axes))
+
+
+def _threads(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
+
+
+_function: Callable[[Any], Any]
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
+
+
+def _processes(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    """Forked, so that nothing is pickled but the results: for kernels that hold the interpreter lock."""
+    global _function
+    _function = function
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        return pool.map(_call, items, chunksize=1)
+
+
+def copy(case: Case) -> None:
+    source = Store(case.input("raw"))
+    output = _create(case.output, source.shape, source.dtype, case)
+    _threads(lambda r: output.write(r, source.read(r)), _blocks(source.shape, case.block), case.workers)
+
+
+def _gaussian(case: Case, sigma: float) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    source = Store(case.input("raw"))
+    output = _create(case.output, source.shape, np.float32, case)
+    radius = math.ceil(3 * sigma)
+    kernel = cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F)
+
+    def block(region: Region) -> None:
+        outer = tuple(
+            slice(max(0, p.start - radius), min(n, p.stop + radius)) for p, n in zip(region, source.shape, strict=True)
+        )
+        data = source.read(outer).astype(np.float32)
+        z, y, x = data.shape
+        planes = np.empty_like(data)
+        for k in range(z):
+            cv2.sepFilter2D(data[k], -1, kernel, kernel, dst=planes[k], borderType=cv2.BORDER_REFLECT_101)
+        flat = cv2.sepFilter2D(
+            planes.reshape(z, y * x), -1, np.ones(1, np.float32), kernel, borderType=cv2.BORDER_REFLECT_101
+        )
+        inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(region, outer, strict=True))
+        output.write(region, flat.reshape(data.shape)[inner])
+
+    _threads(block, _blocks(source.shape, case.block), case.workers)
+
+
+def gaussian_2(case: Case) -> None:
+    _gaussian(case, 2.0)
+
+
+def gaussian_8(case: Case) -> None:
+    _gaussian(case, 8.0)
+
+
+def _label(case: Case, name: str, connectivity: int) -> None:
+    """Label every block, join the labels of touching faces, label again and write final ids: the output once."""
+    import cc3d
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    source = Store(case.input(name))
+    output = _create(case.output, source.shape, np.uint64, case)
+    blocks = _blocks(source.shape, case.block)
+
+    def components(region: Region) -> tuple[np.ndarray, np.ndarray]:
+        data = source.read(region)
+        labels = cc3d.connected_components(data.astype(np.uint32), connectivity=connectivity)
+        return data, np.asarray(labels)
+
+    def first(region: Region) -> Any:
+        data, labels = components(region)
+        cut = [(np.take(data, at, axis), np.take(labels, at, axis)) for axis in range(3) for at in (0, -1)]
+        return int(labels.max()), cut
+
+    found = _processes(first, blocks, case.workers)
+    offsets = np.concatenate([[0], np.cumsum([count for count, _ in found])])
+    grid = [-(-size // case.block) for size in source.shape]
+    faces = [cut for _, cut in found]
+    pairs = []
+    for n in range(len(blocks)):
+        position = np.unravel_index(n, grid)
+        for axis in range(3):
+            if position[axis] + 1 < grid[axis]:
+                m = n + int(np.prod(grid[axis + 1 :]))
+                pairs += _touching(faces[n][2 * axis + 1], faces[m][2 * axis], offsets[n], offsets[m], connectivity)
+    total = int(offsets[-1])
+    table = np.arange(total + 1, dtype=np.uint64)
+    if pairs:
+        a, b = np.concatenate(pairs).T
+        graph = coo_array((np.ones(len(a), np.uint8), (a, b)), shape=(total + 1, total + 1))
+        _, table = connected_components(graph, directed=False)
+        table = table.astype(np.uint64)
+
+    def second(item: tuple[int, Region]) -> None:
+        n, region = item
+        _, labels = components(region)
+        ids = np.concatenate([[0], table[offsets[n] + 1 : offsets[n] + 1 + int(labels.max())]]).astype(np.uint64)
+        output.write(region, ids[labels])
+
+    _processes(second, list(enumerate(blocks)), case.workers)
+
+
+def _touching(left: Any, right: Any, a: int, b: int, connectivity: int) -> list[np.ndarray]:
+    (data, labels), (other, others) = left, right
+    reach = range(-1, 2) if connectivity == 26 else range(1)
+    found = []
+    for dy, dx in itertools.product(reach, reach):
+        here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip((dy, dx), data.shape, strict=True))
+        there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip((dy, dx), data.shape, strict=True))
+        same = (data[here] == other[there]) & (labels[here] > 0) & (others[there] > 0)
+        pair = np.stack([labels[here][same] + np.int64(a), others[there][same] + np.int64(b)], axis=1)
+        found.append(np.unique(pair, axis=0))
+    return found
+
+
+def label_6(case: Case) -> None:
+    _label(case, "binary", 6)
+
+
+def label_26(case: Case) -> None:
+    # across edges and corners of blocks too; faces alone miss few pairs, and cost what the rest would
+    _label(case, "binary", 26)
+
+
+def label_multi(case: Case) -> None:
+    _label(case, "objects", 6)
+
+
+def _mean(data: np.ndarray) -> np.ndarray:
+    total = np.zeros([size // 2 for size in data.shape], np.uint16)
+    for z, y, x in itertools.product(range(2), repeat=3):
+        total += data[z::2, y::2, x::2]
+    total += 4
+    total >>= 3
+    return total.astype(np.uint8)
+
+
+def _halves(source: Store, path: str, case: Case, kernel: Callable[[np.ndarray], np.ndarray]) -> Store:
+    shape = [-(-size // 2) for size in source.shape]
+    output = _create(path, shape, source.dtype, case)
+
+    def block(region: Region) -> None:
+        double = tuple(slice(2 * p.start, min(2 * p.stop, n)) for p, n in zip(region, source.shape, strict=True))
+        output.write(region, kernel(source.read(double)))
+
+    _threads(block, _blocks(shape, case.block), case.workers)
+    return output
+
+
+def downsample_mean(case: Case) -> None:
+    _halves(Store(case.input("raw")), case.output, case, _mean)
+
+
+def pyramid_image(case: Case) -> None:
+    level = Store(case.input("raw"))
+    for n in range(1, 5):
+        level = _halves(level, f"{case.output}/{n}", case, _mean)
+
+
+def _stride(data: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(data[::2, ::2, ::2])
+
+
+def pyramid_labels(case: Case) -> None:
+    level = Store(case.input("labels"))
+    for n in range(1, 5):
+        level = _halves(level, f"{case.output}/{n}", case, _stride)
+
+
+def statistics(case: Case) -> list[float]:
+    source = Store(case.input("raw"))
+
+    def block(region: Region) -> tuple[int, int]:
+        data = source.read(region)
+        return int(data.sum(dtype=np.uint64)), int(data.max())
+
+    found = _threads(block, _blocks(source.shape, case.block), case.workers)
+    return [sum(s for s, _ in found) / math.prod(source.shape), float(max(m for _, m in found))]
+
+
+def unique_counts(case: Case) -> list[int]:
+    source = Store(case.input("labels"))
+
+    def block(region: Region) -> np.ndarray:
+        return np.bincount(source.read(region).ravel().view(np.int64))
+
+    longest = np.zeros(0, np.int64)
+    for counts in _threads(block, _blocks(source.shape, case.block), case.workers):
+        if len(counts) > len(longest):
+            longest, counts = counts, longest
+        longest[: len(counts)] += counts
+    values = np.flatnonzero(longest)
+    return [len(values), int((values * longest[values]).sum())]
+
+
+def watershed(case: Case) -> None:
+    import bioimage_cpp
+
+    height, seeds = Store(case.input("height")), Store(case.input("seeds"))
+    output = _create(case.output, height.shape, np.uint64, case)
+    halo = case.block // 8
+
+    def block(region: Region) -> None:
+        outer = tuple(
+            slice(max(0, p.start - halo), min(n, p.stop + halo)) for p, n in zip(region, height.shape, strict=True)
+        )
+        inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(region, outer, strict=True))
+        output.write(region, bioimage_cpp.segmentation.watershed(height.read(outer), seeds.read(outer))[inner])
+
+    _threads(block, _blocks(height.shape, case.block), case.workers)
+
+
+def relabel(case: Case) -> None:
+    source, table = Store(case.input("labels")), np.load(f"{case.data}/table.npy")
+    output = _create(case.output, source.shape, np.uint64, case)
+    _threads(lambda r: output.write(r, table.take(source.read(r))), _blocks(source.shape, case.block), case.workers)
+
+
+WORKS = {
+    "copy": copy,
+    "gaussian 2": gaussian_2,
+    "gaussian 8": gaussian_8,
+    "label 6": label_6,
+    "label 26": label_26,
+    "label multi": label_multi,
+    "downsample mean": downsample_mean,
+    "pyramid image": pyramid_image,
+    "pyramid labels": pyramid_labels,
+    "statistics": statistics,
+    "unique counts": unique_counts,
+    "watershed": watershed,
+    "relabel": relabel,
+}
+
+if __name__ == "__main__":
+    protocol.main(WORKS)

@@ -1,0 +1,55 @@
+"""Groups of patient, study and series, from what images say of themselves; no voxel is read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .models import Group, ImageInfo
+
+if TYPE_CHECKING:
+    from .project import Project
+
+HIERARCHY = ("Patient", "Study", "Series")
+UNNAMED = "<Unnamed>"
+
+
+def info_groups(info: ImageInfo) -> list[Group] | None:
+    """Return the groups of patient, study and series: ids as keys, names and dates to be shown.
+
+    None where nothing is known of them.
+    """
+    if not (info.patient_id or info.study_instance_uid or info.series_instance_uid):
+        return None
+    return [
+        Group(info.patient_id or "", info.patient_name or info.patient_id or UNNAMED),
+        Group(info.study_instance_uid or "", label(info.study_description, info.study_date)),
+        Group(info.series_instance_uid or "", label(info.series_description, info.series_date)),
+    ]
+
+
+def label(description: str | None, date: str | None) -> str:
+    """Return description and date (YYYYMMDD, shown as YYYY-MM-DD), what there is of them, else "<Unnamed>"."""
+    try:
+        day = datetime.strptime(date or "", "%Y%m%d").date().isoformat()
+    except ValueError:
+        day = ""
+    return " - ".join(part for part in (description, day) if part) or UNNAMED
+
+
+def reset_grouping(project: Project) -> list[str]:
+    """Group all data sets by patient, study and series; wait for `Project.save`.
+
+    Returns
+    -------
+    list of str
+        Identifiers of those that say nothing of them, whose groups are removed.
+    """
+    unknown = []
+    project.grouping_hierarchy = list(HIERARCHY)
+    for descriptor in project.descriptors:
+        groups = info_groups(descriptor.image_info)
+        descriptor.grouping = groups or []
+        if groups is None:
+            unknown.append(descriptor.identifier)
+    return unknown

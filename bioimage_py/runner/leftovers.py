@@ -1,0 +1,47 @@
+"""What a dead run has left behind: whether it had done anything, and how its data become again what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ResumeConflict
+from .folder import read_progress
+from .undo import foreign, roll_back, unchanged
+
+if TYPE_CHECKING:
+    from .runs import RunState
+
+LATE_SECONDS = 60.0
+"""What is written so much later than the last sign of a run was not written by it."""
+
+
+def nothing_done(folder: Path, state: RunState) -> bool:
+    """Whether a run has not finished a block and not written a voxel, so that nothing is lost with it."""
+    workers = [read_progress(path) for path in (folder / "progress").glob("*")]
+    if not state.repeatable:
+        return not any(at.batch for at in workers)
+    return not any(at.done for at in workers) and unchanged(folder)
+
+
+def put_back(folder: Path, state: RunState) -> None:
+    """Have the data as they were before a run that is to be forgotten; once begun, the next call ends it.
+
+    Raises
+    ------
+    ResumeConflict
+        Somebody else has written the data since.
+    """
+    if state.state in ("complete", "finished") or not (folder / "undo").exists():
+        return
+    signs = (folder / "run.json", folder / "driver.alive", *folder.glob("journal/*/*"))
+    ended = max((path.stat().st_mtime for path in signs if path.exists()), default=0.0)
+    if (unit := foreign(folder, state.run, ended + LATE_SECONDS)) is not None:
+        raise ResumeConflict(
+            f"{unit} was written after the run {state.run!r} in {folder} had ended; putting back what that run has"
+            " changed would overwrite it",
+            remedy=f"to go on with the data as they are now: bioimage-py runs clean {folder} --yes, then call again",
+        )
+    state.state = "forgotten"
+    state.write(folder)
+    roll_back(folder, state.run)

@@ -1,0 +1,130 @@
+"""Access to stores: which credentials are tried, and the errors of tensorstore in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AccessError, SourceNotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from .stores import Location
+
+
+def s3_endpoint(options: Mapping[str, Any]) -> str | None:
+    """Return the S3 server to use in place of Amazon's: an option, else what the AWS libraries take."""
+    found: str | None = options.get("endpoint_url")
+    return found or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def aws_credentials(options: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+    """Return tensorstore's JSON for the S3 credentials, and where they come from in words.
+
+    In this order: ``anon``, ``profile``, AWS_ACCESS_KEY_ID, then the chain of the AWS libraries if anything says that
+    there is something to find (files, AWS_PROFILE, a role of the machine), else none.
+    """
+    if options.get("anon"):
+        return {"type": "anonymous"}, "none (anon=True)"
+    if profile := options.get("profile"):
+        return {"type": "profile", "profile": str(profile)}, f"profile {profile!r} of ~/.aws"
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"type": "environment"}, "AWS_ACCESS_KEY_ID of the environment"
+    files = [
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", os.path.expanduser("~/.aws/credentials")),
+        os.environ.get("AWS_CONFIG_FILE", os.path.expanduser("~/.aws/config")),
+    ]
+    hints = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if any(map(os.path.exists, files)) or any(map(os.environ.get, hints)) or _on_ec2():
+        profile = os.environ.get("AWS_PROFILE")
+        return {"type": "default"}, f"profile {profile!r}" if profile else "the AWS credentials of this machine"
+    return {"type": "anonymous"}, "none (no AWS_ACCESS_KEY_ID, no ~/.aws)"
+
+
+def _on_ec2() -> bool:
+    try:
+        with open("/sys/devices/virtual/dmi/id/sys_vendor", encoding="utf-8") as file:
+            return "Amazon" in file.read()
+    except OSError:
+        return False
+
+
+_STATUS = re.compile(r"(?:\[HTTP code |\[http_response_code=')(\d+)")
+_OS_CODE = re.compile(r"\[os_error_code='(\d+)'\]")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return tensorstore's message without the parts that are for its developers."""
+    return re.split(r" \[(?:source locations|tensorstore_spec|os_error_code|http_response|curl_code)\b", str(error))[0]
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error of tensorstore came with, None if none."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+def failed(what: str, place: Location, error: BaseException, *, remedy: str = "") -> StorageError | SourceNotFoundError:
+    """Return the error to raise where a store failed: it names URL, status and remedy.
+
+    Parameters
+    ----------
+    what : str
+        What was tried, such as "read [0:64, 0:64] of".
+    place : Location
+    error : BaseException
+        What tensorstore raised.
+    remedy : str, optional
+        Instead of the remedy that follows from the status.
+    """
+    if isinstance(error, StorageError | SourceNotFoundError):
+        return error
+    status, reason = status_of(error), reason_of(error)
+    kind: type[StorageError] | type[SourceNotFoundError] = StorageError
+    number = int(code[1]) if (code := _OS_CODE.search(str(error))) else getattr(error, "errno", None)
+    refused = status in (401, 403) or reason.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED"))
+    if isinstance(error, PermissionError) or (refused and place.scheme == "file"):
+        kind, number = AccessError, errno.EACCES
+        remedy = remedy or f"check the permissions: ls -ld {place.url}"
+    elif "credentials" in reason or refused:
+        kind, number = AccessError, errno.EACCES
+        remedy = remedy or _access_remedy(place)
+        reason += f" (credentials tried: {credentials_of(place)})"
+    elif reason.startswith("NOT_FOUND"):
+        kind, number = SourceNotFoundError, errno.ENOENT
+        remedy = remedy or "check the URL and the key"
+    raised = kind(f"Cannot {what} {place.url}: {reason}", remedy=remedy or _remedy(place, reason, status))
+    raised.errno = number
+    return raised
+
+
+def credentials_of(place: Location) -> str:
+    """Say in words which credentials the store is asked with."""
+    if place.scheme == "s3":
+        return aws_credentials(place.options)[1]
+    if place.scheme == "gs":
+        return os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") or "the application default credentials, if any"
+    return "headers given" if place.options.get("headers") else "none"
+
+
+def _access_remedy(place: Location) -> str:
+    if place.scheme == "s3":
+        return (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass storage_options={'profile': '...'};"
+            " {'anon': True} for a public bucket"
+        )
+    if place.scheme == "gs":
+        return "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
+    return "pass storage_options={'headers': {'Authorization': 'Bearer $TOKEN'}} and set TOKEN in the environment"
+
+
+def _remedy(place: Location, reason: str, status: int | None) -> str:
+    if place.scheme in ("file", "memory"):
+        return "check the disk; a chunk that was damaged must be deleted (it then reads as fill value) or restored"
+    if "Timeout" in reason or "too slow" in reason:
+        return "the server stalls: try later, or wait longer: TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS=300 (default 60)"
+    if status is not None or "CURL error" in reason:
+        return "try later; storage_options={'retries': 12} waits longer"
+    return "a damaged object must be deleted (it then reads as fill value) or restored"

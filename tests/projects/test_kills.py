@@ -1,0 +1,72 @@
+"""Processes that die at named points, or at random, while they save; a small part of what `make test-projects` does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import project_kills
+import project_soak
+import pytest
+
+from bioimage_py.projects import Project
+
+
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [
+        ("save", "draft"),
+        ("save", "commit"),
+        ("transact", "draft"),
+        ("transact", "commit"),
+        ("transact", "place"),
+        ("edit", "transaction"),
+        ("edit", "place"),
+    ],
+)
+def test_a_process_that_dies_at_a_point_leaves_the_old_or_the_new_state(tmp_path, name, point):
+    path, token = tmp_path / "p", tmp_path / "token"
+    project_kills.make(path)
+    token.touch()
+    # the third time: of a transaction, some documents are in place then, and others are not
+    variable = f"project-{point}:{3 if point in ('draft', 'place') else 2}:{token}"
+    process = subprocess.Popen(
+        [sys.executable, project_kills.__file__, str(path), name],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=project_kills.environment(BIOIMAGE_PY_FAULT=variable),
+    )
+    assert process.stdout is not None
+    said = [int(line) for line in process.stdout]
+    process.wait()
+    process.stdout.close()
+    assert not token.exists()
+    assert project_kills.JOBS[name].found(Project.load(path)) in (said[-1], said[-1] + 1)
+
+
+def test_a_transaction_counts_from_its_record_on(tmp_path):
+    path, token = tmp_path / "p", tmp_path / "token"
+    project_kills.make(path)
+    seen = Project.load(path)
+    for point, state in (("project-commit:1", 0), ("project-transaction:1", 1), ("project-place:2", 2)):
+        token.touch()
+        subprocess.run(
+            [sys.executable, project_kills.__file__, str(path), "transact"],
+            capture_output=True,
+            env=project_kills.environment(BIOIMAGE_PY_FAULT=f"{point}:{token}"),
+            check=False,
+        )
+        assert not token.exists()
+        assert len(list(Path(path, "transactions").glob("*.json"))) == (state > 0)
+        # whoever comes next, also one who has the project open and saves, finishes it
+        if state == 2:
+            seen.descriptors[0].comments = "mine"
+            seen.save()
+        assert project_kills.transacted(Project.load(path)) == state
+        assert not list(Path(path, "transactions").glob("*.json"))
+    assert Project.load(path).descriptors[0].comments == "mine"
+
+
+def test_several_processes_edit_one_project_and_are_killed(tmp_path):
+    project_soak.soak(tmp_path, seconds=120, kills=2, operations=12, workers=3)

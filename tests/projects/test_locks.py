@@ -1,0 +1,198 @@
+"""Locks of data sets."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bioimage_py.errors import LockError, ParameterError, StorageError
+from bioimage_py.projects import LockToken, Project, leases, mutex
+
+SHAPE = (40, 40, 40)
+ONES = np.ones(SHAPE, np.uint8)
+
+
+def age(token: LockToken, seconds: float) -> None:
+    """Let a lock be older, as the file server sees it."""
+    path = leases._path(token._folder, token._identifier)
+    status = path.stat()
+    os.utime(path, (status.st_atime, status.st_mtime - seconds))
+
+
+def test_another_owner_is_refused(project, again):
+    mine, theirs = project.descriptors[0], again().descriptors[0]
+    with theirs.lock() as token:
+        assert mine.is_locked
+        assert theirs.is_locked
+        assert 290 < token.expires.timestamp() - time.time() < 310
+        for write in (
+            lambda: mine.labelmap_layers[0].save_new_data(ONES),
+            lambda: mine.labelmap_layers[0].save_new_data(ONES, LockToken("")),
+            mine.lock,
+            mine.labelmap_layers[0].draft().publish,
+        ):
+            with pytest.raises(LockError, match=rf"locked by .*@.* \(process {os.getpid()}\), expires at 20"):
+                write()
+        with pytest.raises(LockError, match="is not yours any more"):
+            mine.labelmap_layers[0].save_new_data(ONES, LockToken("wrong"))
+        assert mine.labelmap_layers[0].load() is None
+        assert theirs.labelmap_layers[0].save_new_data(ONES, token)
+    assert not mine.is_locked
+    assert token.token == ""
+    with pytest.raises(LockError, match="holds no lock"):
+        token.renew()
+
+
+def test_deleting_and_transactions_are_refused(project, again):
+    with again().descriptors[0].lock():
+        project.delete_descriptors([project.descriptors[0]])
+        with pytest.raises(LockError):
+            project.save()
+        project.revert()
+        with pytest.raises(LockError), project:  # noqa: PT012 - the commit at the end is what is tested
+            layer = project.descriptors[0].labelmap_layers[0]
+            draft = layer.draft()
+            draft.source[...] = 1
+            draft.publish()
+    assert len(again().descriptors) == 1
+    assert again().descriptors[0].labelmap_layers[0].load() is None
+
+
+def test_tags_are_merged_not_locked(project, again):
+    with again().descriptors[0].lock():
+        project.descriptors[0].tags["Reviewed"].value = True
+        project.save()
+    assert again().descriptors[0].tags["Reviewed"].value is True
+
+
+def test_an_edit_that_touches_it_is_refused(project, again):
+    project.descriptors[0].labelmap_layers[0].save_new_data(ONES)
+    settings = project.settings()
+    settings.remove_layer(settings.layers["cells"])
+    harmless = project.settings()
+    harmless.tags["Stage"].name = "Phase"
+    with again().descriptors[0].lock():
+        assert project.edit(settings, dry_run=True).touched == {project.descriptors[0].identifier}
+        with pytest.raises(LockError, match="locked by"):
+            project.edit(settings)
+        assert again().labelmap_layers.names == ["cells"]
+        project.edit(harmless)
+    assert again().tags.names == ["Reviewed", "Quality", "Phase"]
+
+
+def test_the_owner_needs_no_token_for_what_it_holds(project):
+    found = project.descriptors[0]
+    with found.lock():
+        assert found.labelmap_layers[0].save_new_data(ONES)
+        project.delete_descriptors([found])
+        project.save()
+    assert len(project.descriptors) == 0
+
+
+def test_a_token_works_in_another_process_by_its_text(project, again):
+    token = project.descriptors[0].lock()
+    assert again().descriptors[0].labelmap_layers[0].save_new_data(ONES, LockToken(token.token))
+    token.unlock()
+
+
+def test_it_expires_and_can_be_taken(project, again):
+    token = project.descriptors[0].lock()
+    age(token, 299)
+    assert project.descriptors[0].is_locked
+    token.renew()
+    age(token, 299)
+    assert token.is_valid
+    age(token, 2)
+    assert not project.descriptors[0].is_locked
+    with pytest.raises(LockError, match="has expired"):
+        token.renew()
+    other = again().descriptors[0].lock()
+    with pytest.raises(LockError, match="it is held by"):
+        token.renew()
+    token.unlock()
+    assert other.is_valid
+
+
+@pytest.mark.parametrize("with_token", [True, False])
+def test_a_holder_that_slept_too_long_is_refused_at_the_commit(project, again, with_token):
+    found = project.descriptors[0]
+    token = found.lock()
+    layer = found.labelmap_layers[0]
+    draft = layer.draft()
+    draft.source[...] = 1
+    age(token, 301)
+    with pytest.raises(LockError, match="has expired"):
+        draft.publish(token if with_token else None)
+    assert again().descriptors[0].labelmap_layers[0].load() is None
+    again().descriptors[0].labelmap_layers[0].save_new_data(2 * ONES)
+    with pytest.raises(LockError, match="has expired"):
+        draft.publish(token if with_token else None)
+    token.unlock()
+    project.sync()
+    assert np.array(layer.load()).min() == 2
+
+
+def test_taking_a_lock_takes_over_what_was_saved(project, again):
+    assert project.descriptors[0].labelmap_layers[0].load() is None
+    again().descriptors[0].labelmap_layers[0].save_new_data(ONES)
+    with project.descriptors[0].lock() as token:
+        layer = project.descriptors[0].labelmap_layers[0]
+        assert np.array(layer.load()).all()
+        assert layer.save_new_data(2 * ONES, token)
+
+
+def test_a_context_renews_it(project):
+    with project.descriptors[0].lock(seconds=1.5) as token:
+        time.sleep(2.5)
+        assert token.is_valid
+    with pytest.raises(ParameterError, match="seconds is 0"):
+        project.descriptors[0].lock(seconds=0)
+
+
+def take(path: str, number: int, results) -> None:
+    project = Project.load(path)
+    try:
+        token = project.descriptors[0].lock()
+    except LockError:
+        results.put((number, False))
+        return
+    results.put((number, True))
+    time.sleep(1)
+    token.unlock()
+
+
+def test_one_of_many_processes_gets_it(project):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=take, args=(project.path, number, results)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    won = [results.get(timeout=60)[1] for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert won.count(True) >= 1
+    assert not project.descriptors[0].is_locked
+
+
+def test_a_damaged_lock_names_its_file(project):
+    token = project.descriptors[0].lock()
+    path = leases._path(token._folder, token._identifier)
+    path.write_text("{")
+    with pytest.raises(StorageError, match=r"is damaged[\s\S]*rm "):
+        project.descriptors[0].is_locked  # noqa: B018
+
+
+def test_a_stopped_process_is_waited_for_and_named(project, monkeypatch):
+    monkeypatch.setattr(mutex, "WAIT_SECONDS", 0.1)
+    folder = project._session.folder
+    with mutex.holding(folder.locks / "mutex", [mutex.bucket(project.descriptors[0].identifier)]):
+        project.descriptors[0].comments = "x"
+        with pytest.raises(LockError, match="has held"):
+            project.save()
+    project.save()
+    assert Path(project.path, "descriptors").exists()
