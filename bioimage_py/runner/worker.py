@@ -7,6 +7,7 @@ to the worker's log in the run folder.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -87,6 +88,8 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the log of a worker that is killed holds what it printed
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in orders:
         order = json.loads(line)
