@@ -1,12 +1,41 @@
-"""Running functions over blocks: plan, ledger, supervisor, worker loop, report."""
+"""Running functions over blocks: plan, ledger, supervisor, worker loop, report.
 
-from ..errors import ResumeConflict, RunnerError, RunningError
-from .attaching import attach
-from .config import RunnerConfig, SlurmConfig, config_file_path, write_slurm_config
-from .detached import DetachedRun
-from .execute import resume_run
-from .report import RunReport, StageReport
-from .runner import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
+Names are imported when they are asked for: a worker, whose start everybody waits for, needs few of them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..errors import ResumeConflict, RunnerError, RunningError
+    from .attaching import attach
+    from .config import RunnerConfig, SlurmConfig, config_file_path, write_slurm_config
+    from .detached import DetachedRun
+    from .execute import resume_run
+    from .report import RunReport, StageReport
+    from .runner import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
+
+_NAMES = {
+    "DetachedRun": ".detached",
+    "LocalRunner": ".runner",
+    "ResumeConflict": "..errors",
+    "RunReport": ".report",
+    "Runner": ".runner",
+    "RunnerConfig": ".config",
+    "RunnerError": "..errors",
+    "RunningError": "..errors",
+    "SlurmConfig": ".config",
+    "SlurmRunner": ".runner",
+    "StageReport": ".report",
+    "SubprocessRunner": ".runner",
+    "attach": ".attaching",
+    "config_file_path": ".config",
+    "get_runner": ".runner",
+    "map_blocks": ".runner",
+    "resume_run": ".execute",
+    "run_block": ".runner",
+    "write_slurm_config": ".config",
+}
 
 __all__ = [
     "DetachedRun",
@@ -29,3 +58,14 @@ __all__ = [
     "run_block",
     "write_slurm_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_NAMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
