@@ -61,8 +61,6 @@ ENGINES = {
         Engine("dask distributed", "dask_engine.py", "distributed", DASK),
         Engine("cubed", "cubed_engine.py", "threads", ("cubed", "zarr>=3")),
         Engine("daisy", "daisy_engine.py", "processes", ("daisy>=2", "zarr>=3", "scipy", "scikit-image")),
-        Engine("volara", "volara_engine.py", "processes", ("volara",)),
-        Engine("igneous", "igneous_engine.py", "processes", ("igneous-pipeline",)),
     )
 }
 
