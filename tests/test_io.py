@@ -777,3 +777,11 @@ def test_n5_axes_of_others(tmp_path: Path) -> None:
     source = open_source(tmp_path / "a.n5", "raw")
     assert source.internal_path == "raw/s0"
     assert [(axis.name, axis.scale) for axis in source.axes] == [("z", 0.5), ("y", 0.2), ("x", 0.1)]
+
+
+@pytest.mark.parametrize("code", ["Q", "q", "L", "l"])
+def test_all_of_c_s_integer_types_can_be_stored(code: str, tmp_path: Path) -> None:
+    array = create_array(tmp_path / "a.zarr", "a", shape=(3,), dtype=code)
+    array[1] = 7
+    assert array.dtype == np.dtype(code)
+    assert array[...].tolist() == [0, 7, 0]

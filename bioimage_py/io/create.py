@@ -100,7 +100,7 @@ def create_array(
     outer = None if shards is None else _shards(shards, grid, name)
     if axes and len(axes) != len(size):
         raise ParameterError(f"{len(axes)} axes for the shape {size}.", remedy="pass one Axis for each")
-    kind = np.dtype(dtype)
+    kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
     if not root.writable:
         raise ReadOnlyError(
             f"{root} cannot be written: zip archives and web servers are read only.",

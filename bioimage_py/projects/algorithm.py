@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -62,8 +63,8 @@ class Kernel:
     def _check(self, labels: npt.NDArray[Any]) -> frozenset[int]:
         if not self.allowed:
             return frozenset()
-        strange = np.setdiff1d(labels, np.array(self.allowed, np.min_scalar_type(self.allowed[-1])))
-        found = [int(value) for value in strange[:SHOWN]]
+        # as Python's numbers: numpy compares uint64 and int64 as floats
+        found = sorted(set(np.unique(labels).tolist()).difference(self.allowed))[:SHOWN]
         if found and self.unknown == "raise":
             raise ValueRangeError(
                 f"The algorithm returned the values {found}; the labels of the layer {self.layer!r} have"
@@ -140,25 +141,25 @@ class Journal:
         return cls(folder, (folder / "run").read_text())
 
     @property
-    def key(self) -> str:
-        """Name of the call."""
-        return self.folder.name
+    def _marks(self) -> Path:
+        # of each run its own: a worker that outlives the call marks nothing for the next one
+        return self.folder / self.run
 
     def done(self, identifiers: set[str]) -> list[str]:
         """Data sets that are done."""
-        there = self.folder.glob("*") if self.folder.exists() else ()
-        return sorted(identifiers.intersection(path.name for path in there))
+        there = os.listdir(self._marks) if self._marks.exists() else ()
+        return sorted(identifiers.intersection(there))
 
     def add(self, identifier: str) -> None:
         """Note a data set as done."""
-        if self.folder.exists():
-            write_once(self.folder / identifier, b"")
+        write_once(self._marks / identifier, b"")
 
     def remove(self, identifiers: Iterable[str]) -> None:
         """Forget data sets, when the call is over."""
         for identifier in identifiers:
-            (self.folder / identifier).unlink(missing_ok=True)
-        if self.folder.exists() and not any(path.name != "run" for path in self.folder.iterdir()):
+            (self._marks / identifier).unlink(missing_ok=True)
+        left = os.listdir(self._marks) if self._marks.exists() else ()
+        if all(name.startswith(".") for name in left):  # what a process was writing when it died
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def stamp(self, draft: Draft) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -36,7 +36,7 @@ from .leases import LockToken, check_lease
 if TYPE_CHECKING:
     from .project import Project
 
-_OTHER = ("mask", "block_ids", "resume_from", "roi", "skip_empty", "casting", "plan", "detach")
+_OTHER = ("mask", "block_ids", "resume_from", "roi", "skip_empty", "casting", "plan", "debug", "detach")
 
 
 @dataclass(frozen=True)
@@ -119,34 +119,39 @@ def apply(
     job = Job.of(run)
     if job.execution.resume not in ("auto", "never"):
         raise ConfigError(f"resume={job.execution.resume!r}: apply knows its own runs", remedy='resume="auto"')
+    for setting in ("plan", "debug", "detach"):
+        if getattr(job.execution, setting):
+            raise ConfigError(f"apply publishes label maps, so {setting}=True is nothing for it.", remedy="drop it")
     if unknown not in ("raise", "warn"):
         raise ParameterError(f"unknown={unknown!r} is neither 'raise' nor 'warn'.", remedy='unknown="warn"')
-    name = layer if isinstance(layer, str) else layer.name
-    target = project.labelmap_layers[name]
-    session = project._session
-    if not session.in_transaction:
+    if not project._session.in_transaction:
         project.save()
-    tokens = {identifier: token.token for identifier, token in (lock_tokens or {}).items()}
+    target = project.labelmap_layers[layer if isinstance(layer, str) else layer.name]
     chosen = [_found(project, key).identifier for key in (project.descriptors if descriptors is None else descriptors)]
-    tokens = {identifier: tokens.get(identifier) or session.token(identifier) for identifier in chosen}
+    given = {identifier: token.token for identifier, token in (lock_tokens or {}).items()}
+    tokens = {identifier: given.get(identifier) or project._session.token(identifier) for identifier in chosen}
     _check_locks(project, tokens)
     allowed = tuple(sorted(target.values | {0})) if target.values else ()
-    kernel = Kernel(algorithm, name, allowed, unknown)
+    kernel = Kernel(algorithm, target.name, allowed, unknown)
     stored = None if dtype is None else label_dtype(dtype).name
     call = Call(project.path, target.id, kernel, image, job.block_shape, _plain(halo), stored)
-    journal = Journal.of(project, call, job.execution)
-    done = journal.done(set(tokens))
-    todo = [identifier for identifier in tokens if identifier not in done]
     with nullcontext() if current_session() is not None else execution(job.execution):
-        if call.whole and not session.in_transaction:
-            changed = dict(_whole_images(call, journal, {key: tokens[key] for key in todo}, job.execution))
-            for identifier in todo:
-                session.refresh(identifier)
-        else:
-            changed = {key: _in_blocks(project, call, journal, key, tokens[key], job.execution) for key in todo}
+        return _applied(project, call, tokens, job.execution)
+
+
+def _applied(project: Project, call: Call, tokens: Mapping[str, str], how: Execution) -> ApplyReport:
+    session, journal = project._session, Journal.of(project, call, how)
+    done = journal.done(set(tokens))
+    todo = {identifier: token for identifier, token in tokens.items() if identifier not in done}
+    if call.whole and not session.in_transaction:
+        changed = dict(_whole_images(call, journal, todo, how))
+        for identifier in todo:
+            session.refresh(identifier)
+    else:
+        changed = {key: _in_blocks(project, call, journal, key, token, how) for key, token in todo.items()}
     journal.remove(tokens)
-    report = {flag: tuple(key for key in todo if changed[key] is flag) for flag in (True, False)}
-    return ApplyReport(report[True], report[False], tuple(done))
+    by_flag = {flag: tuple(key for key in todo if changed[key] is flag) for flag in (True, False)}
+    return ApplyReport(by_flag[True], by_flag[False], tuple(done))
 
 
 def _found(project: Project, key: Descriptor | str | int) -> Descriptor:
@@ -179,10 +184,10 @@ class ApplyImage:
 
     def __call__(self, index: int) -> tuple[bool, frozenset[int]]:
         """Return whether the label map changed, and values that no label has."""
-        from .project import Project
-
         identifier, token = self.tokens[index]
-        descriptor = Project.load(self.call.path).descriptors[identifier]
+        project = _opened(self.call.path, self.journal.run)
+        project._session.refresh(identifier)
+        descriptor = project.descriptors[identifier]
         layer = self.call.layer_of(descriptor)
         with telling(f"{descriptor.name!r} ({identifier})"):
             if self.journal.stamped(layer.path()):
@@ -208,13 +213,21 @@ class ApplyImage:
             return draft.publish(token), unknown
         except ConflictError:
             draft.discard()
-            descriptor.project.sync()
+            descriptor.project._session.refresh(descriptor.identifier)
             if self.journal.stamped(layer.path()):  # by a worker of a driver that has died
                 return True, unknown
             raise
         except BaseException:
             draft.discard()
             raise
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, run: str) -> Project:
+    """The project, opened once a process for each call: of 100,000 data sets the listing alone takes a second."""
+    from .project import Project
+
+    return Project.load(path)
 
 
 def _whole_images(
@@ -323,7 +336,7 @@ def _in_blocks(project: Project, call: Call, journal: Journal, identifier: str, 
         project._session.refresh(identifier)
     changed = journal.stamped(layer.path())
     if not changed:
-        draft, resumed = _draft(call, journal, layer, how)
+        draft, resumed = _draft(call, journal, layer)
         how = replace(how, resume="auto" if resumed else "never")
         if journal.stamped(draft.path) or _filled(call, descriptor, layer, draft, how, name):
             journal.stamp(draft)
@@ -336,18 +349,13 @@ def _in_blocks(project: Project, call: Call, journal: Journal, identifier: str, 
     return changed
 
 
-def _draft(call: Call, journal: Journal, layer: LabelMapLayer, how: Execution) -> tuple[Draft, bool]:
-    """The draft that an earlier call has begun on what is stored now, or a new one, and which of them."""
-    name, record = f"apply-{journal.key}", layer._stored()
-    dtype = call.dtype_of(layer)
+def _draft(call: Call, journal: Journal, layer: LabelMapLayer) -> tuple[Draft, bool]:
+    """The draft of this call for what is stored now, and whether it was begun before."""
+    record = layer._stored()
+    # another call, and the same call on another label map, have drafts of other names: nobody's is pulled away
+    name = f"apply-{journal.run}-{'empty' if record is None else record.version}"
     begun = (Path(layer.folder) / f".draft-{name}.zarr").exists()
-    if begun:
-        draft = layer.draft(name)
-        base = None if record is None else json.loads(json.dumps(record.model_dump()))
-        if how.resume == "auto" and draft._base == base and draft.source.dtype == dtype:
-            return draft, True
-        draft.discard()
-    return layer.draft(name, dtype=dtype), False
+    return layer.draft(name, dtype=call.dtype_of(layer)), begun
 
 
 def _filled(call: Call, descriptor: Descriptor, layer: LabelMapLayer, draft: Draft, how: Execution, name: str) -> bool:

@@ -200,7 +200,7 @@ def label_dtype(dtype: Any) -> np.dtype[Any]:
         return np.dtype(np.uint8)
     if found.kind not in "iu":
         raise DtypeError(f"Labels are integers, not {found}.", remedy="convert them, e.g. labels.astype('uint32')")
-    return found.newbyteorder("=")
+    return np.dtype(found.newbyteorder("=").str)  # C has two names for 64 bits, zarr knows one
 
 
 def fitting_dtype(source: Source, stored: np.dtype[Any] | None) -> np.dtype[Any]:

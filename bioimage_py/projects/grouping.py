@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from .models import Group, ImageInfo
-
-if TYPE_CHECKING:
-    from .project import Project
 
 HIERARCHY = ("Patient", "Study", "Series")
 UNNAMED = "<Unnamed>"
@@ -35,21 +31,3 @@ def label(description: str | None, date: str | None) -> str:
     except ValueError:
         day = ""
     return " - ".join(part for part in (description, day) if part) or UNNAMED
-
-
-def reset_grouping(project: Project) -> list[str]:
-    """Group all data sets by patient, study and series; wait for `Project.save`.
-
-    Returns
-    -------
-    list of str
-        Identifiers of those that say nothing of them, whose groups are removed.
-    """
-    unknown = []
-    project.grouping_hierarchy = list(HIERARCHY)
-    for descriptor in project.descriptors:
-        groups = info_groups(descriptor.image_info)
-        descriptor.grouping = groups or []
-        if groups is None:
-            unknown.append(descriptor.identifier)
-    return unknown

@@ -14,7 +14,7 @@ from ..runner.files import write_once
 from ..sources import Source
 from ..sources.array import ArraySource
 from .accessor import Accessor
-from .drafts import Draft, checked_labels, fitting_dtype
+from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
 from .images import AxesSource
 from .kinds import PALETTE, LayerKind
 from .leases import LockToken, check_lease
@@ -241,7 +241,7 @@ class LabelMapLayer(LiveLayer):
         return str(self._folder.root / "thumbnails" / f"{self._dataset.identifier}-{self._id}.png")
 
     def _smallest_dtype(self) -> np.dtype[Any]:
-        return np.min_scalar_type(max(self.values, default=0))
+        return label_dtype(np.min_scalar_type(max(self.values, default=0)))
 
 
 class TableLayer(LiveLayer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -272,8 +273,85 @@ def test_a_call_that_dies_is_continued_and_does_nothing_twice(several, tmp_path,
     assert not os.path.exists(f"{several.path}/.apply") or not os.listdir(f"{several.path}/.apply")
 
 
+@pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
+def test_a_call_in_a_call_pulls_nothing_away(several, way):
+    path, calls = several.path, []
+
+    def begins_anew(image, labels):
+        if not calls:
+            calls.append(1)
+            other = Project.load(path)
+            other.apply(begins_anew, layer="cells", resume="never", progress=False, **way)
+        return labels * 0 + 1 + len(calls) % 2
+
+    with pytest.raises((ConflictError, RunnerError)):
+        several.apply(begins_anew, layer="cells", retries=0, progress=False, **way)
+    assert all(np.all(labels == 2) for labels in stored(several))
+
+
+def test_a_mark_that_was_being_written_does_not_keep_the_call_open(several, monkeypatch):
+    from bioimage_py.projects.algorithm import Journal
+
+    made = []
+
+    def torn(journal, identifier):
+        made.append(journal.folder / journal.run / f".{identifier}.1.2")
+        made[-1].parent.mkdir(exist_ok=True)
+        made[-1].touch()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", torn)
+        several.apply(advance, layer="cells", progress=False)
+    assert len(made) == 3
+    several.apply(advance, layer="cells", progress=False)
+    assert all(np.all(labels == 2) for labels in stored(several))
+
+
+def test_large_values_are_told_apart(several):
+    big = several.add_labelmap_layer("big")
+    big.add_annotation("one", 2**63 + 1)
+    only = {"layer": "big", "descriptors": [0], "progress": False, "retries": 0}
+    with pytest.raises(RunnerError, match=str(2**63)):
+        several.apply(lambda image, labels: labels * 0 + np.uint64(2**63), **only)
+    several.apply(lambda image, labels: labels * 0 + np.uint64(2**63 + 1), **only)
+    assert stored(several, "big")[0].max() == 2**63 + 1
+
+
+def test_settings_that_publish_nothing_are_refused(several):
+    with bp.execution("local", debug=True), pytest.raises(ValueError, match="debug=True is nothing for it"):
+        several.apply(advance, layer="cells")
+    assert stored(several) == [None] * 3
+
+
 def test_other_code_is_another_call(several):
     with bp.execution("local", progress=False):
         several.apply(advance, layer="cells")
         several.apply(lambda image, labels: labels + 1, layer="cells")
     assert all(np.all(labels == 2) for labels in stored(several))
+
+
+SLOW = """
+import sys
+import time
+from bioimage_py.projects import Project
+def slow(image, labels):
+    time.sleep(0.2)
+    return labels + 1
+how = {"job_type": "subprocess", "num_workers": 2, "progress": False, "unknown": "warn"}
+Project.load(sys.argv[1]).apply(slow, layer="cells", **how)
+"""
+
+
+def test_workers_that_outlive_their_driver_do_nothing_twice(several):
+    command = [sys.executable, "-c", SLOW, several.path]
+    for _ in range(6):
+        several.add_descriptor(images(1)[0])
+    several.save()
+    driver = subprocess.Popen(command, env=project_kills.environment())
+    while not any(labels is not None for labels in stored(several)):
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    assert subprocess.run(command, env=project_kills.environment(), check=False).returncode == 0
+    assert [(labels.min(), labels.max()) for labels in stored(several)] == [(1, 1)] * 9

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import tifffile
 
-from bioimage_py.errors import FormatError, ParameterError, SourceNotFoundError
+from bioimage_py.errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
 from bioimage_py.io.create import create_array
 from bioimage_py.projects import BoxSet, Project, ProjectSettings
 from bioimage_py.projects.dicom import DicomSource
@@ -147,6 +148,14 @@ def test_dicom_series_become_volumes_in_groups(study, tmp_path, monkeypatch):
     assert one.grouping[2].display == "<Unnamed>"
     # other processes open it
     assert np.array_equal(from_spec(one.load_image().to_spec()), first)
+
+
+def test_a_file_of_several_frames_is_a_volume(tmp_path):
+    frames = volume(5, (3, 7, 9), np.int16)
+    write_slice(tmp_path / "d" / "frames.dcm", frames.reshape(21, 9), 1, Rows=7, NumberOfFrames=3)
+    (found,) = import_dicom(empty(tmp_path / "p"), tmp_path / "d")
+    assert found.shape == (3, 7, 9)
+    assert np.array_equal(found.load_image()[1:, :4], frames[1:, :4])
 
 
 def test_dicom_errors(study, tmp_path):
@@ -329,3 +338,28 @@ def test_nnunet_wants_consecutive_values(project, tmp_path):
         export_nnunet(project, tmp_path / "d", layer="cells")
     with pytest.raises(SourceNotFoundError, match=r"no dataset\.json"):
         import_nnunet(project, tmp_path)
+
+
+def test_nifti_comes_back(tmp_path):
+    pytest.importorskip("nibabel")
+    axes = [Axis(name, "space", "millimeter", size) for name, size in zip("zyx", (3, 2, 1), strict=True)]
+    first = empty(tmp_path / "p")
+    first.add_labelmap_layer("labels").add_annotation("liver", 1)
+    image = volume(1, (4, 10, 12))
+    first.add_descriptor(image, "case", axes=axes)
+    first.save()
+    first.descriptors[0].labelmap_layers["labels"].save_new_data(image > 100)
+    export_nnunet(first, tmp_path / "d", file_ending=".nii.gz")
+    (found,) = import_nnunet(empty(tmp_path / "q"), tmp_path / "d")
+    assert np.array_equal(found.load_image(), image)
+    assert np.array_equal(found.labelmap_layers["labels"].load(), image > 100)
+    assert found.spacing == (1, 2, 3)
+
+
+def test_without_nibabel_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    project = empty(tmp_path / "p")
+    project.add_labelmap_layer("labels")
+    project.add_descriptor(volume(1), "case")
+    with pytest.raises(MissingDependencyError, match="NIfTI files need nibabel"):
+        export_nnunet(project, tmp_path / "d", file_ending=".nii.gz")
