@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster_data import Job, checksum, config
@@ -21,15 +24,37 @@ __all__ = [
 ]
 
 
+@contextmanager
+def largest(queue: Cluster) -> Iterator[dict[str, int]]:
+    """The arrays of this while, and how many jobs each had: those cancelled before they start end as one entry."""
+    sizes: dict[str, int] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for array, size in queue.arrays().items():
+                sizes[array] = max(size, sizes.get(array, 0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield sizes
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def test_more_workers_than_an_array_holds(
     queue: Cluster, matrix: Matrix, inputs: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     before = queue.arrays()
     job = Job("blocks", inputs, tmp_path)
+    job.pace(1.0)  # long enough to be watched
     with matrix.line("25 workers, arrays of 10", "blocks", queue.accounting) as line:
         line.expected = expected["blocks"]
-        job(job_type="slurm", num_workers=25, job_config=config(mem="200M"))
+        with largest(queue) as sizes:
+            job(job_type="slurm", num_workers=25, job_config=config(mem="200M"))
         line.checksum = checksum(job.output)
-        assert sorted(size for array, size in queue.arrays().items() if array not in before) == [5, 10, 10]
+        assert sorted(size for array, size in sizes.items() if array not in before) == [5, 10, 10]
         assert queue.empty(5)
         line.verdict = "ok: three arrays"
