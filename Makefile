@@ -31,7 +31,7 @@ test-sources: $(STAMP) ## every kind of source through every check of the confor
 	$(BIN)/python benchmarks/sources.py
 
 test-projects: $(STAMP) ## label projects under many writers, kills and 100,000 data sets; prints what it counted
-	$(BIN)/python -m pytest -q -rs -s tests/projects $(wildcard tests/projects/proof_*.py)
+	$(BIN)/python -m pytest -q -rs -s -o python_files='test_*.py proof_*.py' tests/projects
 
 soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
 	$(BIN)/python benchmarks/soak.py
