@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
-from bioimage_py.errors import RunnerError
+from bioimage_py.errors import ResumeConflict, RunnerError
 from bioimage_py.io import create_array
 from bioimage_py.runner import single_writer
 from bioimage_py.sources import Axis, open_source
@@ -146,6 +146,8 @@ def test_a_kill_while_the_file_is_written(file: Path, monkeypatch: pytest.Monkey
         with pytest.raises(OSError, match="killed"):
             bp.map_blocks(add_to_itself, [out], [out], **call)
     assert {int(value) for value in np.unique(out[...])} == {9, 10}
+    with pytest.raises(ResumeConflict, match="died while it copied its results"):
+        bp.map_blocks(add_to_itself, [out], [out], resume="never", **call)
     bp.map_blocks(add_to_itself, [out], [out], **call)
     assert (out[...] == 10).all()
     assert left_over(file.parent) == []

@@ -253,7 +253,7 @@ def _drive(
             _describe(plan, run, payload)
             fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
-        copy_in(plan)
+        copy_in(plan, run.folder)
         if all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True)):
             state = "complete"
             run.complete()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ResumeConflict
 from .folder import read_progress
+from .single_writer import COPYING
 from .undo import foreign, roll_back, unchanged
 
 if TYPE_CHECKING:
@@ -30,8 +31,14 @@ def put_back(folder: Path, state: RunState) -> None:
     Raises
     ------
     ResumeConflict
-        Somebody else has written the data since.
+        Somebody else has written the data since, or the results were being copied into a file when the run died.
     """
+    if state.state not in ("complete", "finished") and (folder / COPYING).exists():
+        raise ResumeConflict(
+            f"the run {state.run!r} in {folder} died while it copied its results into the output, which now holds a"
+            " part of them; a new run would take that part for data",
+            remedy="call again without resume='never': all blocks are done, and only the copy is repeated",
+        )
     if state.state in ("complete", "finished") or not (folder / "undo").exists():
         return
     signs = (folder / "run.json", folder / "driver.alive", *folder.glob("journal/*/*"))

@@ -26,7 +26,9 @@ from ..wrapper.base import WrapperSource
 from .claims import container_of
 from .plan import Plan, Stage
 
-_MARK = "scratch.filled"
+_FILLED = "scratch.filled"
+COPYING = "scratch.copying"
+"""Says in a run folder that the outputs may hold a part of the result."""
 _SLAB_BYTES = 64 * 2**20
 
 
@@ -122,14 +124,16 @@ def hand_over(plan: Plan) -> Plan:
 
 def fill_scratch(plan: Plan, folder: Path) -> None:
     """Give all scratch arrays of a run what the outputs hold, once a run."""
-    if plan.handed and not (folder / _MARK).exists():
+    if plan.handed and not (folder / _FILLED).exists():
         for handed in plan.handed:
             handed.fill()
-        (folder / _MARK).touch()
+        (folder / _FILLED).touch()
 
 
-def copy_in(plan: Plan) -> None:
+def copy_in(plan: Plan, folder: Path) -> None:
     """Copy all scratch arrays of a run into the outputs."""
+    if plan.handed:
+        (folder / COPYING).touch()
     for handed in plan.handed:
         handed.copy_in()
 
