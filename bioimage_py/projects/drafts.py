@@ -129,7 +129,8 @@ class Draft:
             sync_folder(target.parent)
             layer._publish(base, record, token, lambda: shutil.rmtree(target, ignore_errors=True))
         except BaseException:
-            os.rename(target, self._path)
+            if not layer._named(record):  # Ctrl-C may come after the commit
+                os.rename(target, self._path)
             raise
         self._path = target
         return True

@@ -126,7 +126,17 @@ class LiveLayer(abc.ABC):
         return given
 
     def _publish(self, old: LayerRecord | None, new: LayerRecord, token: str, discard: Callable[[], None]) -> None:
-        self.project._session.publish(self._dataset.identifier, self._id, old, new, token, discard)
+        def unless_named() -> None:
+            if not self._named(new):
+                discard()
+
+        self.project._session.publish(self._dataset.identifier, self._id, old, new, token, unless_named)
+
+    def _named(self, record: LayerRecord) -> bool:
+        """Whether a document of the project names a version, also one of a commit that others will end."""
+        root = Path(self.project.path)
+        paths = (root / "descriptors" / f"{self._dataset.identifier}.json", *(root / "transactions").glob("*.json"))
+        return any(record.version in path.read_text() for path in paths if path.exists())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LiveLayer) and other._id == self._id and other._owner == self._owner
@@ -308,7 +318,8 @@ class TableLayer(LiveLayer):
         try:
             self._publish(old, new, token, lambda: path.unlink(missing_ok=True))
         except BaseException:
-            path.unlink(missing_ok=True)
+            if not self._named(new):  # Ctrl-C may come after the commit
+                path.unlink(missing_ok=True)
             raise
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -314,3 +315,20 @@ def test_labels_are_chosen_by_the_layer(project):
     assert project.add_labelmap_layer("free").values == frozenset()
     assert isinstance(layer.labels["many"], Label)
     assert layer.labels["many"].kind == LayerKind.PIXELWISE
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_interrupt_right_after_the_commit_loses_nothing(layer, again, monkeypatch, together):
+    session = layer.project._session
+    commit = type(session).commit
+
+    def interrupted(self, *args, **kwargs):
+        commit(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    layer.save_new_data(labels(1))
+    with monkeypatch.context() as late:
+        late.setattr(type(session), "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt), layer.project if together else nullcontext():
+            layer.save_new_data(labels(2))
+    np.testing.assert_array_equal(np.array(again().descriptors["big"].labelmap_layers[0].load()), labels(2))
