@@ -24,7 +24,8 @@ class Execution:
     Parameters
     ----------
     job_type : str
-        Name of the backend, in any case; ``"local"`` runs threads in this process.
+        Name of the backend, in any case; ``"local"`` runs threads in this process, ``"auto"`` too, unless the run is
+        large, its kernel lets no other thread run, and processes can open the data: then it is ``"subprocess"``.
     num_workers : int
         Number of workers at once.
     job_config : object, optional

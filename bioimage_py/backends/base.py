@@ -150,6 +150,8 @@ class Backend(ABC):
 
 
 _BUILT_IN = {
+    # threads, unless a run is better off with processes (runner/choice.py)
+    "auto": "bioimage_py.backends.local:LocalBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
     "slurm": "bioimage_py.backends.slurm:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",

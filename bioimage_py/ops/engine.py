@@ -144,7 +144,7 @@ class Job:
         where = (self.block_shape, self.mask, self.block_ids, self.roi)
         return (
             all(value is None for value in where)
-            and self.execution.job_type == "local"
+            and _here(self.execution)
             and self.execution.num_workers == 1
             and self.execution.resume in ("auto", "never")
         )
@@ -204,6 +204,11 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
     return decorate
 
 
+def _here(how: Execution) -> bool:
+    """Whether workers may be threads of this process, so that they see its arrays."""
+    return backend_class(how.job_type).limits.shares_memory
+
+
 def in_memory(source: Source) -> bool:
     """Whether a source is a numpy array."""
     return isinstance(getattr(source, "array", None), np.ndarray)
@@ -229,7 +234,7 @@ def prepare_output(
     """
     dtype = np.dtype(dtype)
     if output is None:
-        if job.execution.job_type != "local":
+        if not _here(job.execution):
             raise ConfigError(
                 f"job_type={job.execution.job_type!r} needs an output that workers can open",
                 remedy='output="out.zarr/data", or open_source("out.zarr", "data", mode="r+")',
@@ -316,6 +321,7 @@ def run_map(
     channels: int | None = None,
     memory_factor: float = 2.0,
     whole: bool = False,
+    block: type[MapBlock] = MapBlock,
 ) -> Any:
     """Apply a kernel to every voxel's neighbourhood and write the result.
 
@@ -340,6 +346,8 @@ def run_map(
         Peak bytes of the kernel over the bytes of its input and output blocks.
     whole : bool
         The result depends on the blocks: run as a whole where that fits the memory budget.
+    block : type
+        The block function, made of the kernel and the casting.
 
     Returns
     -------
@@ -358,7 +366,7 @@ def run_map(
         target.write(..., kernel(*(source.view() for source in sources)), casting=job.execution.casting)
         return returned
     stage = blocks_stage(
-        MapBlock(kernel, job.execution.casting),
+        block(kernel, job.execution.casting),
         list(sources),
         [target],
         name=name,
@@ -481,6 +489,8 @@ class BlocksStage:
         and ``earlier.each("stage")`` iterates over ``(block_id, value)``.
     memory_factor : float
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
+    holds_gil : bool
+        Most of the function's time is spent in a kernel that lets no other thread of its process run.
     """
 
     name: str
@@ -492,6 +502,7 @@ class BlocksStage:
     merge: Callable[[Any, Any], Any] | None = None
     setup: Callable[[Results], Any] | None = None
     memory_factor: float = 3.0
+    holds_gil: bool = False
 
 
 @dataclass(frozen=True)
@@ -536,6 +547,7 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
         num_workers=job.execution.num_workers,
         reads_outputs=False,
         memory_factor=stage.memory_factor,
+        holds_gil=stage.holds_gil,
     )
     if stage.outputs:
         return built

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, sleep, time
@@ -11,6 +13,7 @@ from typing import Any
 
 from ..backends.base import Backend, BackendEvent
 from ..errors import BioimageError, RunnerError, RunningError
+from .heap import freed_kept
 from .journal import BlockFailure, environment
 from .ledger import Ledger, Loss, Progress, Results
 from .memory import peak_bytes
@@ -163,7 +166,7 @@ class Driver:
         bar = ProgressBar(self.plan)
         stop, leave = True, False
         try:
-            with limited_threads(self.supervisor.num_workers if self.backend.limits.shares_memory else 1):
+            with self._sharing():
                 try:
                     self._loop(bar)
                     stop = bool(self.reason)
@@ -186,6 +189,15 @@ class Driver:
         if self.reason:
             raise self._failure()
         return self._report()
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Arrange this process for the workers that are threads of it."""
+        if not self.backend.limits.shares_memory:
+            yield
+            return
+        with limited_threads(self.supervisor.num_workers), freed_kept():
+            yield
 
     def _may_leave(self, interrupt: KeyboardInterrupt) -> bool:
         """Whether the workers go on: not where they cannot, nor after a second Ctrl-C."""

@@ -28,6 +28,8 @@ from .supervisor import Event, Reissued, Retry
 
 RECLAIM_SECONDS = 1.0
 """How often claims are looked through for those of workers that are held dead."""
+POLL_SECONDS = 0.005
+"""How often journals are looked at while a driver waits; more often at first, for short stages."""
 
 
 class FolderLedger(Ledger):
@@ -139,12 +141,13 @@ class FolderLedger(Ledger):
 
     def events(self, timeout: float) -> Iterable[Event]:
         """Events since the last call; looks a few times until something is there."""
-        deadline = perf_counter() + timeout
+        deadline, pause = perf_counter() + timeout, POLL_SECONDS / 8
         while True:
             events = [event for record in self._poll() for event in self.records[self._open].add(record)]
             if events or perf_counter() > deadline:
                 return events or self._reclaim()
-            sleep(0.005)
+            sleep(pause)
+            pause = min(2 * pause, POLL_SECONDS)
 
     def _poll(self) -> Iterator[Record]:
         for record in self._journals[self._open].poll() if self._open >= 0 else ():

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, get_backend
-from ..errors import ConfigError, NotReopenableError, RunnerError
+from ..errors import ConfigError, RunnerError
 from ..executing import Execution, current_session
 from .ahead import arranged
+from .choice import chosen, reopenable
 from .detached import DetachedRun
 from .drive import Driver, Left
 from .driver_ledger import FolderLedger
@@ -64,7 +65,7 @@ def execute(
     RunningError, ResumeConflict
         Another run stands in the way.
     """
-    stages = [arranged(stage, how) for stage in stages]
+    stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
     if how.debug:
         report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
@@ -132,15 +133,6 @@ def _needs_folder(plan: Plan) -> bool:
     """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
     outputs = [output for stage in plan.stages for output in stage.outputs]
     return all(reopenable(output) for output in outputs) if outputs else _root(plan.execution) is not None
-
-
-def reopenable(source: Any) -> bool:
-    """Whether another process can open a source."""
-    try:
-        source.to_spec()
-    except NotReopenableError:
-        return False
-    return True
 
 
 def _in_folder(

@@ -120,6 +120,8 @@ class Stage:
         The function may read what it writes.
     undo : bool
         Units are kept before they are written, and read from.
+    holds_gil : bool
+        Most of the function's time is spent in a kernel that lets no other thread of its process run.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Stage:
     in_place: bool = False
     reads_outputs: bool = False
     undo: bool = False
+    holds_gil: bool = False
 
     @property
     def repeatable(self) -> bool:

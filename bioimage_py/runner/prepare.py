@@ -54,6 +54,7 @@ def blocks_stage(
     reads_outputs: bool = True,
     memory_factor: float = 3.0,
     skip_empty: bool = False,
+    holds_gil: bool = False,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -79,6 +80,8 @@ def blocks_stage(
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     skip_empty : bool
         Leave out the blocks for which the mask (without one, the first input) has no stored chunk.
+    holds_gil : bool
+        Most of the function's time is spent in a kernel that lets no other thread of its process run.
 
     Raises
     ------
@@ -118,6 +121,7 @@ def blocks_stage(
         memory_factor=memory_factor,
         in_place=in_place,
         reads_outputs=reads_outputs and bool(targets),
+        holds_gil=holds_gil,
     )
 
 

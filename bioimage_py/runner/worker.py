@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from .heap import keep_freed
 from .memory import peak_bytes
 
 CANNOT_START = "cannot start"
@@ -83,6 +84,7 @@ def _text(error: BaseException) -> str:
 
 def main() -> None:
     """Serve the runs named on standard input."""
+    keep_freed()
     answers, orders = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -95,9 +95,19 @@ def label(
     merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None)
     find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
     stages: list[BlocksStage | OnceStage] = [
-        BlocksStage("components", find, [source], returns="each", memory_factor=_memory_factor(source)),
+        BlocksStage(
+            "components", find, [source], returns="each", memory_factor=_memory_factor(source), holds_gil=True
+        ),
         OnceStage("merge", merge),
-        BlocksStage("write", write, [source], [target], setup=_merged, memory_factor=_memory_factor(source, target)),
+        BlocksStage(
+            "write",
+            write,
+            [source],
+            [target],
+            setup=_merged,
+            memory_factor=_memory_factor(source, target),
+            holds_gil=True,
+        ),
     ]
     run_stages("label", stages, job)
     return returned
