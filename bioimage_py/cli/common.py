@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import BioimageError
+from ..machine import usable_cores
 
 if TYPE_CHECKING:
     from ..executing import Execution
@@ -106,7 +106,11 @@ def run_options(function: F) -> F:
     """Add the options that say how to run; `execution_of` makes an `Execution` of them."""
     options = (
         click.option(
-            "--workers", type=click.IntRange(min=1), default=_cores, show_default="all cores", help="Workers at once."
+            "--workers",
+            type=click.IntRange(min=1),
+            default=usable_cores,
+            show_default="all cores",
+            help="Workers at once.",
         ),
         click.option("--job-type", default="local", show_default=True, help="Backend: how workers are started."),
         click.option("--quiet", is_flag=True, help="No progress bars."),
@@ -119,10 +123,6 @@ def run_options(function: F) -> F:
 def json_option(function: F) -> F:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:

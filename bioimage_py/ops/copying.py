@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
 
-from ..sources import as_source
-from .engine import Job, RunKeywords, operation, run_map
+from ..blocks import Block, BlockWithHalo, to_roi
+from ..sources import Source, as_source
+from .engine import Job, MapBlock, RunKeywords, operation, run_map
 
 
 def same(array: np.ndarray) -> np.ndarray:
     """Kernel: the block as it is."""
     return array
+
+
+@dataclass(frozen=True)
+class CopyBlock(MapBlock):
+    """The block function of a copy: whole chunks (shards) as they are stored, if that gives the same voxels."""
+
+    def __call__(
+        self, block: Block | BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
+    ) -> None:
+        """Run one block."""
+        if mask is None and isinstance(block, Block) and outputs[0].copy_encoded(to_roi(block), inputs[0]):
+            return
+        super().__call__(block, inputs, outputs, mask)
 
 
 @operation()
@@ -40,6 +56,15 @@ def copy(input: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
         If the shapes differ.
     ValueRangeError
         If the output cannot hold a value (unless ``casting="unsafe"``).
+
+    Notes
+    -----
+    Between zarr (n5) arrays of one shape, data type, byte order, chunk and shard shape, fill value and codec with equal
+    parameters, blocks of whole chunks (shards) are copied as they are stored, without decoding them, from any store to
+    any other. What a chunk holds is not looked at then: one that is damaged is copied, and raises where it is read, as
+    it does in the input. With a mask, a chunk cache (``cache=``) or a view as input or output, chunks are decoded.
     """
     source = as_source(input)
-    return run_map(same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=1.2)
+    return run_map(
+        same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=1.2, block=CopyBlock
+    )

@@ -19,6 +19,7 @@ from ..executing import Execution
 from ..sources.base import Source
 from ..sources.index import Roi
 from ..sources.spec import SourceSpec
+from ..sources.units import EncodedUnits
 from ..wrapper.base import WrapperSource
 from .plan import Stage
 
@@ -119,6 +120,10 @@ class ReadAhead(WrapperSource):
             if whole:
                 self._ready = None
         return (None if ready is None else ready.part(roi)), whole
+
+    def encoded(self, roi: Roi) -> EncodedUnits | None:
+        """Return the units of the input as they are stored: they are not read ahead."""
+        return self._source.encoded(roi)
 
     def to_spec(self) -> SourceSpec:
         """Return that of the input."""

@@ -107,6 +107,25 @@ class GuardedOutput(Source):
         return self.before._getitem(roi) if self.buffer is None else self.buffer.read(roi)
 
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
+        self._check(roi)
+        if self.buffer is None:
+            self.store(roi, value)
+        else:
+            self.buffer.write(roi, value)
+
+    def copy_encoded(self, roi: Roi, source: Source) -> bool:
+        """Replace whole write units of the block; False also where it is assembled with others before it is written."""
+        self._check(roi)
+        if self.buffer is not None:
+            return False
+        with self._turn:
+            copied = self.target.copy_encoded(roi, source)
+        if copied:
+            fault("after-write")
+        return copied
+
+    def _check(self, roi: Roi) -> None:
+        """RegionError for what is not in the block."""
         block = self._block
         if block is not None:
             for part, begin, end in zip(roi[len(roi) - block.ndim :], block.begin, block.end, strict=True):
@@ -116,10 +135,6 @@ class GuardedOutput(Source):
                         f"a function may write its own block {block.where()} only, not [{where}]",
                         remedy="outputs[0][to_roi(block.inner_block)] = result[to_roi(block.inner_block_local)]",
                     )
-        if self.buffer is None:
-            self.store(roi, value)
-        else:
-            self.buffer.write(roi, value)
 
     def store(self, roi: Roi, value: np.ndarray) -> None:
         """Write to the output itself."""

@@ -13,7 +13,7 @@ from .backing import Backing
 from .base import Axis, Concurrency, Source, default_axes
 from .index import Roi, Selection
 from .spec import SourceSpec
-from .units import UnitFiles
+from .units import EncodedUnits, UnitFiles
 
 
 class ArraySource(Source):
@@ -121,6 +121,13 @@ class ArraySource(Source):
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
+
+    def encoded(self, roi: Roi) -> EncodedUnits | None:
+        cls = type(self)  # a subclass may read something else than what is stored
+        inherited = all(
+            getattr(cls, name) is getattr(ArraySource, name) for name in ("_getitem", "_viewitem", "_setitem")
+        )
+        return self._backing.encoded(roi) if inherited else None
 
     def stored_units(self) -> np.ndarray | None:
         return self._backing.stored_units()

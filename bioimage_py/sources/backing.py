@@ -19,7 +19,7 @@ from .base import Axis, Concurrency, default_axes
 from .index import Roi, Selection
 from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
-from .units import UnitFiles
+from .units import EncodedUnits, UnitFiles
 
 
 class Backing(abc.ABC):
@@ -89,6 +89,10 @@ class Backing(abc.ABC):
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units in a region."""
+        return None
+
+    def encoded(self, roi: Roi) -> EncodedUnits | None:
+        """Return the units of a region as they are stored."""
         return None
 
     def stored_units(self) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from .spec import SourceSpec
 from .values import Casting, broadcast_value, convert_values
 
 if TYPE_CHECKING:
-    from .units import UnitFiles
+    from .units import EncodedUnits, UnitFiles
 
 Concurrency = Literal["any", "aligned", "single-writer"]
 
@@ -239,6 +239,34 @@ class Source(abc.ABC):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
+
+    def encoded(self, roi: Roi) -> EncodedUnits | None:
+        """Return the write units of a box as they are stored; None where it cuts a unit, and where there are none."""
+        return None
+
+    def copy_encoded(self, roi: Roi, source: Source) -> bool:
+        """Replace the write units of a box by those that another source stores for it, without decoding them.
+
+        Returns
+        -------
+        bool
+            False where that cannot be, and nothing was written: the box cuts a unit, or the two are not zarr or n5
+            arrays of one shape, data type, grid, fill value and codec.
+
+        Raises
+        ------
+        ReadOnlyError
+            If this source is not writable.
+        AccessError, StorageError
+            If a store refuses or fails.
+        """
+        if not self.writable:
+            raise self._read_only()
+        new, old = source.encoded(roi), self.encoded(roi)
+        if new is None or old is None or new.encoding != old.encoding:
+            return False
+        old.take(new)
+        return True
 
     def stored_units(self) -> np.ndarray | None:
         """Return the positions (n, ndim) of the units that have a file; all other voxels are zero. None: not known.

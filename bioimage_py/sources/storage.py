@@ -3,15 +3,17 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
-import os
+import json
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import AccessError, NotReopenableError, StorageError
+from ..machine import usable_cores
 from .access import failed, reason_of
 from .backing import Backing
 from .base import Axis, Concurrency
@@ -19,11 +21,18 @@ from .index import Roi
 from .metadata import read_axes
 from .spec import SourceSpec
 from .stores import Location
-from .units import UnitFiles, stored_units, unit_files
+from .units import EncodedUnits, UnitFiles, is_whole, naming_of, stored_units, unit_files
 
 FILE_IO_CONCURRENCY = 4
 
 Order = Literal["C", "F"]
+
+# What decides which bytes stand for which voxels; names of files, axes and attributes don't.
+_ENCODING = {
+    "zarr3": ("shape", "data_type", "chunk_grid", "codecs", "fill_value", "storage_transformers"),
+    "zarr": ("shape", "dtype", "chunks", "order", "compressor", "filters", "fill_value"),
+    "n5": ("dimensions", "dataType", "blockSize", "compression"),
+}
 
 _STORE_FAILED = ("ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 
@@ -134,7 +143,7 @@ class TensorHandle:
     def _get(self) -> Any:
         ident = threading.get_ident()
         store = self._store
-        if store is not None and (ident in self._users or self._threads >= _cores()):
+        if store is not None and (ident in self._users or self._threads >= usable_cores()):
             return store
         with self._lock:
             if self._closed:
@@ -142,7 +151,7 @@ class TensorHandle:
             self._users.add(ident)
             if self._store is None or len(self._users) > self._threads:
                 # Doubled, so that the cache is lost a few times only while the threads of a job start.
-                self._threads = min(_cores(), max(1, 2 * self._threads))
+                self._threads = min(usable_cores(), max(1, 2 * self._threads))
                 self._store = self._open(self._threads)
             return self._store
 
@@ -150,6 +159,11 @@ class TensorHandle:
     def store(self) -> Any:
         """The ``tensorstore.TensorStore``."""
         return self._get()
+
+    def encoding(self) -> str:
+        """Return how units are encoded, in words that are equal where it is the same."""
+        told = self._get().spec().to_json()["metadata"]
+        return json.dumps([self.driver, [told.get(name) for name in _ENCODING[self.driver]]], sort_keys=True)
 
     def _open(self, threads: int) -> Any:
         import tensorstore
@@ -305,7 +319,23 @@ class ChunkedBacking(Backing):
         unit = self.shards or self.chunks
         if unit is None or self.fallback():
             return None
-        return unit_files(self.place, self._handle.driver, unit, roi)
+        return unit_files(self.place, self._handle.driver, self._naming, unit, roi)
+
+    @cached_property
+    def _naming(self) -> tuple[str, str]:
+        return naming_of(self.place, self._handle.driver)
+
+    @cached_property
+    def _encoding(self) -> str:
+        return self._handle.encoding()
+
+    def encoded(self, roi: Roi) -> EncodedUnits | None:
+        unit = self.shards or self.chunks
+        # a handle that keeps decoded chunks would not see that the stored ones were replaced
+        if unit is None or self._handle.cache_bytes or not is_whole(roi, unit, self.shape):
+            return None
+        files = self.unit_files(roi)
+        return None if files is None else EncodedUnits(self._encoding, files, self._handle.store.kvstore)
 
     def stored_units(self) -> np.ndarray | None:
         return stored_units(self.place, self._handle.driver, len(self.shape))
@@ -338,7 +368,3 @@ def spec_of(kind: str, root: Location, key: str, writable: bool) -> SourceSpec:
     """Return the spec of an array in a container: kind "zarr" or "z5py"."""
     options = {"storage_options": root.options} if root.options else {}
     return SourceSpec(kind, root.url, key or None, {"mode": "r+" if writable else "r", **options})
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

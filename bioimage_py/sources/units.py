@@ -1,4 +1,4 @@
-"""The files (or objects) of write units: where a zarr or n5 array keeps the chunk or shard of a position.
+"""The files (or objects) of write units: where a zarr or n5 array keeps the chunk or shard of a position, encoded.
 
 Names follow the zarr v2 and v3 specifications (``dimension_separator``, ``chunk_key_encoding``) and N5's.
 """
@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .access import failed
 from .index import Roi
 from .stores import Location
 
@@ -41,7 +43,73 @@ class UnitFiles:
         return self.place.folder
 
 
-def unit_files(place: Location, driver: str, unit: Sequence[int], roi: Roi) -> UnitFiles:
+@dataclass(frozen=True)
+class EncodedUnits:
+    """Whole write units as they are stored.
+
+    Parameters
+    ----------
+    encoding : str
+        How they are encoded. Where it is equal, the same bytes at the same position are the same voxels.
+    files : UnitFiles
+        Where they lie.
+    store : tensorstore.KvStore
+        The array's place, in which the names of the files are keys.
+    """
+
+    encoding: str
+    files: UnitFiles
+    store: Any
+
+    def take(self, other: EncodedUnits) -> None:
+        """Replace every unit by that of another array, each at one stroke, and wait until the store has them.
+
+        All are asked for at once, and each is written when it is there. What the other array never stored is removed.
+
+        Raises
+        ------
+        AccessError, StorageError
+            If a store refuses, or fails after all retries: when no request is under way any more, and some units may
+            be the new ones.
+        """
+        reads = [other.store.read(name) for name in other.files.names]
+        writes: dict[str, Any] = {}
+        errors: list[Exception] = []
+        for name, theirs, read in zip(self.files.names, other.files.names, reads, strict=True):
+            found = _result(read, f"read {theirs!r} of", other.files.place, errors)
+            if found is not None and (found.state == "value" or self._may_exist(name)):
+                writes[name] = self.store.write(name, found.value if found.state == "value" else None)
+        for name, write in writes.items():
+            _result(write, f"write {name!r} of", self.files.place, errors)
+        if errors:
+            raise errors[0]
+
+    def _may_exist(self, name: str) -> bool:
+        # removing locks a file, also where there is none: that takes a hundred times longer than looking
+        folder = self.files.folder
+        return folder is None or os.path.lexists(os.path.join(folder, name))
+
+
+def _result(request: Any, what: str, place: Location, errors: list[Exception]) -> Any:
+    """What a request gives; None where it failed, and then its error is one more of the errors."""
+    try:
+        return request.result()
+    except (ValueError, OSError) as error:
+        wrapped = failed(what, place, error)
+        wrapped.__cause__ = error
+        errors.append(wrapped)
+        return None
+
+
+def is_whole(roi: Roi, unit: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a region cuts no unit of a grid that begins at 0; the array's end cuts none."""
+    return all(
+        part.start % size == 0 and (part.stop % size == 0 or part.stop == n)
+        for part, size, n in zip(roi, unit, shape, strict=True)
+    )
+
+
+def unit_files(place: Location, driver: str, naming: tuple[str, str], unit: Sequence[int], roi: Roi) -> UnitFiles:
     """Files of the write units that a region touches.
 
     Parameters
@@ -49,19 +117,22 @@ def unit_files(place: Location, driver: str, unit: Sequence[int], roi: Roi) -> U
     place : Location
         The array.
     driver : {"zarr3", "zarr", "n5"}
+    naming : tuple of str
+        What `naming_of` returned.
     unit : sequence of int
         Shape of a unit in C order.
     roi : tuple of slice
         Region in voxels of the array.
     """
     spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(roi, unit, strict=True)]
-    prefix, separator = _naming(place, driver)
+    prefix, separator = naming
     positions = itertools.product(*spans)
     turned = (position[::-1] for position in positions) if driver == "n5" else positions
     return UnitFiles(place, tuple(prefix + separator.join(map(str, position)) for position in turned))
 
 
-def _naming(place: Location, driver: str) -> tuple[str, str]:
+def naming_of(place: Location, driver: str) -> tuple[str, str]:
+    """What the names of units begin with, and what is between the numbers of a position."""
     if driver == "n5":
         return "", "/"
     if driver == "zarr":
@@ -77,7 +148,7 @@ def stored_units(place: Location, driver: str, ndim: int) -> npt.NDArray[np.int6
 
     None where what has no file is not zero, and where the store cannot list.
     """
-    prefix, separator = _naming(place, driver)
+    prefix, separator = naming_of(place, driver)
     if driver != "n5" and not _zero_filled(place, driver):
         return None
     pattern = re.compile(re.escape(prefix) + re.escape(separator).join([r"(\d+)"] * ndim) + r"\Z")
