@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .executing import Execution, execution
     from .ops.copying import copy
     from .ops.downsampling import downsample
+    from .ops.pyramids import pyramid
     from .runner import RunReport, get_runner, map_blocks
     from .sources import (
         Source,
@@ -58,6 +59,7 @@ _NAMES = {
     "RunnerError": "errors",
     "copy": "ops.copying",
     "downsample": "ops.downsampling",
+    "pyramid": "ops.pyramids",
     "RunReport": "runner",
     "get_runner": "runner",
     "map_blocks": "runner",
@@ -102,6 +104,7 @@ __all__ = [
     "open_webknossos",
     "operations",
     "projects",
+    "pyramid",
     "register_source",
     "runner",
     "sample",

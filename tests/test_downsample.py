@@ -19,9 +19,13 @@ from scipy import ndimage
 import bioimage_py as bp
 from bioimage_py.errors import AliasError, DtypeError, ParameterError, ReadOnlyError, RunnerError, ShapeError
 from bioimage_py.sources import as_source, from_spec
+from bioimage_py.sources.array import ArraySource
 from bioimage_py.sources.base import Axis
+from bioimage_py.wrapper import RoiSource
+from bioimage_py.wrapper import downsample as downsampling
 from bioimage_py.wrapper.base import WrapperSource
-from bioimage_py.wrapper.downsample import DownsampleSource, mean_blocks, mode_blocks
+from bioimage_py.wrapper.downsample import DownsampleSource
+from bioimage_py.wrapper.voxel_blocks import mean_blocks, mode_blocks
 
 INTEGERS = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
 
@@ -249,6 +253,69 @@ def test_downsampling_onto_its_own_input_is_refused() -> None:
     array = np.zeros((4, 6))
     with pytest.raises(AliasError, match="different views of one storage"):
         bp.downsample(array, (1, 2), array[:, :3], block_shape=(2, 2))
+
+
+class Recording(ArraySource):
+    """An array that says which boxes were read."""
+
+    def __init__(self, array: Any) -> None:
+        super().__init__(array)
+        self.boxes: list[tuple[slice, ...]] = []
+
+    def _viewitem(self, roi: tuple[slice, ...]) -> np.ndarray:
+        self.boxes.append(roi)
+        return super()._viewitem(roi)
+
+
+@pytest.mark.parametrize("method", ["mean", "mode", "stride"])
+@given(
+    st.tuples(*[st.tuples(st.integers(1, 20), st.integers(1, 9), st.integers(1, 4), st.integers(0, 19))] * 3),
+    st.sampled_from([30, 200, 1500]),
+)
+@settings(max_examples=25, deadline=None)
+def test_pieces_change_nothing_and_read_no_chunk_twice(
+    method: str, axes: tuple[tuple[int, int, int, int], ...], limit: int
+) -> None:
+    shape, chunks, factors, starts = zip(*axes, strict=True)
+    array = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint8)
+    stored = zarr.create_array(zarr.storage.MemoryStore(), shape=shape, chunks=chunks, dtype="u1")
+    stored[...] = array
+    source = Recording(stored)
+    view = DownsampleSource(source, factors, method)
+    roi = tuple(slice(start % size, size) for start, size in zip(starts, view.shape, strict=True))
+    expected = DownsampleSource(array, factors, method)[roi]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(downsampling, "_PIECE_BYTES", limit)
+        np.testing.assert_array_equal(view[roi], expected)
+        np.testing.assert_array_equal(DownsampleSource(array, factors, method)[roi], expected)
+    read = np.zeros([-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)], int)
+    for box in source.boxes:
+        touched = (slice(b.start // chunk, -(-b.stop // chunk)) for b, chunk in zip(box, chunks, strict=True))
+        read[tuple(touched)] += 1
+    assert read.max() == 1
+
+
+def test_pieces_are_small_where_that_is_free() -> None:
+    stored = zarr.create_array(zarr.storage.MemoryStore(), shape=(256,) * 3, chunks=(64,) * 3, dtype="u8")
+    source = Recording(stored)
+    assert not DownsampleSource(source, 2, "mode")[:, :128, :].any()
+    sizes = [math.prod(part.stop - part.start for part in box) * 8 for box in source.boxes]
+    assert max(sizes) <= 4 << 20
+    assert len(sizes) == 32
+    # a wrapper may read more than it is asked for, such as a halo, so it is asked once
+    whole = Recording(np.zeros((256,) * 3, "u8"))
+    assert not DownsampleSource(RoiSource(whole, (slice(None),) * 3), 2, "mode")[:, :128, :].any()
+    assert len(whole.boxes) == 1
+
+
+def test_mode_of_blocks_that_hold_many_values() -> None:
+    rng = np.random.default_rng(1)
+    array = rng.integers(2**63, 2**63 + 3, (33, 18, 40), dtype=np.uint64)
+    array[:, 9:] = np.arange(40, dtype=np.uint64) // 4
+    for factors in ((2, 2, 2), (1, 3, 2), (4, 4, 4), (3, 1, 1)):
+        np.testing.assert_array_equal(mode_blocks(array, factors), brute(array, factors, smallest_mode))
+        turned = array[:, ::-1]
+        np.testing.assert_array_equal(mode_blocks(turned, factors), brute(turned, factors, smallest_mode))
 
 
 # -- copy ------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ CASES = [
     Case("max", lambda v, out, k: bp.stats.max(v["ids"], **k)),
     Case("mean", lambda v, out, k: bp.stats.mean(v["raw"], **k)),
     Case("std", lambda v, out, k: bp.stats.std(v["smooth"], **k), None, 1e-9),
+    Case("summary", lambda v, out, k: bp.stats.summary(v["smooth"], **k), None, 1e-9),
     Case("unique", lambda v, out, k: bp.stats.unique(v["ids"], return_counts=True, **k)),
     Case("contingency", lambda v, out, k: bp.evaluation.contingency_table(v["few"], v["ids"], **k)),
     Case("vi", lambda v, out, k: bp.evaluation.variation_of_information(v["few"], v["ids"], **k)),

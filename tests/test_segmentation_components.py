@@ -104,6 +104,9 @@ def test_first_is_the_first_voxel_of_each_component(
     np.testing.assert_array_equal(first, at[ids > 0])
     assert labels.dtype == np.uint32
     assert first.dtype == np.int64
+    again, number = components.block_labels(image, connectivity=connectivity, multi_label=multi_label)
+    np.testing.assert_array_equal(again, labels)
+    assert (number, again.dtype) == (n, labels.dtype)
 
 
 def test_memory_order_and_byte_order_do_not_matter() -> None:
@@ -121,10 +124,15 @@ def test_an_array_is_not_changed_by_labelling() -> None:
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4, 4), (5, 5)])
-def test_nothing_to_label(shape: tuple[int, ...]) -> None:
-    labels, n, first = components.block_components(np.zeros(shape, np.uint8))
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4, 4), (5, 5), (2, 3, 3, 3), (0, 2, 2, 2), (2, 0, 2, 2)])
+def test_nothing_to_label(shape: tuple[int, ...], multi_label: bool) -> None:
+    image = np.zeros(shape, np.uint8)
+    labels, n, first = components.block_components(image, multi_label=multi_label)
     assert (labels.shape, n, first.shape) == (shape, 0, (0,))
+    assert not labels.any()
+    labels, n = components.block_labels(image, multi_label=multi_label)
+    assert (labels.shape, n, labels.any()) == (shape, 0, False)
 
 
 @pytest.mark.parametrize("connectivity", [0, 4, -1])
@@ -185,6 +193,29 @@ def test_pairs_respect_connectivity_and_values() -> None:
     assert merging.pairs(*below, (1, 0), 2).tolist() == [[1, 1], [2, 1], [2, 2]]
     valued = merging.faces(a, np.array([5, 6])), merging.faces(b, np.array([6, 5]))
     assert merging.pairs(*valued, (1, 0), 2).tolist() == [[1, 1], [2, 1], [2, 2]][1:2]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 300, 70_000, 2**32 + 2]))
+@settings(max_examples=100, deadline=None)
+def test_pairs_are_all_that_touch(seed: int, highest: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = np.array([0, 0, 1, 2, highest], np.uint64)
+    shape = tuple(rng.integers(1, 7, 2))
+    # repeated rows and columns, so that pairs come in runs, and come again
+    planes = [
+        ids[rng.integers(0, 5, shape)].repeat(rng.integers(1, 4), rng.integers(0, 2))[: shape[0], : shape[1]]
+        for _ in "ab"
+    ]
+    a, b = (merging.faces(plane[np.newaxis], n=highest) for plane in planes)
+    for connectivity in (1, 2, 3):
+        touching = {
+            (int(planes[0][y, x]), int(planes[1][v, u]))
+            for y, x in np.ndindex(*shape)
+            for v, u in np.ndindex(*shape)
+            if max(abs(v - y), abs(u - x)) <= 1 and 1 + abs(v - y) + abs(u - x) <= connectivity
+        }
+        expected = sorted(pair for pair in touching if all(pair))
+        assert [tuple(pair) for pair in merging.pairs(a, b, (1, 0, 0), connectivity).tolist()] == expected
 
 
 def test_half_space_has_half_of_all_neighbours() -> None:

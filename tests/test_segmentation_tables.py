@@ -42,6 +42,23 @@ def test_a_dict_maps_every_id_exactly(case: tuple[np.ndarray, dict[int, int]]) -
     assert result.reshape(-1).tolist() == [labeling[int(v)] for v in labels.reshape(-1)]
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, ">u8", ">u2"])
+@pytest.mark.parametrize("shape", [(0,), (7,), (8,), (9,), (3, 8), (5, 4, 3)])
+def test_taking_in_pieces_is_indexing(
+    dtype: type | str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_PIECE", 8)
+    values = (
+        np.array([2**64 - 1, 7], np.uint64) if dtype is np.bool_ else np.arange(2**64 - 100, 2**64, dtype=np.uint64)
+    )
+    labels = np.random.default_rng(1).integers(0, len(values), shape).astype(dtype)
+    for variant in (labels, np.asfortranarray(labels), np.flip(labels), labels[..., ::2]):
+        for table in (values, values.astype(np.int8), values > 2**64 - 50):
+            taken = tables.take(table, variant)
+            assert taken.dtype == table.dtype
+            np.testing.assert_array_equal(taken, table[variant.astype(np.int64)])
+
+
 @given(labels_and_labeling())
 @settings(max_examples=100, deadline=None)
 def test_a_missing_id_is_named(case: tuple[np.ndarray, dict[int, int]]) -> None:

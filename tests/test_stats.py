@@ -84,6 +84,21 @@ def test_float_statistics_agree_with_numpy(array: np.ndarray, at: int) -> None:
     np.testing.assert_array_equal(counts, numbers)
 
 
+@pytest.mark.parametrize(
+    ("low", "span"), [(0, 90_000), (500, 90_000), (-45_000, 90_000), (2**63, 90_000), (7, 200_000)]
+)
+@pytest.mark.parametrize("length", [1, 2, 40])
+def test_unique_counts_labels_that_are_many_for_their_block(low: int, span: int, length: int) -> None:
+    dtype = np.int64 if low < 0 else np.uint64
+    offsets = np.random.default_rng(length).integers(0, span, 200_000 // length).repeat(length)
+    labels = np.where(offsets % 5, offsets, 0).astype(dtype) + dtype(low)
+    found, counts = UniqueValues()(labels)  # type: ignore[misc]
+    expected, numbers = np.unique(labels, return_counts=True)
+    assert (found.dtype, counts.dtype) == (labels.dtype, np.int64)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(counts, numbers)
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("block_shape", [None, (7, 5, 9), (16, 16, 16)])
 def test_public_functions_give_exact_python_numbers(dtype: str, block_shape: Any) -> None:
@@ -98,6 +113,8 @@ def test_public_functions_give_exact_python_numbers(dtype: str, block_shape: Any
     spread = math.sqrt((n * squares - total * total) / (n * n))
     assert stats.mean_and_std(volume, block_shape=block_shape) == (total / n, spread)
     assert stats.std(volume, block_shape=block_shape) == spread
+    low, high = int(volume.min()), int(volume.max())
+    assert stats.summary(volume, block_shape=block_shape) == stats.Summary(n, low, high, total, total / n, spread)
 
 
 def test_maximum_beyond_the_precision_of_a_float() -> None:
@@ -139,6 +156,42 @@ def test_mask_selects_the_voxels_on_every_path() -> None:
         expected, numbers = np.unique(inside, return_counts=True)
         np.testing.assert_array_equal(values, expected)
         np.testing.assert_array_equal(counts, numbers)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize("fill", ["low", "high", "mixed"])
+def test_sums_of_small_integers_are_exact_at_their_limits(dtype: str, fill: str) -> None:
+    low, high = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    array = np.full(2**17 + 13, low if fill == "low" else high, dtype)
+    if fill == "mixed":
+        array[::3] = low
+        array[1::7] = low // 2
+    numbers = array.astype(np.int64)
+    moments = BlockMoments()(array)
+    assert moments is not None
+    assert (moments.total, moments.squares) == (int(numbers.sum()), int((numbers**2).sum()))  # type: ignore[union-attr]
+    assert type(moments.total) is int  # type: ignore[union-attr]
+    strided = BlockMoments()(array[::-3])
+    assert strided.total == int(numbers[::-3].sum())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "u8", "f4", "f8"])
+def test_summary_is_what_its_parts_are(dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    volume = (rng.random((14, 15, 16)) * 100).astype(dtype)
+    mask = rng.random(volume.shape) < 0.3
+    for kwargs in ({}, {"block_shape": (5, 20, 7)}, {"block_shape": (5, 20, 7), "num_workers": 2, "mask": mask}):
+        found = stats.summary(volume, **kwargs)
+        assert (found.minimum, found.maximum) == stats.min_and_max(volume, **kwargs)
+        assert (found.mean, found.std) == stats.mean_and_std(volume, **kwargs)
+        assert found.count == (mask.sum() if "mask" in kwargs else volume.size)
+        assert math.isclose(found.total, found.count * found.mean, rel_tol=1e-15)
+        assert isinstance(found.total, float if dtype[0] == "f" else int)
+    broken = np.where(mask, np.nan, 1.0)
+    nan = stats.summary(broken, block_shape=(4, 4, 4))
+    assert nan.count == volume.size
+    assert all(math.isnan(part) for part in (nan.minimum, nan.maximum, nan.total, nan.mean, nan.std))
+    assert stats.summary(broken, mask=~mask).maximum == 1
 
 
 def test_unique_returns_values_alone_by_default() -> None:
@@ -196,7 +249,7 @@ def test_positional_order_is_num_workers_then_block_shape() -> None:
     assert stats.unique(volume // 32, True, 1, (2, 2, 2))[1].tolist() == [32, 32]
 
 
-@pytest.mark.parametrize("name", ["min", "max", "mean", "std", "min_and_max", "mean_and_std", "unique"])
+@pytest.mark.parametrize("name", ["min", "max", "mean", "std", "min_and_max", "mean_and_std", "summary", "unique"])
 def test_nothing_inside_the_mask_is_an_error(name: str) -> None:
     volume = np.ones((4, 4), np.uint8)
     function = getattr(stats, name)

@@ -74,11 +74,11 @@ def downsample(
         target, returned = prepare_output(output, view.shape, view.dtype, job, source=view)
         target.write(..., view.view(), casting=job.execution.casting)
         return returned
-    factor = _memory_factor(view, anti_aliasing)
+    factor = view_memory(view, anti_aliasing)
     return run_map(same, [view], output, job, name="downsample", dtype=view.dtype, memory_factor=factor)
 
 
-def _memory_factor(view: DownsampleSource, anti_aliasing: bool) -> float:
+def view_memory(view: DownsampleSource, anti_aliasing: bool = False) -> float:
     """Peak bytes over those of a block of the view and of the result, as measured."""
     voxels, size = math.prod(view.factors), view.dtype.itemsize
     if anti_aliasing:

@@ -100,16 +100,22 @@ def block_components(block: Array, *, connectivity: int = 1, multi_label: bool =
     """
     connectivity = check_connectivity(connectivity, block.ndim)
     values = _values(block, multi_label)
-    n_voxels = values.size
-    if not n_voxels or not values.any():
-        empty = np.zeros(values.shape, _label_dtype(n_voxels))
-        return Components(empty, 0, np.empty(0, np.int64))
     if values.ndim > 3:
         return _components_of_slabs(values, connectivity, multi_label)
     labels, n = _label_3d(values, connectivity)
     # Both mark the same borders; the narrower of the two is read faster.
     narrow = min(values, labels, key=lambda array: array.itemsize)
     return Components(labels, n, first_voxels(narrow, labels, n))
+
+
+def block_labels(block: Array, *, connectivity: int = 1, multi_label: bool = False) -> tuple[Array, int]:
+    """Labels and number of the components of an array, as in :func:`block_components`, without the first voxels."""
+    connectivity = check_connectivity(connectivity, block.ndim)
+    values = _values(block, multi_label)
+    if values.ndim > 3:
+        found = _components_of_slabs(values, connectivity, multi_label)
+        return found.labels, found.n
+    return _label_3d(values, connectivity)
 
 
 def first_voxels(values: Array, labels: Array, n: int) -> Ids:
@@ -127,6 +133,8 @@ def first_voxels(values: Array, labels: Array, n: int) -> Ids:
     -------
     ndarray of int64, shape (n,)
     """
+    if not n:
+        return np.empty(0, np.int64)
     # A voxel whose predecessor along some axis has its value is not the first of its component.
     candidates = values != 0
     for axis in range(values.ndim):
@@ -223,6 +231,8 @@ def _values(block: Array, multi_label: bool) -> Array:
 def _label_3d(values: Array, connectivity: int) -> tuple[Array, int]:
     import cc3d
 
+    if not values.any():
+        return np.zeros(values.shape, _label_dtype(values.size)), 0
     plane = values[np.newaxis] if values.ndim == 1 else values
     labels, n = cc3d.connected_components(  # type: ignore[call-overload]
         plane,

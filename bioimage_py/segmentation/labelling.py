@@ -95,9 +95,7 @@ def label(
     merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None)
     find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
     stages: list[BlocksStage | OnceStage] = [
-        BlocksStage(
-            "components", find, [source], returns="each", memory_factor=_memory_factor(source), holds_gil=True
-        ),
+        BlocksStage("components", find, [source], returns="each", memory_factor=_memory_factor(source), holds_gil=True),
         OnceStage("merge", merge),
         BlocksStage(
             "write",
@@ -136,6 +134,12 @@ class Labelling:
     def __call__(self, block: Array, inside: Array | None = None) -> components.Components:
         """Components of an array."""
         return components.block_components(
+            self.values(block, inside), connectivity=self.connectivity, multi_label=self.multi_label
+        )
+
+    def labels(self, block: Array, inside: Array | None = None) -> tuple[Array, int]:
+        """Labels and number of the components of an array."""
+        return components.block_labels(
             self.values(block, inside), connectivity=self.connectivity, multi_label=self.multi_label
         )
 
@@ -213,14 +217,14 @@ class WriteComponents:
         if len(table) == 1:
             output[roi] = np.zeros(block.shape, output.dtype)
             return
-        found = self.kernel(inputs[0].view(roi), _inside(block, mask))
-        if found.n != len(table) - 1:
+        labels, n = self.kernel.labels(inputs[0].view(roi), _inside(block, mask))
+        if n != len(table) - 1:
             raise StorageError(
-                f"block {block.id} {block.where()} had {len(table) - 1} components in the first pass and has {found.n}"
+                f"block {block.id} {block.where()} had {len(table) - 1} components in the first pass and has {n}"
                 " now: its input has changed",
                 remedy="repeat the call while nothing else writes the input",
             )
-        output[roi] = tables.take(table.astype(output.dtype), found.labels)
+        output[roi] = tables.take(table.astype(output.dtype), labels)
 
 
 def _merged(earlier: Results) -> merging.Merged:

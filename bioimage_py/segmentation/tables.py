@@ -16,6 +16,8 @@ Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 
 _SMALL_KEY = 2**16
+_PIECE = 2**17
+"""Voxels whose labels numpy turns into indices at once: they stay in the processor's cache until they are looked up."""
 _LARGEST = 2**64 - 1
 
 
@@ -39,7 +41,14 @@ def take(table: Array, labels: Array) -> Array:
     if labels.dtype.kind == "b":
         labels = labels.view(np.uint8)
     # Signed 64-bit indices with mode="clip" are numpy's one path without a copy and a check for each voxel.
-    return np.take(table, labels.view(np.int64) if labels.dtype == np.uint64 else labels, mode="clip")
+    if labels.dtype in (np.uint64, np.int64):
+        return np.take(table, labels.view(np.int64), mode="clip")
+    result = np.empty(labels.shape, table.dtype)
+    source, target = np.ascontiguousarray(labels).reshape(-1), result.reshape(-1)
+    for begin in range(0, labels.size, _PIECE):
+        end = begin + _PIECE
+        np.take(table, source[begin:end], out=target[begin:end], mode="clip")
+    return result
 
 
 def runs(flat: Array) -> tuple[Array, npt.NDArray[np.intp]]:

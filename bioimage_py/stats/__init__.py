@@ -1,5 +1,5 @@
 """Statistics of volumes of any size."""
 
-from .statistics import max, mean, mean_and_std, min, min_and_max, std, unique
+from .statistics import Summary, max, mean, mean_and_std, min, min_and_max, std, summary, unique
 
-__all__ = ["max", "mean", "mean_and_std", "min", "min_and_max", "std", "unique"]
+__all__ = ["Summary", "max", "mean", "mean_and_std", "min", "min_and_max", "std", "summary", "unique"]

@@ -19,6 +19,9 @@ from ..errors import DtypeError
 # what fits the cache; products of 16 bit numbers summed over this many stay below 2**53, exact in float64
 _PIECE = 1 << 16
 
+# rows of a matrix of opencv, whose number is an int32
+_WIDE_PIECE = 1 << 24
+
 
 def check_dtype(dtype: Any, name: str) -> None:
     """Refuse what has no order or no mean.
@@ -173,6 +176,11 @@ def _float_moments(values: np.ndarray, spread: bool) -> FloatMoments:
 
 
 def _integer_sum(values: np.ndarray) -> int:
+    if values.dtype.itemsize <= 2:
+        import cv2
+
+        # whole numbers far below 2**53, which opencv adds exactly, and twenty times faster than numpy
+        return sum(int(cv2.sumElems(piece)[0]) for piece in _pieces(values, _WIDE_PIECE))
     bound = 1 << 8 * values.dtype.itemsize
     if values.dtype.itemsize == 8:
         bound = max(-int(values.min()), int(values.max()))
@@ -184,6 +192,11 @@ def _integer_sum(values: np.ndarray) -> int:
 
 def _integer_squares(values: np.ndarray) -> int:
     """Exact sum of squares: numbers are cut into 16 bit limbs, whose products a float64 dot product sums exactly."""
+    if values.dtype.itemsize == 1:
+        import cv2
+
+        # opencv squares the root of an exact sum below 2**32, which rounding undoes
+        return sum(round(cv2.norm(piece, cv2.NORM_L2SQR)) for piece in _pieces(values))
     low, high = int(values.min()), int(values.max())
     one = max(-low, high) < 1 << 17
     limbs = 1 if one else values.dtype.itemsize // 2
@@ -205,11 +218,36 @@ def _limbs(piece: np.ndarray, limbs: int) -> np.ndarray:
     return parts
 
 
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+Summarized = tuple[tuple[Any, Any], Moments]
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """Kernel: extrema and moments of a block in one pass."""
+
+    def __call__(self, array: np.ndarray, mask: np.ndarray | None = None) -> Summarized | None:
+        """(extrema, moments), None where nothing is inside the mask."""
+        values = _inside(array, mask)
+        extrema, moments = Extrema()(values), BlockMoments()(values)
+        return None if extrema is None or moments is None else (extrema, moments)
+
+
+def merge_summaries(a: Summarized, b: Summarized) -> Summarized:
+    """Join two results of `BlockSummary`."""
+    return merge_extrema(a[0], b[0]), merge_moments(a[1], b[1])
+
+
 # -- unique values -----------------------------------------------------------------------------------------------------
 
 Unique = tuple[np.ndarray, np.ndarray]
 
-_UNIQUE_PIECE = 1 << 20
+_UNIQUE_PIECE = 1 << 21
+_SMALL = 1 << 16
+"""Values that are counted one by one in any case, whatever lies between them."""
+_RUN_COST = 16
+"""Sorting a run of equal values takes as long as counting so many voxels."""
 
 
 @dataclass(frozen=True)
@@ -250,17 +288,29 @@ def sum_by_value(values: np.ndarray, counts: np.ndarray) -> Unique:
 
 
 def _unique(piece: np.ndarray) -> Unique:
-    if piece.dtype.kind != "f":
-        low, high = int(piece.min()), int(piece.max())
-        if high - low < max(1 << 16, piece.size // 4):
-            return _tally(piece, low)
-    starts = np.flatnonzero(piece[1:] != piece[:-1]) + 1
-    if starts.size > piece.size // 2:
+    low, span = _range(piece)
+    if span is not None and span < _SMALL:
+        return _tally(piece, low)
+    changes = piece[1:] != piece[:-1]
+    n_runs = np.count_nonzero(changes) + 1
+    if span is not None and span < piece.size // 2 and span + piece.size < _RUN_COST * n_runs:
+        return _tally(piece, low)
+    if n_runs > piece.size // 2:
         values, counts = np.unique(piece, return_counts=True)
         return values, counts.astype(np.int64, copy=False)
     # labels come in runs: sorting the runs is cheaper than sorting the voxels
-    starts = np.concatenate([[0], starts])
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     return sum_by_value(piece[starts], np.diff(starts, append=piece.size))
+
+
+def _range(piece: np.ndarray) -> tuple[int, int | None]:
+    """Where to begin counting and how far to go: from 0 where that is little further; None for floats."""
+    if piece.dtype.kind == "f":
+        return 0, None
+    low, high = int(piece.min()), int(piece.max())
+    if low >= 0 and high < max(_SMALL, piece.size // 2):
+        low = 0
+    return low, high - low
 
 
 def _tally(piece: np.ndarray, low: int) -> Unique:
@@ -271,6 +321,6 @@ def _tally(piece: np.ndarray, low: int) -> Unique:
     if low != 0:
         offsets = offsets - np.array(low, piece.dtype).view(unsigned)
     counts = np.bincount(offsets.view(np.int64) if unsigned.itemsize == 8 else offsets)
-    present = np.flatnonzero(counts)
+    present = np.flatnonzero(counts != 0)  # nine times faster than of the counts themselves
     values = present.astype(piece.dtype) + piece.dtype.type(low)
     return values, counts[present].astype(np.int64, copy=False)

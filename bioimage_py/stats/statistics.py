@@ -7,6 +7,7 @@ makes minimum, maximum, mean and standard deviation NaN (`unique` lists it once)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -16,18 +17,46 @@ from ..ops.engine import Job, RunKeywords, operation, run_reduce
 from ..sources import as_source
 from .kernels import (
     BlockMoments,
+    BlockSummary,
     Extrema,
+    IntegerMoments,
     Moments,
     UniqueValues,
     check_dtype,
     merge_extrema,
     merge_moments,
+    merge_summaries,
     merge_unique,
 )
 
 _POSITIONAL = ("num_workers", "block_shape", "job_type", "job_config", "mask", "block_ids", "resume_from")
 
 Number = int | float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summary` finds.
+
+    Parameters
+    ----------
+    count : int
+        Number of voxels (inside the mask).
+    minimum, maximum : int or float
+        Exact ints for boolean and integer input, else floats.
+    total : int or float
+        Sum of all values: an exact int for boolean and integer input, else ``count * mean``.
+    mean : float
+    std : float
+        Standard deviation with divisor n.
+    """
+
+    count: int
+    minimum: Number
+    maximum: Number
+    total: Number
+    mean: float
+    std: float
 
 
 def _reduce(name: str, kernel: Any, merge: Any, input: Any, run: RunKeywords, memory_factor: float) -> Any:
@@ -198,6 +227,34 @@ def mean_and_std(input: Any, **run: Unpack[RunKeywords]) -> tuple[float, float]:
     """
     moments = _moments("mean_and_std", input, run, spread=True)
     return moments.mean(), moments.std()
+
+
+@operation(positional=_POSITIONAL, omit=("casting",))
+def summary(input: Any, **run: Unpack[RunKeywords]) -> Summary:
+    """Count, minimum, maximum, sum, mean and standard deviation in one pass.
+
+    Each has the value that the function of its name gives; of floats NaN if any value is NaN.
+
+    Parameters
+    ----------
+    input : source-like
+        Boolean, integer or real floating point data.
+
+    Returns
+    -------
+    Summary
+        With the fields ``count``, ``minimum``, ``maximum``, ``total``, ``mean`` and ``std``.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is inside the mask.
+    DtypeError
+        For other data.
+    """
+    (low, high), moments = _reduce("summary", BlockSummary(), merge_summaries, input, run, 2.0)
+    total = moments.total if isinstance(moments, IntegerMoments) else moments.count * moments.mean()
+    return Summary(moments.count, low, high, total, moments.mean(), moments.std())
 
 
 @operation(positional=_POSITIONAL, omit=("casting",))

@@ -11,7 +11,7 @@ from ..errors import KeyNotFoundError, ParameterError
 from ..executing import Execution, current_execution
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
-from ..ops.downsampling import downsample
+from ..ops.pyramids import pyramid
 from ..sources import Axis
 from ..sources.file import FileSource, open_source
 from ..wrapper.downsample import DownsampleSource
@@ -111,13 +111,14 @@ def write_pyramid(
     # The levels are made anew below, so an interrupted call has left nothing to go on with.
     how = replace(execution or current_execution(), resume="never")
     levels = [level]
-    for number, factors in enumerate(level_factors(level.shape, level.axes, smallest), 1):
-        view = DownsampleSource(level, factors, method)
+    factors = level_factors(level.shape, level.axes, smallest)
+    for number, factor in enumerate(factors, 1):
+        view = DownsampleSource(levels[-1], factor, method)
         level = create_array(
             path, f"{prefix}{number}", shape=view.shape, dtype=view.dtype, axes=view.axes, format="zarr", overwrite=True
         )
-        downsample(levels[-1], factors, level, method=method, execution=how)
         levels.append(level)
+    pyramid(levels[0], factors, levels[1:], method=method, execution=how)
     described = [(str(number), found.axes) for number, found in enumerate(levels)]
     write_multiscales(path, key, levels=described, name=name, method=method, label=label, source=source)
     return levels

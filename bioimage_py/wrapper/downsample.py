@@ -11,27 +11,26 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Axis
 from ..sources.index import Roi
 from .base import WrapperSource
+from .voxel_blocks import mean_blocks, mode_blocks
 
 METHODS = ("mean", "mode", "stride")
 
 # the window of the smoothing before striding ends here, in standard deviations
 _TRUNCATE = 3.0
 
-# voxels whose mode is sorted out at once
-_MODE_VOXELS = 1 << 20
-
-# blocks up to this size are compared voxel by voxel, ten times faster than sorting each of them
-_PAIRWISE = 27
+# source bytes that are reduced at once: what a processor's cache holds, and what malloc reuses
+_PIECE_BYTES = 4 << 20
 
 
 def normalize_factors(scale_factor: int | Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -167,14 +166,60 @@ class DownsampleSource(WrapperSource):
         return {"factors": list(self._factors), "method": self._method, "anti_aliasing": self._anti_aliasing}
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        if 0 in (part.stop - part.start for part in roi):
-            return np.empty([part.stop - part.start for part in roi], self.dtype)
-        if self._method == "stride":
-            return self._smooth_stride(roi) if self._anti_aliasing else self._stride(roi)
+        shape = [part.stop - part.start for part in roi]
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
+        if self._anti_aliasing:
+            return self._smooth_stride(roi)
+        reduce = {"mean": self._mean, "mode": self._mode, "stride": self._stride}[self._method]
+        pieces = self._pieces(roi)
+        if len(pieces) == 1:
+            return reduce(roi)
+        result = np.empty(shape, self.dtype)
+        for piece in pieces:
+            local = (slice(p.start - r.start, p.stop - r.start) for p, r in zip(piece, roi, strict=True))
+            result[tuple(local)] = reduce(piece)
+        return result
+
+    def _pieces(self, roi: Roi) -> list[Roi]:
+        """Boxes to reduce one by one, cut where no chunk of the source is read twice."""
+        shape = [part.stop - part.start for part in roi]
+        size = self.dtype.itemsize * math.prod(self._factors)
+        # requests to a server are made at once, and a wrapper may read more than it is asked for
+        if size * math.prod(shape) <= _PIECE_BYTES or self._source.remote or isinstance(self._source, WrapperSource):
+            return [roi]
+        cuts = [(lattice.step or part.stop, lattice.offset) for lattice, part in zip(self._clean(), roi, strict=True)]
+        size *= math.prod(min(step, n) for (step, _), n in zip(cuts, shape, strict=True))
+        axes: list[list[slice]] = []
+        # from the smallest pieces on, the last axes grow first, so that rows are long
+        for part, n, (step, offset) in zip(reversed(roi), reversed(shape), reversed(cuts), strict=True):
+            turns = max(1, min(_PIECE_BYTES // size, -(-n // step)))
+            size *= turns
+            step *= turns
+            first = part.start + ((offset - part.start) % step or step)
+            edges = [part.start, *range(first, part.stop, step), part.stop]
+            axes.insert(0, [slice(*pair) for pair in itertools.pairwise(edges)])
+        return list(itertools.product(*axes))
+
+    def _clean(self) -> list[Lattice]:
+        """Where a cut of the view splits no chunk of the source, per axis."""
+        chunks = self._source.chunks or (1,) * self.ndim
+        clean = []
+        for factor, chunk, origin in zip(self._factors, chunks, self._source.grid_origin, strict=True):
+            found = Lattice(factor) & Lattice(chunk, origin % chunk)
+            clean.append(Lattice(found.step // factor, found.offset // factor))
+        return clean
+
+    def _inner(self, roi: Roi) -> Roi:
+        """The voxels of the source that a box stands for."""
         bounds = zip(roi, self._factors, self._source.shape, strict=True)
-        inner = tuple(slice(part.start * f, min(part.stop * f, size)) for part, f, size in bounds)
-        block = self._source.view(inner)
-        return (mean_blocks if self._method == "mean" else mode_blocks)(block, self._factors)
+        return tuple(slice(part.start * f, min(part.stop * f, size)) for part, f, size in bounds)
+
+    def _mean(self, roi: Roi) -> np.ndarray:
+        return mean_blocks(self._source.view(self._inner(roi)), self._factors)
+
+    def _mode(self, roi: Roi) -> np.ndarray:
+        return mode_blocks(self._source.view(self._inner(roi)), self._factors)
 
     def _stride(self, roi: Roi) -> np.ndarray:
         steps = tuple(
@@ -201,165 +246,3 @@ class DownsampleSource(WrapperSource):
         if self.dtype.kind in "bui":
             block = np.floor(block + 0.5)
         return block.astype(self.dtype)
-
-
-Region = tuple[Roi, Roi, tuple[int, ...]]
-
-
-def _regions(shape: Sequence[int], factors: Sequence[int]) -> Iterator[Region]:
-    """(region of the result, region of the array, factors there): apart from the whole blocks one for every edge."""
-    per_axis = []
-    for size, factor in zip(shape, factors, strict=True):
-        whole, rest = divmod(size, factor)
-        parts = [(slice(0, whole), slice(0, whole * factor), factor)] if whole else []
-        if rest:
-            parts.append((slice(whole, whole + 1), slice(whole * factor, size), rest))
-        per_axis.append(parts)
-    for combination in itertools.product(*per_axis):
-        yield (
-            tuple(part[0] for part in combination),
-            tuple(part[1] for part in combination),
-            tuple(part[2] for part in combination),
-        )
-
-
-def _blockwise(
-    function: Callable[[np.ndarray, Sequence[int]], np.ndarray], array: np.ndarray, factors: Sequence[int]
-) -> np.ndarray:
-    """Apply a function of whole blocks to an array that may end within a block."""
-    result = np.empty([-(-size // factor) for size, factor in zip(array.shape, factors, strict=True)], array.dtype)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for target, region, sizes in _regions(array.shape, factors):
-            result[target] = function(array[region], sizes)
-    return result
-
-
-def mean_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    """Mean of every block of `factors` voxels, in the dtype of `array`.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Booleans, integers (summed exactly, rounded to the nearest, half up) or floats (summed in float64).
-    factors : sequence of int
-        Voxels of a block per axis; blocks at the end may be smaller and are averaged over what they have.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``ceil(shape / factors)``.
-    """
-    if array.dtype.kind == "b":
-        return mean_blocks(array.view(np.uint8), factors).view(bool)
-    return _blockwise(_mean, array, factors)
-
-
-def mode_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    """Most frequent value of every block of `factors` voxels, the smallest of those that tie.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Booleans or integers; 64-bit ids are exact.
-    factors : sequence of int
-        Voxels of a block per axis; blocks at the end may be smaller.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``ceil(shape / factors)``, dtype of `array`.
-    """
-    return _blockwise(_mode, array, factors)
-
-
-def _reduce(ufunc: np.ufunc, array: np.ndarray, factors: Sequence[int], dtype: Any = None) -> np.ndarray:
-    """Reduce whole blocks axis by axis; the first axes first, where rows are contiguous and vectorised."""
-    result = array
-    for axis, factor in enumerate(factors):
-        if factor == 1:
-            continue
-        parts = [result[(slice(None),) * axis + (slice(i, None, factor),)] for i in range(factor)]
-        result = ufunc(parts[0], parts[1], dtype=dtype, casting="unsafe")
-        for part in parts[2:]:
-            ufunc(result, part, out=result, dtype=dtype, casting="unsafe")
-    return result
-
-
-def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    n = math.prod(factors)
-    if n == 1:
-        return array
-    if array.dtype.kind == "f":
-        return _reduce(np.add, array, factors, np.float64) / n
-    info = np.iinfo(array.dtype)
-    wide = _wide_type(int(info.min) * n, int(info.max) * n + n // 2)
-    if wide is not None:
-        return _rounded(_reduce(np.add, array, factors, wide), n)
-    # 64 bit: the quotients sum without overflow, the remainders stay small
-    quotient = array // array.dtype.type(n)
-    remainder = array - quotient * array.dtype.type(n)
-    rest = _rounded(_reduce(np.add, remainder, factors, np.int64), n)
-    mean: np.ndarray = _reduce(np.add, quotient, factors) + rest.astype(array.dtype)
-    return mean
-
-
-def _wide_type(low: int, high: int) -> np.dtype[Any] | None:
-    for name in ("u2", "u4", "u8") if low >= 0 else ("i2", "i4", "i8"):
-        info = np.iinfo(name)
-        if int(info.min) <= low and high <= int(info.max):
-            return np.dtype(name)
-    return None
-
-
-def _rounded(total: np.ndarray, n: int) -> np.ndarray:
-    """``floor(total / n + 1/2)``, exactly; for odd n there is no half."""
-    kind = total.dtype.type
-    total = total + kind(n // 2)
-    mean: np.ndarray = total >> kind(n.bit_length() - 1) if n & (n - 1) == 0 else total // kind(n)
-    return mean
-
-
-def _mode(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    if math.prod(factors) == 1:
-        return array
-    low = _reduce(np.minimum, array, factors)
-    # inside of objects all voxels of a block agree, which costs no sorting to see
-    mixed = np.nonzero(low != _reduce(np.maximum, array, factors))
-    step = max(1, _MODE_VOXELS // math.prod(factors))
-    for begin in range(0, mixed[0].size, step):
-        part = tuple(index[begin : begin + step] for index in mixed)
-        starts = [index * factor for index, factor in zip(part, factors, strict=True)]
-        offsets = itertools.product(*(range(factor) for factor in factors))
-        members = [array[tuple(s + o for s, o in zip(starts, offset, strict=True))] for offset in offsets]
-        low[part] = _pairwise_mode(members) if len(members) <= _PAIRWISE else _sorted_mode(np.stack(members, axis=1))
-    return low
-
-
-def _pairwise_mode(members: Sequence[np.ndarray]) -> np.ndarray:
-    """Most frequent of the values at each position, the smallest of those that tie, by comparing all pairs."""
-    counts = [np.ones(members[0].size, np.uint8) for _ in members]
-    for i, j in itertools.combinations(range(len(members)), 2):
-        equal = (members[i] == members[j]).view(np.uint8)
-        counts[i] += equal
-        counts[j] += equal
-    best, most = members[0], counts[0]
-    for member, count in zip(members[1:], counts[1:], strict=True):
-        better = (count > most) | ((count == most) & (member < best))
-        best = np.where(better, member, best)
-        most = np.maximum(count, most)
-    return best
-
-
-def _sorted_mode(rows: np.ndarray) -> np.ndarray:
-    """Most frequent value of each row, the smallest of those that tie."""
-    rows = np.sort(rows, axis=1)
-    new = np.ones(rows.shape, bool)
-    new[:, 1:] = rows[:, 1:] != rows[:, :-1]
-    runs = np.flatnonzero(new)
-    lengths = np.diff(runs, append=rows.size)
-    row = runs // rows.shape[1]
-    first = np.searchsorted(row, np.arange(len(rows)))
-    longest = np.flatnonzero(lengths == np.maximum.reduceat(lengths, first)[row])
-    # runs are in the order of rows and values: the first longest run of a row has its smallest value
-    winners = longest[np.searchsorted(row[longest], np.arange(len(rows)))]
-    return rows.reshape(-1)[runs[winners]]

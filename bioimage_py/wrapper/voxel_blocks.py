@@ -1,0 +1,201 @@
+"""Blocks of voxels that become one voxel: their mean, or their most frequent value."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..sources.index import Roi
+
+# voxels whose mode is sorted out at once: what fits the cache
+_MODE_VOXELS = 1 << 17
+
+# blocks up to this size are compared voxel by voxel, ten times faster than sorting each of them
+_PAIRWISE = 27
+
+Region = tuple[Roi, Roi, tuple[int, ...]]
+
+
+def _regions(shape: Sequence[int], factors: Sequence[int]) -> Iterator[Region]:
+    """(region of the result, region of the array, factors there): apart from the whole blocks one for every edge."""
+    per_axis = []
+    for size, factor in zip(shape, factors, strict=True):
+        whole, rest = divmod(size, factor)
+        parts = [(slice(0, whole), slice(0, whole * factor), factor)] if whole else []
+        if rest:
+            parts.append((slice(whole, whole + 1), slice(whole * factor, size), rest))
+        per_axis.append(parts)
+    for combination in itertools.product(*per_axis):
+        yield (
+            tuple(part[0] for part in combination),
+            tuple(part[1] for part in combination),
+            tuple(part[2] for part in combination),
+        )
+
+
+def _blockwise(
+    function: Callable[[np.ndarray, Sequence[int]], np.ndarray], array: np.ndarray, factors: Sequence[int]
+) -> np.ndarray:
+    """Apply a function of whole blocks to an array that may end within a block."""
+    result = np.empty([-(-size // factor) for size, factor in zip(array.shape, factors, strict=True)], array.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for target, region, sizes in _regions(array.shape, factors):
+            result[target] = function(array[region], sizes)
+    return result
+
+
+def mean_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Mean of every block of `factors` voxels, in the dtype of `array`.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Booleans, integers (summed exactly, rounded to the nearest, half up) or floats (summed in float64).
+    factors : sequence of int
+        Voxels of a block per axis; blocks at the end may be smaller and are averaged over what they have.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``ceil(shape / factors)``.
+    """
+    if array.dtype.kind == "b":
+        return mean_blocks(array.view(np.uint8), factors).view(bool)
+    return _blockwise(_mean, array, factors)
+
+
+def mode_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Most frequent value of every block of `factors` voxels, the smallest of those that tie.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Booleans or integers; 64-bit ids are exact.
+    factors : sequence of int
+        Voxels of a block per axis; blocks at the end may be smaller.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``ceil(shape / factors)``, dtype of `array`.
+    """
+    return _blockwise(_mode, array, factors)
+
+
+def _reduce(ufunc: np.ufunc, array: np.ndarray, factors: Sequence[int], dtype: Any = None) -> np.ndarray:
+    """Reduce whole blocks axis by axis; the first axes first, where rows are contiguous and vectorised."""
+    result = array
+    for axis, factor in enumerate(factors):
+        if factor == 1:
+            continue
+        parts = [result[(slice(None),) * axis + (slice(i, None, factor),)] for i in range(factor)]
+        result = ufunc(parts[0], parts[1], dtype=dtype, casting="unsafe")
+        for part in parts[2:]:
+            ufunc(result, part, out=result, dtype=dtype, casting="unsafe")
+    return result
+
+
+def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    n = math.prod(factors)
+    if n == 1:
+        return array
+    if array.dtype.kind == "f":
+        return _reduce(np.add, array, factors, np.float64) / n
+    info = np.iinfo(array.dtype)
+    wide = _wide_type(int(info.min) * n, int(info.max) * n + n // 2)
+    if wide is not None:
+        return _rounded(_reduce(np.add, array, factors, wide), n)
+    # 64 bit: the quotients sum without overflow, the remainders stay small
+    quotient = array // array.dtype.type(n)
+    remainder = array - quotient * array.dtype.type(n)
+    rest = _rounded(_reduce(np.add, remainder, factors, np.int64), n)
+    mean: np.ndarray = _reduce(np.add, quotient, factors) + rest.astype(array.dtype)
+    return mean
+
+
+def _wide_type(low: int, high: int) -> np.dtype[Any] | None:
+    for name in ("u2", "u4", "u8") if low >= 0 else ("i2", "i4", "i8"):
+        info = np.iinfo(name)
+        if int(info.min) <= low and high <= int(info.max):
+            return np.dtype(name)
+    return None
+
+
+def _rounded(total: np.ndarray, n: int) -> np.ndarray:
+    """``floor(total / n + 1/2)``, exactly; for odd n there is no half."""
+    kind = total.dtype.type
+    total = total + kind(n // 2)
+    mean: np.ndarray = total >> kind(n.bit_length() - 1) if n & (n - 1) == 0 else total // kind(n)
+    return mean
+
+
+def _mode(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    if math.prod(factors) == 1:
+        return array
+    result = array[tuple(slice(None, None, factor) for factor in factors)].copy()
+    # inside of objects all voxels of a block agree, which costs no sorting to see
+    mixed = np.flatnonzero(_differ(array, factors))
+    if mixed.size == 0:
+        return result
+    values, modes = np.ascontiguousarray(array).reshape(-1), result.reshape(-1)
+    steps = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+    offsets = [sum(map(operator.mul, place, steps)) for place in np.ndindex(*factors)]
+    count = max(1, _MODE_VOXELS // len(offsets))
+    for begin in range(0, mixed.size, count):
+        part = mixed[begin : begin + count]
+        first = np.zeros_like(part)
+        for index, factor, step in zip(np.unravel_index(part, result.shape), factors, steps, strict=True):
+            first += index * (factor * step)
+        members = [values.take(first + offset) for offset in offsets]
+        modes[part] = _pairwise_mode(members) if len(members) <= _PAIRWISE else _sorted_mode(np.stack(members, axis=1))
+    return result
+
+
+def _differ(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Whether the voxels of a block are not all equal; the first axes first, where rows are contiguous."""
+    first, differ = array, np.zeros((1,) * array.ndim, bool)
+    for axis, factor in enumerate(factors):
+        if factor == 1:
+            continue
+        parts = [(slice(None),) * axis + (slice(i, None, factor),) for i in range(factor)]
+        found = np.zeros(first[parts[0]].shape, bool)
+        for part in parts[1:]:
+            found |= first[parts[0]] != first[part]
+        for part in parts if differ.shape == first.shape else ():
+            found |= differ[part]
+        first, differ = first[parts[0]], found
+    return differ
+
+
+def _pairwise_mode(members: Sequence[np.ndarray]) -> np.ndarray:
+    """Most frequent of the values at each position, the smallest of those that tie, by comparing all pairs."""
+    # only later voxels are counted: the first one of a value has its full count, and the others have less
+    counts = [np.zeros(members[0].size, np.uint8) for _ in members]
+    for i, j in itertools.combinations(range(len(members)), 2):
+        counts[i] += (members[i] == members[j]).view(np.uint8)
+    best, most = members[0], counts[0]
+    for member, count in zip(members[1:], counts[1:], strict=True):
+        better = (count > most) | ((count == most) & (member < best))
+        best = np.where(better, member, best)
+        most = np.maximum(count, most)
+    return best
+
+
+def _sorted_mode(rows: np.ndarray) -> np.ndarray:
+    """Most frequent value of each row, the smallest of those that tie."""
+    rows = np.sort(rows, axis=1)
+    new = np.ones(rows.shape, bool)
+    new[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    runs = np.flatnonzero(new)
+    lengths = np.diff(runs, append=rows.size)
+    row = runs // rows.shape[1]
+    first = np.searchsorted(row, np.arange(len(rows)))
+    longest = np.flatnonzero(lengths == np.maximum.reduceat(lengths, first)[row])
+    # runs are in the order of rows and values: the first longest run of a row has its smallest value
+    winners = longest[np.searchsorted(row[longest], np.arange(len(rows)))]
+    return rows.reshape(-1)[runs[winners]]
