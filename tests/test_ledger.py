@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import bioimage_py as bp
 from bioimage_py.errors import BioimageError, ParameterError, RunnerError, StorageError
 from bioimage_py.executing import Execution
-from bioimage_py.runner import RunnerConfig, folder
+from bioimage_py.runner import RunnerConfig, driver_ledger, folder, journal
 from bioimage_py.runner.driver_ledger import FolderLedger
 from bioimage_py.runner.folder import FolderWork, load_stage
 from bioimage_py.runner.journal import BlockFailure, frame, read_frames
@@ -121,6 +121,27 @@ def test_each_batch_has_one_owner_among_processes(tmp_path: Path) -> None:
     spans = [tuple(map(int, line.split())) for process in processes for line in process.communicate()[0].splitlines()]
     assert len(spans) == ledger.batches(0)
     assert sorted(number for start, stop in spans for number in range(start, stop)) == list(range(20_000))
+
+
+def test_many_workers_try_few_batches_that_others_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(listing(20_000), num_workers=20)
+    ledger = FolderLedger(tmp_path, plan)
+    ledger.open(0)
+    n_batches, links = ledger.batches(0), []
+    link = os.link
+    monkeypatch.setattr(os, "link", lambda *paths: (links.append(paths), link(*paths)))
+    lists = {f"s0w{number}": FolderWork(tmp_path, plan) for number in range(20)}
+    taken: list[Batch] = []
+    while lists:
+        for worker in list(lists):
+            batch = lists[worker]._take(worker)
+            if batch is None:
+                del lists[worker]
+            else:
+                taken.append(batch)
+    assert len({batch.key for batch in taken}) == len(taken) == n_batches
+    assert n_batches > 200
+    assert len(links) < 3 * n_batches  # not twenty workers times so many batches
 
 
 def test_a_claim_whose_answer_was_lost_is_still_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,6 +452,47 @@ def test_an_exception_that_cannot_travel_fails_its_block_alone(tmp_path: Path) -
     texts = [path.read_text() for path in (folder / "errors").iterdir()]
     assert len(texts) == 2
     assert all("raise Awkward" in text and text.startswith("block 7") for text in texts)
+
+
+def test_a_value_too_large_for_a_record_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LARGEST", 10_000)
+    with pytest.raises(ParameterError, match=r"has 20\d{3} bytes, 9999 at most can be kept"):
+        bp.runner.get_runner("local", RunnerConfig(tmp_root=tmp_path)).map(
+            lambda item: bytes(20_000 if item == 1 else 10), 3, has_return_val=True
+        )
+
+
+def test_a_worker_reads_only_the_earlier_stages_it_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(listing(10), folding(10), once_stage(lambda earlier: earlier["fold"], name="sum"))
+    ledger, work = FolderLedger(tmp_path, plan), FolderWork(tmp_path, plan)
+    for stage in range(2):
+        ledger.open(stage)
+        drain(work, "s0w0")
+        events_of(ledger)
+    read: list[int] = []
+    load = folder.load_stage
+    monkeypatch.setattr(folder, "load_stage", lambda at, index, stage: (read.append(index), load(at, index, stage))[1])
+    earlier = work.earlier(2)
+    assert read == []
+    assert [earlier["fold"], earlier["fold"]] == [45, 45]
+    assert read == [1]
+
+
+def test_a_driver_that_waits_looks_less_and_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(listing(10))
+    ledger, work = FolderLedger(tmp_path, plan), FolderWork(tmp_path, plan)
+    ledger.open(0)
+    pauses: list[float] = []
+    monkeypatch.setattr(driver_ledger, "sleep", pauses.append)
+    assert list(ledger.events(0.002)) == []
+    assert list(ledger.events(0.002)) == []
+    assert pauses[0] < driver_ledger.POLL_SECONDS / 4
+    assert max(pauses) >= driver_ledger.POLL_SECONDS
+    drain(work, "s0w0")
+    assert events_of(ledger)
+    pauses.clear()
+    assert list(ledger.events(0.0001)) == []
+    assert pauses[:1] <= [driver_ledger.POLL_SECONDS / 8]
 
 
 def test_a_value_that_cannot_travel_is_said(tmp_path: Path) -> None:

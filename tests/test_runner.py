@@ -96,6 +96,15 @@ def test_results_follow_block_ids_with_sharded_outputs_too(tmp_path: Path, num_w
     assert LOCAL.run(block_id, [], [out], block_ids=ids, **run) == ids
 
 
+def test_skip_empty_keeps_to_the_blocks_asked_for(tmp_path: Path) -> None:
+    array = zarr.create_array(str(tmp_path / "a.zarr"), shape=(8, 8), chunks=(2, 2), dtype="u1")
+    array[0, 0] = array[5, 5] = array[7, 0] = 1  # blocks 0, 10 and 12
+    keywords: dict[str, Any] = {"block_shape": 2, "skip_empty": True, "has_return_val": True}
+    assert list(map_blocks(block_id, [array], [], **keywords).results) == [0, 10, 12]
+    assert list(map_blocks(block_id, [array], [], block_ids=[12, 3, 0], **keywords).results) == [12, 0]
+    assert list(map_blocks(block_id, [array], [], block_ids=[3], **keywords).results) == []
+
+
 def test_a_region_restricts_the_grid_and_halos_reach_beyond_it() -> None:
     def outer(block: Any, inputs: Any, outputs: Any, mask: Any) -> Any:
         return block.inner_block.begin, block.outer_block.begin, block.outer_block.end

@@ -151,3 +151,15 @@ def test_a_kill_while_the_file_is_written(file: Path, monkeypatch: pytest.Monkey
     bp.map_blocks(add_to_itself, [out], [out], **call)
     assert (out[...] == 10).all()
     assert left_over(file.parent) == []
+
+
+def test_workers_that_stay_see_what_earlier_calls_wrote(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        raw = file.create_dataset("raw", data=data(), chunks=(8, 16, 16))
+        halves = [file.create_dataset(f"half{n}", shape=[s >> n for s in SHAPE], dtype="u1") for n in (1, 2)]
+        with bp.execution("subprocess", num_workers=1, progress=False):
+            bp.downsample(raw, 2, halves[0], method="mean", block_shape=8)
+            bp.downsample(halves[0], 2, halves[1], method="mean", block_shape=8)
+            halves[0][:] = 7
+            bp.downsample(halves[0], 2, halves[1], method="mean", block_shape=4)
+        assert (halves[1][:] == 7).all()

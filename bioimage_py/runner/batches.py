@@ -47,14 +47,22 @@ class BatchLists:
             mine = name.startswith(f"{self._session}.")
             self._lists[name] = read_whole(self.folder / "batches" / name) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
-            batches = self._lists[name]
-            for batch in [batch for batch in batches if self._fits(batch, worker)]:
+            while (batch := next((one for one in self._lists[name] if self._fits(one, worker)), None)) is not None:
                 if not self._look(worker):
                     return None
-                batches.remove(batch)
                 if self.link(worker, batch):
+                    self._lists[name].remove(batch)
                     return batch
+                self._drop_taken(name, batch)
         return None
+
+    def _drop_taken(self, name: str, lost: Batch) -> None:
+        """Forget the batches of a list that somebody has: one look at the folder instead of an attempt at each."""
+        taken = {lost.key[1], *map(int, self._claimed(lost.key[0]))}
+        self._lists[name] = [batch for batch in self._lists[name] if batch.key[1] not in taken]
+
+    def _claimed(self, number: int) -> list[str]:
+        return [claim for claim in os.listdir(self.folder / "claims" / str(number)) if not claim.startswith(".")]
 
     def _look(self, worker: str) -> bool:
         """Whether the session is the one in which a worker takes batches now."""

@@ -19,11 +19,10 @@ def chosen(stages: Sequence[Stage], how: Execution) -> Execution:
     """The execution itself, or with the backend that ``"auto"`` stands for."""
     if how.job_type != "auto":
         return how
-    sources = [source for stage in stages for source in (*stage.inputs, *stage.outputs, stage.mask)]
     processes = (
         how.num_workers > 1
         and any(stage.holds_gil and _voxels(stage) >= LARGE_VOXELS for stage in stages)
-        and all(source is None or reopenable(source) for source in sources)
+        and all(reopenable(source) for stage in stages for source in stage.sources)
     )
     return replace(how, job_type="subprocess" if processes else "local")
 

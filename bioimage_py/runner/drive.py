@@ -61,11 +61,17 @@ class ProgressBar:
         silent = not (plan.name and plan.execution.progress)
         # None: only where stderr is a terminal
         self._bar = tqdm(total=total, desc=plan.name, unit="block", disable=True if silent else None)
+        self._next = 0.0
 
-    def update(self, ledger: Ledger) -> None:
-        """Show how far the run is."""
-        if self._bar.disable:
+    def update(self, ledger: Ledger, *, now: bool = False) -> None:
+        """Show how far the run is; unless it must be now, only where looking takes little of the driver's time."""
+        begin = perf_counter()
+        if self._bar.disable or (begin < self._next and not now):
             return
+        self._show(ledger)
+        self._next = perf_counter() + max(POLL_SECONDS, 4 * (perf_counter() - begin))
+
+    def _show(self, ledger: Ledger) -> None:
         self._bar.update(ledger.done() - self._bar.n)
         if failed := sum(len(record.failures) for record in ledger.records):
             self._bar.set_postfix(failed=failed)
@@ -182,7 +188,7 @@ class Driver:
                         self.backend.leave()
                     else:
                         self._end(stop)
-                    bar.update(self.ledger)
+                    bar.update(self.ledger, now=True)
         finally:
             bar.close()
         self._mark()
@@ -353,7 +359,7 @@ class Driver:
             self.plan.execution.num_workers,
             peak_bytes(),
             tuple(self.marks),
-            Results(self.ledger.records),
+            Results.of(self.ledger.records),
             worker_peaks=self.peaks,
             jobs=self.backend.submitted - self._submitted,
             events=tuple(self.events),

@@ -30,6 +30,8 @@ RECLAIM_SECONDS = 1.0
 """How often claims are looked through for those of workers that are held dead."""
 POLL_SECONDS = 0.005
 """How often journals are looked at while a driver waits; more often at first, for short stages."""
+LONGEST_POLL_SECONDS = 1.0
+"""The most that a driver of many workers lets pass between two looks."""
 
 
 class FolderLedger(Ledger):
@@ -54,6 +56,8 @@ class FolderLedger(Ledger):
         for name in ("batches", "claims", "journal", "results", "errors", "progress", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.adopted = adopted
+        self._owners: dict[tuple[int, int], str] = {}
+        self._pause = 0.0
         held = self._withdraw() if adopted else []  # before the journals are read: what is held after is held now
         loaded = [load_stage(folder, index, stage, check=True) for index, stage in enumerate(plan.stages)]
         self.records = [record for record, _ in loaded]
@@ -141,13 +145,19 @@ class FolderLedger(Ledger):
 
     def events(self, timeout: float) -> Iterable[Event]:
         """Events since the last call; looks a few times until something is there."""
-        deadline, pause = perf_counter() + timeout, POLL_SECONDS / 8
+        deadline = perf_counter() + timeout
         while True:
+            begin = perf_counter()
             events = [event for record in self._poll() for event in self.records[self._open].add(record)]
-            if events or perf_counter() > deadline:
-                return events or self._reclaim()
-            sleep(pause)
-            pause = min(2 * pause, POLL_SECONDS)
+            if events:
+                self._pause = 0.0
+                return events
+            if perf_counter() > deadline:
+                return self._reclaim()
+            # the journals of many workers take long to look through, and a file server has more to do than that
+            longest = max(POLL_SECONDS, min(LONGEST_POLL_SECONDS, 4 * (perf_counter() - begin)))
+            self._pause = min(max(2 * self._pause, POLL_SECONDS / 8), longest)
+            sleep(self._pause)
 
     def _poll(self) -> Iterator[Record]:
         for record in self._journals[self._open].poll() if self._open >= 0 else ():
@@ -197,10 +207,11 @@ class FolderLedger(Ledger):
         return batch.ranges - Ranges.of(np.array(sorted(failed), np.int64))
 
     def _owner(self, key: tuple[int, int]) -> str | None:
-        try:
-            return (self.folder / "claims" / str(key[0]) / str(key[1])).read_text()
-        except FileNotFoundError:
-            return None
+        # a claim is made once and never changes hands
+        if key not in self._owners:
+            with suppress(FileNotFoundError):
+                self._owners[key] = (self.folder / "claims" / str(key[0]) / str(key[1])).read_text()
+        return self._owners.get(key)
 
     def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
         """Publish what a dead worker left, without the group of one block, for such memory; how many batches it is."""

@@ -325,7 +325,8 @@ class FolderWork(WorkerSide):
 
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
-        return Results([load_stage(self.folder, i, self.plan.stages[i])[0] for i in range(stage)])
+        stages = self.plan.stages[:stage]
+        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0])
 
     def undo_folder(self, stage: int, output: int) -> Path:
         """Where the old content of an output is kept."""

@@ -33,6 +33,8 @@ SYNC_SECONDS = 1.0
 MARK_GROWTH = 1.01
 """A high-water mark of memory is told where it is higher than the last one by this factor, so that marks stay few."""
 
+LARGEST = 2**32
+"""Bytes of a payload, whose length is written with 32 bits."""
 _HEADER = struct.Struct("<II")
 
 MAPPED_BYTES = 2**20
@@ -218,7 +220,18 @@ class Recorder:
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload with its length and checksum in front."""
+    """A payload with its length and checksum in front.
+
+    Raises
+    ------
+    ParameterError
+        If it has 4 GiB or more.
+    """
+    if len(payload) >= LARGEST:
+        raise ParameterError(
+            f"a value that the function returned has {len(payload)} bytes, {LARGEST - 1} at most can be kept",
+            remedy="write it to an output array, or use smaller blocks",
+        )
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 

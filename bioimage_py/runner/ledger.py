@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,22 @@ class Results:
     ``(block_id, value)`` in ascending order of ids.
     """
 
-    def __init__(self, records: Sequence[StageRecord]) -> None:
-        self._records = {record.stage.name: record for record in records}
+    def __init__(self, stages: Sequence[Stage], record: Callable[[int], StageRecord]) -> None:
+        self._numbers = {stage.name: number for number, stage in enumerate(stages)}
+        # a worker asks for one of them, as a rule, and the others may be large
+        self._record = functools.cache(record)
         self._folded: dict[str, Any] = {}
 
+    @classmethod
+    def of(cls, records: Sequence[StageRecord]) -> Results:
+        """Values of stages whose records are at hand."""
+        return cls([record.stage for record in records], records.__getitem__)
+
+    def _named(self, name: str) -> StageRecord:
+        return self._record(self._numbers[name])
+
     def __getitem__(self, name: str) -> Any:
-        record = self._records[name]
+        record = self._named(name)
         if record.stage.returns == "each":
             return next(value for _, value in record.values())
         if name not in self._folded:
@@ -137,21 +148,22 @@ class Results:
 
     def folded(self) -> dict[str, Any]:
         """Values of the once and folded stages, by name."""
-        stages = [record.stage for record in self._records.values()]
+        stages = [self._record(number).stage for number in self._numbers.values()]
         return {stage.name: self[stage.name] for stage in stages if stage.kind == "once" or stage.returns == "fold"}
 
     def each(self, name: str) -> Iterator[tuple[int, Any]]:
         """Ids and values of a stage that keeps them, ascending."""
-        return self._records[name].values()
+        return self._named(name).values()
 
     def listed(self, name: str, ids: Sequence[int] | None) -> ValueList:
-        """Values of a stage that keeps them, in the order of some ids or of all."""
-        values = self._records[name].block_values
+        """Values of a stage that keeps them, in the order of some ids or of all; ids that were left out have none."""
+        values = self._named(name).block_values
         assert values is not None
         if ids is None:
-            units = self._records[name].stage.units
+            units = self._named(name).stage.units
             return ValueList(values, range(units.n_blocks if units.ids is None else len(np.unique(units.ids))))
-        return ValueList(values, values.positions(np.asarray(ids, np.int64)))
+        positions = values.positions(np.asarray(ids, np.int64))
+        return ValueList(values, positions[positions >= 0])
 
 
 class WorkerSide(ABC):
@@ -332,7 +344,7 @@ class MemoryLedger(Ledger, WorkerSide):
 
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
-        return Results(self.records[:stage])
+        return Results.of(self.records[:stage])
 
     def workers(self) -> WorkerSide:
         """Itself."""

@@ -148,6 +148,11 @@ class Stage:
         """Whether a block gives the same result when it is run again."""
         return self.undo or not (self.in_place or self.reads_outputs)
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Inputs, outputs and mask."""
+        return (*self.inputs, *self.outputs, *(() if self.mask is None else (self.mask,)))
+
     def where(self, block_id: int) -> str:
         """Absolute region of a block, for messages."""
         if self.kind != "blocks" or self.units.groups is None:

@@ -286,7 +286,7 @@ def without_empty(
     begin = units * np.array(shape) + np.array(source.grid_origin)
     margin = np.array(halo or (0,) * source.ndim)
     seen = groups.grid.touching(begin - margin, begin + np.array(shape) + margin)
-    wanted: list[int] = (seen if ids is None else np.array([i for i in ids if i in set(seen.tolist())])).tolist()
+    wanted: list[int] = (seen if ids is None else np.array(ids)[np.isin(ids, seen)]).tolist()
     return wanted
 
 

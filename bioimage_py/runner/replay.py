@@ -147,7 +147,7 @@ def run_here(plan: Plan) -> RunReport:
                 recorder.done(group, ids, seconds, values)
             recorder.flush(ended=True)
     reports = tuple(StageReport.of(record) for record in ledger.records)
-    return RunReport(plan.name, reports, perf_counter() - begin, 1, peak_bytes(), (), Results(ledger.records))
+    return RunReport(plan.name, reports, perf_counter() - begin, 1, peak_bytes(), (), Results.of(ledger.records))
 
 
 def _sketched(stage: Stage) -> Stage:

@@ -287,6 +287,7 @@ def map_blocks(
         ``reduce(left, right)`` folds the values in a fixed tree: the same bits whatever the workers did.
     skip_empty : bool
         Leave out blocks for which the mask (without one, the first input) has no stored chunk, before workers start.
+        They have no entry in the results.
     setup : callable, optional
         Called once a process; its value reaches the function as ``context=``.
     execution : Execution, optional

@@ -245,8 +245,8 @@ class Supervisor:
             return self._stop(event.environment)
         rules = self.stages[event.stage]
         self.causes[event.group] = event.cause
-        alike = len(set(self.causes.values())) == 1 and len(self.causes) >= min(FIRST_BLOCKS, rules.n_blocks)
-        if self.done == 0 and alike and rules.n_blocks > 1:
+        first = self.done == 0 and rules.n_blocks > 1 and len(self.causes) >= min(FIRST_BLOCKS, rules.n_blocks)
+        if first and len(set(self.causes.values())) == 1:
             return self._stop("the first blocks all failed in the same way")
         if event.attempt < rules.retries:
             self.open_batches += 1

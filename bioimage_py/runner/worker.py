@@ -58,7 +58,8 @@ def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int
         from .work import InProcess
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
-        ledger = FolderWork(run, read_plan(run), idle_timeout=idle_timeout, memory=mem)
+        plan = read_plan(run)
+        ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START, "detail": _text(error)}
@@ -67,7 +68,11 @@ def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int
     except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
         return {"kind": "crashed", "detail": _text(error)}
     finally:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         ledger.shut()
+        # an HDF5 file that stays open shows the next run what it held when this one began
+        for source in (source for stage in plan.stages for source in stage.sources):
+            source.close()
     return {"kind": "finished", "detail": ""}
 
 
