@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm test-sources test-projects soak lint bench check-slice docs clean
+.PHONY: help install demo test test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,15 @@ lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## compare the speed with the peer package, side by side; results in benchmarks/out/
-	$(BIN)/python benchmarks/slice.py
+bench: $(STAMP) ## speed against the peers, side by side, and how it grows; tables and plots in benchmarks/out/speed/
+	$(BIN)/python benchmarks/speed/run.py --repeats 3
+	$(BIN)/python benchmarks/speed/run.py --scaling --repeats 3
+
+bench-growth: $(STAMP) ## what runs cost beside the work, up to a petavoxel on paper (docs/growth.md); 2 minutes
+	$(BIN)/python benchmarks/growth.py
+
+bench-check: $(STAMP) ## the same comparison; fails and lists where the speed falls short of a target
+	$(BIN)/python benchmarks/speed/run.py --check
 
 check-slice: $(STAMP) ## check what the first slice promises; fails where it falls short
 	$(BIN)/python benchmarks/check_slice.py

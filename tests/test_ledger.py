@@ -23,6 +23,7 @@ import bioimage_py as bp
 from bioimage_py.errors import BioimageError, ParameterError, RunnerError, StorageError
 from bioimage_py.executing import Execution
 from bioimage_py.runner import RunnerConfig, driver_ledger, folder, journal
+from bioimage_py.runner.bell import Bell
 from bioimage_py.runner.driver_ledger import FolderLedger
 from bioimage_py.runner.folder import FolderWork, load_stage
 from bioimage_py.runner.journal import BlockFailure, frame, read_frames
@@ -483,7 +484,7 @@ def test_a_driver_that_waits_looks_less_and_less_often(tmp_path: Path, monkeypat
     ledger, work = FolderLedger(tmp_path, plan), FolderWork(tmp_path, plan)
     ledger.open(0)
     pauses: list[float] = []
-    monkeypatch.setattr(driver_ledger, "sleep", pauses.append)
+    monkeypatch.setattr(Bell, "wait", lambda bell, heard, seconds: pauses.append(seconds))
     assert list(ledger.events(0.002)) == []
     assert list(ledger.events(0.002)) == []
     assert pauses[0] < driver_ledger.POLL_SECONDS / 4
@@ -493,6 +494,42 @@ def test_a_driver_that_waits_looks_less_and_less_often(tmp_path: Path, monkeypat
     pauses.clear()
     assert list(ledger.events(0.0001)) == []
     assert pauses[:1] <= [driver_ledger.POLL_SECONDS / 8]
+
+
+def test_threads_hear_of_each_other_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(listing(10))
+    ledger = FolderLedger(tmp_path, plan)
+    work = ledger.workers()
+    assert isinstance(work, FolderWork)
+    waits: list[float] = []
+    wait = Bell.wait
+
+    def patient(bell: Bell, heard: int, seconds: float) -> None:
+        waits.append(seconds)
+        wait(bell, heard, 60)  # only the bell ends it
+
+    monkeypatch.setattr(Bell, "wait", patient)
+    done: list[Batch] = []
+
+    def worker() -> None:
+        while (batch := work.claim("s0w0")) is not None:
+            recorder = work.recorder("s0w0", batch)
+            for group, ids in batch.groups(plan.stages[0].units):
+                recorder.done(group, ids, [0.0], [0])
+            recorder.flush(ended=True)
+            done.append(batch)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    ledger.open(0)
+    ended = 0
+    while ended < ledger.batches(0):
+        ended += sum(isinstance(event, BatchEnded) for event in ledger.events(60))
+    ledger.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len(done) == ended
+    assert waits
 
 
 def test_a_value_that_cannot_travel_is_said(tmp_path: Path) -> None:

@@ -306,6 +306,7 @@ DRIVER = """
         outputs[0][bp.to_roi(block)] = inputs[0][bp.to_roi(block)] + 1
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup leaves it ignored
         data = zarr.open_array("data.zarr", mode="r+")
         bp.map_blocks(function, [data], [data], block_shape=4, name="job", job_type="subprocess", num_workers=2)
         print("done")

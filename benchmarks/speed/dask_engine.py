@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import protocol
-from protocol import Case
+
+if TYPE_CHECKING:
+    from bioimage_py.bench.protocol import Case
 
 
 @contextlib.contextmanager
@@ -58,14 +60,6 @@ def _gaussian(case: Case, sigma: float) -> None:
     _store(ndfilters.gaussian_filter(_open(case, "raw").astype(np.float32), sigma, truncate=3), case.output, case)
 
 
-def gaussian_2(case: Case) -> None:
-    _gaussian(case, 2.0)
-
-
-def gaussian_8(case: Case) -> None:
-    _gaussian(case, 8.0)
-
-
 def _label(case: Case, structure: np.ndarray | None) -> None:
     from dask_image import ndmeasure
 
@@ -73,25 +67,17 @@ def _label(case: Case, structure: np.ndarray | None) -> None:
     _store(labels.astype(np.uint64), case.output, case)
 
 
-def label_6(case: Case) -> None:
-    _label(case, None)
-
-
-def label_26(case: Case) -> None:
-    _label(case, np.ones((3, 3, 3)))
-
-
-def _halves(array: Any) -> Any:
+def _mean(array: Any) -> Any:
     import dask.array as da
 
-    def mean(block: np.ndarray, axis: Any) -> np.ndarray:
+    def mean(block: np.ndarray, axis: Any = None) -> np.ndarray:
         return np.round(block.mean(axis=axis, dtype=np.float32)).astype(block.dtype)
 
     return da.coarsen(mean, array, dict.fromkeys(range(array.ndim), 2))
 
 
-def downsample_mean(case: Case) -> None:
-    _store(_halves(_open(case, "raw")), case.output, case)
+def _downsample(case: Case, halves: Any) -> None:
+    _store(halves(_open(case, "raw")), case.output, case)
 
 
 def _pyramid(case: Case, name: str, halves: Any) -> None:
@@ -104,12 +90,8 @@ def _pyramid(case: Case, name: str, halves: Any) -> None:
         level = da.from_array(zarr.open_array(f"{case.output}/{n}", mode="r"), chunks=case.block)
 
 
-def pyramid_image(case: Case) -> None:
-    _pyramid(case, "raw", _halves)
-
-
-def pyramid_labels(case: Case) -> None:
-    _pyramid(case, "labels", lambda level: level[::2, ::2, ::2])
+def _stride(array: Any) -> Any:
+    return array[::2, ::2, ::2]
 
 
 def statistics(case: Case) -> list[float]:
@@ -163,19 +145,19 @@ def empty_20k(case: Case) -> None:
 WORKS = {
     "copy": copy,
     "copy to shards": copy_shards,
-    "gaussian 2": gaussian_2,
-    "gaussian 8": gaussian_8,
-    "label 6": label_6,
-    "label 26": label_26,
-    "downsample mean": downsample_mean,
-    "pyramid image": pyramid_image,
-    "pyramid labels": pyramid_labels,
+    "gaussian 2": partial(_gaussian, sigma=2.0),
+    "gaussian 8": partial(_gaussian, sigma=8.0),
+    "label 6": partial(_label, structure=None),
+    "label 26": partial(_label, structure=np.ones((3, 3, 3))),
+    "downsample mean": partial(_downsample, halves=_mean),
+    "downsample stride": partial(_downsample, halves=_stride),
+    "pyramid image": partial(_pyramid, name="raw", halves=_mean),
+    "pyramid image stride": partial(_pyramid, name="raw", halves=_stride),
+    "pyramid labels": partial(_pyramid, name="labels", halves=_stride),
+    "pyramid labels stride": partial(_pyramid, name="labels", halves=_stride),
     "statistics": statistics,
     "unique counts": unique_counts,
     "watershed": watershed,
     "relabel": relabel,
     "empty 20k": empty_20k,
 }
-
-if __name__ == "__main__":
-    protocol.main(WORKS)

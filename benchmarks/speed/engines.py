@@ -1,84 +1,78 @@
-"""The engines that are compared, and the environment that each runs in."""
+"""The peers, and the environment that each runs in: exactly the packages of ``environments/NAME.txt``."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any
+
+import layers
+
+from bioimage_py.bench import OWN, Engine
 
 HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Engine:
-    """Who does the work.
+class Peer(Engine):
+    """Another package, in an environment of its own.
 
     Parameters
     ----------
-    name : str
-    script : str
-        Beside this file; ``python script --works`` lists what it can do.
-    backend : str
-    packages : tuple of str
-        What its environment holds; none: this package's own.
+    environment : str
+        Whose packages ``environments/ENVIRONMENT.txt`` lists, all of them.
     """
 
-    name: str
-    script: str
-    backend: str
-    packages: tuple[str, ...] = ()
+    environment: str
 
-    def does(self, work: str) -> bool:
-        """Whether it has this work."""
-        return work in _works(self.script)
+    def python(self, out: Path) -> Path:
+        """Return the Python of the environment, which is made where it is missing or holds something else."""
+        folder, wanted = out / "environments" / self.environment, self._list()
+        python, done = folder / "bin" / "python", folder / "installed.txt"
+        if not done.exists() or done.read_text() != wanted.read_text():
+            print(f"installing {self.environment} into {folder} ...", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+            # --no-deps: the list is whole, and nothing is to be resolved anew
+            install = [str(python), "-m", "pip", "install", "-qq", "--no-deps", "-r", str(wanted)]
+            subprocess.run(install, check=True)
+            done.write_text(wanted.read_text())
+        return python
 
-    def result(self, output: Path) -> Path:
-        """Where its result lies in zarr."""
-        return output
+    def packages(self) -> tuple[str, ...]:
+        """Those of the list that begin with the environment's name."""
+        lines = self._list().read_text().replace("_", "-").splitlines()
+        return tuple(line.replace("==", " ") for line in lines if line.startswith(self.environment))
+
+    def _list(self) -> Path:
+        return HERE / "environments" / f"{self.environment}.txt"
 
 
-@cache
-def _works(script: str) -> tuple[str, ...]:
-    # an engine imports its libraries inside its works, so any Python can say what they are
-    done = subprocess.run([sys.executable, str(HERE / script), "--works"], capture_output=True, text=True, check=True)
-    return tuple(json.loads(done.stdout))
+@dataclass(frozen=True)
+class Layers(Peer):
+    """A peer that knows Neuroglancer's precomputed layers only."""
+
+    def prepare(self, data: Path) -> None:
+        """Write the inputs as layers too."""
+        layers.make(data)
+
+    def result(self, output: Path, key: str = "") -> Any:
+        """Open a level of the layer that it wrote."""
+        return layers.Layer(output, int(key) if key else None)
 
 
-PEER = ("bioimage-py[io]==0.2.2",)
-DASK = ("dask[array,distributed]", "dask-image", "scikit-image", "zarr>=3")
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("ours", "bioimage.py", "local"),
-        Engine("ours subprocess", "bioimage.py", "subprocess"),
-        Engine("floor", "floor.py", "threads"),
-        Engine("bioimage-py", "bioimage.py", "local", PEER),
-        Engine("bioimage-py subprocess", "bioimage.py", "subprocess", PEER),
-        Engine("dask", "dask_engine.py", "threads", DASK),
-        Engine("dask distributed", "dask_engine.py", "distributed", DASK),
-        Engine("cubed", "cubed_engine.py", "threads", ("cubed", "zarr>=3")),
-        Engine("daisy", "daisy_engine.py", "processes", ("daisy>=2", "zarr>=3", "scipy", "scikit-image")),
+        *OWN,
+        Peer("bioimage-py", OWN[0].script, "local", "bioimage-py"),
+        Peer("bioimage-py subprocess", OWN[0].script, "subprocess", "bioimage-py"),
+        Peer("dask", HERE / "dask_engine.py", "threads", "dask"),
+        Peer("dask distributed", HERE / "dask_engine.py", "distributed", "dask"),
+        Peer("cubed", HERE / "cubed_engine.py", "threads", "cubed"),
+        Peer("daisy", HERE / "daisy_engine.py", "processes", "daisy"),
+        Peer("volara", HERE / "volara_engine.py", "processes", "volara"),
+        Layers("igneous", HERE / "igneous_engine.py", "processes", "igneous"),
     )
 }
-
-
-def python_of(engine: Engine, folder: Path) -> Path:
-    """Python of an engine's environment, which the first call makes."""
-    if not engine.packages:
-        return Path(sys.executable)
-    place = (
-        folder
-        / "environments"
-        / "-".join(package.split("[")[0].split("=")[0].split(">")[0] for package in engine.packages[:1])
-    )
-    python = place / "bin" / "python"
-    done = place / "packages.json"
-    if not done.exists() or json.loads(done.read_text()) != list(engine.packages):
-        print(f"installing {', '.join(engine.packages)} into {place} ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-qq", *engine.packages], check=True)
-        done.write_text(json.dumps(engine.packages))
-    return python

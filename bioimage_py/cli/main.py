@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .benching import bench
 from .demonstrating import demo
 from .evaluating import evaluate
 from .informing import info
@@ -20,5 +21,5 @@ def main() -> None:
     """Segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, segment, evaluate, demo, project, runs, slurm):
+for _command in (info, segment, evaluate, demo, bench, project, runs, slurm):
     main.add_command(_command)

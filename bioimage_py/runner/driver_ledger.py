@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ class FolderLedger(Ledger):
         self.adopted = adopted
         self._owners: dict[tuple[int, int], str] = {}
         self._pause = 0.0
+        self._work = FolderWork(folder, plan)
         held = self._withdraw() if adopted else []  # before the journals are read: what is held after is held now
         loaded = [load_stage(folder, index, stage, check=True) for index, stage in enumerate(plan.stages)]
         self.records = [record for record, _ in loaded]
@@ -96,7 +97,7 @@ class FolderLedger(Ledger):
 
     def workers(self) -> FolderWork:
         """The side of the workers."""
-        return FolderWork(self.folder, self.plan)
+        return self._work
 
     def batches(self, stage: int) -> int:
         """How many batches are left of a stage."""
@@ -142,12 +143,13 @@ class FolderLedger(Ledger):
         sync = self.plan.execution.durability == "node"
         write_once(self.folder / "batches" / f"{self.session}.{self._next}", frame(pickle.dumps(batches)), sync=sync)
         self._next += 1
+        self._work.published.ring()
 
     def events(self, timeout: float) -> Iterable[Event]:
         """Events since the last call; looks a few times until something is there."""
         deadline = perf_counter() + timeout
         while True:
-            begin = perf_counter()
+            begin, heard = perf_counter(), self._work.recorded.rung
             events = [event for record in self._poll() for event in self.records[self._open].add(record)]
             if events:
                 self._pause = 0.0
@@ -157,7 +159,7 @@ class FolderLedger(Ledger):
             # the journals of many workers take long to look through, and a file server has more to do than that
             longest = max(POLL_SECONDS, min(LONGEST_POLL_SECONDS, 4 * (perf_counter() - begin)))
             self._pause = min(max(2 * self._pause, POLL_SECONDS / 8), longest)
-            sleep(self._pause)
+            self._work.recorded.wait(heard, self._pause)
 
     def _poll(self) -> Iterator[Record]:
         for record in self._journals[self._open].poll() if self._open >= 0 else ():
@@ -243,6 +245,7 @@ class FolderLedger(Ledger):
         # renamed, not written: it must work on a full disk
         with suppress(FileNotFoundError):
             os.replace(self.folder / f".{name}", self.folder / name)
+        self._work.published.ring()
 
     def note(self, event: dict[str, Any]) -> None:
         """Append an event to ``events.jsonl``, where there is room."""

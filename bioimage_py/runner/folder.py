@@ -16,11 +16,12 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from .alive import identify, rebooted
 from .batches import BatchLists, Waiting
+from .bell import Bell
 from .faults import fault
 from .files import naming, read_whole, sync_folder, write_once
 from .journal import FLUSH_SECONDS, SYNC_SECONDS, FailedGroup, Record, Recorder, dump_value, frame, read_frames
@@ -260,6 +261,7 @@ class FolderWork(WorkerSide):
     ) -> None:
         self.folder = folder
         self.plan = plan
+        self.published, self.recorded = Bell(), Bell()
         self._lock = threading.Lock()
         self._idle_timeout = idle_timeout
         self._lists = BatchLists(folder, memory)
@@ -288,13 +290,16 @@ class FolderWork(WorkerSide):
     def claim(self, worker: str) -> Batch | None:
         """The next batch; waits between stages; None when nothing will follow."""
         waiting, pause = Waiting(self.folder / "driver.alive", self._idle_timeout), 0.001
-        while not (self._leaving or (self.folder / "over").exists()):
+        while not self._leaving:
+            heard = self.published.rung
+            if (self.folder / "over").exists():
+                return None
             batch = self._take(worker)
             if batch is not None:
                 return batch
             if self._lists.strange or waiting.in_vain():
                 return None
-            sleep(pause)
+            self.published.wait(heard, pause)
             # a file server is asked less and less often, by all that wait
             pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
         return None
@@ -314,7 +319,12 @@ class FolderWork(WorkerSide):
         self._progress[worker].batches += 1
         writer = self._writer(worker, batch.stage)
         every = SYNC_SECONDS if self.plan.execution.durability == "node" else FLUSH_SECONDS
-        return Recorder(worker, batch, self.plan.stages[batch.stage], writer.write, every)
+
+        def sink(record: Record) -> None:
+            writer.write(record)
+            self.recorded.ring()
+
+        return Recorder(worker, batch, self.plan.stages[batch.stage], sink, every)
 
     def _writer(self, worker: str, stage: int) -> _Writer:
         key = (worker, stage)

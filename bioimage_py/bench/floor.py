@@ -1,6 +1,7 @@
-"""The floor: the library calls alone, two threads or two forked processes, and no runner, no checks, no ledger.
+"""The floor: the library calls alone, in threads or forked processes, with no runner, no checks and no ledger.
 
 Chunks are read and written as files, by the bare zstd codec; the kernel is the fastest one known for the work.
+Run by path (see `protocol`), by nothing but libraries.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import protocol
-from protocol import Case
+
+if TYPE_CHECKING:
+    from bioimage_py.bench.protocol import Case
 
 Region = tuple[slice, ...]
 
@@ -126,6 +129,34 @@ def copy(case: Case) -> None:
     _threads(lambda r: output.write(r, source.read(r)), _blocks(source.shape, case.block), case.workers)
 
 
+def copy_to_shards(case: Case) -> None:
+    """A block is a shard: encoded chunks one after the other, and at the end their places and a checksum."""
+    import google_crc32c
+    import zarr
+    from numcodecs import Zstd
+
+    source = Store(case.input("raw"))
+    chunks, shards = ((min(edge, min(source.shape)),) * 3 for edge in (case.chunk, case.block))
+    zarr.create_array(case.output, shape=source.shape, chunks=chunks, shards=shards, dtype=source.dtype)
+
+    def block(region: Region) -> None:
+        data = source.read(region)
+        if data.shape != shards:
+            data = np.pad(data, [(0, s - n) for s, n in zip(shards, data.shape, strict=True)])
+        codec, places, encoded, at = Zstd(level=0), [], [], 0
+        for chunk in _blocks(shards, chunks[0]):
+            encoded.append(codec.encode(np.ascontiguousarray(data[chunk])))
+            places += [at, len(encoded[-1])]
+            at += len(encoded[-1])
+        index = np.array(places, "<u8").tobytes()
+        name = "/".join((case.output, "c", *(str(p.start // s) for p, s in zip(region, shards, strict=True))))
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "wb") as file:
+            file.writelines([*encoded, index, google_crc32c.value(index).to_bytes(4, "little")])
+
+    _threads(block, _blocks(source.shape, shards[0]), case.workers)
+
+
 def _gaussian(case: Case, sigma: float) -> None:
     import cv2
 
@@ -153,15 +184,7 @@ def _gaussian(case: Case, sigma: float) -> None:
     _threads(block, _blocks(source.shape, case.block), case.workers)
 
 
-def gaussian_2(case: Case) -> None:
-    _gaussian(case, 2.0)
-
-
-def gaussian_8(case: Case) -> None:
-    _gaussian(case, 8.0)
-
-
-def _label(case: Case, name: str, connectivity: int) -> None:
+def _label(case: Case, name: str, connectivity: Literal[6, 26]) -> None:
     """Label every block, join the labels of touching faces, label again and write final ids: the output once."""
     import cc3d
     from scipy.sparse import coo_array
@@ -186,12 +209,11 @@ def _label(case: Case, name: str, connectivity: int) -> None:
     grid = [-(-size // case.block) for size in source.shape]
     faces = [cut for _, cut in found]
     pairs = []
-    for n in range(len(blocks)):
-        position = np.unravel_index(n, grid)
-        for axis in range(3):
-            if position[axis] + 1 < grid[axis]:
-                m = n + int(np.prod(grid[axis + 1 :]))
-                pairs += _touching(faces[n][2 * axis + 1], faces[m][2 * axis], offsets[n], offsets[m], connectivity)
+    for axis in range(3):
+        layers = np.moveaxis(np.arange(len(blocks)).reshape(grid), axis, 0)
+        for one, other in itertools.pairwise(layers):
+            sides = _plane(faces, offsets, one, 2 * axis + 1), _plane(faces, offsets, other, 2 * axis)
+            pairs += _touching(*sides, connectivity)
     total = int(offsets[-1])
     table = np.arange(total + 1, dtype=np.uint64)
     if pairs:
@@ -209,30 +231,23 @@ def _label(case: Case, name: str, connectivity: int) -> None:
     _processes(second, list(enumerate(blocks)), case.workers)
 
 
-def _touching(left: Any, right: Any, a: int, b: int, connectivity: int) -> list[np.ndarray]:
+def _plane(faces: Sequence[Any], offsets: np.ndarray, layer: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """One side of a whole layer of blocks: values, and ids that no other block has."""
+    values = [[faces[n][side][0] for n in row] for row in layer]
+    ids = [[np.where(faces[n][side][1] > 0, faces[n][side][1] + offsets[n], 0) for n in row] for row in layer]
+    return np.block(values), np.block(ids)
+
+
+def _touching(left: Any, right: Any, connectivity: int) -> list[np.ndarray]:
     (data, labels), (other, others) = left, right
     reach = range(-1, 2) if connectivity == 26 else range(1)
     found = []
-    for dy, dx in itertools.product(reach, reach):
-        here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip((dy, dx), data.shape, strict=True))
-        there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip((dy, dx), data.shape, strict=True))
+    for shift in itertools.product(reach, reach):
+        here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(shift, data.shape, strict=True))
+        there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(shift, data.shape, strict=True))
         same = (data[here] == other[there]) & (labels[here] > 0) & (others[there] > 0)
-        pair = np.stack([labels[here][same] + np.int64(a), others[there][same] + np.int64(b)], axis=1)
-        found.append(np.unique(pair, axis=0))
+        found.append(np.unique(np.stack([labels[here][same], others[there][same]], axis=1), axis=0))
     return found
-
-
-def label_6(case: Case) -> None:
-    _label(case, "binary", 6)
-
-
-def label_26(case: Case) -> None:
-    # across edges and corners of blocks too; faces alone miss few pairs, and cost what the rest would
-    _label(case, "binary", 26)
-
-
-def label_multi(case: Case) -> None:
-    _label(case, "objects", 6)
 
 
 def _mean(data: np.ndarray) -> np.ndarray:
@@ -256,24 +271,32 @@ def _halves(source: Store, path: str, case: Case, kernel: Callable[[np.ndarray],
     return output
 
 
-def downsample_mean(case: Case) -> None:
-    _halves(Store(case.input("raw")), case.output, case, _mean)
-
-
-def pyramid_image(case: Case) -> None:
-    level = Store(case.input("raw"))
-    for n in range(1, 5):
-        level = _halves(level, f"{case.output}/{n}", case, _mean)
-
-
 def _stride(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data[::2, ::2, ::2])
 
 
-def pyramid_labels(case: Case) -> None:
-    level = Store(case.input("labels"))
+def _mode(data: np.ndarray) -> np.ndarray:
+    """Most frequent of eight, the smallest of those that tie; nearly all blocks hold one value."""
+    parts = [data[z::2, y::2, x::2] for z, y, x in itertools.product(range(2), repeat=3)]
+    mode = np.ascontiguousarray(parts[0])
+    mixed = np.zeros(mode.shape, bool)
+    for part in parts[1:]:
+        mixed |= part != mode
+    if mixed.any():
+        values = np.sort(np.stack([part[mixed] for part in parts]), axis=0)
+        counts = (values[:, None] == values[None]).sum(axis=0)
+        mode[mixed] = np.take_along_axis(values, counts.argmax(axis=0)[None], axis=0)[0]
+    return mode
+
+
+def _downsample(case: Case, kernel: Callable[[np.ndarray], np.ndarray]) -> None:
+    _halves(Store(case.input("raw")), case.output, case, kernel)
+
+
+def _pyramid(case: Case, name: str, kernel: Callable[[np.ndarray], np.ndarray]) -> None:
+    level = Store(case.input(name))
     for n in range(1, 5):
-        level = _halves(level, f"{case.output}/{n}", case, _stride)
+        level = _halves(level, f"{case.output}/{n}", case, kernel)
 
 
 def statistics(case: Case) -> list[float]:
@@ -325,21 +348,47 @@ def relabel(case: Case) -> None:
     _threads(lambda r: output.write(r, table.take(source.read(r))), _blocks(source.shape, case.block), case.workers)
 
 
+def _empty(case: Case, blocks: int) -> None:
+    """Forked workers take numbers from a shared counter, and append a record for each."""
+    context = multiprocessing.get_context("fork")
+    counter, batch, blocks = context.Value("q", 0), 64, blocks if case.block > 32 else 20
+
+    def worker(name: str) -> None:
+        with open(name, "wb") as done:
+            while True:
+                with counter.get_lock():
+                    begin = counter.value
+                    counter.value = begin + batch
+                if begin >= blocks:
+                    return
+                for n in range(begin, min(begin + batch, blocks)):
+                    done.write(n.to_bytes(8, "little"))
+
+    workers = [context.Process(target=worker, args=(f"{case.output}-{n}",)) for n in range(case.workers)]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join()
+
+
 WORKS = {
     "copy": copy,
-    "gaussian 2": gaussian_2,
-    "gaussian 8": gaussian_8,
-    "label 6": label_6,
-    "label 26": label_26,
-    "label multi": label_multi,
-    "downsample mean": downsample_mean,
-    "pyramid image": pyramid_image,
-    "pyramid labels": pyramid_labels,
+    "copy to shards": copy_to_shards,
+    "gaussian 2": partial(_gaussian, sigma=2.0),
+    "gaussian 8": partial(_gaussian, sigma=8.0),
+    "label 6": partial(_label, name="binary", connectivity=6),
+    "label 26": partial(_label, name="binary", connectivity=26),
+    "label multi": partial(_label, name="objects", connectivity=6),
+    "downsample mean": partial(_downsample, kernel=_mean),
+    "downsample stride": partial(_downsample, kernel=_stride),
+    "pyramid image": partial(_pyramid, name="raw", kernel=_mean),
+    "pyramid image stride": partial(_pyramid, name="raw", kernel=_stride),
+    "pyramid labels": partial(_pyramid, name="labels", kernel=_mode),
+    "pyramid labels stride": partial(_pyramid, name="labels", kernel=_stride),
     "statistics": statistics,
     "unique counts": unique_counts,
     "watershed": watershed,
     "relabel": relabel,
+    "empty 20k": partial(_empty, blocks=20_000),
+    "empty 1m": partial(_empty, blocks=1_000_000),
 }
-
-if __name__ == "__main__":
-    protocol.main(WORKS)

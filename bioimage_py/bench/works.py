@@ -1,14 +1,19 @@
-"""The two packages named bioimage_py, by calls that both have; which one it is, the environment decides."""
+"""Works of this package, by calls that the peer package of the same name has too; which it is, the environment decides.
+
+Run by path (see `protocol`), also where this package is not installed: nothing of it is imported here.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import protocol
 import zarr
-from protocol import Case
+
+if TYPE_CHECKING:
+    from bioimage_py.bench.protocol import Case
 
 
 def _run(case: Case) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def copy(case: Case) -> None:
     bp.copy(source, _create(case.output, source.shape, source.dtype, case.chunk), **_run(case))
 
 
-def copy_shards(case: Case) -> None:
+def copy_to_shards(case: Case) -> None:
     import bioimage_py as bp
 
     source = _open(case, "raw")
@@ -47,14 +52,6 @@ def _gaussian(case: Case, sigma: float) -> None:
     filters.gaussian_smoothing(source, sigma, _create(case.output, source.shape, "float32", case.chunk), **_run(case))
 
 
-def gaussian_2(case: Case) -> None:
-    _gaussian(case, 2.0)
-
-
-def gaussian_8(case: Case) -> None:
-    _gaussian(case, 8.0)
-
-
 def _label(case: Case, name: str, **kind: Any) -> None:
     from bioimage_py import segmentation
 
@@ -62,58 +59,48 @@ def _label(case: Case, name: str, **kind: Any) -> None:
     segmentation.label(source, _create(case.output, source.shape, "uint64", case.chunk), **kind, **_run(case))
 
 
-def label_6(case: Case) -> None:
-    _label(case, "binary", connectivity=1)
+def _halved(source: Any, output: str, case: Case) -> Any:
+    return _create(output, tuple(-(-size // 2) for size in source.shape), source.dtype, case.chunk)
 
 
-def label_26(case: Case) -> None:
-    _label(case, "binary", connectivity=3)
-
-
-def label_multi(case: Case) -> None:
-    _label(case, "objects", connectivity=1, multi_label=True)
-
-
-def _half(source: Any, output: str, case: Case, **kind: Any) -> Any:
+def _half(source: Any, output: str, case: Case, method: str) -> Any:
     import bioimage_py as bp
 
-    shape = tuple(-(-size // 2) for size in source.shape)
-    made = _create(output, shape, source.dtype, case.chunk)
-    run = _run(case)
+    made, run = _halved(source, output, case), _run(case)
+    shape = made.shape
     run["block_shape"] = tuple(min(block, size) for block, size in zip(run["block_shape"], shape, strict=True))
-    bp.downsample(source, 2, made, **kind, **run)
+    # the peer has neither means nor modes of blocks: it samples
+    if "method" in inspect.signature(bp.downsample).parameters:
+        run["method"] = method
+    bp.downsample(source, 2, made, **run)
     return made
 
 
-def _method(name: str) -> dict[str, str]:
-    import bioimage_py as bp
-
-    # the peer has neither means nor modes of blocks: its fastest sampling stands against ours
-    return {"method": name} if "method" in inspect.signature(bp.downsample).parameters else {}
-
-
-def downsample_mean(case: Case) -> None:
-    _half(_open(case, "raw"), case.output, case, **_method("mean"))
+def _downsample(case: Case, method: str) -> None:
+    _half(_open(case, "raw"), case.output, case, method)
 
 
 def _pyramid(case: Case, name: str, method: str) -> None:
-    level = _open(case, name)
+    import bioimage_py as bp
+
+    levels = [_open(case, name)]
+    if not hasattr(bp, "pyramid"):  # the peer makes one level a call
+        for n in range(1, 5):
+            levels.append(_half(levels[-1], f"{case.output}/{n}", case, method))
+        return
     for n in range(1, 5):
-        level = _half(level, f"{case.output}/{n}", case, **_method(method))
-
-
-def pyramid_image(case: Case) -> None:
-    _pyramid(case, "raw", "mean")
-
-
-def pyramid_labels(case: Case) -> None:
-    _pyramid(case, "labels", "mode")
+        levels.append(_halved(levels[-1], f"{case.output}/{n}", case))
+    how: Any = {"method": method, **_run(case)}
+    bp.pyramid(levels[0], [2] * 4, levels[1:], **how)
 
 
 def statistics(case: Case) -> list[float]:
     from bioimage_py import stats
 
     source = _open(case, "raw")
+    if hasattr(stats, "summary"):  # the peer reads the data once for each
+        found = stats.summary(source, **_run(case))
+        return [float(found.mean), float(found.maximum)]
     return [float(stats.mean(source, **_run(case))), float(stats.max(source, **_run(case)))]
 
 
@@ -136,8 +123,7 @@ def relabel(case: Case) -> None:
     from bioimage_py import segmentation
 
     source, table = _open(case, "labels"), np.load(f"{case.data}/table.npy")
-    labeling = dict(enumerate(table.tolist()))
-    segmentation.relabel(source, labeling, _create(case.output, source.shape, "uint64", case.chunk), **_run(case))
+    segmentation.relabel(source, table, _create(case.output, source.shape, "uint64", case.chunk), **_run(case))
 
 
 def _nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
@@ -147,40 +133,30 @@ def _nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
 def _empty(case: Case, blocks: int) -> None:
     from bioimage_py.runner import get_runner
 
-    # shapes and blocks alone; nothing is read
-    path = f"{case.output}-input"
-    source = _create(path, (blocks,), "uint8", blocks)
-    source = zarr.open_array(path, mode="r")
-    runner = get_runner(case.backend)
-    runner.run(_nothing, [source], block_shape=(1,), num_workers=case.workers, name="")
-
-
-def empty_20k(case: Case) -> None:
-    _empty(case, 20_000 if case.block > 32 else 20)
-
-
-def empty_1m(case: Case) -> None:
-    _empty(case, 1_000_000 if case.block > 32 else 20)
+    path, blocks = f"{case.output}-input", blocks if case.block > 32 else 20
+    _create(path, (blocks,), "uint8", blocks)  # a shape to cut into blocks; nothing is read
+    runner: Any = get_runner(case.backend)
+    runner.run(_nothing, [zarr.open_array(path, mode="r")], block_shape=(1,), num_workers=case.workers, name="")
 
 
 WORKS = {
     "copy": copy,
-    "copy to shards": copy_shards,
-    "gaussian 2": gaussian_2,
-    "gaussian 8": gaussian_8,
-    "label 6": label_6,
-    "label 26": label_26,
-    "label multi": label_multi,
-    "downsample mean": downsample_mean,
-    "pyramid image": pyramid_image,
-    "pyramid labels": pyramid_labels,
+    "copy to shards": copy_to_shards,
+    "gaussian 2": partial(_gaussian, sigma=2.0),
+    "gaussian 8": partial(_gaussian, sigma=8.0),
+    "label 6": partial(_label, name="binary", connectivity=1),
+    "label 26": partial(_label, name="binary", connectivity=3),
+    "label multi": partial(_label, name="objects", connectivity=1, multi_label=True),
+    "downsample mean": partial(_downsample, method="mean"),
+    "downsample stride": partial(_downsample, method="stride"),
+    "pyramid image": partial(_pyramid, name="raw", method="mean"),
+    "pyramid image stride": partial(_pyramid, name="raw", method="stride"),
+    "pyramid labels": partial(_pyramid, name="labels", method="mode"),
+    "pyramid labels stride": partial(_pyramid, name="labels", method="stride"),
     "statistics": statistics,
     "unique counts": unique_counts,
     "watershed": watershed,
     "relabel": relabel,
-    "empty 20k": empty_20k,
-    "empty 1m": empty_1m,
+    "empty 20k": partial(_empty, blocks=20_000),
+    "empty 1m": partial(_empty, blocks=1_000_000),
 }
-
-if __name__ == "__main__":
-    protocol.main(WORKS)

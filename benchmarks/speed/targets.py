@@ -1,0 +1,128 @@
+"""What the speed is to be, as ratios of one session, and what falls short of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bioimage_py.bench.scaling import beyond
+from bioimage_py.bench.session import Cell, Table
+from bioimage_py.bench.table import FLOOR
+
+PEERS = ("bioimage-py", "bioimage-py subprocess")
+"""The better of them is what `AGAINST_PEER` is about."""
+AGAINST_PEER = {
+    "copy": 1.75,
+    "copy to shards": 1.75,
+    "gaussian 2": 2.0,
+    "gaussian 8": 2.0,
+    "label 6": 3.0,
+    "label 26": 3.0,
+    "label multi": 3.0,
+    "downsample mean": 3.0,
+    "downsample stride": 3.0,
+    "pyramid image": 3.0,
+    "pyramid image stride": 3.0,
+    "pyramid labels": 3.0,
+    "pyramid labels stride": 3.0,
+    "statistics": 3.0,
+    "watershed": 1.3,
+}
+"""At least this many times faster; against every other engine, and on every other work: not slower.
+
+The peer has no mean of blocks: where it is wrong for "mean", the works by stride say how the two compare.
+"""
+SUBPROCESS, JITTER = 1.15, 0.05
+"""Subprocess against local at most, both less the time of the same call on 64³ voxels.
+
+Two starts of workers differ by so many seconds, which are not counted.
+"""
+EMPTY_SECONDS, EMPTY_MIB = 8.0, 200.0
+"""One million empty blocks on local; memory of the driver on both backends."""
+DECIDED = 1.5
+"""So many times better than a target after one run: a peer need not run again."""
+DECLARED: dict[tuple[str, str], str] = {}
+"""Targets, by work and kind, that no code on top of the libraries can reach, and the bare script here that shows it."""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A ratio that falls short: the work, which kind of target, and the figures."""
+
+    work: str
+    kind: str
+    said: str
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is a result, not a ratio."""
+        return self.kind.startswith("right")
+
+    def __str__(self) -> str:
+        return f"{self.work}: {self.said}"
+
+
+def missed(table: Table) -> list[Miss]:
+    """Every target that is not reached; a result of ours that is wrong is one."""
+    found = []
+    for work, cells in table.items():
+        wrong = [name for name, cell in cells.items() if cell.wrong and name.startswith("ours")]
+        found += [Miss(work, f"right {name}", f"{name} {cells[name].wrong}") for name in wrong]
+        good = {name: cell for name, cell in cells.items() if not cell.wrong}
+        if "ours" in good:
+            found += [Miss(work, kind, said) for kind, said in _missed(work, good).items()]
+    return found
+
+
+def _missed(work: str, good: Mapping[str, Cell]) -> dict[str, str]:
+    ours, found, empty = good["ours"].wall, {}, work.startswith("empty")
+    if "floor" in good and not empty and ours > FLOOR * good["floor"].wall:
+        found["floor"] = f"{ours / good['floor'].wall:.2f} x the floor, at most {FLOOR}"
+    least, peer = AGAINST_PEER.get(work, 1.0), min((good[name].wall for name in PEERS if name in good), default=None)
+    if peer is not None and peer < least * ours:
+        found["peer"] = f"{peer / ours:.2f} x as fast as bioimage-py, at least {least}"
+    for name, cell in good.items():
+        if name not in ("ours", "ours subprocess", "floor", *PEERS) and cell.wall < ours:
+            found[f"slower than {name}"] = f"slower than {name}: {ours:.2f} s, not {cell.wall:.2f}"
+    if "ours subprocess" in good:
+        found |= _missed_subprocess(good)
+    if work == "empty 1m":
+        found |= _missed_empty(good)
+    return found
+
+
+def _missed_subprocess(good: Mapping[str, Cell]) -> dict[str, str]:
+    local, other = (beyond(good[name]) for name in ("ours", "ours subprocess"))
+    if other <= SUBPROCESS * local + JITTER:
+        return {}
+    return {"subprocess": f"subprocess {other / local:.2f} x local beyond start-up, at most {SUBPROCESS}"}
+
+
+def _missed_empty(good: Mapping[str, Cell]) -> dict[str, str]:
+    found = {}
+    if good["ours"].wall > EMPTY_SECONDS:
+        found["seconds"] = f"{good['ours'].wall:.1f} s local, at most {EMPTY_SECONDS}"
+    for name in ("ours", "ours subprocess"):
+        if name in good and good[name].driver > EMPTY_MIB:
+            found[f"memory {name}"] = f"driver of {name} {good[name].driver:.0f} MiB, at most {EMPTY_MIB:.0f}"
+    ours, peer = good.get("ours subprocess"), good.get("bioimage-py subprocess")
+    if ours and peer and ours.wall > peer.wall:
+        found["slower subprocess"] = f"subprocess {ours.wall:.2f} s, the peer's {peer.wall:.2f}"
+    return found
+
+
+def confirmed(first: Sequence[Miss], second: Sequence[Miss]) -> list[Miss]:
+    """What counts of two sets: every wrong result, and ratios that both fall short of."""
+    seen = {(miss.work, miss.kind) for miss in first}
+    again = [miss for miss in second if miss.wrong != ((miss.work, miss.kind) in seen)]
+    return [miss for miss in first if miss.wrong] + again
+
+
+def decided(work: str, name: str, cells: Mapping[str, Cell]) -> bool:
+    """Whether a peer is wrong, or so slow that another run of it cannot matter."""
+    ours, cell = cells.get("ours"), cells[name]
+    if cell.wrong or ours is None or ours.wrong:
+        return bool(cell.wrong)
+    if name.startswith("ours") or name == "floor":
+        return False
+    return cell.wall > DECIDED * ours.wall * (AGAINST_PEER.get(work, 1.0) if name in PEERS else 1.0)

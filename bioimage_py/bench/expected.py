@@ -1,0 +1,163 @@
+"""What the results must be: computed slab by slab with halos that suffice, once, and kept beside the inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .data import slabs, write
+
+
+def stored(folder: Path, name: str) -> Any:
+    """Open an input."""
+    import zarr
+
+    return zarr.open_array(str(folder / f"{name}.zarr"), mode="r")
+
+
+def _kept(folder: Path, name: str, shape: tuple[int, ...], planes: Callable[[slice], np.ndarray]) -> Any:
+    path = folder / "expected" / f"{name}.zarr"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write(path, shape, 64, lambda slab, _: planes(slab))
+    return stored(path.parent, name)
+
+
+def _kept_values(folder: Path, name: str, values: Callable[[], list[Any]]) -> list[Any]:
+    path = folder / "expected" / f"{name}.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(values()))
+    found: list[Any] = json.loads(path.read_text())
+    return found
+
+
+def gaussian(folder: Path, sigma: float) -> Any:
+    """Kernel of three sigma, mirrored at the border; float32."""
+    from scipy import ndimage
+
+    raw = stored(folder, "raw")
+    halo = int(3 * sigma + 0.5)
+
+    def planes(slab: slice) -> np.ndarray:
+        begin, end = max(0, slab.start - halo), min(raw.shape[0], slab.stop + halo)
+        smooth = ndimage.gaussian_filter(raw[begin:end].astype(np.float32), sigma, truncate=3, mode="mirror")
+        return np.asarray(smooth[slab.start - begin : slab.stop - begin])
+
+    return _kept(folder, f"gaussian-{sigma:g}", raw.shape, planes)
+
+
+def components(folder: Path, name: str, connectivity: Literal[6, 26]) -> Any:
+    """Connected components, numbered by their first voxel in C order; uint32."""
+    array = stored(folder, name)
+    numbering: list[_Numbering] = []
+
+    def planes(slab: slice) -> np.ndarray:
+        if not numbering:
+            numbering.append(_Numbering(array, connectivity))
+        return numbering[0].planes(slab)
+
+    return _kept(folder, f"components-{name}-{connectivity}", array.shape, planes)
+
+
+class _Numbering:
+    """Components of slabs that overlap by a plane; those that share a voxel of it are one."""
+
+    def __init__(self, array: Any, connectivity: Literal[6, 26]) -> None:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        self.array, self.connectivity = array, connectivity
+        self.offsets: dict[int, int] = {}
+        pairs, count, last = [np.zeros((2, 0), np.int64)], 0, None
+        for slab in slabs(array.shape):
+            labels = self._labels(slab)
+            self.offsets[slab.start] = count
+            if last is not None:
+                first = labels[0].astype(np.int64)
+                both = (last > 0) & (first > 0)
+                pairs.append(np.unique(np.stack([last[both], first[both] + count]), axis=1))
+            last = labels[-1].astype(np.int64)
+            last[last > 0] += count
+            count += int(labels.max())
+        one, other = np.concatenate(pairs, axis=1)
+        graph = coo_array((np.ones(len(one), np.uint8), (one, other)), shape=(count + 1, count + 1))
+        self.joined = connected_components(graph, directed=False)[1]
+        self.ids = np.zeros(len(self.joined), np.uint32)
+        self.count = 0
+
+    def _labels(self, slab: slice) -> np.ndarray:
+        """With one plane of the next slab, numbered by first voxel."""
+        import cc3d
+        import fastremap
+
+        # as if of many labels: with two values some odd shapes come out wrong
+        data = self.array[slab.start : slab.stop + 1].astype(np.uint32)
+        return np.asarray(fastremap.renumber(cc3d.connected_components(data, connectivity=self.connectivity))[0])
+
+    def planes(self, slab: slice) -> np.ndarray:
+        """Final ids; slabs in order, because components get theirs where they first appear."""
+        labels = self._labels(slab)[: slab.stop - slab.start]
+        begin = self.offsets[slab.start] + 1
+        joined = self.joined[begin : begin + int(labels.max())]
+        seen, first = np.unique(joined, return_index=True)
+        fresh = seen[np.argsort(first)]
+        fresh = fresh[self.ids[fresh] == 0]
+        self.ids[fresh] = np.arange(1, len(fresh) + 1) + self.count
+        self.count += len(fresh)
+        ids: np.ndarray = np.concatenate([np.zeros(1, np.uint32), self.ids[joined]])
+        return np.asarray(ids[labels])
+
+
+def level(folder: Path, name: str, method: str, n: int) -> Any:
+    """Level of a pyramid of factor 2: "mean" is exact, float32; "stride" the first voxel of each block."""
+    source = stored(folder, name) if n == 1 else level(folder, name, method, n - 1)
+
+    def planes(slab: slice) -> np.ndarray:
+        data = source[2 * slab.start : 2 * slab.stop]
+        if method == "stride":
+            return np.ascontiguousarray(data[::2, ::2, ::2])
+        z, y, x = (size // 2 for size in data.shape)
+        return np.asarray(data.reshape(z, 2, y, 2, x, 2).mean(axis=(1, 3, 5), dtype=np.float32))
+
+    return _kept(folder, f"{method}-{name}-{n}", tuple(size // 2 for size in source.shape), planes)
+
+
+def statistics(folder: Path) -> list[float]:
+    """Mean and maximum of ``raw``."""
+
+    def values() -> list[Any]:
+        raw, total, highest = stored(folder, "raw"), 0, 0
+        for slab in slabs(raw.shape):
+            part = raw[slab]
+            total, highest = total + int(part.sum(dtype=np.uint64)), max(highest, int(part.max()))
+        return [total / raw.size, float(highest)]
+
+    return _kept_values(folder, "statistics", values)
+
+
+def unique(folder: Path) -> list[int]:
+    """How many ids ``labels`` has, and their sum over all voxels."""
+
+    def values() -> list[Any]:
+        labels = stored(folder, "labels")
+        ids, total = np.zeros(0, np.uint64), 0
+        for slab in slabs(labels.shape):
+            part = labels[slab]
+            ids, total = np.union1d(ids, part), total + int(part.sum(dtype=np.uint64))
+        return [len(ids), total]
+
+    return _kept_values(folder, "unique", values)
+
+
+def basins(folder: Path) -> np.ndarray:
+    """Seeded watershed of the first corner as one array, up to 192³."""
+    import bioimage_cpp
+
+    height, seeds = stored(folder, "height"), stored(folder, "seeds")
+    part = tuple(slice(0, min(192, size)) for size in height.shape)
+    return np.asarray(bioimage_cpp.segmentation.watershed(height[part], seeds[part]))
