@@ -2,114 +2,34 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-Parts = dict[str, dict[str, float]]
+from growth_model import (
+    ARRAY,
+    BLOCKS,
+    CHUNK,
+    LATE,
+    LATENCY,
+    LOOK,
+    NODE,
+    QUOTA,
+    RATE,
+    SHARD,
+    SIZES,
+    WORKERS,
+    WORKS,
+    Constants,
+    batches,
+    claiming,
+    most,
+    n_blocks,
+)  # fmt: skip
 
-SIZES = {"1 TV": 1e12, "10 TV": 1e13, "100 TV": 1e14, "1 PV": 1e15}
-BLOCKS = (512, 1024)
-WORKERS = (100, 1000, 10000)
-CHUNK, SHARD = 128, 1024
-RATE = 10_000
-"""Assumed: metadata calls that a file server answers in a second, for all who ask."""
-LATENCY = 0.5e-3
-"""Assumed: seconds that one such call takes."""
-ARRAY = 1001
-"""MaxArraySize where a site says nothing."""
-NODE = 256e9
-"""Assumed: bytes of memory of the node with the driver, and of the one that merges."""
-QUOTA = 10**6
-"""Assumed: files that a user may have."""
-INDEX = 16
-"""Bytes of a block in the index of values."""
-WORKS = ("copy", "gaussian", "label")
+CROWDS = (10, 20, 40, 100)
 SHARED = "run 1000000 none gathered"
-WALL = 86400.0
-"""Assumed: seconds after which a scheduler ends a job, and another goes on."""
-
-
-@dataclass(frozen=True)
-class Constants:
-    """What is computed with."""
-
-    parts: Parts
-
-    def run(self, returns: str, what: str) -> float:
-        """Of a block with a record of its own: the slope from no block to the longest run."""
-        n = 10**5 if returns == "none" else 10**4
-        return self.parts[f"run {n} {returns} own"][what] / n
-
-    @property
-    def attempt_calls(self) -> float:
-        """Calls of an attempt to take a batch."""
-        claims = self.parts["claims"]
-        return claims["calls 40"] / claims["links 40"]
-
-    @property
-    def density(self) -> float:
-        """Components a voxel."""
-        return self.parts["kernels 512 512"]["components"]
-
-    @property
-    def table_bytes(self) -> float:
-        """Of the merge table, a component of a block, at the peak."""
-        return self.parts["table 10000000"]["bytes"]
-
-    @property
-    def table_cpu(self) -> float:
-        """Seconds of the merge table, a component of a block."""
-        return self.parts["table 10000000"]["cpu"]
-
-    @property
-    def batch_bytes(self) -> float:
-        """Of a batch in the driver, with what its report says of it."""
-        return self.parts["batches"]["driver_bytes"] + self.parts["batches"]["span_bytes"]
-
-    def work(self, name: str) -> float:
-        """Seconds of CPU a voxel, of blocks of 512³."""
-        return self.parts["kernels 512 512"][f"{name}_cpu"] * 1e-9
-
-    @property
-    def pair_cpu(self) -> float:
-        """Seconds of comparing two voxels of faces."""
-        faces = self.parts["faces 512"]
-        pairs = 3 * 4 * 4 * 3 / 64 * 512**2
-        rest = self.parts["merge 27000"]["merge_cpu"] + faces["components"] * self.table_cpu
-        return (faces["merge_cpu"] - rest) / pairs
-
-    def components(self, edge: int) -> float:
-        """Of a block of this edge, with those that go on in the next one."""
-        return self.parts["faces 512"]["components"] * (edge / 512) ** 3
-
-    def part_bytes(self, edge: int) -> float:
-        """What the merge holds of a block: faces, and where each component begins."""
-        faces = self.parts["faces 512"]
-        return faces["face_bytes"] * (edge / 512) ** 2 + 8 * self.components(edge)
-
-    def merge_cpu(self, edge: int) -> float:
-        """Seconds of the merge, a block."""
-        flat = self.parts["merge 27000"]["merge_cpu"]
-        return flat + 3 * edge**2 * self.pair_cpu + self.components(edge) * self.table_cpu
-
-
-@cache
-def batches(blocks: int, workers: int) -> int:
-    """Batches of a stage, cut by the package itself."""
-    from bioimage_py.executing import Execution
-    from bioimage_py.runner.plan import cut_batches
-
-    return len(cut_batches(0, blocks, Execution(num_workers=workers)))
-
-
-def n_blocks(voxels: float, edge: int) -> int:
-    """Boxes of this edge."""
-    return math.ceil(voxels / edge**3)
 
 
 def short(value: float) -> str:
@@ -212,35 +132,52 @@ def _driver(c: Constants) -> list[tuple[str, str]]:
 
 
 def _server(c: Constants) -> list[tuple[str, str]]:
-    p, poll, claims = c.parts, c.parts["poll"], c.parts["claims"]
-    tries = [f"{claims[f'links {n}']:,.0f} = {n} × {claims[f'batches {n}']:,.0f}" for n in (10, 20, 40)]
+    p, poll, claims, crowd, lost = c.parts, c.parts["poll"], c.parts["claims"], c.parts["crowd"], c.parts["lost"]
     asked = [p[f"slurm {jobs}"] for jobs in (2, 8)]
+    many = (10, *WORKERS)
+    tries = [f"{short(claims[f'links {n}'])} for {short(claims[f'batches {n}'])}" for n in CROWDS]
     return [
-        ("attempts to take the batches of 10⁵ blocks, 10 / 20 / 40 workers", " / ".join(tries)),
         (
-            "an attempt: calls to the file server; CPU",
-            f"{c.attempt_calls:.0f}; {time(claims['cpu 40'] / claims['links 40'])}",
+            "attempts to take all batches of 10⁵ blocks, one after the other, 10 / 20 / 40 / 100 workers",
+            " / ".join(tries),
+        ),
+        _each("a claim then: calls to the file server", "{:.1f}".format, *(c.claims("calls", n) for n in CROWDS)),
+        _each("a claim then: names that are listed", short, *(c.claims("entries", n) for n in CROWDS)),
+        (
+            "attempts to take the first batches, all at once: the same; calls an attempt",
+            f"{' / '.join(short(crowd[f'links {n}']) for n in CROWDS)}; {c.crowd_calls:.1f}",
         ),
         ("a job's heartbeat: calls a second", short(p["heartbeat"]["calls"])),
         ("a worker that waits for a batch: calls a look, two looks a second", short(p["waiting"]["calls"])),
         _each(
             "a driver that waits: stat calls a second, 10 / 100 / 1,000 / 10,000 workers",
             short,
-            *(poll[f"stats {workers}"] for workers in (10, *WORKERS)),
+            *(poll[f"stats {workers}"] for workers in many),
         ),
-        _each("the same: share of a core", "{:.0%}".format, *(poll[f"cpu {workers}"] for workers in (10, *WORKERS))),
+        _each("the same: share of a core", "{:.0%}".format, *(poll[f"cpu {workers}"] for workers in many)),
+        _each(
+            "the same where an answer takes 0.5 ms: stat calls",
+            short,
+            *(poll[f"slow stats {workers}"] for workers in many),
+        ),
         (
-            "a worker that ended before its time, a batch that is open: files the driver opens; CPU",
-            f"{poll['lost_opens']:.0f}; {time(poll['lost_cpu'])}",
+            "of 1,000 workers with a batch each one ends before its time: files the driver opens; for the next one",
+            f"{lost['first opens']:,.0f}; {lost['next opens']:.0f}",
         ),
-        _each("sbatch calls for 2 / 8 jobs in arrays of at most 4", short, *(one["sbatch"] for one in asked)),
-        _each("questions to the scheduler in these runs, whatever the jobs", short, *(one["squeue"] for one in asked)),
+        (
+            "while any has: files opened, a batch that nobody has taken; CPU",
+            f"{lost['reclaim_opens']:.0f}; {time(lost['reclaim_cpu'])}",
+        ),
+        (
+            "2 / 8 jobs in arrays of at most 4: sbatch calls; questions to the scheduler in the whole run",
+            "; ".join(" / ".join(short(one[name]) for one in asked) for name in ("sbatch", "squeue")),
+        ),
     ]
 
 
 def _merge(c: Constants) -> list[tuple[str, str]]:
     p, one = c.parts, c.parts["faces 512"]
-    earlier = c.run("each", "earlier_cpu"), c.run("each", "journal_bytes")
+    second = p["second pass"]
     return [
         (
             "label, a block of 512³: components; faces; all that is kept of it",
@@ -254,8 +191,12 @@ def _merge(c: Constants) -> list[tuple[str, str]]:
         ("merge, a block that holds next to nothing: CPU", time(p["merge 27000"]["merge_cpu"])),
         ("merge table, a component of a block: memory; CPU", f"{data(c.table_bytes)}; {time(c.table_cpu)}"),
         (
-            "opening the values of earlier stages, a worker and block: CPU; journal; index",
-            f"{time(earlier[0])}; {data(earlier[1])}; {INDEX} B",
+            "reading what is kept of a block, CPU: its journal; the block of 512³",
+            f"{time(c.run('each', 'load_cpu'))}; {time(one['read_cpu'])}",
+        ),
+        (
+            "second pass, before a worker's first block (10⁵ blocks, 10⁷ components): CPU; memory; calls",
+            f"{time(second['cpu'])}; {data(second['bytes'])}; {second['calls']:.0f}",
         ),
         (
             "ids counted in the driver (`relabel_consecutive`), an id: memory; CPU a level of the fold",
@@ -286,19 +227,17 @@ def by_size(c: Constants) -> str:
     """What grows with the volume, whatever the workers."""
     base = c.parts["run 10000 each gathered"]["driver_peak"]
     lines: list[tuple[Any, ...]] = [("volume, block", "blocks", "files: chunks", "files: shards", "journals, a stage",
-        "driver memory", "driver CPU, or resuming", "copy", "Gaussian", "label", "merge CPU", "merge memory",
-        "opening the table, a worker")]  # fmt: skip
+        "driver memory", "driver CPU, or resuming", "copy", "Gaussian", "label", "merge CPU",
+        "merge memory")]  # fmt: skip
     for name, voxels in SIZES.items():
         for edge in BLOCKS:
             n = n_blocks(voxels, edge)
-            opened = n * (c.run("each", "journal_bytes") + INDEX)
             lines.append((
                 f"{name}, {edge}³", short(n), short(n_blocks(voxels, CHUNK)), short(n_blocks(voxels, SHARD)),
                 data(n * c.run("none", "journal_bytes")), data(base + 12 * min(n, 2**20) + n / 8),
                 time(n * c.run("none", "resume_cpu")),
                 *(time(voxels * c.work(work)) for work in WORKS),
                 time(n * c.merge_cpu(edge)), data(n * (c.part_bytes(edge) + c.components(edge) * c.table_bytes)),
-                f"{time(n * c.run('each', 'earlier_cpu'))}, {data(opened)}",
             ))  # fmt: skip
     return rows(*lines)
 
@@ -306,16 +245,19 @@ def by_size(c: Constants) -> str:
 def by_workers(c: Constants) -> str:
     """What grows with the workers."""
     lines: list[tuple[Any, ...]] = [("volume, block", "workers", "batches = claims", "files of the run",
-        "driver memory", "attempts", "the server answers them in", "each worker waits", *WORKS)]  # fmt: skip
+        "driver memory", "calls for claims", "the server answers them in", "all at once: in", "each worker waits",
+        *WORKS)]  # fmt: skip
     for name, voxels in SIZES.items():
         for edge, workers in itertools.product(BLOCKS, WORKERS):
             blocks = n_blocks(voxels, edge)
+            if workers > 10 * blocks:
+                continue
             n, started = batches(blocks, workers), min(workers, blocks)
-            merge = blocks * c.merge_cpu(edge)
+            merge, asked = blocks * c.merge_cpu(edge), n * c.claim_calls(n, started)
             walls = [voxels * c.work(work) / started + merge * (work == "label") for work in WORKS]
             lines.append((
                 f"{name}, {edge}³", f"{started:,}", short(n), short(n + 9 * started), data(n * c.batch_bytes),
-                short(n * started), time(n * started * c.attempt_calls / RATE), time(n * c.attempt_calls * LATENCY),
+                short(asked), time(asked / RATE), time(c.crowd(started)), time(asked / started * LATENCY),
                 *map(time, walls),
             ))  # fmt: skip
     return rows(*lines)
@@ -324,53 +266,54 @@ def by_workers(c: Constants) -> str:
 def standing(c: Constants) -> str:
     """What workers cost while they live."""
     lines: list[tuple[Any, ...]] = [("workers", "sbatch", "tasks an array", "states asked for in a minute",
-        "calls a second: heartbeats", "while they wait", "driver's pass over the journals",
-        "driver, when one ends (1 PV)", "when each has ended once")]  # fmt: skip
+        "calls a second: heartbeats", "while they wait", "driver's look at the journals",
+        "share of its time", "at the claims, once one has ended (1 PV)")]  # fmt: skip
     for workers in WORKERS:
         n = batches(n_blocks(1e15, 512), workers)
         alive = workers * c.parts["heartbeat"]["calls"]
+        share = c.parts["poll"][f"slow looks {workers}"] * workers * LATENCY
         lines.append((
             f"{workers:,}", math.ceil(workers / ARRAY), min(workers, ARRAY), 6, short(alive),
-            short(alive + workers * 2 * c.parts["waiting"]["calls"]), time(workers * LATENCY), time(n / 2 * LATENCY),
-            time(workers * n / 2 * LATENCY),
+            short(alive + workers * 2 * c.parts["waiting"]["calls"]), time(workers * LATENCY),
+            f"{share:.0%}", time(n / 2 * LATENCY),
         ))  # fmt: skip
     return rows(*lines)
 
 
-def most(fits: Callable[[int], bool]) -> int:
-    """The largest number of workers, to two digits, for which something holds, as it does for all smaller ones."""
-    numbers = [*range(10), *(digits * 10**power for power in range(4) for digits in range(10, 100))]
-    return numbers[bisect.bisect_left(numbers, 1, lo=1, key=lambda number: not fits(number)) - 1]
-
-
 def limits(c: Constants) -> str:
     """Where each of them breaks."""
-    lines: list[tuple[Any, ...]] = [("what", "breaks at")]
-    lines.append(("files of chunks of 128³; and in place", f"{QUOTA * CHUNK**3 / 1e12:.1f} TV; "
-                  f"{QUOTA * CHUNK**3 / (1 + c.parts['undo']['files']) / 1e12:.1f} TV"))  # fmt: skip
-    lines.append(("files of shards of 1024³", f"{QUOTA * SHARD**3 / 1e12:,.0f} TV"))
-    for name, voxels in SIZES.items():
-        told = []
-        for work in WORKS:
-            seconds = voxels * c.work(work)
-            n = n_blocks(voxels, 512)
-            told.append(most(lambda w, n=n, s=seconds: w * batches(n, w) * c.attempt_calls / RATE < s / w))  # type: ignore[misc]
-        lines.append((f"claims take longer than the work, {name}: copy / Gaussian / label",
-                      " / ".join(f"{w:,}" for w in told) + " workers"))  # fmt: skip
-    n = n_blocks(1e15, 512)
-    ends = most(lambda w: w * batches(n, w) / 2 * LATENCY < WALL)
     total = c.part_bytes(512) + c.components(512) * c.table_bytes
     per_id = c.parts["fold 100000"]["bytes"]
-    lines += [
-        ("heartbeats take the whole server", f"{RATE / c.parts['heartbeat']['calls']:,.0f} workers"),
-        ("the driver does nothing but look for what ended workers held (1 PV)", f"{ends:,} workers"),
+    late = most(lambda w: batches(n_blocks(1e15, 512), w) / 2 * LATENCY < LATE)
+    return rows(
+        ("what", "breaks at"),
+        ("files of chunks of 128³; and in place", f"{QUOTA * CHUNK**3 / 1e12:.1f} TV; "
+         f"{QUOTA * CHUNK**3 / (1 + c.parts['undo']['files']) / 1e12:.1f} TV"),
+        ("the driver looks at the journals without pause", f"{LOOK / LATENCY:,.0f} workers"),
+        *_claims(c, "first claims, all at once, take longer than the work", lambda voxels, w: c.crowd(w)),
+        *_claims(c, "claims, one after the other, take longer than the work",
+                 lambda voxels, w: claiming(c, batches(n_blocks(voxels, 512), w), w)),
         ("workers idle in the merge longer than they work (label)",
-         f"{1e15 * c.work('label') / (n * c.merge_cpu(512)):,.0f} workers"),
+         f"{512**3 * c.work('label') / c.merge_cpu(512):,.0f} workers"),
+        (f"once a worker has ended early, news waits {LATE:.0f} s while the driver looks at claims (1 PV)",
+         f"{late:,} workers"),
+        ("heartbeats take the whole server", f"{RATE / c.parts['heartbeat']['calls']:,.0f} workers"),
         ("the merge fills its node", f"{NODE / total * 512**3 / 1e12:,.0f} TV"),
         ("ids that are counted fill the driver", f"{NODE / per_id / 1e9:.1f} G ids, "
          f"{NODE / per_id / c.density / 1e12:,.0f} TV at the density of the data"),
-    ]  # fmt: skip
-    return rows(*lines)
+        ("files of shards of 1024³", f"{QUOTA * SHARD**3 / 1e12:,.0f} TV"),
+    )  # fmt: skip
+
+
+def _claims(c: Constants, what: str, seconds: Callable[[float, int], float]) -> list[tuple[str, str]]:
+    told = []
+    for work in WORKS:
+        found = [
+            most(lambda w, v=voxels, one=work: seconds(v, w) < v * c.work(one) / w)  # type: ignore[misc]
+            for voxels in SIZES.values()
+        ]
+        told.append((f"{what}, {work}: {' / '.join(SIZES)}", f"{' / '.join(map('{:,}'.format, found))} workers"))
+    return told
 
 
 def page(found: dict[str, Any]) -> str:
