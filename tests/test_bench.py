@@ -247,7 +247,7 @@ class TestTargets:
             ("copy", "dask", Cell(wall=0.9), "slower than dask"),
             ("copy", "ours_subprocess", Cell(wall=1.7, start=0.6), "subprocess"),
             ("empty 1m", "ours_subprocess", Cell(wall=1.5, start=0.6, driver=201), "memory ours subprocess"),
-            ("empty 1m", "bioimage_py_subprocess", Cell(wall=1.4), "slower subprocess"),
+            ("empty 1m", "bioimage_py_subprocess", Cell(wall=1.4), "slower ours subprocess"),
             ("copy", "ours_subprocess", Cell(wrong="1 voxels differ"), "right ours subprocess"),
         ],
     )

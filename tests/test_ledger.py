@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import bioimage_py as bp
 from bioimage_py.errors import BioimageError, ParameterError, RunnerError, StorageError
 from bioimage_py.executing import Execution
 from bioimage_py.runner import RunnerConfig, driver_ledger, folder, journal
+from bioimage_py.runner.batches import BatchLists
 from bioimage_py.runner.bell import Bell
 from bioimage_py.runner.driver_ledger import FolderLedger
 from bioimage_py.runner.folder import FolderWork, load_stage
@@ -143,6 +145,35 @@ def test_many_workers_try_few_batches_that_others_have(tmp_path: Path, monkeypat
     assert len({batch.key for batch in taken}) == len(taken) == n_batches
     assert n_batches > 200
     assert len(links) < 3 * n_batches  # not twenty workers times so many batches
+
+
+def test_workers_that_all_ask_at_once_soon_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(listing(20_000), num_workers=40)
+    ledger = FolderLedger(tmp_path, plan)
+    ledger.open(0)
+    step, attempts = threading.Barrier(40), []
+    link = BatchLists.link
+
+    def in_step(lists: BatchLists, owner: str, batch: Batch) -> bool:
+        attempts.append(owner)
+        with suppress(threading.BrokenBarrierError):
+            step.wait(0.2)  # until the first has got one, all try together
+        return link(lists, owner, batch)
+
+    monkeypatch.setattr(BatchLists, "link", in_step)
+    taken: list[Batch | None] = []
+    works = [FolderWork(tmp_path, plan) for _ in range(40)]
+    threads = [
+        threading.Thread(target=lambda work=work, name=f"s0w{number}": taken.append(work._take(name)))
+        for number, work in enumerate(works)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    keys = {batch.key for batch in taken if batch is not None}
+    assert len(keys) == len(taken) == 40
+    assert len(attempts) < 40 * 41 / 2 / 2  # in lock step it would be 820
 
 
 def test_a_claim_whose_answer_was_lost_is_still_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

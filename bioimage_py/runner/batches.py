@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -34,6 +36,7 @@ class BatchLists:
         self.strange = False
         """Whether the run belongs to a driver that does not know the worker."""
         self._session = ""
+        self._ready: set[Path] = set()
         self._lists: dict[str, list[Batch]] = {}
 
     def take(self, worker: str) -> Batch | None:
@@ -47,13 +50,17 @@ class BatchLists:
             mine = name.startswith(f"{self._session}.")
             self._lists[name] = read_whole(self.folder / "batches" / name) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
-            while (batch := next((one for one in self._lists[name] if self._fits(one, worker)), None)) is not None:
+            spread = 1
+            while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):
+                batch = random.choice(free)
                 if not self._look(worker):
                     return None
                 if self.link(worker, batch):
                     self._lists[name].remove(batch)
                     return batch
                 self._drop_taken(name, batch)
+                # who loses against many, as where a stage opens while all wait, must not meet them all at the next one
+                spread *= 4
         return None
 
     def _drop_taken(self, name: str, lost: Batch) -> None:
@@ -87,11 +94,13 @@ class BatchLists:
     def link(self, owner: str, batch: Batch) -> bool:
         """Claim one batch; whether it is the owner's now."""
         claims = self.folder / "claims" / str(batch.key[0])
-        claims.mkdir(parents=True, exist_ok=True)
         private, claim = claims / f".{owner}", claims / str(batch.key[1])
-        if not private.exists():
-            with naming(private):
-                private.write_text(owner)
+        if private not in self._ready:
+            claims.mkdir(parents=True, exist_ok=True)
+            if not private.exists():
+                with naming(private):
+                    private.write_text(owner)
+            self._ready.add(private)
         fault("before-claim")
         try:
             os.link(private, claim)

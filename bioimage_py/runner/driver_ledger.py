@@ -154,12 +154,13 @@ class FolderLedger(Ledger):
             if events:
                 self._pause = 0.0
                 return events
-            if perf_counter() > deadline:
+            if timeout:
+                # the journals of many workers take long to look through, and a file server has more to do than that
+                longest = max(POLL_SECONDS, min(LONGEST_POLL_SECONDS, 4 * (perf_counter() - begin)))
+                self._pause = min(max(2 * self._pause, POLL_SECONDS / 8), longest)
+                self._work.recorded.wait(heard, self._pause)
+            if perf_counter() >= deadline:
                 return self._reclaim()
-            # the journals of many workers take long to look through, and a file server has more to do than that
-            longest = max(POLL_SECONDS, min(LONGEST_POLL_SECONDS, 4 * (perf_counter() - begin)))
-            self._pause = min(max(2 * self._pause, POLL_SECONDS / 8), longest)
-            self._work.recorded.wait(heard, self._pause)
 
     def _poll(self) -> Iterator[Record]:
         for record in self._journals[self._open].poll() if self._open >= 0 else ():
@@ -177,9 +178,19 @@ class FolderLedger(Ledger):
         if not self._dead or perf_counter() - self._reclaimed < RECLAIM_SECONDS:
             return []
         self._reclaimed = perf_counter()
-        left = [batch for key, batch in self._published.items() if key not in self._ended]
-        held = [batch for batch in left if self._owner(batch.key) in self._dead]
-        return [Reissued(self.reissue(self._loss(batch))) for batch in held]
+        return [Reissued(self.reissue(self._loss(batch))) for batch in list(self._held_by(self._dead))]
+
+    def _held_by(self, workers: set[str]) -> Iterator[Batch]:
+        """Batches that workers have claimed and not ended; of those that nobody has claimed no file is looked for."""
+        claimed: dict[int, set[str]] = {}
+        for key, batch in self._published.items():
+            if key in self._ended:
+                continue
+            if key[0] not in claimed:
+                folder = self.folder / "claims" / str(key[0])
+                claimed[key[0]] = set(os.listdir(folder)) if folder.exists() else set()
+            if str(key[1]) in claimed[key[0]] and self._owner(key) in workers:
+                yield batch
 
     def end_worker(self, worker: str) -> None:
         """Make sure that the process of a worker is gone, if it is one of this host."""
@@ -193,10 +204,9 @@ class FolderLedger(Ledger):
         self._dead.add(worker)
         at = read_progress(self.folder / "progress" / worker)
         began = at.done > 0 or at.block >= 0
-        for key, batch in self._published.items():
-            if key not in self._ended and self._owner(key) == worker:
-                loss = self._loss(batch, at.block if at.stage == batch.stage else -1)
-                return replace(loss, began=began, done=at.done)
+        if (batch := next(self._held_by({worker}), None)) is not None:
+            loss = self._loss(batch, at.block if at.stage == batch.stage else -1)
+            return replace(loss, began=began, done=at.done)
         return Loss(None, began=began, done=at.done)
 
     def _loss(self, batch: Batch, running: int = -1) -> Loss:
