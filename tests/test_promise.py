@@ -140,7 +140,7 @@ def test_the_error_says_which_stage_and_what_fits(tmp_path: Path) -> None:
 # --- measured ------------------------------------------------------------------------------------------------------
 
 MEASURED: dict[str, tuple[Callable[..., Any], str, str]] = {
-    "copy": (bp.copy, "u8", "u8"),
+    "copy": (bp.copy, "u4", "u8"),
     "gaussian": (lambda raw, out, **how: bp.filters.gaussian_smoothing(raw, 1.5, out, **how), "f4", "f4"),
     "label": (lambda raw, out, **how: bp.segmentation.label(raw, out, threshold=0.9, **how), "f4", "u8"),
     "labels": (lambda raw, out, **how: bp.segmentation.label(raw, out, multi_label=True, **how), "u4", "u4"),

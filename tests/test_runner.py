@@ -256,7 +256,7 @@ def test_a_failing_setup_ends_the_run_with_its_error() -> None:
     def setup() -> None:
         raise KeyError("no model")
 
-    with pytest.raises(RunnerError, match=r"worker \w+ crashed: KeyError\('no model'\)") as error:
+    with pytest.raises(RunnerError, match=r"worker \w+ crashed: KeyError: 'no model'") as error:
         map_blocks(lambda b, i, o, m, context: None, [np.zeros(20)], block_shape=2, setup=setup, num_workers=2)
     assert isinstance(error.value.__cause__, KeyError)
     assert error.value.failed_block_ids == list(range(10))

@@ -34,7 +34,8 @@ class LocalBackend(Backend):
         try:
             work(worker)
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to: the driver hears of it
-            self._ends.put(BackendEvent(worker, "crashed", repr(error), error))
+            # not repr, which leaves out the path of an OSError
+            self._ends.put(BackendEvent(worker, "crashed", f"{type(error).__name__}: {error}", error))
         else:
             self._ends.put(BackendEvent(worker, "finished"))
 
