@@ -118,6 +118,7 @@ class GuardedOutput(Source):
         self._check(roi)
         if self.buffer is not None:
             return False
+        fault("before-write")
         with self._turn:
             copied = self.target.copy_encoded(roi, source)
         if copied:

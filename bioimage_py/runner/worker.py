@@ -14,11 +14,15 @@ import platform
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .heap import keep_freed
 from .memory import peak_bytes
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 CANNOT_START = "cannot start"
 
@@ -70,10 +74,15 @@ def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         ledger.shut()
-        # an HDF5 file that stays open shows the next run what it held when this one began
-        for source in (source for stage in plan.stages for source in stage.sources):
-            source.close()
+        _close(plan)
     return {"kind": "finished", "detail": ""}
+
+
+def _close(plan: Plan) -> None:
+    """Close what the plan opened: an HDF5 file that stays open shows the next run what it held when this one began."""
+    for source in (source for stage in plan.stages for source in stage.sources):
+        with suppress(Exception):  # the run is over, and what ended it is what the driver has to hear
+            source.close()
 
 
 def _log_to(path: Path) -> None:
