@@ -13,7 +13,7 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import ConfigError, MemoryBudgetError
 from bioimage_py.io import create_array
-from bioimage_py.ops import engine
+from bioimage_py.ops import mapping, stages
 from bioimage_py.runner import RunReport, map_blocks
 
 MEBI = 2**20
@@ -158,8 +158,9 @@ def test_the_promise_is_near_what_is_measured(
     raw[...] = squares.astype(from_dtype)
     out = array(tmp_path, "out", to_dtype, (32,) * 3, shape=shape)
     reports: list[RunReport] = []
-    run = engine.execute
-    monkeypatch.setattr(engine, "execute", lambda *a, **k: (reports.append(run(*a, **k)), reports[-1])[1])
+    run = mapping.execute
+    for module in (mapping, stages):
+        monkeypatch.setattr(module, "execute", lambda *a, **k: (reports.append(run(*a, **k)), reports[-1])[1])
     call(raw, out, block_shape=96, job_type="subprocess", num_workers=2, progress=False)
     (report,) = reports
     promised = report.promised_bytes / 2

@@ -19,7 +19,7 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import ConfigError, ParameterError, RunnerError
 from bioimage_py.io import create_array
-from bioimage_py.ops.engine import BlocksStage, run_stages
+from bioimage_py.ops.stages import BlocksStage, run_stages
 from bioimage_py.runner import RunReport, StageReport, map_blocks
 from bioimage_py.runner.inspect import report_of
 from bioimage_py.runner.journal import BlockFailure, Span

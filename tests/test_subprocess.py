@@ -572,7 +572,8 @@ def test_a_worker_that_is_held_dead_and_lives_on_changes_nothing(
     folder: Path, undead: type[Undead], stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped in a block, its work is done by another, and it goes on: in the same stage, or in a later one."""
-    from bioimage_py.ops.engine import BlocksStage, Job, OnceStage, run_stages
+    from bioimage_py.ops.engine import Job
+    from bioimage_py.ops.stages import BlocksStage, OnceStage, run_stages
     from bioimage_py.sources import as_source
 
     flags = folder / "flags"

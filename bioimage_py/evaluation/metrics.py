@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from ..errors import DtypeError
-from ..ops.engine import Job, RunKeywords, operation, run_reduce
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.reducing import run_reduce
 from ..sources import as_source
 from .dice import DiceSums, dice_of, merge_dice
 from .objects import (

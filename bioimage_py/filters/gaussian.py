@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from ..ops.engine import Job, RunKeywords, operation, run_map
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.mapping import run_map
 from ..sources import as_source
 from .kernels import Gaussian, normalize_sigma, smoothed_dtype
 

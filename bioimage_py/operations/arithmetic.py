@@ -7,7 +7,8 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..errors import ShapeError
-from ..ops.engine import Job, RunKeywords, operation, run_map
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.mapping import run_map
 from ..sources import Source, as_source
 from .kernels import Apply, IsIn, Operation, canonical_name, resolve, result_dtype
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..blocks import Block, BlockWithHalo, to_roi
 from ..sources import Source, as_source
-from .engine import Job, MapBlock, RunKeywords, operation, run_map
+from .engine import Job, RunKeywords, operation
+from .mapping import MapBlock, run_map
 
 
 def same(array: np.ndarray) -> np.ndarray:

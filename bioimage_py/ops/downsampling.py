@@ -11,7 +11,8 @@ from ..errors import ParameterError
 from ..sources import as_source
 from ..wrapper.downsample import DownsampleSource
 from .copying import same
-from .engine import Job, RunKeywords, in_memory, operation, prepare_output, run_map
+from .engine import Job, RunKeywords, in_memory, operation, prepare_output
+from .mapping import run_map
 
 
 @operation()

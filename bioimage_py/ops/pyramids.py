@@ -13,7 +13,8 @@ from ..sources import Source, as_source
 from ..wrapper.downsample import DownsampleSource
 from .copying import same
 from .downsampling import downsample, view_memory
-from .engine import Job, MapBlock, RunKeywords, in_memory, operation, prepare_output
+from .engine import Job, RunKeywords, in_memory, operation, prepare_output
+from .mapping import MapBlock
 
 
 @operation(omit=("mask", "block_ids", "roi", "skip_empty"))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError, ShapeError
-from ..ops.engine import Job, RunKeywords, operation, prepare_output, run_map
+from ..ops.engine import Job, RunKeywords, operation, prepare_output
+from ..ops.mapping import run_map
 from ..sources import as_source
 from . import tables
 from .relabelling import apply_from_ids

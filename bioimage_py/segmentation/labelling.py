@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ..blocks import Block, to_roi
 from ..errors import DtypeError, ParameterError, StorageError, ValueRangeError
-from ..ops.engine import BlocksStage, Job, OnceStage, RunKeywords, operation, prepare_output, run_stages
+from ..ops.engine import Job, RunKeywords, operation, prepare_output
+from ..ops.stages import BlocksStage, OnceStage, run_stages
 from ..runner.ledger import Results
 from ..runner.prepare import plan_groups
 from ..sources import Source, as_source

@@ -10,18 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import Block, to_roi
-from ..ops.engine import (
-    BlocksStage,
-    Job,
-    MapBlock,
-    OnceStage,
-    RunKeywords,
-    in_memory,
-    operation,
-    prepare_output,
-    run_map,
-    run_stages,
-)
+from ..ops.engine import Job, RunKeywords, in_memory, operation, prepare_output
+from ..ops.mapping import MapBlock, run_map
+from ..ops.stages import BlocksStage, OnceStage, run_stages
 from ..runner.ledger import Results
 from ..sources import Source, as_source
 from . import tables

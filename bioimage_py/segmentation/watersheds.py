@@ -8,7 +8,8 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..errors import DtypeError, HaloError
-from ..ops.engine import Job, RunKeywords, operation, run_map
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.mapping import run_map
 from ..sources import as_source
 from .flooding import Watershed, check_flooding
 

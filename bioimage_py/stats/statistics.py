@@ -13,7 +13,8 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..errors import ParameterError
-from ..ops.engine import Job, RunKeywords, operation, run_reduce
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.reducing import run_reduce
 from ..sources import as_source
 from .kernels import (
     BlockMoments,

@@ -22,7 +22,9 @@ from ..errors import (
     RunningError,
 )
 from ..io.ome import read_multiscales, write_multiscales
-from ..ops.engine import Job, RunKeywords, operation, run_map, run_reduce
+from ..ops.engine import Job, RunKeywords, operation
+from ..ops.mapping import run_map
+from ..ops.reducing import run_reduce
 from ..runner.claims import fingerprints
 from ..runner.memory import peak_bytes
 from ..runner.prepare import once_stage

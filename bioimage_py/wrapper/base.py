@@ -132,6 +132,25 @@ class WrapperSource(Source):
         self._source.close()
 
 
+class RegriddedSource(WrapperSource):
+    """A wrapper whose voxels are not those of the storage, so that it has no units of writing."""
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """None: it cannot be written."""
+        return None
+
+    @property
+    def write_chunks(self) -> tuple[int, ...] | None:
+        """None: it cannot be written."""
+        return None
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        """Zero: it cannot be written."""
+        return (0,) * self.ndim
+
+
 W = TypeVar("W", bound=type[WrapperSource])
 
 

@@ -21,7 +21,7 @@ from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Axis
 from ..sources.index import Roi
-from .base import WrapperSource
+from .base import RegriddedSource, WrapperSource
 from .voxel_blocks import mean_blocks, mode_blocks
 
 METHODS = ("mean", "mode", "stride")
@@ -67,7 +67,7 @@ def normalize_factors(scale_factor: int | Sequence[int], ndim: int) -> tuple[int
     return factors
 
 
-class DownsampleSource(WrapperSource):
+class DownsampleSource(RegriddedSource):
     """A read-only view of a source at lower resolution; its shape is ``ceil(shape / factor)``.
 
     Parameters
@@ -133,21 +133,6 @@ class DownsampleSource(WrapperSource):
         if chunks is None:
             return None
         return tuple(max(1, -(-chunk // factor)) for chunk, factor in zip(chunks, self._factors, strict=True))
-
-    @property
-    def shards(self) -> tuple[int, ...] | None:
-        """None: the view cannot be written."""
-        return None
-
-    @property
-    def write_chunks(self) -> tuple[int, ...] | None:
-        """None: the view cannot be written."""
-        return None
-
-    @property
-    def grid_origin(self) -> tuple[int, ...]:
-        """Zero: the view cannot be written."""
-        return (0,) * self.ndim
 
     @property
     def axes(self) -> tuple[Axis, ...]:

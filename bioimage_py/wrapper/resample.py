@@ -21,7 +21,7 @@ from ..sources.base import Axis
 from ..sources.index import Roi
 from ..sources.registry import as_source
 from ..sources.values import convert_values
-from .base import WrapperSource
+from .base import RegriddedSource
 from .matrices import compute_affine_matrix
 
 Matrix = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ _FILTERED = {0: 0, 1: 0, 2: 10, 3: 14, 4: 18, 5: 22}
 _TRUNCATE = 4.0
 
 
-class ResampledSource(WrapperSource):
+class ResampledSource(RegriddedSource):
     """A read-only source on another grid.
 
     Parameters
@@ -86,21 +86,6 @@ class ResampledSource(WrapperSource):
     def chunks(self) -> tuple[int, ...] | None:
         """None: blocks of the result are no blocks of the storage."""
         return None
-
-    @property
-    def shards(self) -> tuple[int, ...] | None:
-        """None: it cannot be written."""
-        return None
-
-    @property
-    def write_chunks(self) -> tuple[int, ...] | None:
-        """None: it cannot be written."""
-        return None
-
-    @property
-    def grid_origin(self) -> tuple[int, ...]:
-        """Zero: it cannot be written."""
-        return (0,) * self.ndim
 
     @property
     def axes(self) -> tuple[Axis, ...]:

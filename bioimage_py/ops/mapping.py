@@ -1,0 +1,136 @@
+"""Operations that map every voxel's neighbourhood to a voxel of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..blocks import Block, BlockWithHalo, Halo, normalize_halo, to_roi
+from ..errors import MemoryBudgetError
+from ..runner.execute import execute
+from ..runner.memory import available_bytes
+from ..runner.prepare import as_sources, blocks_stage
+from ..sources import Source
+from ..sources.index import normalize_index
+from ..sources.values import Casting, convert_values
+from .engine import Job, check_whole_shapes, fits_memory, prepare_output
+
+
+@dataclass(frozen=True)
+class MapBlock:
+    """The block function of a map: read, call the kernel, crop, keep what the mask leaves out, write."""
+
+    kernel: Callable[..., Any]
+    casting: Casting
+
+    def __call__(
+        self, block: Block | BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
+    ) -> None:
+        """Run one block."""
+        with_halo = isinstance(block, BlockWithHalo)
+        inner = to_roi(block.inner_block if isinstance(block, BlockWithHalo) else block)
+        outer = to_roi(block.outer_block) if isinstance(block, BlockWithHalo) else inner
+        inside = None if mask is None else mask[inner].astype(bool, copy=False)
+        if inside is not None and not inside.any():
+            return
+        result = self.kernel(*(source.view(outer) for source in inputs))
+        if with_halo:
+            result = result[(..., *to_roi(block.inner_block_local))]  # type: ignore[union-attr]
+        if inside is not None and not inside.all():
+            target = (slice(None),) * (outputs[0].ndim - inside.ndim) + inner
+            kept = outputs[0][target]
+            # zeros fit everywhere: only values that are written are checked, and an error names their place
+            written = np.where(inside, result, np.zeros(1, result.dtype))
+            place = normalize_index(target, outputs[0].shape)
+            kept[..., inside] = convert_values(written, kept.dtype, self.casting, place)[..., inside]
+            result = kept
+        outputs[0][(..., *inner)] = result
+
+
+def run_map(
+    kernel: Callable[..., Any],
+    inputs: Any,
+    output: Any,
+    job: Job,
+    *,
+    name: str,
+    dtype: Any,
+    halo: Halo = None,
+    channels: int | None = None,
+    memory_factor: float = 2.0,
+    whole: bool = False,
+    block: type[MapBlock] = MapBlock,
+) -> Any:
+    """Apply a kernel to every voxel's neighbourhood and write the result.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(*arrays)``: one array an input, all of one shape; returns an array of that shape, or with leading
+        channels. Pure, and picklable for workers elsewhere.
+    inputs : sequence of source-like
+    output : source-like, optional
+        Allocated as numpy array by default; may be an input where there is no halo.
+    job : Job
+    name : str
+        For progress and messages.
+    dtype : dtype
+        Of the result.
+    halo : int or sequence of int, optional
+        Voxels that the kernel needs around a block.
+    channels : int, optional
+        Length of a leading axis of the result.
+    memory_factor : float
+        Peak bytes of the kernel over the bytes of its input and output blocks.
+    whole : bool
+        The result depends on the blocks: run as a whole where that fits the memory budget.
+    block : type
+        The block function, made of the kernel and the casting.
+
+    Returns
+    -------
+    object
+        What was passed as ``output``, or the numpy array allocated.
+    """
+    sources = as_sources(inputs)
+    shape = sources[0].shape
+    full = shape if channels is None else (channels, *shape)
+    target, returned = prepare_output(output, full, dtype, job, source=sources[0])
+    margin = normalize_halo(halo, len(shape))
+    if job.whole(sources) or (whole and job.unblocked()):
+        if whole:
+            _check_whole(sources, target, job, memory_factor, name)
+        check_whole_shapes(sources)
+        target.write(..., kernel(*(source.view() for source in sources)), casting=job.execution.casting)
+        return returned
+    stage = blocks_stage(
+        block(kernel, job.execution.casting),
+        list(sources),
+        [target],
+        name=name,
+        block_shape=job.block_shape,
+        halo=margin if margin is not None and any(margin) else None,
+        mask=job.mask,
+        roi=job.roi,
+        block_ids=job.block_ids,
+        skip_empty=job.skip_empty,
+        num_workers=job.execution.num_workers,
+        reads_outputs=False,
+        memory_factor=memory_factor,
+    )
+    execute(name, [stage], job.execution)
+    return returned
+
+
+def _check_whole(sources: Sequence[Source], target: Source, job: Job, memory_factor: float, name: str) -> None:
+    need = int(memory_factor * (sum(source.nbytes for source in sources) + target.nbytes))
+    if not fits_memory(job, need):
+        budget = job.execution.memory or available_bytes()
+        raise MemoryBudgetError(
+            f"{name} of the whole volume of shape {sources[0].shape} needs about {need / 2**30:.1f} GiB, the budget is"
+            f" {budget / 2**30:.1f} GiB",
+            remedy=f"block_shape={(128,) * sources[0].ndim}, halo={(32,) * sources[0].ndim}",
+        )

@@ -1,0 +1,78 @@
+"""Operations that fold a value over all voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..blocks import Block, to_roi
+from ..runner.execute import execute
+from ..runner.prepare import as_sources, blocks_stage
+from ..sources import Source
+from .engine import Job, check_whole_shapes
+
+
+@dataclass(frozen=True)
+class ReduceBlock:
+    """The block function of a reduction."""
+
+    kernel: Callable[..., Any]
+
+    def __call__(self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> Any:
+        """Partial value of one block, None where the mask leaves nothing."""
+        roi = to_roi(block)
+        inside = None if mask is None else mask[roi].astype(bool, copy=False)
+        if inside is not None and not inside.any():
+            return None
+        return self.kernel(*(source.view(roi) for source in inputs), inside)
+
+
+def run_reduce(
+    kernel: Callable[..., Any],
+    merge: Callable[[Any, Any], Any],
+    inputs: Any,
+    job: Job,
+    *,
+    name: str,
+    memory_factor: float = 1.0,
+) -> Any:
+    """Fold a value over all voxels.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(*arrays, mask) -> partial``; ``mask`` is a bool array or None, the partial None for "nothing here".
+    merge : callable
+        ``merge(left, right) -> partial``, in a fixed tree by block order: always the same bits.
+    inputs : sequence of source-like
+    job : Job
+    name : str
+    memory_factor : float
+        Peak bytes of the kernel over the bytes of its blocks.
+
+    Returns
+    -------
+    object
+        The folded partial; None where nothing is inside the mask.
+    """
+    sources = as_sources(inputs)
+    if job.whole(sources):
+        check_whole_shapes(sources)
+        return kernel(*(source.view() for source in sources), None)
+    stage = blocks_stage(
+        ReduceBlock(kernel),
+        list(sources),
+        name=name,
+        block_shape=job.block_shape,
+        mask=job.mask,
+        roi=job.roi,
+        block_ids=job.block_ids,
+        skip_empty=job.skip_empty,
+        returns="fold",
+        merge=merge,
+        num_workers=job.execution.num_workers,
+        reads_outputs=False,
+        memory_factor=memory_factor,
+    )
+    return execute(name, [stage], job.execution).results[name]
