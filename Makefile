@@ -45,7 +45,7 @@ bench: $(STAMP) ## speed against the peers, side by side, and how it grows; tabl
 	$(BIN)/python benchmarks/speed/run.py --repeats 3
 	$(BIN)/python benchmarks/speed/run.py --scaling --repeats 3
 
-bench-growth: $(STAMP) ## what runs cost beside the work, up to a petavoxel on paper (docs/growth.md); 2 minutes
+bench-growth: $(STAMP) ## what runs cost beside the work, up to a petavoxel on paper (docs/growth.md); 3 minutes
 	$(BIN)/python benchmarks/growth.py
 
 bench-check: $(STAMP) ## the same comparison; fails and lists where the speed falls short of a target

@@ -24,8 +24,6 @@ ARRAY = 1001
 """MaxArraySize where a site says nothing."""
 NODE = 256e9
 """Assumed: bytes of memory of the node with the driver, and of the one that merges."""
-LOOK = 0.1
-"""Seconds that a driver gives to a look: after one that took longer the next one follows at once."""
 LATE = 10.0
 """Seconds by which a driver may hear of what has happened."""
 QUOTA = 10**6
@@ -63,8 +61,12 @@ class Constants:
         return self.claims("calls") + self.names(batches, workers) / LISTED
 
     def crowd(self, workers: int) -> float:
-        """Seconds in which a server answers workers that all ask for their first batch at once."""
-        return workers * (workers + 1) / 2 * self.crowd_calls / RATE
+        """Seconds in which a server answers workers that all ask for their first batch at once.
+
+        Attempts a worker rise by the same with every factor of ten: who loses picks among four times as many.
+        """
+        few, many = (self.parts["crowd"][f"links {n}"] / n for n in (10, 100))
+        return workers * (few + (many - few) * max(0.0, math.log10(workers / 10))) * self.crowd_calls / RATE
 
     @property
     def density(self) -> float:

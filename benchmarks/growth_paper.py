@@ -13,7 +13,6 @@ from growth_model import (
     CHUNK,
     LATE,
     LATENCY,
-    LOOK,
     NODE,
     QUOTA,
     RATE,
@@ -267,15 +266,14 @@ def standing(c: Constants) -> str:
     """What workers cost while they live."""
     lines: list[tuple[Any, ...]] = [("workers", "sbatch", "tasks an array", "states asked for in a minute",
         "calls a second: heartbeats", "while they wait", "driver's look at the journals",
-        "share of its time", "at the claims, once one has ended (1 PV)")]  # fmt: skip
+        "share of its time", "at the claims, when the first one ends")]  # fmt: skip
     for workers in WORKERS:
-        n = batches(n_blocks(1e15, 512), workers)
         alive = workers * c.parts["heartbeat"]["calls"]
         share = c.parts["poll"][f"slow looks {workers}"] * workers * LATENCY
         lines.append((
             f"{workers:,}", math.ceil(workers / ARRAY), min(workers, ARRAY), 6, short(alive),
             short(alive + workers * 2 * c.parts["waiting"]["calls"]), time(workers * LATENCY),
-            f"{share:.0%}", time(n / 2 * LATENCY),
+            f"{share:.0%}", time(workers * LATENCY),
         ))  # fmt: skip
     return rows(*lines)
 
@@ -284,23 +282,20 @@ def limits(c: Constants) -> str:
     """Where each of them breaks."""
     total = c.part_bytes(512) + c.components(512) * c.table_bytes
     per_id = c.parts["fold 100000"]["bytes"]
-    late = most(lambda w: batches(n_blocks(1e15, 512), w) / 2 * LATENCY < LATE)
     return rows(
         ("what", "breaks at"),
         ("files of chunks of 128³; and in place", f"{QUOTA * CHUNK**3 / 1e12:.1f} TV; "
          f"{QUOTA * CHUNK**3 / (1 + c.parts['undo']['files']) / 1e12:.1f} TV"),
-        ("the driver looks at the journals without pause", f"{LOOK / LATENCY:,.0f} workers"),
         *_claims(c, "first claims, all at once, take longer than the work", lambda voxels, w: c.crowd(w)),
         *_claims(c, "claims, one after the other, take longer than the work",
                  lambda voxels, w: claiming(c, batches(n_blocks(voxels, 512), w), w)),
         ("workers idle in the merge longer than they work (label)",
          f"{512**3 * c.work('label') / c.merge_cpu(512):,.0f} workers"),
-        (f"once a worker has ended early, news waits {LATE:.0f} s while the driver looks at claims (1 PV)",
-         f"{late:,} workers"),
         ("heartbeats take the whole server", f"{RATE / c.parts['heartbeat']['calls']:,.0f} workers"),
         ("the merge fills its node", f"{NODE / total * 512**3 / 1e12:,.0f} TV"),
         ("ids that are counted fill the driver", f"{NODE / per_id / 1e9:.1f} G ids, "
          f"{NODE / per_id / c.density / 1e12:,.0f} TV at the density of the data"),
+        (f"news waits {LATE:.0f} s while the driver looks at the journals", f"{LATE / LATENCY:,.0f} workers"),
         ("files of shards of 1024³", f"{QUOTA * SHARD**3 / 1e12:,.0f} TV"),
     )  # fmt: skip
 
