@@ -262,6 +262,10 @@ class Recording(ArraySource):
         super().__init__(array)
         self.boxes: list[tuple[slice, ...]] = []
 
+    def _getitem(self, roi: tuple[slice, ...]) -> np.ndarray:
+        self.boxes.append(roi)
+        return super()._getitem(roi)
+
     def _viewitem(self, roi: tuple[slice, ...]) -> np.ndarray:
         self.boxes.append(roi)
         return super()._viewitem(roi)

@@ -168,12 +168,27 @@ def test_locate_gives_absolute_indices() -> None:
     assert selection.locate((1, 0, 1)) == (2, 4, 6)
 
 
+@given(indexed())
+def test_voxels_with_steps_make_the_selection(drawn: tuple[tuple[int, ...], object]) -> None:
+    shape, index = drawn
+    try:
+        selection, data = normalize_index(index, shape), numbers(shape)
+    except IndexingError:
+        assume(False)
+    thin = data[selection.thinned]
+    assert thin.size == np.prod(selection.shape)
+    np.testing.assert_array_equal(selection.turn(thin), selection.pick(data[selection.roi]))
+
+
 def test_read_is_a_copy_and_view_is_not() -> None:
     data = np.zeros((4, 4), np.uint8)
     source = ArraySource(data)
     source.read()[...] = 1
     source[1:3][...] = 1
+    source[::2][...] = 1
+    source[::-2, 1][...] = 1
     assert not data.any()
+    assert np.shares_memory(source.view(np.s_[::2]), data)
     assert np.shares_memory(source.view((slice(1, 3), ...)), data)
 
 

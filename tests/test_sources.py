@@ -442,6 +442,37 @@ def test_cached_reads_do_not_decode_twice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source[...], data())
 
 
+@pytest.mark.parametrize("name", ["zarr3", "zarr2", "sharded", "n5"])
+def test_steps_copy_only_what_they_meet(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = as_source(ON_DISK[name](tmp_path, data(), "r+"))
+    sizes, read = [], TensorHandle.read
+
+    def noted(*args: Any) -> np.ndarray:
+        found = read(*args)
+        sizes.append(found.size)
+        return found
+
+    monkeypatch.setattr(TensorHandle, "read", noted)
+    for index in [np.s_[::2, 1::3, -2:0:-5], np.s_[3, ::-7], np.s_[..., None, ::4]]:
+        sizes.clear()
+        found = source[index], source.view(index)
+        np.testing.assert_array_equal(found, [data()[index]] * 2)
+        assert sizes == [found[0].size] * 2
+
+
+@pytest.mark.parametrize("name", ["zarr3", "zarr2", "n5"])
+def test_steps_beyond_a_chunk_decode_only_what_they_meet(tmp_path: Path, name: str) -> None:
+    source = as_source(ON_DISK[name](tmp_path, data(), "r+"))
+    size = (source.chunks or ())[0]
+    files = source.unit_files((slice(size, 2 * size), *(slice(0, n) for n in source.shape[1:])))
+    assert files is not None
+    for file in files.names:
+        Path(files.folder or "", file).write_bytes(b"damaged")
+    np.testing.assert_array_equal(source[:: 2 * size], data()[:: 2 * size])
+    with pytest.raises(StorageError):
+        source[::size]
+
+
 def test_close(tmp_path: Path) -> None:
     with as_source(make_zarr(tmp_path, data(), "r")) as source:
         source[0]

@@ -100,8 +100,25 @@ class ArraySource(Source):
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
         self._backing.write(roi, value)
 
+    def _get_selected(self, selection: Selection) -> np.ndarray:
+        return self._backing.read_strided(selection) if self._skips(selection) else super()._get_selected(selection)
+
+    def _view_selected(self, selection: Selection) -> np.ndarray:
+        return self._backing.view_strided(selection) if self._skips(selection) else super()._view_selected(selection)
+
+    def _skips(self, selection: Selection) -> bool:
+        """Whether the backing is asked for voxels with steps between them."""
+        return selection.strided and 0 not in selection.shape and self._is_backing
+
+    @property
+    def _is_backing(self) -> bool:
+        """Whether the voxels are those of the backing: a subclass may read something else than what is stored."""
+        return all(
+            getattr(type(self), name) is getattr(ArraySource, name) for name in ("_getitem", "_viewitem", "_setitem")
+        )
+
     def _write(self, selection: Selection, value: np.ndarray) -> None:
-        if selection.strided and 0 not in selection.shape:
+        if self._skips(selection):
             self._backing.write_strided(selection, value)
         else:
             super()._write(selection, value)
@@ -123,11 +140,7 @@ class ArraySource(Source):
         return self._backing.unit_files(roi)
 
     def encoded(self, roi: Roi) -> EncodedUnits | None:
-        cls = type(self)  # a subclass may read something else than what is stored
-        inherited = all(
-            getattr(cls, name) is getattr(ArraySource, name) for name in ("_getitem", "_viewitem", "_setitem")
-        )
-        return self._backing.encoded(roi) if inherited else None
+        return self._backing.encoded(roi) if self._is_backing else None
 
     def stored_units(self) -> np.ndarray | None:
         return self._backing.stored_units()

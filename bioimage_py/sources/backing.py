@@ -59,6 +59,14 @@ class Backing(abc.ABC):
         """Return a region, not copied if it lies in memory."""
         return self.read(roi)
 
+    def read_strided(self, selection: Selection) -> np.ndarray:
+        """Return a selection with steps."""
+        return selection.pick(self.read(selection.roi))
+
+    def view_strided(self, selection: Selection) -> np.ndarray:
+        """Return a selection with steps, not copied if it lies in memory."""
+        return self.read_strided(selection)
+
     def write_strided(self, selection: Selection, value: np.ndarray) -> None:
         """Write a selection with steps: read its box, change it, write it back."""
         region = self.read(selection.roi)
@@ -136,6 +144,12 @@ class NumpyBacking(Backing):
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         self._data[roi] = value
+
+    def read_strided(self, selection: Selection) -> np.ndarray:
+        return self.view_strided(selection).copy()
+
+    def view_strided(self, selection: Selection) -> np.ndarray:
+        return selection.pick(self._data[selection.roi])
 
     def write_strided(self, selection: Selection, value: np.ndarray) -> None:
         selection.pick(self._data[selection.roi])[...] = value

@@ -158,12 +158,16 @@ class Source(abc.ABC):
         IndexingError
             For an index that numpy's basic indexing does not allow.
         """
-        selection = normalize_index(index, self.shape)
+        return self._get_selected(normalize_index(index, self.shape))
+
+    def _get_selected(self, selection: Selection) -> np.ndarray:
         return selection.pick(self._getitem(selection.roi))
 
     def view(self, index: Any = ...) -> np.ndarray:
         """Return the selected voxels without copying what lies in memory already; not to be modified."""
-        selection = normalize_index(index, self.shape)
+        return self._view_selected(normalize_index(index, self.shape))
+
+    def _view_selected(self, selection: Selection) -> np.ndarray:
         return selection.pick(self._viewitem(selection.roi))
 
     def write(self, index: Any, value: Any, *, casting: Casting = "checked") -> None:

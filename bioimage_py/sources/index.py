@@ -49,6 +49,21 @@ class Selection:
             return np.asarray(region)  # numpy gives a scalar for the box of an array without axes
         return np.asarray(region[(*self.local, Ellipsis)])
 
+    @property
+    def thinned(self) -> Roi:
+        """The voxels of the selection in the order of the axes: slices with steps above 0."""
+        parts = [part for part in self.local or () if part is not None]
+        steps = [abs(part.step or 1) if isinstance(part, slice) else 1 for part in parts] or [1] * len(self.roi)
+        return tuple(slice(part.start, part.stop, step) for part, step in zip(self.roi, steps, strict=True))
+
+    def turn(self, voxels: np.ndarray) -> np.ndarray:
+        """Return the result, of the voxels at `thinned`."""
+        turned: list[slice | int | None] = []
+        for part in self.local or ():
+            backwards = isinstance(part, slice) and (part.step or 1) < 0
+            turned.append(slice(None, None, -1) if backwards else slice(None) if isinstance(part, slice) else part)
+        return np.asarray(voxels[(*turned, Ellipsis)])
+
     def spread(self, value: np.ndarray) -> np.ndarray:
         """Return ``value``, of the shape of the selection, as a view of the shape of the box (not for strided ones)."""
         if self.local is None:

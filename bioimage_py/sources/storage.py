@@ -17,7 +17,7 @@ from ..machine import usable_cores
 from .access import failed, reason_of
 from .backing import Backing
 from .base import Axis, Concurrency
-from .index import Roi
+from .index import Roi, Selection
 from .metadata import read_axes
 from .spec import SourceSpec
 from .stores import Location
@@ -226,7 +226,7 @@ class ChunkedBacking(Backing):
         self._open_native = native
         self._spec = spec
         self._native: Any = None
-        self._fallback = False
+        self._fallback: bool | None = None
         self._lock = threading.Lock()
         self.shape, self.dtype = layout.shape, layout.dtype
         self.chunks, self.shards = layout.chunks, layout.shards
@@ -249,9 +249,10 @@ class ChunkedBacking(Backing):
 
     def fallback(self) -> bool:
         """Whether tensorstore cannot open the array, so that files may be written without being replaced whole."""
-        if not self._fallback:
+        if self._fallback is None:
             try:
                 self._handle.layout()
+                self._fallback = False
             except UnsupportedError:
                 self._fallback = True
         return self._fallback
@@ -261,6 +262,12 @@ class ChunkedBacking(Backing):
 
     def read_fortran(self, roi: Roi) -> np.ndarray:
         return self._read(roi, "F")
+
+    def read_strided(self, selection: Selection) -> np.ndarray:
+        # a chunk is decoded as a whole, but what lies between the steps is not copied
+        if self.fallback():
+            return super().read_strided(selection)
+        return selection.turn(self._read(selection.thinned, "C"))
 
     def _read(self, roi: Roi, order: Order) -> np.ndarray:
         if not self._fallback:

@@ -210,7 +210,7 @@ class DownsampleSource(RegriddedSource):
         steps = tuple(
             slice(part.start * f, (part.stop - 1) * f + 1, f) for part, f in zip(roi, self._factors, strict=True)
         )
-        return np.array(self._source.view(steps), order="C")
+        return np.asarray(self._source.read(steps), order="C")
 
     def _smooth_stride(self, roi: Roi) -> np.ndarray:
         from scipy.ndimage import gaussian_filter1d
