@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import sleep
 from typing import Any, Literal
@@ -82,7 +82,8 @@ class RunState:
 
     def write(self, folder: Path) -> None:
         """Publish."""
-        write_once(folder / "run.json", json.dumps(asdict(self), indent=1).encode())
+        # written three times a run: no indent, for which Python encodes value by value
+        write_once(folder / "run.json", json.dumps({**vars(self), "claims": [vars(c) for c in self.claims]}).encode())
 
     def alive(self, folder: Path) -> bool:
         """Whether its driver can be alive and has not let go of it."""
