@@ -27,8 +27,8 @@ from bioimage_py.bench import data, works
 from bioimage_py.bench.check import CHECKS
 from bioimage_py.bench.protocol import Case
 from bioimage_py.runner.work import BlockRunner
+from bioimage_py.sources.encoded import EncodedChunks
 from bioimage_py.sources.storage import TensorHandle
-from bioimage_py.sources.units import EncodedUnits
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("reading", "decoding", "kernel", "encoding", "writing", "waiting")
@@ -63,7 +63,7 @@ class Clock:
 def watched(clock: Clock) -> Iterator[None]:
     """Time what the workers of this process do while the body runs."""
     parts: list[tuple[Any, str, str]] = [(TensorHandle, "read", "read"), (TensorHandle, "write", "write")]
-    parts += [(EncodedUnits, "take", "moved"), (BlockRunner, "call", "kernel"), (BlockRunner, "flush", "kernel")]
+    parts += [(EncodedChunks, "take", "moved"), (BlockRunner, "call", "kernel"), (BlockRunner, "flush", "kernel")]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in parts]
     try:
         for owner, name, part in parts:

@@ -18,6 +18,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from bioimage_py.sources.encoded import EncodedChunks
+
 if threading.current_thread() is threading.main_thread():
     # a shell that starts tests in the background has them, and all they start, ignore SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -176,3 +178,18 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     return f"s3://volumes/{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Positions of the chunks (shards) that were replaced without decoding them."""
+    positions: list[tuple[int, ...]] = []
+    take = EncodedChunks.take
+
+    def noted(self: EncodedChunks, other: EncodedChunks) -> None:
+        assert self.positions == other.positions
+        positions.extend(self.positions)
+        take(self, other)
+
+    monkeypatch.setattr(EncodedChunks, "take", noted)
+    return positions

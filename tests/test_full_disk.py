@@ -143,3 +143,28 @@ def test_a_permission_that_is_missing_stops_the_run(tmp_path: Path, job_type: st
         map_blocks(forbidden, [source], [output], block_shape=BLOCK, job_type=job_type, num_workers=1, retries=5)
     assert 3 in error.value.failed_block_ids
     assert len([path for path in calls.iterdir() if path.name.startswith("3-")]) == 1, "no retry can help"
+
+
+@pytest.mark.parametrize("job_type", ["local", "subprocess"])
+def test_a_shard_that_does_not_fit_leaves_the_old_one(tmp_path: Path, small: Path, job_type: str) -> None:
+    source = array(tmp_path / "in.zarr", DATA)
+    shards = (4, 32, 32, 32)
+    output = zarr.create_array(
+        small / "out.zarr", shape=SHAPE, chunks=BLOCK, shards=shards, dtype="u1", compressors=None
+    )
+    output[...] = 9
+    stored = {path: path.stat().st_size for path in (small / "out.zarr" / "c").rglob("*") if path.is_file()}
+    assert len(stored) == 4
+    ballast = fill(small, 2**16)
+    how = Execution(job_type, 2, RunnerConfig(tmp_root=tmp_path / "runs"), progress=False)
+
+    def call() -> None:
+        bp.copy(source, output, block_shape=shards, execution=how)
+
+    with pytest.raises(RunnerError, match=r"Cannot write 'c/\d/0/0/0' .*No space left on device"):
+        call()
+    assert (output[...] == 9).all()
+    assert {path: path.stat().st_size for path in (small / "out.zarr" / "c").rglob("*") if path.is_file()} == stored
+    ballast.unlink()
+    call()
+    np.testing.assert_array_equal(output[...], DATA)

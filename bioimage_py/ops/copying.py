@@ -21,7 +21,7 @@ def same(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CopyBlock(MapBlock):
-    """The block function of a copy: whole chunks (shards) as they are stored, if that gives the same voxels."""
+    """The block function of a copy: whole chunks as they are stored, if that gives the same voxels."""
 
     def __call__(
         self, block: Block | BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
@@ -60,10 +60,13 @@ def copy(input: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
 
     Notes
     -----
-    Between zarr (n5) arrays of one shape, data type, byte order, chunk and shard shape, fill value and codec with equal
-    parameters, blocks of whole chunks (shards) are copied as they are stored, without decoding them, from any store to
-    any other. What a chunk holds is not looked at then: one that is damaged is copied, and raises where it is read, as
-    it does in the input. With a mask, a chunk cache (``cache=``) or a view as input or output, chunks are decoded.
+    Between zarr (n5) arrays of one shape, data type, byte order, chunk shape, fill value and codec with equal
+    parameters, chunks are copied as they are stored, without decoding them, from any store to any other: in blocks of
+    whole chunks of the input and whole chunks (shards) of the output. zarr v3 arrays may differ in their shards, or one
+    of them have none; a shard is written whole, at one stroke. What a chunk holds is not looked at then: one that is
+    damaged is copied, and raises where it is read, as it does in the input; a damaged index of a shard raises. With a
+    mask, a chunk cache (``cache=``), a view as input or output, shards in shards or codecs around a shard, chunks are
+    decoded.
     """
     source = as_source(input)
     return run_map(

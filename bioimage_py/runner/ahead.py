@@ -17,9 +17,9 @@ import numpy as np
 
 from ..executing import Execution
 from ..sources.base import Source
+from ..sources.encoded import EncodedChunks
 from ..sources.index import Roi
 from ..sources.spec import SourceSpec
-from ..sources.units import EncodedUnits
 from ..wrapper.base import WrapperSource
 from .plan import Stage
 
@@ -121,8 +121,8 @@ class ReadAhead(WrapperSource):
                 self._ready = None
         return (None if ready is None else ready.part(roi)), whole
 
-    def encoded(self, roi: Roi) -> EncodedUnits | None:
-        """Return the units of the input as they are stored: they are not read ahead."""
+    def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
+        """Return the chunks of the input as they are stored: they are not read ahead."""
         return self._source.encoded(roi)
 
     def to_spec(self) -> SourceSpec:

@@ -11,9 +11,10 @@ import numpy as np
 from . import adapters
 from .backing import Backing
 from .base import Axis, Concurrency, Source, default_axes
+from .encoded import EncodedChunks
 from .index import Roi, Selection
 from .spec import SourceSpec
-from .units import EncodedUnits, UnitFiles
+from .units import UnitFiles
 
 
 class ArraySource(Source):
@@ -88,6 +89,10 @@ class ArraySource(Source):
         return self._backing.concurrency
 
     @property
+    def lossless(self) -> bool:
+        return self._is_backing and self._backing.lossless
+
+    @property
     def identity(self) -> Hashable:
         return self._backing.identity
 
@@ -139,8 +144,8 @@ class ArraySource(Source):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
-    def encoded(self, roi: Roi) -> EncodedUnits | None:
-        return self._backing.encoded(roi) if self._is_backing else None
+    def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
+        return self._backing.encoded(roi) if self._is_backing else ()
 
     def stored_units(self) -> np.ndarray | None:
         return self._backing.stored_units()

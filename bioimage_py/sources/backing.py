@@ -16,10 +16,11 @@ import numpy as np
 
 from ..errors import NotReopenableError, SourceTypeError, StorageError
 from .base import Axis, Concurrency, default_axes
+from .encoded import EncodedChunks
 from .index import Roi, Selection
 from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
-from .units import EncodedUnits, UnitFiles
+from .units import UnitFiles
 
 
 class Backing(abc.ABC):
@@ -32,6 +33,7 @@ class Backing(abc.ABC):
     grid_origin: tuple[int, ...] | None = None
     writable: bool = False
     concurrency: Concurrency = "any"
+    lossless: bool = False
 
     @property
     @abc.abstractmethod
@@ -99,9 +101,9 @@ class Backing(abc.ABC):
         """Return the files of the write units in a region."""
         return None
 
-    def encoded(self, roi: Roi) -> EncodedUnits | None:
-        """Return the units of a region as they are stored."""
-        return None
+    def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
+        """Return the chunks of a region as they are stored, once for every grid of which it cuts none."""
+        return ()
 
     def stored_units(self) -> np.ndarray | None:
         """Return the positions of the units that have a file."""
@@ -117,6 +119,8 @@ class Backing(abc.ABC):
 
 class NumpyBacking(Backing):
     """A numpy array, memory-mapped ones included."""
+
+    lossless = True
 
     def __init__(self, array: np.ndarray) -> None:
         self._native = array

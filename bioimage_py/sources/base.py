@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ import numpy as np
 from ..errors import IndexingError, NotReopenableError, ReadOnlyError
 from .index import Roi, Selection, normalize_index
 from .spec import SourceSpec
+from .units import is_whole
 from .values import Casting, broadcast_value, convert_values
 
 if TYPE_CHECKING:
-    from .units import EncodedUnits, UnitFiles
+    from .encoded import EncodedChunks
+    from .units import UnitFiles
 
 Concurrency = Literal["any", "aligned", "single-writer"]
 
@@ -136,6 +139,11 @@ class Source(abc.ABC):
         return "any"
 
     @property
+    def lossless(self) -> bool:
+        """True if reading gives the very values that were written; False also where that is not known."""
+        return False
+
+    @property
     def remote(self) -> bool:
         """True if reading waits for a network."""
         return False
@@ -244,18 +252,22 @@ class Source(abc.ABC):
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
 
-    def encoded(self, roi: Roi) -> EncodedUnits | None:
-        """Return the write units of a box as they are stored; None where it cuts a unit, and where there are none."""
-        return None
+    def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
+        """Return the chunks of a box as they are stored, once for every grid of which it cuts none, units first.
+
+        A sharded array has two grids, that of its shards and that of the chunks in them.
+        """
+        return ()
 
     def copy_encoded(self, roi: Roi, source: Source) -> bool:
-        """Replace the write units of a box by those that another source stores for it, without decoding them.
+        """Replace the write units of a box by what another source stores for it, without decoding the chunks.
 
         Returns
         -------
         bool
-            False where that cannot be, and nothing was written: the box cuts a unit, or the two are not zarr or n5
-            arrays of one shape, data type, grid, fill value and codec.
+            False where that cannot be, and nothing was written: the box cuts a unit of this source or a chunk of the
+            other, or the two are not zarr or n5 arrays of one shape, data type, fill value, chunk shape and codec.
+            zarr v3 arrays may differ in their shards.
 
         Raises
         ------
@@ -266,11 +278,14 @@ class Source(abc.ABC):
         """
         if not self.writable:
             raise self._read_only()
-        new, old = source.encoded(roi), self.encoded(roi)
-        if new is None or old is None or new.encoding != old.encoding:
+        unit = self.write_chunks
+        if unit is None or not is_whole(roi, unit, self.shape):
             return False
-        old.take(new)
-        return True
+        for old, new in itertools.product(self.encoded(roi), source.encoded(roi)):
+            if old.encoding == new.encoding:
+                old.take(new)
+                return True
+        return False
 
     def stored_units(self) -> np.ndarray | None:
         """Return the positions (n, ndim) of the units that have a file; all other voxels are zero. None: not known.

@@ -18,6 +18,8 @@ from .units import UnitFiles
 
 XYZ = tuple[int, int, int]
 
+_LOSSLESS = ("raw", "compressed_segmentation", "compresso", "crackle", "png")
+
 
 class PrecomputedSource(Source):
     """A box of one scale of a precomputed layer, with the axes z, y, x, or c, z, y, x where it has several channels.
@@ -94,6 +96,10 @@ class PrecomputedSource(Source):
     @property
     def concurrency(self) -> Concurrency:
         return "aligned"
+
+    @property
+    def lossless(self) -> bool:
+        return self._layer.scale.encoding in _LOSSLESS
 
     @property
     def identity(self) -> Hashable:

@@ -3,11 +3,10 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,22 +16,16 @@ from ..machine import usable_cores
 from .access import failed, reason_of
 from .backing import Backing
 from .base import Axis, Concurrency
+from .encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
 from .index import Roi, Selection
 from .metadata import read_axes
 from .spec import SourceSpec
 from .stores import Location
-from .units import EncodedUnits, UnitFiles, is_whole, naming_of, stored_units, unit_files
+from .units import UnitFiles, is_whole, name_of, naming_of, positions_in, stored_units, unit_files
 
 FILE_IO_CONCURRENCY = 4
 
 Order = Literal["C", "F"]
-
-# What decides which bytes stand for which voxels; names of files, axes and attributes don't.
-_ENCODING = {
-    "zarr3": ("shape", "data_type", "chunk_grid", "codecs", "fill_value", "storage_transformers"),
-    "zarr": ("shape", "dtype", "chunks", "order", "compressor", "filters", "fill_value"),
-    "n5": ("dimensions", "dataType", "blockSize", "compression"),
-}
 
 _STORE_FAILED = ("ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 
@@ -107,6 +100,7 @@ class TensorHandle:
         self.sync = sync
         self._lock = threading.Lock()
         self._store: Any = None
+        self._context: Any = None
         self._users: set[int] = set()
         self._threads = 0
         self._closed = False
@@ -160,10 +154,19 @@ class TensorHandle:
         """The ``tensorstore.TensorStore``."""
         return self._get()
 
-    def encoding(self) -> str:
-        """Return how units are encoded, in words that are equal where it is the same."""
-        told = self._get().spec().to_json()["metadata"]
-        return json.dumps([self.driver, [told.get(name) for name in _ENCODING[self.driver]]], sort_keys=True)
+    def metadata(self) -> dict[str, Any]:
+        """Return the array's metadata in the form that tensorstore gives it, defaults included."""
+        told: dict[str, Any] = self._get().spec().to_json()["metadata"]
+        return told
+
+    def shard(self, name: str, entries: Mapping[str, Any]) -> Any:
+        """Return the ``tensorstore.KvStore`` of the chunks in a shard (see `Grid`)."""
+        import tensorstore
+
+        base = self.place.kvstore()
+        base["path"] += name
+        spec = {"driver": "zarr3_sharding_indexed", "base": base, **entries}
+        return tensorstore.KvStore.open(spec, context=self._context).result()
 
     def _open(self, threads: int) -> Any:
         import tensorstore
@@ -171,7 +174,7 @@ class TensorHandle:
         spec: dict[str, Any] = {"driver": self.driver, "kvstore": self.place.kvstore()}
         if self.cache_bytes:
             spec |= {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}
-        context = self.place.open_context(
+        self._context = self.place.open_context(
             {
                 "cache_pool": {"total_bytes_limit": self.cache_bytes},
                 "data_copy_concurrency": {"limit": threads},
@@ -180,7 +183,8 @@ class TensorHandle:
             }
         )
         try:
-            store = tensorstore.open(spec, context=context, open=True, read=True, write=self.writable).result()
+            opened = tensorstore.open(spec, context=self._context, open=True, read=True, write=self.writable)
+            store = opened.result()
         except ValueError as error:
             raise self._not_opened(error) from error
         # N5 stores the sizes in x, y, z order.
@@ -246,6 +250,11 @@ class ChunkedBacking(Backing):
     @property
     def identity(self) -> Hashable:
         return self._handle.place.identity
+
+    @property
+    def lossless(self) -> bool:  # type: ignore[override]
+        # no codec of tensorstore for these formats loses anything; a filter that it does not know may
+        return not self.fallback()
 
     def fallback(self) -> bool:
         """Whether tensorstore cannot open the array, so that files may be written without being replaced whole."""
@@ -333,16 +342,28 @@ class ChunkedBacking(Backing):
         return naming_of(self.place, self._handle.driver)
 
     @cached_property
-    def _encoding(self) -> str:
-        return self._handle.encoding()
-
-    def encoded(self, roi: Roi) -> EncodedUnits | None:
+    def _grids(self) -> tuple[Grid, ...]:
         unit = self.shards or self.chunks
+        if unit is None or self.fallback():
+            return ()
+        return grids_of(self._handle.driver, self._handle.metadata(), unit)
+
+    def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         # a handle that keeps decoded chunks would not see that the stored ones were replaced
-        if unit is None or self._handle.cache_bytes or not is_whole(roi, unit, self.shape):
-            return None
-        files = self.unit_files(roi)
-        return None if files is None else EncodedUnits(self._encoding, files, self._handle.store.kvstore)
+        if self._handle.cache_bytes:
+            return ()
+        return tuple(
+            EncodedChunks(grid.encoding, positions_in(roi, grid.chunk), self._holder(grid))
+            for grid in self._grids
+            if is_whole(roi, grid.chunk, self.shape)
+        )
+
+    def _holder(self, grid: Grid) -> ChunkFiles | Shards:
+        name = partial(name_of, self._handle.driver, self._naming)
+        files = ChunkFiles(self.place, self._handle.store.kvstore, name)
+        if grid.shard is None:
+            return files
+        return Shards(files, grid.shard["grid_shape"], partial(self._handle.shard, entries=grid.shard))
 
     def stored_units(self) -> np.ndarray | None:
         return stored_units(self.place, self._handle.driver, len(self.shape))

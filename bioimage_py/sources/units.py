@@ -10,14 +10,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .access import failed
 from .index import Roi
 from .stores import Location
+
+Position = tuple[int, ...]
 
 METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", "attributes.json", "info", "header.wkw")
 
@@ -43,64 +43,6 @@ class UnitFiles:
         return self.place.folder
 
 
-@dataclass(frozen=True)
-class EncodedUnits:
-    """Whole write units as they are stored.
-
-    Parameters
-    ----------
-    encoding : str
-        How they are encoded. Where it is equal, the same bytes at the same position are the same voxels.
-    files : UnitFiles
-        Where they lie.
-    store : tensorstore.KvStore
-        The array's place, in which the names of the files are keys.
-    """
-
-    encoding: str
-    files: UnitFiles
-    store: Any
-
-    def take(self, other: EncodedUnits) -> None:
-        """Replace every unit by that of another array, each at one stroke, and wait until the store has them.
-
-        All are asked for at once, and each is written when it is there. What the other array never stored is removed.
-
-        Raises
-        ------
-        AccessError, StorageError
-            If a store refuses, or fails after all retries: when no request is under way any more, and some units may
-            be the new ones.
-        """
-        reads = [other.store.read(name) for name in other.files.names]
-        writes: dict[str, Any] = {}
-        errors: list[Exception] = []
-        for name, theirs, read in zip(self.files.names, other.files.names, reads, strict=True):
-            found = _result(read, f"read {theirs!r} of", other.files.place, errors)
-            if found is not None and (found.state == "value" or self._may_exist(name)):
-                writes[name] = self.store.write(name, found.value if found.state == "value" else None)
-        for name, write in writes.items():
-            _result(write, f"write {name!r} of", self.files.place, errors)
-        if errors:
-            raise errors[0]
-
-    def _may_exist(self, name: str) -> bool:
-        # removing locks a file, also where there is none: that takes a hundred times longer than looking
-        folder = self.files.folder
-        return folder is None or os.path.lexists(os.path.join(folder, name))
-
-
-def _result(request: Any, what: str, place: Location, errors: list[Exception]) -> Any:
-    """What a request gives; None where it failed, and then its error is one more of the errors."""
-    try:
-        return request.result()
-    except (ValueError, OSError) as error:
-        wrapped = failed(what, place, error)
-        wrapped.__cause__ = error
-        errors.append(wrapped)
-        return None
-
-
 def is_whole(roi: Roi, unit: Sequence[int], shape: Sequence[int]) -> bool:
     """Whether a region cuts no unit of a grid that begins at 0; the array's end cuts none."""
     return all(
@@ -124,11 +66,19 @@ def unit_files(place: Location, driver: str, naming: tuple[str, str], unit: Sequ
     roi : tuple of slice
         Region in voxels of the array.
     """
+    return UnitFiles(place, tuple(name_of(driver, naming, position) for position in positions_in(roi, unit)))
+
+
+def positions_in(roi: Roi, unit: Sequence[int]) -> list[Position]:
+    """Positions in the grid of the units that a region touches, in C order."""
     spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(roi, unit, strict=True)]
+    return list(itertools.product(*spans))
+
+
+def name_of(driver: str, naming: tuple[str, str], position: Position) -> str:
+    """Name of the file of a unit in its array."""
     prefix, separator = naming
-    positions = itertools.product(*spans)
-    turned = (position[::-1] for position in positions) if driver == "n5" else positions
-    return UnitFiles(place, tuple(prefix + separator.join(map(str, position)) for position in turned))
+    return prefix + separator.join(map(str, position[::-1] if driver == "n5" else position))
 
 
 def naming_of(place: Location, driver: str) -> tuple[str, str]:

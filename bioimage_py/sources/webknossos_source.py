@@ -140,6 +140,10 @@ class WebKnossosSource(Source):
         return self._backing.concurrency
 
     @property
+    def lossless(self) -> bool:
+        return self._backing.lossless
+
+    @property
     def remote(self) -> bool:
         return self._found.remote
 

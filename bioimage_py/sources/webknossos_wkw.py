@@ -59,6 +59,7 @@ class WKWBacking(Backing):
     """
 
     concurrency: Concurrency = "aligned"
+    lossless = True
 
     def __init__(self, path: str, *, writable: bool, sync: bool = False) -> None:
         self.path = path
