@@ -40,7 +40,18 @@ def test_command_on_a_tiny_volume(tmp_path):
         assert all(not cell["wrong"] and cell["wall"] > 0 and cell["cpu"] > 0 for cell in cells.values())
     assert "| copy |" in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "outputs").exists()
+    assert not list(tmp_path.glob("*outputs*"))
+
+
+def test_outputs_go_where_asked_and_nothing_else_there_goes(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "mine").write_text("data that cannot be taken again")
+    arguments = ["bench", "--size", "64", "--works", "copy", "--repeats", "1", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, [*arguments, "--outputs", str(place)])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "bench.json").read_text())["machine"]["outputs"].startswith(f"below {place}")
+    assert [path.name for path in place.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(

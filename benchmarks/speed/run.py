@@ -10,6 +10,7 @@ Exit status: 0; 1 where a target is missed; 2 where a result of ours is wrong.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,21 @@ from bioimage_py.cli.benching import bench_options, settings_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 OUT = BENCHMARKS / "out" / "speed"
+ROOM = 12 << 30
+"""Bytes: more than a work writes for 1024³ voxels."""
 REAL = BENCHMARKS.parents[1] / "shared" / "data"
 """Where the real volume is looked for, unless the environment says so."""
 
 
+def _memory() -> str | None:
+    """A folder in memory: how fast a disk is changes with what was written to it, and removed from it, before."""
+    folder = Path("/dev/shm")
+    roomy = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM
+    return str(folder) if roomy else None
+
+
 @click.command(help=__doc__.partition("\n")[0])
-@bench_options(size=512, workers=2, repeats=5, out=str(OUT))
+@bench_options(size=512, workers=2, repeats=5, out=str(OUT), outputs=_memory)
 @click.option("--engines", metavar="NAMES", help=f"Only these, with commas between them: {', '.join(ENGINES)}.")
 @click.option("--check", is_flag=True, help="Fail where a target is missed; list all.")
 def main(engines: str | None, check: bool, scaling: bool, sizes: tuple[int, ...], **what: Any) -> None:

@@ -29,7 +29,7 @@ class Settings:
     Parameters
     ----------
     out : path
-        Folder for data, environments and results.
+        Folder for data, environments and what was measured.
     size : int
         Edge length of the volume, a multiple of 32.
     works : tuple of str
@@ -38,6 +38,8 @@ class Settings:
     repeats : int
     timeout : float
         Seconds for one engine and work.
+    outputs : path, optional
+        Folder in which the works write into one of their own, which is removed after each; `out` by default.
     """
 
     out: Path
@@ -46,6 +48,12 @@ class Settings:
     workers: int = 2
     repeats: int = 3
     timeout: float = 600.0
+    outputs: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the works write."""
+        return (self.out if self.outputs is None else self.outputs) / "bioimage_py-outputs"
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ class Session:
     def once(self, engine: Engine, work: str, size: int, workers: int) -> Run:
         """Run a work in a process of its own: twice on a small volume, then on the large one, of which we report."""
         small, large = self._data(work, engine, SMALL), self._data(work, engine, size)
-        place = self.settings.out / "outputs"
+        place = self.settings.place
         shutil.rmtree(place, ignore_errors=True)
         cases = [
             Case(str(small), str(place / f"small-{n}"), SMALL_BLOCK, SMALL_BLOCK // 2, workers, engine.backend)
@@ -155,9 +163,11 @@ class Session:
         # -P: what lies beside the script must not stand in for a library
         command = [str(engine.python(self.settings.out)), "-P", protocol.__file__, str(engine.script), work]
         wait_for_quiet(0.3, 30)
-        measured = measure([*command, *(case.text() for case in cases)], self.settings.timeout, self.settings.out)
-        wrong = _wrong(work, engine, large, place / "large", measured)
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            measured = measure([*command, *(case.text() for case in cases)], self.settings.timeout, self.settings.out)
+            wrong = _wrong(work, engine, large, place / "large", measured)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
         if wrong:
             return Run(wrong=wrong)
         walls = [case["wall"] for case in measured.cases]

@@ -35,6 +35,7 @@ def machine(settings: Settings) -> dict[str, str]:
         "system": platform.platform(),
         "software": f"Python {platform.python_version()}, {', '.join(versions)}",
         "volume": f"{settings.size}³, zarr v3, zstd, chunks {block // 2}³, blocks {block}³",
+        "outputs": f"below {settings.place.parent}",
         "workers": str(settings.workers),
         "repeats": f"{settings.repeats}, taking turns",
     }

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def bench_options(size: int, workers: Callable[[], int] | int, repeats: int, out: str) -> Callable[[F], F]:
+def bench_options(
+    size: int, workers: Callable[[], int] | int, repeats: int, out: str, outputs: Callable[[], str | None] | None = None
+) -> Callable[[F], F]:
     """Add the options that say what to measure, with these defaults; `settings_of` makes `Settings` of them."""
     shown = "all cores" if callable(workers) else True
     options = (
@@ -26,7 +28,8 @@ def bench_options(size: int, workers: Callable[[], int] | int, repeats: int, out
         click.option("--workers", type=click.IntRange(min=1), default=workers, show_default=shown, help="At once."),
         click.option("--repeats", type=click.IntRange(min=1), default=repeats, show_default=True, help="Medians of."),
         click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for one run."),
-        click.option("--out", default=out, show_default=True, help="Folder for data and results."),
+        click.option("--out", default=out, show_default=True, help="Folder for data and tables."),
+        click.option("--outputs", default=outputs, help="Folder for what the works write; --out by default."),
         click.option("--scaling", is_flag=True, help="Instead: how time grows with the volume and the workers."),
         click.option(
             "--sizes", type=numbers, default="256,512,1024", show_default=True, callback=_edges, help="Of --scaling."
@@ -48,7 +51,9 @@ def _edges(_: click.Context, __: click.Parameter, value: Any) -> Any:
     return value
 
 
-def settings_of(size: int, works: str | None, workers: int, repeats: int, timeout: float, out: str) -> Settings:
+def settings_of(
+    size: int, works: str | None, workers: int, repeats: int, timeout: float, out: str, outputs: str | None
+) -> Settings:
     """The settings that the options of `bench_options` ask for; the folder is made."""
     from ..bench import Settings
     from ..bench.check import CHECKS
@@ -59,7 +64,8 @@ def settings_of(size: int, works: str | None, workers: int, repeats: int, timeou
         raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CHECKS)}", param_hint="--works")
     folder = Path(out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    return Settings(folder, size, names, workers, repeats, timeout)
+    place = None if outputs is None else Path(outputs).resolve()
+    return Settings(folder, size, names, workers, repeats, timeout, place)
 
 
 @click.command(cls=Command)
