@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +24,7 @@ from bioimage_py.errors import (
     SourceTypeError,
     StorageError,
 )
-from bioimage_py.sources import ArraySource, Axis, Source, SourceSpec, as_source, from_spec
+from bioimage_py.sources import ArraySource, Axis, Source, SourceSpec, as_source, from_spec, storage
 from bioimage_py.sources.storage import ChunkedBacking, TensorHandle
 from bioimage_py.sources.stores import Location
 
@@ -400,21 +400,22 @@ def test_eight_threads_share_a_source(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(from_spec(source.to_spec())[...], array)
 
 
-def test_decoding_threads_grow_with_their_users(tmp_path: Path) -> None:
-    source = as_source(make_zarr(tmp_path, data(), "r"))
+def test_decoding_threads_grow_with_the_calls_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "usable_cores", lambda: 6)
+    source, other = (as_source(make_zarr(tmp_path / name, data(), "r")) for name in "ab")
     handle = source._backing._handle  # type: ignore[attr-defined]
-    source[0]
-    assert handle._threads == 1
-    barrier = threading.Barrier(8)
-
-    def work(i: int) -> np.ndarray:
-        barrier.wait(30)
-        return source[i]
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    assert handle._threads == min(cores, 16)
+    for calls, threads in [(1, 1), (2, 2), (3, 4), (1, 4), (100, 6)]:
+        with contextlib.ExitStack() as under_way:
+            for _ in range(calls - 1):
+                under_way.enter_context(storage._calls)
+            np.testing.assert_array_equal(source[3], data()[3])
+        assert handle._threads == threads
+    np.testing.assert_array_equal(other[3], data()[3])
+    assert other._backing._handle._threads == 1  # type: ignore[attr-defined]
+    source.close()
+    with pytest.raises(StorageError):
+        source[0]
+    assert storage._calls._count == 0
 
 
 def test_fresh_handles_have_their_own_empty_cache(tmp_path: Path) -> None:

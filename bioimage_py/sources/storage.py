@@ -23,8 +23,6 @@ from .spec import SourceSpec
 from .stores import Location
 from .units import UnitFiles, is_whole, name_of, naming_of, positions_in, stored_units, unit_files
 
-FILE_IO_CONCURRENCY = 4
-
 Order = Literal["C", "F"]
 
 _STORE_FAILED = ("ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
@@ -70,11 +68,31 @@ def detect_driver(place: Location) -> str | None:
     return None
 
 
-class TensorHandle:
-    """One array opened by tensorstore, with its own context: its own cache, and limits set on purpose.
+class _Calls:
+    """How many reads and writes are under way in this process."""
 
-    Opened at the first use. Any number of threads may share it: decoding runs on as many threads as use the handle
-    (a limit of 1 would run all of it on one), so a job with one worker takes one core.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __enter__(self) -> int:
+        with self._lock:
+            self._count += 1
+            return self._count
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+
+_calls = _Calls()
+
+
+class TensorHandle:
+    """One array opened by tensorstore, with a cache of its own, and limits set on purpose.
+
+    Opened at the first use. Any number of threads may share it. Decoding runs on as many threads as reads and writes
+    are under way in the process (a limit of 1 would run all of it on one), so a job with one worker takes one core.
 
     Parameters
     ----------
@@ -101,7 +119,6 @@ class TensorHandle:
         self._lock = threading.Lock()
         self._store: Any = None
         self._context: Any = None
-        self._users: set[int] = set()
         self._threads = 0
         self._closed = False
 
@@ -117,14 +134,16 @@ class TensorHandle:
     def read(self, roi: Roi, order: Order = "C") -> np.ndarray:
         """Return a region, its last ("C") or first ("F") axis the fastest in memory."""
         try:
-            return np.asarray(self._get()[roi].read(order=order).result())
+            with _calls as calls:
+                return np.asarray(self._get(calls)[roi].read(order=order).result())
         except (ValueError, OSError) as error:
             raise self.failed("read", roi, error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Write a region and wait until the operating system has it."""
         try:
-            self._get()[roi].write(value).result()
+            with _calls as calls:
+                self._get(calls)[roi].write(value).result()
         except (ValueError, OSError) as error:
             raise self.failed("write", roi, error) from error
 
@@ -134,18 +153,16 @@ class TensorHandle:
             self._closed = True
             self._store = None
 
-    def _get(self) -> Any:
-        ident = threading.get_ident()
-        store = self._store
-        if store is not None and (ident in self._users or self._threads >= usable_cores()):
+    def _get(self, calls: int = 1) -> Any:
+        store, wanted = self._store, min(calls, usable_cores())
+        if store is not None and self._threads >= wanted:
             return store
         with self._lock:
             if self._closed:
                 raise StorageError(f"{self.place} is closed.", remedy="open it again with open_source(...)")
-            self._users.add(ident)
-            if self._store is None or len(self._users) > self._threads:
-                # Doubled, so that the cache is lost a few times only while the threads of a job start.
-                self._threads = min(usable_cores(), max(1, 2 * self._threads))
+            if self._store is None or self._threads < wanted:
+                # a power of two, so that the cache is lost a few times only while the threads of a job start
+                self._threads = min(usable_cores(), 1 << (wanted - 1).bit_length())
                 self._store = self._open(self._threads)
             return self._store
 
@@ -175,12 +192,7 @@ class TensorHandle:
         if self.cache_bytes:
             spec |= {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}
         self._context = self.place.open_context(
-            {
-                "cache_pool": {"total_bytes_limit": self.cache_bytes},
-                "data_copy_concurrency": {"limit": threads},
-                "file_io_concurrency": {"limit": max(threads, FILE_IO_CONCURRENCY)},
-                "file_io_sync": self.sync,
-            }
+            {"cache_pool": {"total_bytes_limit": self.cache_bytes}, "file_io_sync": self.sync}, threads
         )
         try:
             opened = tensorstore.open(spec, context=self._context, open=True, read=True, write=self.writable)

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FormatError, ParameterError
+from ..machine import usable_cores
 from .access import aws_credentials, failed, s3_endpoint
 from .spec import FrozenParams
 
@@ -27,6 +28,8 @@ RETRIES = 6
 _FIRST_DELAY, _LONGEST_DELAY = "500ms", "8s"
 # tensorstore waits for ever on a server that has stopped sending; so long without a byte is a failed request instead.
 _STALLED_SECONDS = "60"
+_FILE_THREADS = 4
+"""Files that are read and written at once, with more cores as many as these."""
 
 SCHEMES = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs", "memory": "memory"}
 _RETRIED = {"http": "http_request_retries", "s3": "s3_request_retries", "gcs": "gcs_request_retries"}
@@ -142,11 +145,15 @@ class Location:
             resources["aws_credentials"] = aws_credentials(self.options)[0]
         return resources
 
-    def open_context(self, extra: Mapping[str, Any] | None = None) -> Any:
-        """Return a ``tensorstore.Context`` for the store, with further resources; all share this process's memory."""
+    def open_context(self, extra: Mapping[str, Any] | None = None, threads: int | None = None) -> Any:
+        """Return a ``tensorstore.Context`` for the store, with further resources; all share this process's memory.
+
+        All that are given the same number of threads decode on these.
+        """
         import tensorstore
 
-        return tensorstore.Context({**self.context(), **(extra or {})}, _shared_context())
+        above = _shared_context() if threads is None else _threads_context(threads)
+        return tensorstore.Context({**self.context(), **(extra or {})}, above)
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file or object, None if there is none.
@@ -326,12 +333,20 @@ def _http_kvstore(place: Location, base: str, end: str) -> dict[str, Any]:
 
 @functools.cache
 def _shared_context() -> Any:
-    """The context above all others: it holds the memory that ``memory://`` stands for."""
+    """The context above all others: it holds the memory that ``memory://`` stands for, and the threads for files."""
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", _STALLED_SECONDS)
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
     import tensorstore
 
-    return tensorstore.Context({})
+    return tensorstore.Context({"file_io_concurrency": {"limit": max(_FILE_THREADS, usable_cores())}})
+
+
+@functools.cache
+def _threads_context(threads: int) -> Any:
+    """A context with so many threads to decode; one for all, since tensorstore takes 5 ms to start each thread."""
+    import tensorstore
+
+    return tensorstore.Context({"data_copy_concurrency": {"limit": threads}}, _shared_context())
 
 
 def _open_kvstore(place: Location) -> Any:
