@@ -404,18 +404,20 @@ def test_decoding_threads_grow_with_the_calls_under_way(tmp_path: Path, monkeypa
     monkeypatch.setattr(storage, "usable_cores", lambda: 6)
     source, other = (as_source(make_zarr(tmp_path / name, data(), "r")) for name in "ab")
     handle = source._backing._handle  # type: ignore[attr-defined]
-    for calls, threads in [(1, 1), (2, 2), (3, 4), (1, 4), (100, 6)]:
+    for count, threads in [(1, 1), (2, 2), (3, 4), (1, 4), (100, 6)]:
         with contextlib.ExitStack() as under_way:
-            for _ in range(calls - 1):
-                under_way.enter_context(storage._calls)
+            for _ in range(count - 1):
+                under_way.enter_context(storage.calls)
             np.testing.assert_array_equal(source[3], data()[3])
         assert handle._threads == threads
-    np.testing.assert_array_equal(other[3], data()[3])
-    assert other._backing._handle._threads == 1  # type: ignore[attr-defined]
+    with storage.calls.expected(2), storage.calls.expected(1):
+        np.testing.assert_array_equal(other[3], data()[3])
+    assert other._backing._handle._threads == 4  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(other.fresh()[3], data()[3])
     source.close()
     with pytest.raises(StorageError):
         source[0]
-    assert storage._calls._count == 0
+    assert (storage.calls._count, storage.calls._expected) == (0, 0)
 
 
 def test_fresh_handles_have_their_own_empty_cache(tmp_path: Path) -> None:

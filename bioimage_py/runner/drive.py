@@ -13,6 +13,7 @@ from typing import Any
 
 from ..backends.base import Backend, BackendEvent
 from ..errors import BioimageError, RunnerError, RunningError
+from ..sources.storage import calls
 from .heap import freed_kept
 from .journal import BlockFailure, environment
 from .ledger import Ledger, Loss, Progress, Results
@@ -202,7 +203,8 @@ class Driver:
         if not self.backend.limits.shares_memory:
             yield
             return
-        with limited_threads(self.supervisor.num_workers), freed_kept():
+        workers = self.supervisor.num_workers
+        with limited_threads(workers), freed_kept(), calls.expected(workers):
             yield
 
     def _may_leave(self, interrupt: KeyboardInterrupt) -> bool:

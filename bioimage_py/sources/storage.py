@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -68,24 +69,36 @@ def detect_driver(place: Location) -> str | None:
     return None
 
 
-class _Calls:
-    """How many reads and writes are under way in this process."""
+class Calls:
+    """How many reads and writes are under way in this process, or will be."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._count = 0
+        self._count = self._expected = 0
 
     def __enter__(self) -> int:
         with self._lock:
             self._count += 1
-            return self._count
+            return max(self._count, self._expected)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._count -= 1
 
+    @contextmanager
+    def expected(self, count: int) -> Iterator[None]:
+        """Have arrays opened for so many from the first one on, not once more for each that comes."""
+        with self._lock:
+            self._expected += count
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._expected -= count
 
-_calls = _Calls()
+
+calls = Calls()
+"""Of this process."""
 
 
 class TensorHandle:
@@ -134,16 +147,16 @@ class TensorHandle:
     def read(self, roi: Roi, order: Order = "C") -> np.ndarray:
         """Return a region, its last ("C") or first ("F") axis the fastest in memory."""
         try:
-            with _calls as calls:
-                return np.asarray(self._get(calls)[roi].read(order=order).result())
+            with calls as count:
+                return np.asarray(self._get(count)[roi].read(order=order).result())
         except (ValueError, OSError) as error:
             raise self.failed("read", roi, error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Write a region and wait until the operating system has it."""
         try:
-            with _calls as calls:
-                self._get(calls)[roi].write(value).result()
+            with calls as count:
+                self._get(count)[roi].write(value).result()
         except (ValueError, OSError) as error:
             raise self.failed("write", roi, error) from error
 
@@ -153,8 +166,8 @@ class TensorHandle:
             self._closed = True
             self._store = None
 
-    def _get(self, calls: int = 1) -> Any:
-        store, wanted = self._store, min(calls, usable_cores())
+    def _get(self, count: int = 1) -> Any:
+        store, wanted = self._store, min(count, usable_cores())
         if store is not None and self._threads >= wanted:
             return store
         with self._lock:
