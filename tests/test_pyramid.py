@@ -54,7 +54,7 @@ def test_pyramid_in_worker_processes_is_one_run(tmp_path: Any) -> None:
         session = current_session()
         assert session is not None
         names = [[stage.name for stage in report.stages] for report in session.reports]
-    assert names == [["level 1", "level 2", "level 3"]]
+    assert names == [["levels 1-3"]]
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = [file.create_dataset(str(n), shape=level.shape, dtype="u2") for n, level in enumerate(expected)]
         bp.pyramid(source, FACTORS, made, job_type="subprocess")

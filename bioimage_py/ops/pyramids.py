@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-from ..errors import ParameterError
+from ..blocks import Block, Groups, to_roi
+from ..errors import BlockShapeError, ParameterError
 from ..runner.execute import execute
 from ..runner.plan import Stage
-from ..runner.prepare import blocks_stage
+from ..runner.prepare import blocks_stage, overlap, plan_groups
 from ..sources import Source, as_source
 from ..wrapper.downsample import DownsampleSource
-from .copying import same
+from ..wrapper.reduced import ReducedOutput
 from .downsampling import downsample, view_memory
 from .engine import Job, RunKeywords, in_memory, operation, prepare_output
-from .mapping import MapBlock
 
 
 @operation(omit=("mask", "block_ids", "roi", "skip_empty"))
@@ -28,7 +28,9 @@ def pyramid(
 ) -> list[Any]:
     """Lower the resolution step by step, every level from the one above: `downsample` for all levels in one run.
 
-    The result does not depend on the blocks, and is that of a call of `downsample` per level.
+    The result does not depend on the blocks, and is that of a call of `downsample` per level. A block writes all levels
+    of which it has whole chunks (shards), while it is in memory: with blocks of two chunks along each axis, and factors
+    of 2, two levels at a time.
 
     Parameters
     ----------
@@ -67,25 +69,66 @@ def pyramid(
         views.append(view)
         levels.append(level)
         returned.append(result)
-    pairs = list(zip(views, levels[1:], strict=True))
-    direct = job.unblocked() and all(map(in_memory, levels[:-1]))
     # what one process alone writes lies in a scratch array until its run is over
+    direct = job.unblocked() and all(map(in_memory, levels[:-1]))
     if direct or any(level.concurrency == "single-writer" for level in levels[1:]):
-        for view, level in pairs:
+        for view, level in zip(views, levels[1:], strict=True):
             downsample(view.source, view.factors, level, method=method, **run)
-    elif pairs:
-        execute("pyramid", [_stage(number, *pair, job) for number, pair in enumerate(pairs, 1)], job.execution)
+    elif views:
+        execute("pyramid", _stages(views, levels[1:], job), job.execution)
     return returned
 
 
-def _stage(number: int, view: DownsampleSource, level: Source, job: Job) -> Stage:
-    return blocks_stage(
-        MapBlock(same, job.execution.casting),
-        [view],
-        [level],
-        name=f"level {number}",
-        block_shape=job.block_shape,
-        num_workers=job.execution.num_workers,
-        reads_outputs=False,
-        memory_factor=view_memory(view),
-    )
+def write_levels(block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: None) -> None:
+    """Block function: a block of one level, written to it and, reduced, to those that follow."""
+    values = inputs[0].view(to_roi(block))
+    for output in outputs:
+        output[to_roi(block)] = values
+
+
+def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Job) -> list[Stage]:
+    """Levels that a block can complete share a stage."""
+    stages, first = [], 0
+    while first < len(views):
+        view, level = views[first], levels[first]
+        groups = plan_groups(view.shape, [view], [level], job.block_shape, None)
+        outputs = [level, *_completed(views[first:], levels[first:], groups)]
+        last = first + len(outputs)
+        stages.append(
+            blocks_stage(
+                write_levels,
+                [view],
+                outputs,
+                name=f"level {last}" if len(outputs) == 1 else f"levels {first + 1}-{last}",
+                block_shape=groups.grid.block_shape,
+                num_workers=job.execution.num_workers,
+                reads_outputs=False,
+                memory_factor=view_memory(view),
+            )
+        )
+        first = last
+    return stages
+
+
+def _completed(views: Sequence[DownsampleSource], levels: Sequence[Source], groups: Groups) -> list[Source]:
+    """The levels after the first that its blocks complete, in its voxels.
+
+    A block has whole write units of them, and the values of each level are those that are stored of it.
+    """
+    found: list[Source] = []
+    for number in range(1, len(levels)):
+        above, level = levels[:number], levels[number]
+        if not above[-1].lossless or {one.dtype for one in levels[: number + 1]} != {views[0].dtype}:
+            break
+        if any(overlap(level, other) for other in (*views[0].parts, *above)):
+            break
+        for view in views[number:0:-1]:
+            level = ReducedOutput(level, view.factors, view.source.shape, view.method)
+        try:
+            shared = plan_groups(views[0].shape, [views[0]], [levels[0], *found, level], groups.grid.block_shape, None)
+        except BlockShapeError:
+            break
+        if not shared.trivial or shared.n_groups < groups.n_groups:
+            break
+        found.append(level)
+    return found

@@ -19,10 +19,10 @@ from ..errors import NotReopenableError, ResumeConflict
 from ..sources.base import Source
 from ..sources.file import absolute_path
 from ..sources.stores import is_url
+from ..wrapper.base import Box, WrapperSource
 from .files import write_once
 from .plan import Stage
 
-Box = tuple[tuple[int, int], ...]
 _METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
 STAMPS = ".bioimage_py.runs"
 CHUNKS = 16
@@ -57,23 +57,18 @@ def claims_of(stages: Sequence[Stage]) -> list[Claim]:
     return claims
 
 
-def _claim(output: Source, box: list[tuple[int, int]]) -> Claim:
-    source = output
-    while hasattr(source, "source") and hasattr(source, "roi"):
-        inner = [part.start for part in source.roi]
-        if len(inner) != len(box):  # a squeezed view: the whole storage
-            box = [(0, size) for size in source.source.shape]
-        else:
-            box = [(b + start, e + start) for (b, e), start in zip(box, inner, strict=True)]
-        source = source.source
+def _claim(output: Source, box: Sequence[tuple[int, int]]) -> Claim:
+    source, region = output, tuple(box)
+    while isinstance(source, WrapperSource) and (inner := source.inner_box(region)) is not None:
+        source, region = source.source, inner
     units = source.write_chunks
     # counted from the write grid of the storage, so that boxes of sources that begin elsewhere can be compared
-    box = [(b - origin, e - origin) for (b, e), origin in zip(box, source.grid_origin, strict=True)]
+    region = tuple((b - origin, e - origin) for (b, e), origin in zip(region, source.grid_origin, strict=True))
     if source.concurrency == "single-writer":
-        box = [(0, size) for size in source.shape]
+        region = tuple((0, size) for size in source.shape)
     elif units is not None:
-        box = [(b // u * u, -(-e // u) * u) for (b, e), u in zip(box, units, strict=True)]
-    return Claim(repr(source.identity), tuple(box))
+        region = tuple((b // u * u, -(-e // u) * u) for (b, e), u in zip(region, units, strict=True))
+    return Claim(repr(source.identity), region)
 
 
 def container_of(source: Source) -> Path | None:

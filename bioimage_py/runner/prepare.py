@@ -207,9 +207,11 @@ def check_aliases(
 
 def overlap(one: Source, other: Source) -> bool:
     """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
+    if one.identity != other.identity:  # asked first: a file's array object is only made when somebody wants it
+        return False
     first, second = getattr(one, "array", None), getattr(other, "array", None)
-    if one.identity != other.identity or isinstance(first, np.memmap) or isinstance(second, np.memmap):
-        return bool(one.identity == other.identity)
+    if isinstance(first, np.memmap) or isinstance(second, np.memmap):
+        return True
     if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
         return True
     try:

@@ -113,15 +113,15 @@ def _stage(stage: Stage) -> StagePlan:
     share = stage.units.n_blocks / max(1, grid.n_blocks)
     voxels = share * math.prod(end - begin for begin, end in grid.roi)
     outer = share * _outer_voxels(stage, groups)
-    lead = [math.prod(output.shape[: output.ndim - grid.ndim]) for output in stage.outputs]
-    written = sum(n * output.dtype.itemsize for n, output in zip(lead, stage.outputs, strict=True))
+    # bytes a voxel of the grid: channels are more, and a level that is reduced on its way to storage is less
+    written = sum(output.nbytes for output in stage.outputs) / max(1, math.prod(grid.shape))
     return StagePlan(
         stage.name,
         stage.units.n_blocks,
         stage.units.n_groups,
         grid.block_shape,
         int(outer * sum(source.dtype.itemsize for source in stage.inputs)),
-        int(voxels * written),
+        round(voxels * written),
         sum(_files(output, grid.roi) for output in stage.outputs),
         _block_bytes(stage, grid.block_shape, written, groups.largest),
         stage.cache_bytes,
@@ -134,7 +134,7 @@ def _outer_voxels(stage: Stage, groups: Groups) -> int:
     return math.prod(end - begin + 2 * margin * count for (begin, end), count, margin in sizes)
 
 
-def _block_bytes(stage: Stage, block_shape: Sequence[int], written: int, largest: int) -> int:
+def _block_bytes(stage: Stage, block_shape: Sequence[int], written: float, largest: int) -> int:
     grid = stage.units.groups.grid if stage.units.groups is not None else None
     shape = [min(size, whole) for size, whole in zip(block_shape, grid.shape if grid else block_shape, strict=True)]
     halo = stage.halo or (0,) * len(shape)
@@ -143,11 +143,11 @@ def _block_bytes(stage: Stage, block_shape: Sequence[int], written: int, largest
     reads = outer * sum(source.dtype.itemsize for source in stage.inputs)
     ahead = outer * sum(stage.inputs[number].dtype.itemsize for number in stage.ahead)
     assembled = largest * inner * (written + 1) if largest > 1 and written else 0
-    return int(stage.memory_factor * (reads + inner * written)) + ahead + assembled
+    return int(stage.memory_factor * (reads + inner * written) + assembled) + ahead
 
 
 def _files(output: Source, roi: tuple[tuple[int, int], ...]) -> int:
-    if output.write_chunks is None:
+    if output.chunks is None or output.write_chunks is None:
         return 0
     lead = output.ndim - len(roi)
     files = math.prod(-(-n // u) for n, u in zip(output.shape[:lead], output.write_chunks[:lead], strict=True))
@@ -162,9 +162,13 @@ def _remedy(plan: Plan, promise: RunPlan, worst: int, *, shares_memory: bool) ->
     def fits(changed: Plan) -> bool:
         return plan_of(changed, shares_memory=shares_memory).promised_bytes <= promise.budget_bytes
 
-    for shape in _smaller_shapes(plan.stages[worst]):
+    stage = plan.stages[worst]
+    groups, outputs = stage.units.groups, stage.outputs
+    # where other outputs share units, their blocks are assembled, or an operation gives them a stage of their own
+    both = () if groups is None else (*_smaller_shapes(groups, outputs), *_smaller_shapes(groups, outputs[:1]))
+    for shape in both:
         with suppress(BlockShapeError):
-            if fits(replace(plan, stages=tuple(_with_blocks(stage, shape, plan.execution) for stage in plan.stages))):
+            if fits(replace(plan, stages=tuple(_with_blocks(one, shape, plan.execution) for one in plan.stages))):
                 return f"block_shape={shape}"
     for workers in range(promise.num_workers - 1, 0, -1):
         if fits(replace(plan, execution=replace(plan.execution, num_workers=workers))):
@@ -172,13 +176,11 @@ def _remedy(plan: Plan, promise: RunPlan, worst: int, *, shares_memory: bool) ->
     return f"memory={promise.promised_bytes}"
 
 
-def _smaller_shapes(stage: Stage) -> Iterator[tuple[int, ...]]:
-    """Block shapes of whole write units: the longest axis is halved, again and again."""
-    if stage.units.groups is None:
-        return
-    shape = list(stage.units.groups.grid.block_shape)
+def _smaller_shapes(groups: Groups, outputs: Sequence[Source]) -> Iterator[tuple[int, ...]]:
+    """Block shapes of whole write units of some outputs: the longest axis is halved, again and again."""
+    shape = list(groups.grid.block_shape)
     units = [1] * len(shape)
-    for output in stage.outputs:
+    for output in outputs:
         if output.write_chunks is not None:
             own = output.write_chunks[output.ndim - len(shape) :]
             units = [math.lcm(one, other) for one, other in zip(units, own, strict=True)]

@@ -197,6 +197,7 @@ class SourceConformance:
             assert len(source.grid_origin) == source.ndim
             assert all(type(n) is int for n in source.grid_origin)
             assert source.concurrency in ("any", "aligned", "single-writer")
+            assert not (source.lossless and self.tolerance), "lossless values are equal"
             if source.shards is not None:
                 assert source.write_chunks == source.shards
             assert isinstance(hash(source.identity), int)

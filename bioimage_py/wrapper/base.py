@@ -14,6 +14,9 @@ from ..sources.spec import SourceSpec, freeze
 
 CLASS = "class"
 
+Box = tuple[tuple[int, int], ...]
+"""Begin and end per axis."""
+
 
 class WrapperSource(Source):
     """A source that reads from another one; by default of the same shape, data type and grid, and read-only.
@@ -89,6 +92,13 @@ class WrapperSource(Source):
     def parts(self) -> tuple[Source, ...]:
         """The parts of the inner source."""
         return self._source.parts
+
+    def inner_box(self, box: Box) -> Box | None:
+        """Return the box of the inner source that is written with one of this; None where the view has its own voxels.
+
+        With None, what is written is told by the units of writing of this source.
+        """
+        return None
 
     def maps_like(self, other: WrapperSource) -> bool:
         """Whether another wrapper makes the same of its inner source as this one does of its own."""

@@ -13,7 +13,7 @@ from ..errors import RegionError
 from ..sources.base import Axis
 from ..sources.index import Roi
 from ..sources.registry import as_source
-from .base import WrapperSource
+from .base import Box, WrapperSource
 from .view import AxisLike, ViewSource, find_axis
 
 
@@ -80,6 +80,12 @@ class RoiSource(ViewSource):
             start = self._roi[axis].start
             inner[axis] = slice(start + part.start, start + part.stop)
         return tuple(inner)
+
+    def inner_box(self, box: Box) -> Box:
+        """Return the box of the inner source; all of it for a squeezed view."""
+        if len(self._kept) < self._source.ndim:
+            return tuple((0, size) for size in self._source.shape)
+        return tuple((b + part.start, e + part.start) for (b, e), part in zip(box, self._roi, strict=True))
 
     def _shown(self, region: np.ndarray) -> np.ndarray:
         return region[(*(slice(None) if axis in self._kept else 0 for axis in range(region.ndim)), ...)]

@@ -71,6 +71,11 @@ class ViewSource(WrapperSource):
         """That of the inner source."""
         return self._source.writable
 
+    @property
+    def lossless(self) -> bool:
+        """That of the inner source."""
+        return self._source.lossless
+
     def _units(self, values: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if values is None else self._per_axis(values, 1)
 
