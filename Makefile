@@ -42,8 +42,8 @@ lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
 	$(BIN)/lint-imports
 
 bench: $(STAMP) ## speed against the peers, side by side, and how it grows; tables and plots in benchmarks/out/speed/
-	$(BIN)/python benchmarks/speed/run.py --repeats 3
-	$(BIN)/python benchmarks/speed/run.py --scaling --repeats 3
+	$(BIN)/python benchmarks/speed/run.py
+	$(BIN)/python benchmarks/speed/run.py --scaling
 
 bench-growth: $(STAMP) ## what runs cost beside the work, up to a petavoxel on paper (docs/growth.md); 3 minutes
 	$(BIN)/python benchmarks/growth.py
