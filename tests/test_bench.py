@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from speed import targets
 
 from bioimage_py.bench import OWN, Engine, Session, Settings, check, data, expected, protocol, scaling
+from bioimage_py.bench import session as session_module
 from bioimage_py.bench.processes import measure
 from bioimage_py.bench.scaling import Key
 from bioimage_py.bench.session import Cell, Run, cell_of, hopeless
@@ -92,6 +93,15 @@ class TestSession:
         script.write_text("def fail(case):\n    raise OSError('no such luck')\nWORKS = {'copy': fail}\n")
         session = Session(Settings(tmp_path), [Engine("fails", script, "none")])
         assert session.once(session.engines[0], "copy", 64, 1) == Run(wrong="fails: OSError: no such luck")
+
+    def test_who_takes_many_times_as_long_is_ended_and_the_first_engine_is_not(self, tmp_path, monkeypatch):
+        for name, value in (("ENDED", 0.0), ("LEAST", 0.01)):
+            monkeypatch.setattr(session_module, name, value)
+        engines = [self.engine(tmp_path, "first", 0), self.engine(tmp_path, "other", 0)]
+        session = Session(Settings(tmp_path, size=64, works=("copy",), repeats=1), engines)
+        cells = list(session.rounds())[-1]["copy"]
+        assert cells["first"].wall > 0
+        assert cells["other"].wrong == "fails: ended after 0 s"
 
     def test_medians(self):
         runs = [Run(wall=wall, start=1, cpu=wall + 1, peak=5, driver=2) for wall in (3.0, 1.0, 8.0)]

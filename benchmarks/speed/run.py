@@ -38,7 +38,7 @@ def _memory() -> str | None:
 
 
 @click.command(help=__doc__.partition("\n")[0])
-@bench_options(size=512, workers=2, repeats=3, out=str(OUT), outputs=_memory, timeout=45.0)
+@bench_options(size=512, workers=2, repeats=3, out=str(OUT), outputs=_memory)
 @click.option("--engines", metavar="NAMES", help=f"Only these, with commas between them: {', '.join(ENGINES)}.")
 @click.option("--check", is_flag=True, help="Fail where a target is missed; list all.")
 def main(engines: str | None, check: bool, scaling: bool, sizes: tuple[int, ...], **what: Any) -> None:

@@ -20,6 +20,8 @@ SMALL, SMALL_BLOCK = 64, 32
 """Edge lengths of the volume and blocks that show what a call costs before any work."""
 HOPELESS, PATIENCE = 10.0, 20.0
 """Times the time of the first engine, and seconds: slower is not repeated."""
+ENDED, LEAST = 20.0, 45.0
+"""Times the time of the first engine, and seconds: who takes longer, start included, is ended."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class Session:
                     if engine.does(work) and not (engine.name in cells and self.settled(work, engine.name, cells))
                 ]
                 for engine in engines[:: -1 if repeat % 2 else 1]:
-                    run = self.once(engine, work, self.settings.size, self.settings.workers)
+                    limit = self._limit(engine, self.table().get(work, {}))
+                    run = self.once(engine, work, self.settings.size, self.settings.workers, limit)
                     self.runs.setdefault(work, {}).setdefault(engine.name, []).append(run)
                     said = run.wrong or f"{run.wall:7.2f} s {run.peak:6.0f} MiB"
                     self.tell(f"{repeat + 1}/{self.settings.repeats} {work:21} {engine.name:22} {said}")
@@ -149,8 +152,18 @@ class Session:
             work: {name: cell_of(found[name]) for name in order if name in found} for work, found in self.runs.items()
         }
 
-    def once(self, engine: Engine, work: str, size: int, workers: int) -> Run:
-        """Run a work in a process of its own: twice on a small volume, then on the large one, of which we report."""
+    def _limit(self, engine: Engine, cells: Mapping[str, Cell]) -> float:
+        """Seconds for a run of an engine; the first one has all that the settings give."""
+        first = cells.get(self.engines[0].name)
+        if engine is self.engines[0] or first is None or first.wrong:
+            return self.settings.timeout
+        return min(self.settings.timeout, max(LEAST, ENDED * first.wall))
+
+    def once(self, engine: Engine, work: str, size: int, workers: int, limit: float | None = None) -> Run:
+        """Run a work in a process of its own: twice on a small volume, then on the large one, of which we report.
+
+        It is ended after `limit` seconds, by default those of the settings.
+        """
         small, large = self._data(work, engine, SMALL), self._data(work, engine, size)
         place = self.settings.place
         shutil.rmtree(place, ignore_errors=True)
@@ -164,7 +177,8 @@ class Session:
         command = [str(engine.python(self.settings.out)), "-P", protocol.__file__, str(engine.script), work]
         wait_for_quiet(0.3, 30)
         try:
-            measured = measure([*command, *(case.text() for case in cases)], self.settings.timeout, self.settings.out)
+            seconds = self.settings.timeout if limit is None else limit
+            measured = measure([*command, *(case.text() for case in cases)], seconds, self.settings.out)
             wrong = _wrong(work, engine, large, place / "large", measured)
         finally:
             shutil.rmtree(place, ignore_errors=True)

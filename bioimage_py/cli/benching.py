@@ -18,12 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def bench_options(
-    size: int,
-    workers: Callable[[], int] | int,
-    repeats: int,
-    out: str,
-    outputs: Callable[[], str | None] | None = None,
-    timeout: float = 600.0,
+    size: int, workers: Callable[[], int] | int, repeats: int, out: str, outputs: Callable[[], str | None] | None = None
 ) -> Callable[[F], F]:
     """Add the options that say what to measure, with these defaults; `settings_of` makes `Settings` of them."""
     shown = "all cores" if callable(workers) else True
@@ -32,7 +27,7 @@ def bench_options(
         click.option("--works", metavar="NAMES", help="Only these, with commas between them; all by default."),
         click.option("--workers", type=click.IntRange(min=1), default=workers, show_default=shown, help="At once."),
         click.option("--repeats", type=click.IntRange(min=1), default=repeats, show_default=True, help="Medians of."),
-        click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds for one run."),
+        click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for one run."),
         click.option("--out", default=out, show_default=True, help="Folder for data and tables."),
         click.option("--outputs", default=outputs, help="Folder for what the works write; --out by default."),
         click.option("--scaling", is_flag=True, help="Instead: how time grows with the volume and the workers."),
