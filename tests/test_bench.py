@@ -103,6 +103,13 @@ class TestSession:
         assert cells["first"].wall > 0
         assert cells["other"].wrong == "fails: ended after 0 s"
 
+    def test_who_was_settled_in_an_earlier_session_does_not_run(self, tmp_path):
+        engines = [self.engine(tmp_path, name, 0) for name in ("first", "near", "far")]
+        before = {"copy": {"first": Cell(wall=1), "near": Cell(wall=2), "far": Cell(wall=30)}}
+        settings = Settings(tmp_path, size=64, works=("copy",), repeats=2)
+        cells = list(Session(settings, engines, before=before).rounds())[-1]["copy"]
+        assert {name: len(cell.walls) for name, cell in cells.items()} == {"first": 2, "near": 2}
+
     def test_medians(self):
         runs = [Run(wall=wall, start=1, cpu=wall + 1, peak=5, driver=2) for wall in (3.0, 1.0, 8.0)]
         assert cell_of(runs) == Cell(wall=3.0, start=1, cpu=4.0, peak=5, driver=2, walls=(3.0, 1.0, 8.0))
@@ -264,7 +271,7 @@ class TestTargets:
             ("label 6", "bioimage_py_subprocess", Cell(wall=2.9), "peer"),
             ("gaussian 2", "bioimage_py", Cell(wall=1.9), "peer"),
             ("watershed", "bioimage_py", Cell(wall=1.2), "peer"),
-            ("relabel", "bioimage_py", Cell(wall=0.9), "peer"),
+            ("relabel", "bioimage_py", Cell(wall=0.9), "slower than bioimage-py"),
             ("copy", "dask", Cell(wall=0.9), "slower than dask"),
             ("copy", "ours_subprocess", Cell(wall=1.7, start=0.6), "subprocess"),
             ("empty 1m", "ours_subprocess", Cell(wall=1.5, start=0.6, driver=201), "memory ours subprocess"),
@@ -287,8 +294,21 @@ class TestTargets:
             "copy: ours wrong: 1 voxels differ",
             "label 6: 10.00 x the floor, at most 1.25",
             "label 6: 0.10 x as fast as bioimage-py, at least 3.0",
+            "label 6: slower than bioimage-py: 1.00 s, not 0.10",
             "label 6: slower than dask: 1.00 s, not 0.10",
         ]
+
+    def test_a_faster_peer_always_counts(self):
+        misses = targets.missed({"watershed": self.cells(bioimage_py=Cell(wall=0.9))})
+        assert [miss.kind for miss in misses if not miss.bare] == ["slower than bioimage-py"]
+
+    @pytest.mark.parametrize(("floor", "bare"), [(1.0, "1.25 x"), (0.97, "1.29 x"), (0.96, ""), (0.95, "")])
+    def test_a_bound_counts_where_the_bare_script_falls_short_too(self, floor, bare):
+        near = {"floor": Cell(wall=floor), "bioimage_py": Cell(wall=1.25)}
+        assert [miss.bare for miss in targets.missed({"watershed": self.cells(**near)})] == [bare]
+        assert [miss.bare for miss in targets.missed({"copy": self.cells(**near)})] == [""]
+        wrong = {**near, "floor": Cell(wrong="x")}
+        assert [miss.bare for miss in targets.missed({"watershed": self.cells(**wrong)})] == [""]
 
     def test_a_ratio_counts_where_a_second_set_shows_it_too(self):
         copy, label = (targets.Miss(work, "floor", "2 x") for work in ("copy", "label 6"))

@@ -37,6 +37,21 @@ def test_every_seed_type_gives_the_same_partition(dtype: str) -> None:
     np.testing.assert_array_equal(FLOOD(height, seeds), FLOOD(height, seeds.astype(np.uint64)))
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.uint64])
+def test_ids_at_the_ends_of_32_bits_are_kept_exactly(dtype: type) -> None:
+    ends = [0, 2**31, 2**32, -(2**31), 2**63]
+    held = [end + step for end in ends for step in (-1, 0, 1) if np.can_cast(np.min_scalar_type(end + step), dtype)]
+    height = ndimage.gaussian_filter(np.random.default_rng(1).random((9, 20, 20)), 1)
+    seeds = np.zeros(height.shape, dtype)
+    for others in (held, [id for id in held if 0 <= id < 2**32], [id for id in held if abs(id) < 2**31]):
+        seeds[:] = 0
+        ids = [id for id in others if id]
+        seeds[4, 3, : 2 * len(ids) : 2] = ids
+        plain = np.zeros(height.shape, np.uint32)
+        plain[4, 3, : 2 * len(ids) : 2] = np.arange(1, len(ids) + 1)
+        np.testing.assert_array_equal(FLOOD(height, seeds), np.array([0, *ids], dtype)[FLOOD(height, plain)])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float16, np.float64, np.bool_])
 def test_every_height_type(dtype: type) -> None:
     height, seeds = valley()

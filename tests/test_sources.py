@@ -463,6 +463,24 @@ def test_steps_copy_only_what_they_meet(tmp_path: Path, name: str, monkeypatch: 
         assert sizes == [found[0].size] * 2
 
 
+@pytest.mark.parametrize("name", ["zarr3", "zarr2", "sharded", "n5"])
+def test_large_regions_are_read_into_large_pages(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "LARGE", 1)
+    source = as_source(ON_DISK[name](tmp_path, data(), "r+"))
+    for index in [np.s_[...], np.s_[1:-1, 2:7, 3:4], np.s_[::2, 1::3, -2:0:-5], np.s_[2:2]]:
+        np.testing.assert_array_equal(source[index], data()[index])
+    backing = source._backing  # type: ignore[attr-defined]
+    region = backing.read_fortran((slice(1, 5), slice(0, 6), slice(2, 4)))
+    assert region.flags.f_contiguous
+    np.testing.assert_array_equal(region, data()[1:5, :6, 2:4])
+    files = source.unit_files(tuple(slice(0, n) for n in source.shape))
+    assert files is not None
+    for file in files.names:
+        Path(files.folder or "", file).write_bytes(b"damaged")
+    with pytest.raises(StorageError, match=r"read \[0:.*\] of .*c\."):
+        source.read()
+
+
 @pytest.mark.parametrize("name", ["zarr3", "zarr2", "n5"])
 def test_steps_beyond_a_chunk_decode_only_what_they_meet(tmp_path: Path, name: str) -> None:
     source = as_source(ON_DISK[name](tmp_path, data(), "r+"))

@@ -116,12 +116,15 @@ class Session:
         Gets a line for every run.
     settled : callable, optional
         From a work, an engine's name and the work's cells so far to whether the engine need not run again.
+    before : Table, optional
+        What an earlier session measured: an engine that is settled there does not run.
     """
 
     settings: Settings
     engines: Sequence[Engine]
     tell: Callable[[str], None] = lambda line: None
     settled: Callable[[str, str, Mapping[str, Cell]], bool] = lambda work, name, cells: hopeless(name, cells)
+    before: Table = field(default_factory=dict)
     runs: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
 
     def rounds(self, works: Collection[str] | None = None) -> Iterator[Table]:
@@ -131,11 +134,12 @@ class Session:
         """
         for repeat in range(self.settings.repeats):
             for work in self.settings.works if works is None else works:
-                cells = self.table().get(work, {})
+                known = [table[work] for table in (self.before, self.table()) if work in table]
                 engines = [
                     engine
                     for engine in self.engines
-                    if engine.does(work) and not (engine.name in cells and self.settled(work, engine.name, cells))
+                    if engine.does(work)
+                    and not any(engine.name in cells and self.settled(work, engine.name, cells) for cells in known)
                 ]
                 for engine in engines[:: -1 if repeat % 2 else 1]:
                     limit = self._limit(engine, self.table().get(work, {}))

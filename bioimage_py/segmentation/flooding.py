@@ -159,9 +159,10 @@ def distance_seeds(
 
 
 def _markers(seeds: Array) -> Array:
-    if seeds.dtype.itemsize < 4:
-        return np.ascontiguousarray(seeds, _SEED_TYPES[seeds.dtype.kind])
-    return np.ascontiguousarray(seeds, seeds.dtype.newbyteorder("="))
+    # The kernel jumps about in this array: half as wide, more of it stays in the processor's cache.
+    narrow = np.iinfo(_SEED_TYPES[seeds.dtype.kind])
+    fits = seeds.dtype.itemsize <= 4 or (seeds.min(initial=0) >= narrow.min and seeds.max(initial=0) <= narrow.max)
+    return np.ascontiguousarray(seeds, narrow.dtype if fits else seeds.dtype.newbyteorder("="))
 
 
 def _levels(height: Array) -> Array:
@@ -171,9 +172,9 @@ def _levels(height: Array) -> Array:
 
 
 def _finite(height: Array, inside: Mask | None) -> Array:
-    wrong = ~np.isfinite(height)
-    if not wrong.any():
+    if not height.size or np.isfinite((height.min(), height.max())).all():  # NaN is the least and the largest
         return height
+    wrong = ~np.isfinite(height)
     if inside is not None and not (wrong & inside).any():
         return np.where(inside, height, height[inside].min() if inside.any() else 0)
     where = np.argwhere(wrong if inside is None else wrong & inside)[0]

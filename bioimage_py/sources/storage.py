@@ -26,6 +26,9 @@ from .units import UnitFiles, is_whole, name_of, naming_of, positions_in, stored
 
 Order = Literal["C", "F"]
 
+LARGE = 4 << 20
+"""Bytes: from here on numpy asks the system for large pages, which cost far less than tensorstore's small ones."""
+
 _STORE_FAILED = ("ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED")
 
 
@@ -148,9 +151,19 @@ class TensorHandle:
         """Return a region, its last ("C") or first ("F") axis the fastest in memory."""
         try:
             with calls as count:
-                return np.asarray(self._get(count)[roi].read(order=order).result())
+                return self._copied(self._get(count)[roi], order)
         except (ValueError, OSError) as error:
             raise self.failed("read", roi, error) from error
+
+    def _copied(self, view: Any, order: Order) -> np.ndarray:
+        import tensorstore
+
+        dtype = view.dtype.numpy_dtype
+        if view.size * dtype.itemsize < LARGE:
+            return np.asarray(view.read(order=order).result())
+        region = np.empty(view.shape, dtype, order)
+        tensorstore.array(region, context=self._context, copy=False).write(view).result()
+        return region
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Write a region and wait until the operating system has it."""
