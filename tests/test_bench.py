@@ -20,6 +20,19 @@ from bioimage_py.bench.session import Cell, Run, cell_of, hopeless
 from bioimage_py.bench.table import brief, rows_of
 from bioimage_py.cli import main
 
+COUNTING = """
+from pathlib import Path
+seen = []
+def count(case):
+    out = Path(case.output)
+    assert not list(out.parent.iterdir())
+    out.mkdir()
+    out.with_name(out.name + "-log").write_text("")
+    seen.append(case)
+    return len(seen)
+WORKS = {"count": count}
+"""
+
 ADDING = """
 def good(case):
     import zarr
@@ -87,6 +100,19 @@ class TestSession:
         assert len(cells["right"].walls) == 2
         assert cells["off by one"] == Cell(wrong="wrong: 262144 voxels differ", walls=(0.0,))
         assert rows_of(tables[-1])[1][-1] == "wrong: 262144 voxels differ"
+
+    @pytest.mark.parametrize(("short", "calls"), [(2.0, 3), (0.0, 1)])
+    def test_a_short_case_is_run_again_with_nothing_left_of_the_call_before(self, tmp_path, capsys, short, calls):
+        script = tmp_path / "counts.py"
+        script.write_text(COUNTING)
+        case = protocol.Case("", str(tmp_path / "out" / "large"), 1, 1, 1, "").text()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol, "SHORT", short)
+            patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+            protocol.main(str(script), "count", case, case)
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line["result"] for line in lines] == [1, 1 + calls]
+        assert all(line["wall"] >= 0 for line in lines)
 
     def test_who_raises_is_wrong(self, tmp_path):
         script = tmp_path / "fails.py"

@@ -160,9 +160,10 @@ def distance_seeds(
 
 def _markers(seeds: Array) -> Array:
     # The kernel jumps about in this array: half as wide, more of it stays in the processor's cache.
-    narrow = np.iinfo(_SEED_TYPES[seeds.dtype.kind])
-    fits = seeds.dtype.itemsize <= 4 or (seeds.min(initial=0) >= narrow.min and seeds.max(initial=0) <= narrow.max)
-    return np.ascontiguousarray(seeds, narrow.dtype if fits else seeds.dtype.newbyteorder("="))
+    narrow, wide = np.iinfo(_SEED_TYPES[seeds.dtype.kind]), seeds.dtype.itemsize > 4
+    if wide and (seeds.max(initial=0) > narrow.max or (narrow.min and seeds.min(initial=0) < narrow.min)):
+        return np.ascontiguousarray(seeds, seeds.dtype.newbyteorder("="))
+    return np.ascontiguousarray(seeds, narrow.dtype)
 
 
 def _levels(height: Array) -> Array:
