@@ -49,7 +49,9 @@ def test_ids_at_the_ends_of_32_bits_are_kept_exactly(dtype: type) -> None:
         seeds[4, 3, : 2 * len(ids) : 2] = ids
         plain = np.zeros(height.shape, np.uint32)
         plain[4, 3, : 2 * len(ids) : 2] = np.arange(1, len(ids) + 1)
-        np.testing.assert_array_equal(FLOOD(height, seeds), np.array([0, *ids], dtype)[FLOOD(height, plain)])
+        flooded = FLOOD(height, seeds)
+        assert flooded.dtype == dtype
+        np.testing.assert_array_equal(flooded, np.array([0, *ids], dtype)[FLOOD(height, plain)])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float16, np.float64, np.bool_])
@@ -92,6 +94,16 @@ def test_heights_must_be_finite_inside_the_mask() -> None:
     result = FLOOD(height, seeds, mask)
     assert result[3, 4] == 0
     assert np.count_nonzero(result == 0) == 1
+
+
+@pytest.mark.parametrize(("given", "found"), [("u1", "u4"), ("i2", "i4"), (">u4", "u4"), ("i8", "i8"), (">u8", "u8")])
+def test_the_type_follows_from_the_seeds_type_not_from_their_values(given: str, found: str) -> None:
+    height = valley()[0]
+    seeds = np.zeros(height.shape, given)
+    assert FLOOD(height, seeds).dtype == np.dtype(found)
+    seeds[0, 0] = 1
+    assert FLOOD(height, seeds).dtype == np.dtype(found)
+    assert FLOOD(height, seeds, np.ones(height.shape, bool)).dtype == np.dtype(found)
 
 
 def test_no_seeds_and_no_foreground() -> None:

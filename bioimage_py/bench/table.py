@@ -16,8 +16,8 @@ from .session import Cell, Settings, Table
 FLOOR = 1.25
 """At most this many times the time of the floor is what every work is to take."""
 HEAD = (
-    "Wall seconds (processor seconds, memory of all processes in MiB), medians. Bold: times the time of ours; "
-    "for ours, times the floor: the bare codec and kernel."
+    "Wall seconds of a call (processor seconds of the processes with all they did, memory of all in MiB), medians. "
+    "Bold: times the time of ours; for ours, times the floor: the bare codec and kernel."
 )
 BRIEF = "Medians of ours on local; for each other engine, how many times as long it took."
 _LIBRARIES = ("bioimage_py", "numpy", "zarr", "tensorstore", "opencv-python-headless", "connected-components-3d")

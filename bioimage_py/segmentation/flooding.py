@@ -67,7 +67,7 @@ class Watershed:
 
         Returns
         -------
-        ndarray of 32- or 64-bit integers, same shape
+        ndarray of integers, same shape, of the type of the seeds but at least 32 bits
             Seed ids exactly as given; 0 where no seed reaches.
 
         Raises
@@ -83,6 +83,8 @@ class Watershed:
         flooded: Array = markers
         if markers.any():
             flooded = watershed(_finite(_levels(height), inside), markers, mask=inside)
+        # the type follows from that of the seeds, not from their values: whoever adds to an id must not see it wrap
+        flooded = flooded.astype(np.promote_types(seeds.dtype, markers.dtype), copy=False)
         if before is None or inside is None:
             return flooded
         result = before.copy()
