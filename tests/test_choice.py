@@ -68,6 +68,20 @@ def test_auto_gives_the_same_labels(few: None, tmp_path: Path) -> None:
     assert np.array_equal(output[:], segmentation.label(image))
 
 
+@pytest.mark.parametrize(("edge", "processes"), [(256, 0), (512, 2)])
+def test_auto_labels_large_volumes_by_processes(tmp_path: Path, edge: int, processes: int) -> None:
+    shape, chunks = (edge,) * 3, (128,) * 3
+    source, output = (
+        zarr.create_array(str(tmp_path / name), shape=shape, chunks=chunks, dtype=dtype)
+        for name, dtype in (("a.zarr", np.uint8), ("b.zarr", np.uint64))
+    )
+    with bp.execution("auto", num_workers=2):
+        segmentation.label(source, output, block_shape=128)
+        session = current_session()
+        assert session is not None
+        assert len(session.reports[0].worker_peaks) == processes
+
+
 def test_auto_takes_and_makes_arrays_in_memory(few: None) -> None:
     image = np.random.default_rng(0).integers(0, 2, (16, 16, 16), np.uint8)
     made = segmentation.label(image, block_shape=8, job_type="auto", num_workers=2)

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SHORT, CALLS = 2.0, 3
-"""Seconds, and how often the last case is run if it takes less: what a process does once is not the work's speed."""
+SPENT, CALLS = 2.5, 7
+"""The last case is run until its calls took so many seconds, so often at most: what happens once is not its speed."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def works_of(script: Path) -> Mapping[str, Work]:
 def main(script: str, work: str, *cases: str) -> None:
     """Run a work on every case, one after the other, and print a JSON line for each: ``wall`` (seconds), ``result``.
 
-    Those of the last case are the median of `CALLS` calls where the first one is `SHORT`.
+    Those of the last case are the median of several calls where one is short, see `SPENT`.
     """
     # as the main module, whose functions every library that starts workers knows how to send to them
     module = load(Path(script), "__main__")
     sys.modules["__main__"] = module
     for number, text in enumerate(cases, 1):
         walls: list[float] = []
-        while not walls or (number == len(cases) and len(walls) < CALLS and walls[0] < SHORT):
+        while not walls or (number == len(cases) and len(walls) < CALLS and sum(walls) < SPENT):
             wall, result = _timed(module.WORKS[work], Case(**json.loads(text)))
             walls.append(wall)
         print(json.dumps({"wall": statistics.median(walls), "result": result}), flush=True)
