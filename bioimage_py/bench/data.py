@@ -32,7 +32,8 @@ def make(out: Path, size: int, chunk: int, names: Sequence[str]) -> Path:
 
     ``raw``: noisy hills, uint8. ``binary``: hills above a threshold, uint8. ``labels``: cells of 8 voxels with up to
     10⁶ ids, uint64. ``objects``: dense neurons where the real volume is at hand (`BIOIMAGE_PY_TEST_DATA`), else
-    `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``table``: a permutation of the ids.
+    `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``tissue``: a ball half as wide as the
+    volume, uint8; most chunks are absent. ``table``: a permutation of the ids.
     """
     folder = out / f"data-{size}-{chunk}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +108,11 @@ def _basins(size: int) -> np.ndarray:
     return np.asarray(cc3d.connected_components(low, connectivity=6), dtype=np.uint64)
 
 
+def _tissue(slab: slice, size: int) -> np.ndarray:
+    far = (np.arange(size) + 0.5 - size / 2) ** 2
+    return (far[slab, None, None] + far[:, None] + far < (size / 4) ** 2).astype(np.uint8)
+
+
 def _labels(slab: slice, size: int) -> np.ndarray:
     n = -(-size // 8)
     ids = np.random.default_rng(3).integers(1, TABLE, (n, n, n), dtype=np.uint64)
@@ -141,4 +147,5 @@ _INPUTS: dict[str, Callable[[slice, int], np.ndarray]] = {
     "objects": _objects,
     "height": _hills,
     "seeds": _seeds,
+    "tissue": _tissue,
 }

@@ -154,10 +154,13 @@ def unique(folder: Path) -> list[int]:
     return _kept_values(folder, "unique", values)
 
 
-def basins(folder: Path) -> np.ndarray:
-    """Seeded watershed of the first corner as one array, up to 192³."""
+def basins(folder: Path, begin: int, edge: int, mask: str | None = None) -> np.ndarray:
+    """Seeded watershed of a cube, flooded with half of its edge around it."""
     import bioimage_cpp
 
     height, seeds = stored(folder, "height"), stored(folder, "seeds")
-    part = tuple(slice(0, min(192, size)) for size in height.shape)
-    return np.asarray(bioimage_cpp.segmentation.watershed(height[part], seeds[part]))
+    part = tuple(slice(max(0, begin - edge // 2), min(size, begin + edge + edge // 2)) for size in height.shape)
+    inside = None if mask is None else stored(folder, mask)[part] > 0
+    flooded = bioimage_cpp.segmentation.watershed(height[part], seeds[part], mask=inside)
+    inner = tuple(slice(begin - axis.start, begin - axis.start + edge) for axis in part)
+    return np.asarray(flooded[inner])

@@ -325,20 +325,24 @@ def unique_counts(case: Case) -> list[int]:
     return [len(values), int((values * longest[values]).sum())]
 
 
-def watershed(case: Case) -> None:
+def watershed(case: Case, mask: str | None = None) -> None:
     import bioimage_cpp
 
     height, seeds = Store(case.input("height")), Store(case.input("seeds"))
+    tissue = None if mask is None else Store(case.input(mask))
     output = _create(case.output, height.shape, np.uint64, case)
     halo = case.block // 8
 
     def block(region: Region) -> None:
+        if tissue is not None and not tissue.read(region).any():
+            return
         outer = tuple(
             slice(max(0, p.start - halo), min(n, p.stop + halo)) for p, n in zip(region, height.shape, strict=True)
         )
         inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(region, outer, strict=True))
         markers = seeds.read(outer).astype(np.uint32)  # ids of the data are small, and half the memory is faster
-        flooded = bioimage_cpp.segmentation.watershed(height.read(outer), markers)
+        inside = None if tissue is None else tissue.read(outer) > 0
+        flooded = bioimage_cpp.segmentation.watershed(height.read(outer), markers, mask=inside)
         output.write(region, flooded[inner].astype(np.uint64))
 
     _threads(block, _blocks(height.shape, case.block), case.workers)
@@ -390,6 +394,7 @@ WORKS = {
     "statistics": statistics,
     "unique counts": unique_counts,
     "watershed": watershed,
+    "watershed sparse": partial(watershed, mask="tissue"),
     "relabel": relabel,
     "empty 20k": partial(_empty, blocks=20_000),
     "empty 1m": partial(_empty, blocks=1_000_000),

@@ -111,12 +111,13 @@ def unique_counts(case: Case) -> list[int]:
     return [len(values), int((np.asarray(values, dtype=object) * np.asarray(counts, dtype=object)).sum())]
 
 
-def watershed(case: Case) -> None:
+def watershed(case: Case, mask: str | None = None) -> None:
     from bioimage_py import segmentation
 
     height, seeds = _open(case, "height"), _open(case, "seeds")
     output = _create(case.output, height.shape, "uint64", case.chunk)
-    segmentation.watershed(height, seeds, output, halo=(case.block // 8,) * 3, **_run(case))
+    where = {} if mask is None else {"mask": _open(case, mask)}
+    segmentation.watershed(height, seeds, output, halo=(case.block // 8,) * 3, **where, **_run(case))
 
 
 def relabel(case: Case) -> None:
@@ -156,6 +157,7 @@ WORKS = {
     "statistics": statistics,
     "unique counts": unique_counts,
     "watershed": watershed,
+    "watershed sparse": partial(watershed, mask="tissue"),
     "relabel": relabel,
     "empty 20k": partial(_empty, blocks=20_000),
     "empty 1m": partial(_empty, blocks=1_000_000),
