@@ -194,7 +194,10 @@ class TestMeasure:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return data.make(tmp_path_factory.mktemp("bench"), 64, 16, ["raw", "binary", "labels", "objects", "table"])
+    names = ["raw", "binary", "labels", "objects", "table"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BIOIMAGE_PY_TEST_DATA", raising=False)  # a corner of the real volume is one object
+        return data.make(tmp_path_factory.mktemp("bench"), 64, 16, names)
 
 
 class TestExpected:
@@ -256,6 +259,18 @@ class TestCheck:
         raw = expected.stored(folder, "raw")[:]
         raw[-1, -1, -1] ^= 1
         assert self.wrong(folder, "copy", raw) == "1 voxels differ"
+
+    def test_basins_inside_a_mask(self, tmp_path):
+        folder = data.make(tmp_path, 128, 32, ["height", "seeds", "tissue"])
+        mask, right = expected.stored(folder, "tissue")[:] > 0, np.zeros((128,) * 3, np.uint64)
+        right[48:80, 48:80, 48:80] = expected.basins(folder, 48, 32, "tissue")
+        assert right[mask].all()
+        assert not right[~mask].any()
+        assert self.wrong(folder, "watershed sparse", right) == ""
+        assert self.wrong(folder, "watershed sparse", right + np.uint64(1)) == "voxels outside the mask are flooded"
+        assert self.wrong(folder, "watershed sparse", right * np.uint64(2)) == "seeds lost their ids"
+        seeds = np.where(mask, expected.stored(folder, "seeds")[:], 0)
+        assert "voxels differ from a wider" in self.wrong(folder, "watershed sparse", seeds)
 
     def test_values(self, folder):
         assert self.wrong(folder, "statistics", None, expected.statistics(folder)) == ""

@@ -212,6 +212,27 @@ def test_watershed_leaves_the_output_outside_the_mask() -> None:
     assert not segmentation.watershed(height, seeds, mask=mask)[mask == 0].any()
 
 
+@given(st.integers(0, 2**32), st.data())
+def test_watershed_floods_a_masked_block_as_if_all_of_it_were_read(seed: int, drawn: st.DataObject) -> None:
+    shape = (12, 10, 14)
+    height, seeds = landscape(seed, shape)
+    mask = np.zeros(shape, np.uint8)
+    box = tuple(slice(*sorted(drawn.draw(st.tuples(*[st.integers(0, size)] * 2)))) for size in shape)
+    mask[box] = np.random.default_rng(seed).random(mask[box].shape) < drawn.draw(st.sampled_from([0.05, 0.7, 1.0]))
+    height[mask == 0] = drawn.draw(st.sampled_from([0.5, -1e6, 1e6, np.nan]))  # nothing there counts
+    blocks = segmentation.watershed(height, seeds, mask=mask, block_shape=(5, 10, 6), halo=14)
+    np.testing.assert_array_equal(blocks, segmentation.watershed(height, seeds, mask=mask))
+
+
+def test_a_height_that_cannot_be_flooded_is_named_by_its_place_in_the_volume() -> None:
+    height, seeds = landscape()
+    mask = np.zeros(height.shape, np.uint8)
+    mask[9:12, 10:20, 7:19] = 1
+    height[10, 17, 11] = np.nan
+    with pytest.raises(RunnerError, match=r"height nan at \(10, 17, 11\) of the volume"):
+        segmentation.watershed(height, seeds, mask=mask, block_shape=8, halo=2)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [

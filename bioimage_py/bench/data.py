@@ -32,8 +32,8 @@ def make(out: Path, size: int, chunk: int, names: Sequence[str]) -> Path:
 
     ``raw``: noisy hills, uint8. ``binary``: hills above a threshold, uint8. ``labels``: cells of 8 voxels with up to
     10⁶ ids, uint64. ``objects``: dense neurons where the real volume is at hand (`BIOIMAGE_PY_TEST_DATA`), else
-    `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``tissue``: a ball half as wide as the
-    volume, uint8; most chunks are absent. ``table``: a permutation of the ids.
+    `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``tissue``: a ball a quarter as wide as
+    the volume, uint8; most chunks are absent. ``table``: a permutation of the ids.
     """
     folder = out / f"data-{size}-{chunk}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,8 @@ def _basins(size: int) -> np.ndarray:
 
 def _tissue(slab: slice, size: int) -> np.ndarray:
     far = (np.arange(size) + 0.5 - size / 2) ** 2
-    return (far[slab, None, None] + far[:, None] + far < (size / 4) ** 2).astype(np.uint8)
+    inside = far[slab, None, None] + far[:, None] + far < (size / 8) ** 2
+    return np.asarray(inside, np.uint8)
 
 
 def _labels(slab: slice, size: int) -> np.ndarray:

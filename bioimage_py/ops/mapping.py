@@ -14,7 +14,7 @@ from ..runner.execute import execute
 from ..runner.memory import available_bytes
 from ..runner.prepare import as_sources, blocks_stage
 from ..sources import Source
-from ..sources.index import normalize_index
+from ..sources.index import Roi, normalize_index
 from ..sources.values import Casting, convert_values
 from .engine import Job, check_whole_shapes, fits_memory, prepare_output
 
@@ -36,7 +36,7 @@ class MapBlock:
         inside = None if mask is None else mask[inner].astype(bool, copy=False)
         if inside is not None and not inside.any():
             return
-        result = self.kernel(*(source.view(outer) for source in inputs))
+        result = self.result(outer, inputs)
         if with_halo:
             result = result[(..., *to_roi(block.inner_block_local))]  # type: ignore[union-attr]
         if inside is not None and not inside.all():
@@ -45,9 +45,13 @@ class MapBlock:
             # zeros fit everywhere: only values that are written are checked, and an error names their place
             written = np.where(inside, result, np.zeros(1, result.dtype))
             place = normalize_index(target, outputs[0].shape)
-            kept[..., inside] = convert_values(written, kept.dtype, self.casting, place)[..., inside]
+            np.copyto(kept, convert_values(written, kept.dtype, self.casting, place), where=inside)
             result = kept
         outputs[0][(..., *inner)] = result
+
+    def result(self, outer: Roi, inputs: Sequence[Source]) -> Any:
+        """What the kernel makes of a block with its halo."""
+        return self.kernel(*(source.view(outer) for source in inputs))
 
 
 def run_map(

@@ -51,7 +51,14 @@ class Watershed:
     give the same labels.
     """
 
-    def __call__(self, height: Array, seeds: Array, mask: Array | None = None, before: Array | None = None) -> Array:
+    def __call__(
+        self,
+        height: Array,
+        seeds: Array,
+        mask: Array | None = None,
+        before: Array | None = None,
+        begin: Sequence[int] | None = None,
+    ) -> Array:
         """Flood one array.
 
         Parameters
@@ -64,6 +71,8 @@ class Watershed:
             Only voxels where it is not 0 are flooded; their seeds alone count.
         before : ndarray of integers, same shape, optional
             Values of the voxels outside the mask; 0 by default.
+        begin : sequence of int, optional
+            Where the array begins in its volume, for the message of an error.
 
         Returns
         -------
@@ -82,7 +91,7 @@ class Watershed:
         markers = _markers(seeds)
         flooded: Array = markers
         if markers.any():
-            flooded = watershed(_finite(_levels(height), inside), markers, mask=inside)
+            flooded = watershed(_finite(_levels(height), inside, begin), markers, mask=inside)
         # the type follows from that of the seeds, not from their values: whoever adds to an id must not see it wrap
         flooded = flooded.astype(np.promote_types(seeds.dtype, markers.dtype), copy=False)
         if before is None or inside is None:
@@ -174,15 +183,17 @@ def _levels(height: Array) -> Array:
     return np.ascontiguousarray(height, np.float32 if narrow else np.float64)
 
 
-def _finite(height: Array, inside: Mask | None) -> Array:
+def _finite(height: Array, inside: Mask | None, begin: Sequence[int] | None) -> Array:
     if not height.size or np.isfinite((height.min(), height.max())).all():  # NaN is the least and the largest
         return height
     wrong = ~np.isfinite(height)
     if inside is not None and not (wrong & inside).any():
         return np.where(inside, height, height[inside].min() if inside.any() else 0)
     where = np.argwhere(wrong if inside is None else wrong & inside)[0]
+    place = (where + (0 if begin is None else np.array(begin))).tolist()
     raise ParameterError(
-        f"watershed cannot flood the height {height[tuple(where)]} at {tuple(where.tolist())} of the array",
+        f"watershed cannot flood the height {height[tuple(where)]} at {tuple(place)} of the"
+        f" {'array' if begin is None else 'volume'}",
         remedy="replace such values with numpy.nan_to_num, or leave them out with mask=",
     )
 

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import DtypeError, HaloError
 from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import run_map
-from ..sources import as_source
+from ..ops.mapping import MapBlock, run_map
+from ..sources import Source, as_source
+from ..sources.index import Roi
 from .flooding import Watershed, check_flooding
+
+
+@dataclass(frozen=True)
+class FloodBlock(MapBlock):
+    """The block function of a watershed: of heights and seeds, only the box around the mask is read and flooded.
+
+    The kernel's levels lie between the lowest and the highest voxel of the mask, so the labels are the same.
+    """
+
+    def result(self, outer: Roi, inputs: Sequence[Source]) -> Any:
+        """Flood a block with its halo."""
+        height, seeds, *masks = inputs
+        inside = [mask.view(outer) for mask in masks]
+        local = _around(inside[0]) if inside else tuple(slice(0, axis.stop - axis.start) for axis in outer)
+        box = tuple(
+            slice(axis.start + part.start, axis.start + part.stop) for axis, part in zip(outer, local, strict=True)
+        )
+        begin = tuple(axis.start for axis in box)
+        flooded = self.kernel(height.view(box), seeds.view(box), *(mask[local] for mask in inside), begin=begin)
+        if box == outer:
+            return flooded
+        result = np.zeros([axis.stop - axis.start for axis in outer], flooded.dtype)
+        result[local] = flooded
+        return result
+
+
+def _around(mask: npt.NDArray[Any]) -> Roi:
+    """The smallest box that holds all voxels that are not 0, of which there is one."""
+    found = []
+    for axis in range(mask.ndim):
+        along = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        found.append(slice(int(along[0]), int(along[-1]) + 1))
+    return tuple(found)
 
 
 @operation()
@@ -91,4 +127,5 @@ def watershed(
         halo=halo,
         memory_factor=2.0,
         whole=halo is None,
+        block=FloodBlock,
     )
