@@ -71,6 +71,17 @@ def test_integer_mean_is_exact_and_rounds_half_up(case: tuple[np.ndarray, tuple[
     np.testing.assert_array_equal(result, brute(array, factors, half_up))
 
 
+@given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 4)] * 2), st.sampled_from("CFK"), st.booleans(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_mean_of_pairs_of_bytes(seed: int, factors: tuple[int, int], order: Any, high: bool, drawn: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    whole = np.asarray(rng.integers(250 if high else 0, 256, (7, 9, 12), np.uint8), order=order)
+    whole.flags.writeable = False
+    begin = drawn.draw(st.tuples(*[st.integers(0, 3)] * 3))  # rows that do not begin where a word does
+    array = whole[tuple(slice(start, None) for start in begin)]
+    np.testing.assert_array_equal(mean_blocks(array, (*factors, 2)), brute(array, (*factors, 2), half_up))
+
+
 @given(cases(INTEGERS))
 @settings(max_examples=250, deadline=None)
 def test_mode_is_exact_and_takes_the_smallest_of_ties(case: tuple[np.ndarray, tuple[int, ...]]) -> None:
