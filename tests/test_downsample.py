@@ -73,7 +73,9 @@ def test_integer_mean_is_exact_and_rounds_half_up(case: tuple[np.ndarray, tuple[
 
 @given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 4)] * 2), st.sampled_from("CFK"), st.booleans(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_mean_of_pairs_of_bytes(seed: int, factors: tuple[int, int], order: Any, high: bool, drawn: st.DataObject) -> None:
+def test_mean_of_pairs_of_bytes(
+    seed: int, factors: tuple[int, int], order: Any, high: bool, drawn: st.DataObject
+) -> None:
     rng = np.random.default_rng(seed)
     whole = np.asarray(rng.integers(250 if high else 0, 256, (7, 9, 12), np.uint8), order=order)
     whole.flags.writeable = False
