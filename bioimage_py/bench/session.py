@@ -20,7 +20,7 @@ SMALL, SMALL_BLOCK = 64, 32
 """Edge lengths of the volume and blocks that show what a call costs before any work."""
 HOPELESS, PATIENCE = 10.0, 20.0
 """Times the time of the first engine, and seconds: slower is not repeated."""
-ENDED, LEAST = 20.0, 45.0
+ENDED, LEAST = 20.0, 30.0
 """Times the time of the first engine, and seconds: who takes longer, start included, is ended."""
 
 
