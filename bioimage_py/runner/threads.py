@@ -12,6 +12,7 @@ _lock = threading.Lock()
 _depth = 0
 _restore: dict[str, Callable[[], None]] = {}
 _own = threading.local()
+_found: tuple[int, list[Any]] = (0, [])
 
 
 @contextmanager
@@ -44,10 +45,19 @@ def limit_loaded() -> None:
                 _limit(worker=True)
 
 
-def _limit(*, worker: bool) -> None:
+def _libraries() -> list[Any]:
+    """Those of this process; looked for again where modules were loaded since, for it takes a millisecond."""
     from threadpoolctl import ThreadpoolController
 
-    for library in ThreadpoolController().lib_controllers:
+    global _found
+    loaded = len(sys.modules)
+    if _found[0] != loaded:
+        _found = loaded, ThreadpoolController().lib_controllers
+    return _found[1]
+
+
+def _limit(*, worker: bool) -> None:
+    for library in _libraries():
         if "openmp" in (library.user_api, getattr(library, "threading_layer", "")):
             if worker:
                 library.set_num_threads(1)

@@ -169,7 +169,8 @@ class DownsampleSource(RegriddedSource):
     def _pieces(self, roi: Roi) -> list[Roi]:
         """Boxes to reduce one by one, cut where no chunk of the source is read twice."""
         shape = [part.stop - part.start for part in roi]
-        size = self.dtype.itemsize * math.prod(self._factors)
+        # of a stride, only what is kept is ever in memory
+        size = self.dtype.itemsize * (1 if self._method == "stride" else math.prod(self._factors))
         # requests to a server are made at once, and a wrapper may read more than it is asked for
         if size * math.prod(shape) <= _PIECE_BYTES or self._source.remote or isinstance(self._source, WrapperSource):
             return [roi]
