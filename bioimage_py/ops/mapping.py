@@ -30,15 +30,12 @@ class MapBlock:
         self, block: Block | BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
     ) -> None:
         """Run one block."""
-        with_halo = isinstance(block, BlockWithHalo)
         inner = to_roi(block.inner_block if isinstance(block, BlockWithHalo) else block)
         outer = to_roi(block.outer_block) if isinstance(block, BlockWithHalo) else inner
         inside = None if mask is None else mask[inner].astype(bool, copy=False)
         if inside is not None and not inside.any():
             return
-        result = self.result(outer, inputs)
-        if with_halo:
-            result = result[(..., *to_roi(block.inner_block_local))]  # type: ignore[union-attr]
+        result = self.result(inner, outer, inputs)
         if inside is not None and not inside.all():
             target = (slice(None),) * (outputs[0].ndim - inside.ndim) + inner
             kept = outputs[0][target]
@@ -49,9 +46,14 @@ class MapBlock:
             result = kept
         outputs[0][(..., *inner)] = result
 
-    def result(self, outer: Roi, inputs: Sequence[Source]) -> Any:
-        """What the kernel makes of a block with its halo."""
-        return self.kernel(*(source.view(outer) for source in inputs))
+    def result(self, inner: Roi, outer: Roi, inputs: Sequence[Source]) -> Any:
+        """What the kernel makes of a block from the block with its halo."""
+        return self.kernel(*(source.view(outer) for source in inputs))[(..., *within(inner, outer))]
+
+
+def within(inner: Roi, outer: Roi) -> Roi:
+    """A box seen from another one."""
+    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
 
 
 def run_map(

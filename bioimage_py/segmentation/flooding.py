@@ -58,6 +58,7 @@ class Watershed:
         mask: Array | None = None,
         before: Array | None = None,
         begin: Sequence[int] | None = None,
+        part: tuple[slice, ...] = (),
     ) -> Array:
         """Flood one array.
 
@@ -73,10 +74,12 @@ class Watershed:
             Values of the voxels outside the mask; 0 by default.
         begin : sequence of int, optional
             Where the array begins in its volume, for the message of an error.
+        part : tuple of slice, optional
+            What to return of the result; all by default, and with `before`.
 
         Returns
         -------
-        ndarray of integers, same shape, of the type of the seeds but at least 32 bits
+        ndarray of integers, same shape (of the part asked for), of the type of the seeds but at least 32 bits
             Seed ids exactly as given; 0 where no seed reaches.
 
         Raises
@@ -93,9 +96,10 @@ class Watershed:
         if markers.any():
             flooded = watershed(_finite(_levels(height), inside, begin), markers, mask=inside)
         # the type follows from that of the seeds, not from their values: whoever adds to an id must not see it wrap
-        flooded = flooded.astype(np.promote_types(seeds.dtype, markers.dtype), copy=False)
+        wide = np.promote_types(seeds.dtype, markers.dtype)
         if before is None or inside is None:
-            return flooded
+            return flooded[part].astype(wide, copy=False)
+        flooded = flooded.astype(wide, copy=False)
         result = before.copy()
         result[inside] = convert_values(flooded[inside], before.dtype)
         return result

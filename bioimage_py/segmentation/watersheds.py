@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import DtypeError, HaloError
 from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import MapBlock, run_map
+from ..ops.mapping import MapBlock, run_map, within
 from ..sources import Source, as_source
 from ..sources.index import Roi
 from .flooding import Watershed, check_flooding
@@ -24,20 +24,20 @@ class FloodBlock(MapBlock):
     The kernel's levels lie between the lowest and the highest voxel of the mask, so the labels are the same.
     """
 
-    def result(self, outer: Roi, inputs: Sequence[Source]) -> Any:
+    def result(self, inner: Roi, outer: Roi, inputs: Sequence[Source]) -> Any:
         """Flood a block with its halo."""
         height, seeds, *masks = inputs
         inside = [mask.view(outer) for mask in masks]
-        local = _around(inside[0]) if inside else tuple(slice(0, axis.stop - axis.start) for axis in outer)
-        box = tuple(
-            slice(axis.start + part.start, axis.start + part.stop) for axis, part in zip(outer, local, strict=True)
-        )
-        begin = tuple(axis.start for axis in box)
-        flooded = self.kernel(height.view(box), seeds.view(box), *(mask[local] for mask in inside), begin=begin)
-        if box == outer:
+        local = _around(inside[0]) if inside else within(outer, outer)
+        box = tuple(slice(o.start + part.start, o.start + part.stop) for o, part in zip(outer, local, strict=True))
+        wanted = tuple(slice(max(i.start, b.start), min(i.stop, b.stop)) for i, b in zip(inner, box, strict=True))
+        begin, part = tuple(axis.start for axis in box), within(wanted, box)
+        arrays = height.view(box), seeds.view(box), *(mask[local] for mask in inside)
+        flooded = self.kernel(*arrays, begin=begin, part=part)
+        if wanted == inner:
             return flooded
-        result = np.zeros([axis.stop - axis.start for axis in outer], flooded.dtype)
-        result[local] = flooded
+        result = np.zeros([axis.stop - axis.start for axis in inner], flooded.dtype)
+        result[within(wanted, inner)] = flooded
         return result
 
 
