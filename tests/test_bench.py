@@ -364,14 +364,6 @@ class TestTargets:
         assert targets.confirmed([wrong, copy], [later]) == [wrong, later]
         assert targets.confirmed([wrong], [wrong]) == [wrong]
 
-    def test_what_the_bare_script_misses_too_is_not_measured_again_but_listed(self):
-        bare, slower = targets.Miss("watershed", "peer", "1.2 x", "1.2 x"), targets.Miss("watershed", "slower", "1 s")
-        copy = targets.Miss("copy", "floor", "2 x")
-        assert targets.doubtful([bare, copy]) == ["copy"]
-        assert targets.confirmed([bare, copy], []) == [bare]
-        assert targets.doubtful([bare, slower]) == ["watershed"]
-        assert targets.confirmed([bare, slower], [bare]) == [bare]
-
     def test_a_wrong_peer_is_no_rival(self):
         assert self.kinds("copy", dask=Cell(wrong="x"), bioimage_py=Cell(wrong="x")) == []
 
@@ -382,12 +374,6 @@ class TestTargets:
         cells = self.cells(cubed=Cell(wall=1.4), daisy=Cell(wrong="x"))
         done = [name for name in cells if targets.decided("label 6", name, cells)]
         assert done == ["bioimage-py subprocess", "dask", "daisy"]
-
-    def test_a_work_that_is_far_from_every_target_is_decided(self):
-        far = self.cells(floor=Cell(wall=2.0), bioimage_py=Cell(wall=4.6), dask=Cell(wall=2.0))
-        assert [name for name in far if targets.decided("label 6", name, far)] == list(far)
-        near = far | {"bioimage-py": Cell(wall=4.4)}
-        assert [name for name in near if targets.decided("label 6", name, near)] == ["bioimage-py subprocess", "dask"]
 
 
 class TestScaling:

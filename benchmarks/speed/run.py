@@ -65,7 +65,7 @@ def _grow(session: Session, sizes: tuple[int, ...]) -> list[str]:
 
 def _confirmed(session: Session, found: Table, first: list[targets.Miss]) -> list[targets.Miss]:
     """What a second, equally interleaved set of the works that miss something misses too, by engines that come near."""
-    works = targets.doubtful(first)
+    works = list(dict.fromkeys(miss.work for miss in first if not miss.wrong))
     if not works:
         return first
     click.echo(f"\nonce more, because a target was missed: {', '.join(works)}")

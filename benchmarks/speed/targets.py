@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bioimage_py.bench.scaling import beyond
 from bioimage_py.bench.session import Cell, Table
@@ -42,7 +42,7 @@ Two starts of workers differ by so many seconds, which are not counted.
 EMPTY_SECONDS, EMPTY_MIB = 8.0, 200.0
 """One million empty blocks on local; memory of the driver on both backends."""
 DECIDED = 1.5
-"""So many times better than a target after one run: a peer, or a work, need not run again."""
+"""So many times better than a target after one run: a peer need not run again."""
 PROCESSES = ("label 6", "label 26", "label multi")
 """Works whose kernel holds Python's lock: there ``job_type="auto"`` takes processes, as the floor does.
 
@@ -137,27 +137,18 @@ def _missed_empty(good: Mapping[str, Cell]) -> dict[str, str]:
     return found
 
 
-def doubtful(misses: Sequence[Miss]) -> list[str]:
-    """Works that are to be measured again: those with a ratio that would count."""
-    return list(dict.fromkeys(miss.work for miss in misses if not miss.wrong and not miss.bare))
-
-
 def confirmed(first: Sequence[Miss], second: Sequence[Miss]) -> list[Miss]:
-    """What remains of two sets: every wrong result, what was not measured again, and ratios that both fall short of."""
-    seen, repeated = {(miss.work, miss.kind) for miss in first}, doubtful(first)
+    """What counts of two sets: every wrong result, and ratios that both fall short of."""
+    seen = {(miss.work, miss.kind) for miss in first}
     again = [miss for miss in second if miss.wrong != ((miss.work, miss.kind) in seen)]
-    return [miss for miss in first if miss.wrong or miss.work not in repeated] + again
-
-
-def _slower(cell: Cell) -> Cell:
-    return replace(cell, wall=DECIDED * cell.wall, start=DECIDED * cell.start)
+    return [miss for miss in first if miss.wrong] + again
 
 
 def decided(work: str, name: str, cells: Mapping[str, Cell]) -> bool:
-    """Whether a peer is wrong, or so slow that another run of it cannot matter; or ours are so fast."""
+    """Whether a peer is wrong, or so slow that another run of it cannot matter."""
     ours, cell = cells.get("ours"), cells[name]
     if cell.wrong or ours is None or ours.wrong:
         return bool(cell.wrong)
     if name.startswith("ours") or name == "floor":
-        return not missed({work: {n: _slower(c) if n.startswith("ours") else c for n, c in cells.items()}})
+        return False
     return cell.wall > DECIDED * ours.wall * (AGAINST_PEER.get(work, 1.0) if name in PEERS else 1.0)

@@ -123,12 +123,11 @@ def _watershed(folder: Path, found: Open, result: Any, mask: str | None = None) 
         if mask is None and not labels.all():
             return f"{int((labels == 0).sum())} voxels are in no basin"
     size = seeds.shape[0]
-    block = block_of(size)
-    begin, edge = (0, block) if mask is None else (size // 2 - size // 8, size // 4)  # the mask is a ball
+    begin, edge = (0, min(128, size)) if mask is None else (size // 2 - size // 8, size // 4)  # the mask is a ball
     wide = expected.basins(folder, begin, edge, mask)
     share = np.count_nonzero(wide != array[(slice(begin, begin + edge),) * 3]) / max(1, int(np.count_nonzero(wide)))
     # with halos of an eighth of the block; the smaller it is, the more of it is near the border
-    bound = 0.02 * 128 / block
+    bound = 0.02 * 128 / block_of(size)
     return "" if share < bound else f"{share:.1%} of the voxels differ from a wider flooding's"
 
 
