@@ -213,6 +213,7 @@ def test_watershed_leaves_the_output_outside_the_mask() -> None:
 
 
 @given(st.integers(0, 2**32), st.data())
+@settings(deadline=None)
 def test_watershed_floods_a_masked_block_as_if_all_of_it_were_read(seed: int, drawn: st.DataObject) -> None:
     shape = (12, 10, 14)
     height, seeds = landscape(seed, shape)
