@@ -99,6 +99,31 @@ def test_debug_gives_values_of_reductions_and_runs_all_stages(raw: Any, out: Any
     assert not np.asarray(out).any()
 
 
+def test_debug_reads_in_a_stage_what_the_stages_before_it_have_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = create_array(tmp_path / "v.zarr", "raw", shape=(64, 64), chunks=(8, 8), dtype="u1")
+    raw[...] = np.random.default_rng(5).integers(1, 255, raw.shape)
+    drawn = {64 >> level: np.zeros((64 >> level,) * 2, "u1") for level in (1, 2, 3, 4)}
+    write = Sketch._setitem
+
+    def remembered(self: Sketch, roi: tuple[slice, ...], value: np.ndarray) -> None:
+        write(self, roi, value)
+        drawn[self.shape[0]][roi] = value
+
+    def levels(name: str) -> list[Any]:
+        file = tmp_path / f"{name}.zarr"
+        return [create_array(file, str(size), shape=(size,) * 2, chunks=(8, 8), dtype="u1") for size in drawn]
+
+    right, untouched = levels("right"), levels("debugged")
+    bp.pyramid(raw, [2] * 4, right, block_shape=16, progress=False)
+    monkeypatch.setattr(Sketch, "_setitem", remembered)
+    bp.pyramid(raw, [2] * 4, untouched, block_shape=16, debug=True)
+    for size, level, other in zip(drawn, right, untouched, strict=True):
+        np.testing.assert_array_equal(drawn[size], np.asarray(level))
+        assert not np.asarray(other).any()
+
+
 def test_a_sketch_reads_what_was_written_to_it_and_below_it_the_target() -> None:
     target = np.arange(12).reshape(3, 4)
     sketch = Sketch(as_source(target))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from ..errors import RegionError
-from ..sources.base import Source
+from ..sources.base import Axis, Source
+from ..wrapper.base import WrapperSource
 from .ledger import MemoryLedger, Results, WorkerSide
 from .memory import peak_bytes
 from .plan import Plan, Stage
@@ -46,6 +48,26 @@ class Sketch(Source):
     def writable(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Read chunks of the target."""
+        return self.target.chunks
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shards of the target."""
+        return self.target.shards
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        """Write-grid origin of the target."""
+        return self.target.grid_origin
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes of the target."""
+        return self.target.axes
 
     @property
     def identity(self) -> Any:
@@ -129,7 +151,7 @@ def _before(stage: Stage, index: int, ledger: WorkerSide) -> Stage:
 def run_here(plan: Plan) -> RunReport:
     """Run all blocks of all stages in the calling thread, writing to memory; the first exception comes as it is."""
     begin = perf_counter()
-    sketched = replace(plan, stages=tuple(_sketched(stage) for stage in plan.stages))
+    sketched = replace(plan, stages=tuple(_drawn(plan.stages)))
     ledger = MemoryLedger(sketched)
     worker = "debug"
     handles = StageHandles(ledger)
@@ -148,6 +170,42 @@ def run_here(plan: Plan) -> RunReport:
             recorder.flush(ended=True)
     reports = tuple(StageReport.of(record) for record in ledger.records)
     return RunReport(plan.name, reports, perf_counter() - begin, 1, peak_bytes(), (), Results.of(ledger.records))
+
+
+def _drawn(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Stages that write to memory, where each reads what those before it have written.
+
+    What lies below the views is replaced: two views of one array read and write the same sketch.
+    """
+    before: dict[Any, Source] = {}
+    for stage in stages:
+        after = dict(before)
+        read, written = partial(_latest, before), partial(_redrawn, before, after)
+        yield replace(
+            stage,
+            inputs=tuple(_over(source, read) for source in stage.inputs),
+            mask=None if stage.mask is None else _over(stage.mask, read),
+            outputs=tuple(_over(output, written) for output in stage.outputs),
+            undo=False,
+        )
+        before = after
+
+
+def _over(source: Source, change: Callable[[Source], Source]) -> Source:
+    """A source over changed storage."""
+    return source.over(partial(_over, change=change)) if isinstance(source, WrapperSource) else change(source)
+
+
+def _latest(sketches: dict[Any, Source], storage: Source) -> Source:
+    return sketches.get((storage.identity, storage.shape), storage)
+
+
+def _redrawn(before: dict[Any, Source], after: dict[Any, Source], storage: Source) -> Source:
+    """The sketch of a stage's output, over that of the stages before it."""
+    place = storage.identity, storage.shape
+    if after.get(place) is before.get(place):
+        after[place] = Sketch(_latest(before, storage))
+    return after[place]
 
 
 def _sketched(stage: Stage) -> Stage:

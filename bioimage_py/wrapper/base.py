@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -115,15 +115,24 @@ class WrapperSource(Source):
         """Make the wrapper again from what `_params` gave."""
         return cls(source, **params)
 
+    def over(self, change: Callable[[Source], Source]) -> Source:
+        """Return the same view of changed inner sources; itself where they stay the same.
+
+        Parameters
+        ----------
+        change : callable
+            From an inner source to the one in its place, of the same shape and data type.
+        """
+        inner = change(self._source)
+        return self if inner is self._source else self._from_wrapped(inner, self._params())
+
     def fresh(self, *, cache_bytes: int = 0) -> Source:
         """Return the same view of a fresh handle; itself if the inner source has none."""
-        inner = self._source.fresh(cache_bytes=cache_bytes)
-        return self if inner is self._source else self._from_wrapped(inner, self._params())
+        return self.over(lambda source: source.fresh(cache_bytes=cache_bytes))
 
     def durable(self) -> Source:
         """Return the same view of a handle that waits for the disk."""
-        inner = self._source.durable()
-        return self if inner is self._source else self._from_wrapped(inner, self._params())
+        return self.over(lambda source: source.durable())
 
     def flush(self) -> None:
         """Flush the inner source."""
@@ -131,7 +140,7 @@ class WrapperSource(Source):
 
     def moved(self, folder: str) -> Source:
         """Return the same view of the array in another folder."""
-        return self._from_wrapped(self._source.moved(folder), self._params())
+        return self.over(lambda source: source.moved(folder))
 
     def to_spec(self) -> SourceSpec:
         """Return the class, its arguments and the spec of the inner source."""

@@ -60,14 +60,15 @@ class CombinedSource(WrapperSource):
         others = params.pop(OTHERS)
         return cls._from_several((source, *map(from_spec, others)), params)
 
-    def _remade(self, sources: tuple[Source, ...]) -> Source:
+    def over(self, change: Callable[[Source], Source]) -> Source:
+        """Return the same of changed inner sources; itself where all stay the same."""
+        sources = tuple(map(change, self._sources))
         same = all(one is other for one, other in zip(sources, self._sources, strict=True))
         return self if same else self._from_several(sources, self._params())
 
     def fresh(self, *, cache_bytes: int = 0) -> Source:
         """Return the same of fresh handles, which share the size of the cache."""
-        share = cache_bytes // len(self._sources)
-        return self._remade(tuple(source.fresh(cache_bytes=share) for source in self._sources))
+        return super().fresh(cache_bytes=cache_bytes // len(self._sources))
 
     def durable(self) -> Source:
         """Return itself: nothing is written through it."""
