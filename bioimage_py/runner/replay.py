@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import RegionError
-from ..sources.base import Axis, Source
+from ..sources.base import Source
+from ..sources.spec import SourceSpec
 from ..wrapper.base import WrapperSource
 from .ledger import MemoryLedger, Results, WorkerSide
 from .memory import peak_bytes
@@ -21,61 +22,34 @@ from .undo import Undo
 from .work import BlockRunner, StageHandles
 
 
-class Sketch(Source):
+class Sketch(WrapperSource):
     """A source whose writes stay in memory, where they are read again.
 
     Parameters
     ----------
-    target : Source
+    source : Source
         What is read where nothing has been written.
     """
 
-    def __init__(self, target: Source) -> None:
-        self.target = target
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
         self.written: list[tuple[tuple[slice, ...], np.ndarray]] = []
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the target."""
-        return self.target.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the target."""
-        return self.target.dtype
 
     @property
     def writable(self) -> bool:
         """Always."""
         return True
 
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Read chunks of the target."""
-        return self.target.chunks
+    def over(self, change: Callable[[Source], Source]) -> Source:
+        """Return itself: what has been written is here."""
+        return self
 
-    @property
-    def shards(self) -> tuple[int, ...] | None:
-        """Shards of the target."""
-        return self.target.shards
-
-    @property
-    def grid_origin(self) -> tuple[int, ...]:
-        """Write-grid origin of the target."""
-        return self.target.grid_origin
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Axes of the target."""
-        return self.target.axes
-
-    @property
-    def identity(self) -> Any:
-        """Storage of the target."""
-        return self.target.identity
+    def to_spec(self) -> SourceSpec:
+        """Never: what has been written is here."""
+        return Source.to_spec(self)
 
     def _getitem(self, roi: tuple[slice, ...]) -> np.ndarray:
-        result = self.target._getitem(roi)
+        result = self.source._getitem(roi)
         for region, value in self.written:
             common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(roi, region, strict=True)]
             if all(part.start < part.stop for part in common):
