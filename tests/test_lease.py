@@ -22,7 +22,8 @@ import bioimage_py as bp
 from bioimage_py.errors import ResumeConflict, RunningError, StorageError
 from bioimage_py.executing import Execution
 from bioimage_py.runner import alive, runs
-from bioimage_py.runner.claims import Claim, claims_of
+from bioimage_py.runner.claims import STAMPS, Claim, claims_of
+from bioimage_py.runner.files import listed, made_among_others
 from bioimage_py.runner.plan import Plan
 from bioimage_py.runner.prepare import blocks_stage
 from bioimage_py.runner.runs import OwnedRun, RunState, own_run
@@ -181,6 +182,55 @@ def test_a_region_is_free_again_when_its_run_has_ended(output: Any, tmp_path: Pa
     for _ in range(3):
         own(output, tmp_path / "runs").finish()
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_runs_that_come_and_go_beside_one_another_do_not_trip_over_shared_folders(output: Any, tmp_path: Path) -> None:
+    """Whoever leaves the folder of runs, or that of stamps, empty removes it while others put theirs there."""
+    code = f"""
+        import sys
+        import zarr
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import test_lease as t
+        begin = int(sys.argv[1])
+        output = zarr.open_array("out.zarr", mode="r+")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for _ in range(60):
+            t.own(output, t.Path(".bioimage_py"), roi=(slice(begin, begin + 8), slice(0, 64))).finish()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([*command, str(8 * n)], cwd=tmp_path, text=True, **pipes) for n in range(4)]  # type: ignore[call-overload]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert not (tmp_path / ".bioimage_py").exists()
+    assert not (tmp_path / "out.zarr" / STAMPS).exists()
+
+
+@pytest.mark.parametrize("gone", [1, 3])
+def test_a_folder_that_goes_between_being_made_and_used_is_made_again(tmp_path: Path, gone: int) -> None:
+    times = iter(range(gone))
+
+    def make() -> None:
+        (tmp_path / "shared").mkdir(exist_ok=True)
+        if next(times, None) is not None:
+            (tmp_path / "shared").rmdir()
+        (tmp_path / "shared" / "file").touch()
+
+    made_among_others(make)
+    assert listed(tmp_path / "shared") == [tmp_path / "shared" / "file"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        made_among_others((tmp_path / "none" / "file").touch)
+    assert listed(tmp_path / "none") == []
 
 
 def test_of_many_that_start_at_once_one_runs(output: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..sources.base import Source
 from ..sources.file import absolute_path
 from ..sources.stores import is_url
 from ..wrapper.base import Box, WrapperSource
-from .files import write_once
+from .files import listed, made_among_others, write_once
 from .plan import Stage
 
 _METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
@@ -170,8 +171,9 @@ def _stamp_folders(stages: Sequence[Stage]) -> list[Path]:
 
 def put_stamps(stamps: Sequence[Path], folder: Path) -> None:
     """Name a run's folder beside its outputs."""
+    told = json.dumps({"folder": os.path.abspath(folder), "host": socket.gethostname()}).encode()
     for stamp in stamps:
-        write_once(stamp, json.dumps({"folder": os.path.abspath(folder), "host": socket.gethostname()}).encode())
+        made_among_others(partial(write_once, stamp, told))
 
 
 def remove_stamps(stamps: Sequence[Path]) -> None:
@@ -192,7 +194,7 @@ def stamped_folders(stages: Sequence[Stage]) -> Iterator[Path]:
         A run of another machine is named, and its folder cannot be seen from here.
     """
     for folder in _stamp_folders(stages):
-        for stamp in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for stamp in listed(folder):
             if stamp.name.startswith("."):
                 continue
             try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,26 @@ def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
         raise
     if sync:
         sync_folder(path.parent)
+
+
+def made_among_others(make: Callable[[], Any]) -> None:
+    """Make something in a folder that whoever leaves it empty removes: again, where that happened in between.
+
+    ``make`` makes the folder too.
+    """
+    for _ in range(99):
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir says the latter where it sees what is gone then
+            make()
+            return
+    make()
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where there is none, or not any more."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @contextmanager

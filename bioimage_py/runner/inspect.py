@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..sources.storage import detect_driver
 from ..sources.stores import Location
 from .claims import STAMPS
-from .files import read_whole
+from .files import listed, read_whole
 from .folder import StageJournal
 from .ledger import StageRecord
 from .place import ROOT_NAME
@@ -163,12 +163,14 @@ def _candidates(place: Path) -> Iterator[Path]:
 
 
 def _inside(root: Path) -> list[Path]:
-    return [path.parent for path in root.glob("[!.]*/run.json")]
+    return [path for path in listed(root) if not path.name.startswith(".") and (path / "run.json").exists()]
 
 
 def _stamped(array: Path) -> Iterator[Path]:
     """Folders of the runs that are named beside an array."""
-    for stamp in (array / STAMPS).glob("[!.]*"):
+    for stamp in listed(array / STAMPS):
+        if stamp.name.startswith("."):
+            continue
         with suppress(OSError, ValueError, KeyError):
             yield Path(json.loads(stamp.read_text())["folder"])
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import StorageError
 from .alive import begun_here, identify
 from .claims import remove_stamps
 from .faults import fault
+from .files import listed, made_among_others
 
 ROOT_NAME = ".bioimage_py"
 _NEW, _GONE, _POOL = ".new", ".gone", ".pool"
@@ -29,10 +31,7 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
     """
     private = root / _name(_NEW)
     try:
-        for _ in range(100):
-            with suppress(FileNotFoundError):  # the last run in the root has gone, and taken the root along
-                (private / "workers").mkdir(parents=True)
-                break
+        made_among_others(partial((private / "workers").mkdir, parents=True))
         _check_links(private)
         fill(private)
         os.rename(private, root / run)
@@ -83,7 +82,7 @@ def remove(folder: Path, stamps: Sequence[Path] = ()) -> None:
 
 def sweep(root: Path) -> None:
     """Remove what killed processes left of folders that were being made or removed."""
-    for path in root.glob(".*"):
+    for path in listed(root):
         kind, *rest = path.name.rsplit("-", 3)
         made, _, host = kind.partition("-")
         if path.name.startswith(f"{_GONE}-") or (made in (_NEW, _POOL) and _left(host, *rest[:2])):

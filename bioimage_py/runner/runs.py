@@ -27,7 +27,7 @@ from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, st
 from .conflict import check, differences
 from .definition import definition_of
 from .faults import fault
-from .files import write_once
+from .files import listed, write_once
 from .leftovers import nothing_done, put_back
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
@@ -173,7 +173,7 @@ def runs_in(root: Path) -> Iterator[tuple[Path, RunState]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
+    return [path for path in listed(root) if not path.name.startswith(".")]
 
 
 def _read_all(folders: Sequence[Path], needed: set[Path]) -> list[tuple[Path, RunState]]:
