@@ -123,6 +123,22 @@ def test_runs_are_found_from_everywhere(place: Place, tmp_path: Path, monkeypatc
     assert [run.folder for run in find_runs()] == [str(folder), str(other)]
 
 
+def test_runs_of_others_that_may_not_be_looked_at_are_passed_over(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.fail()
+    (tmp_path / "closed" / ".bioimage_py").mkdir(parents=True)
+    look = os.listdir
+
+    def refuse(path: Any = ".") -> list[str]:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert [run.folder for run in find_runs([tmp_path])] == [str(folder)]
+
+
 def test_runs_beside_an_output_are_found(place: Place) -> None:
     folder = place.fail()
     assert folder.parent == place.folder / ".bioimage_py"

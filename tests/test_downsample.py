@@ -8,6 +8,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -323,6 +324,18 @@ def test_pieces_are_small_where_that_is_free() -> None:
     whole = Recording(np.zeros((256,) * 3, "u8"))
     assert not DownsampleSource(RoiSource(whole, (slice(None),) * 3), 2, "mode")[:, :128, :].any()
     assert len(whole.boxes) == 1
+
+
+def test_strides_span_no_more_than_a_piece_where_voxels_between_the_steps_are_read_too(tmp_path: Any) -> None:
+    stored = zarr.create_array(tmp_path / "a.zarr", shape=(256,) * 3, chunks=(64,) * 3, dtype="u2")
+    source = Recording(stored)
+    assert not DownsampleSource(source, 8, "stride")[...].any()
+    assert max(math.prod(part.stop - part.start for part in box) * 2 for box in source.boxes) <= 4 << 20
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        assert not as_source(file.create_dataset("a", (4, 4), chunks=(2, 2))).thins
+    assert as_source(stored).thins
+    assert as_source(np.zeros(3)).thins
+    assert not source.thins
 
 
 def test_mode_of_blocks_that_hold_many_values() -> None:

@@ -163,14 +163,19 @@ def _candidates(place: Path) -> Iterator[Path]:
 
 
 def _inside(root: Path) -> list[Path]:
-    return [path for path in listed(root) if not path.name.startswith(".") and (path / "run.json").exists()]
+    return [path for path in _visible(root) if os.path.exists(path / "run.json")]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What lies in a folder, but for what is being made; nothing where the user may not look."""
+    with suppress(PermissionError):
+        return [path for path in listed(folder) if not path.name.startswith(".")]
+    return []
 
 
 def _stamped(array: Path) -> Iterator[Path]:
     """Folders of the runs that are named beside an array."""
-    for stamp in listed(array / STAMPS):
-        if stamp.name.startswith("."):
-            continue
+    for stamp in _visible(array / STAMPS):
         with suppress(OSError, ValueError, KeyError):
             yield Path(json.loads(stamp.read_text())["folder"])
 

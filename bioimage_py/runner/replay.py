@@ -44,9 +44,16 @@ class Sketch(WrapperSource):
         """Return itself: what has been written is here."""
         return self
 
+    def moved(self, folder: str) -> Source:
+        """Never: what has been written is here."""
+        return Source.moved(self, folder)
+
     def to_spec(self) -> SourceSpec:
         """Never: what has been written is here."""
         return Source.to_spec(self)
+
+    def close(self) -> None:
+        """Nothing: the source below is the caller's."""
 
     def _getitem(self, roi: tuple[slice, ...]) -> np.ndarray:
         result = self.source._getitem(roi)

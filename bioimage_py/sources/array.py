@@ -93,6 +93,10 @@ class ArraySource(Source):
         return self._is_backing and self._backing.lossless
 
     @property
+    def thins(self) -> bool:
+        return self._is_backing and self._backing.thins
+
+    @property
     def identity(self) -> Hashable:
         return self._backing.identity
 

@@ -34,6 +34,7 @@ class Backing(abc.ABC):
     writable: bool = False
     concurrency: Concurrency = "any"
     lossless: bool = False
+    thins: bool = False
 
     @property
     @abc.abstractmethod
@@ -121,6 +122,7 @@ class NumpyBacking(Backing):
     """A numpy array, memory-mapped ones included."""
 
     lossless = True
+    thins = True
 
     def __init__(self, array: np.ndarray) -> None:
         self._native = array

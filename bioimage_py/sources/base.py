@@ -144,6 +144,11 @@ class Source(abc.ABC):
         return False
 
     @property
+    def thins(self) -> bool:
+        """True if reading with steps needs no memory for the voxels between them."""
+        return False
+
+    @property
     def remote(self) -> bool:
         """True if reading waits for a network."""
         return False

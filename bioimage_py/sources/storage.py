@@ -294,6 +294,10 @@ class ChunkedBacking(Backing):
         # no codec of tensorstore for these formats loses anything; a filter that it does not know may
         return not self.fallback()
 
+    @property
+    def thins(self) -> bool:  # type: ignore[override]
+        return not self.fallback()
+
     def fallback(self) -> bool:
         """Whether tensorstore cannot open the array, so that files may be written without being replaced whole."""
         if self._fallback is None:

@@ -169,8 +169,9 @@ class DownsampleSource(RegriddedSource):
     def _pieces(self, roi: Roi) -> list[Roi]:
         """Boxes to reduce one by one, cut where no chunk of the source is read twice."""
         shape = [part.stop - part.start for part in roi]
-        # of a stride, only what is kept is ever in memory
-        size = self.dtype.itemsize * (1 if self._method == "stride" else math.prod(self._factors))
+        # of a stride only what is kept is ever in memory, where the source can read with steps
+        thins = self._method == "stride" and self._source.thins
+        size = self.dtype.itemsize * (1 if thins else math.prod(self._factors))
         # requests to a server are made at once, and a wrapper may read more than it is asked for
         if size * math.prod(shape) <= _PIECE_BYTES or self._source.remote or isinstance(self._source, WrapperSource):
             return [roi]
