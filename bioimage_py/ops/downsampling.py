@@ -23,7 +23,7 @@ def downsample(
     *,
     order: int = 0,
     anti_aliasing: bool = False,
-    method: Literal["mean", "mode", "stride"] | None = None,
+    method: Literal["mean", "mode", "mode_nonzero", "stride"] | None = None,
     **run: Unpack[RunKeywords],
 ) -> Any:
     """Lower the resolution by whole factors.
@@ -49,9 +49,10 @@ def downsample(
     anti_aliasing : bool, default False
         With ``method=None``: smooth with a Gaussian of sigma ``(scale_factor - 1) / 2`` (mirror border) before
         sampling.
-    method : {"mean", "mode", "stride"}, optional
-        "mean" for images: of each block, exact for integers, half rounded up. "mode" for labels: the most frequent
-        value, the smallest of those that tie. "stride": the first voxel. None samples at the first voxel of each
+    method : {"mean", "mode", "mode_nonzero", "stride"}, optional
+        "mean" for images: of each block, exact for integers, halves rounded to even. "mode" for labels: the most
+        frequent value, the smallest of those that tie. "mode_nonzero": the same of the values that are not 0, so that
+        points and thin lines stay. "stride": the first voxel. None samples at the first voxel of each
         block, after `anti_aliasing` if asked for.
 
     Returns

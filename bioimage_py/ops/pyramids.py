@@ -23,7 +23,7 @@ def pyramid(
     scale_factors: Sequence[int | Sequence[int]],
     outputs: Sequence[Any] | None = None,
     *,
-    method: Literal["mean", "mode", "stride"] = "mean",
+    method: Literal["mean", "mode", "mode_nonzero", "stride"] = "mean",
     **run: Unpack[RunKeywords],
 ) -> list[Any]:
     """Lower the resolution step by step, every level from the one above: `downsample` for all levels in one run.
@@ -40,8 +40,8 @@ def pyramid(
         For every level, the factor of all axes or of each against the level above.
     outputs : sequence of source-like, optional
         Where to write each level, of shape ``ceil(shape of the level above / factor)``; by default numpy arrays.
-    method : {"mean", "mode", "stride"}, default "mean"
-        "mean" for images, "mode" for labels; see `downsample`.
+    method : {"mean", "mode", "mode_nonzero", "stride"}, default "mean"
+        "mean" for images, "mode" for labels, "mode_nonzero" for labels that are points or lines; see `downsample`.
 
     Returns
     -------

@@ -234,9 +234,15 @@ def counted(labels: Array) -> tuple[Array, Counts]:
     """Sorted ids of an array and how many voxels have each (int64)."""
     import fastremap
 
-    flat = np.ascontiguousarray(labels).reshape(-1)
-    ids, counts = fastremap.unique(flat.view(np.uint8) if flat.dtype.kind == "b" else flat, return_counts=True)
-    return ids, counts.astype(np.int64, copy=False)
+    flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).reshape(-1)
+    # unsigned: of the smallest and the largest signed value the library (1.21) takes a difference that overflows
+    unsigned, counts = fastremap.unique(flat.view(f"u{flat.dtype.itemsize}"), return_counts=True)
+    counts = counts.astype(np.int64, copy=False)
+    if flat.dtype.kind != "i":
+        return unsigned, counts
+    ids = unsigned.view(flat.dtype)
+    n_negative = np.count_nonzero(ids < 0)
+    return np.roll(ids, n_negative), np.roll(counts, n_negative)
 
 
 def merge_counted(a: tuple[Array, Counts], b: tuple[Array, Counts]) -> tuple[Array, Counts]:

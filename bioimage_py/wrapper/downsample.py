@@ -24,7 +24,7 @@ from ..sources.index import Roi
 from .base import RegriddedSource, WrapperSource
 from .voxel_blocks import mean_blocks, mode_blocks
 
-METHODS = ("mean", "mode", "stride")
+METHODS = ("mean", "mode", "mode_nonzero", "stride")
 
 # the window of the smoothing before striding ends here, in standard deviations
 _TRUNCATE = 3.0
@@ -76,10 +76,11 @@ class DownsampleSource(RegriddedSource):
         The inner source.
     factors : int or sequence of int
         How many voxels become one, per axis.
-    method : {"mean", "mode", "stride"}, default "mean"
-        "mean": of each block, computed exactly for integers and rounded to the nearest (half towards +infinity);
-        in float64 for floats. "mode": the most frequent value of each block, the smallest of those that tie (labels of
-        any integer type, exact). "stride": the first voxel of each block.
+    method : {"mean", "mode", "mode_nonzero", "stride"}, default "mean"
+        "mean": of each block, computed exactly for integers and rounded to the nearest (halves to even); in float64
+        for floats. "mode": the most frequent value of each block, the smallest of those that tie (labels of any integer
+        type, exact). "mode_nonzero": the same of the values that are not 0, so that points and thin lines stay.
+        "stride": the first voxel of each block.
     anti_aliasing : bool, default False
         With "stride": smooth with a Gaussian of sigma ``(factor - 1) / 2`` first (mirror border).
 
@@ -101,7 +102,12 @@ class DownsampleSource(RegriddedSource):
             raise ParameterError(
                 f"anti_aliasing does nothing for the method {method!r}.", remedy="leave it out, or use method='stride'"
             )
-        kinds = {"mean": "buif", "mode": "bui", "stride": "buif" if anti_aliasing else "buifcOSUVmM"}[method]
+        kinds = {
+            "mean": "buif",
+            "mode": "bui",
+            "mode_nonzero": "bui",
+            "stride": "buif" if anti_aliasing else "buifcOSUVmM",
+        }[method]
         if self._source.dtype.kind not in kinds:
             raise DtypeError(
                 f"The {method} of blocks cannot be taken of dtype {self._source.dtype}.",
@@ -118,7 +124,7 @@ class DownsampleSource(RegriddedSource):
 
     @property
     def method(self) -> str:
-        """How: "mean", "mode" or "stride"."""
+        """How: "mean", "mode", "mode_nonzero" or "stride"."""
         return self._method
 
     @property
@@ -156,7 +162,12 @@ class DownsampleSource(RegriddedSource):
             return np.empty(shape, self.dtype)
         if self._anti_aliasing:
             return self._smooth_stride(roi)
-        reduce = {"mean": self._mean, "mode": self._mode, "stride": self._stride}[self._method]
+        reduce = {
+            "mean": self._mean,
+            "mode": self._mode,
+            "mode_nonzero": self._mode,
+            "stride": self._stride,
+        }[self._method]
         pieces = self._pieces(roi)
         if len(pieces) == 1:
             return reduce(roi)
@@ -206,7 +217,7 @@ class DownsampleSource(RegriddedSource):
         return mean_blocks(self._source.view(self._inner(roi)), self._factors)
 
     def _mode(self, roi: Roi) -> np.ndarray:
-        return mode_blocks(self._source.view(self._inner(roi)), self._factors)
+        return mode_blocks(self._source.view(self._inner(roi)), self._factors, nonzero=self._method == "mode_nonzero")
 
     def _stride(self, roi: Roi) -> np.ndarray:
         steps = tuple(
@@ -231,5 +242,5 @@ class DownsampleSource(RegriddedSource):
                 # later axes need not smooth what striding leaves out
                 block = block[(slice(None),) * axis + (picked[axis],)]
         if self.dtype.kind in "bui":
-            block = np.floor(block + 0.5)
+            block = np.rint(block)
         return block.astype(self.dtype)

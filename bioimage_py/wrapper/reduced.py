@@ -34,7 +34,7 @@ class ReducedOutput(WrapperSource):
         How many voxels become one, per axis.
     shape : sequence of int
         Shape of the level above.
-    method : {"mean", "mode", "stride"}, default "mean"
+    method : {"mean", "mode", "mode_nonzero", "stride"}, default "mean"
         See `DownsampleSource`.
 
     Raises

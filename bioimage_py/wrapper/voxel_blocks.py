@@ -6,6 +6,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def mean_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     Parameters
     ----------
     array : numpy.ndarray
-        Booleans, integers (summed exactly, rounded to the nearest, half up) or floats (summed in float64).
+        Booleans, integers (summed exactly, rounded to the nearest, halves to even) or floats (summed in float64).
     factors : sequence of int
         Voxels of a block per axis; blocks at the end may be smaller and are averaged over what they have.
 
@@ -69,7 +70,7 @@ def mean_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     return _blockwise(_mean, array, factors)
 
 
-def mode_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+def mode_blocks(array: np.ndarray, factors: Sequence[int], *, nonzero: bool = False) -> np.ndarray:
     """Most frequent value of every block of `factors` voxels, the smallest of those that tie.
 
     Parameters
@@ -78,13 +79,15 @@ def mode_blocks(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         Booleans or integers; 64-bit ids are exact.
     factors : sequence of int
         Voxels of a block per axis; blocks at the end may be smaller.
+    nonzero : bool, default False
+        0 counts only where the whole block is 0.
 
     Returns
     -------
     numpy.ndarray
         Shape ``ceil(shape / factors)``, dtype of `array`.
     """
-    return _blockwise(_mode, array, factors)
+    return _blockwise(partial(_mode, nonzero=nonzero), array, factors)
 
 
 def _reduce(ufunc: np.ufunc, array: np.ndarray, factors: Sequence[int], dtype: Any = None) -> np.ndarray:
@@ -113,9 +116,9 @@ def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     # 64 bit: the quotients sum without overflow, the remainders stay small
     quotient = array // array.dtype.type(n)
     remainder = array - quotient * array.dtype.type(n)
-    rest = _rounded(_reduce(np.add, remainder, factors, np.int64), n)
+    rest, remainder = np.divmod(_reduce(np.add, remainder, factors, np.int64), n)
     mean: np.ndarray = _reduce(np.add, quotient, factors) + rest.astype(array.dtype)
-    return mean
+    return _to_even(mean, remainder, n)
 
 
 def _sums(array: np.ndarray, factors: Sequence[int], wide: np.dtype[Any]) -> np.ndarray:
@@ -140,17 +143,29 @@ def _wide_type(low: int, high: int) -> np.dtype[Any] | None:
 
 
 def _rounded(total: np.ndarray, n: int) -> np.ndarray:
-    """``floor(total / n + 1/2)``, exactly; for odd n there is no half."""
+    """``total / n`` to the nearest, halves to even: a pyramid of many levels would brighten if they always went up."""
     kind = total.dtype.type
-    total += kind(n // 2)
-    if n & (n - 1) == 0:
-        total >>= kind(n.bit_length() - 1)
-    else:
-        total //= kind(n)
+    if n & (n - 1):
+        quotient, rest = np.divmod(total, kind(n))
+        return _to_even(quotient, rest, n)
+    shift = kind(n.bit_length() - 1)
+    odd = (total >> shift) & kind(1)
+    odd += kind(n // 2 - 1)
+    total += odd
+    total >>= shift
     return total
 
 
-def _mode(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+def _to_even(quotient: np.ndarray, rest: np.ndarray, n: int) -> np.ndarray:
+    """Round up where the rest of a division by `n` is more than a half, or a half of an odd quotient."""
+    up = rest > n // 2
+    if n % 2 == 0:
+        up |= (rest == n // 2) & (quotient & quotient.dtype.type(1)).astype(bool)
+    quotient += up.view(np.uint8).astype(quotient.dtype)
+    return quotient
+
+
+def _mode(array: np.ndarray, factors: Sequence[int], *, nonzero: bool) -> np.ndarray:
     if math.prod(factors) == 1:
         return array
     result = array[tuple(slice(None, None, factor) for factor in factors)].copy()
@@ -168,7 +183,11 @@ def _mode(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         for index, factor, step in zip(np.unravel_index(part, result.shape), factors, steps, strict=True):
             first += index * (factor * step)
         members = [values.take(first + offset) for offset in offsets]
-        modes[part] = _pairwise_mode(members) if len(members) <= _PAIRWISE else _sorted_mode(np.stack(members, axis=1))
+        modes[part] = (
+            _pairwise_mode(members, nonzero)
+            if len(members) <= _PAIRWISE
+            else _sorted_mode(np.stack(members, axis=1), nonzero)
+        )
     return result
 
 
@@ -188,12 +207,14 @@ def _differ(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     return differ
 
 
-def _pairwise_mode(members: Sequence[np.ndarray]) -> np.ndarray:
+def _pairwise_mode(members: Sequence[np.ndarray], nonzero: bool) -> np.ndarray:
     """Most frequent of the values at each position, the smallest of those that tie, by comparing all pairs."""
     # only later voxels are counted: the first one of a value has its full count, and the others have less
-    counts = [np.zeros(members[0].size, np.uint8) for _ in members]
+    # and 0, where it gives way to every other value, is beaten by those that occur once
+    counts = [(member != 0).view(np.uint8) if nonzero else np.zeros(member.size, np.uint8) for member in members]
     for i, j in itertools.combinations(range(len(members)), 2):
-        counts[i] += (members[i] == members[j]).view(np.uint8)
+        same = members[i] == members[j]
+        counts[i] += (same & (members[i] != 0) if nonzero else same).view(np.uint8)
     best, most = members[0], counts[0]
     for member, count in zip(members[1:], counts[1:], strict=True):
         better = (count > most) | ((count == most) & (member < best))
@@ -202,13 +223,15 @@ def _pairwise_mode(members: Sequence[np.ndarray]) -> np.ndarray:
     return best
 
 
-def _sorted_mode(rows: np.ndarray) -> np.ndarray:
+def _sorted_mode(rows: np.ndarray, nonzero: bool) -> np.ndarray:
     """Most frequent value of each row, the smallest of those that tie."""
     rows = np.sort(rows, axis=1)
     new = np.ones(rows.shape, bool)
     new[:, 1:] = rows[:, 1:] != rows[:, :-1]
     runs = np.flatnonzero(new)
     lengths = np.diff(runs, append=rows.size)
+    if nonzero:
+        lengths[rows.reshape(-1)[runs] == 0] = 0
     row = runs // rows.shape[1]
     first = np.searchsorted(row, np.arange(len(rows)))
     longest = np.flatnonzero(lengths == np.maximum.reduceat(lengths, first)[row])

@@ -1,0 +1,181 @@
+"""Kernels of other libraries at the limits of every type that they are called with.
+
+`make test-cpu` runs this file again with vector instructions switched off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import bioimage_py as bp
+from bioimage_py.filters.kernels import Gaussian
+from bioimage_py.segmentation.components import block_components
+from bioimage_py.segmentation.flooding import Watershed, seed_mask
+from bioimage_py.segmentation.merging import merge_table
+from bioimage_py.segmentation.tables import counted
+from bioimage_py.stats.kernels import BlockMoments, Extrema, UniqueValues
+from bioimage_py.wrapper.voxel_blocks import mean_blocks, mode_blocks
+
+INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
+ALL = [*INTEGERS, "f4", "f8"]
+LONG = (2**17 + 13, 1, 2**16 + 1, 2**15, 2**12 - 1)
+
+
+def limits(dtype: str) -> tuple[Any, Any]:
+    kind = np.dtype(dtype)
+    info = np.iinfo(kind) if kind.kind in "ui" else np.finfo(kind)
+    return kind.type(info.min), kind.type(info.max)
+
+
+def checkered(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The smallest and the largest value in turn."""
+    low, high = limits(dtype)
+    return np.where(np.indices(shape).sum(0) % 2, high, low).astype(dtype)
+
+
+@pytest.mark.parametrize("size", LONG)
+@pytest.mark.parametrize("which", ["low", "high", "both", "last"])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_sums_and_squares(dtype: str, which: str, size: int) -> None:
+    low, high = limits(dtype)
+    array = np.full(size, low if which in ("low", "last") else high, dtype)
+    if which == "both":
+        array[::2] = low
+    if which == "last":
+        array[-1] = high
+    moments: Any = BlockMoments()(array)
+    values, counts = np.unique(array, return_counts=True)
+    pairs = list(zip(map(int, values), map(int, counts), strict=True))
+    assert moments.total == sum(value * count for value, count in pairs)
+    assert moments.squares == sum(value * value * count for value, count in pairs)
+    assert Extrema()(array) == (min(map(int, values)), max(map(int, values)))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_moments_of_the_largest_floats(dtype: str) -> None:
+    high = limits(dtype)[1] / 2**20
+    moments: Any = BlockMoments(spread=False)(np.full(70_001, high, dtype))
+    assert moments.mean() == pytest.approx(float(high), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+def test_unique(dtype: str) -> None:
+    array = checkered(dtype, (37, 41))
+    values, counts = UniqueValues()(array)  # type: ignore[misc]
+    np.testing.assert_array_equal(values, np.unique(array))
+    assert counts.sum() == array.size
+    if np.dtype(dtype).kind in "ui":
+        ids, numbers = counted(array)
+        np.testing.assert_array_equal(ids, np.unique(array))
+        np.testing.assert_array_equal(numbers, counts)
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (9, 17, 33)])
+@pytest.mark.parametrize("dtype", [*INTEGERS, "f4"])
+def test_gaussian(dtype: str, shape: tuple[int, ...]) -> None:
+    array = checkered(dtype, shape)
+    if dtype == "f4":
+        array /= np.float32(4.0)
+    expected = ndimage.gaussian_filter(array.astype(np.float64), 1.5, mode="mirror", radius=5)
+    found = Gaussian((1.5,) * len(shape))(array)
+    scale = float(np.abs(array.astype(np.float64)).max())
+    np.testing.assert_allclose(found / scale, expected / scale, atol=2e-6)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_components(dtype: str, multi_label: bool) -> None:
+    low, high = limits(dtype)
+    array = np.zeros((6, 7, 35), dtype)
+    array[1:3], array[4], array[5, :, ::2] = high, low or high - 1, high
+    found = block_components(array, connectivity=1, multi_label=multi_label)
+    classes = [array == value for value in np.unique(array[array != 0])] if multi_label else [array != 0]
+    assert found.n == sum(ndimage.label(one)[1] for one in classes)
+    for one in classes:
+        labels, n = ndimage.label(one)
+        assert all(len(np.unique(found.labels[labels == i])) == 1 for i in range(1, n + 1))
+    assert not found.labels[array == 0].any()
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("height", [*INTEGERS, "f4", "f8"])
+def test_watershed(height: str, dtype: str) -> None:
+    levels = np.zeros((5, 9, 40), height)
+    levels[:, :, 20] = limits(height)[1]
+    seeds = np.zeros(levels.shape, dtype)
+    first, second = limits(dtype)[1], limits(dtype)[1] - np.dtype(dtype).type(1)
+    seeds[2, 4, 3], seeds[2, 4, 35] = first, second
+    found = Watershed()(levels, seeds)
+    assert (found[:, :, :20] == first).all()
+    assert (found[:, :, 21:] == second).all()
+
+
+def test_distances_and_maxima_far_from_the_border() -> None:
+    inside = np.ones((3, 5, 4001), bool)
+    inside[:, :, 0] = inside[:, :, -1] = False
+    seeds = seed_mask(inside, min_distance=1999.0)
+    assert np.unique(np.nonzero(seeds)[2]).tolist() == [2000]
+
+
+def test_joining_of_many_components() -> None:
+    n = 70_000
+    edges = np.stack([np.arange(1, n), np.arange(2, n + 1)], axis=1).astype(np.uint64)
+    table, left = merge_table(np.array([n]), edges, np.arange(n))
+    assert left == 1
+    assert (table[1:] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("factors", [(2, 2), (1, 2), (3, 2), (5, 3), (1, 16)])
+def test_reductions_of_blocks(dtype: str, factors: tuple[int, int]) -> None:
+    low, high = limits(dtype)
+    for value in (low, high):
+        full = np.full((16, 48), value, dtype)
+        assert (mean_blocks(full, factors) == value).all()
+        assert (mode_blocks(full, factors) == value).all()
+    mixed = checkered(dtype, (16, 48))
+    shape = [-(-size // factor) for size, factor in zip(mixed.shape, factors, strict=True)]
+    found = mean_blocks(mixed, factors)
+    for y, x in np.ndindex(*shape):
+        block = mixed[y * factors[0] : (y + 1) * factors[0], x * factors[1] : (x + 1) * factors[1]]
+        quotient, rest = divmod(sum(map(int, block.reshape(-1))), block.size)
+        assert int(found[y, x]) == quotient + (2 * rest > block.size or (2 * rest == block.size and quotient % 2))
+
+
+OPERATIONS = {
+    "copy": lambda a, **on: bp.copy(a, **on),
+    "mean": lambda a, **on: bp.downsample(a, 2, method="mean", **on),
+    "mode": lambda a, **on: bp.downsample(a, 2, method="mode", **on),
+    "mode_nonzero": lambda a, **on: bp.downsample(a, 2, method="mode_nonzero", **on),
+    "stride": lambda a, **on: bp.downsample(a, 2, method="stride", **on),
+    "anti_aliasing": lambda a, **on: bp.downsample(a, 2, anti_aliasing=True, **on),
+    "pyramid": lambda a, **on: bp.pyramid(a, [2, 2], progress=False, **on)[-1],
+    "gaussian": lambda a, **on: bp.filters.gaussian_smoothing(a, 1.0, **on),
+    "add": lambda a, **on: bp.operations.add(a, 3, **on),
+    "subtract": lambda a, **on: bp.operations.subtract(a, a, **on),
+    "maximum": lambda a, **on: bp.operations.maximum(a, 7, **on),
+    "greater": lambda a, **on: bp.operations.greater(a, 7, **on),
+    "isin": lambda a, **on: bp.operations.isin(a, [3, 5, 600], **on),
+    "summary": lambda a, **on: [getattr(bp.stats, one)(a, **on) for one in ("min", "max", "mean", "std")],
+    "unique": lambda a, **on: bp.stats.unique(a, **on),
+    "label": lambda a, **on: bp.segmentation.label(a, threshold=300, **on),
+    "multi_label": lambda a, **on: bp.segmentation.label(a // 300, connectivity=2, **on),
+    "watershed": lambda a, **on: bp.segmentation.watershed(a, (a > 590).astype(a.dtype), halo=24 if on else None, **on),
+    "relabel": lambda a, **on: bp.segmentation.relabel_consecutive(a, **on)[0],
+    "size_filter": lambda a, **on: bp.segmentation.size_filter(a, min_size=2, **on),
+    "variation_of_information": lambda a, **on: bp.evaluation.variation_of_information(a // 50, a // 70, **on),
+}
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i2", "u4", "i4", "u8", "i8"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_byte_order_changes_nothing(name: str, dtype: str) -> None:
+    array = np.random.default_rng(1).integers(0, 600, (20, 24)).astype(f"<{dtype}")
+    expected, found = (OPERATIONS[name](one) for one in (array, array.astype(f">{dtype}")))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    in_blocks = OPERATIONS[name](array.astype(f">{dtype}"), block_shape=(8, 24), num_workers=2)
+    np.testing.assert_array_equal(np.asarray(in_blocks), np.asarray(OPERATIONS[name](array, block_shape=(8, 24))))
