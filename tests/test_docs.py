@@ -158,6 +158,54 @@ def test_snippets_have_types(tmp_path: Path) -> None:
     assert sum("no_such_name" in line for line in told) == 2
 
 
+_SITE = """
+import inspect, sys
+from pathlib import Path
+import build_api, pdoc.doc, pdoc.render
+
+modules = build_api.public_modules()
+build_api.show_keywords(modules)
+pdoc.render.configure(docformat="numpy", template_directory=build_api.DOCS / "templates")
+for name in build_api.PAGES:
+    build_api.write_page(name, Path(sys.argv[1]))
+for name in sys.argv[2:]:
+    where, _, function = name.rpartition(".")
+    owner = sys.modules.get(where) or getattr(sys.modules[where.rpartition(".")[0]], where.rpartition(".")[2])
+    shown = pdoc.doc.Function(where, function, vars(owner)[function], (where, function))
+    print(name, [*shown.signature.parameters], shown.signature, shown.decorators)
+"""
+SHOWN = (
+    "copy",
+    "evaluation.contingency_table",
+    "filters.gaussian_smoothing",
+    "operations.add",
+    "projects.Project.apply",
+    "pyramid",
+    "segmentation.label",
+    "segmentation.watershed",
+    "stats.max",
+    "workflows.segment",
+)
+
+
+def test_the_site_shows_keywords_and_pages(tmp_path: Path) -> None:
+    where = {**os.environ, "PYTHONPATH": str(ROOT / "docs")}
+    names = [f"bioimage_py.{name}" for name in SHOWN]
+    command = [sys.executable, "-W", "ignore", "-c", _SITE, str(tmp_path), *names]
+    done = subprocess.run(command, env=where, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "RunKeywords" not in done.stdout
+    assert "@operation" not in done.stdout
+    lines = done.stdout.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == names
+    assert [line for line in lines if "'job_type'" not in line or "num_workers: int = 1" not in line] == []
+    pages = {page.name for page in tmp_path.iterdir()}
+    assert {"index.html", *(f"{page.stem}.html" for page in PAGES[1:])} == pages
+    for page in tmp_path.iterdir():
+        links = re.findall(r'href="([^":#]+)[^":]*"', page.read_text())
+        assert {link for link in links if not link.startswith("bioimage_py")} <= pages, page
+
+
 @pytest.mark.parametrize("name", LAZY)
 def test_lazy_names_are_those_of_type_checkers(name: str) -> None:
     """What a package exports, what it lists, what it imports for type checkers and what it gives are the same."""
