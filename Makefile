@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
+.PHONY: help install demo test test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: lint ## lint, then run the whole test suite, and that of kernels with fewe
 
 test-cpu: $(STAMP) ## kernels of libraries as on processors with fewer vector instructions
 	$(BIN)/python tests/instruction_sets.py
+
+test-wheel: $(STAMP) ## build the wheel, and take the first steps in empty environments, with it alone and with each extra
+	$(BIN)/python -m pytest -q -rs -o python_files='proof_*.py' tests/wheel
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/slurm

@@ -5,8 +5,8 @@ Public names are imported on first use, because a worker pays for this import at
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .ops.copying import copy
     from .ops.downsampling import downsample
     from .ops.pyramids import pyramid
-    from .runner import RunReport, get_runner, map_blocks
+    from .runner import RunReport, SlurmConfig, config_file_path, get_runner, map_blocks, write_slurm_config
     from .sources import (
         Source,
         SourceSpec,
@@ -48,33 +48,41 @@ if TYPE_CHECKING:
         register_source,
         unregister_source,
     )
+else:
+    from .lazy import names_of
 
-_NAMES = {
-    "Execution": "executing",
-    "execution": "executing",
-    "Block": "blocks",
-    "BlockWithHalo": "blocks",
-    "Grid": "blocks",
-    "to_roi": "blocks",
-    "RunnerError": "errors",
-    "copy": "ops.copying",
-    "downsample": "ops.downsampling",
-    "pyramid": "ops.pyramids",
-    "RunReport": "runner",
-    "get_runner": "runner",
-    "map_blocks": "runner",
-    "Source": "sources",
-    "SourceSpec": "sources",
-    "as_source": "sources",
-    "from_spec": "sources",
-    "TensorStorePrecomputedSource": "sources",
-    "open_cloudvolume": "sources",
-    "open_source": "sources",
-    "open_tensorstore_precomputed": "sources",
-    "open_webknossos": "sources",
-    "register_source": "sources",
-    "unregister_source": "sources",
-}
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "Block": ".blocks",
+            "BlockWithHalo": ".blocks",
+            "Execution": ".executing",
+            "Grid": ".blocks",
+            "RunReport": ".runner",
+            "RunnerError": ".errors",
+            "SlurmConfig": ".runner",
+            "Source": ".sources",
+            "SourceSpec": ".sources",
+            "TensorStorePrecomputedSource": ".sources",
+            "as_source": ".sources",
+            "config_file_path": ".runner",
+            "copy": ".ops.copying",
+            "downsample": ".ops.downsampling",
+            "execution": ".executing",
+            "from_spec": ".sources",
+            "get_runner": ".runner",
+            "map_blocks": ".runner",
+            "open_cloudvolume": ".sources",
+            "open_source": ".sources",
+            "open_tensorstore_precomputed": ".sources",
+            "open_webknossos": ".sources",
+            "pyramid": ".ops.pyramids",
+            "register_source": ".sources",
+            "to_roi": ".blocks",
+            "unregister_source": ".sources",
+            "write_slurm_config": ".runner",
+        },
+    )
 
 __all__ = [
     "Block",
@@ -83,11 +91,13 @@ __all__ = [
     "Grid",
     "RunReport",
     "RunnerError",
+    "SlurmConfig",
     "Source",
     "SourceSpec",
     "TensorStorePrecomputedSource",
     "__version__",
     "as_source",
+    "config_file_path",
     "copy",
     "downsample",
     "errors",
@@ -117,19 +127,23 @@ __all__ = [
     "viz",
     "workflows",
     "wrapper",
+    "write_slurm_config",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    elif name in __all__:
-        value = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+def _warn_of_another(site: str) -> None:
+    """Warn where pip has installed another distribution into the same folder, which then is a mixture of both."""
+    names = os.listdir(site) if os.path.isdir(site) else []
+    others = [name for name in names if name.startswith("bioimage_py-") and name.endswith(".dist-info")]
+    if others:
+        import warnings
+
+        warnings.warn(
+            f"{others[0].removesuffix('.dist-info')} is installed beside bioimage-blocks in {site}. Both are the module"
+            " bioimage_py: files of one have replaced files of the other. Type:"
+            " pip uninstall bioimage-py bioimage-blocks; then install the one that you want.",
+            stacklevel=3,
+        )
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+_warn_of_another(os.path.dirname(os.path.dirname(__file__)))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-cloudvolume = pytest.importorskip("cloudvolume", reason="these layers need: pip install 'bioimage_py[cloudvolume]'")
+cloudvolume = pytest.importorskip("cloudvolume", reason="these layers need: pip install 'bioimage-blocks[cloudvolume]'")
 CloudVolume = cloudvolume.CloudVolume
 
 # x, y, z; nothing divides anything, and one offset is below zero

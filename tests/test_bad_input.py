@@ -111,7 +111,9 @@ def test_open_source_names_missing_files_keys_and_formats(tmp_path: Path) -> Non
     error = check(KeyNotFoundError, r"has no array 'rav'\. It has: raw", bp.open_source, path, "rav")
     assert isinstance(error, KeyError)
     assert f"open_source('{path}', 'raw')" in str(error)
-    check(ParameterError, r"is a container, and internal_path is not given\. It has: raw", bp.open_source, path)
+    assert bp.open_source(path).internal_path == "raw"  # the only one
+    group.create_array("other", shape=(4,), chunks=(2,), dtype="u1")
+    check(ParameterError, r"is a container, and no key is given\. It has: other, raw", bp.open_source, path)
     (tmp_path / "a.foo").touch()
     check(FormatError, "foo", bp.open_source, str(tmp_path / "a.foo"))
 

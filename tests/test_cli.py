@@ -90,7 +90,7 @@ class TestErrors:
         ("arguments", "text"),
         [
             (("segment", "none.zarr", "out.zarr"), "none.zarr does not exist"),
-            (("segment", "{volume}", "out.zarr"), "internal_path is not given"),
+            (("segment", "{volume}", "out.zarr"), "no key is given"),
             (("segment", "{volume}", "out.zarr", "--key", "nope"), "has no array 'nope'"),
             (("segment", "{volume}/raw", "out.zarr", "--roi", "0:25,:,:"), "0:25"),
             (("segment", "{volume}/raw", "out.zarr", "--block-shape", "0"), "below 1"),
@@ -219,7 +219,11 @@ class TestInfo:
         import zarr
 
         zarr.open_group(tmp_path / "empty.zarr", mode="w")
-        assert "has no arrays" in run("info", tmp_path / "empty.zarr").stdout
+        (tmp_path / "folder").mkdir()
+        for name in ("empty.zarr", "folder"):
+            result = run("info", tmp_path / name, code=1)
+            assert result.stdout == ""
+            assert f"{name} has no arrays.\nRemedy: give the path of a zarr" in result.stderr
 
 
 def test_demo_leaves_its_files_and_says_so(tmp_path):

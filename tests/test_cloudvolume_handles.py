@@ -250,7 +250,9 @@ def test_layers_need_no_cloudvolume(tmp_path: Path) -> None:
         "except bp.errors.MissingDependencyError as error:\n    print(error.remedy)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.split("\n")[:2] == [str(voxels().sum()), "pip install 'bioimage_py[cloudvolume]'"], done.stderr
+    assert done.stdout.split("\n")[:2] == [str(voxels().sum()), "pip install 'bioimage-blocks[cloudvolume]'"], (
+        done.stderr
+    )
     assert issubclass(MissingDependencyError, ImportError)
 
 

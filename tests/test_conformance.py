@@ -14,9 +14,9 @@ from bioimage_py.io import create_array
 from bioimage_py.sources import Axis, Source, as_source, open_source
 from bioimage_py.testing import MakeSource, SourceConformance
 
-h5py = pytest.importorskip("h5py", reason="hdf5 needs h5py: pip install 'bioimage_py[io]'")
-tifffile = pytest.importorskip("tifffile", reason="tif needs tifffile: pip install 'bioimage_py[io]'")
-z5py = pytest.importorskip("z5py", reason="the foreign writer of n5 is z5py: pip install 'bioimage_py[io]'")
+h5py = pytest.importorskip("h5py", reason="hdf5 needs h5py: pip install 'bioimage-blocks[io]'")
+tifffile = pytest.importorskip("tifffile", reason="tif needs tifffile: pip install 'bioimage-blocks[io]'")
+z5py = pytest.importorskip("z5py", reason="the foreign writer of n5 is z5py: pip install 'bioimage-blocks[io]'")
 zarr = pytest.importorskip("zarr")
 
 CHUNKS, SHARDS = (4, 5, 8), (8, 10, 16)

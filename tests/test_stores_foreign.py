@@ -280,7 +280,7 @@ def test_bioformats2raw_layout(tmp_path: Path, version: int, listed: bool) -> No
     assert read_series(path) == ["0", "1"]
     assert (open_source(path, "1")[0] == data()[0] + 1).all()
     assert open_source(path, "1", level="0").axes == AXES
-    with pytest.raises(ParameterError, match=r"(?s)internal_path is not given. It has: 0/0, 1/0"):
+    with pytest.raises(ParameterError, match=r"(?s)no key is given. It has: 0/0, 1/0"):
         open_source(path)
     images.attrs.update({"ome": {**ome, "series": ["1"]}} if version == 3 else {"series": ["1"]})
     assert open_source(path).internal_path == "1/0"

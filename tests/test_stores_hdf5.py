@@ -17,7 +17,7 @@ from bioimage_py.sources import Axis, open_source
 from bioimage_py.sources.backing import HDF5Backing
 from bioimage_py.util import to_roi
 
-h5py = pytest.importorskip("h5py", reason="hdf5 needs h5py: pip install 'bioimage_py[io]'")
+h5py = pytest.importorskip("h5py", reason="hdf5 needs h5py: pip install 'bioimage-blocks[io]'")
 
 SHAPE = (24, 40, 40)
 

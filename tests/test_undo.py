@@ -55,7 +55,7 @@ def sharded(path: Path) -> Any:
 
 
 def n5(path: Path) -> Any:
-    pytest.importorskip("z5py", reason="n5 arrays are made by z5py: pip install 'bioimage_py[io]'")
+    pytest.importorskip("z5py", reason="n5 arrays are made by z5py: pip install 'bioimage-blocks[io]'")
     return create_array(path.with_suffix(".n5"), "deep/key", shape=SHAPE, dtype="u2", chunks=(8, 8))
 
 

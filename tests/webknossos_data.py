@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-wk = pytest.importorskip("webknossos", reason="WebKnossos layers need: pip install 'bioimage_py[webknossos]'")
+wk = pytest.importorskip("webknossos", reason="WebKnossos layers need: pip install 'bioimage-blocks[webknossos]'")
 
 FORMATS = ("wkw", "zarr", "zarr3")
 MAGS: tuple[Any, ...] = (1, "2-2-1", (4, 4, 2))

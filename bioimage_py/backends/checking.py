@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from ..errors import ConfigError
+from ..extras import pip_line
 from . import probe, sbatch, site
 from .config import SlurmConfig, memory_bytes
 from .subprocess import worker_environment
@@ -89,7 +90,7 @@ def _here() -> Iterator[Finding]:
     if not there:
         return
     has = importlib.util.find_spec("submitit") is not None
-    yield Finding("submitit", has, "installed" if has else "not installed", "pip install 'bioimage_py[slurm]'")
+    yield Finding("submitit", has, "installed" if has else "not installed", pip_line("submitit"))
     closed = site.accounting()
     why = f"sacct does not answer ({closed}): squeue and the workers tell the rest"
     yield Finding("accounting", not closed, why if closed else "sacct answers", needed=False)

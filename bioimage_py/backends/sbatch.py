@@ -10,7 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-from ..errors import ConfigError, MissingDependencyError
+from ..errors import ConfigError
+from ..extras import needing
 from .config import SlurmConfig
 
 COMMAND_SECONDS = 60.0
@@ -65,12 +66,8 @@ def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConf
     submitit.core.utils.FailedJobError
         sbatch answered with an error, or not at all.
     """
-    try:
+    with needing("submitit", "job_type='slurm'"):
         from submitit.slurm.slurm import SlurmExecutor
-    except ImportError as error:
-        raise MissingDependencyError(
-            "job_type='slurm' needs submitit", remedy="pip install 'bioimage_py[slurm]'"
-        ) from error
 
     class Executor(SlurmExecutor):
         """Submits one command for the whole array, in place of a pickled call a job."""

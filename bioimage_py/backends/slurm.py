@@ -15,6 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from ..errors import ConfigError
+from ..extras import need
 from . import orders, sbatch
 from .base import Backend, BackendEvent, Limits, Work
 from .config import SlurmConfig, memory_bytes
@@ -67,6 +68,7 @@ class SlurmBackend(Backend):
                 f"job_config {config!r} is not a slurm configuration",
                 remedy='job_config=bioimage_py.runner.SlurmConfig(partition="...")',
             )
+        need("submitit", "job_type='slurm'")
 
     @property
     def job_bytes(self) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependencyError
+from ..extras import needing
 from .session import Table
 from .table import FLOOR
 
@@ -25,13 +25,9 @@ class Panel:
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
+    with needing("matplotlib", "A picture"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Pictures need matplotlib, which is not installed.", remedy="pip install 'bioimage_py[viz]'"
-        ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

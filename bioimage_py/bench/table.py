@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from .. import __version__
+from ..extras import DISTRIBUTION
 from .data import block_of
 from .session import Cell, Settings, Table
 
@@ -20,7 +22,7 @@ HEAD = (
     "Bold: times the time of ours; for ours, times the floor: the bare codec and kernel."
 )
 BRIEF = "Medians of ours on local; for each other engine, how many times as long it took."
-_LIBRARIES = ("bioimage_py", "numpy", "zarr", "tensorstore", "opencv-python-headless", "connected-components-3d")
+_LIBRARIES = ("numpy", "zarr", "tensorstore", "opencv-python-headless", "connected-components-3d")
 
 
 def machine(settings: Settings) -> dict[str, str]:
@@ -28,7 +30,8 @@ def machine(settings: Settings) -> dict[str, str]:
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     block = block_of(settings.size)
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES]
+    others = [f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES]
+    versions = [f"{DISTRIBUTION} {__version__}", *others]
     return {
         "processor": f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores",
         "memory": f"{memory[0]:.0f} GiB" if memory else "unknown",

@@ -11,10 +11,10 @@ import click
 
 from ..errors import BioimageError
 from ..machine import usable_cores
+from .remedies import as_command
 
 if TYPE_CHECKING:
     from ..executing import Execution
-    from ..sources import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +47,7 @@ class Command(click.Command):
             message, remedy = (error.message, error.remedy) if isinstance(error, BioimageError) else (str(error), "")
             click.echo(f"Error: {message}", err=True)
             if remedy:
-                click.echo(f"Remedy: {remedy}", err=True)
+                click.echo(f"Remedy: {as_command(remedy, self)}", err=True)
             ctx.exit(1)
 
 
@@ -130,15 +130,6 @@ def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:
     from ..executing import Execution
 
     return Execution(job_type=job_type, num_workers=workers, progress=not quiet)
-
-
-def open_input(path: str, key: str | None, roi: tuple[slice, ...] | None = None) -> Source:
-    """Open an array, and a region of it."""
-    from ..sources.file import open_source
-    from ..wrapper import RoiSource
-
-    source = open_source(path, key)
-    return source if roi is None else RoiSource(source, roi)
 
 
 def print_json(content: Any) -> None:

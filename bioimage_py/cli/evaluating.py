@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .common import Command, execution_of, json_option, open_input, print_json, region, run_options
+from .common import Command, execution_of, json_option, print_json, region, run_options
+from .inputs import open_input
 
 
 @click.command(cls=Command)

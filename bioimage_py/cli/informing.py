@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import KeyNotFoundError
 from .common import Command, json_option, print_json
+from .inputs import Array, arrays_at
 
 if TYPE_CHECKING:
-    from ..sources.file import FileSource
+    from ..sources import FileSource, Source
     from ..sources.stores import Location
 
 
@@ -21,66 +23,33 @@ if TYPE_CHECKING:
 @click.option("--no-size", is_flag=True, help="Don't add up the sizes of files, which takes long for millions.")
 @json_option
 def info(path: str, no_size: bool, as_json: bool) -> None:
-    """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk."""
-    arrays = [_describe(source, not no_size) for source in _arrays(path)]
+    """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk.
+
+    PATH is a file, a folder or URL with arrays, a folder of TIFF slices, a precomputed layer or a WebKnossos dataset,
+    or a path into one of these. Exit code 1 where there is no array.
+    """
+    arrays = [_describe(array, not no_size) for array in arrays_at(path)]
+    if not arrays:
+        raise KeyNotFoundError(
+            f"{path} has no arrays.",
+            remedy="give the path of a zarr, n5, HDF5 or TIFF file, of a folder of slices, or of a layer",
+        )
     if as_json:
         print_json({"path": path if "://" in path else os.path.abspath(path), "arrays": arrays})
         return
-    if not arrays:
-        click.echo(f"{path} has no arrays.")
     for array in arrays:
         for line in _lines(array):
             click.echo(line)
 
 
-def _arrays(path: str) -> Iterator[FileSource]:
-    from ..io.formats import split_path
-    from ..io.keys import array_keys
-    from ..sources.file import open_source
-    from ..sources.storage import detect_driver
+def _describe(array: Array, with_size: bool) -> dict[str, Any]:
+    from ..sources.file import FileSource
     from ..sources.stores import locate
 
-    container, key = split_path(path)
-    place = locate(container) / (key or "")
-    if place.folder is None:
-        keys = [] if detect_driver(place) is not None else array_keys(place)
-        yield from [open_source(container, f"{key or ''}/{inner}") for inner in keys] or [open_source(path)]
-        return
-    if not os.path.isdir(place.folder) or detect_driver(place) is not None:
-        yield from _keyed(container, key) if os.path.isfile(container) else [open_source(path)]
-        return
-    for inner, names, _ in os.walk(place.folder):
-        names.sort()
-        if detect_driver(locate(inner)) is not None:
-            names.clear()
-            yield open_source(container, os.path.relpath(inner, container))
-
-
-def _keyed(path: str, key: str | None) -> Iterator[FileSource]:
-    """Arrays of a file that is a container (HDF5), or the one of a file that is not."""
-    from ..io.formats import infer_format
-    from ..sources.file import open_source
-
-    if infer_format(path) != "hdf5":
-        yield open_source(path, key)
-        return
-    import h5py
-
-    keys: list[str] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, node: keys.append(name) if isinstance(node, h5py.Dataset) else None)
-    for name in keys:
-        if key is None or name == key or name.startswith(f"{key}/"):
-            yield open_source(path, name)
-
-
-def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
-    from ..sources.stores import locate
-
-    place = locate(source.path) / source.internal_path
+    source = array.open()
     described: dict[str, Any] = {
-        "key": source.internal_path,
-        "format": source.format,
+        "key": array.key,
+        "format": array.format,
         "shape": list(source.shape),
         "dtype": str(source.dtype),
         "chunks": None if source.chunks is None else list(source.chunks),
@@ -89,11 +58,16 @@ def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
             {"name": axis.name, "kind": axis.kind, "unit": axis.unit, "scale": axis.scale, "offset": axis.offset}
             for axis in source.axes
         ],
-        "codec": _codec(source, place),
+        "codec": array.codec,
         "bytes": source.nbytes,
     }
-    if with_size and place.folder is not None:
-        described["bytes_on_disk"] = _disk_bytes(source, place.folder)
+    folder = array.folder
+    if isinstance(source, FileSource):
+        place = locate(source.path) / source.internal_path
+        described |= {"key": source.internal_path, "format": source.format, "codec": _codec(source, place)}
+        folder = place.folder
+    if with_size and folder is not None:
+        described["bytes_on_disk"] = _disk_bytes(source, folder)
     source.close()
     return described
 
@@ -120,8 +94,10 @@ def _codec_names(codecs: list[dict[str, Any]]) -> list[str]:
     return names or ["raw"]
 
 
-def _disk_bytes(source: FileSource, folder: str) -> int:
-    if source.format == "hdf5":
+def _disk_bytes(source: Source, folder: str) -> int:
+    from ..sources.file import FileSource
+
+    if isinstance(source, FileSource) and source.format == "hdf5":
         return int(source.array.id.get_storage_size())
     root = Path(folder)
     if root.is_file():

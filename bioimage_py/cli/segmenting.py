@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from .common import Command, execution_of, json_option, lengths, numbers, open_input, print_json, region, run_options
+from .common import Command, execution_of, json_option, lengths, numbers, print_json, region, run_options
+from .inputs import open_input
 
 
 @click.command(cls=Command)

@@ -1,5 +1,7 @@
 """Files and formats: which format a path has, opening and creating containers and arrays, OME-Zarr metadata."""
 
+from typing import TYPE_CHECKING
+
 from .formats import (
     constructor_for_format,
     format_for_extension,
@@ -11,15 +13,25 @@ from .formats import (
     supported_formats,
 )
 
-_LAZY = {
-    "Multiscale": "ome",
-    "create_array": "create",
-    "read_label_names": "ome",
-    "read_multiscales": "ome",
-    "read_series": "ome",
-    "split_path": "formats",
-    "write_multiscales": "ome",
-}
+if TYPE_CHECKING:
+    from .create import create_array
+    from .formats import split_path
+    from .ome import Multiscale, read_label_names, read_multiscales, read_series, write_multiscales
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "Multiscale": ".ome",
+            "create_array": ".create",
+            "read_label_names": ".ome",
+            "read_multiscales": ".ome",
+            "read_series": ".ome",
+            "split_path": ".formats",
+            "write_multiscales": ".ome",
+        },
+    )
 
 __all__ = [
     "Multiscale",
@@ -38,11 +50,3 @@ __all__ = [
     "supported_formats",
     "write_multiscales",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ from .formats import (
     require_path,
     split_path,
 )
-from .keys import no_key, wrong_key
+from .keys import key_among, wrong_key
 
 _LEVELLED = ("zarr", "n5")
 CREATION = ("shape", "dtype", "chunks", "shards", "axes", "compressor", "fill_value")
@@ -123,7 +123,7 @@ def _open(entry: Format, path: str, key: str | None, mode: str, kwargs: Mapping[
     key = getattr(container, "default_key", None) if key is None else key
     keys = [str(name) for name in container] if hasattr(container, "__iter__") else []
     if key is None:
-        raise no_key(path, keys)
+        key = key_among(path, None, keys)
     try:
         array = container[key]
     except KeyError:

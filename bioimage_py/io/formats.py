@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
+from ..errors import FormatError, ParameterError, SourceNotFoundError
+from ..extras import need
 from ..sources.file import absolute_path
 from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
@@ -271,10 +271,8 @@ def require_path(path: str) -> None:
 
 def require_library(entry: Format) -> None:
     """Raise if the library of a format is not installed."""
-    if entry.requires and importlib.util.find_spec(entry.requires) is None:
-        raise MissingDependencyError(
-            f"The format {entry.name!r} needs the library {entry.requires}.", remedy="pip install 'bioimage_py[io]'"
-        )
+    if entry.requires:
+        need(entry.requires, f"The format {entry.name!r}")
 
 
 def _add_builtin() -> None:

@@ -10,7 +10,7 @@ from ..errors import FormatError, StorageError
 from ..sources.backing import HDF5Backing
 from ..sources.file import Opened
 from .datasets import keep_local
-from .keys import no_key, wrong_key
+from .keys import key_among
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -39,5 +39,9 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
         return Opened(HDF5Backing(dataset, owned=True), str(key))
     keys: list[str] = []
     file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
-    file.close()
-    raise no_key(path, keys) if not key else wrong_key(path, key, keys)
+    try:
+        only = key_among(path, key or None, keys)
+    except BaseException:
+        file.close()
+        raise
+    return Opened(HDF5Backing(file[only], owned=True), only)

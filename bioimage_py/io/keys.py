@@ -53,7 +53,8 @@ def open_keyed(
         return Opened(opener(key or ""), key or "")
     found = levels(place)
     if not found:
-        raise _not_found(root, key, level, name)
+        only = _only(root, key, level, name)
+        return Opened(opener(only), only)
     inner = _level(place, found, level)
     full = f"{key}/{inner}" if key else inner
     if detect_driver(root / full) is None:
@@ -79,15 +80,17 @@ def _level(place: Location, found: list[str], level: int | str | None) -> str:
     )
 
 
-def _not_found(root: Location, key: str | None, level: int | str | None, name: str) -> Exception:
+def _only(root: Location, key: str | None, level: int | str | None, name: str) -> str:
     if level is not None and detect_driver(root / (key or "")) is not None:
-        return KeyNotFoundError(f"{root / (key or '')} is one array, it has no levels.", remedy="leave level out")
+        raise KeyNotFoundError(f"{root / (key or '')} is one array, it has no levels.", remedy="leave level out")
     keys = array_keys(root)
     listed = bool(keys) or is_listed(root)
     if not keys and not is_group(root):
-        return FormatError(f"{root} is no {name} container.", remedy="pass format=... if it is something else")
+        raise FormatError(f"{root} is no {name} container.", remedy="pass format=... if it is something else")
     known = keys if listed else None
-    return no_key(root.url, known) if key is None else wrong_key(root.url, key, known)
+    if level is not None:
+        raise no_key(root.url, known) if key is None else wrong_key(root.url, key, known)
+    return key_among(root.url, key, known)
 
 
 def ome_levels(place: Location) -> list[str]:
@@ -177,10 +180,23 @@ def _named_keys(root: Location) -> list[str]:
     return sorted(found, key=lambda key: (key.count("/"), key))[: _SHOWN + 1]
 
 
+def key_among(path: str, key: str | None, keys: list[str] | None) -> str:
+    """Return the key of the only array of a container where none is given; otherwise raise what is wrong with the key.
+
+    Raises
+    ------
+    ParameterError, KeyNotFoundError
+        See `no_key` and `wrong_key`.
+    """
+    if key is None and keys is not None and len(keys) == 1:
+        return keys[0]
+    raise no_key(path, keys) if key is None else wrong_key(path, key, keys)
+
+
 def no_key(path: str, keys: list[str] | None) -> ParameterError:
     """Return the error for a container with several arrays (None: not known which) and no key."""
     return ParameterError(
-        f"{path} is a container, and internal_path is not given. {_listed(keys)}",
+        f"{path} is a container, and no key is given. {_listed(keys)}",
         remedy=f"open_source({path!r}, {keys[0] if keys else '...'!r})",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import MissingDependencyError
+from ..extras import needing
 from ..sources import adapters
 from ..sources.file import Opened
 from ..sources.storage import detect_driver
@@ -17,10 +17,8 @@ from .keys import open_keyed
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
     """Return the ``z5py.File`` of a path."""
     keep_local(path, "n5")
-    try:
+    with needing("z5py", "An n5 container"):
         import z5py
-    except ImportError as error:
-        raise MissingDependencyError("n5 containers need z5py.", remedy="pip install 'bioimage_py[io]'") from error
     return z5py.File(path, mode, **kwargs)
 
 

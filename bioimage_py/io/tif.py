@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import DtypeError, FormatError, KeyNotFoundError, ShapeError, StorageError
+from ..extras import need
 from ..sources.base import Axis, default_axes
 from ..sources.file import Opened
 from ..sources.index import normalize_index
@@ -168,6 +169,7 @@ def _open_stack(path: str) -> ImageStack:
         ) from error
     except OSError as error:
         raise StorageError(f"Cannot open {path}: {error}", remedy="check the file and its permissions") from error
+    _need_codecs(series.keyframe, path)
     axes = _tif_axes(file, series)
     dtype = np.dtype(series.dtype)
     # The library names the native type whatever the order of the file.
@@ -232,12 +234,26 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
     return ImageStack(Pages((len(names),), shape, dtype.newbyteorder("="), load, lambda: None), axes)
 
 
+def is_stack(folder: str) -> bool:
+    """Tell whether a folder holds slices."""
+    return any(entry.name.lower().endswith(_ENDINGS) and entry.is_file() for entry in os.scandir(folder))
+
+
+def _need_codecs(page: Any, path: str) -> None:
+    """Raise where only imagecodecs decompresses a page, before the first one is read."""
+    from tifffile import TIFF
+
+    if page.compression not in TIFF.DECOMPRESSORS or page.predictor not in TIFF.UNPREDICTORS:
+        need("imagecodecs", f"The compression of {path}")
+
+
 def _header(path: str) -> tuple[tuple[int, ...], np.dtype]:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
+            _need_codecs(series.keyframe, path)
             return tuple(series.shape), np.dtype(series.dtype)
     except (tifffile.TiffFileError, IndexError) as error:
         raise FormatError(f"{path} is no tif file: {error}", remedy="remove it from the folder") from error

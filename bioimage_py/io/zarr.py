@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import MissingDependencyError, SourceNotFoundError
+from ..errors import SourceNotFoundError
+from ..extras import missing
 from ..sources import adapters
 from ..sources.file import Opened
 from ..sources.stores import locate
-from .keys import no_key, ome_levels, open_keyed, wrong_key
+from .keys import key_among, ome_levels, open_keyed
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -21,7 +22,7 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"{path}: {error}", remedy="check the path") from error
     except ImportError as error:
-        raise MissingDependencyError(f"{path}: {error}", remedy="pip install 'zarr[remote]'") from error
+        raise missing(path, "zarr[remote]", error) from error
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
@@ -48,4 +49,5 @@ def _open_native(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     if isinstance(node, zarr.Array):
         return Opened(node, key or "")
     keys = [name for name, member in root.members(max_depth=4) if isinstance(member, zarr.Array)]
-    raise no_key(path, keys) if key is None else wrong_key(path, key, keys)
+    only = key_among(path, key, keys)
+    return Opened(root[only], only)

@@ -1,5 +1,9 @@
 """Label projects: data sets that are sources plus metadata, with label maps, boxes and landmarks."""
 
+from ..extras import need
+
+need("pydantic", "A label project")
+
 from .accessor import Accessor
 from .aliases import deprecate, wraps
 from .apply import ApplyReport

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, MissingDependencyError
+from ..errors import FormatError
+from ..extras import needing
 from ..sources import Axis, Source, SourceSpec
 from ..sources.index import Roi
 from .models import ImageInfo
@@ -140,12 +141,8 @@ def read_series(folder: str | os.PathLike[str]) -> Iterator[Series]:
 
 
 def _reader() -> Any:
-    try:
+    with needing("pydicom", "A DICOM file"):
         import pydicom
-    except ImportError as error:
-        raise MissingDependencyError(
-            "DICOM files need pydicom.", remedy="pip install 'bioimage_py[projects]'"
-        ) from error
     return pydicom
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ParameterError, SourceNotFoundError
+from ..extras import needing
 from ..io.formats import supported_extensions
 from ..io.keys import array_keys
 from ..sources import Source
@@ -100,7 +101,8 @@ def _arrays(path: Path) -> list[Source]:
         return [open_source(path, key) for key in (levels[:1] or keys)]
     if path.is_dir():
         return [open_source(path)]
-    import h5py
+    with needing("h5py", "An HDF5 file"):
+        import h5py
 
     keys = []
     with h5py.File(path, "r") as file:

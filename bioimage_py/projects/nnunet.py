@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
+from ..errors import FormatError, ParameterError, SourceNotFoundError
+from ..extras import need, needing
 from ..runner.files import write_once
 from ..sources import Axis, Source
 from ..sources.array import ArraySource
@@ -139,12 +140,8 @@ def _named(source: Source, axes: Any) -> Source:
 
 
 def _nibabel() -> Any:
-    try:
+    with needing("nibabel", "A NIfTI file"):
         return importlib.import_module("nibabel")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "NIfTI files need nibabel.", remedy="pip install nibabel, or file_ending='.tif'"
-        ) from error
 
 
 def export_nnunet(
@@ -176,6 +173,10 @@ def export_nnunet(
         An image has other axes than those of space and channels, or not as many channels as the others; or no label
         has the value 0, 1, 2, ....
     """
+    if file_ending in NIFTI:
+        need("nibabel", "A NIfTI file")
+    else:
+        need("tifffile", "A TIFF file")
     root, live = Path(folder), project.labelmap_layers[layer]
     values = {"background": 0} | {label.name: label.value for label in live.labels if label.value}
     if sorted(values.values()) != list(range(len(values))):

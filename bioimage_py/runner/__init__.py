@@ -3,8 +3,7 @@
 Names are imported when they are asked for: a worker, whose start everybody waits for, needs few of them.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..errors import ResumeConflict, RunnerError, RunningError
@@ -14,28 +13,33 @@ if TYPE_CHECKING:
     from .execute import resume_run
     from .report import RunReport, StageReport
     from .runner import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
+else:
+    from ..lazy import names_of
 
-_NAMES = {
-    "DetachedRun": ".detached",
-    "LocalRunner": ".runner",
-    "ResumeConflict": "..errors",
-    "RunReport": ".report",
-    "Runner": ".runner",
-    "RunnerConfig": ".config",
-    "RunnerError": "..errors",
-    "RunningError": "..errors",
-    "SlurmConfig": ".config",
-    "SlurmRunner": ".runner",
-    "StageReport": ".report",
-    "SubprocessRunner": ".runner",
-    "attach": ".attaching",
-    "config_file_path": ".config",
-    "get_runner": ".runner",
-    "map_blocks": ".runner",
-    "resume_run": ".execute",
-    "run_block": ".runner",
-    "write_slurm_config": ".config",
-}
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "DetachedRun": ".detached",
+            "LocalRunner": ".runner",
+            "ResumeConflict": "..errors",
+            "RunReport": ".report",
+            "Runner": ".runner",
+            "RunnerConfig": ".config",
+            "RunnerError": "..errors",
+            "RunningError": "..errors",
+            "SlurmConfig": ".config",
+            "SlurmRunner": ".runner",
+            "StageReport": ".report",
+            "SubprocessRunner": ".runner",
+            "attach": ".attaching",
+            "config_file_path": ".config",
+            "get_runner": ".runner",
+            "map_blocks": ".runner",
+            "resume_run": ".execute",
+            "run_block": ".runner",
+            "write_slurm_config": ".config",
+        },
+    )
 
 __all__ = [
     "DetachedRun",
@@ -58,14 +62,3 @@ __all__ = [
     "run_block",
     "write_slurm_config",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_NAMES[name], __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -5,8 +5,7 @@ Public names are imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .filtering import segmentation_filter, size_filter
@@ -14,17 +13,22 @@ if TYPE_CHECKING:
     from .labelling import label
     from .relabelling import relabel, relabel_consecutive
     from .watersheds import watershed
+else:
+    from ..lazy import names_of
 
-_NAMES = {
-    "segmentation_filter": "filtering",
-    "size_filter": "filtering",
-    "distance_seeds": "flooding",
-    "seed_mask": "flooding",
-    "label": "labelling",
-    "relabel": "relabelling",
-    "relabel_consecutive": "relabelling",
-    "watershed": "watersheds",
-}
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "distance_seeds": ".flooding",
+            "label": ".labelling",
+            "relabel": ".relabelling",
+            "relabel_consecutive": ".relabelling",
+            "seed_mask": ".flooding",
+            "segmentation_filter": ".filtering",
+            "size_filter": ".filtering",
+            "watershed": ".watersheds",
+        },
+    )
 
 __all__ = [
     "distance_seeds",
@@ -36,15 +40,3 @@ __all__ = [
     "size_filter",
     "watershed",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -1,20 +1,34 @@
 """What data is: sources, their specs, and the registry that connects both with objects and files."""
 
+from typing import TYPE_CHECKING
+
 from .base import Axis, Source, default_axes
 from .registry import SourceLike, as_source, from_spec, register_source, unregister_source
 from .spec import SourceSpec
 
-_LAZY = {
-    "ArraySource": "array",
-    "CloudVolumeSource": "cloudvolume_source",
-    "FileSource": "file",
-    "TensorStorePrecomputedSource": "tensorstore_source",
-    "open_cloudvolume": "cloudvolume_source",
-    "WebKnossosSource": "webknossos_source",
-    "open_source": "file",
-    "open_webknossos": "webknossos_source",
-    "open_tensorstore_precomputed": "tensorstore_source",
-}
+if TYPE_CHECKING:
+    from .array import ArraySource
+    from .cloudvolume_source import CloudVolumeSource, open_cloudvolume
+    from .file import FileSource, open_source
+    from .tensorstore_source import TensorStorePrecomputedSource, open_tensorstore_precomputed
+    from .webknossos_source import WebKnossosSource, open_webknossos
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "ArraySource": ".array",
+            "CloudVolumeSource": ".cloudvolume_source",
+            "FileSource": ".file",
+            "TensorStorePrecomputedSource": ".tensorstore_source",
+            "WebKnossosSource": ".webknossos_source",
+            "open_cloudvolume": ".cloudvolume_source",
+            "open_source": ".file",
+            "open_tensorstore_precomputed": ".tensorstore_source",
+            "open_webknossos": ".webknossos_source",
+        },
+    )
 
 __all__ = [
     "ArraySource",
@@ -36,11 +50,3 @@ __all__ = [
     "register_source",
     "unregister_source",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,12 +13,12 @@ import numpy as np
 from ..errors import (
     FormatError,
     KeyNotFoundError,
-    MissingDependencyError,
     NotReopenableError,
     SourceNotFoundError,
     SourceTypeError,
     StorageError,
 )
+from ..extras import needing
 from .backing import Backing, ForeignBacking, HDF5Backing, NumpyBacking, regular_chunks
 from .base import Axis, Concurrency
 from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
@@ -167,10 +167,8 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
 
 def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Backing:
     """Open a dataset of an HDF5 file, "r" or "r+"; ``locking`` is that of ``h5py.File``."""
-    try:
+    with needing("h5py", "An HDF5 file"):
         import h5py
-    except ImportError as error:
-        raise MissingDependencyError("HDF5 needs h5py.", remedy="pip install 'bioimage_py[io]'") from error
     if not os.path.exists(path):
         raise SourceNotFoundError(f"{path} does not exist.", remedy="check the path")
     try:
@@ -193,10 +191,8 @@ def _native_zarr(root: str, key: str, mode: str) -> Any:
 
 
 def _native_z5py(root: str, key: str, mode: str) -> Any:
-    try:
+    with needing("z5py", "An array of z5py"):
         import z5py
-    except ImportError as error:
-        raise MissingDependencyError("n5 objects need z5py.", remedy="pip install 'bioimage_py[io]'") from error
     is_zarr = detect_driver(Location(root) / key) != "n5"
     return z5py.File(root, "r" if mode == "r" else "r+", use_zarr_format=is_zarr)[key]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingDependencyError, ParameterError, ReadOnlyError, RegionError, StorageError
+from ..errors import ParameterError, ReadOnlyError, RegionError, StorageError
+from ..extras import needing
 from .index import Roi
 from .precomputed import find_scale
 from .precomputed_layer import Layer, closed, missing_chunk, where
@@ -103,12 +104,8 @@ def open_volume(cloudpath: str, arguments: Mapping[str, Any]) -> Any:
     StorageError
         If it cannot open the layer.
     """
-    try:
+    with needing("cloudvolume", cloudpath):
         from cloudvolume import CloudVolume
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{cloudpath} needs cloud-volume: {error}", remedy="pip install 'bioimage_py[cloudvolume]'"
-        ) from error
     try:
         return CloudVolume(cloudpath, **arguments, progress=False)
     except TypeError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import FormatError, ParameterError, ReadOnlyError
+from ..extras import need
 from .cloudvolume_library import LibraryLayer, open_volume
 from .precomputed import Scale, find_scale, read_info
 from .precomputed_chunks import ChunkedLayer
@@ -161,6 +162,8 @@ def _packing(compress: Any, scale: Scale, place: Location) -> str:
         raise ParameterError(
             f"compress is {compress!r}.", remedy=f"use None, True, False, or one of {', '.join(filter(None, SUFFIXES))}"
         )
+    if packing not in ("", "gzip"):
+        need("cloudfiles", f"compress={compress!r}")
     return str(packing)
 
 

@@ -175,8 +175,8 @@ def open_source(
         A path into a container ("a.zarr/raw/s0", "a.zarr.zip/raw") is split where `internal_path` is None.
     internal_path : str, optional
         Key of the array. None: the array itself where the path is one, level 0 of an OME-Zarr image (of its only
-        series, for the bioformats2raw layout), the default of the format (tif); an error for other containers. The key
-        of an OME-Zarr group (an image, a label image, a series) also gives its level 0.
+        series, for the bioformats2raw layout), the default of the format (tif), the only array of another container.
+        The key of an OME-Zarr group (an image, a label image, a series) also gives its level 0.
     format : str, optional
         Name of a registered format. None: by the extension, or by the content of a folder.
     mode : {"r", "r+", "a", "w", "w-", "x"}, default "r"

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, MissingDependencyError
+from ..errors import FormatError
+from ..extras import missing, needing
 from .index import Roi
 from .precomputed import Scale, chunk_name
 
@@ -22,7 +23,6 @@ GZIP_MAGIC = b"\x1f\x8b\x08"
 # Names of cloud-volume for what may lie on top of an encoding, and the suffixes of local files that have it.
 SUFFIXES = {"": "", "gzip": ".gz", "br": ".br", "zstd": ".zstd", "xz": ".xz", "bzip2": ".bz2"}
 _GZIP_BITS = 31
-_INSTALL = "pip install 'bioimage_py[cloudvolume]'"
 _TENSORSTORE_ENCODINGS = ("compressed_segmentation", "jpeg", "png")
 _ENCODING_KEYS = {
     "compressed_segmentation": ("compressed_segmentation_block_size",),
@@ -96,10 +96,8 @@ def _gzip() -> tuple[Callable[[bytes, int], bytes], Callable[[bytes], bytes]]:
 
 
 def _cloudfiles() -> Any:
-    try:
+    with needing("cloudfiles", "The compression of a precomputed layer"):
         return importlib.import_module("cloudfiles.compression")
-    except ImportError as error:
-        raise MissingDependencyError("This compression needs cloud-files.", remedy=_INSTALL) from error
 
 
 class Codec(abc.ABC):
@@ -196,34 +194,28 @@ class LibraryCodec(Codec):
 
     def __init__(self, scale: Scale) -> None:
         self._scale = scale
-        try:
+        what = f"The encoding {scale.encoding!r}"
+        with needing("cloudvolume", what):
             from cloudvolume import chunks
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The encoding {scale.encoding!r} needs cloud-volume.", remedy=_INSTALL
-            ) from error
         if scale.encoding not in chunks.SUPPORTED_ENCODINGS:
             raise FormatError(
                 f"Neither tensorstore nor cloud-volume knows the encoding {scale.encoding!r}.",
                 remedy=f"known are {', '.join(chunks.SUPPORTED_ENCODINGS)}",
             )
+        if library := getattr(chunks, "NEEDS_INSTALL", {}).get(scale.encoding):
+            raise missing(what, library)
         self._chunks = chunks
 
     def decode(self, content: bytes, box: Roi) -> np.ndarray:
         shape = tuple(part.stop - part.start for part in reversed(box))
         try:
             found = self._chunks.decode(content, self._scale.encoding, shape=shape, dtype=self._scale.dtype)
-        except ImportError as error:
-            raise MissingDependencyError(str(error), remedy="install the codec that the message names") from error
         except Exception as error:  # each codec has an exception of its own
             raise ValueError(str(error)) from error
         return np.asarray(found).reshape(shape).T
 
     def encode(self, voxels: np.ndarray, box: Roi) -> bytes:
-        try:
-            return bytes(self._chunks.encode(np.asfortranarray(voxels.T), self._scale.encoding))
-        except ImportError as error:
-            raise MissingDependencyError(str(error), remedy="install the codec that the message names") from error
+        return bytes(self._chunks.encode(np.asfortranarray(voxels.T), self._scale.encoding))
 
 
 def codec_of(info: Mapping[str, Any], scale: Scale) -> Codec:

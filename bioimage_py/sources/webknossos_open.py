@@ -13,14 +13,14 @@ from typing import Any
 from ..errors import (
     FormatError,
     KeyNotFoundError,
-    MissingDependencyError,
     NotReopenableError,
     ParameterError,
     SourceNotFoundError,
 )
+from ..extras import needing
 from .adapters import open_zarr
 from .backing import Backing
-from .stores import is_url, locate
+from .stores import RETRIES, is_url, locate
 from .webknossos_layout import SPACE, Placement, place
 from .webknossos_server import PROPERTIES, ask, patience
 from .webknossos_wkw import WKWBacking
@@ -119,14 +119,9 @@ class Found:
 @functools.cache
 def webknossos() -> Any:
     """Import the webknossos library."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of readers for microscope files that are not installed
-            import webknossos as library
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"WebKnossos layers need the webknossos library ({error}).", remedy="pip install 'bioimage_py[webknossos]'"
-        ) from error
+    with needing("webknossos", "A WebKnossos layer"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of readers for microscope files that are not installed
+        import webknossos as library
     return library
 
 
@@ -171,6 +166,25 @@ def find(
         return Found(_pick(remote, where, layer_name, mag), where)
 
     return ask(text, opened, retries=retries, seconds=patience())
+
+
+def layers_of(dataset: str, retries: int = RETRIES) -> dict[str, tuple[str, list[str]]]:
+    """The layers of a dataset (folder or URL): how each is stored, and the names of its magnifications, finest first.
+
+    Raises
+    ------
+    SourceNotFoundError, AccessError, StorageError
+        As for `find`.
+    """
+    if is_url(dataset):
+        webknossos()
+        opened = ask(dataset, lambda: _open_remote(dataset, None), retries=retries, seconds=patience())
+    else:
+        opened = _open_local(_absolute(dataset))
+    return {
+        str(name): (str(layer.data_format), [mag.to_layer_name() for mag in sorted(layer.mags)])
+        for name, layer in opened.layers.items()
+    }
 
 
 def _is_local(text: str) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SourceNotFoundError, StorageError
+from ..extras import need
 from .backing import Backing
 from .base import Concurrency
 from .index import Roi
@@ -70,6 +71,7 @@ class WKWBacking(Backing):
                 self._head = file.read(_HEAD_BYTES)
         except FileNotFoundError as error:
             raise SourceNotFoundError(f"{path} has no {HEADER}.", remedy="check the path of the dataset") from error
+        need("wkw", "A wkw array")
         with self._open() as array:
             self._header = array.header
         block, files = int(self._header.block_len), int(self._header.file_len)

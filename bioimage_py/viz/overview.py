@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DtypeError, MissingDependencyError, RegionError, ShapeError
+from ..errors import DtypeError, RegionError, ShapeError
+from ..extras import need, needing
 from ..sources import Source, as_source
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def label_colors(labels: Image) -> npt.NDArray[np.uint8]:
         Red, green, blue. 0 is black; the colour of any other label depends on its number only, so it is the same in
         every picture.
     """
-    from matplotlib.colors import hsv_to_rgb
+    with needing("matplotlib", "A picture"):
+        from matplotlib.colors import hsv_to_rgb
 
     ids, inverse = np.unique(labels, return_inverse=True)
     # Multiples of the golden ratio spread the hues of neighbouring numbers; the low bits vary the brightness.
@@ -117,6 +119,7 @@ def overview(
     MissingDependencyError
         If matplotlib is not installed.
     """
+    need("matplotlib", "A picture")
     image = as_source(raw)
     labels = {"segmentation": as_source(segmentation)}
     if groundtruth is not None:
@@ -198,13 +201,9 @@ def _outlined(grey: Image, labels: Image) -> npt.NDArray[np.uint8]:
 
 
 def _draw(rows: Sequence[tuple[str, list[Image]]], planes: Sequence[_Plane], image: Source, title: str) -> Figure:
-    try:
+    with needing("matplotlib", "A picture"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Pictures need matplotlib, which is not installed.", remedy="pip install 'bioimage_py[viz]'"
-        ) from error
 
     scales = [axis.scale for axis in image.axes]
     extents = [

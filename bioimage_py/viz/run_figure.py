@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import MissingDependencyError
+from ..extras import needing
 from ..runner.report import RunReport, StageReport
 
 if TYPE_CHECKING:
@@ -56,13 +56,9 @@ def draw_run(report: RunReport) -> Figure:
     MissingDependencyError
         If matplotlib is not installed.
     """
-    try:
+    with needing("matplotlib", "A picture"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Pictures need matplotlib, which is not installed.", remedy="pip install 'bioimage_py[viz]'"
-        ) from error
     rows = len(workers_of(report))
     lanes = 1.2 + 0.3 * min(max(rows, 2), 24)
     figure = Figure(figsize=(12, lanes + 6.8), layout="constrained")

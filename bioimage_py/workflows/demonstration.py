@@ -14,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..errors import ParameterError
 from ..executing import Execution, current_execution, current_session
 from ..executing import execution as within
+from ..extras import DISTRIBUTION, need
 from ..io.create import create_array
 from ..ops.copying import copy
 from ..runner.report import joined
@@ -27,7 +29,7 @@ from .pyramids import write_pyramid
 from .scoring import Scores, evaluate
 from .segmenting import Segmentation, segment
 
-_LIBRARIES = ("bioimage_py", "numpy", "zarr", "tensorstore", "bioimage-cpp", "connected-components-3d", "scikit-image")
+_LIBRARIES = ("numpy", "zarr", "tensorstore", "bioimage-cpp", "connected-components-3d", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def demo(
     ------
     ParameterError
         If the folder holds a "neurites.ome.zarr" that isn't a demonstration's.
+    MissingDependencyError
+        If matplotlib is not installed.
     """
+    need("matplotlib", "The overview of the demonstration")
     # The arrays are made anew below, so an interrupted demonstration has left nothing to go on with.
     how = replace(execution or current_execution(), resume="never")
     target = Path(os.path.abspath(os.fspath(folder)))
@@ -166,7 +171,7 @@ def _write_tables(folder: Path, done: Demo) -> None:
         "steps": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in done.stages],
         "segmentation": {**done.segmentation.to_dict(), "path": os.path.relpath(done.segmentation.path, folder)},
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {DISTRIBUTION: __version__, **{name: version(name) for name in _LIBRARIES}},
     }
     _json(folder / "report.json", report)
     steps = [f"  {name:<12} {seconds:>9.2f}" for name, seconds in done.stages]

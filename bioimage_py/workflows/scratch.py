@@ -163,7 +163,5 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
         if not is_label:
             raise ParameterError(f"{path} exists, and is no label image.", remedy="choose a path that doesn't exist")
         if not overwrite:
-            raise ParameterError(
-                f"{path} exists.", remedy="overwrite=True (on the command line --overwrite) replaces it"
-            )
+            raise ParameterError(f"{path} exists.", remedy="overwrite=True replaces it")
     return path

@@ -361,5 +361,5 @@ def test_without_nibabel_the_error_says_what_to_install(tmp_path, monkeypatch):
     project = empty(tmp_path / "p")
     project.add_labelmap_layer("labels")
     project.add_descriptor(volume(1), "case")
-    with pytest.raises(MissingDependencyError, match="NIfTI files need nibabel"):
+    with pytest.raises(MissingDependencyError, match="A NIfTI file needs nibabel"):
         export_nnunet(project, tmp_path / "d", file_ending=".nii.gz")

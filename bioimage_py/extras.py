@@ -1,0 +1,62 @@
+"""Optional libraries: what needs them, and what one types to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import MissingDependencyError
+
+DISTRIBUTION = "bioimage-blocks"
+"""What pip calls this package. The import name is that of another one on PyPI, bioimage-py."""
+
+_EXTRAS = {
+    "cloudfiles": "cloudvolume",
+    "cloudvolume": "cloudvolume",
+    "h5py": "io",
+    "imagecodecs": "io",
+    "matplotlib": "viz",
+    "nibabel": "projects",
+    "pydantic": "projects",
+    "pydicom": "projects",
+    "submitit": "slurm",
+    "tifffile": "io",
+    "webknossos": "webknossos",
+    "wkw": "webknossos",
+    "z5py": "io",
+}
+"""The extra of this package that brings a library."""
+
+
+def pip_line(library: str) -> str:
+    """What installs a library: the extra that brings it, or the library itself (such as "zarr[remote]").
+
+    pip takes the extras of the copy that is installed, so the line is right after any way of installing: a checkout, a
+    wheel, an index.
+    """
+    name = f"{DISTRIBUTION}[{_EXTRAS[library]}]" if library in _EXTRAS else library
+    return f"pip install '{name}'" if "[" in name else f"pip install {name}"
+
+
+def missing(what: str, library: str, detail: object = "") -> MissingDependencyError:
+    """The error for something that cannot be done without a library."""
+    said = f" ({detail})" if detail else ""
+    return MissingDependencyError(f"{what} needs {library}, which is not installed{said}.", remedy=pip_line(library))
+
+
+def need(library: str, what: str) -> None:
+    """Raise MissingDependencyError if a library is not there; it is not imported, so this is for the first step."""
+    if importlib.util.find_spec(library) is None:
+        raise missing(what, library)
+
+
+@contextmanager
+def needing(library: str, what: str) -> Iterator[None]:
+    """Around imports of a library: where they fail, MissingDependencyError says what needs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing(what, library, "" if error.name == library else error) from error
+    except ImportError as error:
+        raise missing(what, library, error) from error
