@@ -131,3 +131,96 @@ def test_only_what_is_damaged_may_be_deleted(tmp_path: Path) -> None:
             open_source(url, "raw")
         assert "delete" not in str(refused.value)
         assert "check the URL" in refused.value.remedy
+
+
+# HDF5: filters, virtual and external data
+
+
+def chunk_of_filter(path: Path, code: int, *, mask: int) -> str:
+    """Write one chunk that says which filter it went through, or (mask 1) that it was left out."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((4, 4))
+        properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL, (1, 2))
+        space = h5py.h5s.create_simple((4, 4))
+        made = h5py.h5d.create(file.id, b"raw", h5py.h5t.NATIVE_UINT16, space, properties)
+        made.write_direct_chunk((0, 0), np.full((4, 4), 5, "u2").tobytes(), mask)
+        empty = h5py.h5d.create(file.id, b"empty", h5py.h5t.NATIVE_UINT16, space, properties)
+        del empty
+    return str(path)
+
+
+def test_a_filter_that_is_not_installed_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    path = chunk_of_filter(tmp_path / "a.h5", 32099, mask=0)
+    for opened in (lambda: open_source(path, "raw"), lambda: bp.from_spec(bp.SourceSpec("h5py", path, "raw"))):
+        with pytest.raises(BioimageError, match=r"a\.h5:/raw went through the HDF5 filter 32099.*intact") as caught:
+            opened()
+        assert "pip install hdf5plugin" in caught.value.remedy
+    assert not open_source(path, "empty")[...].any(), "no chunk needs it"
+
+
+def test_a_filter_that_was_left_out_is_not_needed(tmp_path: Path) -> None:
+    assert (open_source(chunk_of_filter(tmp_path / "a.h5", 32099, mask=1), "raw")[...] == 5).all()
+
+
+@pytest.mark.parametrize("name", ["Blosc", "Zstd", "Bitshuffle"])
+def test_workers_have_the_filters_of_hdf5plugin(tmp_path: Path, name: str) -> None:
+    hdf5plugin = pytest.importorskip("hdf5plugin", reason="pip install hdf5plugin")
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", data=data(), chunks=CHUNKS, compression=getattr(hdf5plugin, name)())
+    with open_source(tmp_path / "a.h5", "raw") as source:
+        found = bp.stats.max(source, job_type="subprocess", num_workers=1)
+        handle = bp.stats.max(source.array, job_type="subprocess", num_workers=1)
+    assert found == handle == data().max()
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    h5py = pytest.importorskip("h5py")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(2):
+        with h5py.File(folder / f"part{number}.h5", "w") as file:
+            file["raw"] = data()[3 * number : 3 * number + 3]
+    layout = h5py.VirtualLayout(SHAPE, "u2")
+    for number in range(2):
+        layout[3 * number : 3 * number + 3] = h5py.VirtualSource(f"part{number}.h5", "raw", (3, *SHAPE[1:]))
+    with h5py.File(folder / "whole.h5", "w") as file:
+        file.create_virtual_dataset("raw", layout)
+    outer = h5py.VirtualLayout(SHAPE, "u2")
+    outer[...] = h5py.VirtualSource("parts/whole.h5", "raw", SHAPE)
+    with h5py.File(tmp_path / "outer.h5", "w") as file:
+        file.create_virtual_dataset("raw", outer)
+        external = [("voxels.bin", 16, data().nbytes)]
+        (tmp_path / "voxels.bin").write_bytes(bytes(16) + data().tobytes())
+        file.create_dataset("external", shape=SHAPE, dtype="u2", external=external)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", ["parts/whole.h5", "outer.h5"])
+def test_virtual_datasets_of_which_a_source_is_missing(parts: Path, path: str) -> None:
+    import h5py
+
+    np.testing.assert_array_equal(open_source(parts / path, "raw")[...], data())
+    with h5py.File(parts / "parts" / "part1.h5", "r+") as file:
+        file.move("raw", "other")
+    with pytest.raises(BioimageError, match=r"is virtual, .*part1\.h5:/raw, which does not exist"):
+        open_source(parts / path, "raw")
+    (parts / "parts" / "part1.h5").unlink()
+    with pytest.raises(BioimageError, match=r"is virtual, .*'part1\.h5', which does not exist") as caught:
+        open_source(parts / path, "raw")
+    assert f"copy part1.h5 to {parts}/parts/part1.h5" in caught.value.remedy
+
+
+def test_external_data_of_which_a_part_is_missing(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(parts)
+    np.testing.assert_array_equal(open_source("outer.h5", "external")[...], data())
+    os.truncate("voxels.bin", 1000)
+    with pytest.raises(StorageError, match=rf"{data().nbytes} bytes of voxels in .*voxels.bin .* has 984 there"):
+        open_source("outer.h5", "external")
+    os.remove("voxels.bin")
+    with pytest.raises(BioimageError, match=r"keeps its voxels in 'voxels\.bin', which does not exist"):
+        open_source("outer.h5", "external")
