@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import BioimageError
 from .common import Command, json_option, print_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 @json_option
 def info(path: str, no_size: bool, as_json: bool) -> None:
     """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk."""
-    arrays = [_describe(source, not no_size) for source in _arrays(path)]
+    found = list(_arrays(path))
+    failed = [error for _, error in found if isinstance(error, BioimageError)]
+    if failed and len(failed) == len(found):
+        raise failed[0]
+    arrays = [
+        {"key": key, "error": source.message} if isinstance(source, BioimageError) else _describe(source, not no_size)
+        for key, source in found
+    ]
     if as_json:
         print_json({"path": path if "://" in path else os.path.abspath(path), "arrays": arrays})
         return
@@ -33,7 +41,8 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
             click.echo(line)
 
 
-def _arrays(path: str) -> Iterator[FileSource]:
+def _arrays(path: str) -> Iterator[tuple[str, FileSource | BioimageError]]:
+    """Keys of the arrays, with each array, or what is wrong with it."""
     from ..io.formats import split_path
     from ..io.keys import array_keys
     from ..sources.file import open_source
@@ -44,34 +53,47 @@ def _arrays(path: str) -> Iterator[FileSource]:
     place = locate(container) / (key or "")
     if place.folder is None:
         keys = [] if detect_driver(place) is not None else array_keys(place)
-        yield from [open_source(container, f"{key or ''}/{inner}") for inner in keys] or [open_source(path)]
+        yield from (_opened(container, f"{key or ''}/{inner}") for inner in keys)
+        if not keys:
+            yield key or "", open_source(path)
         return
     if not os.path.isdir(place.folder) or detect_driver(place) is not None:
-        yield from _keyed(container, key) if os.path.isfile(container) else [open_source(path)]
+        yield from _keyed(container, key) if os.path.isfile(container) else [(key or "", open_source(path))]
         return
     for inner, names, _ in os.walk(place.folder):
         names.sort()
         if detect_driver(locate(inner)) is not None:
             names.clear()
-            yield open_source(container, os.path.relpath(inner, container))
+            yield _opened(container, os.path.relpath(inner, container))
 
 
-def _keyed(path: str, key: str | None) -> Iterator[FileSource]:
-    """Arrays of a file that is a container (HDF5), or the one of a file that is not."""
+def _opened(container: str, key: str) -> tuple[str, FileSource | BioimageError]:
+    from ..sources.file import open_source
+
+    try:
+        return key, open_source(container, key)
+    except BioimageError as error:  # the others are listed all the same
+        return key, error
+
+
+def _keyed(path: str, key: str | None) -> Iterator[tuple[str, FileSource | BioimageError]]:
+    """Arrays of a file that is a container (HDF5, tif with several series), or the one of a file that is not."""
     from ..io.formats import infer_format
     from ..sources.file import open_source
 
-    if infer_format(path) != "hdf5":
-        yield open_source(path, key)
-        return
-    import h5py
+    format = infer_format(path)
+    if format == "hdf5":
+        from ..io.hdf5 import dataset_keys
 
-    keys: list[str] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, node: keys.append(name) if isinstance(node, h5py.Dataset) else None)
-    for name in keys:
-        if key is None or name == key or name.startswith(f"{key}/"):
-            yield open_source(path, name)
+        keys = [name for name in dataset_keys(path) if key is None or name == key or name.startswith(f"{key}/")]
+    elif format == "tif" and key is None:
+        from ..io.tif import series_keys
+
+        keys = series_keys(path)
+    else:
+        yield key or "", open_source(path, key)
+        return
+    yield from (_opened(path, name) for name in keys)
 
 
 def _describe(source: FileSource, with_size: bool) -> dict[str, Any]:
@@ -131,6 +153,9 @@ def _disk_bytes(source: FileSource, folder: str) -> int:
 
 def _lines(array: dict[str, Any]) -> Iterator[str]:
     name = array["key"] or "(the file itself)"
+    if "error" in array:
+        yield f"{name}: cannot be read: {array['error']}"
+        return
     yield f"{name}: {'x'.join(map(str, array['shape']))} {array['dtype']} ({array['format']})"
     grid = "not chunked" if array["chunks"] is None else f"chunks {'x'.join(map(str, array['chunks']))}"
     if array["shards"] is not None:
