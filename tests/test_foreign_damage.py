@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bioimage_py.errors import BioimageError
-from bioimage_py.sources import open_source
+from bioimage_py.errors import BioimageError, FormatError
+from bioimage_py.sources import SourceSpec, from_spec, open_source
 
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
@@ -123,3 +123,20 @@ def read(path: Path, key: str | None) -> tuple[Any, BioimageError | None]:
                 return source[...] if source.nbytes < HUGE else None, None
     except BioimageError as error:
         return None, error
+
+
+def test_damaged_metadata_are_not_a_missing_array(tmp_path: Path) -> None:
+    """Whoever opens it: by path, as a worker does, or as a level."""
+    by_zarr(3)(str(tmp_path / "a.zarr"))
+    by_z5py(str(tmp_path / "a.n5"))
+    for name, document in (("a.zarr", "zarr.json"), ("a.n5", "attributes.json")):
+        spec = SourceSpec("zarr", str(tmp_path / name), "raw")
+        whole = (tmp_path / name / "raw" / document).read_text()
+        for content in ("", whole[:-3], "[1]"):
+            (tmp_path / name / "raw" / document).write_text(content)
+            for opened in (lambda: open_source(tmp_path / name, "raw"), lambda: from_spec(spec)):  # noqa: B023
+                with pytest.raises(FormatError, match=rf"raw/{document} is damaged: .*{len(content)} bytes"):
+                    opened()
+        (tmp_path / name / "raw" / document).write_text(whole.replace("uint16", "uint17"))
+        with pytest.raises(FormatError, match="no library here can read"):
+            open_source(tmp_path / name, "raw")

@@ -190,6 +190,26 @@ def test_pages_that_are_lost_with_their_list(tmp_path: Path) -> None:
         open_source(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    ("numbers", "gap"),
+    [
+        ((1, 2, 4), "from 2 to 4"),
+        ((0, 5, 10, 20), "from 10 to 20"),
+        ((0, 5, 10), None),
+        ((7,), None),
+        ((8, 9, 10), None),
+    ],
+)
+def test_slices_that_are_missing_in_a_folder(tmp_path: Path, numbers: tuple[int, ...], gap: str | None) -> None:
+    for number in numbers:
+        tifffile.imwrite(tmp_path / f"run2_z{number}.tif", data()[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert open_source(tmp_path).shape[0] == len(numbers)
+    assert [gap in str(found.message) for found in caught if gap] == [True] * (gap is not None)
+    assert bool(caught) is (gap is not None)
+
+
 def test_a_slice_of_a_folder_that_is_cut_off(tmp_path: Path) -> None:
     for number, plane in enumerate(data()):
         tifffile.imwrite(tmp_path / f"{number}.tif", plane, compression="zlib")

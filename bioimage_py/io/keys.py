@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from ..errors import FormatError, KeyNotFoundError, ParameterError
 from ..sources.backing import Backing
 from ..sources.file import Opened
-from ..sources.metadata import multiscales_of, read_attributes
+from ..sources.metadata import multiscales_of, read_attributes, refuse_damaged
 from ..sources.storage import detect_driver
 from ..sources.stores import Location
 
@@ -86,23 +85,11 @@ def _not_found(root: Location, key: str | None, level: int | str | None, name: s
     keys = array_keys(root)
     listed = bool(keys) or is_listed(root)
     for place in dict.fromkeys((root / (key or ""), root)):
-        for document in ("zarr.json", ".zarray", "attributes.json"):
-            if (content := place.read(document)) is not None and not _is_object(content):
-                raise FormatError(
-                    f"{place}/{document} is damaged: it is no JSON object ({len(content)} bytes).",
-                    remedy="restore the file from a copy",
-                )
+        refuse_damaged(place)
     if not keys and not is_group(root):
         return FormatError(f"{root} is no {name} container.", remedy="pass format=... if it is something else")
     known = keys if listed else None
     return no_key(root.url, known) if key is None else wrong_key(root.url, key, known)
-
-
-def _is_object(content: bytes) -> bool:
-    try:
-        return isinstance(json.loads(content), dict)
-    except ValueError:
-        return False
 
 
 def ome_levels(place: Location) -> list[str]:

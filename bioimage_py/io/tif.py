@@ -29,7 +29,7 @@ from ..sources.file import Opened
 from ..sources.index import normalize_index
 from ..sources.metadata import kind_of, unit_name
 from .datasets import keep_local
-from .tif_whole import reading_structure, require_chain, require_files, require_page
+from .tif_whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 CACHE_BYTES = 128 * 2**20
 
@@ -303,6 +303,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
         matching = f" that match {pattern!r}" if pattern else ""
         raise FormatError(f"{path} has no tif files{matching}.", remedy="pass format=... if it is something else")
     names.sort(key=natural_key)
+    warn_of_gaps(path, names)
     shape, dtype = _header(os.path.join(path, names[0]))
     for name in names[1:]:
         other_shape, other_dtype = _header(os.path.join(path, name))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -79,6 +81,23 @@ def require_files(path: str, file: Any, series: Any) -> None:
         f" {missing[0]} is the first); reading those is an error.",
         stacklevel=2,
     )
+
+
+def warn_of_gaps(folder: str, names: list[str]) -> None:
+    """Warn if slices are numbered with gaps: one that was not copied along would shift all that follow."""
+    parts = [re.split(r"(\d+)", name) for name in names]
+    varying = [n for n in range(len(parts[0])) if len({tuple(part[n : n + 1]) for part in parts}) > 1]
+    if len(varying) != 1 or len({len(part) for part in parts}) > 1 or not varying[0] % 2:
+        return
+    numbers = [int(part[varying[0]]) for part in parts]
+    step = min(after - before for before, after in pairwise(numbers)) if len(numbers) > 1 else 0
+    gaps = [(before, after) for before, after in pairwise(numbers) if after - before != step]
+    if gaps and step > 0:
+        warnings.warn(
+            f"The slices in {folder} are numbered with gaps, {len(gaps)} in all (the first is from {gaps[0][0]} to"
+            f" {gaps[0][1]}); they are stacked as if there were none.",
+            stacklevel=2,
+        )
 
 
 def _named_files(xml: str | None) -> list[str]:

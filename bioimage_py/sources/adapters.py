@@ -26,7 +26,7 @@ from .conventions import warn_of_packing
 from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
 from .hdf5_parts import open_file, reading_structure
 from .index import Roi
-from .metadata import kind_of, read_attributes
+from .metadata import kind_of, read_attributes, refuse_damaged
 from .spec import SourceSpec
 from .storage import ChunkedBacking, Layout, TensorHandle, UnsupportedError, detect_driver, open_storage, spec_of
 from .stores import Location, locate
@@ -154,6 +154,7 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
     if driver is None:
         if root.folder is not None and not os.path.exists(root.folder):
             raise SourceNotFoundError(f"{root} does not exist.", remedy="check the path")
+        refuse_damaged(place)
         raise KeyNotFoundError(f"{root} has no array {key!r}.", remedy="check the key")
     folder = root.folder
     if place.folder is not None:
@@ -171,15 +172,15 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
 
 
 def _by_library(native: Callable[[], Any], place: Location, refused: UnsupportedError) -> Backing:
-    """Open an array by its own library, which knows more codecs; what both refuse has metadata that make no sense."""
+    """Open an array by its own library, which knows more codecs; what both refuse is damaged or not supported."""
     try:
         return backing_for(native())
     except BioimageError:
         raise
     except Exception as error:  # the libraries raise whatever reading the metadata runs into
         raise FormatError(
-            f"{place} has metadata that nothing can read: {refused}; {type(error).__name__}: {error}",
-            remedy="restore the metadata of the array from a copy",
+            f"{place} has metadata that no library here can read: {refused}; {type(error).__name__}: {error}",
+            remedy="restore the metadata from a copy; if another program reads the array, convert it with that",
         ) from error
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import AccessError
+from ..errors import AccessError, FormatError
 from .base import Axis, default_axes
 from .conventions import OWN_ATTRIBUTE as OWN_ATTRIBUTE
 from .conventions import conventional_axes
@@ -40,6 +41,24 @@ def read_attributes(place: Location, driver: str | None = None) -> dict[str, Any
         if found or driver:
             return found
     return place.read_json("attributes.json")
+
+
+def refuse_damaged(place: Location) -> None:
+    """Raise `FormatError` if metadata are there, but are no JSON: nobody can tell what lies there."""
+    for document in ("zarr.json", ".zarray", "attributes.json"):
+        content = place.read(document)
+        if content is not None and not _is_object(content):
+            raise FormatError(
+                f"{place}/{document} is damaged: it is no JSON object ({len(content)} bytes).",
+                remedy="restore the file from a copy",
+            )
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except ValueError:
+        return False
 
 
 def multiscales_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
