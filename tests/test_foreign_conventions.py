@@ -15,6 +15,7 @@ import bioimage_py as bp
 from bioimage_py.errors import DtypeError, FormatError
 from bioimage_py.io import create_array
 from bioimage_py.sources import Axis, open_source
+from bioimage_py.sources.metadata import unit_name
 
 h5py = pytest.importorskip("h5py")
 z5py = pytest.importorskip("z5py")
@@ -136,6 +137,15 @@ def test_sizes_of_a_pyramid_stand_in_its_groups(tmp_path: Path) -> None:
     assert [axis.scale for axis in open_source(tmp_path / "a.n5", f"{key}/other").axes] == [1, 1, 1]
 
 
+UNITS = {"um": "micrometer", "\u00b5m": "micrometer", "Microns": "micrometer", "Mm": "Mm", "nm": "nanometer"}
+UNITS |= {"\u00c5": "angstrom", "SEC": "second", "parsec": "parsec"}
+
+
+@pytest.mark.parametrize(("unit", "name"), [*UNITS.items(), ("pixel", None), ("", None)])
+def test_units_are_given_their_full_name(unit: str, name: str | None) -> None:
+    assert unit_name(unit) == name
+
+
 # data types
 
 
@@ -165,6 +175,7 @@ def test_unsigned_and_packed_values_of_netcdf(tmp_path: Path) -> None:
         made.attrs["_Unsigned"] = "true"
         packed = file.create_dataset("packed", data=np.array([1, 2], "i2"))
         packed.attrs.update({"scale_factor": np.array([0.5]), "add_offset": 3.0})
+        file["nothing"] = h5py.Empty("f4")
         file["lat"] = [0.0, 1.0]
         file["lat"].make_scale("lat")
         made.dims[0].attach_scale(file["lat"])
@@ -173,6 +184,8 @@ def test_unsigned_and_packed_values_of_netcdf(tmp_path: Path) -> None:
     assert source.axes[0].name == "lat"
     with pytest.warns(UserWarning, match=r"packed .*0\.5 \* stored \+ 3\.0 is meant"):
         assert open_source(tmp_path / "a.h5", "packed")[...].tolist() == [1, 2]
+    with pytest.raises(FormatError, match="null dataspace"):
+        open_source(tmp_path / "a.h5", "nothing")
     for name in ("a.zarr", "a.n5"):
         path = attributed(tmp_path / name, {"scale_factor": 2})
         with pytest.warns(UserWarning, match="packed"):

@@ -218,6 +218,11 @@ def test_virtual_datasets_of_which_a_source_is_missing(parts: Path, path: str) -
 def test_external_data_of_which_a_part_is_missing(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(parts)
     np.testing.assert_array_equal(open_source("outer.h5", "external")[...], data())
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(parts / "parts")
+        with pytest.raises(BioimageError, match="looks in the working directory") as caught:
+            open_source(parts / "outer.h5", "external")
+        assert "HDF5_EXTFILE_PREFIX='${ORIGIN}'" in caught.value.remedy
     os.truncate("voxels.bin", 1000)
     with pytest.raises(StorageError, match=rf"{data().nbytes} bytes of voxels in .*voxels.bin .* has 984 there"):
         open_source("outer.h5", "external")

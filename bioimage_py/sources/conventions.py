@@ -19,6 +19,7 @@ _UNITS = {
     "voxel": "",
     "px": "",
     "pm": "picometer",
+    "Å": "angstrom",
     "å": "angstrom",
     "nm": "nanometer",
     "nanometre": "nanometer",
@@ -56,7 +57,8 @@ def unit_name(unit: str | None) -> str | None:
     if unit is None:
         return None
     text = unit.strip().replace("\\u00B5", "µ").replace("μ", "µ")
-    return _UNITS.get(text, _UNITS.get(text.lower(), text)) or None
+    word = text.lower() if len(text) > 2 else text  # Mm and mm differ by nine orders
+    return _UNITS.get(text, _UNITS.get(word, text)) or None
 
 
 def kind_of(name: str) -> str:

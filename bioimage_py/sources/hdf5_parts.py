@@ -74,12 +74,16 @@ def require_parts(dataset: Any, path: str) -> None:
 
     Raises
     ------
+    FormatError
+        If it has no shape.
     MissingDependencyError
         If its chunks went through a filter that this process cannot have.
     SourceNotFoundError, StorageError
         If a file with external or virtual data is missing, or too short.
     """
     where = f"{path}:{dataset.name}"
+    if dataset.shape is None:
+        raise FormatError(f"{where} has no shape (a null dataspace), so no voxels.", remedy="open another dataset")
     _require_filters(dataset, where)
     _require_external(dataset, path, where)
     if dataset.is_virtual:
@@ -115,7 +119,12 @@ def _is_applied(dataset: Any, position: int) -> bool:
 def _require_external(dataset: Any, path: str, where: str) -> None:
     left = dataset.nbytes
     for name, offset, size in dataset.external or ():
-        file = _found(name, path, os.environ.get("HDF5_EXTFILE_PREFIX"))
+        file = _found(name, path, os.environ.get("HDF5_EXTFILE_PREFIX"), [os.getcwd()])
+        if file is None and (beside := _found(name, path, None, [os.path.dirname(path)])):
+            raise SourceNotFoundError(
+                f"{where} keeps its voxels in {name!r}, for which HDF5 looks in the working directory {os.getcwd()}.",
+                remedy=f"it is {beside}: start Python with HDF5_EXTFILE_PREFIX='${{ORIGIN}}' in its environment",
+            )
         if file is None:
             raise _missing(f"{where} keeps its voxels in", name, path)
         needed, there = min(size, left), max(0, os.path.getsize(file) - offset)
@@ -130,14 +139,15 @@ def _require_external(dataset: Any, path: str, where: str) -> None:
 def _require_virtual(dataset: Any, path: str, where: str, seen: set[tuple[str, str]]) -> None:
     import h5py
 
+    beside = [os.path.dirname(path), os.path.dirname(os.path.realpath(path)), os.getcwd()]
     for name, key in dict.fromkeys(_sources(dataset)):
-        file = path if name == "." else _found(name, path, os.environ.get("HDF5_VDS_PREFIX"))
+        file = path if name == "." else _found(name, path, os.environ.get("HDF5_VDS_PREFIX"), beside)
         if file is None:
             raise _missing(f"{where} is virtual, and shows voxels of", name, path)
         if (file, key) in seen:
             continue
         seen.add((file, key))
-        opened = dataset.file if name == "." else h5py.File(file, "r")
+        opened = dataset.file if name == "." else open_file(file, "r")
         try:
             source = opened.get(key)
             if not isinstance(source, h5py.Dataset):
@@ -157,13 +167,11 @@ def _sources(dataset: Any) -> Iterator[tuple[str, str]]:
             yield source.file_name, source.dset_name
 
 
-def _found(name: str, path: str, prefix: str | None) -> str | None:
-    """Return where HDF5 finds a file that another one names: under a prefix, beside that one, or from here."""
-    folder = os.path.dirname(os.path.realpath(path))
-    beside = [os.path.dirname(path), folder, os.getcwd()]
+def _found(name: str, path: str, prefix: str | None, folders: list[str]) -> str | None:
+    """Return where HDF5 finds a file that another one names: under a prefix, or in one of some folders."""
     if prefix:
-        beside.insert(0, prefix.replace("${ORIGIN}", folder))
-    places = [name] if os.path.isabs(name) else [os.path.join(place, name) for place in beside]
+        folders = [prefix.replace("${ORIGIN}", os.path.dirname(os.path.realpath(path))), *folders]
+    places = [name] if os.path.isabs(name) else [os.path.join(folder, name) for folder in folders]
     return next((place for place in places if os.path.isfile(place)), None)
 
 
