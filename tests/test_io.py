@@ -490,7 +490,7 @@ def test_tif_stack(tmp_path: Path, options: dict[str, Any]) -> None:
         assert source.identity == ("file", str(path), "")
     np.testing.assert_array_equal(reopened(spec), volume())
     assert not open_source(path, mode="r+").writable
-    with pytest.raises(KeyNotFoundError, match="is one array and has no key 'data'"):
+    with pytest.raises(KeyNotFoundError, match=r"has series 0, 1, \.\.\. as keys, not 'data'"):
         open_source(path, "data")
 
 

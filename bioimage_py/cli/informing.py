@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import KeyNotFoundError
+from ..errors import BioimageError, KeyNotFoundError
 from .common import Command, json_option, print_json
 from .inputs import Array, arrays_at
 
@@ -26,14 +26,22 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
     """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk.
 
     PATH is a file, a folder or URL with arrays, a folder of TIFF slices, a precomputed layer or a WebKnossos dataset,
-    or a path into one of these. Exit code 1 where there is no array.
+    or a path into one of these. Exit code 1 where there is no array, or none that can be read.
     """
-    arrays = [_describe(array, not no_size) for array in arrays_at(path)]
+    arrays, failed = list[dict[str, Any]](), list[BioimageError]()
+    for one in arrays_at(path):
+        try:
+            arrays.append(_describe(one, not no_size))
+        except BioimageError as error:  # the others are listed all the same
+            failed.append(error)
+            arrays.append({"key": one.key, "error": error.message})
     if not arrays:
         raise KeyNotFoundError(
             f"{path} has no arrays.",
             remedy="give the path of a zarr, n5, HDF5 or TIFF file, of a folder of slices, or of a layer",
         )
+    if len(failed) == len(arrays):
+        raise failed[0]
     if as_json:
         print_json({"path": path if "://" in path else os.path.abspath(path), "arrays": arrays})
         return
@@ -107,6 +115,9 @@ def _disk_bytes(source: Source, folder: str) -> int:
 
 def _lines(array: dict[str, Any]) -> Iterator[str]:
     name = array["key"] or "(the file itself)"
+    if "error" in array:
+        yield f"{name}: cannot be read: {array['error']}"
+        return
     yield f"{name}: {'x'.join(map(str, array['shape']))} {array['dtype']} ({array['format']})"
     grid = "not chunked" if array["chunks"] is None else f"chunks {'x'.join(map(str, array['chunks']))}"
     if array["shards"] is not None:

@@ -147,8 +147,9 @@ def _precomputed(path: str) -> tuple[list[Array], str] | None:
 
 def _arrays_of_files(path: str) -> Iterator[Array]:
     from ..io.formats import infer_format, split_path
+    from ..io.hdf5 import dataset_keys
     from ..io.keys import array_keys
-    from ..io.tif import is_stack
+    from ..io.tif import is_stack, series_keys
     from ..sources.file import open_source
     from ..sources.storage import detect_driver
     from ..sources.stores import locate
@@ -163,7 +164,9 @@ def _arrays_of_files(path: str) -> Iterator[Array]:
         keys = [] if detect_driver(place) is not None else array_keys(place)
         yield from [array(f"{key or ''}/{inner}") for inner in keys] or [itself]
     elif os.path.isfile(container) and infer_format(container) == "hdf5":
-        yield from (array(name) for name in _hdf5_keys(container) if _within(name, key or ""))
+        yield from (array(name) for name in dataset_keys(container) if _within(name, key or ""))
+    elif os.path.isfile(container) and infer_format(container) == "tif" and key is None:
+        yield from (array(number) for number in series_keys(container))
     elif not os.path.isdir(place.folder) or detect_driver(place) is not None or is_stack(place.folder):
         yield itself
     else:
@@ -172,12 +175,3 @@ def _arrays_of_files(path: str) -> Iterator[Array]:
             if detect_driver(locate(inner)) is not None:
                 names.clear()
                 yield array(os.path.relpath(inner, container))
-
-
-def _hdf5_keys(path: str) -> list[str]:
-    from ..io.formats import open_file
-
-    keys: list[str] = []
-    with open_file(path) as file:
-        file.visititems(lambda name, node: keys.append(name) if hasattr(node, "dtype") else None)
-    return keys

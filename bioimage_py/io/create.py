@@ -100,6 +100,7 @@ def create_array(
     outer = None if shards is None else _shards(shards, grid, name)
     if axes and len(axes) != len(size):
         raise ParameterError(f"{len(axes)} axes for the shape {size}.", remedy="pass one Axis for each")
+    _refuse_other_than_numbers(np.dtype(dtype), f"{container}/{key}".rstrip("/"))
     kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
     if not root.writable:
         raise ReadOnlyError(
@@ -151,6 +152,15 @@ def clear_array(path: str, key: str | None, format: str, storage_options: Mappin
             shutil.rmtree(entry.path)
         elif entry.name not in METADATA_FILES:
             os.unlink(entry.path)
+
+
+def _refuse_other_than_numbers(dtype: np.dtype, where: str) -> None:
+    if dtype.kind not in "biufc":
+        what = "of several fields" if dtype.names else "of no numbers"
+        raise DtypeError(
+            f"{where} would be an array {what}, data type {dtype}: only numbers are written.",
+            remedy=f"take one field of the data: array[{dtype.names[0]!r}]" if dtype.names else "convert it to numbers",
+        )
 
 
 def _format_of(root: Location) -> str:

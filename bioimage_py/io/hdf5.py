@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import FormatError, StorageError
+from ..errors import FormatError
 from ..sources.backing import HDF5Backing
 from ..sources.file import Opened
+from ..sources.hdf5_parts import open_file, reading_structure
 from .datasets import keep_local
 from .keys import key_among
 
@@ -19,14 +20,23 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
 
     keep_local(path, "HDF5")
     if os.path.exists(path) and mode != "w" and not h5py.is_hdf5(path):
-        raise FormatError(f"{path} is no HDF5 file.", remedy="pass format=... if it is something else")
-    try:
-        return h5py.File(path, mode, **kwargs)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot open {path}: {error}",
-            remedy="close it in the process that writes it: HDF5 allows one writer alone",
-        ) from error
+        empty = " It is empty: 0 bytes." if os.path.getsize(path) == 0 else ""
+        raise FormatError(f"{path} is no HDF5 file.{empty}", remedy="pass format=... if it is something else")
+    return open_file(path, mode, **kwargs)
+
+
+def dataset_keys(path: str) -> list[str]:
+    """Return the keys of all arrays in a file."""
+    with construct(path) as file, reading_structure(path):
+        return _keys(file)
+
+
+def _keys(file: Any) -> list[str]:
+    import h5py
+
+    keys: list[str] = []
+    file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+    return keys
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
@@ -34,12 +44,12 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     import h5py
 
     file = construct(path, mode, **kwargs)
-    dataset = file.get(key) if key else None
-    if isinstance(dataset, h5py.Dataset):
-        return Opened(HDF5Backing(dataset, owned=True), str(key))
-    keys: list[str] = []
-    file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
     try:
+        with reading_structure(path):
+            dataset = file.get(key) if key else None
+            if isinstance(dataset, h5py.Dataset):
+                return Opened(HDF5Backing(dataset, owned=True), str(key))
+            keys = _keys(file)
         only = key_among(path, key or None, keys)
     except BaseException:
         file.close()

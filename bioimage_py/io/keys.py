@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import FormatError, KeyNotFoundError, ParameterError
 from ..sources.backing import Backing
 from ..sources.file import Opened
-from ..sources.metadata import multiscales_of, read_attributes
+from ..sources.metadata import multiscales_of, read_attributes, refuse_damaged
 from ..sources.storage import detect_driver
 from ..sources.stores import Location
 
@@ -85,6 +85,8 @@ def _only(root: Location, key: str | None, level: int | str | None, name: str) -
         raise KeyNotFoundError(f"{root / (key or '')} is one array, it has no levels.", remedy="leave level out")
     keys = array_keys(root)
     listed = bool(keys) or is_listed(root)
+    for place in dict.fromkeys((root / (key or ""), root)):
+        refuse_damaged(place)
     if not keys and not is_group(root):
         raise FormatError(f"{root} is no {name} container.", remedy="pass format=... if it is something else")
     known = keys if listed else None

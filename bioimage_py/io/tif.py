@@ -6,24 +6,38 @@ import math
 import os
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from ..errors import DtypeError, FormatError, KeyNotFoundError, ShapeError, StorageError
+from ..errors import (
+    BioimageError,
+    DtypeError,
+    FormatError,
+    KeyNotFoundError,
+    ParameterError,
+    ShapeError,
+    StorageError,
+)
 from ..extras import need
 from ..sources.base import Axis, default_axes
 from ..sources.file import Opened
 from ..sources.index import normalize_index
 from ..sources.metadata import kind_of, unit_name
 from .datasets import keep_local
+from .tif_whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 CACHE_BYTES = 128 * 2**20
 
 _ENDINGS = (".tif", ".tiff")
+_IN_ONE_PIECE = ("shaped", "imagej")
+"""Kinds of series that may lie in one piece, whose length the metadata say; of others the pages are counted."""
+_one_at_a_time = threading.Lock()
 
 
 class Pages:
@@ -125,8 +139,8 @@ class ImageStack(Mapping[str, Any]):
             self._array.close()
 
 
-def construct(path: str, mode: str = "r", pattern: str | None = None) -> ImageStack:
-    """Open a tif file, or all tif files of a folder, as one array.
+def construct(path: str, mode: str = "r", pattern: str | None = None, series: int | None = None) -> ImageStack:
+    """Open a series of a tif file, or all tif files of a folder, as one array.
 
     Parameters
     ----------
@@ -136,52 +150,110 @@ def construct(path: str, mode: str = "r", pattern: str | None = None) -> ImageSt
         Ignored: these files are only read.
     pattern : str, optional
         Take only the files of a folder that match, such as "raw_*.tif".
+    series : int, optional
+        Number of the series in a file. None: the first; a warning tells if there are others.
 
     Raises
     ------
     FormatError
-        If it is no tif file, or the folder has none.
+        If it is no tif file, or a damaged one, or the folder has none.
+    KeyNotFoundError
+        If the file has no such series.
+    SourceNotFoundError
+        If another file is missing over which the image spreads.
     ShapeError, DtypeError
         If the slices of a folder differ in shape or data type.
     """
     keep_local(path, "tif")
-    return _open_slices(path, pattern) if os.path.isdir(path) else _open_stack(path)
+    return _open_slices(path, pattern) if os.path.isdir(path) else _open_series(path, series)[0]
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open the array; for a folder the key may be a pattern of file names."""
+    """Open the array; the key is the number of a series in a file, or a pattern of file names in a folder."""
     keep_local(path, "tif")
-    if key and not os.path.isdir(path):
-        raise KeyNotFoundError(f"{path} is one array and has no key {key!r}.", remedy=f"open_source({path!r})")
-    stack = construct(path, mode, **{"pattern": key or None, **kwargs})
-    return Opened(stack[""], key or "", stack.axes, stack)
+    arguments = dict(kwargs)
+    if os.path.isdir(path):
+        stack = construct(path, mode, **{"pattern": key or None, **arguments})
+        return Opened(stack[""], key or "", stack.axes, stack)
+    chosen = arguments.pop("series", None)
+    if key:
+        if not key.isdecimal() or chosen not in (None, int(key)):
+            raise KeyNotFoundError(
+                f"{path} has series 0, 1, ... as keys, not {key!r}" + f" and series={chosen!r}." * (chosen is not None),
+                remedy=f"open_source({path!r}), or bioimage-py info {path} to list them",
+            )
+        chosen = int(key)
+    if arguments:
+        raise ParameterError(f"tif files take no {', '.join(arguments)}.", remedy="leave it out; series=1 is known")
+    stack, number = _open_series(path, chosen)
+    return Opened(stack[""], number, stack.axes, stack)
 
 
-def _open_stack(path: str) -> ImageStack:
+def series_keys(path: str) -> list[str]:
+    """Return the keys of the series in a file: one "" where there is only one."""
     import tifffile
 
-    try:
-        file = tifffile.TiffFile(path)
-        series = file.series[0]
-    except (tifffile.TiffFileError, IndexError) as error:
-        raise FormatError(
-            f"{path} is no tif file: {error}", remedy="pass format=... if it is something else"
-        ) from error
-    except OSError as error:
-        raise StorageError(f"Cannot open {path}: {error}", remedy="check the file and its permissions") from error
+    with reading_structure(path), tifffile.TiffFile(path) as file:
+        count = len(file.series)
+    return [""] if count == 1 else [str(number) for number in range(count)]
+
+
+def _open_series(path: str, chosen: int | None) -> tuple[ImageStack, str]:
+    """Open a series; its key is "" in a file that has only one."""
+    import tifffile
+
+    with reading_structure(path), ExitStack() as on_error:
+        file = on_error.enter_context(tifffile.TiffFile(path))
+        found = _series_of(path, file, chosen)
+        key = "" if len(file.series) == 1 else str(chosen or 0)
+        stack = _stack_of(path, file, found)
+        on_error.pop_all()
+    return stack, key
+
+
+def _series_of(path: str, file: Any, chosen: int | None) -> Any:
+    known = file.series
+    if chosen is not None and not 0 <= chosen < len(known):
+        raise KeyNotFoundError(
+            f"{path} has no series {chosen}; it has {len(known)}, counted from 0.",
+            remedy=f"open_source({path!r}, '0'), or bioimage-py info {path} to list them",
+        )
+    series = known[chosen or 0]
+    if series.dataoffset is None or series.kind not in _IN_ONE_PIECE:
+        require_chain(path, file)
+    require_files(path, file, series)
+    if chosen is None and len(known) > 1:
+        warnings.warn(
+            f"{path} holds {len(known)} series, of which the first is opened, of shape {tuple(series.shape)}; the next"
+            f" has {tuple(known[1].shape)} and is open_source({path!r}, '1').",
+            stacklevel=2,
+        )
+    return series
+
+
+def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
     _need_codecs(series.keyframe, path)
     axes = _tif_axes(file, series)
     dtype = np.dtype(series.dtype)
     # The library names the native type whatever the order of the file.
     native = dtype.newbyteorder(file.byteorder).isnative
-    if series.dataoffset is not None and native and not series.is_multifile:
-        offset, shape = series.dataoffset, series.shape
-        file.close()
-        return ImageStack(np.memmap(path, dtype, "r", offset, shape), axes)
+    if series.dataoffset is not None and not series.is_multifile:
+        end, size = series.dataoffset + math.prod(series.shape) * dtype.itemsize, file.filehandle.size
+        if end > size:
+            raise FormatError(
+                f"{path} is cut off: its voxels end at byte {end}, the file at byte {size}.",
+                remedy="copy the file again, or restore it",
+            )
+        if native:
+            offset, shape = series.dataoffset, series.shape
+            file.close()
+            return ImageStack(np.memmap(path, dtype, "r", offset, shape), axes)
     page_shape = tuple(series.keyframe.shape)
     split = len(series.shape) - len(page_shape)
     if split < 0 or tuple(series.shape[split:]) != page_shape:
         # An arrangement of pages that is not a stack of them: the library knows it, as a whole.
+        for number, page in enumerate(series.pages):
+            require_page(path, number, page)
         whole = np.asarray(series.asarray())
         file.close()
         whole.flags.writeable = False
@@ -189,16 +261,36 @@ def _open_stack(path: str) -> ImageStack:
     file.filehandle.set_lock(True)
 
     def load(number: int) -> np.ndarray:
-        page = series.pages[number]
-        if page is None:
-            return np.zeros(page_shape, dtype.newbyteorder("="))
         try:
-            return np.asarray(page.asarray(maxworkers=1)).reshape(page_shape)
+            page = series.pages[number]
+            require_page(path, number, page)
+            with _open_file_of(page, file):
+                return np.asarray(page.asarray(maxworkers=1)).reshape(page_shape)
+        except BioimageError:
+            raise
         except Exception as error:  # codecs raise types of their own for damaged data
-            raise StorageError(f"Cannot read page {number} of {path}: {error}", remedy="check the file") from error
+            raise StorageError(
+                f"Cannot read page {number} of {path}: {type(error).__name__}: {error}",
+                remedy="copy the file again, or restore it",
+            ) from error
 
     pages = Pages(tuple(series.shape[:split]), page_shape, dtype.newbyteorder("="), load, file.close)
     return ImageStack(pages, axes)
+
+
+@contextmanager
+def _open_file_of(page: Any, file: Any) -> Iterator[None]:
+    """Have the file of a page open: the library closes all but the first of an image that spreads over several."""
+    handle = page.parent.filehandle
+    if handle is file.filehandle:
+        yield
+        return
+    with _one_at_a_time:
+        handle.open()
+        try:
+            yield
+        finally:
+            handle.close()
 
 
 def _open_slices(path: str, pattern: str | None) -> ImageStack:
@@ -213,6 +305,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
         matching = f" that match {pattern!r}" if pattern else ""
         raise FormatError(f"{path} has no tif files{matching}.", remedy="pass format=... if it is something else")
     names.sort(key=natural_key)
+    warn_of_gaps(path, names)
     shape, dtype = _header(os.path.join(path, names[0]))
     for name in names[1:]:
         other_shape, other_dtype = _header(os.path.join(path, name))
@@ -228,7 +321,11 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
             )
 
     def load(number: int) -> np.ndarray:
-        return np.asarray(tifffile.imread(os.path.join(path, names[number]), maxworkers=1))
+        name = os.path.join(path, names[number])
+        with reading_structure(name), tifffile.TiffFile(name) as file:
+            for position, page in enumerate(file.series[0].pages):
+                require_page(name, position, page)
+            return np.asarray(file.series[0].asarray(maxworkers=1))
 
     axes = (Axis("z"), Axis("y"), Axis("x")) if len(shape) == 2 else default_axes(len(shape) + 1)
     return ImageStack(Pages((len(names),), shape, dtype.newbyteorder("="), load, lambda: None), axes)
@@ -250,13 +347,10 @@ def _need_codecs(page: Any, path: str) -> None:
 def _header(path: str) -> tuple[tuple[int, ...], np.dtype]:
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            _need_codecs(series.keyframe, path)
-            return tuple(series.shape), np.dtype(series.dtype)
-    except (tifffile.TiffFileError, IndexError) as error:
-        raise FormatError(f"{path} is no tif file: {error}", remedy="remove it from the folder") from error
+    with reading_structure(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        _need_codecs(series.keyframe, path)
+        return tuple(series.shape), np.dtype(series.dtype)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -267,7 +361,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def _tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
-    scales = _ome_scales(file.ome_metadata) if file.is_ome else _imagej_scales(file, series)
+    scales = _ome_scales(file, series) if file.is_ome else _imagej_scales(file, series)
     letters = str(series.axes)
     unknown = [letter for letter in letters if letter not in "TCZYXS"]
     names: list[str] = []
@@ -300,12 +394,15 @@ def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]
     return scales
 
 
-def _ome_scales(xml: str | None) -> dict[str, tuple[str | None, float]]:
+def _ome_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
     try:
-        root = ElementTree.fromstring(xml or "")
+        root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
         return {}
     pixels: Sequence[Any] = [node for node in root.iter() if node.tag.endswith("}Pixels")]
+    # the library leaves images out that have no voxels in these files; then none can be told to be this one
+    position = next(number for number, other in enumerate(file.series) if other is series)
+    pixels = pixels[position : position + 1] if len(pixels) == len(file.series) or len(pixels) == 1 else []
     if not pixels:
         return {}
     scales: dict[str, tuple[str | None, float]] = {}

@@ -53,6 +53,14 @@ def _on_ec2() -> bool:
 
 _STATUS = re.compile(r"(?:\[HTTP code |\[http_response_code=')(\d+)")
 _OS_CODE = re.compile(r"\[os_error_code='(\d+)'\]")
+_DAMAGED = re.compile(
+    r"DATA_LOSS|Blosc error|Invalid blosc|inflate\(\) failed|decompress\w*\(?\)? (?:failed|error)|Truncated|truncated"
+    r"|Expected header of length|Data corruption|Digest mismatch|bad input data"
+)
+_UNSUPPORTED = re.compile(r"varlength chunks not supported")
+
+DELETED = "restore it from a copy, or delete it: its voxels then read as {fill}"
+"""What to do about an object that is known to be damaged; nothing else is a reason to delete data."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -121,10 +129,14 @@ def _access_remedy(place: Location) -> str:
 
 
 def _remedy(place: Location, reason: str, status: int | None) -> str:
+    if _UNSUPPORTED.search(reason):
+        return "nothing is wrong with the data: read it with the program that wrote it, or convert it to plain chunks"
+    if _DAMAGED.search(reason):
+        return f"the object that the message names is damaged: {DELETED.format(fill='the fill value')}"
     if place.scheme in ("file", "memory"):
-        return "check the disk; a chunk that was damaged must be deleted (it then reads as fill value) or restored"
+        return "check the disk, and that the metadata of the array belong to its chunks"
     if "Timeout" in reason or "too slow" in reason:
         return "the server stalls: try later, or wait longer: TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS=300 (default 60)"
     if status is not None or "CURL error" in reason:
         return "try later; storage_options={'retries': 12} waits longer"
-    return "a damaged object must be deleted (it then reads as fill value) or restored"
+    return "check the URL and storage_options"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import (
+    BioimageError,
     FormatError,
     KeyNotFoundError,
     NotReopenableError,
@@ -21,9 +22,11 @@ from ..errors import (
 from ..extras import needing
 from .backing import Backing, ForeignBacking, HDF5Backing, NumpyBacking, regular_chunks
 from .base import Axis, Concurrency
+from .conventions import warn_of_packing
 from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
+from .hdf5_parts import open_file, reading_structure
 from .index import Roi
-from .metadata import kind_of
+from .metadata import kind_of, read_attributes, refuse_damaged
 from .spec import SourceSpec
 from .storage import ChunkedBacking, Layout, TensorHandle, UnsupportedError, detect_driver, open_storage, spec_of
 from .stores import Location, locate
@@ -151,8 +154,11 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
     if driver is None:
         if root.folder is not None and not os.path.exists(root.folder):
             raise SourceNotFoundError(f"{root} does not exist.", remedy="check the path")
+        refuse_damaged(place)
         raise KeyNotFoundError(f"{root} has no array {key!r}.", remedy="check the key")
     folder = root.folder
+    if place.folder is not None:
+        _check_conventions(place, driver)
     native = None if folder is None else lambda: library(folder, key, mode)
     writable = mode != "r" and root.writable
     try:
@@ -162,7 +168,31 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
             raise FormatError(
                 f"{place}: this array can be opened in a local folder only: {error}", remedy="download it first"
             ) from error
+        return _by_library(native, place, error)
+
+
+def _by_library(native: Callable[[], Any], place: Location, refused: UnsupportedError) -> Backing:
+    """Open an array by its own library, which knows more codecs; what both refuse is damaged or not supported."""
+    try:
         return backing_for(native())
+    except BioimageError:
+        raise
+    except Exception as error:  # the libraries raise whatever reading the metadata runs into
+        raise FormatError(
+            f"{place} has metadata that no library here can read: {refused}; {type(error).__name__}: {error}",
+            remedy="restore the metadata from a copy; if another program reads the array, convert it with that",
+        ) from error
+
+
+def _check_conventions(place: Location, driver: str) -> None:
+    """Refuse or tell what attributes of other programs make of an array, where that is no plain one."""
+    attributes = read_attributes(place, driver)
+    if attributes.get("isLabelMultiset"):
+        raise FormatError(
+            f"{place} is a label multiset of Paintera: its voxels are lists of labels, which are not read.",
+            remedy="convert it to plain labels with paintera-convert to-scalar",
+        )
+    warn_of_packing(attributes, str(place))
 
 
 def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Backing:
@@ -171,17 +201,16 @@ def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Ba
         import h5py
     if not os.path.exists(path):
         raise SourceNotFoundError(f"{path} does not exist.", remedy="check the path")
+    file = open_file(path, mode, locking=locking)
     try:
-        file = h5py.File(path, mode, locking=locking)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot open {path}: {error}",
-            remedy="close it in the process that writes it: HDF5 allows one writer alone",
-        ) from error
-    if not isinstance(file.get(key), h5py.Dataset):
-        file.close()
+        with reading_structure(path):
+            dataset = file.get(key)
+            if isinstance(dataset, h5py.Dataset):
+                return HDF5Backing(dataset, owned=True)
         raise KeyNotFoundError(f"{path} has no array {key!r}.", remedy="check the key")
-    return HDF5Backing(file[key], owned=True)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _native_zarr(root: str, key: str, mode: str) -> Any:

@@ -5,20 +5,19 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import NotReopenableError, SourceTypeError, StorageError
-from .base import Axis, Concurrency, default_axes
+from .base import Axis, Concurrency
 from .encoded import EncodedChunks
+from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
+from .hdf5_parts import require_parts
 from .index import Roi, Selection
-from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
 from .units import UnitFiles
 
@@ -219,8 +218,11 @@ class HDF5Backing(Backing):
         self._owned = owned
         self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
         self._key = str(dataset.name).strip("/")
+        require_parts(dataset, self._path)
+        warn_if_packed(dataset, self._path)
         self.shape = tuple(int(size) for size in dataset.shape)
-        self.dtype = np.dtype(dataset.dtype)
+        self._stored = np.dtype(dataset.dtype).newbyteorder("=")
+        self.dtype = meant_dtype(dataset, self._stored)
         self.chunks = regular_chunks(dataset.chunks, self.shape)
         self._mode = str(dataset.file.mode)
         self.writable = self._mode != "r"
@@ -235,13 +237,13 @@ class HDF5Backing(Backing):
 
     def read(self, roi: Roi) -> np.ndarray:
         try:
-            return np.asarray(self._native[roi])
+            return np.asarray(self._native[roi], self._stored).view(self.dtype)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("read", error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         try:
-            self._native[roi] = value
+            self._native[roi] = value.view(self._stored)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("write", error) from error
 
@@ -251,7 +253,9 @@ class HDF5Backing(Backing):
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:
             return StorageError(f"{self._path} is closed.", remedy="open it again with open_source(...)")
-        failed = StorageError(f"Cannot {what} {self._path}:/{self._key}: {error}", remedy="check the file and the disk")
+        damaged = "filter returned failure" in str(error) or "checksum" in str(error)
+        remedy = "a chunk is damaged: copy the file again, or restore it" if damaged else "check the file and the disk"
+        failed = StorageError(f"Cannot {what} {self._path}:/{self._key}: {error}", remedy=remedy)
         failed.errno = getattr(error, "errno", None)
         return failed
 
@@ -268,27 +272,6 @@ class HDF5Backing(Backing):
     def close(self) -> None:
         if self._owned and self._native:
             self._native.file.close()
-
-
-def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:
-    """Return the axes of a dataset: those that `create_array` stored, else its labels and ilastik's sizes (µm)."""
-    ndim = len(dataset.shape)
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        own = tuple(Axis(**axis) for axis in json.loads(dataset.attrs[OWN_ATTRIBUTE])["axes"])
-        if len(own) == ndim:
-            return own
-    labels = [str(dim.label) for dim in dataset.dims]
-    sizes = np.ravel(dataset.attrs.get("element_size_um", ()))
-    known = len(sizes) == ndim and sizes.dtype.kind in "iuf"
-    if not known and not all(labels):
-        return None
-    named = [Axis(label, kind_of(label)) for label in labels] if all(labels) else default_axes(ndim)
-    if not known:
-        return tuple(named)
-    return tuple(
-        replace(axis, unit="micrometer", scale=float(size)) if axis.kind == "space" else axis
-        for axis, size in zip(named, sizes, strict=True)
-    )
 
 
 def memory_identity(array: np.ndarray) -> Hashable:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import AccessError
+from ..errors import AccessError, FormatError
 from .base import Axis, default_axes
+from .conventions import OWN_ATTRIBUTE as OWN_ATTRIBUTE
+from .conventions import conventional_axes
+from .conventions import kind_of as kind_of
+from .conventions import unit_name as unit_name
 from .stores import Location
 
-OWN_ATTRIBUTE = "bioimage_py"
-
 _ROOTWARD = 6
-_UNITS = {
-    "": "",
-    "pixel": "",
-    "pixels": "",
-    "Å": "angstrom",
-    "nm": "nanometer",
-    "µm": "micrometer",
-    "um": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "m": "meter",
-    "inch": "inch",
-    "s": "second",
-    "sec": "second",
-    "ms": "millisecond",
-    "min": "minute",
-}
-_KINDS = {"t": "time", "time": "time", "c": "channel", "channel": "channel", "x": "space", "y": "space", "z": "space"}
+_IMAGE = 2
+_SIZES = ("pixelResolution", "resolution", "offset", "units")
+_LEVEL = re.compile(r"s\d+")
 
 
 def read_attributes(place: Location, driver: str | None = None) -> dict[str, Any]:
@@ -55,6 +41,24 @@ def read_attributes(place: Location, driver: str | None = None) -> dict[str, Any
         if found or driver:
             return found
     return place.read_json("attributes.json")
+
+
+def refuse_damaged(place: Location) -> None:
+    """Raise `FormatError` if metadata are there, but are no JSON: nobody can tell what lies there."""
+    for document in ("zarr.json", ".zarray", "attributes.json"):
+        content = place.read(document)
+        if content is not None and not _is_object(content):
+            raise FormatError(
+                f"{place}/{document} is damaged: it is no JSON object ({len(content)} bytes).",
+                remedy="restore the file from a copy",
+            )
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except ValueError:
+        return False
 
 
 def multiscales_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -114,19 +118,6 @@ def describe_axes(axes: Sequence[Axis]) -> dict[str, Any]:
     return {"axes": named, "coordinateTransformations": steps}
 
 
-def unit_name(unit: str | None) -> str | None:
-    """Return the full name that OME-Zarr demands for a unit of length or time ("um" gives "micrometer")."""
-    if unit is None:
-        return None
-    text = unit.strip().replace("\\u00B5", "µ").replace("μ", "µ")
-    return _UNITS.get(text, _UNITS.get(text.lower(), text)) or None
-
-
-def kind_of(name: str) -> str:
-    """Return the kind of an axis of that name."""
-    return _KINDS.get(name.lower(), "other")
-
-
 def read_axes(place: Location, driver: str, ndim: int, depth: int | None = None) -> tuple[Axis, ...] | None:
     """Return the axes of an array: from a group above it, its own attributes or names.
 
@@ -155,17 +146,25 @@ def read_axes(place: Location, driver: str, ndim: int, depth: int | None = None)
     if (own := _own_axes(attributes, ndim)) is not None:
         return own
     names = place.read_json("zarr.json").get("dimension_names") if driver == "zarr3" else None
-    if not names:
-        names = attributes.get("_ARRAY_DIMENSIONS")
-    named = None
-    if isinstance(names, list) and len(names) == ndim and all(isinstance(name, str) and name for name in names):
-        named = [Axis(name, kind_of(name)) for name in names]
+    if not isinstance(names, list) or len(names) != ndim or not all(isinstance(name, str) and name for name in names):
+        names = None
+    if driver == "n5" and _LEVEL.fullmatch(place.name):
+        attributes = _of_image(place, depth) | attributes
+    found = conventional_axes(attributes, ndim, x_first=driver == "n5", names=names)
     units = attributes.get("dimension_units")
     if isinstance(units, list) and len(units) == ndim:
-        return tuple(map(_with_unit, named or default_axes(ndim), units))
-    if named:
-        return tuple(named)
-    return _n5_axes(attributes, ndim) if driver == "n5" else None
+        return tuple(map(_with_unit, found or default_axes(ndim), units))
+    return found
+
+
+def _of_image(place: Location, depth: int | None) -> dict[str, Any]:
+    """Return what the groups of a level of an n5 pyramid say of the sizes of its finest voxels; the nearest decides."""
+    for above, _ in _groups_above(place, _IMAGE if depth is None else min(depth, _IMAGE)):
+        said = _readable_attributes(above, "n5")
+        found: dict[str, Any] = {key: said[key] for key in _SIZES if key in said}
+        if found:
+            return found
+    return {}
 
 
 def _with_unit(axis: Axis, unit: Any) -> Axis:
@@ -204,26 +203,3 @@ def _own_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[Axis, ...] | No
         return tuple(Axis(**axis) for axis in stored)
     except TypeError:
         return None
-
-
-def _n5_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[Axis, ...] | None:
-    """Return the axes by the attributes that Paintera and other N5 viewers write, which are in x, y, z order."""
-    resolution, units = attributes.get("resolution"), attributes.get("units")
-    if isinstance(found := attributes.get("pixelResolution"), Mapping):
-        resolution, units = found.get("dimensions"), found.get("unit")
-    elif isinstance(found, list):
-        resolution = found
-    if not _numbers(resolution, ndim) or ndim > 3:
-        return None
-    offset = attributes.get("offset")
-    offset = offset if _numbers(offset, ndim) else [0.0] * ndim
-    units = [units] * ndim if isinstance(units, str) else units
-    units = units if isinstance(units, list) and len(units) == ndim else [None] * ndim
-    assert isinstance(resolution, Sequence)
-    assert isinstance(offset, Sequence)
-    axes = (Axis("xyz"[i], "space", unit_name(units[i]), float(resolution[i]), float(offset[i])) for i in range(ndim))
-    return tuple(reversed(tuple(axes)))
-
-
-def _numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(isinstance(item, int | float) for item in value)

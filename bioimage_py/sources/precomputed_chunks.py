@@ -117,8 +117,9 @@ class ChunkedLayer(Layer):
             return self._codec.decode(unpack(content, packing), chunk), found.stamp.generation
         except ValueError as error:
             raise StorageError(
-                f"Chunk {self._chunks}/{key if isinstance(key, str) else chunk_name(chunk)} is damaged: {error}",
-                remedy="delete it (it then counts as missing), or restore it",
+                f"Chunk {self._chunks}/{key if isinstance(key, str) else chunk_name(chunk)} is damaged, or not of the"
+                f" encoding, size and type that the info file says: {error}",
+                remedy="restore it from a copy; where all chunks fail so, restore the info file",
             ) from error
 
     def _missing(self, chunk: Roi) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import AccessError, NotReopenableError, StorageError
+from ..errors import AccessError, FormatError, NotReopenableError, StorageError
 from ..machine import usable_cores
 from .access import failed, reason_of
 from .backing import Backing
@@ -20,9 +20,10 @@ from .base import Axis, Concurrency
 from .encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
 from .index import Roi, Selection
 from .metadata import read_axes
+from .naming import Naming, naming_of
 from .spec import SourceSpec
 from .stores import Location
-from .units import UnitFiles, is_whole, name_of, naming_of, positions_in, stored_units, unit_files
+from .units import UnitFiles, is_whole, name_of, positions_in, stored_units, unit_files
 
 Order = Literal["C", "F"]
 
@@ -122,16 +123,26 @@ class TensorHandle:
         Size of the cache of decoded chunks. What it holds is not checked against later changes by others.
     sync : bool, default False
         Wait for the disk at every file (fsync). Other stores than local folders have it written when they say so.
+    naming : Naming, optional
+        How its units are named, where that is known already.
     """
 
     def __init__(
-        self, place: Location, driver: str, *, writable: bool, cache_bytes: int = 0, sync: bool = False
+        self,
+        place: Location,
+        driver: str,
+        *,
+        writable: bool,
+        cache_bytes: int = 0,
+        sync: bool = False,
+        naming: Naming | None = None,
     ) -> None:
         self.place = place
         self.driver = driver
         self.writable = writable
         self.cache_bytes = cache_bytes
         self.sync = sync
+        self.known_naming = naming
         self._lock = threading.Lock()
         self._store: Any = None
         self._context: Any = None
@@ -197,6 +208,13 @@ class TensorHandle:
         """The ``tensorstore.TensorStore``."""
         return self._get()
 
+    @property
+    def naming(self) -> Naming:
+        """How its units are named; looked up once."""
+        if self.known_naming is None:
+            self.known_naming = naming_of(self.place, self.driver)
+        return self.known_naming
+
     def metadata(self) -> dict[str, Any]:
         """Return the array's metadata in the form that tensorstore gives it, defaults included."""
         told: dict[str, Any] = self._get().spec().to_json()["metadata"]
@@ -217,6 +235,10 @@ class TensorHandle:
         spec: dict[str, Any] = {"driver": self.driver, "kvstore": self.place.kvstore()}
         if self.cache_bytes:
             spec |= {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}
+        local = self.place.folder is not None  # other stores are slow to list
+        inferred = (self.driver == "zarr" or local) and not self.naming.said
+        if inferred:
+            spec["metadata"] = {"dimension_separator": self.naming.separator}
         self._context = self.place.open_context(
             {"cache_pool": {"total_bytes_limit": self.cache_bytes}, "file_io_sync": self.sync}, threads
         )
@@ -224,16 +246,21 @@ class TensorHandle:
             opened = tensorstore.open(spec, context=self._context, open=True, read=True, write=self.writable)
             store = opened.result()
         except ValueError as error:
-            raise self._not_opened(error) from error
+            raise self._not_opened(error, inferred) from error
         # N5 stores the sizes in x, y, z order.
         return store.T if self.driver == "n5" else store
 
-    def _not_opened(self, error: ValueError) -> Exception:
+    def _not_opened(self, error: ValueError, inferred: bool) -> Exception:
         reason = str(error)
         if reason.startswith("NOT_FOUND"):
             return StorageError(f"There is no array at {self.place}.", remedy="check the path and the key")
         if reason.startswith(_STORE_FAILED):
             return failed("open", self.place, error)
+        if inferred:  # what reads it otherwise goes by its metadata
+            return FormatError(
+                f"{self.place} keeps its chunks in folders, which its .zarray does not say: {reason_of(error)}",
+                remedy=f'write "dimension_separator": "/" into {self.place}/.zarray',
+            )
         return UnsupportedError(reason_of(error))
 
     def failed(self, what: str, roi: Roi, error: Exception) -> Exception:
@@ -361,7 +388,14 @@ class ChunkedBacking(Backing):
 
     def _reopened(self, *, cache_bytes: int = 0, sync: bool) -> Backing:
         old = self._handle
-        handle = TensorHandle(old.place, old.driver, writable=old.writable, cache_bytes=cache_bytes, sync=sync)
+        handle = TensorHandle(
+            old.place,
+            old.driver,
+            writable=old.writable,
+            cache_bytes=cache_bytes,
+            sync=sync,
+            naming=old.known_naming,
+        )
         native = None if self._open_native is None else lambda: self.native
         return ChunkedBacking(handle, self._layout, native, self._spec)
 
@@ -377,11 +411,7 @@ class ChunkedBacking(Backing):
         unit = self.shards or self.chunks
         if unit is None or self.fallback():
             return None
-        return unit_files(self.place, self._handle.driver, self._naming, unit, roi)
-
-    @cached_property
-    def _naming(self) -> tuple[str, str]:
-        return naming_of(self.place, self._handle.driver)
+        return unit_files(self.place, self._handle.driver, self._handle.naming, unit, roi)
 
     @cached_property
     def _grids(self) -> tuple[Grid, ...]:
@@ -401,17 +431,17 @@ class ChunkedBacking(Backing):
         )
 
     def _holder(self, grid: Grid) -> ChunkFiles | Shards:
-        name = partial(name_of, self._handle.driver, self._naming)
+        name = partial(name_of, self._handle.driver, self._handle.naming)
         files = ChunkFiles(self.place, self._handle.store.kvstore, name)
         if grid.shard is None:
             return files
         return Shards(files, grid.shard["grid_shape"], partial(self._handle.shard, entries=grid.shard))
 
     def stored_units(self) -> np.ndarray | None:
-        return stored_units(self.place, self._handle.driver, len(self.shape))
+        return stored_units(self.place, self._handle.driver, self._handle.naming, len(self.shape))
 
     def moved(self, folder: str) -> Backing:
-        handle = TensorHandle(Location(folder), self._handle.driver, writable=False)
+        handle = TensorHandle(Location(folder), self._handle.driver, writable=False, naming=self._handle.naming)
         return ChunkedBacking(handle, self._layout, None, self._spec)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .index import Roi
+from .naming import Naming
 from .stores import Location
 
 Position = tuple[int, ...]
@@ -51,7 +52,7 @@ def is_whole(roi: Roi, unit: Sequence[int], shape: Sequence[int]) -> bool:
     )
 
 
-def unit_files(place: Location, driver: str, naming: tuple[str, str], unit: Sequence[int], roi: Roi) -> UnitFiles:
+def unit_files(place: Location, driver: str, naming: Naming, unit: Sequence[int], roi: Roi) -> UnitFiles:
     """Files of the write units that a region touches.
 
     Parameters
@@ -59,7 +60,7 @@ def unit_files(place: Location, driver: str, naming: tuple[str, str], unit: Sequ
     place : Location
         The array.
     driver : {"zarr3", "zarr", "n5"}
-    naming : tuple of str
+    naming : Naming
         What `naming_of` returned.
     unit : sequence of int
         Shape of a unit in C order.
@@ -75,30 +76,17 @@ def positions_in(roi: Roi, unit: Sequence[int]) -> list[Position]:
     return list(itertools.product(*spans))
 
 
-def name_of(driver: str, naming: tuple[str, str], position: Position) -> str:
+def name_of(driver: str, naming: Naming, position: Position) -> str:
     """Name of the file of a unit in its array."""
-    prefix, separator = naming
-    return prefix + separator.join(map(str, position[::-1] if driver == "n5" else position))
+    return naming.prefix + naming.separator.join(map(str, position[::-1] if driver == "n5" else position))
 
 
-def naming_of(place: Location, driver: str) -> tuple[str, str]:
-    """What the names of units begin with, and what is between the numbers of a position."""
-    if driver == "n5":
-        return "", "/"
-    if driver == "zarr":
-        return "", str(place.read_json(".zarray").get("dimension_separator", "."))
-    encoding = place.read_json("zarr.json").get("chunk_key_encoding", {})
-    v2 = encoding.get("name") == "v2"
-    separator = str(encoding.get("configuration", {}).get("separator", "." if v2 else "/"))
-    return ("" if v2 else f"c{separator}"), separator
-
-
-def stored_units(place: Location, driver: str, ndim: int) -> npt.NDArray[np.int64] | None:
+def stored_units(place: Location, driver: str, naming: Naming, ndim: int) -> npt.NDArray[np.int64] | None:
     """Positions of the units that have a file, shape (n, ndim), in C order of the axes.
 
     None where what has no file is not zero, and where the store cannot list.
     """
-    prefix, separator = naming_of(place, driver)
+    prefix, separator, _ = naming
     if driver != "n5" and not _zero_filled(place, driver):
         return None
     pattern = re.compile(re.escape(prefix) + re.escape(separator).join([r"(\d+)"] * ndim) + r"\Z")

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import SourceNotFoundError, StorageError
 from ..extras import need
+from .access import DELETED
 from .backing import Backing
 from .base import Concurrency
 from .index import Roi
@@ -167,12 +168,14 @@ class WKWBacking(Backing):
             return
         except OSError as error:
             raise _failed("read", file, error) from error
-        if expected != size:
-            says = "is no file of this array" if expected is None else f"has {size} bytes instead of {expected}"
+        if expected is None and len(head) == _HEAD_BYTES and head[:3] == self._head[:3]:
             raise StorageError(
-                f"The wkw file {file} is damaged: it {says}.",
-                remedy="delete it (its voxels then read as 0), or restore it",
+                f"The wkw file {file} is one of another array: its header is not that of {HEADER}.",
+                remedy=f"restore whichever is not that of the data set, the file or {HEADER}",
             )
+        if expected != size:
+            says = "is no wkw file" if expected is None else f"has {size} bytes instead of {expected}"
+            raise StorageError(f"The wkw file {file} is damaged: it {says}.", remedy=DELETED.format(fill=0))
 
     def _expected_size(self, head: bytes, stream: Any) -> int | None:
         """Return the size that a file says it has; None if its header is not that of the array."""

@@ -1,0 +1,142 @@
+"""Files that were cut off or changed: an error of ours that names the file, or what was written."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bioimage_py.errors import BioimageError, FormatError
+from bioimage_py.sources import SourceSpec, from_spec, open_source
+
+h5py = pytest.importorskip("h5py")
+tifffile = pytest.importorskip("tifffile")
+z5py = pytest.importorskip("z5py")
+zarr = pytest.importorskip("zarr")
+
+SHAPE, CHUNKS = (4, 20, 24), (2, 10, 12)
+HUGE = 1 << 26
+
+
+def data() -> np.ndarray:
+    return np.random.default_rng(5).integers(1, 400, SHAPE).astype("u2")
+
+
+def by_zarr(version: int, **kwargs: Any) -> Callable[[str], None]:
+    def write(path: str) -> None:
+        group = zarr.open_group(path, mode="w", zarr_format=version)
+        group.create_array("raw", shape=SHAPE, chunks=CHUNKS, dtype="u2", **kwargs)[...] = data()
+
+    return write
+
+
+def by_z5py(path: str) -> None:
+    with z5py.File(path, "w") as file:
+        file.create_dataset("raw", data=data(), chunks=CHUNKS, compression="gzip")
+
+
+def by_h5py(**kwargs: Any) -> Callable[[str], None]:
+    def write(path: str) -> None:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("raw", data=data(), **kwargs)
+
+    return write
+
+
+def by_tifffile(**kwargs: Any) -> Callable[[str], None]:
+    return lambda path: tifffile.imwrite(path, data(), photometric="minisblack", **kwargs)
+
+
+def page_by_page(path: str) -> None:
+    for plane in data():
+        tifffile.imwrite(path, plane, append=True, metadata=None, compression="zlib")
+
+
+WRITERS: dict[str, tuple[str, Callable[[str], None]]] = {
+    "zarr 2": ("a.zarr", by_zarr(2)),
+    "zarr 3": ("a.zarr", by_zarr(3)),
+    "zarr 3, shards": ("a.zarr", by_zarr(3, shards=(4, 20, 12))),
+    "n5": ("a.n5", by_z5py),
+    "HDF5": ("a.h5", by_h5py()),
+    "HDF5, chunks": ("a.h5", by_h5py(chunks=CHUNKS, compression="gzip", shuffle=True)),
+    "tif": ("a.tif", by_tifffile()),
+    "tif, zlib": ("a.tif", by_tifffile(compression="zlib", predictor=True)),
+    "tif, tiles": ("a.tif", by_tifffile(tile=(16, 16))),
+    "tif, page by page": ("a.tif", page_by_page),
+    "ImageJ": ("a.tif", by_tifffile(imagej=True)),
+    "OME-TIFF": ("a.ome.tif", by_tifffile(compression="zlib", metadata={"axes": "ZYX"})),
+}
+
+
+def files_of(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def damaged(content: bytes, rng: random.Random, how: str) -> bytes:
+    if how == "cut":
+        return content[: rng.randrange(len(content))]
+    found = bytearray(content)
+    for _ in range(rng.choice((1, 4))):
+        found[rng.randrange(min(len(found), 400) if how == "head" else len(found))] ^= 1 << rng.randrange(8)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_damaged_files(tmp_path: Path, writer: str) -> None:
+    """A file that is cut off never reads as something else, and no error is another library's."""
+    name, write = WRITERS[writer]
+    (tmp_path / "whole").mkdir()
+    write(str(tmp_path / "whole" / name))
+    failed = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        copied = tmp_path / f"{seed}" / name
+        shutil.copytree(tmp_path / "whole", copied.parent)
+        files = files_of(copied)
+        metadata = [file for file in files if file.suffix == ".json" or file.name.startswith(".z")]
+        file = rng.choice(metadata if metadata and seed % 2 else files)
+        how = ("cut", "head", "anywhere")[seed % 3]
+        file.write_bytes(damaged(file.read_bytes(), rng, how))
+        found, error = read(copied, None if "tif" in name else "raw")
+        if error is None:
+            assert how != "cut" or np.array_equal(found, data()), (seed, file)
+            continue
+        failed += 1
+        assert str(copied) in str(error), (seed, str(error))
+        assert error.remedy, (seed, str(error))
+        assert file not in metadata or "delete" not in error.remedy, (seed, str(error))
+    assert failed > 8
+
+
+def read(path: Path, key: str | None) -> tuple[Any, BioimageError | None]:
+    """Return what is read, or the error."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_source(path, key) as source:
+                return source[...] if source.nbytes < HUGE else None, None
+    except BioimageError as error:
+        return None, error
+
+
+def test_damaged_metadata_are_not_a_missing_array(tmp_path: Path) -> None:
+    """Whoever opens it: by path, as a worker does, or as a level."""
+    by_zarr(3)(str(tmp_path / "a.zarr"))
+    by_z5py(str(tmp_path / "a.n5"))
+    for name, document in (("a.zarr", "zarr.json"), ("a.n5", "attributes.json")):
+        spec = SourceSpec("zarr", str(tmp_path / name), "raw")
+        whole = (tmp_path / name / "raw" / document).read_text()
+        for content in ("", whole[:-3], "[1]"):
+            (tmp_path / name / "raw" / document).write_text(content)
+            for opened in (lambda: open_source(tmp_path / name, "raw"), lambda: from_spec(spec)):  # noqa: B023
+                with pytest.raises(FormatError, match=rf"raw/{document} is damaged: .*{len(content)} bytes"):
+                    opened()
+        (tmp_path / name / "raw" / document).write_text(whole.replace("uint16", "uint17"))
+        with pytest.raises(FormatError, match="no library here can read"):
+            open_source(tmp_path / name, "raw")
