@@ -281,6 +281,7 @@ def _add_builtin() -> None:
         ("hdf5", (".h5", ".hdf", ".hdf5"), True, "hdf5", "h5py"),
         ("n5", (".n5",), True, "n5", ""),
         ("zarr", (".zarr", ".zr", ".ozx", ".zip"), True, "zarr", "zarr"),
+        ("nifti", (".nii", ".nii.gz"), False, "nifti", "nibabel"),
         ("tif", (".tif", ".tiff"), False, "tif", "tifffile"),
         ("folder", ("",), False, "tif", "tifffile"),
     ):

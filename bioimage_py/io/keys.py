@@ -141,20 +141,20 @@ def is_group(place: Location) -> bool:
     return any(place.exists(name) for name in _METADATA)
 
 
-def array_keys(root: Location) -> list[str]:
-    """Return the keys of the first arrays in a container, sorted level by level.
+def array_keys(root: Location, limit: int | None = _SHOWN + 1) -> list[str]:
+    """Return the keys of the first arrays in a container, sorted level by level; of all with ``limit=None``.
 
     Buckets and web servers are not listed, which may take long (see `is_listed`): their keys are those that the
     metadata names.
     """
     if root.folder is not None:
-        return list(itertools.islice(_walk(root.folder), _SHOWN + 1))
+        return list(itertools.islice(_walk(root.folder), limit))
     if not is_listed(root):
-        return _named_keys(root)
+        return _named_keys(root)[:limit]
     names = root.names() or []
     folders = {os.path.dirname(name) for name in names if os.path.basename(name) in _METADATA}
     ordered = sorted(folders, key=lambda key: (key.count("/"), key))
-    return list(itertools.islice((key for key in ordered if detect_driver(root / key)), _SHOWN + 1))
+    return list(itertools.islice((key for key in ordered if detect_driver(root / key)), limit))
 
 
 def is_listed(root: Location) -> bool:
@@ -179,7 +179,7 @@ def _named_keys(root: Location) -> list[str]:
     if not found:
         images = ["", *series_of(root), *(f"labels/{name}" for name in label_names_of(root))]
         found = [f"{image}/{level}".strip("/") for image in images for level in _levels_of(root / image)]
-    return sorted(found, key=lambda key: (key.count("/"), key))[: _SHOWN + 1]
+    return sorted(found, key=lambda key: (key.count("/"), key))
 
 
 def key_among(path: str, key: str | None, keys: list[str] | None) -> str:

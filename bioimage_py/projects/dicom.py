@@ -1,12 +1,10 @@
-"""Series of DICOM files as sources, and what they say of patient, study and series."""
+"""Series of DICOM files as sources: one plane after the other, decoded when it is read."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,50 +13,47 @@ from ..errors import FormatError
 from ..extras import needing
 from ..sources import Axis, Source, SourceSpec
 from ..sources.index import Roi
-from .models import ImageInfo
-
-UNIT = "millimeter"
-
-_INFO = {
-    "patient_id": "PatientID",
-    "patient_name": "PatientName",
-    "study_instance_uid": "StudyInstanceUID",
-    "study_description": "StudyDescription",
-    "study_date": "StudyDate",
-    "series_instance_uid": "SeriesInstanceUID",
-    "series_description": "SeriesDescription",
-    "series_date": "SeriesDate",
-    "modality": "Modality",
-}
 
 
 class DicomSource(Source):
-    """A series of DICOM files: one slice (or one volume of frames) a file, decoded when it is read.
-
-    Values are as stored: rescale slope and intercept are not applied.
+    """Planes of DICOM files.
 
     Parameters
     ----------
     folder : str
         Folder of the files.
     files : sequence of str
-        Paths relative to it, in the order of the slices.
+        Paths relative to it, one for each plane, in C order over the leading axes; or a single file that has all.
     shape : sequence of int
-        ``([z,] y, x[, c])``.
+        ``([t,] [z,] y, x[, c])``.
     dtype : dtype_like
+        One that holds the values of all planes.
     axes : sequence of Axis
+    frames : sequence of int, optional
+        Which frame of its file each plane is; by default that of its position in a single file, else the only one.
+    rescale : sequence of (float, float), optional
+        Slope and intercept of each plane, where they differ; else values are as stored.
     """
 
     def __init__(
-        self, folder: str, files: Sequence[str], shape: Sequence[int], dtype: Any, axes: Sequence[Axis]
+        self,
+        folder: str,
+        files: Sequence[str],
+        shape: Sequence[int],
+        dtype: Any,
+        axes: Sequence[Axis],
+        frames: Sequence[int] | None = None,
+        rescale: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self._folder, self._files = folder, tuple(files)
         self._shape, self._axes = tuple(shape), tuple(axes)
         self._dtype: np.dtype[Any] = np.dtype(dtype)
+        self._frames = None if frames is None else tuple(frames)
+        self._rescale = None if rescale is None else tuple((float(slope), float(shift)) for slope, shift in rescale)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``([z,] y, x[, c])``."""
+        """``([t,] [z,] y, x[, c])``."""
         return self._shape
 
     @property
@@ -73,29 +68,45 @@ class DicomSource(Source):
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """A file."""
-        return (1, *self._shape[1:]) if len(self._files) > 1 else self._shape
+        """A plane."""
+        n = self._n_leading
+        return (*(1,) * n, *self._shape[n:])
 
     @property
     def identity(self) -> Any:
-        """Folder and files."""
-        return ("dicom", self._folder, self._files)
+        """Folder, files and frames."""
+        return ("dicom", self._folder, self._files, self._frames)
+
+    @property
+    def _n_leading(self) -> int:
+        return [axis.name for axis in self._axes].index("y")
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        if len(self._files) == 1:
-            return np.array(self._pixels(0)[roi])
+        n = self._n_leading
         found = np.empty(tuple(part.stop - part.start for part in roi), self._dtype)
-        for index in range(roi[0].start, roi[0].stop):
-            found[index - roi[0].start] = self._pixels(index)[roi[1:]]
+        for place in np.ndindex(found.shape[:n]):
+            index = [part.start + at for part, at in zip(roi, place, strict=False)]
+            found[place] = self._plane(int(np.ravel_multi_index(index, self._shape[:n])) if n else 0)[roi[n:]]
         return found
 
-    def _pixels(self, index: int) -> np.ndarray:
-        path = os.path.join(self._folder, self._files[index])
-        pixels: np.ndarray = _reader().dcmread(path).pixel_array
-        wanted = self._shape[1:] if len(self._files) > 1 else self._shape
-        if pixels.shape != wanted:
-            raise FormatError(f"{path} has the shape {pixels.shape}, not {wanted}.", remedy="import the series again")
-        return pixels
+    def _plane(self, index: int) -> np.ndarray:
+        path = os.path.join(self._folder, self._files[index if len(self._files) > 1 else 0])
+        frame = self._frames[index] if self._frames is not None else 0 if len(self._files) > 1 else index
+        try:
+            plane: np.ndarray = reader().pixels.pixel_array(path, index=frame)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise FormatError(
+                f"frame {frame} of {path} does not decode: {error}", remedy="look at the file with another program"
+            ) from error
+        wanted = self._shape[self._n_leading :]
+        if plane.shape != wanted:
+            raise FormatError(f"{path} has the shape {plane.shape}, not {wanted}.", remedy="import the series again")
+        if self._rescale is None:
+            return plane
+        slope, shift = self._rescale[index]
+        return plane * slope + shift
 
     def to_spec(self) -> SourceSpec:
         """Return the folder, and the files in their order."""
@@ -103,6 +114,8 @@ class DicomSource(Source):
             {"name": a.name, "kind": a.kind, "unit": a.unit, "scale": a.scale, "offset": a.offset} for a in self.axes
         ]
         params = {"files": self._files, "shape": self._shape, "dtype": self._dtype, "axes": axes}
+        more = {"frames": self._frames, "rescale": self._rescale}
+        params |= {name: value for name, value in more.items() if value is not None}
         return SourceSpec("dicom", self._folder, params=params)
 
 
@@ -110,90 +123,16 @@ def reopen(spec: SourceSpec) -> DicomSource:
     """Open a series again."""
     arguments = spec.arguments()
     axes = [Axis(**axis) for axis in arguments.pop("axes")]
-    return DicomSource(str(spec.path), axes=axes, **arguments)
+    source = DicomSource(str(spec.path), axes=axes, **arguments)
+    n_planes = math.prod(source.shape[: source._n_leading])
+    if len(source._files) not in (1, n_planes):
+        raise FormatError(f"{len(source._files)} files for {n_planes} planes.", remedy="import the series again")
+    return source
 
 
-@dataclass(frozen=True)
-class Series:
-    """One series: its image, what it says of itself, and how stored values become real ones."""
-
-    source: DicomSource
-    info: ImageInfo
-    name: str
-    scale: float
-    shift: float
-
-
-def read_series(folder: str | os.PathLike[str]) -> Iterator[Series]:
-    """Find the series in a folder and below it, by headers alone.
-
-    Slices are ordered by their position along the normal of the image plane, else by their instance number. Files that
-    are no DICOM images are left out.
-    """
-    root = Path(folder).resolve()
-    found: dict[Any, list[tuple[Path, Any]]] = defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and (header := _header(path)) is not None:
-            key = (str(header.get("SeriesInstanceUID", path.parent)), header.Rows, header.Columns)
-            found[key].append((path, header))
-    for files in found.values():
-        yield _series(files)
-
-
-def _reader() -> Any:
+def reader() -> Any:
+    """Return pydicom."""
     with needing("pydicom", "A DICOM file"):
         import pydicom
+        import pydicom.pixels
     return pydicom
-
-
-def _header(path: Path) -> Any | None:
-    pydicom = _reader()
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-    except pydicom.errors.InvalidDicomError:
-        return None
-    return header if "Rows" in header and "Columns" in header else None
-
-
-def _series(files: list[tuple[Path, Any]]) -> Series:
-    headers = [header for _, header in files]
-    positions = _positions(headers)
-    order = sorted(range(len(files)), key=lambda index: positions[index])
-    first = headers[order[0]]
-    folder = Path(os.path.commonpath([path.parent for path, _ in files]))
-    names = [files[index][0].relative_to(folder).as_posix() for index in order]
-    frames, samples = int(first.get("NumberOfFrames", 1)), int(first.get("SamplesPerPixel", 1))
-    depth = [len(files)] if len(files) > 1 else [frames] if frames > 1 else []
-    shape = [*depth, int(first.Rows), int(first.Columns), *([samples] if samples > 1 else [])]
-    axes = _axes(first, sorted(positions), bool(depth), samples > 1)
-    source = DicomSource(str(folder), names, shape, _dtype(first), axes)
-    info = ImageInfo(**{field: str(first[name].value) for field, name in _INFO.items() if first.get(name)})
-    title = info.series_description or info.series_instance_uid or folder.name
-    return Series(
-        source, info, title, float(first.get("RescaleSlope", 1) or 1), float(first.get("RescaleIntercept", 0) or 0)
-    )
-
-
-def _positions(headers: Sequence[Any]) -> list[float]:
-    """Where each slice lies along the normal, in millimetres."""
-    if all("ImagePositionPatient" in header and "ImageOrientationPatient" in header for header in headers):
-        direction = np.array(headers[0].ImageOrientationPatient, float)
-        normal = np.cross(direction[:3], direction[3:])
-        return [float(np.dot(normal, np.array(header.ImagePositionPatient, float))) for header in headers]
-    thick = float(headers[0].get("SliceThickness") or 1)
-    return [float(header.get("InstanceNumber") or 0) * thick for header in headers]
-
-
-def _axes(header: Any, positions: Sequence[float], deep: bool, colour: bool) -> tuple[Axis, ...]:
-    rows, columns = (float(value) for value in header.get("PixelSpacing") or (1, 1))
-    between = [step for step in np.diff(positions) if step > 0]
-    thick = float(np.median(between)) if between else float(header.get("SliceThickness") or 1)
-    unit = UNIT if "PixelSpacing" in header else None
-    axes = [Axis("z", "space", unit, thick)] if deep else []
-    axes += [Axis("y", "space", unit, rows), Axis("x", "space", unit, columns)]
-    return (*axes, *([Axis("c", "channel")] if colour else []))
-
-
-def _dtype(header: Any) -> np.dtype[Any]:
-    bits, signed = int(header.BitsAllocated), bool(header.get("PixelRepresentation", 0))
-    return np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}")

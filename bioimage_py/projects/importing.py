@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError, SourceNotFoundError
+from ..errors import FormatError, ParameterError, SourceNotFoundError
 from ..extras import needing
 from ..io.formats import supported_extensions
 from ..io.keys import array_keys
-from ..sources import Source
+from ..sources import Source, SourceSpec
 from ..sources.file import open_source
+from ..sources.metadata import multiscales_of, read_attributes
 from ..sources.storage import detect_driver
-from ..sources.stores import locate
+from ..sources.stores import Location, locate
 from .coco import import_coco
-from .dicom import read_series
+from .dicom_series import read_series
 from .grouping import HIERARCHY, info_groups
+from .images import absolute_spec
 from .nnunet import import_nnunet
 from .omelabels import import_ome_labels
 
@@ -32,7 +36,8 @@ def import_folder(project: Project, folder: str | os.PathLike[str], *, own_copy:
     """Add the images in a folder, in groups by the names of the folders that they lie in.
 
     Used are files (and zarr or n5 folders) exactly as many folders deep as the project's `grouping_hierarchy` has
-    levels. Each array of a container of several is an image of its own.
+    levels. Each array of a container of several is an image of its own, apart from the lower levels of pyramids. What
+    is in the project already is left alone, so that a growing folder can be imported again and again.
 
     Parameters
     ----------
@@ -44,7 +49,7 @@ def import_folder(project: Project, folder: str | os.PathLike[str], *, own_copy:
     Returns
     -------
     list of Descriptor
-        Added in one transaction.
+        Added in one transaction; none where all were there before.
 
     Raises
     ------
@@ -55,15 +60,18 @@ def import_folder(project: Project, folder: str | os.PathLike[str], *, own_copy:
     """
     root = _existing(folder)
     depth = len(project.grouping_hierarchy)
-    added = []
+    added, n_found, known = [], 0, _origins(project)
     with project:
         for path in _images(root, depth):
             groups = path.relative_to(root).parts[:-1]
             for source in _arrays(path):
                 key = source.to_spec().internal_path
                 name = f"{path.name}:{key}" if key and detect_driver(locate(str(path))) is None else path.name
+                n_found += 1
+                if _is_known(known, source.to_spec(), name, ""):
+                    continue
                 added.append(project.add_descriptor(source, name, own_copy, grouping=groups))
-        if not added:
+        if not n_found:
             raise ParameterError(
                 f"{root} has no images {depth} folders deep ({project.grouping_hierarchy}).",
                 remedy="set project.grouping_hierarchy to one title for each level of folders",
@@ -91,30 +99,57 @@ def _images(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _arrays(path: Path) -> list[Source]:
-    """The arrays of a file or container; of an OME-Zarr image the one of full resolution."""
+    """The arrays of a file or container; of pyramids those of full resolution."""
     place = locate(str(path))
     if path.is_file() and path.suffix.lower() not in (".h5", ".hdf5", ".hdf"):
         return [open_source(path)]
     if path.is_dir() and detect_driver(place) is None:
-        keys = [key for key in array_keys(place) if "/labels/" not in f"/{key}"]
+        keys = [key for key in array_keys(place, None) if "/labels/" not in f"/{key}"]
         levels = [key for key in keys if key.isdigit()]
-        return [open_source(path, key) for key in (levels[:1] or keys)]
+        coarse = {key for key in keys if _is_coarse(place, key)}
+        return [open_source(path, key) for key in (levels[:1] or keys) if key not in coarse]
     if path.is_dir():
         return [open_source(path)]
     with needing("h5py", "An HDF5 file"):
         import h5py
 
     keys = []
+
+    def look(name: str, node: Any) -> None:
+        # a resolution table of BigDataViewer, the lower levels of its files and of Imaris' are no images of their own
+        if isinstance(node, h5py.Dataset) and node.ndim > 1 and not _HDF5_LEVEL.search(name):
+            keys.append(name)
+
     with h5py.File(path, "r") as file:
-        file.visititems(lambda name, node: keys.append(name) if isinstance(node, h5py.Dataset) else None)
+        file.visititems(look)
     return [open_source(path, key) for key in keys]
+
+
+_HDF5_LEVEL = re.compile(r"^s\d+/(resolutions|subdivisions)$|^t\d+/s\d+/[1-9]\d*/cells$|^DataSet/ResolutionLevel [1-9]")
+
+
+def _is_coarse(place: Location, key: str) -> bool:
+    """Whether an array is a lower level of a pyramid, by the metadata of the groups above it or its n5 name."""
+    parts = key.split("/")
+    if re.fullmatch(r"s[1-9]\d*", parts[-1]) and (place / "/".join([*parts[:-1], "s0"])).exists("attributes.json"):
+        return True
+    for depth in range(len(parts)):
+        group = place / "/".join(parts[:depth]) if depth else place
+        for scales in multiscales_of(read_attributes(group)):
+            lower = [dataset.get("path") for dataset in scales.get("datasets", [])[1:]]
+            if "/".join(parts[depth:]) in lower:
+                return True
+    return False
 
 
 def import_dicom(project: Project, folder: str | os.PathLike[str], *, own_copy: bool = False) -> list[Descriptor]:
     """Add the DICOM series in a folder and below, in groups of patient, study and series.
 
     Headers are read, voxels are not, unless they are copied. `image_info`, spacing, `scale` and `shift` (rescale slope
-    and intercept) come from the files. A project without data sets gets the hierarchy Patient, Study, Series.
+    and intercept; applied to the voxels, as floats, where slices differ in them) come from the files. A project without
+    data sets gets the hierarchy Patient, Study, Series. What is in the project already is left alone. A file with a
+    damaged header, and a series with missing slices, uneven distances or slices that are there twice, is left out with
+    a warning that names it.
 
     Parameters
     ----------
@@ -134,13 +169,20 @@ def import_dicom(project: Project, folder: str | os.PathLike[str], *, own_copy: 
         There is no such folder.
     ParameterError
         It has no DICOM images, or the project has another number of levels of grouping.
+    FormatError
+        None of its images can be used; says why of the first.
     """
     root = _existing(folder)
-    added = []
+    added, refused = [], list[FormatError]()
+    known = _origins(project)
     with project:
         if not project.grouping_hierarchy and not len(project.descriptors):
             project.grouping_hierarchy = list(HIERARCHY)
-        for series in read_series(root):
+        n_found = 0
+        for series in read_series(root, refused):
+            n_found += 1
+            if _is_known(known, series.source.to_spec(), series.name, series.info.series_instance_uid or ""):
+                continue
             found = project.add_descriptor(
                 series.source,
                 series.name,
@@ -151,6 +193,34 @@ def import_dicom(project: Project, folder: str | os.PathLike[str], *, own_copy: 
             )
             found.scale, found.shift = series.scale, series.shift
             added.append(found)
-        if not added:
+        if not n_found:
+            if refused:
+                raise refused[0]
             raise ParameterError(f"{root} has no DICOM images.", remedy="give the folder of a study")
+    for error in refused:
+        warnings.warn(f"left out: {error.message}; {error.remedy}", stacklevel=2)
     return added
+
+
+def _origin(spec: SourceSpec) -> tuple[Any, ...]:
+    """What tells an image from another, below all views: path, key, files, and the part of the file."""
+    while spec.wrapped is not None:
+        spec = spec.wrapped
+    parts = [spec.params.get(name) for name in ("files", "series", "level")]
+    return (spec.path, spec.internal_path, *map(repr, parts))
+
+
+def _is_known(known: set[tuple[Any, ...]], spec: SourceSpec, name: str, series: str) -> bool:
+    return _origin(spec) in known or (spec.path, name, series) in known
+
+
+def _origins(project: Project) -> set[tuple[Any, ...]]:
+    """The images of a project; copies as what they were copied from."""
+    found = set()
+    for descriptor in project.descriptors:
+        image = descriptor._record.image
+        if image.own_copy:
+            found.add((image.original_path, descriptor._record.name, descriptor.series_instance_uid))
+        else:
+            found.add(_origin(SourceSpec.from_json(absolute_spec(image.spec, descriptor._root))))
+    return found

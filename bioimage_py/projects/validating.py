@@ -97,6 +97,11 @@ def _metadata(descriptor: Descriptor) -> Iterator[str]:
                     f"the image at {path} is {source.shape} {source.dtype} now, it was {descriptor.shape}"
                     f" {descriptor.dtype}"
                 )
+                return
+            for corner in (0, -1):  # the first voxel and the last: a header alone does not say that there is anything
+                source.read(
+                    tuple(slice(max(0, at), max(0, at) + 1) for at in (corner % n if n else 0 for n in source.shape))
+                )
     except (BioimageError, OSError) as error:
         yield f"the image at {path} does not open: {error}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -22,6 +23,7 @@ from bioimage_py.projects.importing import (
     import_nnunet,
     import_ome_labels,
 )
+from bioimage_py.projects.validating import validate
 from bioimage_py.sources import from_spec
 from bioimage_py.sources.base import Axis
 
@@ -131,7 +133,7 @@ def test_dicom_series_become_volumes_in_groups(study, tmp_path, monkeypatch):
     root, first, second = study
     project = empty(tmp_path / "p")
     with monkeypatch.context() as patched:  # headers are enough
-        patched.setattr(DicomSource, "_pixels", None)
+        patched.setattr(DicomSource, "_plane", None)
         import_dicom(project, root)
     project = Project.load(project.path)
     assert project.grouping_hierarchy == ["Patient", "Study", "Series"]
@@ -363,3 +365,84 @@ def test_without_nibabel_the_error_says_what_to_install(tmp_path, monkeypatch):
     project.add_descriptor(volume(1), "case")
     with pytest.raises(MissingDependencyError, match="A NIfTI file needs nibabel"):
         export_nnunet(project, tmp_path / "d", file_ending=".nii.gz")
+
+
+# again, and in part
+
+
+def test_a_folder_that_grows_is_imported_again(tree, tmp_path):
+    project = empty(tmp_path / "p", ("Patient", "Study"))
+    assert len(import_folder(project, tree)) == 6
+    assert import_folder(project, tree) == []
+    project.descriptors[0].name = "renamed"
+    project.save()
+    tifffile.imwrite(tree / "B" / "1" / "new.tif", volume(9))
+    assert [found.name for found in import_folder(Project.load(project.path), tree)] == ["new.tif"]
+    copies = empty(tmp_path / "copies", ("Patient", "Study"))
+    assert len(import_folder(copies, tree, own_copy=True)) == 7
+    assert import_folder(copies, tree, own_copy=True) == []
+
+
+def test_a_study_that_is_imported_again_is_there_once(study, tmp_path):
+    project = empty(tmp_path / "p")
+    first = import_dicom(project, study[0])
+    assert first
+    assert import_dicom(project, study[0]) == []
+    assert len(project.descriptors) == len(first)
+
+
+def test_lower_levels_of_pyramids_are_no_images(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    for level in ("s0", "s1", "s2"):
+        create_array(root / "a.n5", level, shape=(8, 8), dtype="u1").close()
+    for key in ("full", "half", "cells/0"):
+        create_array(root / "b.zarr", key, shape=(8, 8), dtype="u1").close()
+    about = json.loads((root / "b.zarr" / "zarr.json").read_text())
+    scales = [{"axes": [], "datasets": [{"path": "full"}, {"path": "half"}]}]
+    about.setdefault("attributes", {})["ome"] = {"version": "0.5", "multiscales": scales}
+    (root / "b.zarr" / "zarr.json").write_text(json.dumps(about))
+    with h5py.File(root / "c.h5", "w") as file:
+        for level in range(3):
+            file.create_dataset(f"t00000/s00/{level}/cells", data=np.zeros((4, 4, 4), "i2"))
+        file.create_dataset("s00/resolutions", data=np.ones((3, 3)))
+    found = [descriptor.name for descriptor in import_folder(empty(tmp_path / "p"), root)]
+    assert found == ["a.n5:s0", "b.zarr:cells/0", "b.zarr:full", "c.h5:t00000/s00/0/cells"]
+
+
+def test_all_arrays_of_a_large_container_come_in(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    for number in range(60):
+        create_array(root / "many.zarr", f"image{number}", shape=(2, 2), dtype="u1").close()
+    assert len(import_folder(empty(tmp_path / "p"), root)) == 60
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_nifti_is_an_image_like_others(tmp_path, ending):
+    nibabel = pytest.importorskip("nibabel")
+    root = tmp_path / "in"
+    root.mkdir()
+    array = volume(3).astype(np.int16)
+    image = nibabel.Nifti1Image(array.T, np.diag([0.5, 0.75, 2.0, 1.0]))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, root / f"a{ending}")
+    (found,) = import_folder(empty(tmp_path / "p"), root)
+    np.testing.assert_array_equal(found.load_image().read(), array)
+    assert (found.spacing, found.unit, found.dtype) == ((0.5, 0.75, 2.0), "millimeter", np.int16)
+    (root / f"b{ending}").write_bytes(b"no image")
+    with pytest.raises(FormatError, match=f"b{ending}"):
+        import_folder(empty(tmp_path / "q"), root)
+
+
+def test_an_image_whose_voxels_cannot_be_read_is_told_by_validation(tmp_path):
+    project = empty(tmp_path / "p")
+    with create_array(tmp_path / "a.zarr", "raw", shape=(64, 64), dtype="u1", chunks=(32, 32)) as array:
+        array[...] = 7
+    project.add_descriptor(tmp_path / "a.zarr" / "raw", "a")
+    project.save()
+    assert list(validate(project)) == []
+    chunk = tmp_path / "a.zarr" / "raw" / "c" / "1" / "1"
+    chunk.write_bytes(chunk.read_bytes()[:5])
+    (problem,) = validate(project)
+    assert "does not open" in problem.what
