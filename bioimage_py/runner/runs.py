@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from ..backends.orders import cancel_jobs
 from ..errors import ConfigError, RunningError, StorageError
-from .alive import Heartbeat, end, identify, lives
+from .alive import STALE_SECONDS, Heartbeat, end, identify, lives, visible
 from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
 from .conflict import check, differences
 from .definition import definition_of
@@ -350,9 +350,10 @@ def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
 
 def _running(other: RunState, folder: Path) -> RunningError:
     who = f"process {other.driver['pid']} on {other.driver['host']}"
+    unseen = "" if visible(other.driver) else f" (held dead {STALE_SECONDS:g} s after its last sign of life)"
     return RunningError(
         f"the run {other.run!r} ({who}) is writing the same region; its folder is {folder}",
-        remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again",
+        remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again{unseen}",
     )
 
 
