@@ -4,8 +4,10 @@ Run as a script, without the package. It gives the worker its order, keeps its h
 ``ends/<worker>.json`` of the run folder. There is no pipe to a driver here: the worker is ended when the run folder has
 gone, when another driver has taken the run over that does not know it, or when it was given up (``gone/<worker>``);
 a worker without a driver leaves by itself. When the wall time is near (SIGUSR2), the worker is asked to leave after the
-block it is in. A job with a pool waits there for the order of another run; it ends when none came for a while, or when
-the pool has gone. The file of an order is linked into place by whoever comes first: the driver, or the job that leaves.
+block it is in. What its blocks have started ends with it: from here where the job leads a session, else by the
+scheduler, at the end of the job. A job with a pool waits there for the order of another run; it ends when none came for
+a while, or when the pool has gone. The file of an order is linked into place by whoever comes first: the driver, or the
+job that leaves.
 """
 
 import contextlib
@@ -67,6 +69,7 @@ class Job:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
             self.process.wait()
+            parent.end_session(os.getpid())
 
     def serve(self) -> bool:
         """Have the worker do its order and write how it ended; whether it can take another one."""
@@ -84,6 +87,7 @@ class Job:
             return True
         assert self.process is not None
         code = self.process.wait()
+        parent.end_session(os.getpid())
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         self.tell({"end": code, "peak_bytes": peak, "memory_kills": parent.memory_kills() - self.kills, **answer})
         return False
