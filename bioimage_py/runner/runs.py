@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from .leftovers import nothing_done, put_back
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
 
+NAME_LENGTH = 80
+"""Letters of a run's name that its folder has."""
 Resume = Literal["auto", "never"] | str
 
 
@@ -75,7 +78,7 @@ class RunState:
             return cls(claims=claims, **data)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StorageError(
                 f"{path} is damaged: {error}", remedy=f"if its run can be forgotten: rm -r {str(folder)!r}"
             ) from error
@@ -250,7 +253,9 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
 
 
 def _new_name(name: str) -> str:
-    return f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_")
+    # the name of a folder: what no file system refuses, and short enough for one (255 bytes)
+    stem = re.sub(r"[^\w.+-]", "_", name or "run", flags=re.ASCII)[:NAME_LENGTH]
+    return f"{stem}-{secrets.token_hex(4)}"
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:

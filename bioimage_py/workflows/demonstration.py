@@ -95,7 +95,7 @@ def demo(
         If the folder holds a "neurites.ome.zarr" that isn't a demonstration's.
     """
     # The arrays are made anew below, so an interrupted demonstration has left nothing to go on with.
-    how = replace(execution or current_execution(), resume="never")
+    how = replace(current_execution(execution), resume="never")
     target = Path(os.path.abspath(os.fspath(folder)))
     volume = target / "neurites.ome.zarr"
     sample = neurites(shape, seed)
