@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -104,6 +105,7 @@ class Job:
             self.order["command"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # a line that waits in a buffer is not seen by select
             env={**os.environ, **self.order["environment"]},
             preexec_fn=prepare,
         )
@@ -122,12 +124,23 @@ class Job:
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps({**told, "worker": self.worker}).encode() + b"\n")
             self.process.stdin.flush()
-        while "kind" not in answer and (line := self.process.stdout.readline()):
+        while "kind" not in answer and (line := self.line()):
             with contextlib.suppress(ValueError):
                 said = json.loads(line)
                 if isinstance(said, dict):
                     answer.update(said)
         return answer
+
+    def line(self) -> bytes:
+        """The next line of the worker; none where it has ended, even if a child of it holds its end of the pipe."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        over = False
+        while not select.select([self.process.stdout], [], [], 0 if over else parent.WATCH_SECONDS)[0]:
+            if over:
+                return b""
+            over = self.process.poll() is not None
+        return self.process.stdout.readline()
 
     def next_order(self) -> "dict[str, Any] | None":
         """Wait for the order of another run; None where the job is to end."""
