@@ -164,9 +164,21 @@ def current_session() -> Session | None:
     return _session.get()
 
 
-def current_execution() -> Execution:
-    """The execution that holds here: the innermost `execution` block's, else the defaults."""
-    return _current.get() or Execution()
+def current_execution(given: Execution | None = None) -> Execution:
+    """The execution that holds here: the given one, else that of the innermost `execution` block, else the defaults.
+
+    Raises
+    ------
+    ConfigError
+        What is given is no `Execution`.
+    """
+    if given is None:
+        return _current.get() or Execution()
+    if not isinstance(given, Execution):
+        raise ConfigError(
+            f"execution={given!r} is not an Execution", remedy='execution=bioimage_py.Execution("local", num_workers=2)'
+        )
+    return given
 
 
 @contextmanager

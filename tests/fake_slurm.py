@@ -1,4 +1,4 @@
-"""sbatch, squeue, scancel, scontrol and sacct of a cluster that is this host: jobs are processes, accounting is closed.
+"""The programs of a cluster that is this host: jobs are processes, accounting is closed, srun is only there.
 
 Run under the name of a command; ``$FAKE_SLURM`` is the folder in which the jobs are written down. While it has a file
 ``down`` there, nobody answers.
@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sacct")
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sacct")
+"""All that a call looks for: what is missing here would be taken from a package that this machine may not have."""
 
 
 def install(folder: Path) -> Path:
@@ -113,8 +114,10 @@ def main() -> None:
         scancel(folder, arguments)
     elif command == "scontrol":
         print("MaxArraySize = 1001")
-    else:
+    elif command == "sacct":
         sys.exit("Slurm accounting storage is disabled")
+    else:
+        sys.exit(f"{command}: nobody should call this")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import pytest
 import zarr
 
 import bioimage_py as bp
-from bioimage_py.errors import ResumeConflict, RunningError, StorageError
+from bioimage_py.errors import ConfigError, ResumeConflict, RunningError, StorageError
 from bioimage_py.executing import Execution
 from bioimage_py.runner import alive, runs
 from bioimage_py.runner.claims import STAMPS, Claim, claims_of
+from bioimage_py.runner.control import cancel_run, forget_run
 from bioimage_py.runner.files import listed, made_among_others
 from bioimage_py.runner.plan import Plan
 from bioimage_py.runner.prepare import blocks_stage
@@ -83,11 +85,12 @@ class Started:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.before: tuple[str, ...] = ()
         self.processes: list[subprocess.Popen[str]] = []
         (folder / "slow.py").write_text(textwrap.dedent(SLOW))
 
     def __call__(self, source: str = "in.zarr", target: str = "out.zarr", **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "slow.py", source, target, repr(options)]
+        command = [*self.before, sys.executable, "slow.py", source, target, repr(options)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, cwd=self.folder, text=True, **pipes)  # type: ignore[call-overload]
         self.processes.append(process)
@@ -323,6 +326,79 @@ def dead(run: OwnedRun) -> None:
     progress.close()
 
 
+MINE = {"host": "a", "boot": "b", "space": "7"}
+"""This machine, as the following tests have it; it has been up for 40 s."""
+
+
+@pytest.mark.parametrize(
+    ("differs", "age", "lives"),
+    [
+        ({"start": "1"}, 0.0, False),
+        ({}, 1000.0, True),  # stopped for long, but there
+        # another container of this machine, with its name
+        ({"space": "8"}, 1.0, True),
+        ({"space": "8"}, 50.0, True),
+        ({"space": "8"}, 70.0, False),
+        # another machine that has this one's name, or this one before it was started again
+        ({"boot": "c"}, 1.0, True),
+        ({"boot": "c"}, 50.0, False),
+        ({"boot": "c", "space": "8"}, 1.0, True),
+        ({"host": "c"}, 50.0, True),
+        ({"host": "c", "boot": "c"}, 50.0, True),
+        ({"host": "c", "boot": "c"}, 70.0, False),
+    ],
+)
+def test_who_cannot_be_seen_lives_as_long_as_its_heart_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, differs: dict[str, str], age: float, lives: bool
+) -> None:
+    monkeypatch.setattr(alive.socket, "gethostname", lambda: MINE["host"])
+    monkeypatch.setattr(alive, "_boot_id", lambda: MINE["boot"])
+    monkeypatch.setattr(alive, "_space", lambda: MINE["space"])
+    monkeypatch.setattr(alive, "_up_seconds", lambda: 40.0)
+    process = {**alive.identify(), **differs}
+    heartbeat = tmp_path / "driver.alive"
+    assert not alive.lives({**process, "space": "9"}, heartbeat), "it has never given a sign"
+    heartbeat.touch()
+    then = alive.server_time(tmp_path) - age
+    os.utime(heartbeat, (then, then))
+    assert alive.lives(process, heartbeat) == lives
+    if differs and "start" not in differs:
+        monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("this may be anybody"))
+        assert alive.end({**process, "pid": os.getpid()}), "it is out of reach"
+
+
+def test_a_process_that_was_written_down_without_its_namespace_is_one_of_this_one() -> None:
+    before = alive.identify()
+    del before["space"]
+    assert alive.visible(before)
+    assert not alive.visible({**before, "boot": "another"})
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root, to be another container")
+@pytest.mark.parametrize("job_type", ["local", "subprocess"])
+def test_a_driver_in_another_container_keeps_its_run(tmp_path: Path, start: Started, job_type: str) -> None:
+    for name in ("in.zarr", "out.zarr"):
+        zarr.create_array(tmp_path / name, shape=(64, 8), chunks=(8, 8), dtype="i4")
+    (tmp_path / "wait").touch()
+    start.before = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    first = start(job_type=job_type, num_workers=2)
+    root = tmp_path / ".bioimage_py"
+    until(lambda: any(path.stat().st_size for path in root.glob("*/progress/*")))
+    ((folder, state),) = runs.runs_in(root)
+    assert not alive.visible(state.driver)
+    start.before = ()
+    text = start(job_type=job_type).communicate()[1]
+    assert "RunningError" in text
+    assert "held dead 60 s after its last sign of life" in text
+    with pytest.raises(ConfigError, match="cannot be reached from here"):
+        cancel_run(folder)
+    with pytest.raises(RunningError):
+        forget_run(folder)
+    (tmp_path / "wait").unlink()
+    assert first.communicate()[0].endswith("done\n")
+    assert (zarr.open_array(tmp_path / "out.zarr")[...] == 1).all()
+
+
 def test_a_dead_run_is_taken_over(output: Any, tmp_path: Path, owned: list[OwnedRun]) -> None:
     first = own(output, tmp_path / "runs")
     dead(first)
@@ -492,10 +568,12 @@ def test_a_run_that_died_while_it_took_over_another_leaves_nothing(output: Any, 
 
 
 def test_what_is_left_of_folders_that_were_being_made_or_removed_is_swept(output: Any, tmp_path: Path) -> None:
-    me = alive.identify()
+    me, here = alive.identify(), alive.here()
     root = tmp_path / "runs"
-    left = [f".new-{me['host']}-{me['pid']}-1-abcd", ".gone-abcd"]
-    kept = [f".new-{me['host']}-{me['pid']}-{me['start']}-abcd", ".new-else-where-1-1-abcd", ".gone.txt"]
+    left = [f".new-{here}-{me['pid']}-1-abcd", f".pool-{here}-{me['pid']}-1-abcd", ".gone-abcd"]
+    kept = [f".new-{here}-{me['pid']}-{me['start']}-abcd", ".new-else-where-1-1-abcd", ".gone.txt"]
+    # of another container or machine that has this one's name, whose processes nobody here can see
+    kept += [f".new-{me['host']}.{me['boot'][:8]}.1-1-1-abcd", f".pool-{me['host']}.0.{me['space']}-1-1-abcd"]
     for name in (*left, *kept):
         (root / name / "workers").mkdir(parents=True)
     own(output, root).finish()

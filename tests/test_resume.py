@@ -437,9 +437,9 @@ def test_a_configured_folder_holds_the_run(folder: Path) -> None:
 
 
 def test_the_failed_blocks_may_be_asked_for(folder: Path) -> None:
-    """What the error proposes, and what scripts for other runners do."""
+    """What scripts for other runners do."""
     error = fail(folder, 3, 10, in_place=True)
-    assert "block_ids=error.failed_block_ids" in error.remedy
+    assert f"resume={error.tmp_folder!r}" in error.remedy
     assert call(folder, in_place=True, block_ids=error.failed_block_ids[:1]) == [3]
     assert len(runs(folder)) == 1, "one is still to be done"
     assert call(folder, in_place=True, block_ids=error.failed_block_ids) == [3, 10]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import sys
@@ -271,6 +272,39 @@ def test_the_report_of_a_run_folder(tmp_path: Path) -> None:
     assert "ValueError: no" in text
     with pytest.raises(ConfigError, match="there is no run in"):
         report_of(tmp_path)
+
+
+@pytest.mark.parametrize("job_type", ["local", "subprocess"])
+def test_the_report_of_an_unfinished_run_has_times_and_memory(tmp_path: Path, job_type: str) -> None:
+    raw = create_array(tmp_path / "v.zarr", "raw", shape=(40,), chunks=(4,), dtype="u1")
+    with pytest.raises(RunnerError) as error:
+        map_blocks(_fails, [raw], [raw], block_shape=4, retries=0, name="job", progress=False, job_type=job_type)
+    folder = Path(str(error.value.tmp_folder))
+    report = report_of(folder)
+    assert report.peak_bytes >= report.memory_marks[-1][1] > 2**20
+    assert (min(report.worker_peaks.values(), default=0) > 2**20) == (job_type == "subprocess")
+    assert "Memory" not in {event["event"] for event in report.events}
+
+    notes = [
+        ("s1", 1.0, 1001.0, {"event": "Memory", "bytes": 5}),
+        ("s1", 2.0, 1002.0, {"event": "Start", "count": 1}),
+        ("s1", 9.0, 1009.0, {"event": "Memory", "bytes": 7}),
+        ("s2", 0.5, 1100.5, {"event": "Memory", "bytes": 6}),
+        ("s2", 4.0, 1104.0, {"event": "Memory", "bytes": 9}),
+        ("s3", 0.5, 2000.5, {"event": "Start", "count": 1}),
+    ]
+    lines = [json.dumps({"session": session, "seconds": s, "time": t, **what}) for session, s, t, what in notes]
+    (folder / "events.jsonl").write_text("\n".join([*lines, '{"torn']))
+    for path in (folder / "journal" / "0").iterdir():
+        path.unlink()
+    # the last sign of each worker; one of the second session went on for the driver of the third
+    for worker, at in (("s1w0", 1050), ("s1w1", 1040), ("s2w0", 2500), ("s3w0", 2003)):
+        (folder / "journal" / "0" / worker).touch()
+        os.utime(folder / "journal" / "0" / worker, (at, at))
+    report = report_of(folder)
+    assert report.seconds == pytest.approx(50.0 + 900.0 + 3.0)
+    assert report.memory_marks == ((1.0, 5), (9.0, 7), (54.0, 9))
+    assert report.peak_bytes == 9
 
 
 def _fails(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:

@@ -353,3 +353,27 @@ def test_jobs_are_cancelled_name_by_name(site: Site, run: Path) -> None:
     backend = begun(run, 2)
     backend.abandon()
     assert site.cancelled == [(f"--name={name}",) for name in sorted(one["name"] for one in site.submitted)]
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_waiting_for_jobs_that_end_one_by_one_tells_each_end_once(
+    site: Site, run: Path, monkeypatch: pytest.MonkeyPatch, pool: bool
+) -> None:
+    backend = begun(run, 12)
+    if pool:
+        backend.pool = run / "pool"
+        for number in range(12):
+            (run / "alive" / f"s1w{number}").touch()
+    site.in_queue = {f"1_{number}" for number in range(12)}
+    kept: list[int] = []
+
+    def one_more(seconds: float) -> None:
+        kept.append(len(backend._events))
+        assert kept[-1] <= 12, "what it keeps grows with the ends, not with the looks"
+        if len(kept) % 4 == 0:  # it looks several times meanwhile
+            mark(run, f"s1w{len(kept) // 4 - 1}", kind="finished", detail="")
+
+    monkeypatch.setattr(module, "sleep", one_more)
+    backend.join()
+    assert sorted(end.worker for end in backend.ended()) == sorted(f"s1w{number}" for number in range(12))
+    assert backend.ended() == []

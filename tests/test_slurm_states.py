@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(run: Path, code: str, /, **changes: Any) -> subprocess.Popen[bytes]:
+def started(run: Path, code: str, /, *, start_new_session: bool = False, **changes: Any) -> subprocess.Popen[bytes]:
     order = {
         "workers": {"0": "s1w0"},
         "run": str(run),
@@ -172,7 +173,8 @@ def started(run: Path, code: str, /, **changes: Any) -> subprocess.Popen[bytes]:
         **changes,
     }
     (run / "slurm" / "t.json").write_text(json.dumps(order))
-    return subprocess.Popen([sys.executable, "-I", "-S", job.__file__, str(run / "slurm"), "t"])
+    command = [sys.executable, "-I", "-S", job.__file__, str(run / "slurm"), "t"]
+    return subprocess.Popen(command, start_new_session=start_new_session)
 
 
 def told(run: Path) -> dict[str, Any]:
@@ -191,6 +193,28 @@ def test_the_parent_of_a_worker_tells_a_signal(run: Path) -> None:
     started(run, "import os; os.kill(os.getpid(), 9)").wait(30)
     assert told(run)["end"] == -9
     assert "kind" not in told(run)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_child_that_outlives_its_worker_holds_no_job_up(run: Path, leads: bool) -> None:
+    """It ends where the job leads a session; else it is for the scheduler to end, which the job must reach."""
+    code = f"""
+import os, time
+if os.fork() == 0:
+    open({str(run / "child")!r}, "w").write(str(os.getpid()))
+    time.sleep(600)
+while not os.path.exists({str(run / "child")!r}) or not os.path.getsize({str(run / "child")!r}):
+    time.sleep(0.01)
+os._exit(3)
+"""
+    started(run, code, start_new_session=leads).wait(60)
+    assert told(run)["end"] == 3
+    child = int((run / "child").read_text())
+    state = Path(f"/proc/{child}/stat")
+    lives = state.exists() and state.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    assert lives != leads
+    if lives:
+        os.kill(child, 9)
 
 
 @pytest.mark.parametrize("why", ["gone", "session", "removed"])

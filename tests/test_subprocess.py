@@ -26,6 +26,7 @@ from bioimage_py.backends import subprocess as backend
 from bioimage_py.errors import ConfigError, ParameterError, RunnerError
 from bioimage_py.executing import Execution
 from bioimage_py.runner import RunnerConfig, map_blocks
+from bioimage_py.runner.control import cancel_run
 from bioimage_py.runner.driver_ledger import FolderLedger
 
 # workers cannot import this file: its functions travel by value
@@ -364,6 +365,10 @@ def test_ctrl_c_ends_a_run_within_a_block_and_leaves_nothing(folder: Path, drive
     (folder / "wait").unlink()
     _, error = process.communicate(timeout=20)
     assert "KeyboardInterrupt" in error
+    (one,) = (folder / ".bioimage_py").glob("job-*")
+    told = f"the same call goes on, or: bioimage-py runs resume {one}"
+    assert told in error.partition("Traceback")[0], "at once, for blocks may take long"
+    assert f"job was interrupted: {told}" in error.partition("KeyboardInterrupt")[2], "and at the end"
     gone(mark)
     assert driver().communicate()[0] == "done\n"
     right(folder)
@@ -635,6 +640,123 @@ def test_a_worker_that_is_held_dead_and_lives_on_changes_nothing(
     assert len(undead.stopped) == 1
     assert report.results["sum"] == sum(range(N * 4))
     right(folder)
+
+
+# --- programs that blocks start ------------------------------------------------------------------------------------
+
+PROGRAMS = """
+    import os, signal, subprocess, sys, time
+    from pathlib import Path
+
+    here = Path(__file__).parent / "pids"
+    program = ["sh", "-c", f"touch {here}/$$; exec sleep 600"]
+    quoted = f"sh -c 'touch {here}/$$; exec sleep 600'"
+
+    def start():
+        subprocess.Popen(program)
+        subprocess.Popen(program, process_group=0)
+        os.system(f"({quoted} &)")
+        os.system(f"trap '' TERM INT HUP; {quoted} & ")
+        if os.fork() == 0:
+            (here / str(os.getpid())).touch()
+            time.sleep(600)
+        while len(os.listdir(here)) < 5:
+            time.sleep(0.01)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder of files with the numbers of the programs that were started by `programs.start`, which all hang."""
+    (folder / "pids").mkdir()
+    (folder / "programs.py").write_text(textwrap.dedent(PROGRAMS))
+    monkeypatch.syspath_prepend(folder)
+    yield folder / "pids"
+    sys.modules.pop("programs", None)
+    for pid in filter(alive, map(int, os.listdir(folder / "pids"))):
+        os.kill(pid, signal.SIGKILL)
+
+
+def left(pids: Path) -> list[int]:
+    return [pid for pid in map(int, os.listdir(pids)) if alive(pid)]
+
+
+class Leaving:
+    """Starts programs in block 7 and ends badly there; when that is run again it looks whether they are gone."""
+
+    def __init__(self, folder: Path, how: str) -> None:
+        self.folder, self.how = folder, how
+
+    def __call__(self, block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        import programs
+
+        if block.id == 7 and not os.listdir(self.folder / "pids"):
+            programs.start()
+            {
+                "too slow": lambda: time.sleep(600),
+                "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+                "exit": lambda: os._exit(3),
+                "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+                "parent killed": lambda: os.kill(os.getppid(), signal.SIGKILL) or time.sleep(600),
+            }[self.how]()
+        elif block.id == 7:
+            (self.folder / "left").write_text(str(left(self.folder / "pids")))
+        plus_one(block, inputs, outputs)
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["too slow", "killed", "exit", "crash", "parent killed"])
+def test_the_programs_of_a_block_are_gone_before_it_is_run_again(folder: Path, programs: Path, how: str) -> None:
+    limit = {"block_timeout": 5.0} if how == "too slow" else {}
+    report = run(folder, Leaving(folder, how), **limit)
+    assert len(ends(report)) == 1
+    assert (folder / "left").read_text() == "[]"
+    right(folder)
+
+
+@needs_proc
+def test_programs_in_the_background_end_with_the_run(folder: Path, programs: Path) -> None:
+    def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        import programs
+
+        if block.id == 7:
+            programs.start()
+            subprocess.Popen(["sh", "-c", "touch ../own-$$; exec sleep 600"], cwd=programs.here, start_new_session=True)
+
+    run(folder, function)
+    assert left(programs) == []
+    (own,) = until(lambda: [int(path.name.partition("-")[2]) for path in folder.glob("own-*")])
+    assert alive(own), "it has left on purpose"
+    os.kill(own, signal.SIGKILL)
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["killed", "terminated", "Ctrl-C twice", "cancelled by force"])
+def test_the_programs_of_a_block_end_with_the_driver(folder: Path, programs: Path, driver: Any, how: str) -> None:
+    script, text = folder / "driver.py", textwrap.dedent(DRIVER)
+    text = text.replace("    while Path", "    import programs\n    programs.start()\n    while Path")
+    script.write_text(text.replace("num_workers=2", "num_workers=1"))
+    (folder / "wait").touch()
+    process = driver()
+    until(lambda: len(os.listdir(programs)) == 5)
+    if how == "Ctrl-C twice":
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+    elif how == "cancelled by force":
+        (one,) = (path.parent for path in (folder / ".bioimage_py").glob("*/run.json"))
+        cancel_run(one, force=True)
+    else:
+        process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
+    process.communicate(timeout=60)
+    until(lambda: left(programs) == [])
 
 
 # --- the driver ----------------------------------------------------------------------------------------------------

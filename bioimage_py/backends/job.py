@@ -4,8 +4,10 @@ Run as a script, without the package. It gives the worker its order, keeps its h
 ``ends/<worker>.json`` of the run folder. There is no pipe to a driver here: the worker is ended when the run folder has
 gone, when another driver has taken the run over that does not know it, or when it was given up (``gone/<worker>``);
 a worker without a driver leaves by itself. When the wall time is near (SIGUSR2), the worker is asked to leave after the
-block it is in. A job with a pool waits there for the order of another run; it ends when none came for a while, or when
-the pool has gone. The file of an order is linked into place by whoever comes first: the driver, or the job that leaves.
+block it is in. What its blocks have started ends with it: from here where the job leads a session, else by the
+scheduler, at the end of the job. A job with a pool waits there for the order of another run; it ends when none came for
+a while, or when the pool has gone. The file of an order is linked into place by whoever comes first: the driver, or the
+job that leaves.
 """
 
 import contextlib
@@ -13,6 +15,7 @@ import importlib.util
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -67,6 +70,7 @@ class Job:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
             self.process.wait()
+            parent.end_session(os.getpid())
 
     def serve(self) -> bool:
         """Have the worker do its order and write how it ended; whether it can take another one."""
@@ -84,6 +88,7 @@ class Job:
             return True
         assert self.process is not None
         code = self.process.wait()
+        parent.end_session(os.getpid())
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         self.tell({"end": code, "peak_bytes": peak, "memory_kills": parent.memory_kills() - self.kills, **answer})
         return False
@@ -100,6 +105,7 @@ class Job:
             self.order["command"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # a line that waits in a buffer is not seen by select
             env={**os.environ, **self.order["environment"]},
             preexec_fn=prepare,
         )
@@ -118,12 +124,23 @@ class Job:
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps({**told, "worker": self.worker}).encode() + b"\n")
             self.process.stdin.flush()
-        while "kind" not in answer and (line := self.process.stdout.readline()):
+        while "kind" not in answer and (line := self.line()):
             with contextlib.suppress(ValueError):
                 said = json.loads(line)
                 if isinstance(said, dict):
                     answer.update(said)
         return answer
+
+    def line(self) -> bytes:
+        """The next line of the worker; none where it has ended, even if a child of it holds its end of the pipe."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        over = False
+        while not select.select([self.process.stdout], [], [], 0 if over else parent.WATCH_SECONDS)[0]:
+            if over:
+                return b""
+            over = self.process.poll() is not None
+        return self.process.stdout.readline()
 
     def next_order(self) -> "dict[str, Any] | None":
         """Wait for the order of another run; None where the job is to end."""

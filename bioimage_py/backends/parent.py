@@ -1,8 +1,11 @@
 """The small parent of a worker process: it starts the worker, ends it with the driver, and says how it ended.
 
-Run as a script, without the package, so that it starts at once, with any Python. Its standard input is a pipe from the
+Run as a script, without the package, so that it starts at once, with any Python. Its standard input comes from the
 driver: lines go on to the worker; its end means that the driver is gone. Its standard output carries the worker's
 answers and, at the end, one line with the exit code, the peak memory and the number of memory kills.
+
+It leads a session, and whatever blocks have started in it ends with the worker, however that ends: what is left would
+write on while the block is run again. Only who has begun a session of his own (``setsid``, a daemon) goes on.
 """
 
 import contextlib
@@ -19,7 +22,11 @@ from collections.abc import Callable
 
 HEARTBEAT_SECONDS = 1.0
 WATCH_SECONDS = 0.2
+END_SECONDS = 5.0
+"""How long processes that are killed may take to go: one that waits for a file server cannot."""
 DIE_WITH_PARENT = 1
+LISTED = os.path.exists("/proc/self/stat")
+"""Whether the system shows its processes as files; macOS does not."""
 END = b"end\n"
 """What a driver says that lives on."""
 
@@ -31,6 +38,8 @@ def main() -> None:
     if mine != version:
         tell({"kind": "cannot start", "detail": f"{sys.executable} is Python {mine}, the driver has {version}"})
         return
+    if not LISTED:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the rest of the group
     me, driver, before = os.getpid(), os.getppid(), memory_kills()
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=lambda: die_with(me))
     for target, arguments in (
@@ -40,6 +49,7 @@ def main() -> None:
     ):
         threading.Thread(target=target, args=arguments, daemon=True).start()
     code = worker.wait()
+    end_session(me)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     tell({"end": code, "peak_bytes": peak, "memory_kills": memory_kills() - before})
     os._exit(0)  # the threads that wait for the driver need not be waited for
@@ -100,11 +110,43 @@ def watch(worker: "subprocess.Popen[bytes]", heartbeat: str, driver: int) -> Non
 
 
 def leave(worker: "subprocess.Popen[bytes]", before: "Callable[[], None]" = lambda: None) -> None:
-    """Kill the worker, do what is to be done before, and end."""
+    """Kill the worker and what it has started, do what is to be done before, and end."""
     worker.kill()
     worker.wait()
+    end_session(os.getpid())
     before()
     os._exit(0)
+
+
+def end_session(leader: int) -> None:
+    """Kill the processes of a session, but not its leader, and wait until they are gone.
+
+    Where the process that asks is in a session that another one leads, nothing happens: that one's may be anything.
+    """
+    if os.getpid() == leader != os.getsid(0):
+        return
+    if not LISTED:  # who has left the group is not found
+        with contextlib.suppress(OSError):
+            os.killpg(leader, signal.SIGTERM)
+        return
+    deadline = time.monotonic() + END_SECONDS
+    while (left := members(leader)) and time.monotonic() < deadline:  # again, for what was started meanwhile
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def members(session: int) -> "list[int]":
+    """Processes of a session that run, without its leader."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            # state, parent, group, session: after the name, which may hold anything
+            fields = file.read().rpartition(b")")[2].split()
+            if int(fields[3]) == session != int(name) and fields[0] not in (b"Z", b"X"):
+                found.append(int(name))
+    return found
 
 
 def tidy(heartbeat: str) -> None:

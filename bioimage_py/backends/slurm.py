@@ -108,13 +108,17 @@ class SlurmBackend(Backend):
         """Ends of workers since the last call."""
         if self._waiting and not self._cancelled:
             self._submit()
+        self._look()
+        events, self._events = self._events, []
+        return events
+
+    def _look(self) -> None:
+        """Find workers that have ended, and note how."""
         if self._jobs and monotonic() >= self._next_look:
             self._read_marks()
             self._ask()
             self._judge()
             self._next_look = monotonic() + LOOK_SECONDS
-        events, self._events = self._events, []
-        return events
 
     def _submit(self) -> None:
         avoid = [node for node, times in self._failures.items() if times >= BAD_NODE]
@@ -141,7 +145,7 @@ class SlurmBackend(Backend):
                 self._keep_queued()
             self._cancelled, self._next_query = True, 0.0
         while self._jobs:
-            self._events += self.ended()
+            self._look()
             if monotonic() >= self._next_query:
                 self._drop_unqueued()
             if deadline is not None and monotonic() > deadline:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +21,8 @@ from . import parent
 from .base import Backend, BackendEvent, Limits, Work
 
 SIGKILL = 9
+END_SECONDS = 2 * parent.END_SECONDS
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 WORKER_CODE = "from bioimage_py.runner.worker import main; main()"
 LOG_TAIL = 2000
 
@@ -48,11 +51,12 @@ class WorkerProcess:
         self.too_slow = False
         version = "{}.{}".format(*sys.version_info)
         command = [python, "-I", "-S", parent.__file__, str(folder / f"worker-{number}.alive"), version]
+        self._orders, theirs = socket.socketpair()
         try:
-            with open(self.log, "wb") as log:
+            with open(self.log, "wb") as log, theirs:
                 self.process = subprocess.Popen(
                     [*command, python, "-c", WORKER_CODE],
-                    stdin=subprocess.PIPE,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.PIPE,
                     stderr=log,
                     bufsize=0,  # a line that waits in a buffer is not seen by select
@@ -60,41 +64,60 @@ class WorkerProcess:
                     env={**os.environ, **worker_environment(python)},
                 )
         except (FileNotFoundError, PermissionError) as error:
+            self._orders.close()
             raise ConfigError(
                 f"python_executable {python!r} cannot be started: {error}",
                 remedy=f"python_executable={sys.executable!r}",
             ) from error
 
+    @property
+    def over(self) -> bool:
+        """Whether its parent has ended. It is not waited for here, so that its number stays taken."""
+        if self.process.returncode is not None or not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return self.process.returncode is not None
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def order(self, worker: str, run: str) -> None:
         """Have it work on a run."""
         self.worker = worker
         self.run_log = Path(run, "logs", f"{worker}.log")
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its last line will say so
-            self.process.stdin.write(json.dumps({"run": run, "worker": worker}).encode() + b"\n")
-            self.process.stdin.flush()
+        self._send(json.dumps({"run": run, "worker": worker}).encode() + b"\n")
+
+    def tell_end(self) -> None:
+        """Have its parent end it, and what it has started."""
+        self._send(parent.END)
+        self._orders.close()
+
+    def _send(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):  # it has ended, as its last line will say, or was told before
+            # a script may have set SIGPIPE to its default, with which a write to an ended process kills this one
+            self._orders.sendall(line, NO_SIGNAL)
 
     def logged(self) -> str:
         """The end of what it has printed."""
-        for path in (self.run_log, self.log):
-            with contextlib.suppress(FileNotFoundError):
-                if tail := path.read_text(errors="replace")[-LOG_TAIL:].strip():
-                    return f"\nEnd of its log {path}:\n{tail}"
-        return ""
+        return end_of_log(self.run_log, self.log)
+
+
+def end_of_log(*paths: Path) -> str:
+    """The last lines of the first log that has any, however much was printed before."""
+    for path in paths:
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
+            if tail := file.read(LOG_TAIL).decode(errors="replace").strip():
+                return f"\nEnd of its log {path}:\n{tail}"
+    return ""
 
 
 def end_processes(processes: Sequence[WorkerProcess]) -> None:
     """End worker processes, whatever they are doing; what they have written can still be read."""
     for process in processes:
-        assert process.process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # it has ended, or was told before
-            process.process.stdin.write(parent.END)
-            process.process.stdin.close()
+        process.tell_end()
     for process in processes:
         try:
-            process.process.wait(5)
+            process.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            process.process.kill()
+            os.kill(process.process.pid, SIGKILL)
+            parent.end_session(process.process.pid)  # before its parent is waited for: the number is still taken
             process.process.wait()
 
 
@@ -183,16 +206,20 @@ class SubprocessBackend(Backend):
         self._folder.cleanup()
 
     def _read(self, timeout: float) -> None:
+        over = [process for process in self._busy if process.over]  # before its last line is looked for
         with selectors.DefaultSelector() as selector:
             for process in self._busy:
                 assert process.process.stdout is not None
                 selector.register(process.process.stdout, selectors.EVENT_READ, process)
-            for key, _ in selector.select(timeout) if self._busy else ():
-                self._line(key.data)
+            told = [key.data for key, _ in selector.select(0 if over else timeout)] if self._busy else []
+        for process in told:
+            assert process.process.stdout is not None
+            self._line(process, process.process.stdout.readline())
+        for process in over:
+            if process not in told:  # without a word, and what it started holds its pipe open
+                self._line(process, b"")
 
-    def _line(self, process: WorkerProcess) -> None:
-        assert process.process.stdout is not None
-        line = process.process.stdout.readline()
+    def _line(self, process: WorkerProcess, line: bytes) -> None:
         answer = _answer(line)
         if not answer:  # something else that was printed
             return
@@ -206,6 +233,8 @@ class SubprocessBackend(Backend):
             peak = answer.get("peak_bytes", 0)
             self._events.append(BackendEvent(worker, answer["kind"], answer["detail"], None, peak))
             return
+        if answer["end"] is None and process.process.returncode is None:  # killed: nobody else is left to do that
+            parent.end_session(process.process.pid)
         _forget([process])
         self._events.append(self._explain(worker, process, answer))
 

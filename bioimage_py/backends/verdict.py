@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .sbatch import TERMINAL
-from .subprocess import LOG_TAIL, SIGKILL
+from .subprocess import SIGKILL, end_of_log
 
 VANISHED = "VANISHED"
 """Stands for the state of a job that the scheduler does not list and that gives no sign of life."""
@@ -84,8 +83,4 @@ def explain(worker: SlurmWorker) -> tuple[str, str]:
 
 def log_of(run: Path, worker: SlurmWorker) -> str:
     """The end of what a worker printed, or its job."""
-    for path in (run / "logs" / f"{worker.worker}.log", run / "slurm" / f"{worker.job}_0_log.out"):
-        with suppress(OSError):
-            if tail := path.read_text(errors="replace")[-LOG_TAIL:].strip():
-                return f"\nEnd of its log {path}:\n{tail}"
-    return ""
+    return end_of_log(run / "logs" / f"{worker.worker}.log", run / "slurm" / f"{worker.job}_0_log.out")

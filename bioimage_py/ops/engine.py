@@ -120,7 +120,7 @@ class Job:
     def of(cls, run: RunKeywords | dict[str, Any]) -> Job:
         """Job of the keywords of a call; what a call leaves out comes from the enclosing `execution` block."""
         given = dict(run)
-        base = given.pop("execution", None) or current_execution()
+        base = current_execution(given.pop("execution", None))
         known = {field.name for field in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))

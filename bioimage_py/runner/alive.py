@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,12 +21,18 @@ STALE_SECONDS = 60.0
 
 
 def identify() -> dict[str, Any]:
-    """Host, boot, process id and start of the calling process."""
-    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _start_of(os.getpid())}
+    """Host, boot, process namespace, process id and start of the calling process."""
+    me = os.getpid()
+    return {"host": socket.gethostname(), "boot": _boot_id(), "space": _space(), "pid": me, "start": _start_of(me)}
+
+
+def here() -> str:
+    """A name of the system whose processes can be seen: another container or machine may have the same host name."""
+    return f"{socket.gethostname()}.{_boot_id()[:8]}.{_space()}"
 
 
 def begun_here(pid: int, start: str) -> bool:
-    """Whether a process of this host with this number and start lives."""
+    """Whether a process of this system with this number and start lives."""
     return _start_of(pid) == start
 
 
@@ -35,19 +42,32 @@ def rebooted(writer: dict[str, Any]) -> bool:
 
 
 def lives(process: dict[str, Any], heartbeat: Path) -> bool:
-    """Whether a process can be alive: on this host the system knows, from elsewhere the heartbeat tells."""
-    if process["host"] == socket.gethostname():
+    """Whether a process can be alive: where it can be seen the system knows, elsewhere the heartbeat tells."""
+    if visible(process):
         return _runs(process)
     try:
         beat = heartbeat.stat().st_mtime
     except FileNotFoundError:
         return False
-    return server_time(heartbeat.parent) - beat < STALE_SECONDS
+    silence = STALE_SECONDS
+    if process["host"] == socket.gethostname() and process["boot"] != _boot_id():
+        # before this boot: of this machine; since then: of another one that has its name
+        silence = min(silence, _up_seconds())
+    return server_time(heartbeat.parent) - beat < silence
+
+
+def visible(process: dict[str, Any]) -> bool:
+    """Whether a process would be seen here if it lived: the same host, boot and process namespace."""
+    mine = {"host": socket.gethostname(), "boot": _boot_id(), "space": _space()}
+    return all(process.get(name, value) == value for name, value in mine.items())
 
 
 def end(process: dict[str, Any], seconds: float = 10.0) -> bool:
-    """Kill a process of this host, if it lives, and wait until it is gone; False where it would not go."""
-    if process["host"] != socket.gethostname():
+    """Kill a process that can be seen here, if it lives, and wait until it is gone; False where it would not go.
+
+    Of a worker, its small parent then ends the programs that it has started (`backends.parent`).
+    """
+    if not visible(process):
         return True
     deadline = monotonic() + seconds
     while _runs(process):
@@ -60,8 +80,6 @@ def end(process: dict[str, Any], seconds: float = 10.0) -> bool:
 
 
 def _runs(process: dict[str, Any]) -> bool:
-    if process["boot"] != _boot_id():
-        return False
     start = _start_of(process["pid"])
     return bool(start == process["start"]) if start else _hidden(process["pid"])
 
@@ -107,6 +125,20 @@ class Heartbeat:
 def _boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else "unknown"
+
+
+@functools.cache
+def _space() -> str:
+    """Number of the namespace in which process ids count; empty where the system has none."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def _up_seconds() -> float:
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return STALE_SECONDS if clock is None else time.clock_gettime(clock)
 
 
 def _start_of(pid: int) -> str:

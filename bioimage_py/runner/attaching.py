@@ -19,6 +19,7 @@ from .folder import read_progress
 from .inspect import described, kept_plan
 from .ledger import Results
 from .plan import Plan
+from .progress import bar
 from .report import RunReport
 from .runs import RunState
 
@@ -69,17 +70,20 @@ def attach(
 
 def follow(folder: Path, *, progress: bool = True) -> None:
     """Show how far a run is until nobody drives it any more."""
-    from tqdm import tqdm
-
     if not _driven(folder):
         return
     about = described(folder)
     total = sum(stage["blocks"] for stage in about["stages"])
-    with tqdm(total=total, desc=about.get("name"), unit="block", disable=None if progress else True) as bar:
+    shown = bar(total, about.get("name") or folder.name, wanted=progress)
+    try:
         while _driven(folder):
-            done = sum(read_progress(path).done for path in (folder / "progress").glob("[!.]*"))
-            bar.update(min(done, total) - bar.n)
+            if shown is not None:
+                done = sum(read_progress(path).done for path in (folder / "progress").glob("[!.]*"))
+                shown.update(min(done, total) - shown.n)
             sleep(FOLLOW_SECONDS)
+    finally:
+        if shown is not None:
+            shown.close()
 
 
 def _driven(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 from ..backends.orders import cancel_jobs, driver_job, has_jobs
 from ..errors import ConfigError, RunningError
+from .alive import visible
 from .claims import stamps_of
 from .inspect import RunStatus, kept_plan, status_of
 from .leftovers import put_back
@@ -51,11 +52,14 @@ def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: 
         raise ConfigError(
             f"the run {status.run!r} is not running: it is {status.state}", remedy=f"bioimage-py runs show {path}"
         )
-    if status.host != socket.gethostname():
+    state = RunState.read(path)
+    if state is not None and not visible(state.driver):
+        elsewhere = status.host != socket.gethostname()
+        where = f"on {status.host}" if elsewhere else "in the container that the call was made in"
         raise ConfigError(
             f"the run {status.run!r} is driven by process {status.pid} on {status.host}, which cannot be reached from"
-            f" {socket.gethostname()}",
-            remedy=f"on {status.host}: bioimage-py runs cancel {path}",
+            f" here ({socket.gethostname()}): it is another machine or container",
+            remedy=f"{where}: bioimage-py runs cancel {path}",
         )
     try:
         os.kill(status.pid, signal.SIGKILL if force else _gentle(status.pid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, sleep, time
@@ -15,10 +15,11 @@ from ..backends.base import Backend, BackendEvent
 from ..errors import BioimageError, RunnerError, RunningError
 from ..sources.storage import calls
 from .heap import freed_kept
-from .journal import BlockFailure, environment
+from .journal import MARK_GROWTH, BlockFailure, environment
 from .ledger import Ledger, Loss, Progress, Results
 from .memory import peak_bytes
 from .plan import Plan
+from .progress import bar
 from .report import RunReport, StageReport, failure_of
 from .runs import taken_over
 from .supervisor import (
@@ -53,21 +54,17 @@ class Left(KeyboardInterrupt):
 
 
 class ProgressBar:
-    """A bar over the blocks of all stages; silent without a name or off a terminal."""
+    """A bar over the blocks of all stages; silent without a name."""
 
     def __init__(self, plan: Plan) -> None:
-        from tqdm import tqdm
-
         total = sum(stage.units.n_blocks for stage in plan.stages)
-        silent = not (plan.name and plan.execution.progress)
-        # None: only where stderr is a terminal
-        self._bar = tqdm(total=total, desc=plan.name, unit="block", disable=True if silent else None)
+        self._bar = bar(total, plan.name, wanted=plan.execution.progress)
         self._next = 0.0
 
     def update(self, ledger: Ledger, *, now: bool = False) -> None:
         """Show how far the run is; unless it must be now, only where looking takes little of the driver's time."""
         begin = perf_counter()
-        if self._bar.disable or (begin < self._next and not now):
+        if self._bar is None or (begin < self._next and not now):
             return
         self._show(ledger)
         self._next = perf_counter() + max(POLL_SECONDS, 4 * (perf_counter() - begin))
@@ -79,7 +76,8 @@ class ProgressBar:
 
     def close(self) -> None:
         """Leave the terminal line."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 class Watch:
@@ -137,6 +135,7 @@ class Driver:
         self._started = 0
         self._submitted = backend.submitted
         self._looked = self.begin
+        self._noted = 0
         self._watch = Watch(plan)
         widest = max((stage.units.n_groups for stage in plan.stages), default=0)
         rules = [self._rules(index) for index in range(len(plan.stages))]
@@ -170,12 +169,12 @@ class Driver:
         KeyboardInterrupt
             After the blocks that were running have ended; as `Left` at once, where workers go on without a driver.
         """
-        bar = ProgressBar(self.plan)
+        progress = ProgressBar(self.plan)
         stop, leave = True, False
         try:
             with self._sharing():
                 try:
-                    self._loop(bar)
+                    self._loop(progress)
                     stop = bool(self.reason)
                 except RunningError:  # the workers are another driver's
                     leave = True
@@ -183,15 +182,17 @@ class Driver:
                 except KeyboardInterrupt as interrupt:
                     if leave := self._may_leave(interrupt):
                         raise Left(f"the workers of {self.ledger.path} go on") from interrupt
+                    if not self.backend.limits.detaches:
+                        self._say_how_to_go_on(interrupt)
                     raise
                 finally:
                     if leave:
                         self.backend.leave()
                     else:
                         self._end(stop)
-                    bar.update(self.ledger, now=True)
+                    progress.update(self.ledger, now=True)
         finally:
-            bar.close()
+            progress.close()
         self._mark()
         if self.reason:
             raise self._failure()
@@ -206,6 +207,16 @@ class Driver:
         workers = self.supervisor.num_workers
         with limited_threads(workers), freed_kept(), calls.expected(workers):
             yield
+
+    def _say_how_to_go_on(self, interrupt: KeyboardInterrupt) -> None:
+        folder = self.ledger.path
+        how = "nothing of it is kept"
+        if folder is not None:
+            kept = Path(folder, "plan.pkl").exists()
+            how = "the same call goes on" + (f", or: bioimage-py runs resume {folder}" if kept else "")
+        interrupt.add_note(f"{self.plan.name or 'the run'} was interrupted: {how}")
+        with suppress(OSError, ValueError):  # whoever read this has gone
+            sys.stderr.write(f"\nEnding after the blocks that are running. Ctrl-C again does not wait.\n  {how}\n")
 
     def _may_leave(self, interrupt: KeyboardInterrupt) -> bool:
         """Whether the workers go on: not where they cannot, nor after a second Ctrl-C."""
@@ -232,12 +243,12 @@ class Driver:
         # taken here, for a pool of workers must not tell the next run of this one's
         self.peaks.update({end.worker: end.peak_bytes for end in self.backend.ended() if end.peak_bytes})
 
-    def _loop(self, bar: ProgressBar) -> None:
+    def _loop(self, progress: ProgressBar) -> None:
         try:
             self._apply(self.supervisor.begin())
             while not self.supervisor.over:
                 self._step()
-                bar.update(self.ledger)
+                progress.update(self.ledger)
         except OSError as error:
             self.reason = environment(error)
             if not self.reason:
@@ -327,8 +338,7 @@ class Driver:
             )
 
     def _note(self, what: Event | Decision) -> None:
-        when = {"seconds": round(perf_counter() - self.begin, 4), "time": round(time(), 4)}
-        note = {**when, "event": type(what).__name__, **asdict(what)}
+        note = {**self._now(), "event": type(what).__name__, **asdict(what)}
         self.events.append(note)
         _log.debug("%s: %s", self.plan.name or "run", what)
         self.ledger.note(note)
@@ -337,6 +347,12 @@ class Driver:
         peak = peak_bytes()
         if not self.marks or peak > self.marks[-1][1]:
             self.marks.append((perf_counter() - self.begin, peak))
+        if peak > MARK_GROWTH * self._noted:  # for reports of a run that does not end
+            self._noted = peak
+            self.ledger.note({**self._now(), "event": "Memory", "bytes": peak})
+
+    def _now(self) -> dict[str, float]:
+        return {"seconds": round(perf_counter() - self.begin, 4), "time": round(time(), 4)}
 
     def _failure(self) -> BaseException:
         records, folder = self.ledger.records, self.ledger.path

@@ -324,7 +324,8 @@ class FolderWork(WorkerSide):
             writer.write(record)
             self.recorded.ring()
 
-        return Recorder(worker, batch, self.plan.stages[batch.stage], sink, every)
+        first = self._progress[worker].batches == 1
+        return Recorder(worker, batch, self.plan.stages[batch.stage], sink, every, first=first)
 
     def _writer(self, worker: str, stage: int) -> _Writer:
         key = (worker, stage)

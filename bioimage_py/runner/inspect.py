@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +16,7 @@ from ..backends import backend_class
 from ..errors import ConfigError
 from ..sources.storage import detect_driver
 from ..sources.stores import Location
+from .batches import own_session
 from .claims import STAMPS
 from .files import listed, read_whole
 from .folder import StageJournal
@@ -220,6 +223,10 @@ def errors_of(folder: str | os.PathLike[str]) -> list[Path]:
 
 def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """What happened besides blocks that succeed, and what was decided; a torn last line is left out."""
+    return [event for event in _noted(folder) if event["event"] != "Memory"]
+
+
+def _noted(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     events = []
     with suppress(FileNotFoundError), open(Path(folder, "events.jsonl")) as file:
         for line in file:
@@ -231,7 +238,8 @@ def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def report_of(folder: str | os.PathLike[str]) -> RunReport:
     """Report of an unfinished run, over all its sessions.
 
-    Memory is the highest that workers saw after a block; values are not loaded. ``seconds`` are those of its sessions.
+    Memory is the highest that workers saw after a block, and that drivers saw; values are not loaded. ``seconds`` are
+    those of its sessions, each from its beginning to its last sign of life.
 
     Raises
     ------
@@ -250,16 +258,52 @@ def report_of(folder: str | os.PathLike[str]) -> RunReport:
         for worker, size in marks:
             peaks[worker] = max(size, peaks.get(worker, 0))
     shared = plan is None or backend_class(plan.execution.job_type).limits.shares_memory
+    sessions, seen = _sessions(path, alive=status.alive), _memory(path)
     return RunReport(
         status.name or status.run,
         tuple(reports),
-        sum({event["session"]: event["seconds"] for event in events}.values()),
+        sum(sessions.values()),
         plan.execution.num_workers if plan is not None else max(1, len(peaks)),
-        max(peaks.values(), default=0) if shared else 0,
+        max([size for _, _, size in seen] + [*peaks.values()] * shared, default=0),
+        _in_a_row(seen, sessions),
         promised_bytes=0 if plan is None else plan_of(plan, shares_memory=shared).promised_bytes,
         worker_peaks={} if shared else peaks,
         events=tuple(events),
     )
+
+
+def _sessions(folder: Path, *, alive: bool) -> dict[str, float]:
+    """Wall time of each session: to the last thing that it noted or its workers wrote; of a living one to now."""
+    begin: dict[str, float] = {}
+    end: dict[str, float] = {}
+    for event in _noted(folder):
+        session = event["session"]
+        begin.setdefault(session, event["time"] - event["seconds"])
+        end[session] = max(event["time"], end.get(session, 0.0))
+    for journal in folder.glob("journal/*/[!.]*"):
+        if (session := own_session(journal.name)) in begin:
+            end[session] = max(journal.stat().st_mtime, end[session])
+    names = sorted(begin, key=begin.__getitem__)
+    for session, following in itertools.pairwise(names):  # workers may have gone on, for the next driver
+        end[session] = min(end[session], begin[following])
+    if alive and names:
+        end[names[-1]] = time.time()
+    return {session: max(0.0, end[session] - begin[session]) for session in names}
+
+
+def _memory(folder: Path) -> list[tuple[str, float, int]]:
+    """Session, seconds in it, and bytes of each high-water mark of a driver's memory."""
+    return [(n["session"], n["seconds"], n["bytes"]) for n in _noted(folder) if n["event"] == "Memory"]
+
+
+def _in_a_row(marks: Sequence[tuple[str, float, int]], sessions: dict[str, float]) -> tuple[tuple[float, int], ...]:
+    """Marks with the seconds since the run began, the sessions one after the other; only what is higher than before."""
+    before = dict(zip(sessions, itertools.accumulate([0.0, *sessions.values()]), strict=False))
+    highest: list[tuple[float, int]] = []
+    for session, seconds, size in marks:
+        if not highest or size > highest[-1][1]:
+            highest.append((before[session] + seconds, size))
+    return tuple(highest)
 
 
 def _bare_stages(folder: Path) -> list[Stage]:

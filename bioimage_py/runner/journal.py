@@ -33,6 +33,9 @@ SYNC_SECONDS = 1.0
 MARK_GROWTH = 1.01
 """A high-water mark of memory is told where it is higher than the last one by this factor, so that marks stay few."""
 
+LARGEST_ERROR = 2**20
+"""Bytes of an exception that is kept as it is; of one that holds more, such as an array, what it says."""
+
 LARGEST = 2**32
 """Bytes of a payload, whose length is written with 32 bits."""
 _HEADER = struct.Struct("<II")
@@ -79,14 +82,15 @@ class BlockFailure:
 
     def __getstate__(self) -> dict[str, Any]:
         packed = b""
-        with suppress(Exception):  # an exception class may fail to pickle in any way
+        with suppress(BaseException):  # an exception class may fail to pickle in any way
             packed = pickle.dumps(self.error)
-        return {**self.__dict__, "error": (packed, text_of(self.error))}
+        return {**self.__dict__, "error": (packed if len(packed) <= LARGEST_ERROR else b"", text_of(self.error))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         packed, text = state["error"]
         error: BaseException = RuntimeError(text)
-        with suppress(Exception):  # its class may be unknown to this process
+        # its class may be unknown to this process, or do anything when it is made; Ctrl-C is still the user's
+        with suppress(Exception, SystemExit, GeneratorExit):
             error = pickle.loads(packed)
         self.__dict__.update(state, error=error)
 
@@ -163,10 +167,19 @@ class Recorder:
         Takes each `Record`; the outputs of its blocks are written by then.
     every : float
         Seconds that records are gathered for.
+    first : bool
+        It is the worker's first one: its memory is told even where no block makes it grow.
     """
 
     def __init__(
-        self, worker: str, batch: Batch, stage: Stage, sink: Callable[[Record], None], every: float = FLUSH_SECONDS
+        self,
+        worker: str,
+        batch: Batch,
+        stage: Stage,
+        sink: Callable[[Record], None],
+        every: float = FLUSH_SECONDS,
+        *,
+        first: bool = False,
     ) -> None:
         self._sink = sink
         self._every = every
@@ -175,7 +188,7 @@ class Recorder:
         self._last = perf_counter()
         self._begin = time()
         self._blocks = 0
-        self._peak = peak_bytes()
+        self._peak = 0 if first else peak_bytes()
 
     def _new(self, worker: str, batch: Batch) -> tuple[Record, Fold | None]:
         return Record(worker, batch), None if self._stage.merge is None else Fold(self._stage.merge)

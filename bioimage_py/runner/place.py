@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from .alive import begun_here, identify
+from .alive import begun_here, here, identify
 from .claims import remove_stamps
 from .faults import fault
 from .files import listed, made_among_others
@@ -44,7 +44,7 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
 def _name(kind: str) -> str:
     """A name that says whose it is."""
     me = identify()
-    return "-".join([kind, me["host"], str(me["pid"]), str(me["start"]), secrets.token_hex(4)])
+    return "-".join([kind, here(), str(me["pid"]), str(me["start"]), secrets.token_hex(4)])
 
 
 def pool_folder(root: Path) -> Path:
@@ -84,10 +84,10 @@ def sweep(root: Path) -> None:
     """Remove what killed processes left of folders that were being made or removed."""
     for path in listed(root):
         kind, *rest = path.name.rsplit("-", 3)
-        made, _, host = kind.partition("-")
-        if path.name.startswith(f"{_GONE}-") or (made in (_NEW, _POOL) and _left(host, *rest[:2])):
+        made, _, where = kind.partition("-")
+        if path.name.startswith(f"{_GONE}-") or (made in (_NEW, _POOL) and _left(where, *rest[:2])):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _left(host: str, pid: str, start: str) -> bool:
-    return host == identify()["host"] and not begun_here(int(pid), start)
+def _left(where: str, pid: str, start: str) -> bool:
+    return where == here() and not begun_here(int(pid), start)

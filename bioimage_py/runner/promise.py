@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ..blocks import Groups
 from ..errors import BlockShapeError, MemoryBudgetError
 from ..executing import Execution
+from ..markup import table
 from ..sources.base import Source
 from .ahead import arranged
 from .detached import DetachedRun
@@ -69,6 +70,14 @@ class RunPlan:
             )
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        names = ("stage", "blocks", "block shape", "groups", "files", "MiB read", "MiB written", "MiB a block")
+        rows = []
+        for s in self.stages:
+            sizes = map(_mebi, (s.bytes_read, s.bytes_written, s.block_bytes))
+            rows.append((s.name, s.n_blocks, s.block_shape or "", s.n_groups, s.files_written, *sizes))
+        return table(str(self).partition("\n")[0], names, rows)
+
 
 class Instead(BaseException):
     """Carries up to a call what it returns in place of its result: its plan, or the run that goes on elsewhere."""
@@ -89,6 +98,10 @@ def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_by
     if budget is None:
         budget = available_bytes() if one_machine else workers * job_bytes if job_bytes else promised
     return RunPlan(plan.name, stages, workers, promised, budget)
+
+
+def _mebi(size: int) -> str:
+    return f"{size / 2**20:.1f}"
 
 
 def check_budget(plan: Plan, promise: RunPlan, *, shares_memory: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RunnerError
+from ..markup import table
 from .journal import BlockFailure, Span, text_of
 from .ledger import StageRecord
 from .times import BlockTimes
@@ -81,7 +82,7 @@ class StageReport:
         return self.times.slowest(n)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunReport:
     """A whole run; `bioimage_py.viz.write_report` makes a page or a picture of it.
 
@@ -121,6 +122,14 @@ class RunReport:
     worker_peaks: dict[str, int] = field(default_factory=dict)
     events: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     jobs: int = 0
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        names = ("stage", "blocks", "done", "failed", "seconds in blocks")
+        rows = [(s.name, s.n_blocks, s.n_done, len(s.failures), f"{s.times.total:.2f}") for s in self.stages]
+        return table(self.summary().partition("\n")[0], names, rows)
 
     @property
     def n_blocks(self) -> int:
@@ -212,7 +221,10 @@ def failure_of(name: str, records: Sequence[StageRecord], reason: str, tmp_folde
             f"\nFirst error, block {first.block_id} {first.region} (worker {first.worker},"
             f" attempt {first.attempt + 1}): {text_of(first.error)}\n{first.traceback}"
         )
-    remedy = "repeat the call with block_ids=error.failed_block_ids" if len(records) == 1 else "repeat the call"
+    if tmp_folder is not None:  # a mended function is not that of the run any more
+        remedy = f"the same call goes on; with a mended function: resume={tmp_folder!r} (of a runner: resume_from)"
+    else:
+        remedy = "repeat the call with block_ids=error.failed_block_ids" if len(records) == 1 else "repeat the call"
     error = RunnerError(message, pending, tmp_folder, remedy=remedy)
     error.__cause__ = failures[0].error if failures else None
     return error

@@ -302,7 +302,7 @@ def map_blocks(
         ``detach=True`` a `DetachedRun`.
     """
     ids = whole_numbers(block_ids, "block_ids")
-    how = (execution or current_execution()).updated(settings)
+    how = current_execution(execution).resuming(settings.pop("resume_from", None)).updated(settings)
     stage = blocks_stage(
         function,
         inputs,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 from ..backends.orders import cancel_jobs
 from ..errors import ConfigError, RunningError, StorageError
-from .alive import Heartbeat, end, identify, lives
+from .alive import STALE_SECONDS, Heartbeat, end, identify, lives, visible
 from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
 from .conflict import check, differences
 from .definition import definition_of
@@ -32,6 +33,8 @@ from .leftovers import nothing_done, put_back
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
 
+NAME_LENGTH = 80
+"""Letters of a run's name that its folder has."""
 Resume = Literal["auto", "never"] | str
 
 
@@ -75,7 +78,7 @@ class RunState:
             return cls(claims=claims, **data)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StorageError(
                 f"{path} is damaged: {error}", remedy=f"if its run can be forgotten: rm -r {str(folder)!r}"
             ) from error
@@ -250,7 +253,9 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
 
 
 def _new_name(name: str) -> str:
-    return f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_")
+    # the name of a folder: what no file system refuses, and short enough for one (255 bytes)
+    stem = re.sub(r"[^\w.+-]", "_", name or "run", flags=re.ASCII)[:NAME_LENGTH]
+    return f"{stem}-{secrets.token_hex(4)}"
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
@@ -350,9 +355,10 @@ def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
 
 def _running(other: RunState, folder: Path) -> RunningError:
     who = f"process {other.driver['pid']} on {other.driver['host']}"
+    unseen = "" if visible(other.driver) else f" (held dead {STALE_SECONDS:g} s after its last sign of life)"
     return RunningError(
         f"the run {other.run!r} ({who}) is writing the same region; its folder is {folder}",
-        remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again",
+        remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again{unseen}",
     )
 
 

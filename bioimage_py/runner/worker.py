@@ -89,7 +89,8 @@ def _log_to(path: Path) -> None:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
-    os.close(log)
+    if log > 2:  # a block may have closed those of the run before
+        os.close(log)
 
 
 def _text(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ..errors import IndexingError, NotReopenableError, ReadOnlyError
+from ..markup import table
 from .index import Roi, Selection, normalize_index
 from .spec import SourceSpec
 from .units import is_whole
@@ -362,3 +363,12 @@ class Source(abc.ABC):
         if self.shards:
             parts.append(f"shards={self.shards}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        names = ("axis", "kind", "size", "chunk", "shard", "scale", "unit", "offset")
+        units = ([""] * self.ndim if shape is None else shape for shape in (self.chunks, self.shards))
+        rows = [
+            (axis.name, axis.kind, size, chunk, shard, f"{axis.scale:g}", axis.unit or "", f"{axis.offset:g}")
+            for axis, size, chunk, shard in zip(self.axes, self.shape, *units, strict=True)
+        ]
+        return table(repr(self), names, rows)

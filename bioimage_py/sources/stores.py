@@ -54,6 +54,14 @@ class Location:
     url: str
     options: Mapping[str, Any] = field(default_factory=lambda: FrozenParams({}))
 
+    def __post_init__(self) -> None:
+        try:
+            self.url.encode()
+        except UnicodeEncodeError:
+            raise ParameterError(
+                f"the path {self.url!r} is not UTF-8, as stores of chunks need it", remedy="rename the folder or file"
+            ) from None
+
     def __str__(self) -> str:
         return self.url
 

@@ -100,7 +100,7 @@ def demo(
     """
     need("matplotlib", "The overview of the demonstration")
     # The arrays are made anew below, so an interrupted demonstration has left nothing to go on with.
-    how = replace(execution or current_execution(), resume="never")
+    how = replace(current_execution(execution), resume="never")
     target = Path(os.path.abspath(os.fspath(folder)))
     volume = target / "neurites.ome.zarr"
     sample = neurites(shape, seed)

@@ -109,7 +109,7 @@ def write_pyramid(
         ) from error
     check_axes(level.axes)
     # The levels are made anew below, so an interrupted call has left nothing to go on with.
-    how = replace(execution or current_execution(), resume="never")
+    how = replace(current_execution(execution), resume="never")
     levels = [level]
     factors = level_factors(level.shape, level.axes, smallest)
     for number, factor in enumerate(factors, 1):

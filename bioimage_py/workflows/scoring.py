@@ -104,7 +104,7 @@ def evaluate(
             f"The segmentation has the shape {first.shape}, the ground truth {second.shape}.",
             remedy="compare the same region of both, for example with bioimage_py.wrapper.RoiSource(groundtruth, roi)",
         )
-    how = execution or current_execution()
+    how = current_execution(execution)
     table = contingency_table(first, second, block_shape=block_shape, execution=how).drop_ignore(ignore_seg, ignore_gt)
     split, merge = vi_scores(table)
     error, _ = rand_scores(table)
