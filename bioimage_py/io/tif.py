@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import DtypeError, FormatError, KeyNotFoundError, ShapeError, StorageError
 from ..sources.base import Axis, default_axes
 from ..sources.file import Opened
+from ..sources.forks import check_opened, count
 from ..sources.index import normalize_index
 from ..sources.metadata import kind_of, unit_name
 from .datasets import keep_local
@@ -185,8 +186,10 @@ def _open_stack(path: str) -> ImageStack:
         whole.flags.writeable = False
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
     file.filehandle.set_lock(True)
+    forks = count()
 
     def load(number: int) -> np.ndarray:
+        check_opened(forks, path)
         page = series.pages[number]
         if page is None:
             return np.zeros(page_shape, dtype.newbyteorder("="))

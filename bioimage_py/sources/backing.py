@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import NotReopenableError, SourceTypeError, StorageError
 from .base import Axis, Concurrency, default_axes
 from .encoded import EncodedChunks
+from .forks import check_opened, count
 from .index import Roi, Selection
 from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
@@ -217,6 +218,7 @@ class HDF5Backing(Backing):
     def __init__(self, dataset: Any, *, owned: bool = False) -> None:
         self._native = dataset
         self._owned = owned
+        self._forks = count()
         self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
         self._key = str(dataset.name).strip("/")
         self.shape = tuple(int(size) for size in dataset.shape)
@@ -234,12 +236,14 @@ class HDF5Backing(Backing):
         return ("file", os.path.realpath(self._path), self._key)
 
     def read(self, roi: Roi) -> np.ndarray:
+        check_opened(self._forks, self._path)
         try:
             return np.asarray(self._native[roi])
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("read", error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
+        check_opened(self._forks, self._path)
         try:
             self._native[roi] = value
         except (OSError, ValueError, RuntimeError) as error:
