@@ -122,6 +122,10 @@ class RunningError(BioimageError, RuntimeError):
     """Another run that is alive writes the same region of an output; the message names it."""
 
 
+class ForkError(BioimageError, RuntimeError):
+    """A forked child uses what only its parent has: threads of the storage engine, or a file that both hold open."""
+
+
 class ResumeConflict(BioimageError, RuntimeError):  # noqa: N818 - a conflict is what it is called
     """An unfinished run writes the same region, but this call cannot continue it; the message says what differs."""
 

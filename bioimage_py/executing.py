@@ -148,6 +148,7 @@ class Session:
 
     def __init__(self) -> None:
         self.stack = ExitStack()
+        self.process = os.getpid()
         self.reports: list[Any] = []
         self._kept: dict[Hashable, Any] = {}
 
@@ -160,8 +161,9 @@ class Session:
 
 
 def current_session() -> Session | None:
-    """The session of the innermost `execution` block, None outside of one."""
-    return _session.get()
+    """The session of the innermost `execution` block; None outside of one, and in a child that was forked in it."""
+    session = _session.get()
+    return session if session is not None and session.process == os.getpid() else None
 
 
 def current_execution(given: Execution | None = None) -> Execution:

@@ -25,7 +25,8 @@ import zarr
 
 from bioimage_py.runner.conflict import differences
 from bioimage_py.runner.definition import definition_of
-from bioimage_py.runner.digest import describe, is_library, tell
+from bioimage_py.runner.digest import describe, tell
+from bioimage_py.runner.libraries import is_library
 from bioimage_py.runner.prepare import blocks_stage
 from bioimage_py.sources import as_source
 from bioimage_py.wrapper import RoiSource, WrapperSource

@@ -47,7 +47,19 @@ class Noted:
             raise OSError(f"block {block_id} is bad today")
 
 
+class Interrupted(Noted):
+    """A Ctrl-C in a block."""
+
+    def __reduce__(self) -> str:
+        return "interrupted"
+
+    def __call__(self, block_id: int) -> None:
+        if CALLS[5] == 1 and block_id == 5:
+            os.kill(os.getpid(), 2)
+
+
 noted = Noted()
+interrupted = Interrupted()
 
 
 def plus_one(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
@@ -527,16 +539,6 @@ def test_a_finished_call_with_values_whose_end_nobody_saw_gives_them(folder: Pat
 
 def test_ctrl_c_leaves_a_run_that_goes_on(folder: Path) -> None:
     import threading
-
-    class Interrupted:
-        def __reduce__(self) -> str:
-            return "interrupted"
-
-        def __call__(self, block_id: int) -> None:
-            if CALLS[5] == 1 and block_id == 5:
-                os.kill(os.getpid(), 2)
-
-    interrupted = Interrupted()
 
     def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
         value = plus_one(block, inputs, outputs, mask)

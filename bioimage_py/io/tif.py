@@ -27,6 +27,7 @@ from ..errors import (
 from ..extras import need
 from ..sources.base import Axis, default_axes
 from ..sources.file import Opened
+from ..sources.forks import check_opened, count
 from ..sources.index import normalize_index
 from ..sources.metadata import kind_of, unit_name
 from .datasets import keep_local
@@ -259,8 +260,10 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
         whole.flags.writeable = False
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
     file.filehandle.set_lock(True)
+    forks = count()
 
     def load(number: int) -> np.ndarray:
+        check_opened(forks, path)
         try:
             page = series.pages[number]
             require_page(path, number, page)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, get_backend
-from ..errors import ConfigError, RunnerError
+from ..errors import ConfigError, ResumeConflict, RunnerError
 from ..executing import Execution, current_session
 from .ahead import arranged
 from .choice import chosen, reopenable
@@ -19,6 +19,7 @@ from .drive import Driver, Left
 from .driver_ledger import FolderLedger
 from .files import read_whole, write_once
 from .folder import PART
+from .imports import code_of, other_code
 from .journal import frame, read_frame
 from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
@@ -204,6 +205,8 @@ def resume_run(
     ------
     ConfigError
         There is no unfinished run, or its plan was not kept.
+    ResumeConflict
+        A module was edited since the run was begun.
     RunningError, RunnerError
     """
     folder = Path(folder)
@@ -213,6 +216,11 @@ def resume_run(
         )
     payload = read_frame(folder / "plan.pkl", 0)
     plan: Plan = read_whole(folder / "plan.pkl")
+    if changed := other_code(folder):
+        raise ResumeConflict(
+            f"the run in {folder} was begun with other code: {changed}",
+            remedy=f"repeat the call that began it with resume={str(folder)!r} to go on with the code as it is now",
+        )
     plan = replace(plan, execution=how(plan.execution))
     backend = _backend(plan.execution)
     try:
@@ -281,10 +289,6 @@ def _with_undo(stage: Stage) -> Stage:
 def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
     folder = run.folder
     shared = any(stage.units.shared for stage in plan.stages)
-    if payload is not None:
-        write_once(folder / (PART if shared else "plan.pkl"), frame(payload))
-    if not shared:
-        (folder / PART).unlink(missing_ok=True)
     stages = [
         {
             "name": stage.name,
@@ -299,8 +303,12 @@ def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
     ]
     how = {part.name: getattr(plan.execution, part.name) for part in fields(Execution)}
     changed = {name: repr(value) for name, value in how.items() if value != getattr(Execution, name)}
-    about = {"name": plan.name, "execution": changed, "stages": stages}
-    write_once(folder / "plan.json", json.dumps(about, indent=1).encode())
+    about = {"name": plan.name, "execution": changed, "stages": stages, "code": code_of(plan.stages)}
+    write_once(folder / "plan.json", json.dumps(about, indent=1).encode())  # before what workers wait for
+    if payload is not None:
+        write_once(folder / (PART if shared else "plan.pkl"), frame(payload))
+    if not shared:
+        (folder / PART).unlink(missing_ok=True)
 
 
 def _check_reopenable(plan: Plan) -> None:

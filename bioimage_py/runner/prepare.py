@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
 import math
 import operator
@@ -94,6 +96,7 @@ def blocks_stage(
     margin = normalize_halo(halo, len(shape))
     in_place = check_aliases(sources, targets, margin, mask_source)
     check_function(function, 4, context=setup is not None)
+    check_runs(merge)
     groups = plan_groups(shape, sources, targets, block_shape, roi)
     ids = check_block_ids(block_ids, groups.grid.n_blocks)
     if skip_empty:
@@ -138,6 +141,7 @@ def items_stage(
     if n_items is None and item_ids is None:
         raise ParameterError("neither n_items nor item_ids is given", remedy="n_items=10")
     check_function(function, 1)
+    check_runs(merge)
     ids = whole_numbers(item_ids, "item_ids")
     total = len(ids or ()) if n_items is None else whole_numbers([n_items], "n_items")[0]
     if total < 0:
@@ -237,9 +241,9 @@ def check_function(function: Any, n_arguments: int, *, context: bool = False) ->
     """ParameterError where the function cannot be called the way a run calls it."""
     if not callable(function):
         raise ParameterError(f"the function is a {type(function).__name__}, which cannot be called")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # built-ins without a signature
+    check_runs(function)
+    signature = _signature(function)
+    if signature is None:
         return
     try:
         signature.bind(*(None,) * n_arguments, **({"context": None} if context else {}))
@@ -250,6 +254,29 @@ def check_function(function: Any, n_arguments: int, *, context: bool = False) ->
         raise ParameterError(
             f"{name}{signature} cannot be called with ({wanted}): {error}", remedy=f"def {name}({wanted}): ..."
         ) from None
+
+
+def check_runs(function: Any) -> None:
+    """ParameterError where calling a function only makes something that would run later."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    for one in (function, inspect.getattr_static(type(function), "__call__")):
+        if inspect.isgeneratorfunction(one):
+            kind, remedy = "generator", "a function without yield, which writes to its outputs or returns its value"
+        elif inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one):
+            kind, remedy = "async function", "a plain def; asyncio.run(...) inside of it runs a coroutine"
+        else:
+            continue
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        raise ParameterError(f"{name} is a {kind}: calling it would not run it", remedy=remedy)
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    """How a function itself is called, not what it wraps; what it wraps where it is C, which hands on what it gets."""
+    for follow in (False, True):
+        with contextlib.suppress(TypeError, ValueError):
+            return inspect.signature(function, follow_wrapped=follow)
+    return None
 
 
 @overload

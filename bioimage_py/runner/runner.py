@@ -14,7 +14,7 @@ from .config import SlurmConfig
 from .detached import DetachedRun
 from .execute import execute, resume_run
 from .ledger import Results
-from .prepare import blocks_stage, items_stage, whole_numbers
+from .prepare import blocks_stage, check_runs, items_stage, whole_numbers
 from .promise import Instead, RunPlan
 from .report import RunReport
 from .returned import Folded, LazyValues, Values, last_values, nothing
@@ -334,6 +334,7 @@ class _WithoutArguments:
     """A user's ``setup()`` as a stage's ``setup(earlier)``."""
 
     def __init__(self, setup: Callable[[], Any]) -> None:
+        check_runs(setup)
         self.setup = setup
 
     def __call__(self, earlier: Results) -> Any:

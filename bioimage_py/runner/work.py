@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from ..blocks import Block, BlockWithHalo
+from ..errors import ParameterError
 from ..sources.base import Source
 from ..sources.values import Casting
 from ..wrapper.cached import with_cache
@@ -29,6 +32,21 @@ class Opened:
     mask: Source | None
     context: Any
     undo: tuple[Undo, ...]
+
+
+_LATER = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, filter, contextlib.ContextDecorator)
+
+
+def ran(value: Any) -> Any:
+    """What a function returned; ParameterError where that is something which has not run yet."""
+    if not isinstance(value, _LATER) and not hasattr(type(value), "__await__"):
+        return value
+    if isinstance(value, types.CoroutineType):
+        value.close()  # or Python warns that nobody awaited it
+    raise ParameterError(
+        f"the function returned a {type(value).__name__}, which has not run: nothing would have been done",
+        remedy="do the work before the function returns: list(...) runs a generator, asyncio.run(...) a coroutine",
+    )
 
 
 class StageHandles:
@@ -69,7 +87,7 @@ class StageHandles:
 
         inputs = tuple(opened(source, stage.cache_bytes // max(1, cached)) for source in stage.inputs)
         mask = None if stage.mask is None else opened(stage.mask, 0)
-        context = None if stage.setup is None else stage.setup(self._ledger.earlier(index))
+        context = None if stage.setup is None else ran(stage.setup(self._ledger.earlier(index)))
         return Opened(inputs, mask, context, undo)
 
 
@@ -101,9 +119,9 @@ class BlockRunner:
         stage, function, outputs = self.stage, self.stage.function, self.outputs
         extra = {} if stage.setup is None else {"context": context}
         if stage.kind == "once":
-            return lambda _: function(earlier)
+            return lambda _: ran(function(earlier))
         if stage.kind == "items":
-            return lambda item: function(item, **extra)
+            return lambda item: ran(function(item, **extra))
         grid, halo = stage.units.groups.grid, stage.halo  # type: ignore[union-attr]
 
         def call(block_id: int) -> Any:
@@ -115,7 +133,7 @@ class BlockRunner:
                 inner = block.inner_block
             for output in outputs:
                 output.enter(inner)
-            return function(block, inputs, outputs, mask, **extra)
+            return ran(function(block, inputs, outputs, mask, **extra))
 
         return call
 

@@ -8,11 +8,13 @@ to the worker's log in the run folder.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import platform
 import signal
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 CANNOT_START = "cannot start"
+STALE = "stale"
+_BEGAN = time.time()
+
+
+_NOT_THE_DRIVERS = (
+    "is not what the driver has imported: the file was edited, or the value changed, since then;"
+    " importlib.reload(module) or a new Python, and the call again, run it as the file has it"
+)
 
 
 def versions() -> dict[str, str]:
@@ -50,8 +60,13 @@ def mismatch(run: Path) -> str:
     return "" if not wrong else f"the worker's {sys.executable} has " + ", ".join(wrong)
 
 
-def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int | None = None) -> dict[str, Any]:
-    """Work on a run until there is nothing left to do; the answer for the driver."""
+def serve(
+    run: Path, worker: str, *, fresh: bool = True, idle_timeout: float | None = None, mem: int | None = None
+) -> dict[str, Any]:
+    """Work on a run until there is nothing left to do; the answer for the driver.
+
+    A process that is not ``fresh`` has modules of earlier runs; where those are not the driver's, it is `STALE`.
+    """
     try:
         _log_to(run / "logs" / f"{worker}.log")
         if wrong := mismatch(run):
@@ -59,14 +74,17 @@ def serve(run: Path, worker: str, *, idle_timeout: float | None = None, mem: int
         from .alive import identify
         from .files import write_once
         from .folder import FolderWork, read_plan
+        from .imports import other_code
         from .work import InProcess
 
         write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
         plan = read_plan(run)
+        if other := other_code(run) if fresh else other_code(run, _BEGAN):
+            return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
         ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
-        return {"kind": CANNOT_START, "detail": _text(error)}
+        return {"kind": CANNOT_START if fresh else STALE, "detail": _text(error)}
     try:
         InProcess(ledger)(worker)
     except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
@@ -98,7 +116,10 @@ def _text(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Serve the runs named on standard input."""
+    """Serve the runs named on standard input; a process that has other modules than a driver begins anew, as itself.
+
+    The order that it could not serve is its argument then.
+    """
     keep_freed()
     answers, orders = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
@@ -108,10 +129,15 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the log of a worker that is killed holds what it printed
     print(json.dumps({"ready": True}), file=answers, flush=True)
-    for line in orders:
+    for served, line in enumerate(itertools.chain(sys.argv[1:], orders)):
         order = json.loads(line)
         run, worker = Path(order.pop("run")), order.pop("worker")
-        answer = {**serve(run, worker, **order), "worker": worker, "peak_bytes": peak_bytes()}
+        answer = {**serve(run, worker, fresh=not served, **order), "worker": worker, "peak_bytes": peak_bytes()}
+        if answer["kind"] == STALE:
+            for descriptor, file in enumerate((orders, answers)):
+                os.dup2(file.fileno(), descriptor)
+            # a driver speaks after it was answered, so nothing that it has said is lost in a buffer
+            os.execv(sys.executable, [*sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], line])
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import NotReopenableError, SourceTypeError, StorageError
 from .base import Axis, Concurrency
 from .encoded import EncodedChunks
+from .forks import check_opened, count
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
 from .hdf5_parts import require_parts
 from .index import Roi, Selection
@@ -216,6 +217,7 @@ class HDF5Backing(Backing):
     def __init__(self, dataset: Any, *, owned: bool = False) -> None:
         self._native = dataset
         self._owned = owned
+        self._forks = count()
         self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
         self._key = str(dataset.name).strip("/")
         require_parts(dataset, self._path)
@@ -236,12 +238,14 @@ class HDF5Backing(Backing):
         return ("file", os.path.realpath(self._path), self._key)
 
     def read(self, roi: Roi) -> np.ndarray:
+        check_opened(self._forks, self._path)
         try:
             return np.asarray(self._native[roi], self._stored).view(self.dtype)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("read", error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
+        check_opened(self._forks, self._path)
         try:
             self._native[roi] = value.view(self._stored)
         except (OSError, ValueError, RuntimeError) as error:

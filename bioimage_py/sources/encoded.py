@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .access import failed
+from .forks import engine
 from .stores import Location
 from .units import Position
 
@@ -229,7 +230,7 @@ class Shards:
 
     def read(self, positions: Sequence[Position]) -> list[Request]:
         """Ask for chunks; those of a shard in one batch, so that its index is read once."""
-        import tensorstore
+        tensorstore = engine()
 
         reads: dict[Position, Request] = {}
         for together in self.strokes(positions):
@@ -243,7 +244,7 @@ class Shards:
 
     def replace(self, positions: Sequence[Position], reads: Sequence[Request]) -> None:
         """Write a shard of what was read for all of its chunks; no file where none of them was stored."""
-        import tensorstore
+        tensorstore = engine()
 
         place = self._shard(positions[0])
         name = self.files.name(place)

@@ -14,6 +14,7 @@ from ..errors import NotReopenableError, SourceTypeError
 from .access import failed
 from .backing import Backing
 from .base import Axis, Concurrency
+from .forks import check, engine
 from .index import Roi
 from .metadata import kind_of, unit_name
 from .spec import SourceSpec
@@ -138,6 +139,7 @@ class TensorStoreBacking(Backing):
     """
 
     def __init__(self, array: Any, place: Location | None = None) -> None:
+        engine()
         self._native = array
         self._place = place or Location(f"{array.spec().to_json()['driver']} array of tensorstore")
         self._view = array.translate_to[(0,) * array.rank] if array.rank else array
@@ -164,12 +166,14 @@ class TensorStoreBacking(Backing):
         return self._place.identity
 
     def read(self, roi: Roi) -> np.ndarray:
+        check()
         try:
             return np.array(self._view[roi].read().result(), copy=None)
         except (ValueError, OSError) as error:
             raise failed(f"read {_where(roi)} of", self._place, error) from error
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
+        check()
         try:
             self._view[roi].write(value).result()
         except (ValueError, OSError) as error:
@@ -207,7 +211,7 @@ class TensorStoreBacking(Backing):
 
 def reopen_tensorstore(spec: SourceSpec) -> Backing:
     """Open the array of a spec of kind "tensorstore"."""
-    import tensorstore
+    tensorstore = engine()
 
     arguments = spec.arguments()
     place = locate(spec.path or "", arguments.get("storage_options"))

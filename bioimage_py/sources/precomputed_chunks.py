@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import RegionError, StorageError
 from .access import failed
+from .forks import check, engine
 from .index import Roi
 from .precomputed import Scale, chunk_name
 from .precomputed_codec import SUFFIXES, codec_of, pack, unpack
@@ -209,11 +210,12 @@ class ChunkedLayer(Layer):
             raise failed(f"write chunk {chunk_name(chunk)} of", self._chunks, error) from error
 
     def _get(self) -> Any:
+        check()
         with self._lock:
             if self._closed:
                 raise closed(self._place)
             if self._store is None:
-                import tensorstore
+                tensorstore = engine()
 
                 context = self._chunks.open_context(self._resources)
                 try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..extras import missing, needing
+from .forks import check, engine
 from .index import Roi
 from .precomputed import Scale, chunk_name
 
@@ -152,9 +153,10 @@ class TensorCodec(Codec):
 
     def _open(self) -> Any:
         """Return this thread's memory and the layer in it."""
+        check()
         opened = getattr(self._local, "opened", None)
         if opened is None:
-            import tensorstore
+            tensorstore = engine()
 
             context = tensorstore.Context(
                 {"cache_pool": {"total_bytes_limit": 0}, "data_copy_concurrency": {"limit": 1}}

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import RegionError
 from .access import failed
+from .forks import engine
 from .index import Roi
 from .precomputed import Scale
 from .precomputed_chunks import ChunkedLayer
@@ -46,7 +47,7 @@ class ShardedLayer(ChunkedLayer):
         self.writable = writable and self._driver is not None
 
     def _open_driver(self) -> Any:
-        import tensorstore
+        tensorstore = engine()
 
         spec = {
             "driver": "neuroglancer_precomputed",

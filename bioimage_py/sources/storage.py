@@ -18,6 +18,7 @@ from .access import failed, reason_of
 from .backing import Backing
 from .base import Axis, Concurrency
 from .encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
+from .forks import check, engine
 from .index import Roi, Selection
 from .metadata import read_axes
 from .naming import Naming, naming_of
@@ -81,6 +82,7 @@ class Calls:
         self._count = self._expected = 0
 
     def __enter__(self) -> int:
+        check()
         with self._lock:
             self._count += 1
             return max(self._count, self._expected)
@@ -167,7 +169,7 @@ class TensorHandle:
             raise self.failed("read", roi, error) from error
 
     def _copied(self, view: Any, order: Order) -> np.ndarray:
-        import tensorstore
+        tensorstore = engine()
 
         dtype = view.dtype.numpy_dtype
         if view.size * dtype.itemsize < LARGE:
@@ -191,6 +193,7 @@ class TensorHandle:
             self._store = None
 
     def _get(self, count: int = 1) -> Any:
+        check()
         store, wanted = self._store, min(count, usable_cores())
         if store is not None and self._threads >= wanted:
             return store
@@ -222,7 +225,7 @@ class TensorHandle:
 
     def shard(self, name: str, entries: Mapping[str, Any]) -> Any:
         """Return the ``tensorstore.KvStore`` of the chunks in a shard (see `Grid`)."""
-        import tensorstore
+        tensorstore = engine()
 
         base = self.place.kvstore()
         base["path"] += name
@@ -230,7 +233,7 @@ class TensorHandle:
         return tensorstore.KvStore.open(spec, context=self._context).result()
 
     def _open(self, threads: int) -> Any:
-        import tensorstore
+        tensorstore = engine()
 
         spec: dict[str, Any] = {"driver": self.driver, "kvstore": self.place.kvstore()}
         if self.cache_bytes:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import FormatError, ParameterError
 from ..machine import usable_cores
 from .access import aws_credentials, failed, s3_endpoint
+from .forks import check, engine
 from .spec import FrozenParams
 
 OPTIONS = ("anon", "endpoint_url", "headers", "profile", "region", "requester_pays", "retries")
@@ -158,7 +159,7 @@ class Location:
 
         All that are given the same number of threads decode on these.
         """
-        import tensorstore
+        tensorstore = engine()
 
         above = _shared_context() if threads is None else _threads_context(threads)
         return tensorstore.Context({**self.context(), **(extra or {})}, above)
@@ -223,7 +224,7 @@ class Location:
 
     def delete(self, name: str = "") -> None:
         """Delete a file or object; without a name all that is below."""
-        import tensorstore
+        tensorstore = engine()
 
         store = _open_kvstore(self)
         try:
@@ -344,7 +345,7 @@ def _shared_context() -> Any:
     """The context above all others: it holds the memory that ``memory://`` stands for, and the threads for files."""
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", _STALLED_SECONDS)
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
-    import tensorstore
+    tensorstore = engine()
 
     return tensorstore.Context({"file_io_concurrency": {"limit": max(_FILE_THREADS, usable_cores())}})
 
@@ -352,12 +353,13 @@ def _shared_context() -> Any:
 @functools.cache
 def _threads_context(threads: int) -> Any:
     """A context with so many threads to decode; one for all, since tensorstore takes 5 ms to start each thread."""
-    import tensorstore
+    tensorstore = engine()
 
     return tensorstore.Context({"data_copy_concurrency": {"limit": threads}}, _shared_context())
 
 
 def _open_kvstore(place: Location) -> Any:
+    check()
     secrets = tuple(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     return _cached_kvstore(json.dumps(place.kvstore()), json.dumps(place.context()), secrets)
 
@@ -365,7 +367,7 @@ def _open_kvstore(place: Location) -> Any:
 @functools.lru_cache(32)
 def _cached_kvstore(spec: str, context: str, secrets: tuple[str | None, ...]) -> Any:
     """Open a store; kept, because the directory of an archive is read once for each handle."""
-    import tensorstore
+    tensorstore = engine()
 
     resources = tensorstore.Context(json.loads(context), _shared_context())
     return tensorstore.KvStore.open(json.loads(spec), context=resources).result()
