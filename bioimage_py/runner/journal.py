@@ -163,11 +163,17 @@ class Recorder:
         Takes each `Record`; the outputs of its blocks are written by then.
     every : float
         Seconds that records are gathered for.
+
+    Attributes
+    ----------
+    settle : callable
+        Makes durable what the blocks have written; called before the record that says that they are done.
     """
 
     def __init__(
         self, worker: str, batch: Batch, stage: Stage, sink: Callable[[Record], None], every: float = FLUSH_SECONDS
     ) -> None:
+        self.settle: Callable[[], None] = lambda: None
         self._sink = sink
         self._every = every
         self._stage = stage
@@ -213,6 +219,8 @@ class Recorder:
         if record.ids and (peak := peak_bytes()) > MARK_GROWTH * self._peak:
             self._peak = peak
             record.mark = (record.ids[-1], peak)
+        if record.ids:
+            self.settle()
         if ended or record.ids:
             self._sink(record)
         self._record, self._fold = self._new(record.worker, record.batch)

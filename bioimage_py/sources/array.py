@@ -145,6 +145,9 @@ class ArraySource(Source):
     def flush(self) -> None:
         self._backing.flush()
 
+    def check_there(self) -> None:
+        self._backing.check_there()
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
@@ -179,6 +182,10 @@ class ArraySource(Source):
     def reopen(spec: SourceSpec) -> ArraySource:
         """Open the array of a spec of kind "zarr", "z5py", "h5py" or "tensorstore", with the mode in its params."""
         return reopen_array(spec)
+
+    def renew(self) -> bool:
+        """Open the file again, so that nothing is left of what was read of it; False where that cannot be done."""
+        return self._backing.renew()
 
     def close(self) -> None:
         self._backing.close()

@@ -138,6 +138,10 @@ class WrapperSource(Source):
         """Flush the inner source."""
         self._source.flush()
 
+    def check_there(self) -> None:
+        """Check the inner source."""
+        self._source.check_there()
+
     def moved(self, folder: str) -> Source:
         """Return the same view of the array in another folder."""
         return self.over(lambda source: source.moved(folder))
