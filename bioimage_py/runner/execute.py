@@ -148,6 +148,9 @@ def _in_folder(
     elsewhere = not backend.limits.shares_memory
     if elsewhere:
         _check_reopenable(plan)
+        for stage in plan.stages:
+            for source in stage.sources:
+                source.flush()  # what this process holds back, its workers would not see
     plan = hand_over(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
     root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))

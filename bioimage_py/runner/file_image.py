@@ -92,7 +92,7 @@ def _spared(file: Any, targets: Mapping[str, Box | None]) -> list[tuple[int, int
         item.id.chunk_iter(add)
 
     file.visititems(visit)
-    return sorted(found)
+    return sorted(span for span in found if span[0] < span[1])
 
 
 def _meets(offset: tuple[int, ...], chunks: tuple[int, ...], box: Box) -> bool:

@@ -201,7 +201,8 @@ def _protect(image: Path, group: Sequence[tuple[ArraySource, Box | None]], copyi
     """Have an image of a file before it is written; where one was left by a kill, put it back."""
     first = group[0][0]
     if not image.exists():
-        first.flush()
+        for source, _ in group:
+            source.flush()
         keep_image(first.array.file, {str(source.array.name).strip("/"): box for source, box in group}, image)
     elif _kept.get(str(image)) != _number(first.array):  # else this process could not write all, and still has it
         path = Path(first.array.file.filename)

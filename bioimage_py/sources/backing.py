@@ -276,6 +276,9 @@ class HDF5Backing(Backing):
         return HDF5Backing(self._native, sync=True)
 
     def flush(self) -> None:
+        # HDF5 flushes the voxels of what was opened together: each source flushes its own
+        if not (self._native and self.writable):
+            return
         try:
             self._native.file.flush()
         except (OSError, RuntimeError) as error:
@@ -305,8 +308,10 @@ class HDF5Backing(Backing):
         if not self._owned:
             return False
         self._native.file.close()
-        files = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
-        alone = not any(os.path.realpath(os.fsdecode(file.name)) == os.path.realpath(self._path) for file in files)
+        kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
+        left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
+        names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
+        alone = os.path.realpath(self._path) not in names
         self._native = h5py.File(self._path, self._mode)[self._key]
         return alone
 
