@@ -33,6 +33,7 @@ from ..sources.spec import FrozenParams, SourceSpec
 from ..wrapper.base import Box, WrapperSource
 from .alive import identify, rebooted
 from .claims import container_of
+from .faults import fault
 from .file_image import keep_image, put_image_back
 from .files import write_once
 from .plan import Plan, Stage
@@ -168,9 +169,11 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
                 for part in _slabs(handed.region, output):
                     output[part] = handed.scratch[part]
                     os.utime(copying)
+                    fault("before-copy")
         finally:  # after an error too the file is whole, unless its disk is full
             for _, output in outputs:
                 output.durable().flush()
+            fault("after-copy")
             for image in images:
                 image.unlink(missing_ok=True)
     copying.write_text("over")
