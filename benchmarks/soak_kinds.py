@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
 import os
 import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +185,22 @@ def run(kind: str, job: str, image: Any, path: Path, **how: Any) -> None:
     bp.copy(image, output, **how) if job == "copy" else bp.operations.add(output, 7, output, **how)
 
 
-def end_killed(kind: str, job: str, folder: Path, environment: dict[str, str], fault: str = "") -> None:
-    """Run a job of one worker and kill the process when the call has returned, or at a fault point before.
+@functools.cache
+def forking() -> Any:
+    """A context of processes that are forked from one that has imported this module and runs no threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    return context
+
+
+def end_killed(kind: str, job: str, folder: Path, environment: dict[str, str], fault: str = "", **how: Any) -> None:
+    """Run a job, of one worker by default, and kill the process when the call has returned, or at a fault point before.
 
     What is there then is all that was done by then. To be called in a process of its own; what it raises is in the
     file "said".
@@ -192,7 +209,9 @@ def end_killed(kind: str, job: str, folder: Path, environment: dict[str, str], f
     faults._ARMED = fault
     try:
         image = zarr.open_array(folder / "image.zarr", mode="r")
-        run(kind, job, image, folder / "array", block_shape=CHUNK, job_type="local", num_workers=1, progress=False)
+        how = {"block_shape": CHUNK, "job_type": "local", "num_workers": 1, "progress": False, **how}
+        (folder / "began").touch()
+        run(kind, job, image, folder / "array", **how)
     except BaseException:
         (folder / "said").write_text(traceback.format_exc())
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import shutil
@@ -37,9 +36,6 @@ NEEDED = {
     "zarr-python": "numcodecs",
 }
 READ_ONLY = {"neurites", "dicom"}
-# forked from a process that has imported the package and nothing else, so a call costs no second
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["soak_kinds"])
 
 
 def rows() -> dict[str, list[str]]:
@@ -70,7 +66,7 @@ def called(kind: str, job: str, folder: Path, fault: str = "") -> str:
         fault = f"{fault}:{folder / 'token'}"
     environment = {"BIOIMAGE_PY_RUN_ROOT": str(folder / "runs")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "SOAK_"))}
-    process = PROCESSES.Process(target=soak_kinds.end_killed, args=(kind, job, folder, environment, fault))
+    process = soak_kinds.forking().Process(target=soak_kinds.end_killed, args=(kind, job, folder, environment, fault))
     process.start()
     process.join(300)
     said = "" if process.exitcode == -signal.SIGKILL else (folder / "said").read_text()
@@ -102,7 +98,7 @@ def test_what_is_recorded_and_what_has_returned_survives_a_kill(tmp_path: Path, 
     path, job = made(kind, tmp_path), "copy"
     if KINDS[kind].in_place:  # where it shows what is done twice
         job = "add"
-        with soak_kinds.opened(kind, path) as source:
+        with looked_at(kind, path) as source:
             source[...] = content()
             source.flush()
     called(kind, job, tmp_path, "before-copy:1" if "HDF5" in kind or "h5py" in kind else "after-journal:2")
@@ -113,13 +109,18 @@ def test_what_is_recorded_and_what_has_returned_survives_a_kill(tmp_path: Path, 
         said = called(kind, job, tmp_path)
     assert said == ""
     assert not list((tmp_path / "runs").glob("[!.]*"))
-    with soak_kinds.opened(kind, path) as source:
+    with looked_at(kind, path) as source:
         np.testing.assert_array_equal(source[...], content() + (7 if job == "add" else 0))
 
 
 def test_the_same_in_a_bucket(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOAK_BUCKET", s3)
     test_what_is_recorded_and_what_has_returned_survives_a_kill(tmp_path, "zarr in S3, Google Cloud Storage")
+
+
+def looked_at(kind: str, path: Path) -> Any:
+    """An array opened so that closing it closes the file."""
+    return soak_kinds.opened("HDF5" if kind == "dataset of h5py" else kind, path)
 
 
 def unrecorded(folder: Path) -> dict[str, Any]:
@@ -225,7 +226,10 @@ def test_an_output_that_is_gone_is_an_error(tmp_path: Path, kind: str, how: Any)
             how(path, kind)
 
     image = open_source(tmp_path / "image.zarr")
-    with soak_kinds.opened(kind, path) as output, pytest.raises((OSError, RunnerError), match=re.escape(str(path))) as error:
+    with (
+        soak_kinds.opened(kind, path) as output,
+        pytest.raises((OSError, RunnerError), match=re.escape(str(path))) as error,
+    ):
         bp.map_blocks(block, [image], [output], block_shape=16, num_workers=1)
     # wkw reads its header for each file that it writes, and so fails before the end
     assert "deleted or replaced" in str(error.value) or "header.wkw" in str(error.value)

@@ -164,18 +164,26 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         for number, group in enumerate(_by_file(outputs)):
             images.append(folder / f"scratch.image.{number}")
             _protect(images[-1], group, copying)
+
+        def settle() -> None:
+            for _, output in outputs:
+                output.durable().flush()
+            fault("after-copy")
+            for image in images:
+                image.unlink(missing_ok=True)
+
         try:
             for handed, output in outputs:
                 for part in _slabs(handed.region, output):
                     output[part] = handed.scratch[part]
                     os.utime(copying)
                     fault("before-copy")
-        finally:  # after an error too the file is whole, unless its disk is full
-            for _, output in outputs:
-                output.durable().flush()
-            fault("after-copy")
-            for image in images:
-                image.unlink(missing_ok=True)
+        except OSError:  # what HDF5 holds in memory is of no use after that: the image stays
+            raise
+        except BaseException:
+            settle()
+            raise
+        settle()
     copying.write_text("over")
     if last:
         (folder / _COPIED).touch()
@@ -207,18 +215,20 @@ def _protect(image: Path, group: Sequence[tuple[ArraySource, Box | None]], copyi
         for source, _ in group:
             source.flush()
         keep_image(first.array.file, {str(source.array.name).strip("/"): box for source, box in group}, image)
-    elif _kept.get(str(image)) != _number(first.array):  # else this process could not write all, and still has it
-        path = Path(first.array.file.filename)
-        if path.stat().st_mtime > copying.stat().st_mtime + LATE_SECONDS:
+    else:
+        path, here = Path(first.array.file.filename), _kept.get(str(image))
+        if here is None and path.stat().st_mtime > copying.stat().st_mtime + LATE_SECONDS:
             raise ResumeConflict(
                 f"{path} was written after the run in {image.parent} had died while it copied its results into it;"
                 " to put back what that may have torn would overwrite it",
                 remedy=f"to go on with the file as it is now: bioimage-py runs clean {image.parent} --yes",
             )
-        if put_image_back(image, str(path)) and not [source.renew() for source, _ in group] == [True]:
+        stale, changed = here == _number(first.array), []
+        alone = first.renew(lambda: changed.append(put_image_back(image, str(path)))) and len(group) == 1
+        if (stale or any(changed)) and not alone:
             raise StorageError(
-                f"{path} was half written when its run was killed. It has been put back, but this process had opened"
-                " it before that",
+                f"{path} was left half written, by a kill or on a full disk. It has been put back, but this process"
+                " had opened it before that",
                 remedy="close the file, open it again, and repeat the call (or run the script again)",
             )
     _kept[str(image)] = _number(first.array)

@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Self
 
 import numpy as np
@@ -183,9 +183,9 @@ class ArraySource(Source):
         """Open the array of a spec of kind "zarr", "z5py", "h5py" or "tensorstore", with the mode in its params."""
         return reopen_array(spec)
 
-    def renew(self) -> bool:
-        """Open the file again, so that nothing is left of what was read of it; False where that cannot be done."""
-        return self._backing.renew()
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        """Close the file, do something, and open it; False where somebody has it open all the time."""
+        return self._backing.renew(meanwhile)
 
     def close(self) -> None:
         self._backing.close()

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -117,8 +117,9 @@ class Backing(abc.ABC):
         """Return the same array in another folder."""
         return None
 
-    def renew(self) -> bool:
-        """Open the storage again; False where that cannot be done."""
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        """Close the storage, do something, and open it; False where somebody has it open all the time."""
+        meanwhile()
         return False
 
     def close(self) -> None:  # noqa: B027 (memory needs no closing)
@@ -301,19 +302,20 @@ class HDF5Backing(Backing):
         if self._owned and self._native:
             self._native.file.close()
 
-    def renew(self) -> bool:
-        """Open the file again, so that nothing is left of what was read of it; False where others have it open too."""
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
         import h5py
 
         if not self._owned:
+            meanwhile()
             return False
-        self._native.file.close()
+        with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
+            self._native.file.close()
         kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
         left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
         names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
-        alone = os.path.realpath(self._path) not in names
+        meanwhile()
         self._native = h5py.File(self._path, self._mode)[self._key]
-        return alone
+        return os.path.realpath(self._path) not in names
 
 
 def gone(where: Any) -> StorageError:

@@ -346,7 +346,10 @@ class ChunkedBacking(Backing):
 
     def _write_native(self, roi: Roi, value: np.ndarray) -> None:
         with self._lock:
-            self.native[roi] = value
+            try:
+                self.native[roi] = value
+            except OSError as error:
+                raise self._handle.failed("write", roi, error) from error
         unit, folder = self.shards or self.chunks, self.place.folder
         if self._handle.sync and folder is not None and unit is not None:
             for name in unit_files(self.place, self._handle.driver, self._naming, unit, roi).names:

@@ -8,6 +8,7 @@ cannot open for missing ones; so files are checked here before they are read, an
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -153,6 +154,8 @@ class WKWBacking(Backing):
             try:
                 array.write(offset, value)
             except wkw.wkw.WKWException as error:
+                if shutil.disk_usage(folder).free < value.nbytes:  # which the library does not say of compressed files
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 raise _failed("write", folder, error) from error
 
     def _check(self, file: str) -> None:
