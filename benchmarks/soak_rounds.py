@@ -101,6 +101,11 @@ class KindRounds:
         shutil.rmtree(place)
         return f"{kind}, {job}, {backend}: {', '.join(told)}"
 
+    def counts(self) -> dict[str, int]:
+        """Kills by kind and job, and how many left an unfinished run."""
+        told = {f"{kind}, {job}": number for (kind, job), number in sorted(self.kills.items())}
+        return {**told, "all": sum(self.kills.values()), "with a run left": self.held}
+
     def _opened(self, kind: str, place: Path) -> Any:
         return soak_kinds.opened("HDF5" if kind == "dataset of h5py" else kind, place / "array")
 
