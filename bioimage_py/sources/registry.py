@@ -246,7 +246,9 @@ for _kind in ("zarr", "z5py", "h5py", "tensorstore"):
     register_source(None, None, kind=_kind, reopen="bioimage_py.sources.array:reopen_array")
 register_source(None, None, kind="webknossos", reopen="bioimage_py.sources.webknossos_source:reopen_webknossos")
 register_source(None, None, kind="file", reopen="bioimage_py.sources.file:reopen_file")
-register_source(None, None, kind="cloudvolume", reopen="bioimage_py.sources.cloudvolume_source:reopen_cloudvolume")
+register_source(
+    None, None, kind="cloudvolume", reopen="bioimage_py.sources.cloudvolume_source:reopen_cloudvolume"
+)
 register_source(
     None,
     None,
