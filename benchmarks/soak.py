@@ -1,10 +1,11 @@
 """Kills workers and drivers at random instants and at named points, and checks that nothing is ever lost.
 
 First come random kills on every writable kind of storage (`soak_rounds`). Then a round runs one job (copy to shards,
-add and relabel in place, label, a folded reduction) on `local` or `subprocess`, kills one of its processes with SIGKILL, looks for orphans after two seconds, and repeats the call until it is through,
-now and then with ``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a
-job passes is hit a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost,
-or a point was never hit.
+add and relabel in place, label, a folded reduction) on `local` or `subprocess`, kills one of its processes with
+SIGKILL, looks for orphans after two seconds, and repeats the call until it is through, now and then with
+``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a job passes is hit
+a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost, or a point was
+never hit.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class KindRounds:
     def _killed(self, kind: str, job: str, place: Path, backend: str, rng: random.Random) -> str:
         """Call, and kill at a random instant; what was killed."""
         process = self._start(kind, job, place, backend)
-        while not (place / "began").exists() and process.is_alive():
+        while not (self._runs(place)) and process.is_alive():  # most of all, within a run
             time.sleep(0.001)
         time.sleep(rng.uniform(0, self.seconds.get((kind + job, backend), 0.5 if backend == "local" else 3)))
         victim, pid = "driver", process.pid
