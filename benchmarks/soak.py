@@ -1,10 +1,11 @@
 """Kills workers and drivers at random instants and at named points, and checks that nothing is ever lost.
 
-A round runs one job (copy to shards, add and relabel in place, label, a folded reduction) on `local` or `subprocess`,
-kills one of its processes with SIGKILL, looks for orphans after two seconds, and repeats the call until it is through,
-now and then with ``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a
-job passes is hit a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost,
-or a point was never hit.
+First come random kills on every writable kind of storage (`soak_rounds`). Then a round runs one job (copy to shards,
+add and relabel in place, label, a folded reduction) on `local` or `subprocess`, kills one of its processes with
+SIGKILL, looks for orphans after two seconds, and repeats the call until it is through, now and then with
+``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a job passes is hit
+a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost, or a point was
+never hit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import soak_work
+from soak_rounds import KindRounds, LostError
 
 HERE = Path(__file__).resolve().parent
 BACKENDS = ("local", "subprocess")
@@ -47,15 +49,12 @@ MORE_POINTS = {
 """Fault points that only some jobs pass: they write outputs, change data in place, or keep values."""
 
 
-class LostError(Exception):
-    """Something that must never happen."""
-
-
 @dataclass
 class Tally:
     """What has happened so far."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
     points: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_path: int = 0
     anew: int = 0
@@ -311,9 +310,22 @@ def points_of(job: str) -> list[str]:
     return [f"{when}-{what}" for what in (*POINTS, *MORE_POINTS[job]) for when in ("before", "after")]
 
 
+def run_kinds(soak: Soak, rounds: int, say: Callable[[str], None]) -> None:
+    """Random kills on every writable kind of storage."""
+    kinds = KindRounds(soak.folder / "kinds", soak.seed)
+    for number in range(rounds):
+        try:
+            say(f"kinds, round {number}: {kinds.run(number)}")
+        except LostError as error:
+            raise LostError(f"kinds, round {number} (SEED={soak.seed}): {error}") from error
+        soak.tally.kinds = kinds.counts()
+
+
 def run_all(soak: Soak, rounds: int, kills: int, only: int | None, say: Callable[[str], None]) -> None:
     """All rounds, or one of them."""
     soak.prepare()
+    if only is None:
+        run_kinds(soak, rounds, say)
     say("undisturbed: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in soak.tally.seconds.items()))
     for number in range(rounds) if only is None else [only]:
         try:
@@ -370,6 +382,7 @@ def main() -> int:
         "rounds": options.rounds,
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "kills": dict(tally.kills),
+        "kills by kind of storage": tally.kinds,
         "kills with blocks done": len(within),
         "kills at points": sum(tally.points.values()),
         "calls that needed the folder's name": tally.by_path,

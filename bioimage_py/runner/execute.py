@@ -12,6 +12,7 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..errors import ConfigError, ResumeConflict, RunnerError
 from ..executing import Execution, current_session
+from ..sources.backing import gone
 from .ahead import arranged
 from .choice import chosen, reopenable
 from .detached import DetachedRun
@@ -99,7 +100,13 @@ def execute(
                     f"resume={how.resume!r}: this run is in memory and keeps no run folder to resume from",
                     remedy="call again without it",
                 )
-            report = Driver(plan, backend, MemoryLedger(plan)).run()
+            try:
+                report = Driver(plan, backend, MemoryLedger(plan)).run()
+            finally:
+                for stage in plan.stages:
+                    for output in stage.outputs:
+                        output.flush()
+            check_outputs(plan)
             report = replace(report, results=value(report.results))
         else:
             report = _in_folder(plan, backend, value, pre_cleanup)
@@ -142,7 +149,10 @@ def _in_folder(
     elsewhere = not backend.limits.shares_memory
     if elsewhere:
         _check_reopenable(plan)
-        plan = hand_over(plan)
+        for stage in plan.stages:
+            for source in stage.sources:
+                source.flush()  # what this process holds back, its workers would not see
+    plan = hand_over(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
     root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))
     payload = dump_plan(plan, needed=elsewhere)
@@ -253,8 +263,10 @@ def _drive(
             _describe(plan, run, payload)
             fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
-        copy_in(plan, run.folder)
-        if all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True)):
+        check_outputs(plan, run.stamps)
+        whole = all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True))
+        copy_in(plan, run.folder, last=whole)
+        if whole:
             state = "complete"
             run.complete()
         report = replace(report, results=value(report.results))
@@ -265,13 +277,25 @@ def _drive(
         if isinstance(error, RunnerError) and error.tmp_folder is None:
             error.tmp_folder = str(run.folder)
         raise
-    if state == "complete":
-        remove_scratch(plan)
     if state == "complete" and not keep:
         run.finish()
+        remove_scratch(plan)
     else:  # the caller is yet to come, or some blocks of a larger run were asked for
         run.release(state)
     return report
+
+
+def check_outputs(plan: Plan, stamps: Sequence[Path] = ()) -> None:
+    """StorageError where an output is no longer the array that was opened: what was written to it is lost."""
+    for stage in plan.stages:
+        for output in stage.outputs:
+            output.check_there()
+    for handed in plan.handed:
+        with handed.opened() as output:
+            output.check_there()
+    for stamp in stamps:
+        if not stamp.exists():
+            raise gone(stamp.parent.parent)
 
 
 def _shared(plan: Plan, blocks: Sequence[int]) -> Plan:

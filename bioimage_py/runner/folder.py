@@ -27,6 +27,7 @@ from .files import naming, read_whole, sync_folder, write_once
 from .journal import FLUSH_SECONDS, SYNC_SECONDS, FailedGroup, Record, Recorder, dump_value, frame, read_frames
 from .ledger import Progress, Results, StageRecord, WorkerSide
 from .plan import Batch, Plan, Stage
+from .single_writer import copying_began
 from .values import FileValues
 
 STOP_SECONDS = 0.05
@@ -66,6 +67,7 @@ class StageJournal:
         self._limits: dict[str, int] = {}
         self._prefix: str | None = ""
         self._adopted: frozenset[str] = frozenset()
+        self._on_disk = copying_began(folder)
         self.ended: set[tuple[int, int]] = set()
         """Keys of the batches that were read to have ended."""
         self.failed: dict[tuple[int, int], set[int]] = {}
@@ -90,7 +92,7 @@ class StageJournal:
             return
         for end, payload in read_frames(path, start, stop):
             if start == 0 and self._offsets[name] == 0:
-                if rebooted(pickle.loads(payload)):
+                if rebooted(pickle.loads(payload)) and not self._on_disk:
                     return
                 self._offsets[name] = end
                 continue

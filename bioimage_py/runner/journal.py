@@ -169,6 +169,11 @@ class Recorder:
         Seconds that records are gathered for.
     first : bool
         It is the worker's first one: its memory is told even where no block makes it grow.
+
+    Attributes
+    ----------
+    settle : callable
+        Makes durable what the blocks have written; called before the record that says that they are done.
     """
 
     def __init__(
@@ -181,6 +186,7 @@ class Recorder:
         *,
         first: bool = False,
     ) -> None:
+        self.settle: Callable[[], None] = lambda: None
         self._sink = sink
         self._every = every
         self._stage = stage
@@ -226,6 +232,8 @@ class Recorder:
         if record.ids and (peak := peak_bytes()) > MARK_GROWTH * self._peak:
             self._peak = peak
             record.mark = (record.ids[-1], peak)
+        if record.ids:
+            self.settle()
         if ended or record.ids:
             self._sink(record)
         self._record, self._fold = self._new(record.worker, record.batch)

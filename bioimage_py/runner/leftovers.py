@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ResumeConflict
 from .folder import read_progress
-from .single_writer import COPYING
+from .single_writer import COPYING, LATE_SECONDS
 from .undo import foreign, roll_back, unchanged
 
 if TYPE_CHECKING:
     from .runs import RunState
-
-LATE_SECONDS = 60.0
-"""What is written so much later than the last sign of a run was not written by it."""
 
 
 def nothing_done(folder: Path, state: RunState) -> bool:

@@ -3,33 +3,50 @@
 The process that calls has the file open, and HDF5 lets no other one in; so it is the one that copies, when all blocks
 are done and before the run is complete. It can be repeated: what is in the scratch array stays until then. Where
 workers read from the same file, they do so without HDF5's lock; nobody writes it meanwhile.
+
+Threads of the calling process write a scratch zarr as well: HDF5 keeps in memory what is written, in a state that has
+no whole form on the disk before it is flushed, and a flush that is killed tears the file. So it is written for a short
+time at the end, with an image of what that may tear (`file_image`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ..errors import DtypeError, ShapeError
+from ..errors import DtypeError, ResumeConflict, ShapeError, StorageError
 from ..io.create import create_array
 from ..sources import from_spec
+from ..sources.array import ArraySource
 from ..sources.base import Source
 from ..sources.file import FileSource
 from ..sources.index import Roi
 from ..sources.spec import FrozenParams, SourceSpec
-from ..wrapper.base import WrapperSource
+from ..wrapper.base import Box, WrapperSource
+from .alive import identify, rebooted
 from .claims import container_of
+from .faults import fault
+from .file_image import keep_image, put_image_back
+from .files import write_once
 from .plan import Plan, Stage
 
 _FILLED = "scratch.filled"
 COPYING = "scratch.copying"
-"""Says in a run folder that the outputs may hold a part of the result."""
+"""Says in a run folder that the outputs may hold a part of the result; its time, when they were last written."""
+_COPIED = "scratch.copied"
+LATE_SECONDS = 60.0
+"""What is written so much later than the last sign of a run was not written by it."""
 _SLAB_BYTES = 64 * 2**20
+_kept: dict[str, int] = {}
+"""Images that this process has made, and of which opening of their file."""
 
 
 @dataclass
@@ -53,35 +70,21 @@ class Handed:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "output": None}
 
+    @contextmanager
+    def opened(self) -> Iterator[Source]:
+        """The output: that of this process, else one that is opened and closed."""
+        if self.output is not None:
+            yield self.output
+            return
+        with from_spec(self.spec) as own:
+            yield own
+
     def fill(self) -> None:
         """Give the scratch array what the output holds; what an earlier run had left in it goes."""
-        with _Opened(self) as output:
+        with self.opened() as output:
             output.flush()
             for part in _slabs(self.region, output):
                 self.scratch[part] = output[part]
-
-    def copy_in(self) -> None:
-        """Copy the region into the output."""
-        with _Opened(self) as output:
-            for part in _slabs(self.region, output):
-                output[part] = self.scratch[part]
-            output.flush()
-
-
-class _Opened:
-    """The output of a `Handed`: that of this process, else one that is opened and closed."""
-
-    def __init__(self, handed: Handed) -> None:
-        self._own = None if handed.output is not None else from_spec(handed.spec)
-        self._output = handed.output or self._own
-
-    def __enter__(self) -> Source:
-        assert self._output is not None
-        return self._output
-
-    def __exit__(self, *_: object) -> None:
-        if self._own is not None:
-            self._own.close()
 
 
 class Unlocked(WrapperSource):
@@ -123,25 +126,119 @@ def hand_over(plan: Plan) -> Plan:
 
 
 def fill_scratch(plan: Plan, folder: Path) -> None:
-    """Give all scratch arrays of a run what the outputs hold, once a run."""
-    if plan.handed and not (folder / _FILLED).exists():
+    """Give all scratch arrays of a run what the outputs hold, once a run, and after a reboot again."""
+    mark = folder / _FILLED
+    if not plan.handed or (folder / COPYING).exists():
+        return
+    if not mark.exists() or rebooted(json.loads(mark.read_text())):
         for handed in plan.handed:
             handed.fill()
-        (folder / _FILLED).touch()
+        write_once(mark, json.dumps({**identify(), "synced": plan.execution.durability == "node"}).encode())
 
 
-def copy_in(plan: Plan, folder: Path) -> None:
-    """Copy all scratch arrays of a run into the outputs."""
-    if plan.handed:
-        (folder / COPYING).touch()
-    for handed in plan.handed:
-        handed.copy_in()
+def copying_began(folder: Path) -> bool:
+    """Whether a run died while it copied in, so that all it had done before is on the disk."""
+    return (folder / COPYING).exists() and not (folder / COPYING).read_text()
+
+
+def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
+    """Copy all scratch arrays of a run into the outputs; after the ``last`` time that is not repeated.
+
+    Before that, what a kill may tear of their files is kept in the run folder; where one was torn, it is put back.
+
+    Raises
+    ------
+    ResumeConflict
+        A file that was half written by a run that was killed has been written by somebody else since.
+    StorageError
+        Such a file has been put back, but this process had opened it before.
+    """
+    if not plan.handed or (folder / _COPIED).exists():
+        return
+    copying, images = folder / COPYING, []
+    if not copying_began(folder):
+        os.sync()  # from here on the scratch arrays are all that is left of what the outputs held
+        copying.write_text("")
+    with ExitStack() as stack:
+        outputs = [(handed, stack.enter_context(handed.opened())) for handed in plan.handed]
+        for number, group in enumerate(_by_file(outputs)):
+            images.append(folder / f"scratch.image.{number}")
+            _protect(images[-1], group, copying)
+
+        def settle() -> None:
+            for _, output in outputs:
+                output.durable().flush()
+            fault("after-copy")
+            for image in images:
+                image.unlink(missing_ok=True)
+
+        try:
+            for handed, output in outputs:
+                for part in _slabs(handed.region, output):
+                    output[part] = handed.scratch[part]
+                    os.utime(copying)
+                    fault("before-copy")
+        except OSError:  # what HDF5 holds in memory is of no use after that: the image stays
+            raise
+        except BaseException:
+            settle()
+            raise
+        settle()
+    copying.write_text("over")
+    if last:
+        (folder / _COPIED).touch()
 
 
 def remove_scratch(plan: Plan) -> None:
-    """Remove the scratch arrays of a complete run."""
+    """Remove the scratch arrays of a run that is over."""
     for handed in plan.handed:
         shutil.rmtree(handed.scratch.path, ignore_errors=True)
+
+
+def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Box | None]]]:
+    """HDF5 outputs by their file, without what is wrapped around them, and the box of each that is written."""
+    files: dict[Path | None, list[tuple[ArraySource, Box | None]]] = {}
+    for handed, output in outputs:
+        source, box = output, cast("Box | None", tuple((part.start, part.stop) for part in handed.region))
+        while isinstance(source, WrapperSource):
+            box = None if box is None else source.inner_box(box)
+            source = source.source
+        if isinstance(source, ArraySource) and type(source.array).__module__.partition(".")[0] == "h5py":
+            files.setdefault(container_of(source), []).append((source, box))
+    return list(files.values())
+
+
+def _protect(image: Path, group: Sequence[tuple[ArraySource, Box | None]], copying: Path) -> None:
+    """Have an image of a file before it is written; where one was left by a kill, put it back."""
+    first = group[0][0]
+    if not image.exists():
+        for source, _ in group:
+            source.flush()
+        keep_image(first.array.file, {str(source.array.name).strip("/"): box for source, box in group}, image)
+    else:
+        path, here = Path(first.array.file.filename), _kept.get(str(image))
+        if here is None and path.stat().st_mtime > copying.stat().st_mtime + LATE_SECONDS:
+            raise ResumeConflict(
+                f"{path} was written after the run in {image.parent} had died while it copied its results into it;"
+                " to put back what that may have torn would overwrite it",
+                remedy=f"to go on with the file as it is now: bioimage-py runs clean {image.parent} --yes",
+            )
+        stale, changed = here == _number(first.array), []
+        alone = first.renew(lambda: changed.append(put_image_back(image, str(path)))) and len(group) == 1
+        if (stale or any(changed)) and not alone:
+            raise StorageError(
+                f"{path} was left half written, by a kill or on a full disk. It has been put back, but this process"
+                " had opened it before that",
+                remedy="close the file, open it again, and repeat the call (or run the script again)",
+            )
+    _kept[str(image)] = _number(first.array)
+
+
+def _number(dataset: Any) -> int:
+    """Which opening of a file in this process it is."""
+    import h5py
+
+    return int(h5py.h5o.get_info(dataset.id).fileno)
 
 
 def _handed(stage: Stage, output: Source) -> Handed:

@@ -168,6 +168,11 @@ class BlockRunner:
             for box in boxes:
                 buffer.flush(box)
 
+    def settle(self) -> None:
+        """Have what was written survive this process, before it is recorded as done."""
+        for output in self.outputs:
+            output.target.flush()
+
     def call(self, block_id: int, following: int | None = None) -> Any:
         """Run the function on one block, and meanwhile read what the following one asks for."""
         limit_loaded()
@@ -231,6 +236,7 @@ def work(worker: str, ledger: WorkerSide, handles: StageHandles) -> None:
 def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide, total: int) -> int:
     """Run one batch and record it; returns the number of blocks this worker has done so far."""
     stage, recorder = runner.stage, ledger.recorder(worker, batch)
+    recorder.settle = runner.settle
     keep = stage.returns != "none"
     for group, ids, later in with_following(batch.groups(stage.units)):
         if ledger.stopping():

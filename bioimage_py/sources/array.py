@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Self
 
 import numpy as np
@@ -145,6 +145,9 @@ class ArraySource(Source):
     def flush(self) -> None:
         self._backing.flush()
 
+    def check_there(self) -> None:
+        self._backing.check_there()
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
@@ -179,6 +182,10 @@ class ArraySource(Source):
     def reopen(spec: SourceSpec) -> ArraySource:
         """Open the array of a spec of kind "zarr", "z5py", "h5py" or "tensorstore", with the mode in its params."""
         return reopen_array(spec)
+
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        """Close the file, do something, and open it; False where somebody has it open all the time."""
+        return self._backing.renew(meanwhile)
 
     def close(self) -> None:
         self._backing.close()

@@ -7,7 +7,7 @@ import abc
 import contextlib
 import os
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,9 @@ class Backing(abc.ABC):
     def flush(self) -> None:  # noqa: B027 (most storage keeps nothing back)
         """Hand what was written to the operating system."""
 
+    def check_there(self) -> None:  # noqa: B027 (memory does not go)
+        """StorageError where the storage was deleted or replaced."""
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units in a region."""
         return None
@@ -113,6 +116,11 @@ class Backing(abc.ABC):
     def moved(self, folder: str) -> Backing | None:
         """Return the same array in another folder."""
         return None
+
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        """Close the storage, do something, and open it; False where somebody has it open all the time."""
+        meanwhile()
+        return False
 
     def close(self) -> None:  # noqa: B027 (memory needs no closing)
         """Release what this object opened."""
@@ -210,14 +218,17 @@ class HDF5Backing(Backing):
         The dataset.
     owned : bool, default False
         True if the file was opened for this object, so that `close` closes it.
+    sync : bool, default False
+        `flush` waits for the disk.
     """
 
     concurrency: Concurrency = "single-writer"
 
-    def __init__(self, dataset: Any, *, owned: bool = False) -> None:
+    def __init__(self, dataset: Any, *, owned: bool = False, sync: bool = False) -> None:
         self._native = dataset
         self._owned = owned
         self._forks = count()
+        self._sync = sync
         self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
         self._key = str(dataset.name).strip("/")
         require_parts(dataset, self._path)
@@ -270,12 +281,76 @@ class HDF5Backing(Backing):
             )
         return SourceSpec("h5py", self._path, self._key, {"mode": "r+" if self.writable else "r"})
 
+    def durable(self) -> Backing:
+        return HDF5Backing(self._native, sync=True)
+
     def flush(self) -> None:
-        self._native.file.flush()
+        # HDF5 flushes the voxels of what was opened together: each source flushes its own
+        if not (self._native and self.writable):
+            return
+        try:
+            self._native.file.flush()
+        except (OSError, RuntimeError) as error:
+            raise self._failed("write", error) from error
+        if self._sync:
+            sync_file(self._path)
+
+    def check_there(self) -> None:
+        try:
+            # asked of the file on disk: HDF5 goes on writing into one that was deleted
+            same = os.path.samestat(os.stat(self._path), os.fstat(self._native.file.id.get_vfd_handle()))
+        except FileNotFoundError:
+            same = False
+        except (OSError, RuntimeError, NotImplementedError, TypeError):  # a driver of HDF5 without a file of its own
+            same = True
+        if not same or self._native.file.get(self._key) != self._native:
+            raise gone(f"{self._path}:/{self._key}")
 
     def close(self) -> None:
         if self._owned and self._native:
             self._native.file.close()
+
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        import h5py
+
+        if not self._owned:
+            meanwhile()
+            return False
+        with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
+            self._native.file.close()
+        kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
+        left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
+        names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
+        meanwhile()
+        self._native = h5py.File(self._path, self._mode)[self._key]
+        return os.path.realpath(self._path) not in names
+
+
+def gone(where: Any) -> StorageError:
+    """Return the error for an array that was deleted or replaced after it had been opened."""
+    return StorageError(
+        f"The array {where} was deleted or replaced while it was being written: what was written to it is lost.",
+        remedy="find out what removes it, make it again, and repeat the call with resume='never'",
+    )
+
+
+def sync_file(path: str) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_written(folder: str, name: str) -> None:
+    """Wait until the disk has a file that was written or deleted in a folder, and its name."""
+    path = os.path.join(folder, name)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    while len(path) >= len(folder):
+        sync_file(path)
+        path = os.path.dirname(path)
 
 
 def memory_identity(array: np.ndarray) -> Hashable:

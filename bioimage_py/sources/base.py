@@ -252,7 +252,19 @@ class Source(abc.ABC):
         return self
 
     def flush(self) -> None:  # noqa: B027 (most sources keep nothing back)
-        """Hand what was written to the operating system, so that other processes see it."""
+        """Make what was written survive this process; that of `durable`, also the machine.
+
+        A run calls it before it records blocks as done. A source whose writes do so by themselves has nothing to do.
+        """
+
+    def check_there(self) -> None:  # noqa: B027 (memory does not go)
+        """Check that the storage that was opened is still the one at its place.
+
+        Raises
+        ------
+        StorageError
+            If it was deleted, or replaced by another, so that what is written is lost.
+        """
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units that a box touches; None where units are not files of their own."""

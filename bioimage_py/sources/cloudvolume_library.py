@@ -11,8 +11,10 @@ import numpy as np
 
 from ..errors import ParameterError, ReadOnlyError, RegionError, StorageError
 from ..extras import needing
+from .backing import gone, sync_written
 from .index import Roi
-from .precomputed import find_scale
+from .precomputed import INFO, chunk_name, find_scale
+from .precomputed_codec import SUFFIXES
 from .precomputed_layer import Layer, closed, missing_chunk, where
 from .stores import Location
 
@@ -27,11 +29,14 @@ class LibraryLayer(Layer):
     place : Location, optional
         Where the layer lies, if tensorstore could get there too.
     writable : bool
+    sync : bool, default False
+        Wait for the disk at every file. Other stores than local folders have it written when they say so.
     """
 
-    def __init__(self, volume: Any, place: Location | None, *, writable: bool) -> None:
+    def __init__(self, volume: Any, place: Location | None, *, writable: bool, sync: bool = False) -> None:
         self._volume = volume
         self._place = place
+        self._sync = sync
         self._lock = threading.RLock()
         self.scale = find_scale(volume.info, int(volume.mip), str(volume.cloudpath))
         self.writable = writable
@@ -67,6 +72,18 @@ class LibraryLayer(Layer):
                 self._handle()[_slices(box)] = np.asfortranarray(value.T)
             except Exception as error:  # the library and what it stands on raise classes of their own
                 raise self._failed("write", box, error) from error
+            folder = None if self._place is None else (self._place / self.scale.key).folder
+            if self._sync and folder is not None:
+                for chunk in self.scale.chunks_in(box):
+                    for packing in SUFFIXES.values():
+                        sync_written(folder, chunk_name(chunk) + packing)
+
+    def durable(self) -> Layer:
+        return LibraryLayer(self._handle(), self._place, writable=self.writable, sync=True)
+
+    def check_there(self) -> None:
+        if self._place is not None and not self._place.exists(INFO):
+            raise gone(self._place)
 
     def _handle(self) -> Any:
         if self._volume is None:

@@ -6,18 +6,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..errors import NotReopenableError, SourceTypeError
+from ..errors import NotReopenableError, SourceNotFoundError, SourceTypeError, StorageError
 from .access import failed
-from .backing import Backing
+from .backing import Backing, gone
 from .base import Axis, Concurrency
 from .forks import check, engine
 from .index import Roi
 from .metadata import kind_of, unit_name
-from .spec import SourceSpec
+from .spec import FrozenParams, SourceSpec
 from .storage import ChunkedBacking, Layout, TensorHandle, spec_of
 from .stores import SCHEMES, Location, locate
 
@@ -72,6 +74,8 @@ def tensorstore_backing(array: Any) -> Backing:
             f"The tensorstore array has no finite shape: {array.domain}.", remedy="index it to a box first"
         )
     place, driver = _place_of(array), array.spec().to_json().get("driver")
+    if array.transaction is not None:  # what is written goes to the disk when it is committed
+        return TensorStoreBacking(array, place)
     if place is None or place.folder is None or driver not in ("zarr3", "zarr", "n5") or not _is_whole(array, driver):
         return TensorStoreBacking(array, place)
     layout = array.chunk_layout
@@ -179,6 +183,22 @@ class TensorStoreBacking(Backing):
         except (ValueError, OSError) as error:
             raise failed(f"write {_where(roi)} of", self._place, error) from error
 
+    def durable(self) -> Backing:
+        # a handle keeps the settings that it was opened with, so it is opened anew
+        with suppress(NotReopenableError):
+            return reopen_tensorstore(self.spec(), sync=True)
+        return self
+
+    def check_there(self) -> None:
+        with suppress(NotReopenableError):
+            spec = self.spec()
+            # with the metadata that it was opened with
+            whole = replace(spec, params=FrozenParams({**spec.params, "spec": self._native.spec().to_json()}))
+            try:
+                reopen_tensorstore(whole)
+            except (SourceNotFoundError, StorageError) as error:
+                raise gone(self._place) from error
+
     def axes(self) -> tuple[Axis, ...] | None:
         labels, units = self._native.domain.labels, self._native.dimension_units
         if not all(labels):
@@ -192,6 +212,11 @@ class TensorStoreBacking(Backing):
         return tuple(found)
 
     def spec(self) -> SourceSpec:
+        if self._native.transaction is not None:
+            raise NotReopenableError(
+                f"{self._place} was opened in a transaction, which no other process sees before it is committed.",
+                remedy="use job_type='local', or open the array without the transaction",
+            )
         description = self._native.spec(minimal_spec=True).to_json()
         kvstore = description.get("kvstore")
         if kvstore is None or '"driver": "memory"' in json.dumps(kvstore):
@@ -209,8 +234,8 @@ class TensorStoreBacking(Backing):
         return SourceSpec("tensorstore", self._place.url, None, {"spec": description, "mode": mode, **options})
 
 
-def reopen_tensorstore(spec: SourceSpec) -> Backing:
-    """Open the array of a spec of kind "tensorstore"."""
+def reopen_tensorstore(spec: SourceSpec, *, sync: bool = False) -> Backing:
+    """Open the array of a spec of kind "tensorstore"; with ``sync`` its writes wait for the disk."""
     tensorstore = engine()
 
     arguments = spec.arguments()
@@ -218,7 +243,7 @@ def reopen_tensorstore(spec: SourceSpec) -> Backing:
     writes = arguments.get("mode", "r") != "r"
     try:
         array = tensorstore.open(
-            arguments["spec"], context=place.open_context(), open=True, read=True, write=writes
+            arguments["spec"], context=place.open_context({"file_io_sync": sync}), open=True, read=True, write=writes
         ).result()
     except (ValueError, OSError) as error:
         raise failed("open", place, error) from error

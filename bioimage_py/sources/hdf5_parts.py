@@ -16,6 +16,7 @@ from ..errors import (
     SourceNotFoundError,
     StorageError,
 )
+from ..extras import pip_line
 
 PROVIDER = "hdf5plugin"
 """Library that brings the filters in use in the field; imported where a dataset needs one that is not there."""
@@ -105,7 +106,7 @@ def _require_filters(dataset: Any, where: str) -> None:
             raise MissingDependencyError(
                 f"The chunks of {where} went through the HDF5 filter {code}{f' ({title})' if title else ''}, which is"
                 " not installed here. The data are intact.",
-                remedy=f"pip install {PROVIDER}, or set HDF5_PLUGIN_PATH to the folder of the filter's plugin",
+                remedy=f"{pip_line(PROVIDER)}, or set HDF5_PLUGIN_PATH to the folder of the filter's plugin",
             )
 
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RegionError, StorageError
+from ..errors import FormatError, RegionError, SourceNotFoundError, StorageError
 from .access import failed
+from .backing import gone
 from .forks import check, engine
 from .index import Roi
-from .precomputed import Scale, chunk_name
+from .precomputed import Scale, chunk_name, read_info
 from .precomputed_codec import SUFFIXES, codec_of, pack, unpack
 from .precomputed_layer import Layer, LayerOptions, closed, missing_chunk, where
 from .stores import Location
@@ -241,6 +242,14 @@ class ChunkedLayer(Layer):
 
     def moved(self, folder: str) -> Layer | None:
         return self._again(Location(folder), writable=False)
+
+    def check_there(self) -> None:
+        try:
+            scales = read_info(self._place)["scales"]
+        except (FormatError, SourceNotFoundError):
+            scales = ()
+        if self.scale.entry not in scales:
+            raise gone(self._chunks)
 
     def unit_files(self, box: Roi) -> UnitFiles | None:
         files = (self._file(chunk_name(chunk))[0] for chunk in self.scale.chunks_in(box))

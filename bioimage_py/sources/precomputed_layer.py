@@ -74,6 +74,9 @@ class Layer(abc.ABC):
         """Return another handle that waits for the disk when it writes."""
         return self
 
+    def check_there(self) -> None:  # noqa: B027 (not every layer can be asked)
+        """StorageError where the layer was deleted or replaced."""
+
     def unit_files(self, box: Roi) -> UnitFiles | None:
         """Return the files of the chunks that a box touches."""
         return None

@@ -153,6 +153,9 @@ class PrecomputedSource(Source):
         layer = self._layer.durable()
         return self if layer is self._layer else self._sibling(layer)
 
+    def check_there(self) -> None:
+        self._layer.check_there()
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._layer.unit_files(self._inside(self._absolute(roi)))
 

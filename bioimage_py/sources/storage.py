@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import AccessError, FormatError, NotReopenableError, StorageError
 from ..machine import usable_cores
 from .access import failed, reason_of
-from .backing import Backing
+from .backing import Backing, gone, sync_written
 from .base import Axis, Concurrency
 from .encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
 from .forks import check, engine
@@ -221,6 +221,7 @@ class TensorHandle:
     def metadata(self) -> dict[str, Any]:
         """Return the array's metadata in the form that tensorstore gives it, defaults included."""
         told: dict[str, Any] = self._get().spec().to_json()["metadata"]
+        told.pop("attributes", None)  # which change and leave the voxels what they are
         return told
 
     def shard(self, name: str, entries: Mapping[str, Any]) -> Any:
@@ -375,7 +376,14 @@ class ChunkedBacking(Backing):
 
     def _write_native(self, roi: Roi, value: np.ndarray) -> None:
         with self._lock:
-            self.native[roi] = value
+            try:
+                self.native[roi] = value
+            except OSError as error:
+                raise self._handle.failed("write", roi, error) from error
+        unit, folder = self.shards or self.chunks, self.place.folder
+        if self._handle.sync and folder is not None and unit is not None:
+            for name in unit_files(self.place, self._handle.driver, self._handle.naming, unit, roi).names:
+                sync_written(folder, name)
 
     def axes(self) -> tuple[Axis, ...] | None:
         # A folder may lie in groups that the caller didn't name; in other stores, looking for them takes long.
@@ -401,6 +409,15 @@ class ChunkedBacking(Backing):
         )
         native = None if self._open_native is None else lambda: self.native
         return ChunkedBacking(handle, self._layout, native, self._spec)
+
+    def check_there(self) -> None:
+        told: Any = None
+        if detect_driver(self.place) == self._handle.driver:
+            again = TensorHandle(self.place, self._handle.driver, writable=False)
+            told = self._layout.shape if self.fallback() else (again.layout(), again.metadata())
+        known = self._layout.shape if self.fallback() else (self._handle.layout(), self._handle.metadata())
+        if told != known:
+            raise gone(self.place)
 
     def spec(self) -> SourceSpec:
         if not self.place.reopenable:

@@ -176,6 +176,9 @@ class WebKnossosSource(Source):
         backing = self._backing.durable()
         return self if backing is self._backing else self._sibling(backing)
 
+    def check_there(self) -> None:
+        self._backing.check_there()
+
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(self._placement.to_stored(roi))
 

@@ -8,6 +8,7 @@ cannot open for missing ones; so files are checked here before they are read, an
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -23,7 +24,7 @@ import numpy as np
 from ..errors import SourceNotFoundError, StorageError
 from ..extras import need
 from .access import DELETED
-from .backing import Backing
+from .backing import Backing, gone, sync_file
 from .base import Concurrency
 from .index import Roi
 from .stores import Location
@@ -69,10 +70,11 @@ class WKWBacking(Backing):
         self._sync = sync
         try:
             with open(os.path.join(path, HEADER), "rb") as file:
-                self._head = file.read(_HEAD_BYTES)
+                self._stored = file.read()
         except FileNotFoundError as error:
             raise SourceNotFoundError(f"{path} has no {HEADER}.", remedy="check the path of the dataset") from error
         need("wkw", "A wkw array")
+        self._head = self._stored[:_HEAD_BYTES]
         with self._open() as array:
             self._header = array.header
         block, files = int(self._header.block_len), int(self._header.file_len)
@@ -128,11 +130,11 @@ class WKWBacking(Backing):
                     shutil.copyfile(file, scratch)
                 self._write_into(folder, inside, value)
                 if self._sync:
-                    _flush(scratch)
+                    sync_file(scratch)
                 os.makedirs(os.path.dirname(file), exist_ok=True)
                 os.replace(scratch, file)
                 if self._sync:
-                    _flush(os.path.dirname(file))
+                    sync_file(os.path.dirname(file))
         except OSError as error:
             raise _failed("write", file, error) from error
 
@@ -155,6 +157,8 @@ class WKWBacking(Backing):
             try:
                 array.write(offset, value)
             except wkw.wkw.WKWException as error:
+                if shutil.disk_usage(folder).free < value.nbytes:  # which the library does not say of compressed files
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 raise _failed("write", folder, error) from error
 
     def _check(self, file: str) -> None:
@@ -200,6 +204,10 @@ class WKWBacking(Backing):
     def durable(self) -> Backing:
         return WKWBacking(self.path, writable=self.writable, sync=True)
 
+    def check_there(self) -> None:
+        if Location(self.path).read(HEADER) != self._stored:
+            raise gone(self.path)
+
     def unit_files(self, roi: Roi) -> UnitFiles:
         return UnitFiles(Location(self.path), tuple(_name(position) for position in self._positions(roi)))
 
@@ -241,14 +249,6 @@ def _read(array: Any, offset: list[int], shape: Any) -> np.ndarray:
         return np.asarray(array.read(offset, tuple(shape)))
     except wkw.wkw.WKWException as error:
         raise _failed("read", array.root, error) from error
-
-
-def _flush(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _failed(what: str, path: str, error: Exception) -> StorageError:

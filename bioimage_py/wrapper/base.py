@@ -135,8 +135,14 @@ class WrapperSource(Source):
         return self.over(lambda source: source.durable())
 
     def flush(self) -> None:
-        """Flush the inner source."""
-        self._source.flush()
+        """Flush the inner sources."""
+        for source in self.sources:
+            source.flush()
+
+    def check_there(self) -> None:
+        """Check the inner sources."""
+        for source in self.sources:
+            source.check_there()
 
     def moved(self, folder: str) -> Source:
         """Return the same view of the array in another folder."""
