@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from .verdict import SlurmWorker
 
 NAME = "bioimage_py-"
 """In front of the token in the name of each job."""
+_NAME = re.compile(NAME + r"[\w.-]+", re.ASCII)
 QUEUE_SECONDS = 30.0
 """How long cancelled jobs may take to leave the queue."""
 STALE_SECONDS = 60.0
@@ -108,7 +110,7 @@ def write_durably(path: Path, text: str) -> None:
 def prepare(run: Path) -> None:
     """Make the folders in which orders and marks lie."""
     for name in ("slurm", "alive", "ends", "gone"):
-        (run / name).mkdir(exist_ok=True)
+        (run / name).mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
 
 
 def orders_of(run: Path) -> list[tuple[Path, Order]]:
@@ -116,7 +118,9 @@ def orders_of(run: Path) -> list[tuple[Path, Order]]:
     found = []
     for path in sorted((run / "slurm").glob("[!.]*.json")):
         with suppress(OSError, ValueError, TypeError):
-            found.append((path, Order(**json.loads(path.read_text()))))
+            order = Order(**json.loads(path.read_text()))
+            if _NAME.fullmatch(order.name):
+                found.append((path, order))
     return found
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 HEARTBEAT_SECONDS = 1.0
@@ -42,13 +42,40 @@ def lives(process: dict[str, Any], heartbeat: Path) -> bool:
         beat = heartbeat.stat().st_mtime
     except FileNotFoundError:
         return False
-    return server_time(heartbeat.parent) - beat < STALE_SECONDS
+    try:
+        return server_time(heartbeat.parent) - beat < STALE_SECONDS
+    except PermissionError:  # another user's folder, in which nothing can be made to ask for the time
+        return time() - beat < STALE_SECONDS
 
 
-def end(process: dict[str, Any], seconds: float = 10.0) -> bool:
-    """Kill a process of this host, if it lives, and wait until it is gone; False where it would not go."""
+WORKER = "bioimage_py.runner.worker"
+"""What the command line of every worker process names."""
+
+
+def is_worker(pid: int, run: Path) -> bool:
+    """Whether a process looks like a worker: by its command line, or because it prints to a log of a run."""
+    proc = Path("/proc", str(pid))
+    if not Path("/proc/self/cmdline").exists():  # such as macOS
+        told = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+        return WORKER in told
+    with suppress(OSError):
+        command = (proc / "cmdline").read_bytes()
+        if not command or WORKER.encode() in command:  # one that is just ending has none
+            return True
+        # a block may have given its process another title
+        return os.path.dirname(os.readlink(proc / "fd/1")) == os.path.realpath(run / "logs")
+    return False
+
+
+def end(process: dict[str, Any], run: Path, seconds: float = 10.0) -> bool:
+    """Kill a worker of a run on this host, if it lives, and wait until it is gone.
+
+    False where it would not go, or does not look like a worker: that is left alone.
+    """
     if process["host"] != socket.gethostname():
         return True
+    if _runs(process) and not is_worker(process["pid"], run):
+        return not _runs(process)
     deadline = monotonic() + seconds
     while _runs(process):
         if monotonic() > deadline:
