@@ -16,8 +16,8 @@ from .journal import read_frame
 
 
 def read_by_others(path: str, flags: int) -> int:
-    """Open a new file that others may read, as far as the umask says, and never write (for ``open(opener=...)``)."""
-    return os.open(path, flags, 0o644)
+    """Open a new file, not what a link of its name leads to, that others never write (for ``open(opener=...)``)."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def own_folder(path: Path) -> None:

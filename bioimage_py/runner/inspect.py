@@ -248,7 +248,7 @@ def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         for line in file:
             with suppress(ValueError):
                 events.append(parse_json(line))
-    return [event for event in events if isinstance(event, dict) and _EVENT <= event.keys()]
+    return [event for event in events if isinstance(event, dict) and event.keys() >= _EVENT]
 
 
 def report_of(folder: str | os.PathLike[str]) -> RunReport:

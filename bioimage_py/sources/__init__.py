@@ -2,7 +2,7 @@
 
 from .base import Axis, Source, default_axes
 from .registry import SourceLike, as_source, from_spec, register_source, unregister_source
-from .spec import SourceSpec
+from .spec import SourceSpec, register_callable
 
 _LAZY = {
     "ArraySource": "array",
@@ -33,6 +33,7 @@ __all__ = [
     "open_source",
     "open_tensorstore_precomputed",
     "open_webknossos",
+    "register_callable",
     "register_source",
     "unregister_source",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import FormatError, SourceTypeError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.registry import as_source, from_spec
-from ..sources.spec import SourceSpec, freeze
+from ..sources.spec import SourceSpec, freeze, qualified_name, register_callable
 
 CLASS = "class"
 
@@ -176,8 +176,8 @@ W = TypeVar("W", bound=type[WrapperSource])
 def register_wrapper(cls: W) -> W:
     """Check that a class can be a wrapper, and return it; usable as a decorator.
 
-    Specs find classes by module and name, or carry them, so nothing has to be registered; the function is there for
-    code that does.
+    Specs find classes by module and name, or carry them. A spec that nobody vouches for opens registered ones only
+    (see `bioimage_py.sources.register_callable`), whatever its parameters are.
 
     Raises
     ------
@@ -186,6 +186,8 @@ def register_wrapper(cls: W) -> W:
     """
     if not (isinstance(cls, type) and issubclass(cls, WrapperSource)):
         raise SourceTypeError(f"{cls!r} is no WrapperSource.", remedy="derive the class from WrapperSource")
+    if qualified_name(cls) is not None:
+        register_callable(cls)
     return cls
 
 
