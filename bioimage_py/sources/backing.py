@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Hashable
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotReopenableError, SourceTypeError, StorageError
+from ..jsontext import parse_json
 from .base import Axis, Concurrency, default_axes
 from .encoded import EncodedChunks
 from .index import Roi, Selection
@@ -274,7 +274,7 @@ def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:
     """Return the axes of a dataset: those that `create_array` stored, else its labels and ilastik's sizes (µm)."""
     ndim = len(dataset.shape)
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        own = tuple(Axis(**axis) for axis in json.loads(dataset.attrs[OWN_ATTRIBUTE])["axes"])
+        own = tuple(Axis(**axis) for axis in parse_json(dataset.attrs[OWN_ATTRIBUTE])["axes"])
         if len(own) == ndim:
             return own
     labels = [str(dim.label) for dim in dataset.dims]

@@ -157,17 +157,23 @@ def decode_callable(mark: Mapping[str, Any]) -> Any:
 
 def qualified_name(thing: Any) -> str | None:
     """Return ``"module:qualname"`` if importing that name gives the same object, else None."""
+    if (name := _name_of(thing)) is None:
+        return None
+    try:
+        return name if load_qualified(name) is thing else None
+    except FormatError:
+        return None
+
+
+def _name_of(thing: Any) -> str | None:
+    """Return ``"module:qualname"`` where that can lead back to a thing."""
     module = getattr(thing, "__module__", None)
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
     if isinstance(thing, np.ufunc):
         module = "numpy"
     if isinstance(thing, types.MethodType) or not module or not name or module == "__main__" or "<" in name:
         return None
-    try:
-        found = load_qualified(f"{module}:{name}")
-    except FormatError:
-        return None
-    return f"{module}:{name}" if found is thing else None
+    return f"{module}:{name}"
 
 
 def load_qualified(name: str) -> Any:
@@ -324,7 +330,7 @@ def register_callable(function: Any) -> Any:
     ParameterError
         They do not.
     """
-    name = qualified_name(function)
+    name = _name_of(function)
     if name is None:
         raise ParameterError(f"{function!r} is not found by its name.", remedy="define it at the top level of a module")
     _registered[name] = function

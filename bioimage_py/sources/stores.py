@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FormatError, ParameterError
+from ..jsontext import parse_json
 from ..machine import usable_cores
 from .access import aws_credentials, failed, s3_endpoint
 from .spec import FrozenParams
@@ -195,7 +196,7 @@ class Location:
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in a file; an empty one if there is no such file or it is no object."""
         try:
-            content = json.loads(self.read(name) or b"{}")
+            content = parse_json(self.read(name) or b"{}")
         except ValueError:
             return {}
         return content if isinstance(content, dict) else {}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from ..errors import FormatError, SourceTypeError
+from ..errors import FormatError, ParameterError, SourceTypeError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.registry import as_source, from_spec
-from ..sources.spec import SourceSpec, freeze, qualified_name, register_callable
+from ..sources.spec import SourceSpec, freeze, register_callable
 
 CLASS = "class"
 
@@ -186,7 +187,7 @@ def register_wrapper(cls: W) -> W:
     """
     if not (isinstance(cls, type) and issubclass(cls, WrapperSource)):
         raise SourceTypeError(f"{cls!r} is no WrapperSource.", remedy="derive the class from WrapperSource")
-    if qualified_name(cls) is not None:
+    with suppress(ParameterError):  # a class of a function or of a script travels whole, and needs trust
         register_callable(cls)
     return cls
 
