@@ -100,7 +100,7 @@ class Order:
 def write_durably(path: Path, text: str) -> None:
     """Write a file that is there whole, also after a crash of this host."""
     private = path.with_name(f".{path.name}.new")
-    with open(private, "w") as file:
+    with open(private, "w", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -141,7 +141,7 @@ def living(run: Path) -> list[SlurmWorker]:
 
 def _beats(run: Path, worker: str) -> bool:
     clock = run / "slurm" / ".clock"
-    clock.touch()
+    clock.touch(0o644)
     with suppress(FileNotFoundError):
         return clock.stat().st_mtime - (run / "alive" / worker).stat().st_mtime < STALE_SECONDS
     return False

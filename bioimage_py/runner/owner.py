@@ -24,8 +24,9 @@ from .plan import Plan
 
 TRUST = "BIOIMAGE_PY_TRUST"
 """Variable with folders (of runs, or above them) that their user trusts, whoever else may write there."""
-_DATA = {"batches", "claims", "errors", "logs", "progress", "undo"}
-"""Folders of a run whose files are never run; that nobody else may write in them is asked of them alone."""
+_FILES = {"plan.pkl", "part.pkl", "plan.json", "run.json"}
+_OPENED = ("journal", "results", "workers")
+"""Other files of a run are not opened as code, and end nothing: of them, only their folders are looked at."""
 
 logger = logging.getLogger("bioimage_py")
 
@@ -67,12 +68,14 @@ def is_own(folder: str | os.PathLike[str]) -> bool:
 def _parts(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """What lies in a run folder, and it: links as what they lead to."""
     yield path, path.stat()
-    for folder, folders, files in os.walk(path):
-        inside = Path(folder)
-        for name in [*folders, *files]:
-            with suppress(FileNotFoundError):  # it went just now
-                yield inside / name, os.stat(inside / name)
-        folders[:] = [name for name in folders if not (inside == path and name in _DATA)]
+    inside = [path / name for name in os.listdir(path) if name in _FILES or (path / name).is_dir()]
+    for opened in _OPENED:
+        for folder, folders, files in os.walk(path / opened):
+            inside += [Path(folder, name) for name in (*folders, *files)]
+    inside += (path / "slurm").glob("*.json")
+    for part in inside:
+        with suppress(FileNotFoundError):  # it went just now
+            yield part, part.stat()
 
 
 def _check_above(path: Path) -> None:

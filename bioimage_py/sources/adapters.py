@@ -162,7 +162,10 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
             raise FormatError(
                 f"{place}: this array can be opened in a local folder only: {error}", remedy="download it first"
             ) from error
-        return backing_for(native())
+        try:
+            return backing_for(native())
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as reason:  # over what the metadata say
+            raise FormatError(f"{place} makes no sense as an array: {reason}", remedy="check its metadata") from reason
 
 
 def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Backing:
