@@ -27,8 +27,9 @@ from bioimage_py.runner import RunnerConfig, driver_ledger, folder, journal
 from bioimage_py.runner.batches import BatchLists
 from bioimage_py.runner.bell import Bell
 from bioimage_py.runner.driver_ledger import FolderLedger
+from bioimage_py.runner.encoding import dump_record, load_record
 from bioimage_py.runner.folder import FolderWork, load_stage
-from bioimage_py.runner.journal import BlockFailure, frame, read_frames
+from bioimage_py.runner.journal import BlockFailure, FailedGroup, Record, frame, read_frames
 from bioimage_py.runner.ledger import Loss
 from bioimage_py.runner.plan import Batch, Plan, Stage
 from bioimage_py.runner.prepare import items_stage, once_stage
@@ -462,7 +463,12 @@ class Twice(Exception):
 @pytest.mark.parametrize("error", [Awkward(threading.Lock()), Twice(1, 2)], ids=["awkward", "twice"])
 def test_an_exception_that_cannot_travel_goes_as_text(error: Exception, tmp_path: Path) -> None:
     failure = BlockFailure.of(0, 1, "[0:4]", "s0w0", 0, error)
-    arrived = pickle.loads(pickle.dumps(failure))
+    record = Record("s0w0", Batch(0, 0, 1), failed=FailedGroup(1, (1,), 0, (failure,)))
+    read, _ = load_record(dump_record(record, None), "s0w0", 0, opened=True)
+    assert read.failed is not None
+    (arrived,) = read.failed.failures
+    again = pickle.loads(pickle.dumps(failure))
+    assert (again.cause, str(again.error)) == (arrived.cause, str(arrived.error)), "a report that is pickled, too"
     assert isinstance(arrived.error, RuntimeError)
     assert type(error).__name__ in str(arrived.error)
     assert (arrived.cause, arrived.traceback) == (failure.cause, failure.traceback)

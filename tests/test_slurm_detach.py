@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -141,7 +140,7 @@ def test_attaching_replaces_only_what_was_lost(cluster: Cluster) -> None:
     folder = cluster.killed()
     subprocess.run(["scancel", cluster.jobs()[0]], check=True)
     journals = list(folder.glob("journal/0/[!.]*"))
-    assert all(pickle.loads(read_frame(path, 0) or b"")["synced"] for path in journals), "each waits for the disk"
+    assert all(json.loads(read_frame(path, 0) or b"")["synced"] for path in journals), "each waits for the disk"
     report = attach(folder)
     assert report.jobs == 1
     cluster.right()

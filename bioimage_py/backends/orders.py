@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from .verdict import SlurmWorker
 
 NAME = "bioimage_py-"
 """In front of the token in the name of each job."""
+_NAME = re.compile(NAME + r"[\w.-]+", re.ASCII)
 QUEUE_SECONDS = 30.0
 """How long cancelled jobs may take to leave the queue."""
 STALE_SECONDS = 60.0
@@ -98,7 +100,7 @@ class Order:
 def write_durably(path: Path, text: str) -> None:
     """Write a file that is there whole, also after a crash of this host."""
     private = path.with_name(f".{path.name}.new")
-    with open(private, "w") as file:
+    with open(private, "w", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -108,7 +110,7 @@ def write_durably(path: Path, text: str) -> None:
 def prepare(run: Path) -> None:
     """Make the folders in which orders and marks lie."""
     for name in ("slurm", "alive", "ends", "gone"):
-        (run / name).mkdir(exist_ok=True)
+        (run / name).mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
 
 
 def orders_of(run: Path) -> list[tuple[Path, Order]]:
@@ -116,7 +118,9 @@ def orders_of(run: Path) -> list[tuple[Path, Order]]:
     found = []
     for path in sorted((run / "slurm").glob("[!.]*.json")):
         with suppress(OSError, ValueError, TypeError):
-            found.append((path, Order(**json.loads(path.read_text()))))
+            order = Order(**json.loads(path.read_text()))
+            if _NAME.fullmatch(order.name):
+                found.append((path, order))
     return found
 
 
@@ -137,7 +141,7 @@ def living(run: Path) -> list[SlurmWorker]:
 
 def _beats(run: Path, worker: str) -> bool:
     clock = run / "slurm" / ".clock"
-    clock.touch()
+    clock.touch(0o644)
     with suppress(FileNotFoundError):
         return clock.stat().st_mtime - (run / "alive" / worker).stat().st_mtime < STALE_SECONDS
     return False

@@ -138,7 +138,7 @@ class Submitter:
 
     def _write(self, order: Order) -> None:
         for folder in filter(None, (self.pool, self.run / "slurm")):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: an order is a command
             write_durably(folder / f"{order.token}.json", order.text())
 
     def _submit(self, now: Submission, avoid: list[str], *, alone: bool) -> str | None:

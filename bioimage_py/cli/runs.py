@@ -52,7 +52,7 @@ def list_runs(paths: tuple[str, ...], as_json: bool) -> None:
             (r.run, r.state, _progress(r), f"{_span(time.time() - r.active)} ago", r.host, r.folder) for r in found
         ]
         for line in _columns(rows):
-            click.echo(line)
+            click.echo(_plain(line))
 
 
 @runs.command(cls=Command)
@@ -60,6 +60,7 @@ def list_runs(paths: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def show(run: str, as_json: bool) -> None:
     """Show what RUN is doing or has done, its first error, and how to go on."""
+    from ..runner.files import read_small
     from ..runner.inspect import described, errors_of, events_of
     from ..runner.runs import RunState
 
@@ -67,24 +68,24 @@ def show(run: str, as_json: bool) -> None:
     folder = Path(status.folder)
     state, about, errors, events = RunState.read(folder), described(folder), errors_of(folder), events_of(folder)
     claims = [] if state is None else state.claims
-    first = errors[0].read_text() if errors else None
+    first = read_small(errors[0]).decode(errors="replace") if errors else None
     if as_json:
         writes = [{"storage": claim.storage, "box": claim.box} for claim in claims]
         print_json(
             {**status.to_dict(), "plan": about, "writes": writes, "first_error": first, "events": events[-_TAIL:]}
         )
         return
-    click.echo(f"{status.run}: {_STATES[status.state]}")
+    click.echo(f"{_plain(status.run)}: {_STATES.get(status.state, 'unknown')}")
     for name, value in _facts(status, about, claims):
-        click.echo(f"  {name:<9} {value}")
+        click.echo(_plain(f"  {name:<9} {value}"))
     for stage in status.stages:
-        click.echo(f"  stage     {stage.name}: {_counts(stage)}")
+        click.echo(_plain(f"  stage     {stage.name}: {_counts(stage)}"))
     if first is not None:
-        click.echo(f"\nFirst error ({errors[0]}, {len(errors)} in all):\n{first.rstrip()}")
+        click.echo(_plain(f"\nFirst error ({errors[0]}, {len(errors)} in all):\n{first.rstrip()}"))
     if events:
         click.echo("\nLast events:")
         for event in events[-_TAIL:]:
-            click.echo(f"  {_event(event)}")
+            click.echo(_plain(f"  {_event(event)}"))
     if advice := _advice(status, bool(errors)):
         click.echo(f"\n{advice}")
 
@@ -100,15 +101,24 @@ def resume(run: str, workers: int | None, quiet: bool, as_json: bool) -> None:
     Values that it returns stay in its folder: the call that began it takes them from there.
     """
     from ..runner.execute import resume_run
-    from ..runner.inspect import kept_plan
 
     status = _find(run)
     changes: dict[str, Any] = {"progress": not (quiet or as_json)}
     if workers is not None:
         changes["num_workers"] = workers
-    keep = kept_plan(status.folder).stages[-1].returns != "none"
+    keep = _opened(status).stages[-1].returns != "none"
     report = resume_run(status.folder, lambda how: how.updated(changes), keep=keep)
     _tell(report, status, keep, as_json)
+
+
+def _opened(status: RunStatus) -> Plan:
+    """The plan of a run, which is code: it is named before it is opened."""
+    from ..runner.inspect import kept_plan
+
+    begun = datetime.fromtimestamp(status.created).astimezone()
+    about = f"{status.name or status.run}, begun {begun:%Y-%m-%d %H:%M} on {status.host}"
+    click.echo(_plain(f"Opening the plan of {status.folder} ({about}), which runs its code."), err=True)
+    return kept_plan(status.folder)
 
 
 def _tell(report: RunReport, status: RunStatus, keep: bool, as_json: bool) -> None:
@@ -130,11 +140,10 @@ def attach(run: str, quiet: bool, as_json: bool) -> None:
     Jobs that live are not submitted again. Ctrl-C leaves it as it is.
     """
     from ..runner.attaching import attach as attach_to
-    from ..runner.inspect import kept_plan
 
     status = _find(run)
     progress = not (quiet or as_json)
-    keep = kept_plan(status.folder).stages[-1].returns != "none"
+    keep = _opened(status).stages[-1].returns != "none"
     report = attach_to(status.folder, lambda how: how.updated({"progress": progress}), keep=keep)
     _tell(report, status, keep, as_json)
 
@@ -165,12 +174,14 @@ def clean(run: tuple[str, ...], finished: bool, older: float | None, yes: bool, 
     """Remove the folders of dead runs, and their stamps in the outputs."""
     from ..runner.control import forget_run
     from ..runner.inspect import find_runs
+    from ..runner.owner import is_own
 
     if not run and not finished and older is None:
         raise click.UsageError("name a RUN, or give --finished or --older DAYS")
     chosen = [_find(name) for name in run]
     if finished or older is not None:
-        chosen += [status for status in find_runs() if not status.alive and _matches(status, finished, older)]
+        dead = [status for status in find_runs() if not status.alive and _matches(status, finished, older)]
+        chosen += [status for status in dead if is_own(status.folder)]
     unfinished = [status for status in chosen if not status.alive and status.state != "finished"]
     if unfinished and not yes:
         raise ConfigError(
@@ -198,11 +209,10 @@ def replay(ctx: click.Context, run: str, block: int, stage: str | None) -> None:
     Prints what it returned and wrote, or the whole traceback (exit code 1).
     """
     from ..runner.folder import FolderWork
-    from ..runner.inspect import kept_plan
     from ..runner.replay import check_block, replay_block
 
     status = _find(run)
-    plan = kept_plan(status.folder)
+    plan = _opened(status)
     number = _stage_number(plan, stage, Path(status.folder))
     chosen = plan.stages[number]
     check_block(chosen, block)
@@ -327,6 +337,11 @@ def _advice(status: RunStatus, replayable: bool) -> str:
     if replayable:
         lines.append(f"Look for the bug: bioimage-py runs replay {status.folder} BLOCK")
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """A text of a file without what would move a terminal's cursor or change its state."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)
 
 
 def _value(value: Any) -> str:

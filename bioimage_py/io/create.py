@@ -17,7 +17,7 @@ from ..sources.base import Axis
 from ..sources.file import FileSource, open_source
 from ..sources.metadata import OWN_ATTRIBUTE
 from ..sources.storage import detect_driver
-from ..sources.stores import Location, locate, resolve
+from ..sources.stores import Location, check_path, locate, resolve
 from ..sources.units import METADATA_FILES
 from .formats import format_named, format_of, require_library, split_path
 from .keys import array_keys, is_group
@@ -95,6 +95,10 @@ def create_array(
         raise FormatError(f"Arrays cannot be created in the format {name!r}.", remedy="use zarr, n5 or hdf5")
     require_library(format_named(name))
     key = (key or "").strip("/")
+    if root.folder is not None and name != "hdf5":
+        check_path(root.folder)
+    if name != "hdf5" and (root / key).archive and root.writable:  # refuses names that lead elsewhere, too
+        raise ParameterError(f"An array cannot be called {key!r}.", remedy="leave out '|zip:'")
     size = _positive("shape", shape, None)
     grid = _positive("chunks", chunks, len(size)) if chunks is not None else default_chunks(size)
     outer = None if shards is None else _shards(shards, grid, name)

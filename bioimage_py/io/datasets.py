@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import FormatError, ParameterError
+from ..errors import BioimageError, FormatError, ParameterError
 from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
 from ..sources.stores import is_url, locate, resolve
@@ -115,7 +115,12 @@ def _prepare(
 
 def _open(entry: Format, path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
     if entry.opener:
-        opened: Opened = load_qualified(entry.opener)(path, key, mode, kwargs)
+        try:
+            opened: Opened = load_qualified(entry.opener)(path, key, mode, kwargs)
+        except BioimageError:
+            raise
+        except (ValueError, ArithmeticError, RecursionError) as error:  # of a library, over what the file says
+            raise FormatError(f"{path} makes no sense as {entry.name}: {error}", remedy="check the file") from error
         return opened
     container = constructor_for_format(entry.name)(path, mode=mode, **kwargs)
     if hasattr(container, "shape") and hasattr(container, "dtype"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..jsontext import parse_json
 from ..sources.stores import Location
 
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
@@ -58,7 +59,7 @@ def _load(root: Location, keys: tuple[str, ...]) -> dict[str, bytes]:
 def _unconsolidated(name: str, content: bytes) -> bytes:
     if name != "zarr.json":
         return content
-    document = json.loads(content)
+    document = parse_json(content)
     if "consolidated_metadata" not in document:
         return content
     return json.dumps({key: value for key, value in document.items() if key != "consolidated_metadata"}).encode()

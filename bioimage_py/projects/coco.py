@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FormatError, SourceNotFoundError
+from ..jsontext import parse_json
 from ..runner.files import write_once
 from .sets import BoxSet
 
@@ -96,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise SourceNotFoundError(f"{path} does not exist.", remedy="give the path of a COCO file")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except ValueError as error:
         raise FormatError(f"{path} is no JSON: {error}", remedy="give the path of a COCO file") from error
     for key in ("images", "annotations", "categories"):
@@ -140,6 +141,10 @@ def _descriptor(
         if wanted in known:
             return project.descriptors[wanted]  # an error that says what to do
     path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise FormatError(
+            f"The image {name!r} lies out of {folder}.", remedy="pass images='folder', and names relative to it"
+        )
     if not path.exists():
         raise SourceNotFoundError(
             f"The image {name!r} is neither in the project nor at {path}.", remedy="pass images='folder of the images'"

@@ -21,7 +21,7 @@ from ..sources.file import open_source
 from ..sources.index import Roi
 from ..sources.metadata import kind_of
 from ..sources.stores import is_url
-from ..wrapper.base import WrapperSource
+from ..wrapper.base import WrapperSource, register_wrapper
 from .kinds import DataType
 from .records import ImageRecord, axis_documents, counts_of
 from .store import Folder, new_stamp
@@ -30,6 +30,7 @@ from .versions import ARRAY
 THUMBNAIL_SIZE = 256
 
 
+@register_wrapper
 class AxesSource(WrapperSource):
     """A source whose axes are told by somebody who knows better.
 
@@ -188,7 +189,7 @@ def absolute_spec(spec: dict[str, Any], root: Path) -> dict[str, Any]:
 
 def open_image(record: ImageRecord, root: Path) -> Source:
     """Open an image for reading."""
-    source = from_spec(SourceSpec.from_json(absolute_spec(record.spec, root)))
+    source = from_spec(SourceSpec.from_json(absolute_spec(_reading(record.spec), root)))
     axes = record.axis_values()
     return source if source.axes == axes else AxesSource(source, record.axes)
 

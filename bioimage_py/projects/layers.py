@@ -13,6 +13,7 @@ from ..errors import ParameterError, SourceTypeError
 from ..runner.files import write_once
 from ..sources import Source
 from ..sources.array import ArraySource
+from ..wrapper.base import register_wrapper
 from .accessor import Accessor
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
 from .images import AxesSource
@@ -21,7 +22,7 @@ from .leases import LockToken, check_lease
 from .models import Color, Label, Layer
 from .records import LayerRecord, axis_documents
 from .sets import AnnotationSet, BoxSet, LandmarkSet, from_table, to_table
-from .store import Folder, new_stamp
+from .store import Folder, new_stamp, plain
 from .versions import open_version
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class LiveLayer(abc.ABC):
         return self._dataset._record.layers.get(self._id)
 
     def _path_of(self, record: LayerRecord) -> Path:
-        return self._folder.annotations(self._dataset.identifier, self._id) / f"{record.version}{self._suffix}"
+        return self._folder.annotations(self._dataset.identifier, self._id) / f"{plain(record.version)}{self._suffix}"
 
     @property
     def _token(self) -> str:
@@ -248,7 +249,7 @@ class LabelMapLayer(LiveLayer):
 
     def thumbnail_path(self) -> str:
         """Path of the picture of the label map, which need not be there."""
-        return str(self._folder.root / "thumbnails" / f"{self._dataset.identifier}-{self._id}.png")
+        return str(self._folder.root / "thumbnails" / f"{self._dataset.identifier}-{plain(self._id)}.png")
 
     def _smallest_dtype(self) -> np.dtype[Any]:
         return label_dtype(np.min_scalar_type(max(self.values, default=0)))
@@ -364,6 +365,7 @@ class LandmarkLayer(TableLayer):
         return found
 
 
+@register_wrapper
 class WritableAxesSource(AxesSource):
     """The same, of a source that is written."""
 

@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import LockError, ParameterError, StorageError
+from ..jsontext import parse_json
 from ..runner.alive import server_time
 from ..runner.files import write_once
-from .store import Folder
+from .store import Folder, plain
 
 SECONDS = 300.0
 """How long a lock lives that nobody renews."""
@@ -48,13 +49,13 @@ def read_lease(folder: Folder, identifier: str) -> Lease | None:
     path = _path(folder, identifier)
     try:
         with open(path, "rb") as file:
-            stored, taken = json.load(file), os.fstat(file.fileno()).st_mtime
+            stored, taken = parse_json(file.read()), os.fstat(file.fileno()).st_mtime
+        token, owner, expires = str(stored["token"]), str(stored["owner"]), taken + float(stored["seconds"])
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged.", remedy=f"rm {path}") from error
-    expires = taken + stored["seconds"]
-    return Lease(stored["token"], stored["owner"], expires, server_time(path.parent) < expires)
+    return Lease(token, owner, expires, server_time(path.parent) < expires)
 
 
 def check_lease(folder: Folder, identifier: str, token: str) -> None:
@@ -196,7 +197,7 @@ class LockToken:
 
 
 def _path(folder: Folder, identifier: str) -> Path:
-    return folder.locks / f"{identifier}.json"
+    return folder.locks / f"{plain(identifier)}.json"
 
 
 def _owner() -> str:

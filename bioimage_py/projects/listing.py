@@ -12,6 +12,7 @@ import os
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..jsontext import parse_json
 from ..runner.files import write_once
 from .mutex import holding
 from .records import DescriptorRecord, Summary, summarise
@@ -47,7 +48,7 @@ class Listing:
         """By identifier: state of a file, and the fields of its summary."""
         if self._index is None:
             try:
-                self._index = dict(json.loads((self._folder.root / "index.json").read_bytes()))
+                self._index = dict(parse_json((self._folder.root / "index.json").read_bytes()))
             except (OSError, ValueError, TypeError):  # a cache that can't be read is no cache
                 self._index = {}
         return self._index
@@ -75,11 +76,14 @@ class Listing:
 
     def known(self, identifier: str, at: Stamp | None = None) -> Summary | None:
         """Return the summary of a descriptor's file in a state (None: the present one) if it need not be opened."""
-        stamp, fields = self._summaries.get(identifier, (None, None))
-        if stamp is None or tuple(stamp) != (at or self.stamps.get(identifier)):
+        try:
+            stamp, fields = self._summaries.get(identifier, (None, None))
+            if stamp is None or tuple(stamp) != (at or self.stamps.get(identifier)):
+                return None
+            name, tags, grouping, layers, annotated = fields
+            return Summary(name, tags, tuple(map(tuple, grouping)), tuple(layers), annotated)
+        except (ValueError, TypeError):  # no run of this package wrote that
             return None
-        name, tags, grouping, layers, annotated = fields
-        return Summary(name, tags, tuple(map(tuple, grouping)), tuple(layers), annotated)
 
     def note(self, identifier: str, record: DescriptorRecord | None, stamp: Stamp | None) -> None:
         """Remember what was just written or read, and the state of its file; None and None: removed."""

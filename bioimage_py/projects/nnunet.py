@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import FormatError, ParameterError, SourceNotFoundError
 from ..extras import need, needing
+from ..jsontext import parse_json
 from ..runner.files import write_once
 from ..sources import Axis, Source
 from ..sources.array import ArraySource
@@ -60,8 +61,13 @@ def import_nnunet(
     root = Path(folder)
     if not (root / "dataset.json").exists():
         raise SourceNotFoundError(f"{root} has no dataset.json.", remedy="give the folder of an nnU-Net data set")
-    about = json.loads((root / "dataset.json").read_text())
+    try:
+        about = parse_json((root / "dataset.json").read_bytes())
+    except ValueError as error:
+        raise FormatError(f"{root}/dataset.json is no JSON: {error}", remedy="check the file") from error
     ending = str(about.get("file_ending", ".nii.gz"))
+    if "/" in ending or not ending.startswith("."):
+        raise FormatError(f"{root}/dataset.json: file_ending is {ending!r}.", remedy='an ending, such as ".nii.gz"')
     added = []
     with project:
         _layer(project, layer, about.get("labels", {}))
@@ -120,7 +126,7 @@ def _opened(path: Path) -> Source:
         beside = path.with_suffix(".json")
     unit = None
     if beside.exists():
-        sizes, unit = [float(size) for size in json.loads(beside.read_text())["spacing"]][-source.ndim :], "millimeter"
+        sizes, unit = [float(size) for size in parse_json(beside.read_bytes())["spacing"]][-source.ndim :], "millimeter"
     return _named(source, [Axis(name, "space", unit, size) for name, size in zip(names, sizes, strict=True)])
 
 

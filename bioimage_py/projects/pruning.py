@@ -25,8 +25,10 @@ def prune(project: Project, older_than: float) -> int:
     kept = _backups(folder.history, limit)
     count = _forget(project, kept)
     for path in _unused(project, kept, limit):
+        folder.inside(path.parent / "any")
         if _newest(path) < limit:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            whole = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if whole else path.unlink(missing_ok=True)
             count += 1
     return count
 

@@ -17,7 +17,7 @@ from .memory import Memory, State, rebased
 from .merge import differences, with_value
 from .records import DescriptorRecord, LayerRecord, Summary, summarise
 from .settings import ProjectSettings, parse_settings
-from .store import SETTINGS, Change, Folder, Saved
+from .store import SETTINGS, Change, Folder, Saved, is_plain
 
 _KEPT = 4096
 """Descriptors without changes that are kept in memory, at least."""
@@ -79,7 +79,7 @@ class Session:
 
     def has(self, identifier: str) -> bool:
         """Whether there is such a descriptor, without listing all."""
-        if identifier in self.memory.deleted or not identifier or "/" in identifier or identifier.startswith("."):
+        if identifier in self.memory.deleted or not is_plain(identifier):
             return False
         return identifier in self.memory.states or self.folder.path_of(identifier).exists()
 

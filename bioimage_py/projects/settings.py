@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from ..errors import KeyNotFoundError
+from ..errors import FormatError, KeyNotFoundError, ParameterError
 from .accessor import Accessor
 from .kinds import DataType
 from .models import BY_NAME, Definition, Layer, Model, Tag, check_unique, definitions_of, mapping_of, named
+from .store import plain
 
 D = TypeVar("D", bound=Definition)
 
@@ -115,7 +116,13 @@ def new_id(what: str) -> str:
 
 def parse_settings(document: Mapping[str, Any]) -> ProjectSettings:
     """Return the settings of a JSON form that `ProjectSettings.to_document` gave."""
-    return ProjectSettings(**document)
+    try:
+        found = ProjectSettings(**document)
+    except (ParameterError, TypeError) as error:
+        raise FormatError(f"The project's settings: {error}", remedy="mend project.json by hand") from None
+    for layer in found.layers:
+        plain(layer.id)
+    return found
 
 
 def _without(items: Sequence[D], gone: D) -> list[D]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConflictError, FormatError
+from ..jsontext import parse_json
 from ..runner.faults import fault
 from ..runner.files import sync_folder, write_once
 from .merge import Document, merge
@@ -72,8 +74,34 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return (status.st_mtime_ns, status.st_ino, status.st_size)
 
 
+_PLAIN = re.compile(r"[\w-][\w.-]*", re.ASCII)
+_LONGEST = 200
+_PARTS = (_DESCRIPTORS, _TRANSACTIONS, "locks", "history", "annotations", "images", "thumbnails", ".apply")
+
+
+def plain(name: str) -> str:
+    """Return a name of a document, layer or version, which becomes that of a file.
+
+    Raises
+    ------
+    FormatError
+        It has other characters than letters, digits, "-", "_" and ".", or begins with a dot.
+    """
+    if not is_plain(name):
+        raise FormatError(
+            f"{name!r} cannot be the name of anything in a project.",
+            remedy="letters, digits, '-', '_' and '.' are allowed; mend the file that says so",
+        )
+    return name
+
+
+def is_plain(name: object) -> bool:
+    """Whether `plain` accepts a name."""
+    return isinstance(name, str) and len(name) <= _LONGEST and _PLAIN.fullmatch(name) is not None
+
+
 class Folder:
-    """The files of one project.
+    """The files of one project; names that lead out of it are refused, and so are links.
 
     Parameters
     ----------
@@ -87,12 +115,30 @@ class Folder:
         self.transactions = root / _TRANSACTIONS
         self.locks = root / "locks"
         self.history = root / "history"
+        for part in _PARTS:
+            self.inside(root / part)
         self.opened = 0
         """Number of descriptor files that were opened through this object."""
 
     def path_of(self, name: str) -> Path:
         """Path of a document."""
-        return self.root / SETTINGS if name == "project" else self.descriptors / f"{name}.json"
+        return self.root / SETTINGS if name == "project" else self.descriptors / f"{plain(name)}.json"
+
+    def inside(self, path: Path) -> Path:
+        """Return a path under the project's folder.
+
+        Raises
+        ------
+        FormatError
+            A link leads it out of the project.
+        """
+        root, real = os.path.realpath(self.root), os.path.realpath(path)
+        if not real.startswith(root + os.sep):
+            raise FormatError(
+                f"{path} leads to {real}, out of the project {root}.",
+                remedy="put the whole project there, or mount the other disk in its place, or remove the link",
+            )
+        return path
 
     def read(self, name: str) -> Saved:
         """Return a document as it is saved now."""
@@ -108,7 +154,7 @@ class Folder:
 
     def annotations(self, identifier: str, layer: str) -> Path:
         """Folder of the data of one layer of one descriptor."""
-        return self.root / "annotations" / identifier / layer
+        return self.inside(self.root / "annotations" / plain(identifier) / plain(layer))
 
     def guarding(self, names: Iterable[str]) -> AbstractContextManager[None]:
         """Hold what guards documents, and find them with all earlier commits in place."""
@@ -187,6 +233,10 @@ class Folder:
         with holding(self.locks / "mutex", ["transactions"]):
             for record in self._pending():
                 documents = parse(record.read_bytes(), record)
+                for name, document in documents.items():  # all are looked at before the first one is put in place
+                    self.path_of(name)
+                    if not isinstance(document, dict | None):
+                        raise FormatError(f"{record}: {name!r} is no document.", remedy=f"look at it; rm {record}")
                 for name, document in documents.items():
                     fault("project-place")
                     self._place(name, document, sync=len(documents) <= _MANY)
@@ -262,7 +312,7 @@ def to_text(document: Document) -> str:
 def parse(text: bytes, path: Path) -> Document:
     """Return the document of a JSON text."""
     with suppress(ValueError):
-        found = json.loads(text)
+        found = parse_json(text)
         if isinstance(found, dict):
             return found
     raise FormatError(f"{path} is no JSON object.", remedy="restore it from version control or a backup")

@@ -53,7 +53,11 @@ def lives(process: dict[str, Any], heartbeat: Path) -> bool:
     if process["host"] == socket.gethostname() and process["boot"] != _boot_id():
         # before this boot: of this machine; since then: of another one that has its name
         silence = min(silence, _up_seconds())
-    return server_time(heartbeat.parent) - beat < silence
+    try:
+        now = server_time(heartbeat.parent)
+    except PermissionError:  # another user's folder, in which nothing can be made to ask for the time
+        now = time.time()
+    return now - beat < silence
 
 
 def visible(process: dict[str, Any]) -> bool:
@@ -62,13 +66,35 @@ def visible(process: dict[str, Any]) -> bool:
     return all(process.get(name, value) == value for name, value in mine.items())
 
 
-def end(process: dict[str, Any], seconds: float = 10.0) -> bool:
-    """Kill a process that can be seen here, if it lives, and wait until it is gone; False where it would not go.
+WORKER = "bioimage_py.runner.worker"
+"""What the command line of every worker process names."""
 
-    Of a worker, its small parent then ends the programs that it has started (`backends.parent`).
+
+def is_worker(pid: int, run: Path) -> bool:
+    """Whether a process looks like a worker: by its command line, or because it prints to a log of a run."""
+    proc = Path("/proc", str(pid))
+    if not Path("/proc/self/cmdline").exists():  # such as macOS
+        told = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+        return WORKER in told
+    with suppress(OSError):
+        command = (proc / "cmdline").read_bytes()
+        if not command or WORKER.encode() in command:  # one that is just ending has none
+            return True
+        # a block may have given its process another title
+        return os.path.dirname(os.readlink(proc / "fd/1")) == os.path.realpath(run / "logs")
+    return False
+
+
+def end(process: dict[str, Any], run: Path, seconds: float = 10.0) -> bool:
+    """Kill a worker of a run that can be seen here, if it lives, and wait until it is gone.
+
+    False where it would not go, or does not look like a worker: that is left alone. Its small parent then ends the
+    programs that it has started (`backends.parent`).
     """
     if not visible(process):
         return True
+    if _runs(process) and not is_worker(process["pid"], run):
+        return not _runs(process)
     deadline = monotonic() + seconds
     while _runs(process):
         if monotonic() > deadline:

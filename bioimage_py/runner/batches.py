@@ -14,9 +14,15 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 
+from .encoding import load_batches
 from .faults import fault
-from .files import naming, read_whole
+from .files import naming, own_folder, read_by_others, read_payload
 from .plan import Batch
+
+
+def read_batches(path: Path) -> list[Batch]:
+    """The batches of a list."""
+    return load_batches(read_payload(path))
 
 
 class BatchLists:
@@ -48,7 +54,7 @@ class BatchLists:
             if not name.startswith(f"{self._session}."):
                 self._look(worker)
             mine = name.startswith(f"{self._session}.")
-            self._lists[name] = read_whole(self.folder / "batches" / name) if mine else []
+            self._lists[name] = read_batches(self.folder / "batches" / name) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
             spread = 1
             while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):
@@ -96,10 +102,10 @@ class BatchLists:
         claims = self.folder / "claims" / str(batch.key[0])
         private, claim = claims / f".{owner}", claims / str(batch.key[1])
         if private not in self._ready:
-            claims.mkdir(parents=True, exist_ok=True)
+            own_folder(claims)
             if not private.exists():
-                with naming(private):
-                    private.write_text(owner)
+                with naming(private), open(private, "w", opener=read_by_others) as file:
+                    file.write(owner)
             self._ready.add(private)
         fault("before-claim")
         try:

@@ -12,9 +12,9 @@ from time import monotonic, sleep
 from ..backends.orders import cancel_jobs, driver_job, has_jobs
 from ..errors import ConfigError, RunningError
 from .alive import visible
-from .claims import stamps_of
-from .inspect import RunStatus, kept_plan, status_of
+from .inspect import RunStatus, stamps_named, status_of
 from .leftovers import put_back
+from .owner import check_own
 from .place import remove
 from .runs import RunState, end_workers
 
@@ -40,11 +40,14 @@ def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: 
     ------
     ConfigError
         It does not live and has no jobs, or it lives on another host.
+    AccessError
+        Its folder is not one's own.
     RunningError
         It still lived after the timeout.
     """
     path = Path(folder)
     status = status_of(path)
+    check_own(path)  # what it says of processes and jobs is ended
     if has_jobs(path) and (not status.alive or driver_job(path)):
         cancel_jobs(path)
         return _wait(path, status, True, timeout)
@@ -113,6 +116,8 @@ def forget_run(folder: str | os.PathLike[str]) -> None:
         It lives.
     ConfigError
         There is no run.
+    AccessError
+        Its folder is not one's own: nothing it names is ended or removed.
     """
     path = Path(folder)
     status = status_of(path)
@@ -121,10 +126,8 @@ def forget_run(folder: str | os.PathLike[str]) -> None:
             f"the run {status.run!r} is driven by process {status.pid} on {status.host}",
             remedy=f"bioimage-py runs cancel {path}",
         )
+    check_own(path)
     end_workers(path)
     if status.state == "forgotten" and (state := RunState.read(path)) is not None:
         put_back(path, state)
-    stamps: list[Path] = []
-    with suppress(ConfigError):  # an output that has gone has no stamp either; one of a lost folder counts for nothing
-        stamps = stamps_of(kept_plan(path).stages, status.run)
-    remove(path, stamps)
+    remove(path, [stamp for stamp in stamps_named(path) if stamp.name == status.run])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from .alive import end
-from .batches import BatchLists
+from ..errors import RunningError
+from .batches import BatchLists, read_batches
+from .encoding import dump_batches
 from .faults import fault
-from .files import read_whole, write_once
+from .files import own_folder, read_by_others, write_once
 from .folder import FolderWork, load_stage, read_progress
 from .journal import Record, frame
 from .ledger import Ledger, Loss, Progress, retry_batch
 from .numbers import Ranges
 from .plan import Batch, Plan, cut_batches, listed
+from .runs import end_named
 from .supervisor import Event, Reissued, Retry
 
 RECLAIM_SECONDS = 1.0
@@ -54,7 +55,7 @@ class FolderLedger(Ledger):
         self.plan = plan
         self.session = f"s{session}"
         for name in ("batches", "claims", "journal", "results", "errors", "progress", "logs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            own_folder(folder / name)
         self.adopted = adopted
         self._owners: dict[tuple[int, int], str] = {}
         self._pause = 0.0
@@ -107,7 +108,7 @@ class FolderLedger(Ledger):
         """Batches that adopted workers hold; what nobody holds is claimed here, to be given out in lists of its own."""
         lists, held = BatchLists(self.folder), []
         for name in os.listdir(self.folder / "batches"):
-            for batch in [] if name.startswith(".") else read_whole(self.folder / "batches" / name):
+            for batch in [] if name.startswith(".") else read_batches(self.folder / "batches" / name):
                 if self._owner(batch.key) is None and lists.link(self.session, batch):
                     continue
                 if self._owner(batch.key) in self.adopted:
@@ -141,7 +142,7 @@ class FolderLedger(Ledger):
         batches = listed(batches, self._next)
         self._published.update({batch.key: batch for batch in batches})
         sync = self.plan.execution.durability == "node"
-        write_once(self.folder / "batches" / f"{self.session}.{self._next}", frame(pickle.dumps(batches)), sync=sync)
+        write_once(self.folder / "batches" / f"{self.session}.{self._next}", frame(dump_batches(batches)), sync=sync)
         self._next += 1
         self._work.published.ring()
 
@@ -194,8 +195,8 @@ class FolderLedger(Ledger):
 
     def end_worker(self, worker: str) -> None:
         """Make sure that the process of a worker is gone, if it is one of this host."""
-        with suppress(FileNotFoundError):
-            end(json.loads((self.folder / "workers" / f"{worker}.json").read_text()))
+        with suppress(RunningError):
+            end_named(self.folder / "workers" / f"{worker}.json")
 
     def lost(self, worker: str) -> Loss:
         """Hold a worker dead: nothing it writes from now on counts. Call `events` before, for what it has written."""
@@ -259,7 +260,7 @@ class FolderLedger(Ledger):
 
     def note(self, event: dict[str, Any]) -> None:
         """Append an event to ``events.jsonl``, where there is room."""
-        with suppress(OSError), open(self.folder / "events.jsonl", "a") as file:
+        with suppress(OSError), open(self.folder / "events.jsonl", "a", opener=read_by_others) as file:
             file.write(json.dumps({"session": self.session, **event}) + "\n")
 
     def done(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, get_backend
+from ..blocks import Grid
 from ..errors import ConfigError, ResumeConflict, RunnerError
 from ..executing import Execution, current_session
 from ..sources.backing import gone
@@ -18,11 +20,12 @@ from .choice import chosen, reopenable
 from .detached import DetachedRun
 from .drive import Driver, Left
 from .driver_ledger import FolderLedger
-from .files import read_whole, write_once
+from .files import write_once
 from .folder import PART
 from .imports import code_of, other_code
-from .journal import frame, read_frame
+from .journal import frame
 from .ledger import MemoryLedger, Results
+from .owner import plan_bytes, read_plan_file
 from .pickling import dump_plan
 from .place import pool_folder
 from .plan import Plan, Stage
@@ -179,7 +182,7 @@ def _detach(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) 
     """Hand the run over to a job, which waits for this process to let go of it."""
     state = "failed"
     try:
-        _describe(plan, run, payload)
+        _describe(plan, backend, run, payload)
         job = backend.detach(run.folder)
         state = "detached"
     finally:
@@ -224,8 +227,7 @@ def resume_run(
         raise ConfigError(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
         )
-    payload = read_frame(folder / "plan.pkl", 0)
-    plan: Plan = read_whole(folder / "plan.pkl")
+    plan, payload = read_plan_file(folder / "plan.pkl"), plan_bytes(folder / "plan.pkl")
     if changed := other_code(folder):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
@@ -260,7 +262,7 @@ def _drive(
                 plan, payload = part, dump_plan(part, needed=not backend.limits.shares_memory)
             session, adopted = run.state.sessions, frozenset(run.state.adopted)
             ledger = FolderLedger(run.folder, plan, session=session, adopted=adopted)
-            _describe(plan, run, payload)
+            _describe(plan, backend, run, payload)
             fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
         check_outputs(plan, run.stamps)
@@ -310,7 +312,11 @@ def _with_undo(stage: Stage) -> Stage:
     return replace(stage, undo=True) if wanted and all(can_keep(output) for output in stage.outputs) else stage
 
 
-def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
+def _told(grid: Grid) -> dict[str, Any]:
+    return {"shape": grid.shape, "block_shape": grid.block_shape, "roi": grid.roi, "anchor": grid.anchor}
+
+
+def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> None:
     folder = run.folder
     shared = any(stage.units.shared for stage in plan.stages)
     stages = [
@@ -320,6 +326,7 @@ def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
             "blocks": stage.units.n_blocks,
             "groups": stage.units.n_groups,
             "block_shape": None if stage.units.groups is None else stage.units.groups.grid.block_shape,
+            "grid": None if stage.units.groups is None else _told(stage.units.groups.grid),
             "inputs": [repr(source) for source in stage.inputs],
             "outputs": [repr(source) for source in stage.outputs],
         }
@@ -327,7 +334,17 @@ def _describe(plan: Plan, run: OwnedRun, payload: bytes | None) -> None:
     ]
     how = {part.name: getattr(plan.execution, part.name) for part in fields(Execution)}
     changed = {name: repr(value) for name, value in how.items() if value != getattr(Execution, name)}
-    about = {"name": plan.name, "execution": changed, "stages": stages, "code": code_of(plan.stages)}
+    shares = backend.limits.shares_memory
+    about = {
+        "name": plan.name,
+        "execution": changed,
+        "num_workers": plan.execution.num_workers,
+        "shares_memory": shares,
+        "promised_bytes": plan_of(plan, shares_memory=shares).promised_bytes,
+        "stamps": [os.path.abspath(stamp) for stamp in run.stamps],
+        "stages": stages,
+        "code": code_of(plan.stages),
+    }
     write_once(folder / "plan.json", json.dumps(about, indent=1).encode())  # before what workers wait for
     if payload is not None:
         write_once(folder / (PART if shared else "plan.pkl"), frame(payload))

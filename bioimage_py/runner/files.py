@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..jsontext import LARGEST, parse_json
 from .journal import read_frame
+
+
+def read_by_others(path: str, flags: int) -> int:
+    """Open a new file, not what a link of its name leads to, that others never write (for ``open(opener=...)``)."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder, and what is missing above it, in which nobody else can write, whatever the umask says."""
+    if not path.is_dir():
+        own_folder(path.parent)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o755)
 
 
 def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -19,7 +33,7 @@ def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with naming(path), open(private, "wb") as file:
+        with naming(path), open(private, "wb", opener=read_by_others) as file:
             file.write(data)
             if sync:
                 file.flush()
@@ -72,11 +86,36 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_whole(path: Path) -> Any:
-    """The value in a file of one frame; StorageError names a torn file."""
+def read_payload(path: Path) -> bytes:
+    """What lies in a file of one frame; StorageError names a torn file."""
     payload = read_frame(path, 0)
     if payload is None:
         raise StorageError(
             f"{path} is damaged: its checksum does not fit", remedy="remove the run folder and call again"
         )
-    return pickle.loads(payload)
+    return payload
+
+
+def damaged(path: Path, error: object) -> StorageError:
+    """The error of a file that no run can have written so."""
+    remedy = f"if its run can be forgotten: rm -r {str(path.parent)!r}"
+    return StorageError(f"{path} is damaged: {error}", remedy=remedy)
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a description; a file of another kind, or of an absurd size, is damaged."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise damaged(path, f"it is no file of at most {LARGEST} bytes")
+        return file.read()
+
+
+def read_told(path: Path) -> Any:
+    """The JSON value in a file of one frame, None where there is no file."""
+    if not path.exists():
+        return None
+    try:
+        return parse_json(read_payload(path))
+    except ValueError as error:
+        raise damaged(path, error) from error

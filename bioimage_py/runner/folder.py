@@ -9,9 +9,9 @@ sequences of frames with checksums, written by one process only.
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
-import pickle
 import struct
 import threading
 from collections.abc import Iterator
@@ -19,13 +19,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ..jsontext import parse_json
 from .alive import identify, rebooted
 from .batches import BatchLists, Waiting
 from .bell import Bell
+from .encoding import dump_record, load_record
 from .faults import fault
-from .files import naming, read_whole, sync_folder, write_once
+from .files import damaged, naming, own_folder, read_by_others, read_told, sync_folder, write_once
 from .journal import FLUSH_SECONDS, SYNC_SECONDS, FailedGroup, Record, Recorder, dump_value, frame, read_frames
 from .ledger import Progress, Results, StageRecord, WorkerSide
+from .owner import read_plan_file
 from .plan import Batch, Plan, Stage
 from .single_writer import copying_began
 from .values import FileValues
@@ -40,8 +43,7 @@ _PROGRESS = struct.Struct("<qqqq")
 def read_plan(run: Path) -> Plan:
     """The plan of what is run now."""
     part = run / PART
-    plan: Plan = read_whole(part if part.exists() else run / "plan.pkl")
-    return plan
+    return read_plan_file(part if part.exists() else run / "plan.pkl")
 
 
 class StageJournal:
@@ -56,13 +58,17 @@ class StageJournal:
         The run folder.
     index : int
         Number of the stage.
+    stage : Stage
+    opened : bool
+        Open the pickled exceptions of failed blocks: only in a folder that is one's own.
     """
 
-    def __init__(self, folder: Path, index: int, stage: Stage) -> None:
+    def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:
         self.journals = folder / "journal" / str(index)
         self.results = folder / "results" / str(index)
         self.index = index
         self.stage = stage
+        self._opened = opened
         self._offsets: dict[str, int] = {}
         self._limits: dict[str, int] = {}
         self._prefix: str | None = ""
@@ -72,8 +78,12 @@ class StageJournal:
         """Keys of the batches that were read to have ended."""
         self.failed: dict[tuple[int, int], set[int]] = {}
         """Groups that failed, by the key of their batch."""
-        if (path := self.journals / ".limits").exists():
-            self._limits, self._prefix, self._adopted = read_whole(path)
+        if (told := read_told(self.journals / ".limits")) is not None:
+            try:
+                self._limits = {str(name): int(limit) for name, limit in told["limits"].items()}
+                self._prefix, self._adopted = told["prefix"], frozenset(map(str, told["adopted"]))
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise damaged(self.journals / ".limits", error) from error
 
     def poll(self, *, check: bool = False) -> Iterator[Record]:
         """Records since the last call; with ``check`` a record whose values are damaged ends its journal."""
@@ -92,11 +102,15 @@ class StageJournal:
             return
         for end, payload in read_frames(path, start, stop):
             if start == 0 and self._offsets[name] == 0:
-                if rebooted(pickle.loads(payload)) and not self._on_disk:
+                writer = _writer_of(payload)
+                if writer is None or (rebooted(writer) and not self._on_disk):
                     return
                 self._offsets[name] = end
                 continue
-            record, offset = self._record(name, payload)
+            try:
+                record, offset = load_record(payload, name, self.index, opened=self._opened)
+            except ValueError:  # what no worker wrote ends a journal as a torn frame does
+                return
             if offset is not None:
                 values = FileValues(self.results / name, offset)
                 if check and not values.intact(whole=self.stage.kind == "once"):
@@ -111,13 +125,6 @@ class StageJournal:
             if record.failed is not None:
                 self.failed.setdefault(record.batch.key, set()).add(record.failed.group)
             yield record
-
-    def _record(self, name: str, payload: bytes) -> tuple[Record, int | None]:
-        key, ids, seconds, offset, ended, failed, span, mark = pickle.loads(payload)
-        record = Record(name, Batch(self.index, 0, 0, key=key), ended=ended, failed=failed, span=span, mark=mark)
-        record.ids.frombytes(ids)
-        record.seconds.frombytes(seconds)
-        return record, offset
 
     def cut(self, name: str) -> None:
         """Let no later record of a worker count: it is held dead, and its work is done again."""
@@ -135,15 +142,26 @@ class StageJournal:
         self._publish()
 
     def _publish(self) -> None:
-        write_once(self.journals / ".limits", frame(pickle.dumps((self._limits, self._prefix, self._adopted))))
+        told = {"limits": self._limits, "prefix": self._prefix, "adopted": sorted(self._adopted)}
+        own_folder(self.journals)
+        write_once(self.journals / ".limits", frame(json.dumps(told).encode()))
 
 
 def load_stage(folder: Path, index: int, stage: Stage, *, check: bool = False) -> tuple[StageRecord, StageJournal]:
     """What the journals of a stage say."""
-    record, journal = StageRecord.of(stage, folder.parent), StageJournal(folder, index, stage)
+    record, journal = StageRecord.of(stage, folder.parent), StageJournal(folder, index, stage, opened=True)
     for part in journal.poll(check=check):
         record.add(part)
     return record, journal
+
+
+def _writer_of(payload: bytes) -> dict[str, Any] | None:
+    """Who wrote a journal, None where what stands there is no answer."""
+    try:
+        writer = parse_json(payload)
+    except ValueError:
+        return None
+    return writer if isinstance(writer, dict) and {"host", "boot", "synced"} <= writer.keys() else None
 
 
 class _Writer:
@@ -155,11 +173,11 @@ class _Writer:
         self._errors = folder / "errors"
         self._paths = {part: folder / part / str(index) / worker for part in ("journal", "results")}
         for path in self._paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(path.parent)
         self._journal = self._create("journal")
         self._results: int | None = None
         self._offset = 0
-        self._write("journal", self._journal, frame(pickle.dumps({**identify(), "synced": sync})))
+        self._write("journal", self._journal, frame(json.dumps({**identify(), "synced": sync}).encode()))
 
     def _create(self, part: str) -> int:
         path = self._paths[part]
@@ -174,10 +192,8 @@ class _Writer:
         offset = self._append_values(values) if values else None
         if record.failed is not None:
             self._write_errors(record.failed)
-        ids, seconds = record.ids.tobytes(), record.seconds.tobytes()
-        told = (record.batch.key, ids, seconds, offset, record.ended, record.failed, record.span, record.mark)
         fault("before-journal")
-        self._write("journal", self._journal, frame(pickle.dumps(told)))
+        self._write("journal", self._journal, frame(dump_record(record, offset)))
         fault("after-journal")
 
     def _write_errors(self, failed: FailedGroup) -> None:
@@ -217,8 +233,8 @@ class ProgressFile:
     """Where a worker is, in a small mapped file that outlives a kill."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "w+b")  # noqa: SIM115 - open as long as the worker lives
+        own_folder(path.parent)
+        self._file = open(path, "w+b", opener=read_by_others)  # noqa: SIM115 - open as long as the worker lives
         self.batches = 0
         with naming(path):
             self._file.write(_PROGRESS.pack(0, -1, -1, 0))

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..backends import backend_class
-from ..errors import ConfigError
+import numpy as np
+
+from ..blocks import Grid, Groups
+from ..errors import AccessError, ConfigError
+from ..jsontext import parse_json
 from ..sources.storage import detect_driver
 from ..sources.stores import Location
 from .batches import own_session
 from .claims import STAMPS
-from .files import listed, read_whole
+from .files import damaged, listed, read_small
 from .folder import StageJournal
 from .ledger import StageRecord
+from .owner import read_plan_file
 from .place import ROOT_NAME
 from .plan import Plan, Stage, Units
-from .promise import plan_of
 from .report import RunReport, StageReport
 from .runs import RunState, cache_root
 
 DEPTH = 6
 """Folders below the given ones that are looked through for runs."""
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+"""What reading a description can raise that no run wrote."""
+_EVENT = {"session", "seconds", "time", "event"}
 _ARRAY_FILES = {"zarr.json", ".zarray", "attributes.json"}
 
 
@@ -179,17 +184,32 @@ def _visible(folder: Path) -> list[Path]:
 def _stamped(array: Path) -> Iterator[Path]:
     """Folders of the runs that are named beside an array."""
     for stamp in _visible(array / STAMPS):
-        with suppress(OSError, ValueError, KeyError):
-            yield Path(json.loads(stamp.read_text())["folder"])
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            yield Path(parse_json(read_small(stamp))["folder"])
 
 
 def described(folder: Path) -> dict[str, Any]:
     """What ``plan.json`` says; nothing where the run died before it was written."""
     try:
-        found: dict[str, Any] = json.loads((folder / "plan.json").read_text())
+        found = parse_json(read_small(folder / "plan.json"))
+        for stage in found["stages"]:
+            _bare(stage)
     except FileNotFoundError:
         return {"stages": []}
-    return found
+    except _DAMAGE as error:
+        raise damaged(folder / "plan.json", error) from error
+    return dict(found)
+
+
+def stamps_named(folder: Path) -> list[Path]:
+    """Stamps that a run has put beside its outputs: of what ``plan.json`` names, what names the folder in turn."""
+    stamps = []
+    for name in described(folder).get("stamps", ()):
+        stamp = Path(str(name))
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if stamp.parent.name == STAMPS and os.path.samefile(parse_json(read_small(stamp))["folder"], folder):
+                stamps.append(stamp)
+    return stamps
 
 
 def kept_plan(folder: str | os.PathLike[str]) -> Plan:
@@ -199,6 +219,8 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
     ------
     ConfigError
         It was not kept (a function or an array that only the first process had), or cannot be opened here.
+    AccessError
+        The folder is another user's, or others can write it: a plan is code.
     """
     path = Path(folder, "plan.pkl")
     if not path.exists():
@@ -206,13 +228,14 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
             f"{folder} keeps no plan that another process can open", remedy="repeat the call that began the run"
         )
     try:
-        plan: Plan = read_whole(path)
+        return read_plan_file(path)
+    except AccessError:
+        raise
     except Exception as error:
         raise ConfigError(
             f"{path} cannot be opened here: {type(error).__name__}: {error}",
             remedy="start this where the call was made, with the same modules to import and the same files",
         ) from error
-    return plan
 
 
 def errors_of(folder: str | os.PathLike[str]) -> list[Path]:
@@ -231,8 +254,8 @@ def _noted(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with suppress(FileNotFoundError), open(Path(folder, "events.jsonl")) as file:
         for line in file:
             with suppress(ValueError):
-                events.append(json.loads(line))
-    return events
+                events.append(parse_json(line))
+    return [event for event in events if isinstance(event, dict) and event.keys() >= _EVENT]
 
 
 def report_of(folder: str | os.PathLike[str]) -> RunReport:
@@ -247,26 +270,23 @@ def report_of(folder: str | os.PathLike[str]) -> RunReport:
         There is no run.
     """
     path, status, events = Path(folder), status_of(folder), events_of(folder)
-    stages, plan = _bare_stages(path), None
-    with suppress(ConfigError):
-        plan = kept_plan(path)
-        stages = [replace(stage, merge=None, returns="none") for stage in plan.stages]
+    about = described(path)
     peaks: dict[str, int] = {}
     reports = []
-    for record, marks in _records(path, stages):
+    for record, marks in _records(path, _bare_stages(path)):
         reports.append(StageReport.of(record))
         for worker, size in marks:
             peaks[worker] = max(size, peaks.get(worker, 0))
-    shared = plan is None or backend_class(plan.execution.job_type).limits.shares_memory
+    shared = bool(about.get("shares_memory", True))
     sessions, seen = _sessions(path, alive=status.alive), _memory(path)
     return RunReport(
         status.name or status.run,
         tuple(reports),
         sum(sessions.values()),
-        plan.execution.num_workers if plan is not None else max(1, len(peaks)),
+        int(about.get("num_workers", max(1, len(peaks)))),
         max([size for _, _, size in seen] + [*peaks.values()] * shared, default=0),
         _in_a_row(seen, sessions),
-        promised_bytes=0 if plan is None else plan_of(plan, shares_memory=shared).promised_bytes,
+        promised_bytes=int(about.get("promised_bytes", 0)),
         worker_peaks={} if shared else peaks,
         events=tuple(events),
     )
@@ -308,10 +328,18 @@ def _in_a_row(marks: Sequence[tuple[str, float, int]], sessions: dict[str, float
 
 def _bare_stages(folder: Path) -> list[Stage]:
     """The stages as far as counting needs them: without functions and arrays, which may not open here."""
-    return [
-        Stage(stage["name"], stage["kind"], _not_called, Units(stage["blocks"]))
-        for stage in described(folder)["stages"]
-    ]
+    return [_bare(stage) for stage in described(folder)["stages"]]
+
+
+def _bare(told: dict[str, Any]) -> Stage:
+    n_blocks, cut = int(told["blocks"]), told.get("grid")
+    if not 0 <= n_blocks < 2**63:
+        raise ValueError(f"{n_blocks} blocks")
+    groups = None
+    if cut is not None:
+        shape, block_shape, anchor = (tuple(map(int, cut[name])) for name in ("shape", "block_shape", "anchor"))
+        groups = Groups(Grid(shape, block_shape, tuple((int(b), int(e)) for b, e in cut["roi"]), anchor), ())
+    return Stage(str(told["name"]), told["kind"], _not_called, Units(n_blocks, groups))
 
 
 def _not_called() -> None:
@@ -321,8 +349,11 @@ def _not_called() -> None:
 def _records(folder: Path, stages: Iterable[Stage]) -> Iterator[tuple[StageRecord, list[tuple[str, int]]]]:
     """What the journals say of each stage, and the memory marks of each worker."""
     for index, stage in enumerate(stages):
-        record, marks = StageRecord.of(stage), []
+        record, marks, cut = StageRecord.of(stage), [], stage.units.groups
         for part in StageJournal(folder, index, stage).poll():
+            ids = np.frombuffer(part.ids, np.int64)
+            if len(ids) and (ids.min() < 0 or (cut is not None and ids.max() >= cut.grid.n_blocks)):
+                raise damaged(folder / "journal", f"blocks {ids.min()} to {ids.max()} of stage {stage.name!r}")
             record.add(part)
             if part.mark is not None:
                 marks.append((part.worker, part.mark[1]))

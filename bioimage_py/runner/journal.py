@@ -302,7 +302,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return None
         path = self._stem.with_name(f"{self._stem.name}.{self._n}.npy")
         self._n += 1
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
             np.save(file, obj)
             size = file.tell()
             if self._sync:

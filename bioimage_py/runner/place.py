@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from ..errors import StorageError
 from .alive import begun_here, here, identify
 from .claims import remove_stamps
 from .faults import fault
-from .files import listed, made_among_others
+from .files import listed, made_among_others, own_folder
 
 ROOT_NAME = ".bioimage_py"
 _NEW, _GONE, _POOL = ".new", ".gone", ".pool"
@@ -31,7 +32,7 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
     """
     private = root / _name(_NEW)
     try:
-        made_among_others(partial((private / "workers").mkdir, parents=True))
+        made_among_others(partial(_make, root, private))
         _check_links(private)
         fill(private)
         os.rename(private, root / run)
@@ -39,6 +40,16 @@ def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
         shutil.rmtree(private, ignore_errors=True)
         raise
     return root / run
+
+
+def _make(root: Path, private: Path) -> None:
+    """Make a run's folder, that only its user can write; the root is shared as the umask says."""
+    if not root.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        if (mode := root.stat().st_mode) & stat.S_IWOTH:  # all may have runs there, and rename none of another's
+            root.chmod(stat.S_IMODE(mode) | stat.S_ISVTX)
+    private.mkdir(mode=0o755)
+    own_folder(private / "workers")
 
 
 def _name(kind: str) -> str:

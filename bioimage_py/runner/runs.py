@@ -22,14 +22,16 @@ from time import sleep
 from typing import Any, Literal
 
 from ..backends.orders import cancel_jobs
-from ..errors import ConfigError, RunningError, StorageError
+from ..errors import AccessError, ConfigError, RunningError, StorageError
+from ..jsontext import parse_json
 from .alive import STALE_SECONDS, Heartbeat, end, identify, lives, visible
 from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
 from .conflict import check, differences
 from .definition import definition_of
 from .faults import fault
-from .files import listed, write_once
+from .files import listed, read_small, write_once
 from .leftovers import nothing_done, put_back
+from .owner import check_own, is_own, own_file
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
 
@@ -73,15 +75,31 @@ class RunState:
         """
         path = folder / "run.json"
         try:
-            data = json.loads(path.read_text())
+            data = parse_json(read_small(path))
             claims = [Claim(c["storage"], tuple((b, e) for b, e in c["box"])) for c in data.pop("claims")]
-            return cls(claims=claims, **data)
+            state = cls(claims=claims, **data)
+            state._check()
+            return state
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError as error:
+            raise AccessError(f"{path} may not be read: {error.strerror}", remedy=f"ls -ld {folder}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StorageError(
                 f"{path} is damaged: {error}", remedy=f"if its run can be forgotten: rm -r {str(folder)!r}"
             ) from error
+
+    def _check(self) -> None:
+        """Refuse what no run writes: names that lead elsewhere, processes that are none."""
+        process = {"host": str, "boot": str, "pid": int, "start": str}
+        wrong = [name for name, kind in process.items() if not isinstance(self.driver[name], kind)]
+        if wrong or self.driver["pid"] < 1 or not isinstance(self.state, str) or not isinstance(self.name, str):
+            raise ValueError(f"its driver is {self.driver}, its state {self.state!r}, its name {self.name!r}")
+        if not isinstance(self.run, str) or "/" in self.run or self.run in ("", ".", ".."):
+            raise ValueError(f"the run is called {self.run!r}")
+        numbers = [self.created, self.sessions, *self.blocks]
+        if not all(isinstance(number, int) for number in numbers):
+            raise ValueError(f"{numbers} are not all whole numbers")
 
     def write(self, folder: Path) -> None:
         """Publish."""
@@ -292,6 +310,9 @@ def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resu
     # one that was starting when it died had done nothing, or had just gone over to the one that it continued
     over = ("starting", "forgotten", "finished")
     for folder, other in sorted(others, key=lambda item: item[1].state not in over):
+        if other.state in ("starting", "finished") and not is_own(folder):
+            continue  # there is nothing to continue, and whoever made it removes it
+        check_own(folder)
         anew = resume == "never" or other.state in over
         if not anew and accepted is None and nothing_done(folder, other):
             # workers that wait in a queue keep their places; others may have begun just before their end
@@ -344,13 +365,27 @@ def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
     if not spare and not cancel_jobs(folder):
         raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
     for path in (folder / "workers").glob("*.json"):
-        with suppress(json.JSONDecodeError, FileNotFoundError):
-            process = json.loads(path.read_text())
-            if path.stem not in spare and not end(process):
-                raise RunningError(
-                    f"process {process['pid']}, a worker of the run in {folder}, cannot be ended",
-                    remedy=f"kill -9 {process['pid']}",
-                )
+        if path.stem not in spare:
+            end_named(path)
+
+
+def end_named(path: Path) -> None:
+    """End the worker that a file of a run folder names: one's own file, and a process that is a worker.
+
+    Raises
+    ------
+    RunningError
+        The process cannot be ended, or it lives and looks like something else.
+    """
+    if not own_file(path):
+        return
+    with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+        process = parse_json(read_small(path))
+        if not end({**process, "pid": int(process["pid"])}, path.parent.parent):
+            raise RunningError(
+                f"process {process['pid']}, which {path} calls a worker, cannot be ended, or does not look like one",
+                remedy=f"ps -p {process['pid']}; if it is one: kill -9 {process['pid']}; else: rm {str(path)!r}",
+            )
 
 
 def _running(other: RunState, folder: Path) -> RunningError:

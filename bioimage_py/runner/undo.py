@@ -32,7 +32,7 @@ from ..sources.units import METADATA_FILES, UnitFiles
 from ..wrapper.base import WrapperSource
 from .claims import STAMPS
 from .faults import fault
-from .files import sync_folder
+from .files import own_folder, read_by_others, sync_folder
 from .journal import frame, read_frame
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
@@ -77,8 +77,8 @@ class Undo:
             return self._source
 
     def _prepare(self) -> None:
-        self._kept.mkdir(parents=True, exist_ok=True)
-        self._view.mkdir(parents=True, exist_ok=True)
+        own_folder(self._kept)
+        own_folder(self._view)
         files = self._units(tuple(slice(0, 1) for _ in self._target.shape))
         for name in METADATA_FILES:
             if (content := files.place.read(name)) is not None:
@@ -113,7 +113,7 @@ class Undo:
             with suppress(FileExistsError):
                 os.symlink(_ABSENT, kept)
         if not kept.is_symlink():
-            view.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(view.parent)
             with suppress(FileExistsError):
                 os.link(kept, view)
         fault("after-undo")
@@ -249,7 +249,7 @@ def _write_once(content: BinaryIO, target: Path) -> None:
     """Write a file so that it appears whole, once; whoever comes first decides."""
     private = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with open(private, "wb") as file:
+        with open(private, "wb", opener=read_by_others) as file:
             shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())

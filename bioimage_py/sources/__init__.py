@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from .base import Axis, Source, default_axes
 from .registry import SourceLike, as_source, from_spec, register_source, unregister_source
-from .spec import SourceSpec
+from .spec import SourceSpec, register_callable
 
 if TYPE_CHECKING:
     from .array import ArraySource
@@ -47,6 +47,7 @@ __all__ = [
     "open_source",
     "open_tensorstore_precomputed",
     "open_webknossos",
+    "register_callable",
     "register_source",
     "unregister_source",
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..jsontext import parse_json
 from .base import Axis, default_axes
 
 OWN_ATTRIBUTE = "bioimage_py"
@@ -113,7 +113,7 @@ def _names(attributes: Mapping[str, Any], ndim: int, x_first: bool) -> list[str]
 def _vigra_axes(tags: Any, ndim: int) -> list[Axis] | None:
     """Return the axes that vigra's tags (JSON text, or what it holds) give, in the order of the array."""
     try:
-        listed = (json.loads(tags) if isinstance(tags, str) else tags)["axes"]
+        listed = (parse_json(tags) if isinstance(tags, str) else tags)["axes"]
         named = [(str(tag["key"]), int(tag.get("typeFlags", 0)), float(tag.get("resolution") or 0)) for tag in listed]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

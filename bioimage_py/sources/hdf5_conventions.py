@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from typing import Any
 
 import numpy as np
 
+from ..jsontext import parse_json
 from .base import Axis
 from .conventions import OWN_ATTRIBUTE, conventional_axes, warn_of_packing
 
@@ -66,7 +66,7 @@ def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:
     ndim = len(dataset.shape)
     attributes = attributes_of(dataset)
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        own = tuple(Axis(**axis) for axis in json.loads(attributes[OWN_ATTRIBUTE])["axes"])
+        own = tuple(Axis(**axis) for axis in parse_json(attributes[OWN_ATTRIBUTE])["axes"])
         if len(own) == ndim:
             return own
     labels = [_label(dim) for dim in dataset.dims]

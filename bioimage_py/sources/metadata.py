@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import AccessError, FormatError
+from ..jsontext import parse_json
 from .base import Axis, default_axes
 from .conventions import OWN_ATTRIBUTE as OWN_ATTRIBUTE
 from .conventions import conventional_axes
@@ -56,7 +56,7 @@ def refuse_damaged(place: Location) -> None:
 
 def _is_object(content: bytes) -> bool:
     try:
-        return isinstance(json.loads(content), dict)
+        return isinstance(parse_json(content), dict)
     except ValueError:
         return False
 

@@ -7,7 +7,6 @@ here boxes have the axes channel, z, y, x, in absolute voxels of one scale, and 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FormatError, ParameterError, SourceNotFoundError
+from ..jsontext import parse_json
 from .base import Axis
 from .index import Roi
 from .stores import Location
@@ -130,7 +130,7 @@ def read_info(place: Location) -> dict[str, Any]:
             remedy="check the path; CloudVolume(path, info=info).commit_info() of cloud-volume makes a new layer",
         )
     try:
-        info = json.loads(content)
+        info = parse_json(content)
     except ValueError as error:
         raise FormatError(f"{place}/{INFO} is no JSON: {error}", remedy="check the file") from error
     if not isinstance(info, dict) or not info.get("scales"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import KeyNotFoundError, ParameterError, SourceTypeError
+from ..errors import FormatError, KeyNotFoundError, ParameterError, SourceTypeError
 from .base import Source
 from .spec import SourceSpec, load_qualified, qualified_name
 
@@ -162,7 +162,10 @@ def from_spec(spec: SourceSpec) -> Source:
             f"Nothing opens sources of kind {spec.kind!r}; known kinds are {sorted(_kinds)}.",
             remedy=f"register_source(None, None, kind={spec.kind!r}, reopen=function), in the worker too",
         )
-    return (load_qualified(reopen) if isinstance(reopen, str) else reopen)(spec)
+    try:
+        return (load_qualified(reopen) if isinstance(reopen, str) else reopen)(spec)
+    except RecursionError:
+        raise FormatError("The spec is nested too deep.", remedy="pass what source.to_spec() returned") from None
 
 
 def _name(function: Any) -> str:

@@ -15,10 +15,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, ParameterError
+from ..jsontext import parse_json
 
 VERSION = 1
 
 _SAVED = "pass what SourceSpec.to_json returned"
+
+_TRUST = "if you trust where it comes from: SourceSpec.from_json(text, allow_pickle=True)"
+_PACKAGE = __name__.partition(".")[0]
+_REDUCTIONS = "all amax amin any average max mean median min nanmax nanmean nanmin nansum prod ptp std sum var"
+_OPERATORS = "add and_ eq floordiv ge gt invert le lt mod mul ne neg or_ pos sub truediv xor"
+_FUNCTIONS = {
+    *(f"numpy:{name}" for name in _REDUCTIONS.split()),
+    *(f"_operator:{name}" for name in _OPERATORS.split()),
+}
+"""Besides ufuncs, what a spec may name that nobody vouches for."""
+_registered: dict[str, Any] = {}
 
 _CALLABLE, _PICKLE, _SLICE, _FLOAT, _SPEC = "__callable__", "__cloudpickle__", "__slice__", "__float__", "__spec__"
 
@@ -145,17 +157,23 @@ def decode_callable(mark: Mapping[str, Any]) -> Any:
 
 def qualified_name(thing: Any) -> str | None:
     """Return ``"module:qualname"`` if importing that name gives the same object, else None."""
+    if (name := _name_of(thing)) is None:
+        return None
+    try:
+        return name if load_qualified(name) is thing else None
+    except FormatError:
+        return None
+
+
+def _name_of(thing: Any) -> str | None:
+    """Return ``"module:qualname"`` where that can lead back to a thing."""
     module = getattr(thing, "__module__", None)
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
     if isinstance(thing, np.ufunc):
         module = "numpy"
     if isinstance(thing, types.MethodType) or not module or not name or module == "__main__" or "<" in name:
         return None
-    try:
-        found = load_qualified(f"{module}:{name}")
-    except FormatError:
-        return None
-    return f"{module}:{name}" if found is thing else None
+    return f"{module}:{name}"
 
 
 def load_qualified(name: str) -> Any:
@@ -242,19 +260,27 @@ class SourceSpec:
         data : str, bytes or mapping
             JSON text, or what `to_dict` gave.
         allow_pickle : bool, default False
-            Accept functions stored as cloudpickle bytes. Opening such a spec runs code that it contains, so allow it
-            only for text from a trusted place.
+            Trust the text: accept functions stored as cloudpickle bytes, functions of any module by name, and headers
+            with environment variables. Opening such a spec runs code that it contains or names, and sends what it asks
+            for, so allow it only for text from a trusted place. Without it, wrappers of this package, numpy's and
+            scipy's ufuncs and some reductions, and what `register_callable` was told are opened.
 
         Raises
         ------
         FormatError
-            If the text is no spec, is of a newer version, or holds cloudpickle bytes that were not allowed.
+            If the text is no spec, is of a newer version, or holds or names code that is not allowed.
         """
-        if isinstance(data, str | bytes):
-            try:
-                data = json.loads(data)
-            except ValueError as error:
-                raise FormatError(f"This is not JSON: {error}", remedy=_SAVED) from error
+        try:
+            return cls._from_json(parse_json(data) if isinstance(data, str | bytes) else data, allow_pickle)
+        except RecursionError:
+            raise FormatError("The spec is nested too deep.", remedy=_SAVED) from None
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"This is not JSON: {error}", remedy=_SAVED) from error
+
+    @classmethod
+    def _from_json(cls, data: Any, allow_pickle: bool) -> SourceSpec:
         if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
             raise FormatError("This is not a source spec: it has no 'kind'.", remedy=_SAVED)
         version = data.get("version", VERSION)
@@ -263,15 +289,69 @@ class SourceSpec:
         known = {"kind", "path", "internal_path", "params", "wrapped", "version"}
         if unknown := sorted(set(data) - known):
             raise FormatError(f"The spec has unknown fields {unknown}.", remedy=f"known fields are {sorted(known)}")
-        wrapped = data.get("wrapped")
-        return cls(
-            data["kind"],
-            data.get("path"),
-            data.get("internal_path"),
-            _from_json(data.get("params") or {}, allow_pickle),
-            None if wrapped is None else cls.from_json(wrapped, allow_pickle=allow_pickle),
-            version,
+        path, internal, wrapped, params = (data.get(name) for name in ("path", "internal_path", "wrapped", "params"))
+        if not isinstance(path, str | None) or not isinstance(internal, str | None):
+            raise FormatError(f"The spec's paths are {path!r} and {internal!r}, not texts.", remedy=_SAVED)
+        if not isinstance(params, Mapping | None):
+            raise FormatError(f"The spec's params are a {type(params).__name__}.", remedy=_SAVED)
+        inner = None if wrapped is None else cls._from_json(wrapped, allow_pickle)
+        return cls(data["kind"], path, internal, _from_json(params or {}, allow_pickle), inner, version)
+
+
+def _check_untrusted(value: Mapping[str, Any]) -> None:
+    """Refuse what runs code of others, or tells them what is in the environment."""
+    if _PICKLE in value:
+        raise FormatError(
+            "The spec holds a function as cloudpickle bytes, which run code when they are loaded.", remedy=_TRUST
         )
+    if _CALLABLE in value and not named_freely(value[_CALLABLE]):
+        raise FormatError(
+            f"The spec names {value[_CALLABLE]!r}, which would run with what the spec says.",
+            remedy=f"{_TRUST}; for a function of your own package: register_callable(function)",
+        )
+    headers = value.get("headers")
+    if isinstance(headers, Mapping) and any("$" in str(part) for part in headers.values()):
+        raise FormatError(f"The spec sends environment variables to a server: {dict(headers)}.", remedy=_TRUST)
+
+
+def register_callable(function: Any) -> Any:
+    """Let specs that nobody vouches for name a function or class, and return it; usable as a decorator.
+
+    Such a spec may call it with any array and any parameters, so it must not do harm whatever they are. A package
+    does so in what its entry point of the group ``bioimage_py.sources`` calls.
+
+    Parameters
+    ----------
+    function : callable
+        That its module and name lead back to.
+
+    Raises
+    ------
+    ParameterError
+        They do not.
+    """
+    name = _name_of(function)
+    if name is None:
+        raise ParameterError(f"{function!r} is not found by its name.", remedy="define it at the top level of a module")
+    _registered[name] = function
+    return function
+
+
+def named_freely(name: Any) -> bool:
+    """Whether a spec may name a callable without being trusted; imports only numpy, scipy and this package."""
+    module, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if f"{module}:{path}" in (*_FUNCTIONS, *_registered):
+        return True
+    try:
+        if module in ("numpy", "scipy.special") and path.isidentifier():
+            found = load_qualified(name)
+            return isinstance(found, np.ufunc) or (isinstance(found, type) and issubclass(found, np.generic))
+        if module.partition(".")[0] == _PACKAGE:
+            found = load_qualified(name)
+            return any(found is one for one in _registered.values())
+    except FormatError:
+        pass
+    return False
 
 
 def _to_json(value: Any) -> Any:
@@ -288,10 +368,7 @@ def _from_json(value: Any, allow_pickle: bool) -> Any:
     if not isinstance(value, Mapping):
         return value
     if set(value) == {_SPEC}:
-        return SourceSpec.from_json(value[_SPEC], allow_pickle=allow_pickle)
-    if _PICKLE in value and not allow_pickle:
-        raise FormatError(
-            "The spec holds a function as cloudpickle bytes, which run code when they are loaded.",
-            remedy="if you trust where it comes from: SourceSpec.from_json(text, allow_pickle=True)",
-        )
+        return SourceSpec._from_json(value[_SPEC], allow_pickle)
+    if not allow_pickle:
+        _check_untrusted(value)
     return {key: _from_json(item, allow_pickle) for key, item in value.items()}

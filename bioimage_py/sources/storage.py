@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import AccessError, FormatError, NotReopenableError, StorageError
-from ..machine import usable_cores
+from ..errors import AccessError, FormatError, MemoryBudgetError, NotReopenableError, StorageError
+from ..machine import memory_bytes, usable_cores
 from .access import failed, reason_of
 from .backing import Backing, gone, sync_written
 from .base import Axis, Concurrency
@@ -479,9 +480,18 @@ def open_storage(
         If tensorstore cannot open it.
     AccessError, StorageError
         If there is no array, or the store refuses or fails.
+    MemoryBudgetError
+        If one of its chunks is larger than this machine's memory.
     """
     handle = TensorHandle(place, driver, writable=writable and place.writable)
-    return ChunkedBacking(handle, handle.layout(), native, spec)
+    layout = handle.layout()
+    size = math.prod(layout.chunks or ()) * layout.dtype.itemsize
+    if size > memory_bytes():  # the engine would end the process where it gets no memory for one
+        raise MemoryBudgetError(
+            f"One chunk of {place} has {size} bytes, this machine has {memory_bytes()}.",
+            remedy="read it on a larger machine; if that cannot be so, the metadata are damaged",
+        )
+    return ChunkedBacking(handle, layout, native, spec)
 
 
 def spec_of(kind: str, root: Location, key: str, writable: bool) -> SourceSpec:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FormatError, ParameterError
+from ..jsontext import parse_json
 from ..machine import usable_cores
 from .access import aws_credentials, failed, s3_endpoint
 from .forks import check, engine
@@ -71,9 +72,23 @@ class Location:
         key = key.strip("/")
         if not key:
             return self
+        self._check(key)
         url, query = self._without_query()
         gap = "" if url.endswith((_PIPE, "/")) else "/"
         return Location(f"{url}{gap}{key}{query}", self.options)
+
+    def _check(self, name: str) -> None:
+        """Refuse a name that leads out of this place, or that its store takes for another.
+
+        Raises
+        ------
+        ParameterError
+        """
+        parts = name.split("/")
+        if ".." in parts or ("." in parts and len(parts) > 1):
+            raise ParameterError(f"{name!r} leads out of {self}.", remedy="name what lies in it")
+        if self.scheme == "file":
+            check_path(name)
 
     @property
     def name(self) -> str:
@@ -172,9 +187,10 @@ class Location:
         AccessError, StorageError
             If the store refuses, or fails after all retries.
         """
+        self._check(name)
         if self.folder is not None:
             try:
-                with open(os.path.join(self.folder, name), "rb") as file:
+                with open(f"{self.folder}/{name}", "rb") as file:
                     return file.read()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
@@ -189,7 +205,7 @@ class Location:
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in a file; an empty one if there is no such file or it is no object."""
         try:
-            content = json.loads(self.read(name) or b"{}")
+            content = parse_json(self.read(name) or b"{}")
         except ValueError:
             return {}
         return content if isinstance(content, dict) else {}
@@ -197,7 +213,7 @@ class Location:
     def exists(self, name: str) -> bool:
         """Tell whether there is a file or object of that name."""
         if self.folder is not None:
-            return os.path.isfile(os.path.join(self.folder, name))
+            return os.path.isfile(f"{self.folder}/{name}")
         return self.read(name) is not None
 
     def write(self, name: str, content: bytes) -> None:
@@ -208,6 +224,7 @@ class Location:
         AccessError, StorageError
             If the store refuses, or fails after all retries.
         """
+        self._check(name)
         try:
             _open_kvstore(self).write(name, content).result()
         except (ValueError, OSError) as error:
@@ -226,6 +243,7 @@ class Location:
         """Delete a file or object; without a name all that is below."""
         tensorstore = engine()
 
+        self._check(name)
         store = _open_kvstore(self)
         try:
             if name:
@@ -301,12 +319,37 @@ def resolve(path: Any) -> str:
         return f"{scheme.lower()}://{rest.rstrip('/') if '?' not in rest else rest}"
     if text.lower().startswith("file://"):
         text = unquote(text[len("file://") :])
+    if "\0" in text:
+        raise ParameterError(f"No file can be called {text!r}.", remedy="leave out the character NUL")
     return os.path.abspath(os.path.expanduser(text))
+
+
+def check_path(path: str) -> None:
+    """Refuse a local name that the storage engine would look for, or write, elsewhere or not at all.
+
+    Raises
+    ------
+    ParameterError
+        It has a backslash, which the engine takes for a slash, or signs that are no text.
+    """
+    if "\\" in path or "\0" in path or not (path.isascii() or _is_text(path)):
+        raise ParameterError(
+            f"The storage engine has no file called {path!r}.", remedy="name folders with '/', and files without '\\'"
+        )
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _base_kvstore(place: Location, base: str, end: str) -> dict[str, Any]:
     """JSON of the store itself; ``end`` closes its path: "/" for a folder, "" for one file."""
     if place.scheme == "file":
+        check_path(base)
         return {"driver": "file", "path": base.rstrip("/") + end}
     driver = SCHEMES[place.scheme]
     if driver == "http":

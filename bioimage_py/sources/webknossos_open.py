@@ -27,6 +27,9 @@ from .webknossos_wkw import WKWBacking
 
 _ANNOTATION = re.compile(r"(?P<server>https?://.*)/annotations/(?:[A-Za-z]+/)?(?P<id>[0-9A-Fa-f]+)(?:[/?#].*)?")
 
+_ENDING = re.compile(r"\.(zarr|n5|h5|hdf5?|hdf|tiff?|zip|ozx|wkw|json|nii|gz|png|mrc)$", re.IGNORECASE)
+"""Endings of files and folders."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -188,8 +191,9 @@ def layers_of(dataset: str, retries: int = RETRIES) -> dict[str, tuple[str, list
 
 
 def _is_local(text: str) -> bool:
-    like_a_path = "://" in text or os.sep in text or text.startswith((".", "~"))
-    return like_a_path or os.path.exists(os.path.join(text, PROPERTIES))
+    """Tell what is no name of a dataset on a server, so that none hears of it: paths, and what lies here."""
+    like_a_path = "://" in text or os.sep in text or text.startswith((".", "~")) or _ENDING.search(text)
+    return bool(like_a_path) or os.path.lexists(text)
 
 
 def _absolute(text: str) -> str:

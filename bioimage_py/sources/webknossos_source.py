@@ -284,8 +284,9 @@ def open_webknossos(
     ----------
     dataset_name_or_url : str or os.PathLike
         Folder of a local dataset (with a ``datasource-properties.json``); URL of a dataset or an annotation on a
-        server; or name of a dataset on the server that WK_URL names (default https://webknossos.org). Requests carry
-        the token of WK_TOKEN, or of ``webknossos.login``, if it belongs to that server.
+        server; or name of a dataset on the server that WK_URL names (default https://webknossos.org): one with an
+        organization, or that neither lies here nor looks like a path, so that no server hears of local names. Requests
+        carry the token of WK_TOKEN, or of ``webknossos.login``, if it belongs to that server.
     organization_id : str, optional
         For a name on a server; default is the organization of the token.
     layer_name : str, default ""

@@ -45,3 +45,7 @@ __all__ = [
     "register_wrapper",
     "wrapper_from_spec",
 ]
+
+for _thing in map(globals().__getitem__, __all__):
+    if isinstance(_thing, type) and _thing is not WrapperSource:
+        register_wrapper(_thing)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from ..errors import FormatError, SourceTypeError
+from ..errors import FormatError, ParameterError, SourceTypeError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.registry import as_source, from_spec
-from ..sources.spec import SourceSpec, freeze
+from ..sources.spec import SourceSpec, freeze, register_callable
 
 CLASS = "class"
 
@@ -182,8 +183,8 @@ W = TypeVar("W", bound=type[WrapperSource])
 def register_wrapper(cls: W) -> W:
     """Check that a class can be a wrapper, and return it; usable as a decorator.
 
-    Specs find classes by module and name, or carry them, so nothing has to be registered; the function is there for
-    code that does.
+    Specs find classes by module and name, or carry them. A spec that nobody vouches for opens registered ones only
+    (see `bioimage_py.sources.register_callable`), whatever its parameters are.
 
     Raises
     ------
@@ -192,6 +193,8 @@ def register_wrapper(cls: W) -> W:
     """
     if not (isinstance(cls, type) and issubclass(cls, WrapperSource)):
         raise SourceTypeError(f"{cls!r} is no WrapperSource.", remedy="derive the class from WrapperSource")
+    with suppress(ParameterError):  # a class of a function or of a script travels whole, and needs trust
+        register_callable(cls)
     return cls
 
 
