@@ -14,6 +14,8 @@ import numpy as np
 from ..errors import FormatError, MissingDependencyError
 from ..sources import Axis, Source, SourceSpec
 from ..sources.index import Roi
+from ..sources.stores import Location
+from ..sources.units import UnitFiles
 from .models import ImageInfo
 
 UNIT = "millimeter"
@@ -79,6 +81,11 @@ class DicomSource(Source):
     def identity(self) -> Any:
         """Folder and files."""
         return ("dicom", self._folder, self._files)
+
+    def stored_in(self, roi: Roi) -> UnitFiles:
+        """Return the files of the slices."""
+        wanted = self._files[roi[0]] if len(self._files) > 1 else self._files
+        return UnitFiles(Location(self._folder), wanted)
 
     def _getitem(self, roi: Roi) -> np.ndarray:
         if len(self._files) == 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import StorageError
 from .alive import end
 from .batches import BatchLists
 from .faults import fault
@@ -91,6 +92,10 @@ class FolderLedger(Ledger):
         """Whether another driver has taken the run over."""
         try:
             run = json.loads((self.folder / "run.json").read_text())
+        except FileNotFoundError:
+            raise StorageError(
+                f"the run folder {self.folder} was removed while it ran", remedy="restore the data and call again"
+            ) from None
         except OSError:  # a file server that does not answer is no reason to leave
             return False
         return f"s{run['sessions']}" != self.session

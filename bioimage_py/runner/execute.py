@@ -27,7 +27,7 @@ from .plan import Plan, Stage
 from .promise import Instead, check_budget, plan_of
 from .replay import run_here
 from .report import RunReport
-from .runs import OwnedRun, own_run, reopen_run, run_root
+from .runs import OwnedRun, gone, own_run, reopen_run, run_root
 from .single_writer import copy_in, fill_scratch, hand_over, remove_scratch
 from .undo import can_keep
 from .worker import versions
@@ -206,7 +206,7 @@ def resume_run(
         There is no unfinished run, or its plan was not kept.
     RunningError, RunnerError
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     if not (folder / "plan.pkl").exists():
         raise ConfigError(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
@@ -253,6 +253,9 @@ def _drive(
         if pre_cleanup is not None:
             pre_cleanup(str(run.folder))
     except BaseException as error:
+        if isinstance(error, Exception) and run.gone:
+            run.release(state)
+            raise gone(run.state.run, run.folder, run.state.stamped) from error
         run.release("detached" if isinstance(error, Left) else state)
         if isinstance(error, RunnerError) and error.tmp_folder is None:
             error.tmp_folder = str(run.folder)

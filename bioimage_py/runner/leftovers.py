@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ResumeConflict
 from .folder import read_progress
 from .single_writer import COPYING
+from .stamps import Output
 from .undo import foreign, roll_back, unchanged
 
 if TYPE_CHECKING:
@@ -25,13 +27,14 @@ def nothing_done(folder: Path, state: RunState) -> bool:
     return not any(at.done for at in workers) and unchanged(folder)
 
 
-def put_back(folder: Path, state: RunState) -> None:
+def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
     """Have the data as they were before a run that is to be forgotten; once begun, the next call ends it.
 
     Raises
     ------
     ResumeConflict
-        Somebody else has written the data since, or the results were being copied into a file when the run died.
+        Somebody else has written the data since, the results were being copied into a file when the run died, or what
+        it has changed in place was not kept.
     """
     if state.state not in ("complete", "finished") and (folder / COPYING).exists():
         raise ResumeConflict(
@@ -39,7 +42,16 @@ def put_back(folder: Path, state: RunState) -> None:
             " part of them; a new run would take that part for data",
             remedy="call again without resume='never': all blocks are done, and only the copy is repeated",
         )
-    if state.state in ("complete", "finished") or not (folder / "undo").exists():
+    if state.state in ("complete", "finished"):
+        return
+    if state.kept_nothing and not nothing_done(folder, state) and any(o.place.read(state.run) for o in outputs):
+        raise ResumeConflict(
+            f"the run {state.run!r} in {folder} died while it changed data in place, in a storage whose old content"
+            " cannot be kept; a new run would take what it has changed for data",
+            remedy="restore the data, or take them as they are; in both cases: bioimage-py runs clean"
+            f" {folder} --yes, then call again",
+        )
+    if not (folder / "undo").exists():
         return
     signs = (folder / "run.json", folder / "driver.alive", *folder.glob("journal/*/*"))
     ended = max((path.stat().st_mtime for path in signs if path.exists()), default=0.0)

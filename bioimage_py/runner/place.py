@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import StorageError
 from .alive import begun_here, identify
-from .claims import remove_stamps
 from .faults import fault
 from .files import listed, made_among_others
+from .stamps import Output, remove_stamps
 
 ROOT_NAME = ".bioimage_py"
 _NEW, _GONE, _POOL = ".new", ".gone", ".pool"
@@ -67,13 +67,16 @@ def _check_links(folder: Path) -> None:
     probe.unlink()
 
 
-def remove(folder: Path, stamps: Sequence[Path] = ()) -> None:
-    """Remove a run's folder, at once for whoever looks, then its stamps, and an empty root beside an output."""
+def remove(folder: Path, outputs: Sequence[Output] = ()) -> None:
+    """Remove a run's stamps, then its folder, at once for whoever looks, and an empty root beside an output.
+
+    In this order, for a stamp without a folder says that the folder was lost.
+    """
+    remove_stamps(outputs, folder.name)
     gone = folder.with_name(f"{_GONE}-{secrets.token_hex(4)}")
     with suppress(OSError):
         os.rename(folder, gone)
     fault("after-finish")
-    remove_stamps(stamps)
     shutil.rmtree(gone, ignore_errors=True)
     if folder.parent.name == ROOT_NAME:
         with suppress(OSError):

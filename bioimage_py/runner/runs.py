@@ -23,14 +23,17 @@ from typing import Any, Literal
 from ..backends.orders import cancel_jobs
 from ..errors import ConfigError, RunningError, StorageError
 from .alive import Heartbeat, end, identify, lives
-from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
-from .conflict import check, differences
+from .claims import Claim, claims_of, container_of, fingerprints
+from .conflict import check, differences, moved
 from .definition import definition_of
 from .faults import fault
 from .files import listed, write_once
 from .leftovers import nothing_done, put_back
 from .place import ROOT_NAME, new_folder, remove, sweep
 from .plan import Plan, Stage
+from .stamp_places import clear_stamps
+from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
+from .undo import follow
 
 Resume = Literal["auto", "never"] | str
 
@@ -42,7 +45,8 @@ class RunState:
     ``state`` is "starting", "running", "detached" (its driver has left, workers may go on), "failed" (to be continued),
     "complete" (its caller may not have seen it), "forgotten" (what it has changed is being put back) or "finished";
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
-    are run again, ``adopted`` are workers of earlier sessions that go on in this one.
+    are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
+    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps.
     """
 
     run: str
@@ -58,6 +62,8 @@ class RunState:
     repeatable: bool
     sessions: int = 1
     adopted: list[str] = field(default_factory=list)
+    kept_nothing: bool = False
+    stamped: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -80,8 +86,10 @@ class RunState:
                 f"{path} is damaged: {error}", remedy=f"if its run can be forgotten: rm -r {str(folder)!r}"
             ) from error
 
-    def write(self, folder: Path) -> None:
-        """Publish."""
+    def write(self, folder: Path, *, new: bool = False) -> None:
+        """Publish; StorageError where the folder was removed meanwhile, for a half must not look like a whole."""
+        if not new and not (folder / "run.json").exists():
+            raise gone(self.run, folder, self.stamped)
         # written three times a run: no indent, for which Python encodes value by value
         write_once(folder / "run.json", json.dumps({**vars(self), "claims": [vars(c) for c in self.claims]}).encode())
 
@@ -98,10 +106,11 @@ class RunState:
 
 def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
     """Where the folder of a run lies."""
+    # absolute when the call begins: a block may change the working directory
     if given is not None:
-        return Path(given)
+        return Path(given).absolute()
     if root := os.environ.get("BIOIMAGE_PY_RUN_ROOT"):
-        return Path(root)
+        return Path(root).absolute()
     for stage in stages:
         for output in stage.outputs:
             path = container_of(output)
@@ -113,7 +122,7 @@ def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
 def cache_root() -> Path:
     """Where runs lie that write nothing beside which their folder could be."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "bioimage_py" / "runs"
+    return Path(cache).absolute() / "bioimage_py" / "runs"
 
 
 @dataclass
@@ -123,13 +132,18 @@ class OwnedRun:
     folder: Path
     state: RunState
     heartbeat: Heartbeat
-    stamps: list[Path]
+    outputs: list[Output]
 
     @property
     def lost(self) -> bool:
         """Whether another driver has taken it over."""
         now = RunState.read(self.folder)
         return now is not None and now.sessions != self.state.sessions
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody has removed the folder."""
+        return not (self.folder / "run.json").exists()
 
     def complete(self) -> None:
         """All blocks are done; whether the caller sees it is open.
@@ -153,7 +167,7 @@ class OwnedRun:
         for name in ("undo", "claims", "batches", "errors", "logs"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         fault("before-finish")
-        remove(self.folder, self.stamps)
+        discard(self.folder, self.state, self.outputs)
 
     def release(self, state: str) -> None:
         """Leave the run to be continued; that works on a full disk too. One that was lost is left alone."""
@@ -226,6 +240,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         fingerprints(stages),
         [stage.units.n_blocks for stage in stages],
         all(stage.repeatable for stage in stages),
+        kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
@@ -250,43 +265,54 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
 
 
 def _new_name(name: str) -> str:
-    return f"{name or 'run'}-{secrets.token_hex(4)}".replace("/", "_")
+    # visible, within one folder, and short enough for a file name
+    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
+    short = safe.encode()[:100].decode(errors="ignore")
+    return f"{'_' if short.startswith('.') else ''}{short or 'run'}-{secrets.token_hex(4)}"
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
     def fill(private: Path) -> None:
         (private / "driver.alive").touch()
         mine.created = (private / "driver.alive").stat().st_mtime_ns
-        mine.write(private)
+        mine.write(private, new=True)
 
     sweep(root)
-    folder, stamps = new_folder(root, mine.run, fill), stamps_of(stages, mine.run)
+    outputs = outputs_of(stages)
+    mine.stamped = [output.place.told for output in outputs]
+    folder = new_folder(root, mine.run, fill)
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
-        put_stamps(stamps, folder)
-        taken = _continued(mine, stages, root, resume, adopt)
+        put_stamps(outputs, mine.run, folder, mine.name)
+        taken = _continued(mine, stages, outputs, root, resume, adopt)
         if taken is None:
             mine.state = "running"
             mine.write(folder)
-            return OwnedRun(folder, mine, heartbeat, stamps)
+            return OwnedRun(folder, mine, heartbeat, outputs)
     except BaseException:
         heartbeat.close()
-        remove(folder, stamps)
+        remove(folder, outputs)
         raise
     heartbeat.close()
-    remove(folder, stamps)
+    remove(folder, outputs)
     return taken
 
 
-def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun | None:
+def _continued(
+    mine: RunState, stages: Sequence[Stage], outputs: list[Output], root: Path, resume: Resume, adopt: Adopt
+) -> OwnedRun | None:
     """The run that is continued, None for a new one."""
     accepted = None if resume in ("auto", "never") else Path(resume).resolve()
-    others = _settled(mine, stages, root, accepted)
+    others, moves = _settled(mine, outputs, root, accepted, anew=resume == "never")
     if accepted is not None and not any(folder.resolve() == accepted for folder, _ in others):
         raise ConfigError(f"the run in {resume} is not one of what this call writes", remedy="bioimage-py runs list")
     # one that was starting when it died had done nothing, or had just gone over to the one that it continued
     over = ("starting", "forgotten", "finished")
     for folder, other in sorted(others, key=lambda item: item[1].state not in over):
+        if move := moves.get(folder):
+            check_mine(other.stamped, move, outputs)
+            other = moved(other, mine, move)
+            follow(folder, move)
         anew = resume == "never" or other.state in over
         if not anew and accepted is None and nothing_done(folder, other):
             # workers that wait in a queue keep their places; others may have begun just before their end
@@ -296,31 +322,36 @@ def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resu
                 anew = nothing_done(folder, other)
         if anew:
             end_workers(folder)
-            put_back(folder, other)
-            remove(folder, stamps_of(stages, other.run))
+            put_back(folder, other, outputs)
+            discard(folder, other, outputs)
             continue
-        check(other, folder, mine, stages, accepted=folder.resolve() == accepted)
-        if (taken := _take_over(other, folder, mine, stages, adopt)) is not None:
+        check(other, folder, mine, stages, outputs, accepted=folder.resolve() == accepted)
+        if (taken := _take_over(other, folder, mine, outputs, adopt)) is not None:
             return taken
     return None
 
 
-def _settled(mine: RunState, stages: Sequence[Stage], root: Path, accepted: Path | None) -> list[tuple[Path, RunState]]:
-    """Dead runs that concern a call, once no living one is in its way."""
+def _settled(
+    mine: RunState, outputs: Sequence[Output], root: Path, accepted: Path | None, *, anew: bool
+) -> tuple[list[tuple[Path, RunState]], dict[Path, Move]]:
+    """Dead runs that concern a call, once no living one is in its way, and how their outputs have moved."""
     while True:
-        stamped = set(stamped_folders(stages))
-        folders = sorted({*_folders(root), *stamped, *([] if accepted is None else [accepted])})
+        moves = dict(stamped_runs(outputs, root / mine.run, accepted, anew=anew))
+        stamped, known = set(moves), {folder.name for folder in moves}
+        # the root may be the same one by another path
+        rest = [*_folders(root), *([] if accepted is None else [accepted])]
+        folders = sorted(stamped | {folder for folder in rest if folder.name not in known})
         others = [
             (folder, other)
             for folder, other in _read_all(folders, {*stamped, *([] if accepted is None else [accepted])})
-            if other.run != mine.run and (_concerns(other, mine) or folder.resolve() == accepted)
+            if other.run != mine.run and (folder in stamped or _concerns(other, mine) or folder.resolve() == accepted)
         ]
         living = [(folder, other) for folder, other in others if other.alive(folder)]
         if not living:
-            return others
+            return others, moves
         # a run that writes nothing is in nobody's way: it only leaves the others alone
         if not mine.claims and not any(folder.resolve() == accepted for folder, _ in living):
-            return []
+            return [], {}
         for folder, other in living:
             if other.state != "starting" or other.order < mine.order:
                 raise _running(other, folder)
@@ -356,6 +387,25 @@ def _running(other: RunState, folder: Path) -> RunningError:
     )
 
 
+def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
+    """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
+    state.state = "finished"
+    with suppress(OSError):  # a full disk keeps no run from ending
+        state.write(folder)
+    known = {output.place.url for output in outputs}
+    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
+    remove(folder, outputs)
+
+
+def gone(run: str, folder: Path, stamped: Sequence[dict[str, Any]]) -> StorageError:
+    """What a driver says whose run folder was removed while it ran."""
+    return StorageError(
+        f"the folder of the run {run!r}, {folder}, was removed while it ran; what it has written into"
+        f" {', '.join(told['url'] for told in stamped) or 'its outputs'} is a part of the result",
+        remedy="restore the data; or, where they may be taken as they are, bioimage-py runs forget ARRAY; call again",
+    )
+
+
 def taken_over(folder: Path) -> RunningError:
     """What a driver says that has lost its run."""
     now = RunState.read(folder)
@@ -366,7 +416,7 @@ def taken_over(folder: Path) -> RunningError:
     )
 
 
-def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage], adopt: Adopt) -> OwnedRun | None:
+def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Output], adopt: Adopt) -> OwnedRun | None:
     # who took it over in between has by now given up the folder that told so
     now = RunState.read(folder)
     if now is None:
@@ -376,13 +426,13 @@ def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[S
     adopted = adopt(folder)
     end_workers(folder, adopted)
     now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
+    now.claims, now.definition, now.inputs, now.stamped = other.claims, other.definition, other.inputs, mine.stamped
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
         now.write(folder)
-        stamps = stamps_of(stages, now.run)
-        put_stamps(stamps, folder)
+        put_stamps(outputs, now.run, folder, now.name)
     except BaseException:
         heartbeat.close()
         heartbeat.path.unlink(missing_ok=True)
         raise
-    return OwnedRun(folder, now, heartbeat, stamps)
+    return OwnedRun(folder, now, heartbeat, outputs)

@@ -148,6 +148,9 @@ class ArraySource(Source):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return self._backing.stored_in(roi)
+
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         return self._backing.encoded(roi) if self._is_backing else ()
 

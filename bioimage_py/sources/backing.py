@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from .encoded import EncodedChunks
 from .index import Roi, Selection
 from .metadata import OWN_ATTRIBUTE, kind_of
 from .spec import SourceSpec
+from .stores import Location
 from .units import UnitFiles
 
 
@@ -101,6 +102,10 @@ class Backing(abc.ABC):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units in a region."""
         return None
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        """Return the files that hold the voxels of a region."""
+        return self.unit_files(roi)
 
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a region as they are stored, once for every grid of which it cuts none."""
@@ -200,6 +205,10 @@ class ForeignBacking(Backing):
         with self._lock:
             self._native[roi] = value
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        files = getattr(self._native, "files_of", None)
+        return None if files is None else _absolute(files(roi))
+
 
 class HDF5Backing(Backing):
     """A dataset of h5py, which guards itself against threads; only one process may write an HDF5 file.
@@ -245,6 +254,9 @@ class HDF5Backing(Backing):
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("write", error) from error
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return _absolute(hdf5_files(self._native))
+
     def axes(self) -> tuple[Axis, ...] | None:
         return hdf5_axes(self._native)
 
@@ -268,6 +280,21 @@ class HDF5Backing(Backing):
     def close(self) -> None:
         if self._owned and self._native:
             self._native.file.close()
+
+
+def hdf5_files(dataset: Any) -> tuple[str, ...]:
+    """Return the paths of all files that hold the values of a dataset: its own, of its virtual parts, external ones."""
+    own = os.path.abspath(os.fsdecode(dataset.file.filename))
+    named = [part[0] for part in dataset.external or ()]
+    if dataset.is_virtual:
+        named += [part.file_name for part in dataset.virtual_sources() if part.file_name != "."]
+    others = (os.path.normpath(os.path.join(os.path.dirname(own), os.fsdecode(name))) for name in named)
+    return (own, *dict.fromkeys(others))
+
+
+def _absolute(paths: Iterable[str]) -> UnitFiles:
+    """Files by their absolute paths."""
+    return UnitFiles(Location(os.sep), tuple(path.lstrip(os.sep) for path in paths))
 
 
 def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:

@@ -257,6 +257,13 @@ class Source(abc.ABC):
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        """Return the files or objects that hold the voxels of a box; None where that is not known.
+
+        A run that is continued looks at some of them, to see whether its inputs were written again.
+        """
+        return self.unit_files(roi)
+
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a box as they are stored, once for every grid of which it cuts none, units first.
 

@@ -15,10 +15,12 @@ from .access import failed
 from .backing import Backing
 from .base import Axis, Concurrency
 from .index import Roi
+from .marks import some_files
 from .metadata import kind_of, unit_name
 from .spec import SourceSpec
 from .storage import ChunkedBacking, Layout, TensorHandle, spec_of
 from .stores import SCHEMES, Location, locate
+from .units import UnitFiles
 
 
 def place_of_zarr(array: Any) -> Location | None:
@@ -174,6 +176,9 @@ class TensorStoreBacking(Backing):
             self._view[roi].write(value).result()
         except (ValueError, OSError) as error:
             raise failed(f"write {_where(roi)} of", self._place, error) from error
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return some_files(self._place)
 
     def axes(self) -> tuple[Axis, ...] | None:
         labels, units = self._native.domain.labels, self._native.dimension_units
