@@ -19,6 +19,7 @@ from .base import Axis, Concurrency, default_axes
 from .encoded import EncodedChunks
 from .index import Roi, Selection
 from .metadata import OWN_ATTRIBUTE, kind_of
+from .sharing import Extent, of_hdf5, of_memory, of_object
 from .spec import SourceSpec
 from .stores import Location
 from .units import UnitFiles
@@ -103,6 +104,10 @@ class Backing(abc.ABC):
         """Return the files of the write units in a region."""
         return None
 
+    def extents(self) -> tuple[Extent, ...] | None:
+        """Return where the voxels lie; None where `stored_in` tells."""
+        return None
+
     def stored_in(self, roi: Roi) -> UnitFiles | None:
         """Return the files that hold the voxels of a region."""
         return self.unit_files(roi)
@@ -146,6 +151,9 @@ class NumpyBacking(Backing):
     @property
     def identity(self) -> Hashable:
         return memory_identity(self._native)
+
+    def extents(self) -> tuple[Extent, ...]:
+        return of_memory(self._data)
 
     def read(self, roi: Roi) -> np.ndarray:
         return self._data[roi].copy()
@@ -209,6 +217,9 @@ class ForeignBacking(Backing):
         files = getattr(self._native, "files_of", None)
         return None if files is None else _absolute(files(roi))
 
+    def extents(self) -> tuple[Extent, ...] | None:
+        return None if hasattr(self._native, "files_of") else of_object(self._native)
+
 
 class HDF5Backing(Backing):
     """A dataset of h5py, which guards itself against threads; only one process may write an HDF5 file.
@@ -256,6 +267,9 @@ class HDF5Backing(Backing):
 
     def stored_in(self, roi: Roi) -> UnitFiles | None:
         return _absolute(hdf5_files(self._native))
+
+    def extents(self) -> tuple[Extent, ...]:
+        return of_hdf5(self._native)
 
     def axes(self) -> tuple[Axis, ...] | None:
         return hdf5_axes(self._native)

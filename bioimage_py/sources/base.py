@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
+import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..errors import IndexingError, NotReopenableError, ReadOnlyError
 from .index import Roi, Selection, normalize_index
+from .sharing import Extent, of_chunks, of_files
 from .spec import SourceSpec
 from .units import is_whole
 from .values import Casting, broadcast_value, convert_values
@@ -263,6 +265,21 @@ class Source(abc.ABC):
         A run that is continued looks at some of them, to see whether its inputs were written again.
         """
         return self.unit_files(roi)
+
+    def extents(self) -> tuple[Extent, ...]:
+        """Return where the voxels lie, as far as that is known, so that two ways to the same ones are noticed."""
+        if not self.size:
+            return ()
+        corners = (tuple(slice(at, at + 1) for at in corner) for corner in self._corners())
+        found = [(self.unit_files(corner), self.stored_in(corner)) for corner in corners]
+        chunks = [extent for units, _ in found if units is not None for extent in of_chunks(units)]
+        alone = [files for units, files in found if units is None and files is not None and files.folder is not None]
+        paths = (os.path.join(str(files.folder), name) for files in alone for name in files.names)
+        return tuple(dict.fromkeys((Extent(("identity", self.identity)), *chunks, *of_files(paths))))
+
+    def _corners(self) -> tuple[tuple[int, ...], ...]:
+        """The first voxel, the one in the middle, and the last."""
+        return (0,) * self.ndim, tuple(size // 2 for size in self.shape), tuple(size - 1 for size in self.shape)
 
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a box as they are stored, once for every grid of which it cuts none, units first.
