@@ -22,7 +22,7 @@ from bioimage_py.runner import map_blocks
 from bioimage_py.runner.runs import RunState
 from bioimage_py.runner.stamp_places import InBucket, place_of
 from bioimage_py.runner.stamps import Move, Stamp
-from bioimage_py.sources import open_source
+from bioimage_py.sources import as_source, open_source
 from bioimage_py.sources.stores import Location
 
 SHAPE, UNIT = (32, 8, 8), (8, 8, 8)
@@ -68,6 +68,25 @@ def precomputed(folder: Path) -> Callable[[], Any]:
     return lambda: bp.open_cloudvolume(f"file://{folder}/layer", mode="r+", fill_missing=True)
 
 
+def sharded_layer(folder: Path) -> Callable[[], Any]:
+    layers = pytest.importorskip("tests.precomputed_layers", reason="needs cloud-volume")
+    sharding = {**layers.SHARDING, "preshift_bits": 0, "minishard_bits": 0, "shard_bits": 2}
+    layers.by_tensorstore(folder / "layer", np.zeros(SHAPE, "u2"), sharding=sharding, chunk_size=UNIT)
+    return lambda: bp.open_cloudvolume(f"file://{folder}/layer", mode="r+", fill_missing=True)
+
+
+def tensorstore_view(folder: Path) -> Callable[[], Any]:
+    import tensorstore
+
+    zarr.create_array(folder / "a.zarr", shape=(64, 8, 8), dtype="u2", chunks=UNIT, zarr_format=2)
+
+    def opened() -> Any:
+        store = {"driver": "file", "path": f"{folder}/a.zarr/"}
+        return as_source(tensorstore.open({"driver": "zarr", "kvstore": store}).result()[:32])
+
+    return opened
+
+
 def webknossos(data_format: str) -> Callable[[Path], Callable[[], Any]]:
     def make(folder: Path) -> Callable[[], Any]:
         data = pytest.importorskip("tests.webknossos_data", reason="needs webknossos")
@@ -94,8 +113,9 @@ KEPT = {
     "wkw": webknossos("wkw"),
     "webknossos zarr": webknossos("zarr3"),
 }
-HDF5 = {"hdf5": chunked("a.h5", "raw")}
-every_kind = pytest.mark.parametrize("make", [pytest.param(made, id=name) for name, made in {**KEPT, **HDF5}.items()])
+UNKEPT = {"hdf5": chunked("a.h5", "raw"), "precomputed sharded": sharded_layer, "tensorstore": tensorstore_view}
+"""Kinds whose old content is not kept while they are changed in place."""
+every_kind = pytest.mark.parametrize("make", [pytest.param(made, id=name) for name, made in {**KEPT, **UNKEPT}.items()])
 every_kept = pytest.mark.parametrize("make", [pytest.param(made, id=name) for name, made in KEPT.items()])
 
 
@@ -151,11 +171,11 @@ def test_no_call_begins_on_what_a_lost_run_has_left(make: Any, tmp_path: Path) -
             call(opened, resume=resume)
     with pytest.raises(ResumeConflict, match="runs forget"), opened() as array:
         bp.operations.multiply(array, 3, array, block_shape=UNIT, progress=False)
-    assert make is HDF5["hdf5"] or tree(tmp_path / "d") == before, "nothing was touched"
+    assert make is UNKEPT["hdf5"] or tree(tmp_path / "d") == before, "nothing was touched"
     assert values(opened) == [0, 1]
 
 
-@pytest.mark.parametrize("make", [KEPT["zarr v3"], HDF5["hdf5"], KEPT["wkw"]], ids=["zarr", "hdf5", "wkw"])
+@pytest.mark.parametrize("make", [KEPT["zarr v3"], UNKEPT["hdf5"], KEPT["wkw"]], ids=["zarr", "hdf5", "wkw"])
 def test_the_user_may_take_the_data_as_they_are(make: Any, tmp_path: Path) -> None:
     run = half(make, tmp_path / "d")
     opened = reopened(make, tmp_path / "d")
@@ -324,7 +344,7 @@ def test_a_copy_neither_begins_nor_takes_over_the_run(make: Any, tmp_path: Path)
         with pytest.raises(ResumeConflict, match="is a copy of"):
             call(copy, resume=resume)
     assert values(copy) == [0, 1]
-    if make is HDF5["hdf5"]:
+    if make not in KEPT.values():
         return
     call(first)
     assert values(first) == [1]
@@ -388,8 +408,8 @@ def test_stamps_go_with_the_run(make: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_cleaned_leaves_no_stamp(tmp_path: Path) -> None:
-    for make in (KEPT["zarr v2"], HDF5["hdf5"]):
-        run = half(make, tmp_path / f"d{make is HDF5['hdf5']}")
+    for make in (KEPT["zarr v2"], UNKEPT["hdf5"]):
+        run = half(make, tmp_path / f"d{make is UNKEPT['hdf5']}")
         done = CliRunner().invoke(main, ["runs", "clean", str(run), "--yes"])
         assert done.exit_code == 0, done.output
         opened = reopened(make, run.parent.parent)
@@ -433,8 +453,8 @@ def test_buckets_carry_stamps(s3: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_in_place_where_nothing_is_kept_is_not_begun_anew(tmp_path: Path) -> None:
-    run = half(HDF5["hdf5"], tmp_path / "d")
-    opened = reopened(HDF5["hdf5"], tmp_path / "d")
+    run = half(UNKEPT["hdf5"], tmp_path / "d")
+    opened = reopened(UNKEPT["hdf5"], tmp_path / "d")
     for resume in ("auto", "never", str(run)):
         with pytest.raises(ResumeConflict, match=r"restore the data"):
             call(opened, resume=resume)

@@ -13,8 +13,8 @@ from ..backends.orders import cancel_jobs, driver_job, has_jobs
 from ..errors import ConfigError, RunningError
 from ..sources.file import open_source
 from .inspect import RunStatus, status_of
-from .leftovers import put_back
-from .runs import RunState, discard, end_workers
+from .leftovers import discard, end_workers, put_back
+from .runs import RunState
 from .stamp_places import InFolder, Place, place_of
 from .stamps import Stamp, folder_of, is_copy
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ResumeConflict
+from ..backends.orders import cancel_jobs
+from ..errors import ResumeConflict, RunningError
+from .alive import end
 from .folder import read_progress
+from .place import remove
 from .single_writer import COPYING
+from .stamp_places import clear_stamps
 from .stamps import Output
 from .undo import foreign, roll_back, unchanged
 
@@ -64,3 +70,27 @@ def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> N
     state.state = "forgotten"
     state.write(folder)
     roll_back(folder, state.run)
+
+
+def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
+    """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
+    state.state = "finished"
+    with suppress(OSError):  # a full disk keeps no run from ending
+        state.write(folder)
+    known = {output.place.url for output in outputs}
+    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
+    remove(folder, outputs)
+
+
+def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
+    """Make sure that no worker of a run whose driver is dead lives on this host or in a queue, besides some."""
+    if not spare and not cancel_jobs(folder):
+        raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
+    for path in (folder / "workers").glob("*.json"):
+        with suppress(json.JSONDecodeError, FileNotFoundError):
+            process = json.loads(path.read_text())
+            if path.stem not in spare and not end(process):
+                raise RunningError(
+                    f"process {process['pid']}, a worker of the run in {folder}, cannot be ended",
+                    remedy=f"kill -9 {process['pid']}",
+                )

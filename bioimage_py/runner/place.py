@@ -21,6 +21,14 @@ ROOT_NAME = ".bioimage_py"
 _NEW, _GONE, _POOL = ".new", ".gone", ".pool"
 
 
+def new_name(name: str) -> str:
+    """A name for a run's folder, which nobody has."""
+    # visible, within one folder, and short enough for a file name
+    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
+    short = safe.encode()[:100].decode(errors="ignore")
+    return f"{'_' if short.startswith('.') else ''}{short or 'run'}-{secrets.token_hex(4)}"
+
+
 def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
     """Make a run's folder, which nobody sees before it is filled.
 

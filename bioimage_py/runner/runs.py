@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,18 +19,16 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
-from ..backends.orders import cancel_jobs
 from ..errors import ConfigError, RunningError, StorageError
-from .alive import Heartbeat, end, identify, lives
+from .alive import Heartbeat, identify, lives
 from .claims import Claim, claims_of, container_of, fingerprints
 from .conflict import check, differences, moved
 from .definition import definition_of
 from .faults import fault
 from .files import listed, write_once
-from .leftovers import nothing_done, put_back
-from .place import ROOT_NAME, new_folder, remove, sweep
+from .leftovers import discard, end_workers, nothing_done, put_back
+from .place import ROOT_NAME, new_folder, new_name, remove, sweep
 from .plan import Plan, Stage
-from .stamp_places import clear_stamps
 from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
 from .undo import follow
 
@@ -229,7 +226,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
     """
     name, stages, how = plan.name, plan.stages, plan.execution
     mine = RunState(
-        _new_name(name),
+        new_name(name),
         name,
         "starting",
         0,
@@ -260,15 +257,8 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
     theirs = RunState.read(folder)
     if theirs is None or theirs.state in ("finished", "forgotten"):
         raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
-    mine = replace(theirs, run=_new_name(theirs.name), state="starting", driver=identify())
+    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify())
     return _own(mine, stages, folder.parent, str(folder), adopt)
-
-
-def _new_name(name: str) -> str:
-    # visible, within one folder, and short enough for a file name
-    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
-    short = safe.encode()[:100].decode(errors="ignore")
-    return f"{'_' if short.startswith('.') else ''}{short or 'run'}-{secrets.token_hex(4)}"
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
@@ -365,36 +355,12 @@ def _concerns(other: RunState, mine: RunState) -> bool:
     return not differences(other, mine)
 
 
-def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
-    """Make sure that no worker of a run whose driver is dead lives on this host or in a queue, besides some."""
-    if not spare and not cancel_jobs(folder):
-        raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
-    for path in (folder / "workers").glob("*.json"):
-        with suppress(json.JSONDecodeError, FileNotFoundError):
-            process = json.loads(path.read_text())
-            if path.stem not in spare and not end(process):
-                raise RunningError(
-                    f"process {process['pid']}, a worker of the run in {folder}, cannot be ended",
-                    remedy=f"kill -9 {process['pid']}",
-                )
-
-
 def _running(other: RunState, folder: Path) -> RunningError:
     who = f"process {other.driver['pid']} on {other.driver['host']}"
     return RunningError(
         f"the run {other.run!r} ({who}) is writing the same region; its folder is {folder}",
         remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again",
     )
-
-
-def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
-    """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
-    state.state = "finished"
-    with suppress(OSError):  # a full disk keeps no run from ending
-        state.write(folder)
-    known = {output.place.url for output in outputs}
-    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
-    remove(folder, outputs)
 
 
 def gone(run: str, folder: Path, stamped: Sequence[dict[str, Any]]) -> StorageError:

@@ -138,12 +138,18 @@ class InHDF5(Place):
 
 def place_of(source: Source) -> Place | None:
     """Where the stamps of a source are; None where its storage has no room for them."""
-    files = source.unit_files(tuple(slice(0, 1) for _ in source.shape)) if source.size else None
-    if files is not None:
+    first = tuple(slice(0, 1) for _ in source.shape)
+    if not source.size:
+        return None
+    if (files := source.unit_files(first)) is None:
+        while isinstance(source, WrapperSource):
+            source = source.source
+        files = source.stored_in(tuple(slice(0, 1) for _ in source.shape))
+    if files is None:
+        return None
+    if files.folder != os.sep:
         return InBucket(files.place) if files.folder is None else InFolder(files.folder)
-    while isinstance(source, WrapperSource):
-        source = source.source
-    array = getattr(source, "array", None)
+    array = getattr(source, "array", None)  # files of their own, of which one kind has room for more than voxels
     kinds = [(base.__module__.partition(".")[0], base.__name__) for base in type(array).__mro__]
     return InHDF5(array) if ("h5py", "Dataset") in kinds else None
 

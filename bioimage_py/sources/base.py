@@ -270,16 +270,15 @@ class Source(abc.ABC):
         """Return where the voxels lie, as far as that is known, so that two ways to the same ones are noticed."""
         if not self.size:
             return ()
-        corners = (tuple(slice(at, at + 1) for at in corner) for corner in self._corners())
-        found = [(self.unit_files(corner), self.stored_in(corner)) for corner in corners]
-        chunks = [extent for units, _ in found if units is not None for extent in of_chunks(units)]
-        alone = [files for units, files in found if units is None and files is not None and files.folder is not None]
-        paths = (os.path.join(str(files.folder), name) for files in alone for name in files.names)
-        return tuple(dict.fromkeys((Extent(("identity", self.identity)), *chunks, *of_files(paths))))
-
-    def _corners(self) -> tuple[tuple[int, ...], ...]:
-        """The first voxel, the one in the middle, and the last."""
-        return (0,) * self.ndim, tuple(size // 2 for size in self.shape), tuple(size - 1 for size in self.shape)
+        found = [Extent(("identity", self.identity))]
+        # a link may stand for a part only, so the first voxel is asked for, the one in the middle, and the last
+        for corner in ((0,) * self.ndim, [size // 2 for size in self.shape], [size - 1 for size in self.shape]):
+            roi = tuple(slice(at, at + 1) for at in corner)
+            if (units := self.unit_files(roi)) is not None:
+                found += of_chunks(units)
+            elif (files := self.stored_in(roi)) is not None and files.folder is not None:
+                found += of_files(os.path.join(files.folder, name) for name in files.names)
+        return tuple(dict.fromkeys(found))
 
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a box as they are stored, once for every grid of which it cuts none, units first.

@@ -37,7 +37,7 @@ def some_files(place: Location) -> UnitFiles | None:
     try:
         names = sorted(name for name in os.listdir(place.folder) if not name.startswith("."))
     except OSError:
-        return None
+        names = []  # nothing was written yet
     return UnitFiles(place, tuple(names[:: max(1, len(names) // _FILES)][: _FILES + 1]))
 
 

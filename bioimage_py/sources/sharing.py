@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,9 +79,14 @@ def of_chunks(files: UnitFiles) -> tuple[Extent, ...]:
     """The folders that hold files of chunks: these are replaced, so a link to a file alone is broken by writing."""
     if files.folder is None:
         return ()
-    folders = {above for name in files.names for above in (Path(name).parents if "/" in name else [Path()])}
-    inside = [folder for folder in folders if folder != Path() or not any("/" in name for name in files.names)]
-    return tuple(Extent(("folder", *at)) for one in inside if (at := _node(os.path.join(files.folder, one))))
+    folders: dict[str, None] = {}
+    for name in files.names:
+        above = name.rpartition("/")[0]
+        folders[above] = None
+        while "/" in above:
+            above = above.rpartition("/")[0]
+            folders[above] = None
+    return tuple(Extent(("folder", *at)) for one in folders if (at := _node(os.path.join(files.folder, one))))
 
 
 def of_hdf5(dataset: Any) -> tuple[Extent, ...]:
