@@ -156,7 +156,7 @@ def test_damaged_and_young_run_folders_are_no_trouble(place: Place) -> None:
     state = RunState.read(folder)
     assert state is not None
     state.run, state.state = "young", "running"
-    state.write(young)
+    state.write(young, new=True)
     found = {run.run: run for run in find_runs()}
     assert set(found) == {folder.name, "young"}
     assert found["young"].state == "interrupted"

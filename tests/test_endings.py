@@ -24,8 +24,9 @@ from bioimage_py.errors import BioimageError, ConfigError, RunnerError
 from bioimage_py.executing import Execution
 from bioimage_py.io import create_array
 from bioimage_py.runner import RunnerConfig, get_runner
+from bioimage_py.runner.place import NAME_LENGTH
 from bioimage_py.runner.progress import Lines
-from bioimage_py.runner.runs import NAME_LENGTH, RunState
+from bioimage_py.runner.runs import RunState
 
 # workers cannot import this file: its functions travel by value
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

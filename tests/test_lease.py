@@ -462,11 +462,14 @@ def test_a_run_whose_folder_cannot_be_seen_from_here_is_not_passed_over(output: 
     stamps = tmp_path / "out.zarr" / ".bioimage_py.runs"
     stamps.mkdir()
     (stamps / "job-1").write_text(json.dumps({"folder": "/scratch/of/node7/job-1", "host": "node7"}))
-    with pytest.raises(ResumeConflict, match=r"'job-1' of node7 .* cannot be seen from here"):
+    with pytest.raises(ResumeConflict, match=r"'job-1' .* on node7.* cannot be seen from"):
         own(output, tmp_path / "runs")
     (stamps / "job-1").write_text(json.dumps({"folder": "/nowhere", "host": alive.identify()["host"]}))
+    with pytest.raises(ResumeConflict, match=r"'job-1' .*/nowhere, is gone"):
+        own(output, tmp_path / "runs")
+    (stamps / "job-1").unlink()
     own(output, tmp_path / "runs").finish()
-    assert not stamps.exists(), "a folder that was removed by hand is forgotten"
+    assert not stamps.exists()
 
 
 def test_a_file_system_without_hard_links_is_refused(

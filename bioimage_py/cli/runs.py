@@ -199,6 +199,21 @@ def clean(run: tuple[str, ...], finished: bool, older: float | None, yes: bool, 
 
 
 @runs.command(cls=Command)
+@click.argument("path")
+@click.argument("key", required=False)
+def forget(path: str, key: str | None) -> None:
+    """Take the array at PATH (KEY in it) as it is, although a run that was changing it is lost.
+
+    For arrays whose run folder is gone, or that are copies of an array that a run was changing: what the run had
+    changed stays changed.
+    """
+    from ..runner.control import forget_lost
+
+    names = forget_lost(path, key)
+    click.echo("\n".join(f"forgot {name}" for name in names) or "Nothing to forget.")
+
+
+@runs.command(cls=Command)
 @click.argument("run")
 @click.argument("block", type=int)
 @click.option("--stage", help="Name of the stage.  [default: the one with an error, else the only one]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -56,6 +57,8 @@ class Pages:
         ``load(i)`` decodes page i (C order over ``lead``).
     close : callable
         Closes the files.
+    file_of : callable, optional
+        ``file_of(i)`` is the absolute path of the file that page i lies in.
     """
 
     thread_safe = True
@@ -67,6 +70,7 @@ class Pages:
         dtype: np.dtype,
         load: Callable[[int], np.ndarray],
         close: Callable[[], None],
+        file_of: Callable[[int], str] | None = None,
     ) -> None:
         self._lead = lead
         self._page_shape = page_shape
@@ -75,10 +79,19 @@ class Pages:
         self.chunks = (*(1 for _ in lead), *page_shape)
         self.close = close
         self._load = load
+        self._file_of = file_of
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         page_bytes = max(1, math.prod(page_shape) * dtype.itemsize)
         self._capacity = max(1, CACHE_BYTES // page_bytes)
+
+    def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
+        """Return the paths of the files that the pages of a box lie in."""
+        if self._file_of is None:
+            return ()
+        lead = [range(part.start, part.stop) for part in roi[: len(self._lead)]]
+        pages = (int(np.ravel_multi_index(at, self._lead)) if at else 0 for at in itertools.product(*lead))
+        return tuple(dict.fromkeys(map(self._file_of, pages)))
 
     def __getitem__(self, index: Any) -> np.ndarray:
         selection = normalize_index(index, self.shape)
@@ -277,7 +290,11 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
                 remedy="copy the file again, or restore it",
             ) from error
 
-    pages = Pages(tuple(series.shape[:split]), page_shape, dtype.newbyteorder("="), load, file.close)
+    def file_of(number: int) -> str:
+        page = series.pages[number]
+        return os.path.abspath(path if page is None else page.parent.filehandle.path)
+
+    pages = Pages(tuple(series.shape[:split]), page_shape, dtype.newbyteorder("="), load, file.close, file_of)
     return ImageStack(pages, axes)
 
 
@@ -330,8 +347,11 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
                 require_page(name, position, page)
             return np.asarray(file.series[0].asarray(maxworkers=1))
 
+    def file_of(number: int) -> str:
+        return os.path.join(os.path.abspath(path), names[number])
+
     axes = (Axis("z"), Axis("y"), Axis("x")) if len(shape) == 2 else default_axes(len(shape) + 1)
-    return ImageStack(Pages((len(names),), shape, dtype.newbyteorder("="), load, lambda: None), axes)
+    return ImageStack(Pages((len(names),), shape, dtype.newbyteorder("="), load, lambda: None, file_of), axes)
 
 
 def is_stack(folder: str) -> bool:

@@ -13,6 +13,8 @@ from ..errors import FormatError
 from ..extras import needing
 from ..sources import Axis, Source, SourceSpec
 from ..sources.index import Roi
+from ..sources.stores import Location
+from ..sources.units import UnitFiles
 
 
 class DicomSource(Source):
@@ -80,6 +82,14 @@ class DicomSource(Source):
     @property
     def _n_leading(self) -> int:
         return [axis.name for axis in self._axes].index("y")
+
+    def stored_in(self, roi: Roi) -> UnitFiles:
+        """Return the files of the planes."""
+        if len(self._files) == 1:
+            return UnitFiles(Location(self._folder), self._files)
+        n = self._n_leading
+        planes = np.arange(len(self._files)).reshape(self._shape[:n])[roi[:n]].reshape(-1)
+        return UnitFiles(Location(self._folder), tuple(self._files[plane] for plane in planes))
 
     def _getitem(self, roi: Roi) -> np.ndarray:
         n = self._n_leading

@@ -1,27 +1,22 @@
-"""What a run writes and reads, as it is written down: regions of storage, fingerprints, and stamps beside outputs."""
+"""What a run writes and reads, as it is written down: regions of storage, and fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import NotReopenableError, ResumeConflict
+from ..errors import NotReopenableError
 from ..sources.base import Source
 from ..sources.file import absolute_path
+from ..sources.marks import marks_of
 from ..sources.stores import is_url
 from ..wrapper.base import Box, WrapperSource
-from .files import listed, made_among_others, write_once
 from .plan import Stage
 
 _METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
@@ -39,27 +34,26 @@ class Claim:
 
     def overlaps(self, other: Claim) -> bool:
         """Whether two claims share a voxel."""
-        if self.storage != other.storage:
-            return False
-        if len(self.box) != len(other.box):
-            return True
-        return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(self.box, other.box, strict=True))
+        return self.storage == other.storage and boxes_overlap(self.box, other.box)
+
+
+def boxes_overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes share a voxel, or have different axes."""
+    return len(one) != len(other) or all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
 
 
 def claims_of(stages: Sequence[Stage]) -> list[Claim]:
     """What the stages write, rounded out to whole write units."""
-    claims = []
-    for stage in stages:
-        if stage.units.groups is None:
-            continue
-        for output in stage.outputs:
-            lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
-            claims.append(_claim(output, [*lead, *stage.units.groups.grid.roi]))
-    return claims
+    claims = [claim_of(stage, output) for stage in stages for output in stage.outputs]
+    return [claim for claim in claims if claim is not None]
 
 
-def _claim(output: Source, box: Sequence[tuple[int, int]]) -> Claim:
-    source, region = output, tuple(box)
+def claim_of(stage: Stage, output: Source) -> Claim | None:
+    """What a stage writes of one output; None where it has no grid."""
+    if stage.units.groups is None:
+        return None
+    lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
+    source, region = output, (*lead, *stage.units.groups.grid.roi)
     while isinstance(source, WrapperSource) and (inner := source.inner_box(region)) is not None:
         source, region = source.source, inner
     units = source.write_chunks
@@ -92,29 +86,59 @@ def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
     """What tells whether an input, or an output's storage, has been made anew.
 
     Inode, time and size of its metadata; of an input, also those of some chunks, since data may be written again and
-    their metadata stay.
+    their metadata stay. In a bucket it is what the store tells of its objects, see `marks_of`.
     """
     prints: dict[str, str] = {}
-    written = {path for stage in stages for output in stage.outputs if (path := _metadata_of(output)) is not None}
+    outputs = [part for stage in stages for output in stage.outputs for part in output.parts]
+    written = {part.identity for part in outputs}
+    paths = {path for part in outputs if (path := _metadata_of(part)) is not None}
     for stage in stages:
         masks = () if stage.mask is None else (stage.mask,)
         for kind, sources in (("input", stage.inputs), ("mask", masks), ("output", stage.outputs)):
             for index, source in enumerate(sources):
-                if (path := _metadata_of(source)) is not None:
-                    # a file that this process has open for writing changes its time by itself
-                    changes = path in written or _inner_spec(source).params.get("locking") is False
-                    chunks = "" if path in written else _chunks_of(source, _region_of(stage, source))
-                    prints[f"{stage.name}.{kind} {index}"] = _fingerprint(path, changes) + chunks
+                told = [_told_of(part, box, written, paths) for part, box in _parts(source, _region_of(stage, source))]
+                if any(told):
+                    prints[f"{stage.name}.{kind} {index}"] = "; ".join(told)
     return prints
+
+
+def _parts(source: Source, region: Box) -> Iterator[tuple[Source, Box]]:
+    """The sources that a source is made of, each with the box of it that is read."""
+    if not isinstance(source, WrapperSource):
+        yield source, region
+        return
+    alone = len(source.sources) == 1
+    for inner in source.sources:
+        box = source.inner_box(region) if alone else None
+        yield from _parts(inner, tuple((0, size) for size in inner.shape) if box is None else box)
+
+
+def _told_of(part: Source, region: Box, written: Set[Hashable], paths: Set[Path]) -> str:
+    path = _metadata_of(part)
+    # a file that this process has open for writing changes its time by itself
+    changes = part.identity in written or path in paths
+    changes = changes or (path is not None and _inner_spec(part).params.get("locking") is False)
+    metadata = _of_bucket(part) if path is None else _fingerprint(path, changes)
+    return metadata + ("" if changes else _chunks_of(part, region))
 
 
 def _metadata_of(source: Source) -> Path | None:
     spec = _inner_spec(source)
     if spec is None:
         return None
+    archive, pipe, _ = spec.path.partition("|zip:")
+    if pipe:
+        return Path(absolute_path(archive))
     path = Path(absolute_path(spec.path), spec.internal_path or "")
     files = [path / name for name in _METADATA]
     return next((file for file in files if file.is_file()), path if path.exists() else Path(spec.path))
+
+
+def _of_bucket(source: Source) -> str:
+    files = source.stored_in(tuple(slice(0, 1) for _ in source.shape)) if source.size else None
+    if files is None or files.folder is not None:
+        return ""
+    return f"objects in {files.place} {_hash(marks_of(files.place, _METADATA))}"
 
 
 def _fingerprint(path: Path, written: bool) -> str:
@@ -134,80 +158,22 @@ def _region_of(stage: Stage, source: Source) -> Box:
 
 
 def _chunks_of(source: Source, region: Box) -> str:
-    """Inode, time and size of the chunks at some voxels of a region, evenly spread."""
+    """What is told of the files at some voxels of a region, evenly spread."""
     sizes = [end - begin for begin, end in region]
     if not all(sizes):
         return ""
     voxels = np.unique(np.linspace(0, math.prod(sizes) - 1, CHUNKS).astype(np.int64))
-    told = {}
+    place, names = None, dict[str, None]()
     for voxel in zip(*np.unravel_index(voxels, sizes), strict=True):
         roi = tuple(slice(begin + int(at), begin + int(at) + 1) for at, (begin, _) in zip(voxel, region, strict=True))
-        files = source.unit_files(roi)
-        if files is None or files.folder is None:
-            inner = getattr(source, "source", None)
-            return "" if inner is None else _chunks_of(inner, tuple((0, size) for size in inner.shape))
-        for name in files.names:
-            with suppress(FileNotFoundError):
-                stat = os.stat(os.path.join(files.folder, name))
-                told[name] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-    digest = hashlib.blake2b(repr(sorted(told.items())).encode(), digest_size=8).hexdigest()
-    return f" with {len(told)} chunks {digest}"
+        files = source.stored_in(roi)
+        if files is None:
+            return ""
+        place = files.place
+        names.update(dict.fromkeys(files.names))
+    told = {} if place is None else marks_of(place, tuple(names))
+    return f" with {len(told)} chunks {_hash(told)}"
 
 
-def stamps_of(stages: Sequence[Stage], run: str) -> list[Path]:
-    """Files that name a run beside its outputs: an output that was made anew has lost it."""
-    return [folder / run for folder in _stamp_folders(stages)]
-
-
-def _stamp_folders(stages: Sequence[Stage]) -> list[Path]:
-    folders = []
-    for stage in stages:
-        for output in stage.outputs:
-            files = output.unit_files(tuple(slice(0, 1) for _ in output.shape)) if output.size else None
-            if files is not None and files.folder is not None:
-                folders.append(Path(files.folder, STAMPS))
-    return folders
-
-
-def put_stamps(stamps: Sequence[Path], folder: Path) -> None:
-    """Name a run's folder beside its outputs."""
-    told = json.dumps({"folder": os.path.abspath(folder), "host": socket.gethostname()}).encode()
-    for stamp in stamps:
-        made_among_others(partial(write_once, stamp, told))
-
-
-def remove_stamps(stamps: Sequence[Path]) -> None:
-    """Remove the stamps of a run, and their folders where they were the last."""
-    for stamp in stamps:
-        with suppress(OSError):
-            stamp.unlink()
-        with suppress(OSError):
-            stamp.parent.rmdir()
-
-
-def stamped_folders(stages: Sequence[Stage]) -> Iterator[Path]:
-    """Folders of the runs that are named beside the outputs, wherever they lie.
-
-    Raises
-    ------
-    ResumeConflict
-        A run of another machine is named, and its folder cannot be seen from here.
-    """
-    for folder in _stamp_folders(stages):
-        for stamp in listed(folder):
-            if stamp.name.startswith("."):
-                continue
-            try:
-                told = json.loads(stamp.read_text())
-            except (OSError, ValueError):
-                continue
-            if os.path.isdir(told["folder"]):
-                yield Path(told["folder"])
-            elif told["host"] == socket.gethostname():
-                remove_stamps([stamp])
-            else:
-                raise ResumeConflict(
-                    f"the unfinished run {stamp.name!r} of {told['host']} writes the same array, and its folder"
-                    f" {told['folder']} cannot be seen from here",
-                    remedy=f"repeat the call on {told['host']}, or forget that run: rm {str(stamp)!r}",
-                )
+def _hash(told: dict[str, str]) -> str:
+    return hashlib.blake2b(repr(sorted(told.items())).encode(), digest_size=8).hexdigest()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ResumeConflict
-from .claims import stamps_of
+from .claims import Claim
 from .plan import Stage
+from .stamps import Move, Output
 
 if TYPE_CHECKING:
     from .runs import RunState
@@ -52,7 +53,25 @@ def _part_of(other: RunState, mine: RunState, key: str) -> bool:
     return other.definition.get(key, "").startswith("all ") and returns != "fold"
 
 
-def check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage], *, accepted: bool) -> None:
+def moved(other: RunState, mine: RunState, move: Move) -> RunState:
+    """What is written down of a run whose output has moved, with the paths as they are now where the call agrees."""
+    known = {claim.storage for claim in mine.claims}
+    claims = [Claim(now, c.box) if (now := move(c.storage)) in known else c for c in other.claims]
+    tables = []
+    for theirs, ours in ((other.definition, mine.definition), (other.inputs, mine.inputs)):
+        tables.append({k: now if (now := move(str(value))) == ours.get(k) else value for k, value in theirs.items()})
+    return replace(other, claims=claims, definition=tables[0], inputs=tables[1])
+
+
+def check(
+    other: RunState,
+    folder: Path,
+    mine: RunState,
+    stages: Sequence[Stage],
+    outputs: Sequence[Output],
+    *,
+    accepted: bool,
+) -> None:
     """Refuse to go on with a run that is not that of a call.
 
     Parameters
@@ -65,6 +84,8 @@ def check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]
         The call.
     stages : sequence of Stage
         The call's.
+    outputs : sequence of Output
+        Where their stamps are.
     accepted : bool
         The user has named the folder: what is bearable is borne.
 
@@ -75,8 +96,8 @@ def check(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage]
     """
     found = differences(other, mine)
     if other.definition == mine.definition:
-        missing = [stamp for stamp in stamps_of(stages, other.run) if not stamp.exists()]
-        found += [Difference(f"stamp {stamp}: then there, now missing (the output was made anew)") for stamp in missing]
+        missing = [output.place.url for output in outputs if output.place.read(other.run) is None]
+        found += [Difference(f"stamp in {url}: then there, now missing (the output was made anew)") for url in missing]
     changed = [stage for stage in stages if stage.in_place or stage.reads_outputs]
     if other.state == "complete" and any(stage.in_place for stage in changed):
         found.append(Difference("it changes data in place and was complete, but nobody was told"))

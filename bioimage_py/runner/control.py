@@ -11,12 +11,14 @@ from time import monotonic, sleep
 
 from ..backends.orders import cancel_jobs, driver_job, has_jobs
 from ..errors import ConfigError, RunningError
+from ..sources.file import open_source
 from .alive import visible
-from .inspect import RunStatus, stamps_named, status_of
-from .leftovers import put_back
+from .inspect import RunStatus, status_of
+from .leftovers import discard, end_workers, put_back
 from .owner import check_own
-from .place import remove
-from .runs import RunState, end_workers
+from .runs import RunState
+from .stamp_places import InFolder, Place, place_of
+from .stamps import Stamp, folder_of, is_copy
 
 
 def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: float = 30.0) -> RunStatus | None:
@@ -128,6 +130,52 @@ def forget_run(folder: str | os.PathLike[str]) -> None:
         )
     check_own(path)
     end_workers(path)
-    if status.state == "forgotten" and (state := RunState.read(path)) is not None:
+    if (state := RunState.read(path)) is None:
+        return
+    if status.state == "forgotten":
         put_back(path, state)
-    remove(path, [stamp for stamp in stamps_named(path) if stamp.name == status.run])
+    discard(path, state)
+
+
+def forget_lost(path: str | os.PathLike[str], key: str | None = None) -> list[str]:
+    """Take an array as it is: remove the stamps of runs that are not here any more.
+
+    Parameters
+    ----------
+    path : path
+        The array: its folder, its URL, or the container of `key`.
+    key : str, optional
+        Key of the array in its container.
+
+    Returns
+    -------
+    list of str
+        Names of the runs that are forgotten.
+
+    Raises
+    ------
+    ConfigError
+        One of its runs is here, or its storage has no stamps.
+    """
+    place = _stamps_at(path, key)
+    stamps = [Stamp.parse(name, place.read(name) or "") for name in place.names()]
+    for stamp in stamps:
+        if not is_copy(stamp, place) and (folder := folder_of(stamp, place)) is not None:
+            raise ConfigError(
+                f"the run {stamp.run!r}, which changes {place.url}, is not lost: its folder is {folder}",
+                remedy=f"the same call continues it; bioimage-py runs clean {folder} --yes forgets it",
+            )
+    for stamp in stamps:
+        place.remove(stamp.run)
+    return [stamp.run for stamp in stamps]
+
+
+def _stamps_at(path: str | os.PathLike[str], key: str | None) -> Place:
+    folder = InFolder(os.fspath(path))
+    if key is None and folder.names():
+        return folder
+    source = open_source(path, key, mode="r+")
+    place = place_of(source)
+    if place is None:
+        raise ConfigError(f"{source!r} is of a storage that carries no stamps of runs", remedy="bioimage-py runs list")
+    return place

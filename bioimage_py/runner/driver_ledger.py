@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RunningError
+from ..errors import RunningError, StorageError
 from .batches import BatchLists, read_batches
 from .encoding import dump_batches
 from .faults import fault
@@ -22,9 +22,9 @@ from .files import own_folder, read_by_others, write_once
 from .folder import FolderWork, load_stage, read_progress
 from .journal import Record, frame
 from .ledger import Ledger, Loss, Progress, retry_batch
+from .leftovers import end_named
 from .numbers import Ranges
 from .plan import Batch, Plan, cut_batches, listed
-from .runs import end_named
 from .supervisor import Event, Reissued, Retry
 
 RECLAIM_SECONDS = 1.0
@@ -92,6 +92,10 @@ class FolderLedger(Ledger):
         """Whether another driver has taken the run over."""
         try:
             run = json.loads((self.folder / "run.json").read_text())
+        except FileNotFoundError:
+            raise StorageError(
+                f"the run folder {self.folder} was removed while it ran", remedy="restore the data and call again"
+            ) from None
         except OSError:  # a file server that does not answer is no reason to leave
             return False
         return f"s{run['sessions']}" != self.session

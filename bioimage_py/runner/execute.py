@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -32,7 +31,7 @@ from .plan import Plan, Stage
 from .promise import Instead, check_budget, plan_of
 from .replay import run_here
 from .report import RunReport
-from .runs import OwnedRun, own_run, reopen_run, run_root
+from .runs import OwnedRun, folder_gone, own_run, reopen_run, run_root
 from .single_writer import copy_in, fill_scratch, hand_over, remove_scratch
 from .undo import can_keep
 from .worker import versions
@@ -222,7 +221,7 @@ def resume_run(
         A module was edited since the run was begun.
     RunningError, RunnerError
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     if not (folder / "plan.pkl").exists():
         raise ConfigError(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
@@ -265,7 +264,7 @@ def _drive(
             _describe(plan, backend, run, payload)
             fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
-        check_outputs(plan, run.stamps)
+        check_outputs(plan, run)
         whole = all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True))
         copy_in(plan, run.folder, last=whole)
         if whole:
@@ -275,6 +274,9 @@ def _drive(
         if pre_cleanup is not None:
             pre_cleanup(str(run.folder))
     except BaseException as error:
+        if isinstance(error, Exception) and run.gone:
+            run.release(state)
+            raise folder_gone(run.state.run, run.folder, run.state.stamped) from error
         run.release("detached" if isinstance(error, Left) else state)
         if isinstance(error, RunnerError) and error.tmp_folder is None:
             error.tmp_folder = str(run.folder)
@@ -287,7 +289,7 @@ def _drive(
     return report
 
 
-def check_outputs(plan: Plan, stamps: Sequence[Path] = ()) -> None:
+def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:
     """StorageError where an output is no longer the array that was opened: what was written to it is lost."""
     for stage in plan.stages:
         for output in stage.outputs:
@@ -295,9 +297,10 @@ def check_outputs(plan: Plan, stamps: Sequence[Path] = ()) -> None:
     for handed in plan.handed:
         with handed.opened() as output:
             output.check_there()
-    for stamp in stamps:
-        if not stamp.exists():
-            raise gone(stamp.parent.parent)
+    if run is not None:
+        for written in run.outputs:
+            if written.place.read(run.state.run) is None:
+                raise gone(written.place.url)
 
 
 def _shared(plan: Plan, blocks: Sequence[int]) -> Plan:
@@ -341,7 +344,6 @@ def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None
         "num_workers": plan.execution.num_workers,
         "shares_memory": shares,
         "promised_bytes": plan_of(plan, shares_memory=shares).promised_bytes,
-        "stamps": [os.path.abspath(stamp) for stamp in run.stamps],
         "stages": stages,
         "code": code_of(plan.stages),
     }

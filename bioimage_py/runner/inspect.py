@@ -201,17 +201,6 @@ def described(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def stamps_named(folder: Path) -> list[Path]:
-    """Stamps that a run has put beside its outputs: of what ``plan.json`` names, what names the folder in turn."""
-    stamps = []
-    for name in described(folder).get("stamps", ()):
-        stamp = Path(str(name))
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if stamp.parent.name == STAMPS and os.path.samefile(parse_json(read_small(stamp))["folder"], folder):
-                stamps.append(stamp)
-    return stamps
-
-
 def kept_plan(folder: str | os.PathLike[str]) -> Plan:
     """The plan of a run, with its sources opened.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -14,12 +15,21 @@ from typing import Any
 
 from ..errors import StorageError
 from .alive import begun_here, here, identify
-from .claims import remove_stamps
 from .faults import fault
 from .files import listed, made_among_others, own_folder
+from .stamps import Output, remove_stamps
 
 ROOT_NAME = ".bioimage_py"
+NAME_LENGTH = 80
+"""Letters of a run's name that its folder has."""
 _NEW, _GONE, _POOL = ".new", ".gone", ".pool"
+
+
+def new_name(name: str) -> str:
+    """A name for a run's folder, which nobody has."""
+    # visible, within one folder, and what no file system refuses (255 bytes)
+    stem = re.sub(r"[^\w.+-]", "_", name or "run", flags=re.ASCII)[:NAME_LENGTH]
+    return f"{'_' if stem.startswith('.') else ''}{stem}-{secrets.token_hex(4)}"
 
 
 def new_folder(root: Path, run: str, fill: Callable[[Path], Any]) -> Path:
@@ -78,13 +88,16 @@ def _check_links(folder: Path) -> None:
     probe.unlink()
 
 
-def remove(folder: Path, stamps: Sequence[Path] = ()) -> None:
-    """Remove a run's folder, at once for whoever looks, then its stamps, and an empty root beside an output."""
+def remove(folder: Path, outputs: Sequence[Output] = ()) -> None:
+    """Remove a run's stamps, then its folder, at once for whoever looks, and an empty root beside an output.
+
+    In this order, for a stamp without a folder says that the folder was lost.
+    """
+    remove_stamps(outputs, folder.name)
     gone = folder.with_name(f"{_GONE}-{secrets.token_hex(4)}")
     with suppress(OSError):
         os.rename(folder, gone)
     fault("after-finish")
-    remove_stamps(stamps)
     shutil.rmtree(gone, ignore_errors=True)
     if folder.parent.name == ROOT_NAME:
         with suppress(OSError):

@@ -192,13 +192,20 @@ def check_aliases(
                 f"output {index} ({output!r}) shares its storage with another output", remedy="one array for each"
             )
         for name, source in [*named, *([] if mask is None else [("the mask", mask)])]:
-            if not any(overlap(part, output) for part in source.parts):
+            shared = [part for part in source.parts if overlap(part, output)]
+            if not shared:
                 continue
             if halo is not None and any(halo):
                 raise AliasError(
                     f"output {index} is the same storage as {name} ({source!r}), which is read with the halo"
                     f" {halo}: blocks would read what their neighbours have written",
                     remedy="write to another array",
+                )
+            if any(part.identity != output.identity for part in shared):
+                raise AliasError(
+                    f"output {index} ({output!r}) and {name} ({source!r}) are two ways to the same storage: a link, a"
+                    " second mapping or handle, or an array that is made of the other",
+                    remedy="open it once, by one path, and pass that for both; or write to another array",
                 )
             if not same_view(source, output):
                 raise AliasError(
@@ -212,7 +219,7 @@ def check_aliases(
 def overlap(one: Source, other: Source) -> bool:
     """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
     if one.identity != other.identity:  # asked first: a file's array object is only made when somebody wants it
-        return False
+        return any(a.meets(b) for a in one.extents() for b in other.extents())
     first, second = getattr(one, "array", None), getattr(other, "array", None)
     if isinstance(first, np.memmap) or isinstance(second, np.memmap):
         return True

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,22 +19,21 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
-from ..backends.orders import cancel_jobs
 from ..errors import AccessError, ConfigError, RunningError, StorageError
 from ..jsontext import parse_json
-from .alive import STALE_SECONDS, Heartbeat, end, identify, lives, visible
-from .claims import Claim, claims_of, container_of, fingerprints, put_stamps, stamped_folders, stamps_of
-from .conflict import check, differences
+from .alive import STALE_SECONDS, Heartbeat, identify, lives, visible
+from .claims import Claim, claims_of, container_of, fingerprints
+from .conflict import check, differences, moved
 from .definition import definition_of
 from .faults import fault
 from .files import listed, read_small, write_once
-from .leftovers import nothing_done, put_back
-from .owner import check_own, is_own, own_file
-from .place import ROOT_NAME, new_folder, remove, sweep
+from .leftovers import discard, end_workers, nothing_done, put_back
+from .owner import check_own, is_own
+from .place import ROOT_NAME, new_folder, new_name, remove, sweep
 from .plan import Plan, Stage
+from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
+from .undo import follow
 
-NAME_LENGTH = 80
-"""Letters of a run's name that its folder has."""
 Resume = Literal["auto", "never"] | str
 
 
@@ -47,7 +44,8 @@ class RunState:
     ``state`` is "starting", "running", "detached" (its driver has left, workers may go on), "failed" (to be continued),
     "complete" (its caller may not have seen it), "forgotten" (what it has changed is being put back) or "finished";
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
-    are run again, ``adopted`` are workers of earlier sessions that go on in this one.
+    are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
+    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps.
     """
 
     run: str
@@ -63,6 +61,8 @@ class RunState:
     repeatable: bool
     sessions: int = 1
     adopted: list[str] = field(default_factory=list)
+    kept_nothing: bool = False
+    stamped: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -100,9 +100,13 @@ class RunState:
         numbers = [self.created, self.sessions, *self.blocks]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError(f"{numbers} are not all whole numbers")
+        if not all(isinstance(told, dict) and isinstance(told.get("url"), str) for told in self.stamped):
+            raise ValueError(f"its stamps are at {self.stamped}")
 
-    def write(self, folder: Path) -> None:
-        """Publish."""
+    def write(self, folder: Path, *, new: bool = False) -> None:
+        """Publish; StorageError where the folder was removed meanwhile, for a half must not look like a whole."""
+        if not new and not (folder / "run.json").exists():
+            raise folder_gone(self.run, folder, self.stamped)
         # written three times a run: no indent, for which Python encodes value by value
         write_once(folder / "run.json", json.dumps({**vars(self), "claims": [vars(c) for c in self.claims]}).encode())
 
@@ -119,10 +123,11 @@ class RunState:
 
 def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
     """Where the folder of a run lies."""
+    # absolute when the call begins: a block may change the working directory
     if given is not None:
-        return Path(given)
+        return Path(given).absolute()
     if root := os.environ.get("BIOIMAGE_PY_RUN_ROOT"):
-        return Path(root)
+        return Path(root).absolute()
     for stage in stages:
         for output in stage.outputs:
             path = container_of(output)
@@ -134,7 +139,7 @@ def run_root(stages: Sequence[Stage], given: Any = None) -> Path:
 def cache_root() -> Path:
     """Where runs lie that write nothing beside which their folder could be."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "bioimage_py" / "runs"
+    return Path(cache).absolute() / "bioimage_py" / "runs"
 
 
 @dataclass
@@ -144,13 +149,18 @@ class OwnedRun:
     folder: Path
     state: RunState
     heartbeat: Heartbeat
-    stamps: list[Path]
+    outputs: list[Output]
 
     @property
     def lost(self) -> bool:
         """Whether another driver has taken it over."""
         now = RunState.read(self.folder)
         return now is not None and now.sessions != self.state.sessions
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody has removed the folder."""
+        return not (self.folder / "run.json").exists()
 
     def complete(self) -> None:
         """All blocks are done; whether the caller sees it is open.
@@ -174,7 +184,7 @@ class OwnedRun:
         for name in ("undo", "claims", "batches", "errors", "logs"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         fault("before-finish")
-        remove(self.folder, self.stamps)
+        discard(self.folder, self.state, self.outputs)
 
     def release(self, state: str) -> None:
         """Leave the run to be continued; that works on a full disk too. One that was lost is left alone."""
@@ -236,7 +246,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
     """
     name, stages, how = plan.name, plan.stages, plan.execution
     mine = RunState(
-        _new_name(name),
+        new_name(name),
         name,
         "starting",
         0,
@@ -247,6 +257,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         fingerprints(stages),
         [stage.units.n_blocks for stage in stages],
         all(stage.repeatable for stage in stages),
+        kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
@@ -266,45 +277,43 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
     theirs = RunState.read(folder)
     if theirs is None or theirs.state in ("finished", "forgotten"):
         raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
-    mine = replace(theirs, run=_new_name(theirs.name), state="starting", driver=identify())
+    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify())
     return _own(mine, stages, folder.parent, str(folder), adopt)
-
-
-def _new_name(name: str) -> str:
-    # the name of a folder: what no file system refuses, and short enough for one (255 bytes)
-    stem = re.sub(r"[^\w.+-]", "_", name or "run", flags=re.ASCII)[:NAME_LENGTH]
-    return f"{stem}-{secrets.token_hex(4)}"
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
     def fill(private: Path) -> None:
         (private / "driver.alive").touch()
         mine.created = (private / "driver.alive").stat().st_mtime_ns
-        mine.write(private)
+        mine.write(private, new=True)
 
     sweep(root)
-    folder, stamps = new_folder(root, mine.run, fill), stamps_of(stages, mine.run)
+    outputs = outputs_of(stages)
+    mine.stamped = [output.place.told for output in outputs]
+    folder = new_folder(root, mine.run, fill)
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
-        put_stamps(stamps, folder)
-        taken = _continued(mine, stages, root, resume, adopt)
+        put_stamps(outputs, mine.run, folder, mine.name)
+        taken = _continued(mine, stages, outputs, root, resume, adopt)
         if taken is None:
             mine.state = "running"
             mine.write(folder)
-            return OwnedRun(folder, mine, heartbeat, stamps)
+            return OwnedRun(folder, mine, heartbeat, outputs)
     except BaseException:
         heartbeat.close()
-        remove(folder, stamps)
+        remove(folder, outputs)
         raise
     heartbeat.close()
-    remove(folder, stamps)
+    remove(folder, outputs)
     return taken
 
 
-def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun | None:
+def _continued(
+    mine: RunState, stages: Sequence[Stage], outputs: list[Output], root: Path, resume: Resume, adopt: Adopt
+) -> OwnedRun | None:
     """The run that is continued, None for a new one."""
     accepted = None if resume in ("auto", "never") else Path(resume).resolve()
-    others = _settled(mine, stages, root, accepted)
+    others, moves = _settled(mine, outputs, root, accepted, anew=resume == "never")
     if accepted is not None and not any(folder.resolve() == accepted for folder, _ in others):
         raise ConfigError(f"the run in {resume} is not one of what this call writes", remedy="bioimage-py runs list")
     # one that was starting when it died had done nothing, or had just gone over to the one that it continued
@@ -313,6 +322,10 @@ def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resu
         if other.state in ("starting", "finished") and not is_own(folder):
             continue  # there is nothing to continue, and whoever made it removes it
         check_own(folder)
+        if move := moves.get(folder):
+            check_mine(other.stamped, move, outputs)
+            other = moved(other, mine, move)
+            follow(folder, move)
         anew = resume == "never" or other.state in over
         if not anew and accepted is None and nothing_done(folder, other):
             # workers that wait in a queue keep their places; others may have begun just before their end
@@ -322,31 +335,36 @@ def _continued(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resu
                 anew = nothing_done(folder, other)
         if anew:
             end_workers(folder)
-            put_back(folder, other)
-            remove(folder, stamps_of(stages, other.run))
+            put_back(folder, other, outputs)
+            discard(folder, other, outputs)
             continue
-        check(other, folder, mine, stages, accepted=folder.resolve() == accepted)
-        if (taken := _take_over(other, folder, mine, stages, adopt)) is not None:
+        check(other, folder, mine, stages, outputs, accepted=folder.resolve() == accepted)
+        if (taken := _take_over(other, folder, mine, outputs, adopt)) is not None:
             return taken
     return None
 
 
-def _settled(mine: RunState, stages: Sequence[Stage], root: Path, accepted: Path | None) -> list[tuple[Path, RunState]]:
-    """Dead runs that concern a call, once no living one is in its way."""
+def _settled(
+    mine: RunState, outputs: Sequence[Output], root: Path, accepted: Path | None, *, anew: bool
+) -> tuple[list[tuple[Path, RunState]], dict[Path, Move]]:
+    """Dead runs that concern a call, once no living one is in its way, and how their outputs have moved."""
     while True:
-        stamped = set(stamped_folders(stages))
-        folders = sorted({*_folders(root), *stamped, *([] if accepted is None else [accepted])})
+        moves = dict(stamped_runs(outputs, root / mine.run, accepted, anew=anew))
+        stamped, known = set(moves), {folder.name for folder in moves}
+        # the root may be the same one by another path
+        rest = [*_folders(root), *([] if accepted is None else [accepted])]
+        folders = sorted(stamped | {folder for folder in rest if folder.name not in known})
         others = [
             (folder, other)
             for folder, other in _read_all(folders, {*stamped, *([] if accepted is None else [accepted])})
-            if other.run != mine.run and (_concerns(other, mine) or folder.resolve() == accepted)
+            if other.run != mine.run and (folder in stamped or _concerns(other, mine) or folder.resolve() == accepted)
         ]
         living = [(folder, other) for folder, other in others if other.alive(folder)]
         if not living:
-            return others
+            return others, moves
         # a run that writes nothing is in nobody's way: it only leaves the others alone
         if not mine.claims and not any(folder.resolve() == accepted for folder, _ in living):
-            return []
+            return [], {}
         for folder, other in living:
             if other.state != "starting" or other.order < mine.order:
                 raise _running(other, folder)
@@ -360,40 +378,21 @@ def _concerns(other: RunState, mine: RunState) -> bool:
     return not differences(other, mine)
 
 
-def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
-    """Make sure that no worker of a run whose driver is dead lives on this host or in a queue, besides some."""
-    if not spare and not cancel_jobs(folder):
-        raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
-    for path in (folder / "workers").glob("*.json"):
-        if path.stem not in spare:
-            end_named(path)
-
-
-def end_named(path: Path) -> None:
-    """End the worker that a file of a run folder names: one's own file, and a process that is a worker.
-
-    Raises
-    ------
-    RunningError
-        The process cannot be ended, or it lives and looks like something else.
-    """
-    if not own_file(path):
-        return
-    with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
-        process = parse_json(read_small(path))
-        if not end({**process, "pid": int(process["pid"])}, path.parent.parent):
-            raise RunningError(
-                f"process {process['pid']}, which {path} calls a worker, cannot be ended, or does not look like one",
-                remedy=f"ps -p {process['pid']}; if it is one: kill -9 {process['pid']}; else: rm {str(path)!r}",
-            )
-
-
 def _running(other: RunState, folder: Path) -> RunningError:
     who = f"process {other.driver['pid']} on {other.driver['host']}"
     unseen = "" if visible(other.driver) else f" (held dead {STALE_SECONDS:g} s after its last sign of life)"
     return RunningError(
         f"the run {other.run!r} ({who}) is writing the same region; its folder is {folder}",
         remedy=f"wait for it (bioimage-py runs attach {folder}), or end that process and call again{unseen}",
+    )
+
+
+def folder_gone(run: str, folder: Path, stamped: Sequence[dict[str, Any]]) -> StorageError:
+    """What a driver says whose run folder was removed while it ran."""
+    return StorageError(
+        f"the folder of the run {run!r}, {folder}, was removed while it ran; what it has written into"
+        f" {', '.join(told['url'] for told in stamped) or 'its outputs'} is a part of the result",
+        remedy="restore the data; or, where they may be taken as they are, bioimage-py runs forget ARRAY; call again",
     )
 
 
@@ -407,7 +406,7 @@ def taken_over(folder: Path) -> RunningError:
     )
 
 
-def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[Stage], adopt: Adopt) -> OwnedRun | None:
+def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Output], adopt: Adopt) -> OwnedRun | None:
     # who took it over in between has by now given up the folder that told so
     now = RunState.read(folder)
     if now is None:
@@ -417,13 +416,13 @@ def _take_over(other: RunState, folder: Path, mine: RunState, stages: Sequence[S
     adopted = adopt(folder)
     end_workers(folder, adopted)
     now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
+    now.claims, now.definition, now.inputs, now.stamped = other.claims, other.definition, other.inputs, mine.stamped
     heartbeat = Heartbeat(folder / "driver.alive")
     try:
         now.write(folder)
-        stamps = stamps_of(stages, now.run)
-        put_stamps(stamps, folder)
+        put_stamps(outputs, now.run, folder, now.name)
     except BaseException:
         heartbeat.close()
         heartbeat.path.unlink(missing_ok=True)
         raise
-    return OwnedRun(folder, now, heartbeat, stamps)
+    return OwnedRun(folder, now, heartbeat, outputs)

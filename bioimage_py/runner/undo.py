@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +32,7 @@ from ..sources.units import METADATA_FILES, UnitFiles
 from ..wrapper.base import WrapperSource
 from .claims import STAMPS
 from .faults import fault
-from .files import own_folder, read_by_others, sync_folder
+from .files import own_folder, read_by_others, sync_folder, write_once
 from .journal import frame, read_frame
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
@@ -161,6 +161,13 @@ def roll_back(folder: Path, run: str) -> None:
                 name = kept.name.replace(_SLASH, "/")
                 place.delete(name) if kept.is_symlink() else place.write(name, kept.read_bytes())
     os.sync()  # what was kept goes now, so the machine may not forget what was put back
+
+
+def follow(folder: Path, move: Callable[[str], str]) -> None:
+    """Note where the outputs of a run lie now that they have moved."""
+    for where in folder.glob(f"undo/*/*/{_WHERE}"):
+        if (now := move(told := _told(where))) != told:
+            write_once(where, frame(now.encode()))
 
 
 def _kept_units(folder: Path, run: str) -> Iterator[tuple[Path, Path]]:

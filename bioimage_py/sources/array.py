@@ -13,6 +13,7 @@ from .backing import Backing
 from .base import Axis, Concurrency, Source, default_axes
 from .encoded import EncodedChunks
 from .index import Roi, Selection
+from .sharing import Extent
 from .spec import SourceSpec
 from .units import UnitFiles
 
@@ -150,6 +151,13 @@ class ArraySource(Source):
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(roi)
+
+    def extents(self) -> tuple[Extent, ...]:
+        found = self._backing.extents()
+        return super().extents() if found is None else found
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return self._backing.stored_in(roi)
 
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         return self._backing.encoded(roi) if self._is_backing else ()

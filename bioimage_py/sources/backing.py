@@ -7,7 +7,7 @@ import abc
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from .forks import check_opened, count
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
 from .hdf5_parts import require_parts
 from .index import Roi, Selection
+from .sharing import Extent, of_hdf5, of_memory, of_object
 from .spec import SourceSpec
+from .stores import Location
 from .units import UnitFiles
 
 
@@ -105,6 +107,14 @@ class Backing(abc.ABC):
         """Return the files of the write units in a region."""
         return None
 
+    def extents(self) -> tuple[Extent, ...] | None:
+        """Return where the voxels lie; None where `stored_in` tells."""
+        return None
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        """Return the files that hold the voxels of a region."""
+        return self.unit_files(roi)
+
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a region as they are stored, once for every grid of which it cuts none."""
         return ()
@@ -149,6 +159,9 @@ class NumpyBacking(Backing):
     @property
     def identity(self) -> Hashable:
         return memory_identity(self._native)
+
+    def extents(self) -> tuple[Extent, ...]:
+        return of_memory(self._data)
 
     def read(self, roi: Roi) -> np.ndarray:
         return self._data[roi].copy()
@@ -208,6 +221,13 @@ class ForeignBacking(Backing):
         with self._lock:
             self._native[roi] = value
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        files = getattr(self._native, "files_of", None)
+        return None if files is None else _absolute(files(roi))
+
+    def extents(self) -> tuple[Extent, ...] | None:
+        return None if hasattr(self._native, "files_of") else of_object(self._native)
+
 
 class HDF5Backing(Backing):
     """A dataset of h5py, which guards itself against threads; only one process may write an HDF5 file.
@@ -261,6 +281,12 @@ class HDF5Backing(Backing):
             self._native[roi] = value.view(self._stored)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("write", error) from error
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return _absolute(hdf5_files(self._native))
+
+    def extents(self) -> tuple[Extent, ...]:
+        return of_hdf5(self._native)
 
     def axes(self) -> tuple[Axis, ...] | None:
         return hdf5_axes(self._native)
@@ -324,6 +350,21 @@ class HDF5Backing(Backing):
         meanwhile()
         self._native = h5py.File(self._path, self._mode)[self._key]
         return os.path.realpath(self._path) not in names
+
+
+def hdf5_files(dataset: Any) -> tuple[str, ...]:
+    """Return the paths of all files that hold the values of a dataset: its own, of its virtual parts, external ones."""
+    own = os.path.abspath(os.fsdecode(dataset.file.filename))
+    named = [part[0] for part in dataset.external or ()]
+    if dataset.is_virtual:
+        named += [part.file_name for part in dataset.virtual_sources() if part.file_name != "."]
+    others = (os.path.normpath(os.path.join(os.path.dirname(own), os.fsdecode(name))) for name in named)
+    return (own, *dict.fromkeys(others))
+
+
+def _absolute(paths: Iterable[str]) -> UnitFiles:
+    """Files by their absolute paths."""
+    return UnitFiles(Location(os.sep), tuple(path.lstrip(os.sep) for path in paths))
 
 
 def gone(where: Any) -> StorageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
+import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,6 +16,7 @@ import numpy as np
 from ..errors import IndexingError, NotReopenableError, ReadOnlyError
 from ..markup import table
 from .index import Roi, Selection, normalize_index
+from .sharing import Extent, of_chunks, of_files
 from .spec import SourceSpec
 from .units import is_whole
 from .values import Casting, broadcast_value, convert_values
@@ -269,6 +271,27 @@ class Source(abc.ABC):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the write units that a box touches; None where units are not files of their own."""
         return None
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        """Return the files or objects that hold the voxels of a box; None where that is not known.
+
+        A run that is continued looks at some of them, to see whether its inputs were written again.
+        """
+        return self.unit_files(roi)
+
+    def extents(self) -> tuple[Extent, ...]:
+        """Return where the voxels lie, as far as that is known, so that two ways to the same ones are noticed."""
+        if not self.size:
+            return ()
+        found = [Extent(("identity", self.identity))]
+        # a link may stand for a part only, so the first voxel is asked for, the one in the middle, and the last
+        for corner in ((0,) * self.ndim, [size // 2 for size in self.shape], [size - 1 for size in self.shape]):
+            roi = tuple(slice(at, at + 1) for at in corner)
+            if (units := self.unit_files(roi)) is not None:
+                found += of_chunks(units)
+            elif (files := self.stored_in(roi)) is not None and files.folder is not None:
+                found += of_files(os.path.join(files.folder, name) for name in files.names)
+        return tuple(dict.fromkeys(found))
 
     def encoded(self, roi: Roi) -> tuple[EncodedChunks, ...]:
         """Return the chunks of a box as they are stored, once for every grid of which it cuts none, units first.

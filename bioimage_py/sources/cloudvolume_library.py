@@ -13,10 +13,12 @@ from ..errors import ParameterError, ReadOnlyError, RegionError, StorageError
 from ..extras import needing
 from .backing import gone, sync_written
 from .index import Roi
+from .marks import some_files
 from .precomputed import INFO, chunk_name, find_scale
 from .precomputed_codec import SUFFIXES
 from .precomputed_layer import Layer, closed, missing_chunk, where
 from .stores import Location
+from .units import UnitFiles
 
 
 class LibraryLayer(Layer):
@@ -51,6 +53,9 @@ class LibraryLayer(Layer):
         if self._place is not None:
             return (self._place / self.scale.key).identity
         return ("cloudvolume", str(self._handle().cloudpath), self.scale.key)
+
+    def stored_in(self, box: Roi) -> UnitFiles | None:
+        return None if self._place is None else some_files(self._place / self.scale.key)
 
     def read(self, box: Roi) -> np.ndarray:
         with self._lock:

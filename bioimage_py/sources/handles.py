@@ -18,10 +18,12 @@ from .backing import Backing, gone
 from .base import Axis, Concurrency
 from .forks import check, engine
 from .index import Roi
+from .marks import some_files
 from .metadata import kind_of, unit_name
 from .spec import FrozenParams, SourceSpec
 from .storage import ChunkedBacking, Layout, TensorHandle, spec_of
 from .stores import SCHEMES, Location, locate
+from .units import UnitFiles
 
 
 def place_of_zarr(array: Any) -> Location | None:
@@ -198,6 +200,9 @@ class TensorStoreBacking(Backing):
                 reopen_tensorstore(whole)
             except (SourceNotFoundError, StorageError) as error:
                 raise gone(self._place) from error
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return some_files(self._place)
 
     def axes(self) -> tuple[Axis, ...] | None:
         labels, units = self._native.domain.labels, self._native.dimension_units

@@ -81,6 +81,10 @@ class Layer(abc.ABC):
         """Return the files of the chunks that a box touches."""
         return None
 
+    def stored_in(self, box: Roi) -> UnitFiles | None:
+        """Return the files that hold the voxels of a box."""
+        return self.unit_files(box)
+
     def stored_units(self) -> np.ndarray | None:
         """Return the grid positions of the chunks that exist; None where what is missing is not zero."""
         return None

@@ -13,6 +13,7 @@ from ..errors import RegionError
 from .access import failed
 from .forks import engine
 from .index import Roi
+from .marks import some_files
 from .precomputed import Scale
 from .precomputed_chunks import ChunkedLayer
 from .precomputed_layer import Layer, LayerOptions, where
@@ -106,6 +107,9 @@ class ShardedLayer(ChunkedLayer):
 
     def unit_files(self, box: Roi) -> UnitFiles | None:
         return None
+
+    def stored_in(self, box: Roi) -> UnitFiles | None:
+        return some_files(self._chunks)
 
     def stored_units(self) -> np.ndarray | None:
         return None

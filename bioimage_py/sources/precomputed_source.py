@@ -159,6 +159,9 @@ class PrecomputedSource(Source):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._layer.unit_files(self._inside(self._absolute(roi)))
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return self._layer.stored_in(self._inside(self._absolute(roi)))
+
     def stored_units(self) -> np.ndarray | None:
         positions = self._layer.stored_units()
         return None if positions is None else positions[:, self._first :]

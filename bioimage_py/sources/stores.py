@@ -197,7 +197,7 @@ class Location:
             except OSError as error:
                 raise failed(f"read {name!r} of", self, error) from error
         try:
-            found = _open_kvstore(self).read(name).result()
+            found = open_kvstore(self).read(name).result()
         except (ValueError, OSError) as error:
             raise failed(f"read {name!r} of", self, error) from error
         return bytes(found.value) if found.state == "value" else None
@@ -226,14 +226,14 @@ class Location:
         """
         self._check(name)
         try:
-            _open_kvstore(self).write(name, content).result()
+            open_kvstore(self).write(name, content).result()
         except (ValueError, OSError) as error:
             raise failed(f"write {name!r} of", self, error) from error
 
     def names(self) -> list[str] | None:
         """Return the names of all files below, relative to this place, sorted; None where the store cannot list."""
         try:
-            return sorted(name.decode() for name in _open_kvstore(self).list().result())
+            return sorted(name.decode() for name in open_kvstore(self).list().result())
         except NotImplementedError:  # web servers
             return None
         except (ValueError, OSError) as error:
@@ -244,7 +244,7 @@ class Location:
         tensorstore = engine()
 
         self._check(name)
-        store = _open_kvstore(self)
+        store = open_kvstore(self)
         try:
             if name:
                 store.write(name, None).result()
@@ -401,7 +401,8 @@ def _threads_context(threads: int) -> Any:
     return tensorstore.Context({"data_copy_concurrency": {"limit": threads}}, _shared_context())
 
 
-def _open_kvstore(place: Location) -> Any:
+def open_kvstore(place: Location) -> Any:
+    """Return the ``tensorstore.KvStore`` of a place."""
     check()
     secrets = tuple(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     return _cached_kvstore(json.dumps(place.kvstore()), json.dumps(place.context()), secrets)

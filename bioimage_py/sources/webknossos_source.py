@@ -182,6 +182,9 @@ class WebKnossosSource(Source):
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         return self._backing.unit_files(self._placement.to_stored(roi))
 
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return self._backing.stored_in(self._placement.to_stored(roi))
+
     def stored_units(self) -> np.ndarray | None:
         found, units = self._backing.stored_units(), self._backing.shards or self._backing.chunks
         if found is None or units is None:

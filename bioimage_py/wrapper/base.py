@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import FormatError, ParameterError, SourceTypeError
 from ..sources.base import Axis, Concurrency, Source
 from ..sources.registry import as_source, from_spec
+from ..sources.sharing import Extent
 from ..sources.spec import SourceSpec, freeze, register_callable
 
 CLASS = "class"
@@ -126,6 +127,10 @@ class WrapperSource(Source):
         """
         inner = change(self._source)
         return self if inner is self._source else self._from_wrapped(inner, self._params())
+
+    def extents(self) -> tuple[Extent, ...]:
+        """Those of the inner sources."""
+        return tuple(extent for source in self.sources for extent in source.extents())
 
     def fresh(self, *, cache_bytes: int = 0) -> Source:
         """Return the same view of a fresh handle; itself if the inner source has none."""
