@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import DtypeError, FormatError, ParameterError, ReadOnlyError, ShapeError
-from ..sources.base import Axis
+from ..errors import DtypeError, ParameterError, ReadOnlyError, ShapeError
+from ..sources.base import Axis, default_axes
 from ..sources.file import FileSource, open_source
 from ..sources.metadata import OWN_ATTRIBUTE
 from ..sources.storage import detect_driver
-from ..sources.stores import Location, locate, resolve
+from ..sources.stores import Location, locate
 from ..sources.units import METADATA_FILES
-from .formats import format_named, format_of, require_library, split_path
+from .chunks import Shape, check_chunks, whole_numbers
+from .formats import format_named, require_library
 from .keys import array_keys, is_group
 from .mirror import mirrored_metadata
-
-Shape = Sequence[int]
+from .ome import check_axes, write_multiscales
+from .target import Target, target_of
 
 
 def create_array(
@@ -49,17 +49,20 @@ def create_array(
         Container; made if it is missing. A path into one ("a.zarr/raw") is split where `key` is None. zarr and n5
         also ``s3://bucket/a.zarr``, ``gs://bucket/a.zarr`` and, for this process only, ``memory://a.zarr``.
     key : str, optional
-        Key of the array; groups above it are made. None or "": the container is the array (zarr, n5).
+        Key of the array; groups above it are made. None or "": the container is the array (zarr, n5). None for a
+        container called ".ome.zarr": its finest level, "0"; one that is new is described as an image of this level.
     shape : sequence of int
         Shape.
     dtype : dtype_like
         Data type.
     chunks : sequence of int, optional
-        Chunk shape. None: 64 voxels along the last three axes, 512 along two, 1 along those before.
+        Chunk shape. None: 64 voxels along three axes of space (the last ones, where `axes` is empty), 512 along fewer,
+        1 along all others.
     shards : sequence of int, optional
         Shape of the shards, multiples of the chunks (zarr version 3 only).
     format : {"zarr", "n5", "hdf5"}, optional
-        None: by the name of the container, else zarr. zarr is version 3, or the version of the container.
+        None: by the name of the container, zarr where it has no ending. zarr is version 3, or the version of the
+        container.
     axes : sequence of Axis, optional
         Axes, stored as attributes of the array (and as the dimension names of zarr version 3, the labels of HDF5).
         For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
@@ -82,42 +85,56 @@ def create_array(
     ShapeError, DtypeError
         If an array of another shape or data type exists and `overwrite` is False.
     ParameterError
-        If chunks or shards do not fit, or the format cannot do what is asked.
+        If chunks, shards or axes do not fit, or the format cannot do what is asked.
+    FormatError
+        If the name of the container ends as files of another format do ("out.png").
     ReadOnlyError
         If the store cannot be written (zip archives, web servers).
     """
-    container = resolve(path)
-    if key is None and format is None:
-        container, key = split_path(container)
-    root = locate(container, storage_options)
-    name = format or _format_of(root)
-    if name not in _CREATORS:
-        raise FormatError(f"Arrays cannot be created in the format {name!r}.", remedy="use zarr, n5 or hdf5")
+    place = target_of(path, key, format, storage_options)
+    root, container, key, name, _ = place
     require_library(format_named(name))
-    key = (key or "").strip("/")
-    size = _positive("shape", shape, None)
-    grid = _positive("chunks", chunks, len(size)) if chunks is not None else default_chunks(size)
-    outer = None if shards is None else _shards(shards, grid, name)
-    if axes and len(axes) != len(size):
-        raise ParameterError(f"{len(axes)} axes for the shape {size}.", remedy="pass one Axis for each")
-    kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
+    size = whole_numbers("shape", shape, None)
+    axes = _checked_axes(axes, size)
+    grid, outer = check_chunks(chunks, shards, size, axes, name)
+    try:
+        kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
+    except TypeError as error:
+        raise DtypeError(f"dtype={dtype!r} is no data type: {error}", remedy='dtype="uint8"') from None
+    if place.image:
+        check_axes(axes or default_axes(len(size)))
     if not root.writable:
         raise ReadOnlyError(
             f"{root} cannot be written: zip archives and web servers are read only.",
             remedy="write to a folder or a bucket (s3://, gs://)",
         )
     if not overwrite and array_exists(container, key, name, storage_options):
-        return _existing(root, key, name, size, kind)
-    _refuse_group(root, key, name)
-    _CREATORS[name](root, key, size, kind, grid, outer, tuple(axes), compressor, fill_value)
-    return open_source(container, key, format=name, mode="r+", storage_options=storage_options)
+        found = _existing(root, key, name, size, kind)
+    else:
+        _refuse_group(root, key, name)
+        _CREATORS[name](root, key, size, kind, grid, outer, axes, compressor, fill_value)
+        found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
+    return _described(found, place, storage_options)
 
 
-def default_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the chunk shape for an array that asks for none."""
-    if len(shape) <= 2:
-        return tuple(max(1, min(size, 512)) for size in shape)
-    return (*(1 for _ in shape[:-3]), *(max(1, min(size, 64)) for size in shape[-3:]))
+def _checked_axes(axes: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    if isinstance(axes, str) or not all(isinstance(axis, Axis) for axis in axes or ()):
+        raise ParameterError(
+            f"axes is {axes!r}, which are not of the type Axis.", remedy=f"axes={list(default_axes(len(shape)))}"
+        )
+    if axes and len(axes) != len(shape):
+        raise ParameterError(f"{len(axes)} axes for the shape {shape}.", remedy="pass one Axis for each")
+    return tuple(axes or ())
+
+
+def _described(found: FileSource, place: Target, storage_options: Mapping[str, Any] | None) -> FileSource:
+    """Describe the container of a new OME-Zarr image; after the array is there, so that a repeated call does it."""
+    if not place.image:
+        return found
+    levels = [(place.key, found.axes)]
+    write_multiscales(place.path, levels=levels, storage_options=storage_options)
+    found.close()
+    return open_source(place.path, place.key, format="zarr", mode="r+", storage_options=storage_options)
 
 
 def array_exists(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> bool:
@@ -151,36 +168,6 @@ def clear_array(path: str, key: str | None, format: str, storage_options: Mappin
             shutil.rmtree(entry.path)
         elif entry.name not in METADATA_FILES:
             os.unlink(entry.path)
-
-
-def _format_of(root: Location) -> str:
-    try:
-        found = format_of(root)
-    except FormatError:
-        return "zarr"
-    return "zarr" if found == "folder" else found
-
-
-def _positive(name: str, values: Shape, ndim: int | None) -> tuple[int, ...]:
-    try:
-        found = tuple(int(value) for value in values)
-    except TypeError:
-        raise ParameterError(f"{name} is {values!r}.", remedy=f"pass a tuple: {name}=(64, 64, 64)") from None
-    if ndim is not None and len(found) != ndim:
-        raise ParameterError(f"{name} is {found}, the array has {ndim} axes.", remedy=f"pass {ndim} numbers")
-    if any(value < (0 if name == "shape" else 1) for value in found):
-        raise ParameterError(f"{name} is {found}.", remedy="pass positive numbers")
-    return found
-
-
-def _shards(shards: Shape, chunks: tuple[int, ...], format: str) -> tuple[int, ...]:
-    if format != "zarr":
-        raise ParameterError(f"The format {format!r} has no shards.", remedy="leave shards out, or use format='zarr'")
-    found = _positive("shards", shards, len(chunks))
-    if any(shard % chunk for shard, chunk in zip(found, chunks, strict=True)):
-        near = tuple(math.ceil(shard / chunk) * chunk for shard, chunk in zip(found, chunks, strict=True))
-        raise ParameterError(f"shards {found} are no multiples of chunks {chunks}.", remedy=f"use shards={near}")
-    return found
 
 
 def _existing(root: Location, key: str, format: str, shape: tuple[int, ...], dtype: np.dtype) -> FileSource:

@@ -24,6 +24,7 @@ from .ledger import MemoryLedger, Results
 from .pickling import dump_plan
 from .place import pool_folder
 from .plan import Plan, Stage
+from .prepare import with_outputs
 from .promise import Instead, check_budget, plan_of
 from .replay import run_here
 from .report import RunReport
@@ -66,7 +67,7 @@ def execute(
         Another run stands in the way.
     """
     stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
-    if how.debug:
+    if how.debug and not how.plan:
         report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
     backend = _backend(how)
@@ -92,6 +93,7 @@ def execute(
                 f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
                 remedy='job_type="slurm"',
             )
+        plan = replace(plan, stages=tuple(map(with_outputs, plan.stages)))
         if backend.limits.shares_memory and not _needs_folder(plan):
             if how.resume not in ("auto", "never"):
                 raise ConfigError(

@@ -8,6 +8,7 @@ import operator
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..blocks import (
 )
 from ..errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
 from ..sources import Source, as_source
+from ..sources.to_be import ArrayToBe
 from ..wrapper.base import WrapperSource
 from .plan import Stage, Units
 
@@ -123,6 +125,20 @@ def blocks_stage(
         reads_outputs=reads_outputs and bool(targets),
         holds_gil=holds_gil,
     )
+
+
+def with_outputs(stage: Stage) -> Stage:
+    """The stage with outputs that are there: those that were not are made now."""
+    if not any(isinstance(part, ArrayToBe) for source in stage.sources for part in source.parts):
+        return stage
+    mask = None if stage.mask is None else _made(stage.mask)
+    return replace(stage, inputs=tuple(map(_made, stage.inputs)), outputs=tuple(map(_made, stage.outputs)), mask=mask)
+
+
+def _made(source: Source) -> Source:
+    if isinstance(source, ArrayToBe):
+        return source.made
+    return source.over(_made) if isinstance(source, WrapperSource) else source
 
 
 def items_stage(

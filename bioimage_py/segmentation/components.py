@@ -177,6 +177,34 @@ def summary(
     return merging.Part(components.n, merging.global_first(components.first, begin, values.shape, volume), faces)
 
 
+def components_apart(
+    block: Array, along: Sequence[int], *, connectivity: int = 1, multi_label: bool = False
+) -> Components:
+    """Label the connected components of an array along some of its axes: voxels at two indices of another are apart.
+
+    Parameters
+    ----------
+    block, connectivity, multi_label
+        As for :func:`block_components`; the connectivity is at most the number of axes in `along`.
+    along : sequence of int
+        Axes along which neighbours are joined, ascending; with all of them it is :func:`block_components`.
+
+    Returns
+    -------
+    Components
+    """
+    if len(along) == block.ndim:
+        return block_components(block, connectivity=connectivity, multi_label=multi_label)
+    order = (*(axis for axis in range(block.ndim) if axis not in along), *along)
+    values, labels, n = block.transpose(order), np.zeros(block.shape, _label_dtype(block.size)), 0
+    moved = labels.transpose(order)
+    for index in np.ndindex(values.shape[: block.ndim - len(along)]):
+        found, own = block_labels(values[index], connectivity=connectivity, multi_label=multi_label)
+        np.add(found, n, out=moved[index], where=found != 0, casting="unsafe")
+        n += own
+    return Components(labels, n, first_voxels(labels, labels, n))
+
+
 def rank_by_first_voxel(labels: Array) -> tuple[npt.NDArray[np.uint64], int]:
     """Renumber the labels of an array 1..n by their first voxel in C order; 0 stays 0.
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
+from ..sources.along import per_axis
 from ..sources.base import Axis
 from ..sources.index import Roi
 from .base import RegriddedSource, WrapperSource
@@ -75,7 +76,7 @@ class DownsampleSource(RegriddedSource):
     source : Source or array_like
         The inner source.
     factors : int or sequence of int
-        How many voxels become one, per axis.
+        How many voxels become one: along the axes of space (all axes, where the source knows none), or per axis.
     method : {"mean", "mode", "stride"}, default "mean"
         "mean": of each block, computed exactly for integers and rounded to the nearest (half towards +infinity);
         in float64 for floats. "mode": the most frequent value of each block, the smallest of those that tie (labels of
@@ -107,7 +108,8 @@ class DownsampleSource(RegriddedSource):
                 f"The {method} of blocks cannot be taken of dtype {self._source.dtype}.",
                 remedy="use method='stride'" if method != "stride" else "use anti_aliasing=False",
             )
-        self._factors = normalize_factors(factors, self._source.ndim)
+        given = per_axis(factors, self._source.axes, name="factors", elsewhere=1)
+        self._factors = normalize_factors(given, self._source.ndim)
         self._method = method
         self._anti_aliasing = bool(anti_aliasing)
 
