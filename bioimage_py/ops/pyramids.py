@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack
@@ -114,7 +115,7 @@ def _run(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Job, 
 def _listed(name: str, values: Any) -> list[Any]:
     if isinstance(values, str | bytes) or not hasattr(values, "__len__") or hasattr(values, "dtype"):
         example = "scale_factors=[2, 2]" if name == "scale_factors" else "one output for each factor"
-        raise ParameterError(f"{name}={values!r} is no list with an entry for every level", remedy=example)
+        raise ParameterError(f"{name}={reprlib.repr(values)} is no list with an entry for every level", remedy=example)
     return list(values)
 
 
