@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
+from ..arguments import data_type, named
 from ..errors import DtypeError, ParameterError, ReadOnlyError, ShapeError
 from ..sources.base import Axis, default_axes
 from ..sources.file import FileSource, open_source
@@ -26,6 +27,7 @@ from .ome import check_axes, write_multiscales
 from .target import Target, target_of
 
 
+@named
 def create_array(
     path: str | os.PathLike[str],
     key: str | None = None,
@@ -97,10 +99,14 @@ def create_array(
     size = whole_numbers("shape", shape, None)
     axes = _checked_axes(axes, size)
     grid, outer = check_chunks(chunks, shards, size, axes, name)
-    try:
-        kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
-    except TypeError as error:
-        raise DtypeError(f"dtype={dtype!r} is no data type: {error}", remedy='dtype="uint8"') from None
+    kind = np.dtype(data_type(dtype).str)  # C has two types of 64 bits, and zarr knows one
+    if kind.hasobject:
+        raise DtypeError(f"dtype={dtype!r} cannot be stored", remedy='dtype="uint8"')
+    _check_fill(fill_value, kind)
+    if compressor is not None and name != "zarr" and not isinstance(compressor, str):
+        raise ParameterError(f"compressor={compressor!r} is no name", remedy='compressor="gzip"')
+    if isinstance(compressor, bool | int | float):
+        raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
     if place.image:
         check_axes(axes or default_axes(len(size)))
     if not root.writable:
@@ -117,14 +123,22 @@ def create_array(
     return _described(found, place, storage_options)
 
 
+def _check_fill(value: Any, dtype: np.dtype) -> None:
+    try:
+        if value is not None:
+            dtype.type(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"fill_value={value!r} is no value of {dtype}: {error}", remedy="fill_value=0") from None
+
+
 def _checked_axes(axes: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    if isinstance(axes, str) or not all(isinstance(axis, Axis) for axis in axes or ()):
-        raise ParameterError(
-            f"axes is {axes!r}, which are not of the type Axis.", remedy=f"axes={list(default_axes(len(shape)))}"
-        )
+    many = isinstance(axes, Iterable) and not isinstance(axes, str)
+    if not many or not all(isinstance(axis, Axis) for axis in axes):
+        example = ", ".join(f'Axis("{axis.name}")' for axis in default_axes(len(shape)))
+        raise ParameterError(f"axes is {axes!r}, which are not of the type Axis.", remedy=f"axes=[{example}]")
     if axes and len(axes) != len(shape):
         raise ParameterError(f"{len(axes)} axes for the shape {shape}.", remedy="pass one Axis for each")
-    return tuple(axes or ())
+    return tuple(axes)
 
 
 def _described(found: FileSource, place: Target, storage_options: Mapping[str, Any] | None) -> FileSource:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..errors import FormatError
+from ..errors import FormatError, ParameterError
 from ..sources.metadata import multiscales_of, read_attributes
 from ..sources.storage import detect_driver
 from ..sources.stores import Location, locate, resolve
@@ -53,6 +53,9 @@ def target_of(
         If no array can be created in the format, or the name ends as files of another format do.
     """
     container = resolve(path)
+    for what, value, example in (("key", key, "raw"), ("format", format, "zarr")):
+        if not (value is None or isinstance(value, str)):
+            raise ParameterError(f"{what}={value!r} is not text", remedy=f'{what}="{example}"')
     if key is None and format is None:
         container, key = split_path(container)
     root = locate(container, storage_options)

@@ -14,14 +14,14 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 
+from ..arguments import bound
 from ..backends import backend_class
-from ..errors import ArgumentError, ConfigError, DtypeError, ParameterError, ReadOnlyError, ShapeError
-from ..executing import Execution, current_execution
+from ..errors import ConfigError, DtypeError, ParameterError, ReadOnlyError, ShapeError
+from ..executing import Execution, as_execution, current_execution
 from ..runner.memory import available_bytes
 from ..runner.promise import Instead
 from ..sources import Source, as_source
@@ -148,7 +148,7 @@ class Job:
     def of(cls, run: RunKeywords | dict[str, Any]) -> Job:
         """Job of the keywords of a call; what a call leaves out comes from the enclosing `execution` block."""
         given = dict(run)
-        base = given.pop("execution", None) or current_execution()
+        base = as_execution(given.pop("execution", None))
         known = {field.name for field in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))
@@ -225,7 +225,7 @@ def operation(
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = _bound(function.__name__, signature, args, kwargs)
+            given = bound(function.__name__, signature, args, kwargs)
             for name in fixed:
                 if getattr(given.get("execution") or current_execution(), name, False):
                     raise ConfigError(
@@ -253,22 +253,6 @@ def _made(result: Any) -> Any:
     if isinstance(result, ArrayToBe):
         return result.made
     return type(result)(map(_made, result)) if type(result) in (list, tuple) else result
-
-
-def _bound(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a call by name."""
-    known = [*signature.parameters]
-    if unknown := sorted(set(kwargs) - set(known)):
-        meant = get_close_matches(unknown[0], known, 1)
-        raise ArgumentError(
-            f"{name}() got unknown keyword(s) {unknown}; it takes {known}",
-            remedy=f"{meant[0]}=..." if meant else f"leave out {unknown[0]}=",
-        )
-    try:
-        return dict(signature.bind(*args, **kwargs).arguments)
-    except TypeError as error:
-        needed = [one for one, parameter in signature.parameters.items() if parameter.default is parameter.empty]
-        raise ArgumentError(f"{name}(): {error}", remedy=f"{name}({', '.join(needed)}, ...)") from None
 
 
 def _here(how: Execution) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, get_backend
-from ..errors import ConfigError, RunnerError
+from ..errors import ConfigError, ParameterError, RunnerError
 from ..executing import Execution, current_session
 from .ahead import arranged
 from .choice import chosen, reopenable
@@ -66,6 +66,10 @@ def execute(
     RunningError, ResumeConflict
         Another run stands in the way.
     """
+    if not isinstance(name, str):
+        raise ParameterError(f"name={name!r} is not text", remedy=f'name="{name}"')
+    if pre_cleanup is not None and not callable(pre_cleanup):
+        raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
     stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
     if how.debug and not how.plan:
         report = run_here(Plan(name, tuple(stages), how))

@@ -96,6 +96,8 @@ def blocks_stage(
     margin = normalize_halo(halo, len(shape))
     in_place = check_aliases(sources, targets, margin, mask_source)
     check_function(function, 4, context=setup is not None)
+    if merge is not None and not callable(merge):
+        raise ParameterError(f"reduce={merge!r} cannot be called", remedy="reduce=lambda left, right: left + right")
     groups = plan_groups(shape, sources, targets, block_shape, roi)
     ids = check_block_ids(block_ids, groups.grid.n_blocks)
     if skip_empty:
@@ -251,8 +253,11 @@ def same_view(one: Source, other: Source) -> bool:
 
 def check_function(function: Any, n_arguments: int, *, context: bool = False) -> None:
     """ParameterError where the function cannot be called the way a run calls it."""
+    wanted = {4: "block, inputs, outputs, mask", 2: "labels, mask"}.get(n_arguments, "index")
+    wanted += ", context" if context else ""
     if not callable(function):
-        raise ParameterError(f"the function is a {type(function).__name__}, which cannot be called")
+        message = f"the function is a {type(function).__name__}, which cannot be called"
+        raise ParameterError(message, remedy=f"def function({wanted}): ...")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # built-ins without a signature
@@ -260,8 +265,6 @@ def check_function(function: Any, n_arguments: int, *, context: bool = False) ->
     try:
         signature.bind(*(None,) * n_arguments, **({"context": None} if context else {}))
     except TypeError as error:
-        wanted = "block, inputs, outputs, mask" if n_arguments == 4 else "index"
-        wanted += ", context" if context else ""
         name = getattr(function, "__name__", repr(function))
         raise ParameterError(
             f"{name}{signature} cannot be called with ({wanted}): {error}", remedy=f"def {name}({wanted}): ..."

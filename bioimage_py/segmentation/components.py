@@ -46,8 +46,11 @@ def check_connectivity(connectivity: int | None, ndim: int) -> int:
     """
     if connectivity is None:
         return 1
-    if 1 <= connectivity <= ndim:
-        return operator.index(connectivity)
+    try:
+        if 1 <= operator.index(connectivity) <= ndim:
+            return operator.index(connectivity)
+    except TypeError:
+        pass
     raise ParameterError(
         f"connectivity must be in [1, {ndim}] for an array of {ndim} axes, got {connectivity!r}",
         remedy="1 joins voxels that share a face, 2 also an edge, 3 also a corner",

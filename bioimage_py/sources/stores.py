@@ -248,6 +248,8 @@ def locate(url: str | os.PathLike[str], options: Mapping[str, Any] | None = None
     ParameterError
         If an option is not known.
     """
+    if not isinstance(options or {}, Mapping):
+        raise ParameterError(f"storage_options={options!r} is no mapping", remedy='storage_options={"anon": True}')
     given = dict(options or {})
     if unknown := sorted(set(given) - set(OPTIONS)):
         raise ParameterError(

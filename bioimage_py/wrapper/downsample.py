@@ -49,7 +49,8 @@ def normalize_factors(scale_factor: int | Sequence[int], ndim: int) -> tuple[int
     ParameterError
         For a wrong number of factors, fractions, and factors below 1.
     """
-    given: list[Any] = [scale_factor] * ndim if np.ndim(scale_factor) == 0 else list(scale_factor)  # type: ignore[arg-type]
+    many = isinstance(scale_factor, list | tuple) or np.ndim(scale_factor) > 0
+    given: list[Any] = list(scale_factor) if many else [scale_factor] * ndim  # type: ignore[arg-type]
     if len(given) != ndim:
         raise ParameterError(
             f"scale_factor {scale_factor!r} has {len(given)} entries, the source has {ndim} axes.",
