@@ -71,7 +71,8 @@ def number(name: str, value: Any, *, least: float = -math.inf, example: Any = 1)
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number) or value != value:
         raise ParameterError(f"{name}={value!r} is not a number", remedy=f"{name}={example}")
     if value < least:
-        raise ParameterError(f"{name}={value!r} is below {least}", remedy=f"{name}={example}")
+        wrong = "negative" if least == 0 else f"below {least}"
+        raise ParameterError(f"{name}={value!r} is {wrong}", remedy=f"{name}={example}")
     return value
 
 
