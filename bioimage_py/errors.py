@@ -110,6 +110,10 @@ class ConfigError(BioimageError, ValueError):
     """An unknown or contradictory setting."""
 
 
+class ArgumentError(BioimageError, TypeError):
+    """A call with an argument that is unknown, missing or given twice."""
+
+
 class ParameterError(BioimageError, ValueError):
     """A parameter of an operation that makes no sense (sigma <= 0, factor < 1, ...)."""
 

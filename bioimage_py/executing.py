@@ -11,12 +11,14 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
+from .arguments import named_fields
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .sources.values import Casting
 
 
+@named_fields
 @dataclass(frozen=True)
 class Execution:
     """How a run is executed.
@@ -107,11 +109,11 @@ class Execution:
             object.__setattr__(self, name, number)
         for name, known in (("casting", ("checked", "unsafe")), ("durability", ("process", "node"))):
             value = getattr(self, name)
-            if value not in known and not (name == "durability" and value is None):
+            if not (isinstance(value, str) and value in known) and not (name == "durability" and value is None):
                 raise ConfigError(
                     f'{name}={value!r} is neither "{known[0]}" nor "{known[1]}"', remedy=f'{name}="{known[0]}"'
                 )
-        if self.read_ahead not in (None, True, False):
+        if not (self.read_ahead is None or isinstance(self.read_ahead, bool)):
             raise ConfigError(f"read_ahead={self.read_ahead!r} is neither True nor False", remedy="read_ahead=True")
         try:
             object.__setattr__(self, "resume", os.fspath(self.resume))
@@ -119,8 +121,11 @@ class Execution:
             message = f'resume={self.resume!r} is neither "auto" nor "never" nor a folder'
             raise ConfigError(message, remedy='resume="auto"') from None
         limit = self.block_timeout
-        if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+        if limit is not None and not (type(limit) is not bool and isinstance(limit, int | float) and limit > 0):
             raise ConfigError(f"block_timeout={limit!r} is not a number of seconds above 0", remedy="block_timeout=600")
+
+        if not (self.version is None or isinstance(self.version, str)):
+            raise ConfigError(f"version={self.version!r} is not text", remedy=f'version="{self.version}"')
 
     def updated(self, changes: Mapping[str, Any]) -> Execution:
         """A copy with other values for some fields; unknown names are a ConfigError that lists the known ones."""

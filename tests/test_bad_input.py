@@ -232,7 +232,6 @@ def test_read_only_outputs(call: Call, data: np.ndarray, tmp_path: Path, keyword
         frozen,
         bp.open_source(str(tmp_path / "o.zarr"), mode="r"),
         zarr.open_array(str(tmp_path / "o.zarr"), mode="r"),
-        tmp_path / "o.zarr",
     ):
         error = check(ReadOnlyError, r"output.* is read-only", call, data, target, **keywords)
         assert isinstance(error, ValueError)

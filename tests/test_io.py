@@ -373,7 +373,7 @@ def test_create_root_array_and_path_with_key(tmp_path: Path) -> None:
 
 
 def test_default_chunks() -> None:
-    from bioimage_py.io.create import default_chunks
+    from bioimage_py.io.chunks import default_chunks
 
     assert default_chunks((3, 2, 100, 100, 10)) == (1, 1, 64, 64, 10)
     assert default_chunks((1000, 20)) == (512, 20)

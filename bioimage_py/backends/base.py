@@ -97,7 +97,7 @@ class Backend(ABC):
     @classmethod
     def check(cls, config: Any) -> None:
         """Refuse settings that make no sense, with a ConfigError."""
-        if isinstance(config, (dict, str)):
+        if config is not None and not hasattr(config, "tmp_root"):
             remedy = "job_config=bioimage_py.runner.RunnerConfig(...)"
             raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy=remedy)
 

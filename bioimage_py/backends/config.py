@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
+from ..arguments import named_fields
 from ..errors import ConfigError
 from .configfile import read_table, write_table
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_TIME = re.compile(r"(?P<text>UNLIMITED|INFINITE)|((?P<days>\d+)-)?(?P<clock>\d+(:\d+){0,2})", re.IGNORECASE)
 _BINARY = {"K": 2**10, "M": 2**20, "": 2**20, "G": 2**30, "T": 2**40}
 
 
+@named_fields
 @dataclass(frozen=True)
 class RunnerConfig:
     """Settings of the ``subprocess`` backend.
@@ -47,18 +50,25 @@ class RunnerConfig:
 
     def __post_init__(self) -> None:
         self._check("poll_interval", "tasks_per_worker", "task_timeout")
+        for name, example in (("tmp_root", "/scratch"), ("python_executable", "/usr/bin/python3")):
+            if not isinstance(value := getattr(self, name), str | PathLike | None):
+                raise ConfigError(f"{name}={value!r} is no path", remedy=f'{name}="{example}"')
 
     def _check(self, *names: str, least: float = 0, included: bool = False) -> None:
+        whole = {one.name for one in fields(self) if str(one.type).startswith("int")}
         for name in names:
             value = getattr(self, name)
-            if value is None:
+            if value is None and "None" in str(self.__dataclass_fields__[name].type):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(f"{name}={value!r} is not a number", remedy=f"{name}=1")
+            wanted = int if name in whole else int | float
+            if isinstance(value, bool) or not isinstance(value, wanted) or value != value:
+                kind = "a whole number" if name in whole else "a number"
+                raise ConfigError(f"{name}={value!r} is not {kind}", remedy=f"{name}=1")
             if value < least or (value == least and not included):
                 raise ConfigError(f"{name}={value!r} is not above {least}", remedy=f"{name}=1")
 
 
+@named_fields
 @dataclass(frozen=True)
 class SlurmConfig(RunnerConfig):
     """Settings of the ``slurm`` backend: what a job of one worker asks the scheduler for.
@@ -132,11 +142,19 @@ class SlurmConfig(RunnerConfig):
         setup: Any = self.setup
         if isinstance(setup, str):
             raise ConfigError(f"setup={setup!r} is one line, not a list", remedy=f"setup=[{setup!r}]")
+        if not isinstance(setup, Sequence) or not all(isinstance(line, str) for line in setup):
+            raise ConfigError(f"setup={setup!r} is no list of lines", remedy='setup=["module load cuda"]')
+        for name in ("partition", "account", "qos", "constraint", "exclude", "shebang", "profile"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ConfigError(f"{name}={value!r} is not text", remedy=f'{name}="{value}"')
+        wall_seconds(self.time)
         object.__setattr__(self, "setup", tuple(setup))
         for name, example in (("options", {"nice": 100}), ("driver", {"time": "2-00:00:00"})):
-            if not isinstance(value := getattr(self, name), Mapping):
-                raise ConfigError(f"{name}={value!r} is not a dict", remedy=f"{name}={example}")
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                raise ConfigError(f"{name}={value!r} is not a dict of names", remedy=f"{name}={example}")
         check_names(self.driver, {one.name for one in fields(SlurmConfig)}, "setting(s) of the driver's job")
+        wall_seconds(self.driver.get("time"))
         if self.shebang is not None and not self.shebang.startswith("#!"):
             raise ConfigError(f"shebang={self.shebang!r} does not begin with #!", remedy='shebang="#!/bin/bash -l"')
         mem, most = (memory_bytes(name, getattr(self, name)) for name in ("mem", "max_mem"))
@@ -178,6 +196,30 @@ def check_names(given: Mapping[str, Any], known: set[str], what: str) -> None:
     if unknown := sorted(set(given) - known):
         meant = get_close_matches(unknown[0], known, 1) or [f"options={{{unknown[0]!r}: ...}}"]
         raise ConfigError(f"unknown {what} {unknown}; known are {sorted(known)}", remedy=meant[0])
+
+
+def wall_seconds(time: Any) -> int | None:
+    """Seconds of a wall time as sbatch takes it (minutes without a colon or days); None for None.
+
+    Raises
+    ------
+    ConfigError
+        If sbatch would not take it.
+    """
+    if time is None:
+        return None
+    match = None if isinstance(time, bool) else _TIME.fullmatch(str(time).strip())
+    if match is None:
+        raise ConfigError(f"time={time!r} is not a wall time", remedy='time="02:00:00", or minutes: time=120')
+    days, clock, text = match["days"], match["clock"], match["text"]
+    if text:
+        return 365 * 86400
+    parts = [int(part) for part in clock.split(":")]
+    if days is not None:  # D-HH[:MM[:SS]]
+        return int(days) * 86400 + sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if len(parts) == 1:  # MM
+        return parts[0] * 60
+    return sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600), strict=False))  # MM:SS, HH:MM:SS
 
 
 def memory_bytes(name: str, value: str | int | None) -> int | None:

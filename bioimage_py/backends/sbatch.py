@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..errors import ConfigError
 from ..extras import needing
-from .config import SlurmConfig
+from .config import SlurmConfig, wall_seconds
 
 COMMAND_SECONDS = 60.0
 SIGNAL_SECONDS = 90
@@ -113,14 +113,9 @@ def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str, *, 
 
 def _signal_seconds(time: str | int | None) -> int:
     """How long before the end a job is told so: less where it is short."""
-    if time is None:
+    seconds = wall_seconds(time)
+    if seconds is None:
         return SIGNAL_SECONDS
-    days, _, clock = str(time).rpartition("-")
-    parts = [int(part or 0) for part in clock.split(":")]
-    if days:  # D-HH[:MM[:SS]]
-        seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False)) + int(days) * 86400
-    else:  # MM, MM:SS, HH:MM:SS
-        seconds = parts[0] * 60 if len(parts) == 1 else sum(p * 60**i for i, p in enumerate(reversed(parts)))
     return max(1, min(SIGNAL_SECONDS, seconds // 3))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..arguments import number
 from ..errors import ParameterError
 from .table import ContingencyTable
 
@@ -27,8 +29,11 @@ def check_matching(criterion: str, thresholds: Sequence[float]) -> None:
             f"The matching criterion is {criterion!r}.",
             remedy="use 'iou', 'iop' (share of the segment) or 'iot' (of the object)",
         )
+    given: Any = thresholds
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ParameterError(f"thresholds={thresholds!r} are no list of numbers", remedy="thresholds=[0.5, 0.75]")
     for threshold in thresholds:
-        if not 0 < threshold <= 1:
+        if not 0 < number("threshold", threshold, example=0.5) <= 1:
             raise ParameterError(
                 f"The threshold {threshold!r} is not above 0 and at most 1.", remedy="use for example 0.5"
             )

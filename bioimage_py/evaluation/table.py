@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,10 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
 def _is_ignored(labels: np.ndarray, ignore: int | Sequence[int] | None) -> np.ndarray:
     if ignore is None:
         return np.zeros(labels.size, bool)
-    values = [int(value) for value in np.atleast_1d(np.asarray(ignore, dtype=object))]
+    try:
+        values = [operator.index(value) for value in np.atleast_1d(np.asarray(ignore, dtype=object))]
+    except TypeError:
+        raise ParameterError(f"labels to ignore: {ignore!r} are no whole numbers", remedy="ignore_gt=0") from None
     # a negative label never occurs, and would not fit the type
     return np.isin(labels, np.array([value for value in values if 0 <= value < 1 << 64], np.uint64))
 

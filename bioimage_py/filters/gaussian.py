@@ -8,10 +8,11 @@ from typing import Any, Unpack
 from ..ops.engine import Job, RunKeywords, operation
 from ..ops.mapping import run_map
 from ..sources import as_source
+from ..sources.along import per_axis
 from .kernels import Gaussian, normalize_sigma, smoothed_dtype
 
 
-@operation()
+@operation(axes="space")
 def gaussian_smoothing(
     input: Any, sigma: float | Sequence[float], output: Any = None, **run: Unpack[RunKeywords]
 ) -> Any:
@@ -27,7 +28,8 @@ def gaussian_smoothing(
     input : source-like
         Boolean, integer or real floating point data with any number of axes.
     sigma : float or sequence of float
-        Standard deviation in voxels, one for all axes or one per axis in array order; above 0.
+        Standard deviation in voxels, above 0: one for the axes of space (or `axes`), one for each of them, or one for
+        every axis of the input in array order.
     output : source-like, optional
         Where to write; by default a numpy array is allocated. Integer outputs get truncated values. May not share
         storage with the input where blocks are used.
@@ -46,8 +48,21 @@ def gaussian_smoothing(
     """
     job = Job.of(run)
     source = as_source(input)
-    kernel = Gaussian(normalize_sigma(sigma, source.ndim))
+    along: Sequence[int] = job.along(source)
+    sigmas = per_axis(sigma, source.axes, job.axes, name="sigma", elsewhere=None)
+    if len(along) < source.ndim:
+        along = [axis for axis, value in enumerate(sigmas) if axis in along or value is not None]
+        sigmas = [sigmas[axis] for axis in along]
+    kernel = Gaussian(normalize_sigma(sigmas, len(along)))
     dtype = smoothed_dtype(source.dtype)
     return run_map(
-        kernel, [source], output, job, name="gaussian_smoothing", dtype=dtype, halo=kernel.halo, memory_factor=2.5
+        kernel,
+        [source],
+        output,
+        job,
+        name="gaussian_smoothing",
+        dtype=dtype,
+        halo=per_axis(kernel.halo, source.axes, along, name="halo", elsewhere=0),
+        memory_factor=2.5,
+        along=along,
     )

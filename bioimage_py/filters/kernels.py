@@ -11,6 +11,9 @@ import numpy as np
 
 from ..errors import DtypeError, ParameterError
 
+LARGEST_SIGMA = 1e6
+"""Its window has tens of megabytes."""
+
 
 def normalize_sigma(sigma: float | Sequence[float], ndim: int) -> tuple[float, ...]:
     """One positive standard deviation per axis, in voxels.
@@ -28,7 +31,8 @@ def normalize_sigma(sigma: float | Sequence[float], ndim: int) -> tuple[float, .
         If the number of values is wrong or one is not a positive finite number.
     """
     values = np.atleast_1d(np.asarray(sigma, dtype=object))
-    if values.ndim != 1 or values.size not in (1, ndim) or (np.ndim(sigma) == 1 and values.size != ndim):
+    many = np.asarray(sigma, dtype=object).ndim == 1
+    if values.ndim != 1 or values.size not in (1, ndim) or (many and values.size != ndim):
         raise ParameterError(
             f"sigma has {values.size} values, the input has {ndim} axes: sigma={sigma!r}",
             remedy=f"pass one number, or {ndim} numbers in the order of the axes",
@@ -41,6 +45,10 @@ def normalize_sigma(sigma: float | Sequence[float], ndim: int) -> tuple[float, .
         raise ParameterError(
             f"sigma must be positive and finite on every axis, got {sigma!r}",
             remedy="pass a value above 0, for example sigma=1.0; bioimage_py.copy(...) is smoothing with nothing",
+        )
+    if max(numbers, default=0) > LARGEST_SIGMA:
+        raise ParameterError(
+            f"sigma is above {LARGEST_SIGMA:g} voxels, got {sigma!r}", remedy="sigma=2.0; it counts in voxels"
         )
     return tuple(numbers * ndim if len(numbers) == 1 else numbers)
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import DtypeError, FormatError, ParameterError, ReadOnlyError, ShapeError
-from ..sources.base import Axis
+from ..arguments import data_type, named
+from ..errors import DtypeError, ParameterError, ReadOnlyError, ShapeError
+from ..sources.base import Axis, default_axes
 from ..sources.file import FileSource, open_source
 from ..sources.metadata import OWN_ATTRIBUTE
 from ..sources.storage import detect_driver
-from ..sources.stores import Location, check_path, locate, resolve
+from ..sources.stores import Location, check_path, locate
 from ..sources.units import METADATA_FILES
-from .formats import format_named, format_of, require_library, split_path
+from .chunks import Shape, check_chunks, whole_numbers
+from .formats import format_named, require_library
 from .keys import array_keys, is_group
 from .mirror import mirrored_metadata
+from .ome import check_axes, write_multiscales
+from .target import Target, target_of
 
-Shape = Sequence[int]
 
-
+@named
 def create_array(
     path: str | os.PathLike[str],
     key: str | None = None,
@@ -49,17 +51,20 @@ def create_array(
         Container; made if it is missing. A path into one ("a.zarr/raw") is split where `key` is None. zarr and n5
         also ``s3://bucket/a.zarr``, ``gs://bucket/a.zarr`` and, for this process only, ``memory://a.zarr``.
     key : str, optional
-        Key of the array; groups above it are made. None or "": the container is the array (zarr, n5).
+        Key of the array; groups above it are made. None or "": the container is the array (zarr, n5). None for a
+        container called ".ome.zarr": its finest level, "0"; one that is new is described as an image of this level.
     shape : sequence of int
         Shape.
     dtype : dtype_like
         Data type.
     chunks : sequence of int, optional
-        Chunk shape. None: 64 voxels along the last three axes, 512 along two, 1 along those before.
+        Chunk shape. None: 64 voxels along three axes of space (the last ones, where `axes` is empty), 512 along fewer,
+        1 along all others.
     shards : sequence of int, optional
         Shape of the shards, multiples of the chunks (zarr version 3 only).
     format : {"zarr", "n5", "hdf5"}, optional
-        None: by the name of the container, else zarr. zarr is version 3, or the version of the container.
+        None: by the name of the container, zarr where it has no ending. zarr is version 3, or the version of the
+        container.
     axes : sequence of Axis, optional
         Axes, stored as attributes of the array (and as the dimension names of zarr version 3, the labels of HDF5).
         For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
@@ -82,47 +87,72 @@ def create_array(
     ShapeError, DtypeError
         If an array of another shape or data type exists and `overwrite` is False.
     ParameterError
-        If chunks or shards do not fit, or the format cannot do what is asked.
+        If chunks, shards or axes do not fit, or the format cannot do what is asked.
+    FormatError
+        If the name of the container ends as files of another format do ("out.png").
     ReadOnlyError
         If the store cannot be written (zip archives, web servers).
     """
-    container = resolve(path)
-    if key is None and format is None:
-        container, key = split_path(container)
-    root = locate(container, storage_options)
-    name = format or _format_of(root)
-    if name not in _CREATORS:
-        raise FormatError(f"Arrays cannot be created in the format {name!r}.", remedy="use zarr, n5 or hdf5")
+    place = target_of(path, key, format, storage_options)
+    root, container, key, name, _ = place
     require_library(format_named(name))
-    key = (key or "").strip("/")
     if root.folder is not None and name != "hdf5":
         check_path(root.folder)
     if name != "hdf5" and (root / key).archive and root.writable:  # refuses names that lead elsewhere, too
         raise ParameterError(f"An array cannot be called {key!r}.", remedy="leave out '|zip:'")
-    size = _positive("shape", shape, None)
-    grid = _positive("chunks", chunks, len(size)) if chunks is not None else default_chunks(size)
-    outer = None if shards is None else _shards(shards, grid, name)
-    if axes and len(axes) != len(size):
-        raise ParameterError(f"{len(axes)} axes for the shape {size}.", remedy="pass one Axis for each")
-    _refuse_other_than_numbers(np.dtype(dtype), f"{container}/{key}".rstrip("/"))
-    kind = np.dtype(np.dtype(dtype).str)  # C has two types of 64 bits, and zarr knows one
+    size = whole_numbers("shape", shape, None)
+    axes = _checked_axes(axes, size)
+    grid, outer = check_chunks(chunks, shards, size, axes, name)
+    kind = data_type(dtype)
+    _refuse_other_than_numbers(kind, f"{container}/{key}".rstrip("/"))
+    kind = np.dtype(kind.str)  # C has two types of 64 bits, and zarr knows one
+    _check_fill(fill_value, kind)
+    if compressor is not None and name != "zarr" and not isinstance(compressor, str):
+        raise ParameterError(f"compressor={compressor!r} is no name", remedy='compressor="gzip"')
+    if isinstance(compressor, bool | int | float):
+        raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
+    if place.image:
+        check_axes(axes or default_axes(len(size)))
     if not root.writable:
         raise ReadOnlyError(
             f"{root} cannot be written: zip archives and web servers are read only.",
             remedy="write to a folder or a bucket (s3://, gs://)",
         )
     if not overwrite and array_exists(container, key, name, storage_options):
-        return _existing(root, key, name, size, kind)
-    _refuse_group(root, key, name)
-    _CREATORS[name](root, key, size, kind, grid, outer, tuple(axes), compressor, fill_value)
-    return open_source(container, key, format=name, mode="r+", storage_options=storage_options)
+        found = _existing(root, key, name, size, kind)
+    else:
+        _refuse_group(root, key, name)
+        _CREATORS[name](root, key, size, kind, grid, outer, axes, compressor, fill_value)
+        found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
+    return _described(found, place, storage_options)
 
 
-def default_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the chunk shape for an array that asks for none."""
-    if len(shape) <= 2:
-        return tuple(max(1, min(size, 512)) for size in shape)
-    return (*(1 for _ in shape[:-3]), *(max(1, min(size, 64)) for size in shape[-3:]))
+def _check_fill(value: Any, dtype: np.dtype) -> None:
+    try:
+        if value is not None:
+            dtype.type(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"fill_value={value!r} is no value of {dtype}: {error}", remedy="fill_value=0") from None
+
+
+def _checked_axes(axes: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    many = isinstance(axes, Iterable) and not isinstance(axes, str)
+    if not many or not all(isinstance(axis, Axis) for axis in axes):
+        example = ", ".join(f'Axis("{axis.name}")' for axis in default_axes(len(shape)))
+        raise ParameterError(f"axes is {axes!r}, which are not of the type Axis.", remedy=f"axes=[{example}]")
+    if axes and len(axes) != len(shape):
+        raise ParameterError(f"{len(axes)} axes for the shape {shape}.", remedy="pass one Axis for each")
+    return tuple(axes)
+
+
+def _described(found: FileSource, place: Target, storage_options: Mapping[str, Any] | None) -> FileSource:
+    """Describe the container of a new OME-Zarr image; after the array is there, so that a repeated call does it."""
+    if not place.image:
+        return found
+    levels = [(place.key, found.axes)]
+    write_multiscales(place.path, levels=levels, storage_options=storage_options)
+    found.close()
+    return open_source(place.path, place.key, format="zarr", mode="r+", storage_options=storage_options)
 
 
 def array_exists(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> bool:
@@ -165,36 +195,6 @@ def _refuse_other_than_numbers(dtype: np.dtype, where: str) -> None:
             f"{where} would be an array {what}, data type {dtype}: only numbers are written.",
             remedy=f"take one field of the data: array[{dtype.names[0]!r}]" if dtype.names else "convert it to numbers",
         )
-
-
-def _format_of(root: Location) -> str:
-    try:
-        found = format_of(root)
-    except FormatError:
-        return "zarr"
-    return "zarr" if found == "folder" else found
-
-
-def _positive(name: str, values: Shape, ndim: int | None) -> tuple[int, ...]:
-    try:
-        found = tuple(int(value) for value in values)
-    except TypeError:
-        raise ParameterError(f"{name} is {values!r}.", remedy=f"pass a tuple: {name}=(64, 64, 64)") from None
-    if ndim is not None and len(found) != ndim:
-        raise ParameterError(f"{name} is {found}, the array has {ndim} axes.", remedy=f"pass {ndim} numbers")
-    if any(value < (0 if name == "shape" else 1) for value in found):
-        raise ParameterError(f"{name} is {found}.", remedy="pass positive numbers")
-    return found
-
-
-def _shards(shards: Shape, chunks: tuple[int, ...], format: str) -> tuple[int, ...]:
-    if format != "zarr":
-        raise ParameterError(f"The format {format!r} has no shards.", remedy="leave shards out, or use format='zarr'")
-    found = _positive("shards", shards, len(chunks))
-    if any(shard % chunk for shard, chunk in zip(found, chunks, strict=True)):
-        near = tuple(math.ceil(shard / chunk) * chunk for shard, chunk in zip(found, chunks, strict=True))
-        raise ParameterError(f"shards {found} are no multiples of chunks {chunks}.", remedy=f"use shards={near}")
-    return found
 
 
 def _existing(root: Location, key: str, format: str, shape: tuple[int, ...], dtype: np.dtype) -> FileSource:

@@ -48,6 +48,8 @@ def open_file_source(
             remedy=f"leave {'level' if level is not None else 'storage_options'} out, or use zarr or n5",
         )
     require_library(entry)
+    if not (key is None or isinstance(key, str)):
+        raise ParameterError(f"internal_path={key!r} is not text", remedy='internal_path="raw"')
     key = None if key is None else key.strip("/")
     arguments = {name: value for name, value in kwargs.items() if name not in CREATION}
     if storage_options:

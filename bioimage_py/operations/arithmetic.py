@@ -7,8 +7,8 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..errors import ShapeError
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import run_map
+from ..ops.engine import Job, RunKeywords, operation, prepare_output
+from ..ops.mapping import map_to, run_map
 from ..sources import Source, as_source
 from .kernels import Apply, IsIn, Operation, canonical_name, resolve, result_dtype
 
@@ -61,10 +61,11 @@ def _apply(operation: Operation, x: Any, y: Any, output: Any, run: RunKeywords) 
     scalar = _scalar(y)
     operand = None if scalar is not None else _operand(y, source)
     dtype = result_dtype(operation, source.dtype, scalar if operand is None else operand.dtype)
-    destination = dtype if output is None else as_source(output).dtype
-    kernel = Apply(_portable(operation), destination, scalar, unsafe=job.execution.casting == "unsafe")
+    target, returned = prepare_output(output, source.shape, dtype, job, source=source)
+    kernel = Apply(_portable(operation), target.dtype, scalar, unsafe=job.execution.casting == "unsafe")
     inputs = [source] if operand is None else [source, operand]
-    return run_map(kernel, inputs, output, job, name=name, dtype=dtype, memory_factor=2.5)
+    map_to(kernel, inputs, target, job, name=name, memory_factor=2.5)
+    return returned
 
 
 def _portable(operation: Operation) -> Operation:

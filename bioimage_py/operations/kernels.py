@@ -25,12 +25,12 @@ def resolve(operation: Operation) -> Callable[[Any, Any], Any]:
     if callable(operation):
         return operation
     function = getattr(np, operation, None) if isinstance(operation, str) else None
-    if not callable(function) or isinstance(function, type):
+    if not isinstance(function, np.ufunc) or (function.nin, function.nout) != (2, 1):
         raise ParameterError(
             f"unknown operation {operation!r}",
             remedy="pass the name of a numpy function of two arguments, for example 'add', or a callable",
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def canonical_name(operation: Operation) -> str:

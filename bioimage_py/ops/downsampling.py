@@ -9,13 +9,14 @@ from typing import Any, Literal, Unpack
 
 from ..errors import ParameterError
 from ..sources import as_source
+from ..sources.along import per_axis
 from ..wrapper.downsample import DownsampleSource
 from .copying import same
 from .engine import Job, RunKeywords, in_memory, operation, prepare_output
 from .mapping import run_map
 
 
-@operation()
+@operation(axes="space")
 def downsample(
     input: Any,
     scale_factor: int | Sequence[int],
@@ -39,7 +40,8 @@ def downsample(
     input : source-like
         Data with any number of axes.
     scale_factor : int or sequence of int
-        Factor of at least 1 for all axes, or one per axis in array order.
+        Factor of at least 1: one for the axes of space (or `axes`), one for each of them, or one for every axis of the
+        input in array order.
     output : source-like, optional
         Where to write, of shape ``ceil(shape / scale_factor)``; by default a numpy array is allocated. Blocks, mask and
         region of interest are those of the output.
@@ -71,8 +73,12 @@ def downsample(
     job = Job.of(run)
     _check(order, anti_aliasing, method)
     source = as_source(input)
-    view = DownsampleSource(source, scale_factor, method or "stride", anti_aliasing)
-    if in_memory(source) and job.unblocked():
+    factors = per_axis(scale_factor, source.axes, job.axes, name="scale_factor", elsewhere=1)
+    view = DownsampleSource(source, factors, method or "stride", anti_aliasing)
+    direct = in_memory(source) and job.unblocked()
+    if direct and job.execution.plan:
+        job = job.as_one(view.shape)
+    elif direct:
         target, returned = prepare_output(output, view.shape, view.dtype, job, source=view)
         target.write(..., view.view(), casting=job.execution.casting)
         return returned

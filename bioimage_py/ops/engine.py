@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 
+from ..arguments import bound
 from ..backends import backend_class
-from ..errors import ConfigError, DtypeError, ReadOnlyError, ShapeError
+from ..errors import ConfigError, DtypeError, ParameterError, ReadOnlyError, ShapeError
 from ..executing import Execution, current_execution
 from ..runner.memory import available_bytes
 from ..runner.promise import Instead
 from ..sources import Source, as_source
+from ..sources.along import AxisNames, working_axes
+from ..sources.to_be import ArrayToBe
 from ..sources.values import Casting
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +58,9 @@ class RunKeywords(TypedDict, total=False):
     debug: bool
     detach: bool
     execution: Execution | None
+    axes: AxisNames
+    chunks: Sequence[int] | None
+    shards: Sequence[int] | None
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -80,8 +87,11 @@ _DEFAULTS: dict[str, Any] = {
     "debug": False,
     "detach": False,
     "execution": None,
+    "axes": None,
+    "chunks": None,
+    "shards": None,
 }
-_WHERE = ("block_shape", "mask", "block_ids", "roi")
+_WHERE = ("block_shape", "mask", "block_ids", "roi", "axes", "chunks", "shards")
 _DOC = """
     Other Parameters
     ----------------
@@ -103,17 +113,35 @@ _DOC = """
     resume_from : path, optional
         Run folder of an unfinished run.
 """
+_AXES_DOC = """\
+    axes : str, int or sequence of (str or int), optional
+        Axes to work along, by name (``"zyx"``, ``["x", "time"]``) or position; what is given per axis is then given for
+        these, in this order. By default the axes of space: channels and times are kept apart, as if each were an array
+        of its own. All axes where none is one of space, or where nothing is known of them, as of numpy arrays.
+"""
+_CHUNKS_DOC = """\
+    chunks, shards : sequence of int, optional
+        Of an array that is made for an output path, see `bioimage_py.io.create_array`. By default those of the input
+        where they suit (at most 128³ voxels, and no slices), else about 64³ voxels along the axes of space.
+"""
+_VOXELS_DOC = """
+    Axes play no part: every voxel is treated by itself, and what is counted is counted over the whole array, all its
+    channels and times.
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call's keywords: where to run (`block_shape`, `mask`, `block_ids`, `roi`) and how (`execution`)."""
+    """One call's keywords: where to run (`block_shape`, `mask`, `roi`, `axes`, ...) and how (`execution`)."""
 
     execution: Execution
     block_shape: Any = None
     mask: Any = None
     block_ids: Sequence[int] | None = None
     roi: tuple[slice, ...] | None = None
+    axes: AxisNames = None
+    chunks: Sequence[int] | None = None
+    shards: Sequence[int] | None = None
     skip_empty: bool = False
 
     @classmethod
@@ -132,6 +160,14 @@ class Job:
         """Whether a call on these inputs runs directly on the whole arrays."""
         return all(in_memory(source) for source in sources) and self.unblocked()
 
+    def along(self, source: Source) -> tuple[int, ...]:
+        """Positions of the axes of an input that the call works along, ascending."""
+        return tuple(sorted(working_axes(source.axes, self.axes)))
+
+    def as_one(self, shape: Sequence[int]) -> Job:
+        """The job with the whole volume as its block: how a call is planned that would run directly."""
+        return replace(self, block_shape=tuple(max(1, size) for size in shape))
+
     def unblocked(self) -> bool:
         """Whether nothing in the call asks for blocks."""
         where = (self.block_shape, self.mask, self.block_ids, self.roi)
@@ -143,7 +179,12 @@ class Job:
         )
 
 
-def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Callable[[F], F]:
+def operation(
+    *,
+    positional: Sequence[str] = (),
+    omit: Sequence[str] = (),
+    axes: Literal["space", "voxels", "own"] = "voxels",
+) -> Callable[[F], F]:
     """Turn a function with ``**run`` into a public operation.
 
     The shared keywords are checked by name, appear in the signature, and are documented.
@@ -154,12 +195,18 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
         Shared keywords that may also be given by position, in this order, after the function's own parameters.
     omit : sequence of str
         Shared keywords that this operation does not take.
+    axes : {"space", "voxels", "own"}
+        "space": it works along the axes of space, unless ``axes=`` names others. "voxels": axes play no part. "own":
+        its docstring says what they are for.
     """
 
     def decorate(function: F) -> F:
         own = inspect.signature(function)
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        shared = [name for name in _DEFAULTS if name not in omit and name not in own.parameters]
+        makes = "output" in own.parameters or "outputs" in own.parameters
+        left_out = {*omit, *(() if axes == "space" else ("axes",)), *(() if makes else ("chunks", "shards"))}
+        shared = [name for name in _DEFAULTS if name not in left_out and name not in own.parameters]
+        fixed = [name for name in ("plan", "debug", "detach") if name in omit]
         own_names = own.parameters
         by_position = [
             own_names[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -178,23 +225,34 @@ def operation(*, positional: Sequence[str] = (), omit: Sequence[str] = ()) -> Ca
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if unknown := sorted(set(kwargs) - set(signature.parameters)):
-                raise TypeError(
-                    f"{function.__name__}() got unknown keyword(s) {unknown}; it takes {[*signature.parameters]}"
-                )
-            if len(args) > len(first):
-                bound = signature.bind(*args, **kwargs)
-                args, kwargs = (), dict(bound.arguments)
+            given = bound(function.__name__, signature, args, kwargs)
+            for name in fixed:
+                if getattr(given.get("execution") or current_execution(), name, False):
+                    raise ConfigError(
+                        f"{function.__name__}() cannot be called with {name}=True", remedy=f"{name}=False"
+                    )
             try:
-                return function(*args, **kwargs)
+                return _made(function(**given))
             except Instead as instead:
                 return instead.value
 
         call.__signature__ = signature  # type: ignore[attr-defined]
-        call.__doc__ = (function.__doc__ or "").rstrip() + "\n" + _DOC
+        doc = (function.__doc__ or "").rstrip() + "\n" + _DOC
+        doc += (_AXES_DOC if axes == "space" else "") + (_CHUNKS_DOC if "chunks" in shared else "")
+        if axes == "voxels":
+            head, gap, rest = doc.partition("\n")
+            doc = head + gap + _VOXELS_DOC + rest
+        call.__doc__ = doc
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _made(result: Any) -> Any:
+    """What an operation returns, with the arrays that it has made in the place of those to be."""
+    if isinstance(result, ArrayToBe):
+        return result.made
+    return type(result)(map(_made, result)) if type(result) in (list, tuple) else result
 
 
 def _here(how: Execution) -> bool:
@@ -217,28 +275,38 @@ def prepare_output(
 ) -> tuple[Source, Any]:
     """The output as a source, and the object that the operation returns.
 
-    Without an output a numpy array is allocated. A path such as ``"out.zarr/data"`` makes an array there, with the
-    chunks, shards and axes of ``source``, or opens the one that is there.
+    Without an output a numpy array is allocated, but not for a plan. A path such as ``"out.zarr/data"`` opens the array
+    there, or stands for one that is made when the run begins, like ``source`` (see `io.output.output_array`).
 
     Raises
     ------
-    ShapeError, ReadOnlyError, DtypeError, ConfigError
+    ShapeError, ReadOnlyError, DtypeError, ConfigError, ParameterError, FormatError
         The output does not fit.
     """
+    from ..io.output import output_array
+
     dtype = np.dtype(dtype)
+    if isinstance(output, str | os.PathLike):
+        target: Any = output_array(output, shape, dtype, source, job.chunks, job.shards)
+        return target, target
+    if job.chunks is not None or job.shards is not None:
+        raise ParameterError(
+            f"chunks={job.chunks!r}, shards={job.shards!r}: the output is no path, so no array is made",
+            remedy='output="out.zarr/data"',
+        )
     if output is None:
         if not _here(job.execution):
             raise ConfigError(
                 f"job_type={job.execution.job_type!r} needs an output that workers can open",
                 remedy='output="out.zarr/data", or open_source("out.zarr", "data", mode="r+")',
             )
+        if job.execution.plan:
+            return ArrayToBe(shape, dtype), None
         if job.block_ids is None and job.roi is None and job.mask is None:
             array = np.empty(shape, dtype)
         else:
             array = np.zeros(shape, dtype)
         return as_source(array), array
-    if isinstance(output, str):
-        output = _created(output, shape, dtype, job, source)
     target = as_source(output)
     if tuple(target.shape) != tuple(shape):
         raise ShapeError(
@@ -253,22 +321,6 @@ def prepare_output(
             remedy="an output of a complex type, or the real part only",
         )
     return target, output
-
-
-def _created(path: str, shape: tuple[int, ...], dtype: np.dtype[Any], job: Job, source: Source | None) -> Any:
-    from ..io.create import create_array
-
-    if job.execution.plan:
-        raise ConfigError("plan=True makes nothing, and the output is not there yet", remedy="make the output first")
-    like = source if source is not None and source.ndim == len(shape) and source.chunks is not None else None
-    return create_array(
-        path,
-        shape=shape,
-        dtype=dtype,
-        chunks=None if like is None else like.chunks,
-        shards=None if like is None else like.shards,
-        axes=source.axes if source is not None and source.ndim == len(shape) else (),
-    )
 
 
 def check_whole_shapes(sources: Sequence[Source]) -> None:

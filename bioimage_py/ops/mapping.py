@@ -16,6 +16,7 @@ from ..runner.prepare import as_sources, blocks_stage
 from ..sources import Source
 from ..sources.index import Roi, normalize_index
 from ..sources.values import Casting, convert_values
+from .apart import apart
 from .engine import Job, check_whole_shapes, fits_memory, prepare_output
 
 
@@ -66,11 +67,8 @@ def run_map(
     *,
     name: str,
     dtype: Any,
-    halo: Halo = None,
     channels: int | None = None,
-    memory_factor: float = 2.0,
-    whole: bool = False,
-    block: type[MapBlock] = MapBlock,
+    **how: Any,
 ) -> Any:
     """Apply a kernel to every voxel's neighbourhood and write the result.
 
@@ -87,16 +85,10 @@ def run_map(
         For progress and messages.
     dtype : dtype
         Of the result.
-    halo : int or sequence of int, optional
-        Voxels that the kernel needs around a block.
     channels : int, optional
         Length of a leading axis of the result.
-    memory_factor : float
-        Peak bytes of the kernel over the bytes of its input and output blocks.
-    whole : bool
-        The result depends on the blocks: run as a whole where that fits the memory budget.
-    block : type
-        The block function, made of the kernel and the casting.
+    **how
+        As for `map_to`.
 
     Returns
     -------
@@ -107,13 +99,54 @@ def run_map(
     shape = sources[0].shape
     full = shape if channels is None else (channels, *shape)
     target, returned = prepare_output(output, full, dtype, job, source=sources[0])
+    map_to(kernel, sources, target, job, name=name, **how)
+    return returned
+
+
+def map_to(
+    kernel: Callable[..., Any],
+    sources: Sequence[Source],
+    target: Source,
+    job: Job,
+    *,
+    name: str,
+    halo: Halo = None,
+    memory_factor: float = 2.0,
+    whole: bool = False,
+    along: Sequence[int] | None = None,
+    block: type[MapBlock] = MapBlock,
+) -> None:
+    """As `run_map`, into the output that `prepare_output` has given.
+
+    Parameters
+    ----------
+    kernel, sources, target, job, name
+        See `run_map`.
+    halo : int or sequence of int, optional
+        Voxels that the kernel needs around a block.
+    memory_factor : float
+        Peak bytes of the kernel over the bytes of its input and output blocks.
+    whole : bool
+        The result depends on the blocks: run as a whole where that fits the memory budget.
+    along : sequence of int, optional
+        Axes that the kernel works along, by default all: it gets arrays of these axes only, one for every index of the
+        others.
+    block : type
+        The block function, made of the kernel and the casting.
+    """
+    shape = sources[0].shape
+    if along is not None:
+        kernel = apart(kernel, along, len(shape))
     margin = normalize_halo(halo, len(shape))
-    if job.whole(sources) or (whole and job.unblocked()):
+    direct = job.whole(sources) or (whole and job.unblocked())
+    if direct and job.execution.plan:
+        job = job.as_one(shape)
+    elif direct:
         if whole:
             _check_whole(sources, target, job, memory_factor, name)
         check_whole_shapes(sources)
         target.write(..., kernel(*(source.view() for source in sources)), casting=job.execution.casting)
-        return returned
+        return
     stage = blocks_stage(
         block(kernel, job.execution.casting),
         list(sources),
@@ -130,7 +163,6 @@ def run_map(
         memory_factor=memory_factor,
     )
     execute(name, [stage], job.execution)
-    return returned
 
 
 def _check_whole(sources: Sequence[Source], target: Source, job: Job, memory_factor: float, name: str) -> None:

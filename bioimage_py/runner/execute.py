@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backends import Backend, get_backend
 from ..blocks import Grid
-from ..errors import ConfigError, ResumeConflict, RunnerError
+from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..executing import Execution, current_session
 from ..sources.backing import gone
 from .ahead import arranged
@@ -28,6 +28,7 @@ from .owner import plan_bytes, read_plan_file
 from .pickling import dump_plan
 from .place import pool_folder
 from .plan import Plan, Stage
+from .prepare import with_outputs
 from .promise import Instead, check_budget, plan_of
 from .replay import run_here
 from .report import RunReport
@@ -69,8 +70,12 @@ def execute(
     RunningError, ResumeConflict
         Another run stands in the way.
     """
+    if not isinstance(name, str):
+        raise ParameterError(f"name={name!r} is not text", remedy=f'name="{name}"')
+    if pre_cleanup is not None and not callable(pre_cleanup):
+        raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
     stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
-    if how.debug:
+    if how.debug and not how.plan:
         report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
     backend = _backend(how)
@@ -96,6 +101,7 @@ def execute(
                 f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
                 remedy='job_type="slurm"',
             )
+        plan = replace(plan, stages=tuple(map(with_outputs, plan.stages)))
         if backend.limits.shares_memory and not _needs_folder(plan):
             if how.resume not in ("auto", "never"):
                 raise ConfigError(

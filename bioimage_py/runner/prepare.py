@@ -10,6 +10,7 @@ import operator
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..blocks import (
 )
 from ..errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
 from ..sources import Source, as_source
+from ..sources.to_be import ArrayToBe
 from ..wrapper.base import WrapperSource
 from .plan import Stage, Units
 
@@ -96,7 +98,10 @@ def blocks_stage(
     margin = normalize_halo(halo, len(shape))
     in_place = check_aliases(sources, targets, margin, mask_source)
     check_function(function, 4, context=setup is not None)
-    check_runs(merge)
+    if merge is not None:
+        if not callable(merge):
+            raise ParameterError(f"reduce={merge!r} cannot be called", remedy="reduce=lambda left, right: left + right")
+        check_runs(merge)
     groups = plan_groups(shape, sources, targets, block_shape, roi)
     ids = check_block_ids(block_ids, groups.grid.n_blocks)
     if skip_empty:
@@ -126,6 +131,20 @@ def blocks_stage(
         reads_outputs=reads_outputs and bool(targets),
         holds_gil=holds_gil,
     )
+
+
+def with_outputs(stage: Stage) -> Stage:
+    """The stage with outputs that are there: those that were not are made now."""
+    if not any(isinstance(part, ArrayToBe) for source in stage.sources for part in source.parts):
+        return stage
+    mask = None if stage.mask is None else _made(stage.mask)
+    return replace(stage, inputs=tuple(map(_made, stage.inputs)), outputs=tuple(map(_made, stage.outputs)), mask=mask)
+
+
+def _made(source: Source) -> Source:
+    if isinstance(source, ArrayToBe):
+        return source.made
+    return source.over(_made) if isinstance(source, WrapperSource) else source
 
 
 def items_stage(
@@ -246,17 +265,18 @@ def same_view(one: Source, other: Source) -> bool:
 
 def check_function(function: Any, n_arguments: int, *, context: bool = False) -> None:
     """ParameterError where the function cannot be called the way a run calls it."""
+    wanted = {4: "block, inputs, outputs, mask", 2: "labels, mask"}.get(n_arguments, "index")
+    wanted += ", context" if context else ""
     if not callable(function):
-        raise ParameterError(f"the function is a {type(function).__name__}, which cannot be called")
+        message = f"the function is a {type(function).__name__}, which cannot be called"
+        raise ParameterError(message, remedy=f"def function({wanted}): ...")
     check_runs(function)
     signature = _signature(function)
-    if signature is None:
+    if signature is None:  # such as built-ins
         return
     try:
         signature.bind(*(None,) * n_arguments, **({"context": None} if context else {}))
     except TypeError as error:
-        wanted = "block, inputs, outputs, mask" if n_arguments == 4 else "index"
-        wanted += ", context" if context else ""
         name = getattr(function, "__name__", repr(function))
         raise ParameterError(
             f"{name}{signature} cannot be called with ({wanted}): {error}", remedy=f"def {name}({wanted}): ..."

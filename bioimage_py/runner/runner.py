@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ..arguments import named
 from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
 from ..executing import Execution, current_execution
@@ -31,10 +32,12 @@ class Runner:
 
     job_type: ClassVar[str] = "local"
 
+    @named
     def __init__(self, config: Any = None) -> None:
         backend_class(self.job_type).check(config)
         self.config = config
 
+    @named
     def run(
         self,
         function: Callable[..., Any],
@@ -115,6 +118,7 @@ class Runner:
             return instead.value  # type: ignore[return-value]
         return report.results if has_return_val else None
 
+    @named
     def map(
         self,
         function: Callable[[int], Any],
@@ -259,6 +263,7 @@ def get_runner(job_type: str, config: Any = None) -> Runner:
     return runner(config)
 
 
+@named
 def map_blocks(
     function: Callable[..., Any],
     inputs: Any,

@@ -46,8 +46,11 @@ def check_connectivity(connectivity: int | None, ndim: int) -> int:
     """
     if connectivity is None:
         return 1
-    if 1 <= connectivity <= ndim:
-        return operator.index(connectivity)
+    try:
+        if 1 <= operator.index(connectivity) <= ndim:
+            return operator.index(connectivity)
+    except TypeError:
+        pass
     raise ParameterError(
         f"connectivity must be in [1, {ndim}] for an array of {ndim} axes, got {connectivity!r}",
         remedy="1 joins voxels that share a face, 2 also an edge, 3 also a corner",
@@ -175,6 +178,34 @@ def summary(
     of_component = values.reshape(-1)[components.first] if multi_label else None
     faces = merging.faces(components.labels, of_component, n=components.n, sides=sides)
     return merging.Part(components.n, merging.global_first(components.first, begin, values.shape, volume), faces)
+
+
+def components_apart(
+    block: Array, along: Sequence[int], *, connectivity: int = 1, multi_label: bool = False
+) -> Components:
+    """Label the connected components of an array along some of its axes: voxels at two indices of another are apart.
+
+    Parameters
+    ----------
+    block, connectivity, multi_label
+        As for :func:`block_components`; the connectivity is at most the number of axes in `along`.
+    along : sequence of int
+        Axes along which neighbours are joined, ascending; with all of them it is :func:`block_components`.
+
+    Returns
+    -------
+    Components
+    """
+    if len(along) == block.ndim:
+        return block_components(block, connectivity=connectivity, multi_label=multi_label)
+    order = (*(axis for axis in range(block.ndim) if axis not in along), *along)
+    values, labels, n = block.transpose(order), np.zeros(block.shape, _label_dtype(block.size)), 0
+    moved = labels.transpose(order)
+    for index in np.ndindex(values.shape[: block.ndim - len(along)]):
+        found, own = block_labels(values[index], connectivity=connectivity, multi_label=multi_label)
+        np.add(found, n, out=moved[index], where=found != 0, casting="unsafe")
+        n += own
+    return Components(labels, n, first_voxels(labels, labels, n))
 
 
 def rank_by_first_voxel(labels: Array) -> tuple[npt.NDArray[np.uint64], int]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..errors import ParameterError, ShapeError
 from ..ops.engine import Job, RunKeywords, operation, prepare_output
 from ..ops.mapping import run_map
+from ..runner.prepare import check_function
 from ..sources import as_source
 from . import tables
 from .relabelling import apply_from_ids
@@ -114,6 +115,7 @@ def segmentation_filter(
                 f"segmentation_filter needs functions, got {function!r}",
                 remedy="pass a function of (labels, mask) that returns labels",
             )
+        check_function(function, 2)
     masks = [] if job.mask is None else [as_source(job.mask)]
     kernel = FilterBlock(functions)
     return run_map(kernel, [source, *masks], output, job, name="segmentation_filter", dtype=source.dtype)

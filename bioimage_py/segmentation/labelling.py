@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 _KERNEL_BYTES = 14  # measured
 
 
-@operation(omit=("block_ids", "resume_from"))
+@operation(omit=("block_ids", "resume_from"), axes="space")
 def label(
     input: Any,
     output: Any = None,
@@ -36,7 +36,8 @@ def label(
     """Label connected components.
 
     Components are numbered 1..n by their first voxel in C order; background is 0. The ids are the same for a direct
-    call and for any block shape and backend.
+    call and for any block shape and backend. Voxels of two channels or times are never joined (see `axes`), and no id
+    occurs in both.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def label(
     threshold : float, optional
         Foreground are the voxels above it instead.
     connectivity : int, optional
-        Number of axes (1..ndim) along which neighbours may differ; 1 (default) joins voxels that share a face.
+        Number of axes along which neighbours may differ, 1 to as many as are worked along; 1 (default) joins voxels
+        that share a face.
     multi_label : bool
         Join only voxels of equal values, so that touching objects of a label image stay apart.
 
@@ -63,7 +65,7 @@ def label(
     DtypeError
         Float labels with ``multi_label``, or an output that is not integer.
     ParameterError
-        A connectivity outside 1..ndim, or a threshold together with ``multi_label``.
+        A connectivity out of range, or a threshold together with ``multi_label``.
     ValueRangeError
         More components than the output's type can number (as cause of a `RunnerError` when run in blocks); nothing
         has been written then.
@@ -75,10 +77,12 @@ def label(
     """
     job = Job.of(run)
     source = as_source(input)
+    along = job.along(source)
     kernel = Labelling(
-        components.check_connectivity(connectivity, source.ndim),
+        components.check_connectivity(connectivity, len(along)),
         multi_label,
         _threshold(threshold, source, multi_label),
+        along,
     )
     components.check_values(source.dtype, multi_label)
     target, returned = prepare_output(output, source.shape, np.uint64, job, source=source)
@@ -87,13 +91,16 @@ def label(
             f"label needs an output of an integer type, got {target.dtype}", remedy="an output of type uint64"
         )
     checked = job.execution.casting == "checked"
-    if job.whole([source]):
+    direct = job.whole([source])
+    if direct and job.execution.plan:
+        job = job.as_one(source.shape)
+    elif direct:
         found = kernel(source.view())
         _check_ids(found.n, target.dtype if checked else None)
         target.write(..., components.ranked(found), casting=job.execution.casting)
         return returned
     grid = plan_groups(source.shape, [source], [target], job.block_shape, job.roi).grid
-    merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None)
+    merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None, along)
     find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
     stages: list[BlocksStage | OnceStage] = [
         BlocksStage("components", find, [source], returns="each", memory_factor=_memory_factor(source), holds_gil=True),
@@ -124,6 +131,7 @@ class Labelling:
     connectivity: int
     multi_label: bool = False
     threshold: float | None = None
+    along: tuple[int, ...] | None = None
 
     def values(self, block: Array, inside: Array | None = None) -> Array:
         """The values whose components are sought; 0 outside the mask."""
@@ -134,12 +142,17 @@ class Labelling:
 
     def __call__(self, block: Array, inside: Array | None = None) -> components.Components:
         """Components of an array."""
-        return components.block_components(
-            self.values(block, inside), connectivity=self.connectivity, multi_label=self.multi_label
-        )
+        return self.of_values(self.values(block, inside))
+
+    def of_values(self, values: Array) -> components.Components:
+        """Components of the values of an array."""
+        along = self.along or tuple(range(values.ndim))
+        return components.components_apart(values, along, connectivity=self.connectivity, multi_label=self.multi_label)
 
     def labels(self, block: Array, inside: Array | None = None) -> tuple[Array, int]:
         """Labels and number of the components of an array."""
+        if self.along is not None and len(self.along) < block.ndim:
+            return self(block, inside)[:2]
         return components.block_labels(
             self.values(block, inside), connectivity=self.connectivity, multi_label=self.multi_label
         )
@@ -160,14 +173,13 @@ class FindComponents:
         if inside is not None and not inside.any():
             return None
         values = self.kernel.values(inputs[0].view(to_roi(block)), inside)
-        found = components.block_components(
-            values, connectivity=self.kernel.connectivity, multi_label=self.kernel.multi_label
-        )
+        found = self.kernel.of_values(values)
         if not found.n:
             return None
+        along = self.kernel.along or range(len(block.begin))
         sides = [
-            (begin > low, end < high)
-            for begin, end, (low, high) in zip(block.begin, block.end, self.region, strict=True)
+            (axis in along and begin > low, axis in along and end < high)
+            for axis, (begin, end, (low, high)) in enumerate(zip(block.begin, block.end, self.region, strict=True))
         ]
         return components.summary(
             found,
@@ -186,13 +198,14 @@ class MergeComponents:
     lattice: tuple[int, ...]
     connectivity: int
     dtype: np.dtype[Any] | None
+    along: tuple[int, ...] | None = None
 
     def __call__(self, earlier: Results) -> merging.Merged:
         """Merge the components of all blocks."""
         parts: list[merging.Part | None] = [None] * math.prod(self.lattice)
         for block_id, part in earlier.each("components"):
             parts[block_id] = part
-        merged = merging.merge(parts, self.lattice, self.connectivity)
+        merged = merging.merge(parts, self.lattice, self.connectivity, self.along)
         _check_ids(merged.n, self.dtype)
         return merged
 
@@ -237,13 +250,19 @@ def _inside(block: Block, mask: Source | None) -> Array | None:
     return None if mask is None else mask[to_roi(block)].astype(np.bool_, copy=False)
 
 
-def _threshold(threshold: float | None, source: Source, multi_label: bool) -> float | None:
+def _threshold(threshold: Any, source: Source, multi_label: bool) -> float | None:
     if threshold is None:
         return None
     if multi_label:
         raise ParameterError(
             "threshold= makes a binary image, multi_label=True needs a label image", remedy="leave one of them out"
         )
+    if (
+        isinstance(threshold, str)
+        or np.ndim(threshold)
+        or not isinstance(threshold, float | int | np.number | np.bool_)
+    ):
+        raise ParameterError(f"threshold={threshold!r} is not a number", remedy="threshold=0.5, for example")
     if math.isnan(threshold):
         raise ParameterError("threshold is NaN, which no voxel is above", remedy="threshold=0.5, for example")
     # x > t and x > floor(t) are the same for integers, and numpy compares those exactly.

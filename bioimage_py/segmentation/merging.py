@@ -154,13 +154,16 @@ def global_first(first: Ids, begin: Sequence[int], shape: Sequence[int], volume:
 
 
 @functools.cache
-def half_space(ndim: int, connectivity: int) -> tuple[Offset, ...]:
-    """Offsets to the later half of the neighbours: at most ``connectivity`` axes differ, the first of them by +1."""
-    steps = itertools.product((-1, 0, 1), repeat=ndim)
+def half_space(ndim: int, connectivity: int, along: tuple[int, ...] | None = None) -> tuple[Offset, ...]:
+    """Offsets to the later half of the neighbours: at most ``connectivity`` axes differ, the first of them by +1.
+
+    Only axes in `along` differ; None: any.
+    """
+    steps = itertools.product(*((-1, 0, 1) if along is None or axis in along else (0,) for axis in range(ndim)))
     return tuple(step for step in steps if 0 < ndim - step.count(0) <= connectivity and step > (0,) * ndim)
 
 
-def pairs(a: Faces, b: Faces, offset: Offset, connectivity: int) -> Ids:
+def pairs(a: Faces, b: Faces, offset: Offset, connectivity: int, along: tuple[int, ...] | None = None) -> Ids:
     """Labels of two blocks that touch.
 
     Parameters
@@ -170,6 +173,8 @@ def pairs(a: Faces, b: Faces, offset: Offset, connectivity: int) -> Ids:
     offset : tuple of {-1, 0, 1}
     connectivity : int
         Number of axes (1..ndim) along which neighbouring voxels may differ.
+    along : tuple of int, optional
+        Axes along which they may; by default all.
 
     Returns
     -------
@@ -182,7 +187,8 @@ def pairs(a: Faces, b: Faces, offset: Offset, connectivity: int) -> Ids:
     found = [np.empty((0, 2), np.int64)]
     if ours.any() and theirs.any():
         reach = connectivity - sum(map(abs, offset))
-        for shift in itertools.product((-1, 0, 1), repeat=ours.ndim):
+        free = [along is None or axis in along for axis, step in enumerate(offset) if not step]
+        for shift in itertools.product(*((-1, 0, 1) if one else (0,) for one in free)):
             if sum(map(abs, shift)) <= reach:
                 found.append(_touching(ours[_shifted(shift)], theirs[_shifted(tuple(-s for s in shift))]))
     edges = _distinct(np.concatenate(found))
@@ -237,7 +243,9 @@ def merge_table(counts: Ids, edges: Ids, first: Ids) -> tuple[Ids, int]:
     return np.concatenate([np.zeros(1, np.int64), rank[roots]]), len(is_root)
 
 
-def merge(parts: Sequence[Part | None], lattice: Sequence[int], connectivity: int) -> Merged:
+def merge(
+    parts: Sequence[Part | None], lattice: Sequence[int], connectivity: int, along: tuple[int, ...] | None = None
+) -> Merged:
     """Join the components of all blocks of a grid.
 
     Parameters
@@ -248,6 +256,8 @@ def merge(parts: Sequence[Part | None], lattice: Sequence[int], connectivity: in
         Number of blocks along each axis.
     connectivity : int
         Number of axes (1..ndim) along which neighbouring voxels may differ.
+    along : tuple of int, optional
+        Axes along which they may; by default all.
     """
     if len(parts) != math.prod(lattice):
         raise ShapeError(f"{len(parts)} blocks don't fill a grid of {tuple(lattice)}")
@@ -258,17 +268,19 @@ def merge(parts: Sequence[Part | None], lattice: Sequence[int], connectivity: in
         a = parts[block]
         if a is None or not a.n:
             continue
-        for other, step in _later_neighbours(position, lattice, connectivity):
+        for other, step in _later_neighbours(position, lattice, connectivity, along):
             b = parts[other]
             if b is not None and b.n:
-                edges.append(pairs(a.faces, b.faces, step, connectivity) + offsets[[block, other]])
+                edges.append(pairs(a.faces, b.faces, step, connectivity, along) + offsets[[block, other]])
     firsts = [part.first for part in parts if part is not None]
     table, n = merge_table(counts, np.concatenate(edges), np.concatenate([np.empty(0, np.int64), *firsts]))
     return Merged(offsets, table, n)
 
 
-def _later_neighbours(position: Offset, lattice: Sequence[int], connectivity: int) -> Iterator[tuple[int, Offset]]:
-    for step in half_space(len(lattice), connectivity):
+def _later_neighbours(
+    position: Offset, lattice: Sequence[int], connectivity: int, along: tuple[int, ...] | None
+) -> Iterator[tuple[int, Offset]]:
+    for step in half_space(len(lattice), connectivity, along):
         other = tuple(map(sum, zip(position, step, strict=True)))
         if all(0 <= index < size for index, size in zip(other, lattice, strict=True)):
             yield int(np.ravel_multi_index(other, tuple(lattice))), step

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..blocks import Block, to_roi
 from ..ops.engine import Job, RunKeywords, in_memory, operation, prepare_output
-from ..ops.mapping import MapBlock, run_map
+from ..ops.mapping import MapBlock, map_to
 from ..ops.stages import BlocksStage, OnceStage, run_stages
 from ..runner.ledger import Results
 from ..sources import Source, as_source
@@ -60,15 +60,8 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
     if job.execution.casting == "checked":
         tables.check_fits(table, target.dtype)
     masks = [] if job.mask is None else [as_source(job.mask)]
-    run_map(
-        ApplyTable(table.narrowed(target.dtype)),
-        [source, *masks],
-        target,
-        job,
-        name="relabel",
-        dtype=target.dtype,
-        memory_factor=2.5,
-    )
+    kernel = ApplyTable(table.narrowed(target.dtype))
+    map_to(kernel, [source, *masks], target, job, name="relabel", memory_factor=2.5)
     return returned
 
 
@@ -173,7 +166,10 @@ def apply_from_ids(name: str, make: Any, source: Source, target: Source, job: Jo
     """
     dtype = target.dtype if job.execution.casting == "checked" else None
     table_of = MakeTable(make, dtype)
-    if job.whole([source]):
+    direct = job.whole([source])
+    if direct and job.execution.plan:
+        job = job.as_one(source.shape)
+    elif direct:
         labels = source.view()
         keys, values = table_of.of_counts(tables.counted(labels))
         target.write(..., tables.sparse(keys, values)(labels), casting=job.execution.casting)

@@ -166,7 +166,7 @@ def check_fits(table: Table, dtype: np.dtype[Any]) -> None:
     ValueRangeError
         Names the first such id and what it would become.
     """
-    if dtype.kind not in "iu" or _narrowed(table.values, dtype).dtype == dtype:
+    if dtype.kind not in "iu" or not table.values.size or _narrowed(table.values, dtype).dtype == dtype:
         return
     limits = np.iinfo(dtype)
     wrong = (table.values < limits.min) | (table.values > limits.max)

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DtypeError, HaloError
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import MapBlock, run_map, within
+from ..ops.engine import Job, RunKeywords, operation, prepare_output
+from ..ops.mapping import MapBlock, map_to, within
 from ..sources import Source, as_source
+from ..sources.along import per_axis
 from ..sources.index import Roi
 from .flooding import Watershed, check_flooding
 
@@ -50,7 +51,7 @@ def _around(mask: npt.NDArray[Any]) -> Roi:
     return tuple(found)
 
 
-@operation()
+@operation(axes="space")
 def watershed(
     input: Any,
     seeds: Any,
@@ -64,13 +65,14 @@ def watershed(
     Parameters
     ----------
     input : source-like
-        Heights (numbers), 2 or 3 axes, for example boundary probabilities.
+        Heights (numbers), for example boundary probabilities; flooded along 2 or 3 axes.
     seeds : source-like
         Ids of the objects (integers) where they begin, 0 elsewhere; same shape. Ids are kept exactly.
     output : source-like, optional
         Integers of the same shape; allocated as uint64 numpy array by default.
     halo : int or sequence of int, optional
-        Voxels around a block that are flooded with it; needed when run in blocks. Take about the size of an object.
+        Voxels around a block that are flooded with it, along the axes of space (or `axes`); needed when run in blocks.
+        Take about the size of an object.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def watershed(
     MemoryBudgetError
         Run as a whole, and the volume doesn't fit the memory budget.
     ShapeError
-        Seeds of another shape, or not 2 or 3 axes.
+        Seeds of another shape, or not 2 or 3 axes to flood along.
     DtypeError
         Seeds or an output that are not integers.
     ValueRangeError
@@ -101,31 +103,34 @@ def watershed(
     """
     job = Job.of(run)
     height, markers = as_source(input), as_source(seeds)
-    check_flooding(height.ndim, height.dtype, markers.dtype)
-    if output is not None and (dtype := as_source(output).dtype).kind not in "iu":
-        raise DtypeError(
-            f"watershed needs an output of an integer type, got {dtype}", remedy="an output of type uint64"
-        )
-    masks = [] if job.mask is None else [as_source(job.mask)]
-    if halo is None and masks and replace(job, mask=None).unblocked():
-        before = [] if output is None else [as_source(output)]
-        inputs, job = [height, markers, *masks, *before], replace(job, mask=None)
-    else:
-        inputs = [height, markers, *masks]
-    if halo is None and not job.unblocked():
+    along = job.along(height)
+    check_flooding(len(along), height.dtype, markers.dtype)
+    inputs = [height, markers] + ([] if job.mask is None else [as_source(job.mask)])
+    whole = halo is None and replace(job, mask=None).unblocked()
+    if halo is None and not whole:
         raise HaloError(
             "watershed in blocks needs a halo: the voxels around a block that are flooded with it",
-            remedy=f"halo={(32,) * height.ndim}",
+            remedy=f"halo={(32,) * len(along)}",
         )
-    return run_map(
+    margin = None if halo is None else per_axis(halo, height.axes, job.axes, name="halo", elsewhere=0)
+    target, returned = prepare_output(output, height.shape, np.uint64, job, source=height)
+    if target.dtype.kind not in "iu":
+        raise DtypeError(
+            f"watershed needs an output of an integer type, got {target.dtype}", remedy="an output of type uint64"
+        )
+    if whole and job.mask is not None:  # as a further input: what lies outside of it stays
+        inputs += [] if output is None else [target]
+        job = replace(job, mask=None)
+    map_to(
         Watershed(),
         inputs,
-        output,
+        target,
         job,
         name="watershed",
-        dtype=np.uint64,
-        halo=halo,
+        halo=margin,
         memory_factor=2.0,
-        whole=halo is None,
+        whole=whole,
+        along=along,
         block=FloodBlock,
     )
+    return returned

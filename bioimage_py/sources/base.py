@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ..errors import IndexingError, NotReopenableError, ReadOnlyError
+from ..arguments import named_fields
+from ..errors import ArgumentError, IndexingError, NotReopenableError, ReadOnlyError
 from ..markup import table
 from .index import Roi, Selection, normalize_index
 from .sharing import Extent, of_chunks, of_files
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Concurrency = Literal["any", "aligned", "single-writer"]
 
 
+@named_fields
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One axis of a source in the physical world.
@@ -46,6 +48,11 @@ class Axis:
         Distance between neighbouring voxels, in units.
     offset : float, default 0.0
         Position of the centre of voxel 0, in units.
+
+    Raises
+    ------
+    ArgumentError
+        If one is of another type.
     """
 
     name: str
@@ -53,6 +60,17 @@ class Axis:
     unit: str | None = None
     scale: float = 1.0
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, kinds, example in (
+            ("name", str, '"z"'),
+            ("kind", str, '"space"'),
+            ("unit", str | None, '"micrometer"'),
+            ("scale", int | float | np.number, "0.5"),
+            ("offset", int | float | np.number, "0.0"),
+        ):
+            if not isinstance(value := getattr(self, field), kinds):
+                raise ArgumentError(f"Axis: {field}={value!r} is of another type", remedy=f"{field}={example}")
 
 
 def default_axes(ndim: int) -> tuple[Axis, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import FormatError, ParameterError
+from ..errors import FormatError, ParameterError, SourceTypeError
 from ..jsontext import parse_json
 from ..machine import usable_cores
 from .access import aws_credentials, failed, s3_endpoint
@@ -275,6 +275,8 @@ def locate(url: str | os.PathLike[str], options: Mapping[str, Any] | None = None
     ParameterError
         If an option is not known.
     """
+    if not isinstance(options or {}, Mapping):
+        raise ParameterError(f"storage_options={options!r} is no mapping", remedy='storage_options={"anon": True}')
     given = dict(options or {})
     if unknown := sorted(set(given) - set(OPTIONS)):
         raise ParameterError(
@@ -313,6 +315,8 @@ def resolve(path: Any) -> str:
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
     else:
+        if not (hasattr(path, "geturl") or hasattr(path, "path") or hasattr(path, "scheme")):
+            raise SourceTypeError(f"A {type(path).__name__} is not a path: {path!r}.", remedy='pass a path: "a.zarr"')
         text = path.geturl() if hasattr(path, "geturl") else str(path)
     if is_url(text):
         scheme, _, rest = text.partition("://")

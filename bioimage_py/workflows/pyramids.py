@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ..errors import KeyNotFoundError, ParameterError
+from ..errors import ConfigError, KeyNotFoundError, ParameterError
 from ..executing import Execution, current_execution
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
@@ -98,8 +98,8 @@ def write_pyramid(
     ParameterError
         If OME-Zarr cannot describe the axes, or `smallest` is below 1.
     """
-    if smallest < 1:
-        raise ParameterError(f"smallest is {smallest}.", remedy="smallest=64")
+    if not (isinstance(smallest, int) and smallest >= 1):
+        raise ParameterError(f"smallest is {smallest!r}.", remedy="smallest=64")
     prefix = f"{key.strip('/')}/" if key.strip("/") else ""
     try:
         level = open_source(path, f"{prefix}0", format="zarr", mode="r+")
@@ -110,6 +110,10 @@ def write_pyramid(
     check_axes(level.axes)
     # The levels are made anew below, so an interrupted call has left nothing to go on with.
     how = replace(current_execution(execution), resume="never")
+    if how.plan or how.debug:
+        raise ConfigError(
+            "write_pyramid makes its levels, also with plan=True or debug=True", remedy="bioimage_py.pyramid"
+        )
     levels = [level]
     factors = level_factors(level.shape, level.axes, smallest)
     for number, factor in enumerate(factors, 1):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..arguments import number
 from ..sources.base import Source
 from ..sources.index import Roi
 from .base import WrapperSource
@@ -38,8 +38,7 @@ class CachedSource(WrapperSource):
 
     def __init__(self, source: Any, cache_bytes: int) -> None:
         super().__init__(source)
-        if cache_bytes < 0:
-            raise ParameterError(f"cache_bytes={cache_bytes} is negative.", remedy="cache_bytes=64 * 2**20")
+        number("cache_bytes", cache_bytes, least=0, example="64 * 2**20")
         self._cache_bytes = int(cache_bytes)
         self._kept: OrderedDict[Position, np.ndarray] = OrderedDict()
         self._kept_bytes = 0

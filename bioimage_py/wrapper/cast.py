@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import data_type
 from ..errors import ReadOnlyError
 from ..sources.index import Roi, Selection
 from ..sources.units import UnitFiles
@@ -34,7 +35,7 @@ class CastSource(WrapperSource):
 
     def __init__(self, source: Any, dtype: Any, casting: Casting = "checked") -> None:
         super().__init__(source)
-        self._dtype: np.dtype = np.dtype(dtype)
+        self._dtype: np.dtype = data_type(dtype)
         self._casting = casting
         convert_values(np.zeros(0, self._dtype), self._dtype, casting)
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..arguments import data_type
 from ..errors import DtypeError, ParameterError, ShapeError
 from ..sources.base import Axis, Source
 from ..sources.index import Roi
@@ -119,7 +120,7 @@ class MultiTransformationSource(CombinedSource):
             raise ShapeError(f"The sources have the shapes {shapes}.", remedy="pass sources of one shape")
         self._transformation = transformation
         self._as_list = bool(apply_to_list)
-        self._given_dtype: np.dtype | None = None if dtype is None else np.dtype(dtype)
+        self._given_dtype: np.dtype | None = None if dtype is None else data_type(dtype)
 
     @cached_property
     def _dtype(self) -> np.dtype:

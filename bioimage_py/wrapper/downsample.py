@@ -19,6 +19,7 @@ import numpy as np
 
 from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
+from ..sources.along import per_axis
 from ..sources.base import Axis
 from ..sources.index import Roi
 from .base import RegriddedSource, WrapperSource
@@ -48,7 +49,8 @@ def normalize_factors(scale_factor: int | Sequence[int], ndim: int) -> tuple[int
     ParameterError
         For a wrong number of factors, fractions, and factors below 1.
     """
-    given: list[Any] = [scale_factor] * ndim if np.ndim(scale_factor) == 0 else list(scale_factor)  # type: ignore[arg-type]
+    many = isinstance(scale_factor, list | tuple) or np.ndim(scale_factor) > 0
+    given: list[Any] = list(scale_factor) if many else [scale_factor] * ndim  # type: ignore[arg-type]
     if len(given) != ndim:
         raise ParameterError(
             f"scale_factor {scale_factor!r} has {len(given)} entries, the source has {ndim} axes.",
@@ -75,7 +77,7 @@ class DownsampleSource(RegriddedSource):
     source : Source or array_like
         The inner source.
     factors : int or sequence of int
-        How many voxels become one, per axis.
+        How many voxels become one: along the axes of space (all axes, where the source knows none), or per axis.
     method : {"mean", "mode", "mode_nonzero", "stride"}, default "mean"
         "mean": of each block, computed exactly for integers and rounded to the nearest (halves to even); in float64
         for floats. "mode": the most frequent value of each block, the smallest of those that tie (labels of any integer
@@ -113,7 +115,8 @@ class DownsampleSource(RegriddedSource):
                 f"The {method} of blocks cannot be taken of dtype {self._source.dtype}.",
                 remedy="use method='stride'" if method != "stride" else "use anti_aliasing=False",
             )
-        self._factors = normalize_factors(factors, self._source.ndim)
+        given = per_axis(factors, self._source.axes, name="factors", elsewhere=1)
+        self._factors = normalize_factors(given, self._source.ndim)
         self._method = method
         self._anti_aliasing = bool(anti_aliasing)
 

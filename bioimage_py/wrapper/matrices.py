@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import named
 from ..errors import ParameterError
 
 
+@named
 def compute_affine_matrix(
     scale: Any = None, rotation: Any = None, shear: Any = None, translation: Any = None, *, ndim: int | None = None
 ) -> npt.NDArray[np.float64]:
@@ -42,7 +44,10 @@ def compute_affine_matrix(
         If nothing is given, the lengths disagree, or the number of axes is not 2 or 3.
     """
     given = {"scale": scale, "rotation": rotation, "shear": shear, "translation": translation}
-    values = {name: np.atleast_1d(np.asarray(one, np.float64)) for name, one in given.items() if one is not None}
+    try:
+        values = {name: np.atleast_1d(np.asarray(one, np.float64)) for name, one in given.items() if one is not None}
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"Affine parameters that are no numbers: {error}", remedy="scale=(2.0, 2.0)") from None
     n = ndim or _ndim_of(values)
     if n not in (2, 3):
         raise ParameterError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import data_type
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Source
 from ..sources.index import Roi
@@ -38,7 +39,7 @@ class ScaledSource(WrapperSource):
 
     def __init__(self, source: Any, dtype: Any, with_channels: bool, pairs: Any) -> None:
         super().__init__(source)
-        self._dtype: np.dtype = np.dtype(dtype)
+        self._dtype: np.dtype = data_type(dtype)
         if self._dtype.kind != "f":
             raise DtypeError(f"Scaled values are fractions, which {self._dtype} cannot hold.", remedy="dtype='float32'")
         if self._source.dtype.kind not in "biuf":

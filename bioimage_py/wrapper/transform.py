@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import data_type, number
 from ..blocks import normalize_halo
 from ..errors import ParameterError, ShapeError
 from ..sources.base import Axis
@@ -51,7 +52,7 @@ class ComputedSource(WrapperSource):
             raise ShapeError("A source without axes has no channels.", remedy="with_channels=False")
         self._transformation = transformation
         self._lead = 1 if with_channels else 0
-        self._given_dtype: np.dtype | None = None if dtype is None else np.dtype(dtype)
+        self._given_dtype: np.dtype | None = None if dtype is None else data_type(dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -255,7 +256,9 @@ class ThresholdSource(WrapperSource):
 
     def __init__(self, source: Any, threshold: Any, operator: Transformation = np.greater) -> None:
         super().__init__(source)
-        self._threshold = threshold
+        self._threshold = number("threshold", threshold, example=0.5)
+        if not callable(operator):
+            raise ParameterError(f"operator={operator!r} is no function", remedy="operator=numpy.greater")
         self._operator = operator
 
     @property

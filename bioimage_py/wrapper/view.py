@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -116,7 +116,7 @@ class TransposeSource(ViewSource):
     def __init__(self, source: Any, order: Sequence[AxisLike] | None = None) -> None:
         super().__init__(source)
         ndim = self._source.ndim
-        given = range(ndim)[::-1] if order is None else order
+        given = range(ndim)[::-1] if order is None else order if isinstance(order, Iterable) else [order]
         self._order = tuple(find_axis(self._source.axes, axis) for axis in given)
         if sorted(self._order) != list(range(ndim)):
             raise ParameterError(
@@ -222,7 +222,9 @@ class ExpandDimsSource(ViewSource):
 
     def __init__(self, source: Any, axis: int | Sequence[int] = 0) -> None:
         super().__init__(source)
-        given = [axis] if isinstance(axis, int) else list(axis)
+        given = list(axis) if isinstance(axis, Sequence | np.ndarray) else [axis]
+        if not all(isinstance(one, int | np.integer) for one in given):
+            raise ParameterError(f"axis={axis!r} is no position of a new axis.", remedy="axis=0")
         ndim = self._source.ndim + len(given)
         if any(not -ndim <= one < ndim for one in given) or len({one % ndim for one in given}) < len(given):
             raise ParameterError(
@@ -289,6 +291,8 @@ class AxesSource(ViewSource):
 
     def __init__(self, source: Any, axes: Sequence[Any]) -> None:
         super().__init__(source)
+        if not isinstance(axes, Iterable) or not all(isinstance(axis, Axis | Mapping) for axis in axes):
+            raise ParameterError(f"axes={axes!r} are not of the type Axis.", remedy='axes=[Axis("y"), Axis("x")]')
         self._axes = tuple(axis if isinstance(axis, Axis) else Axis(**axis) for axis in axes)
         if len(self._axes) != self._source.ndim:
             raise ParameterError(

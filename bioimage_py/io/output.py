@@ -1,0 +1,78 @@
+"""The array that an operation writes to where its output is a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParameterError
+from ..sources.base import Concurrency, Source, default_axes
+from ..sources.file import FileSource
+from ..sources.spec import SourceSpec
+from ..sources.to_be import ArrayToBe
+from .chunks import check_chunks, suit
+from .create import array_exists, create_array
+from .ome import check_axes
+from .target import target_of
+
+
+def output_array(
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    like: Source | None = None,
+    chunks: Any = None,
+    shards: Any = None,
+) -> FileSource | ArrayToBe:
+    """The array of an output path: the one that is there, or one to be made.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Such as "out.zarr/data"; "out.ome.zarr" is made an OME-Zarr image of one level.
+    shape, dtype
+        Of the array.
+    like : Source, optional
+        What the output is made of: its axes are taken over where there are as many. So are its chunks and shards where
+        they have at most 128³ voxels and are not slices (one voxel thick along an axis of space that is longer).
+    chunks, shards : sequence of int, optional
+        Take these instead.
+
+    Raises
+    ------
+    FormatError
+        If no array can be created there, as at "out.png".
+    ShapeError, DtypeError, ParameterError
+        If there is an array of another shape, data type, chunks or shards.
+    """
+    place, asked = target_of(path), (("chunks", chunks), ("shards", shards))
+    axes = like.axes if like is not None and like.ndim == len(shape) else ()
+    if chunks is None and like is not None and suit(like, shape):
+        chunks = like.chunks
+        # whole units of writing are moved undecoded, but not every format has shards
+        if shards is None and place.format == "zarr" and not place.root.exists(".zgroup"):
+            shards = like.shards
+    if place.image:
+        check_axes(axes or default_axes(len(shape)))
+    grid, outer = check_chunks(chunks, shards, shape, axes, place.format)
+    wanted: dict[str, Any] = {"shape": shape, "dtype": dtype, "chunks": chunks, "shards": shards, "axes": axes}
+    if not array_exists(place.path, place.key, place.format):
+        spec = SourceSpec("file", place.path, place.key, {"format": place.format, "mode": "r+"})
+        concurrency: Concurrency = "single-writer" if place.format == "hdf5" else "aligned"
+        return ArrayToBe(shape, dtype, grid, outer, axes, spec, concurrency, lambda: create_array(path, **wanted))
+    there = create_array(path, **wanted)
+    for name, value in asked:
+        if value is not None and _fitted(value, shape) != _fitted(getattr(there, name), shape):
+            raise ParameterError(
+                f"{there!r} has been made with {name}={getattr(there, name)}, but {name}={value!r} is asked for.",
+                remedy=f"leave out {name}=, or write to another path",
+            )
+    return there
+
+
+def _fitted(unit: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Part of a unit that lies in an array: some formats cut it."""
+    return None if unit is None else tuple(min(one, max(1, size)) for one, size in zip(unit, shape, strict=True))
