@@ -31,7 +31,7 @@ test-wheel: $(STAMP) ## build the wheel, and take the first steps in empty envir
 	$(BIN)/python -m pytest -q -rs -o python_files='proof_*.py' tests/wheel
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
-	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/slurm
+	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real
 
 test-sources: $(STAMP) ## every kind of source through every check of the conformance suite, as a table; and their speed
 	$(BIN)/python benchmarks/sources_table.py

@@ -97,7 +97,7 @@ def entries() -> Iterator[list[int]]:
 
 def stage_of(n: int, data: Any = None, returns: Any = "none", **how: Any) -> Any:
     """A stage of so many blocks of one voxel."""
-    from bioimage_py.runner.prepare import blocks_stage
+    from bioimage_py.runner.planning.build import blocks_stage
 
     data = np.broadcast_to(np.uint8(0), (n,)) if data is None else data
     merge = add if returns == "fold" else None
@@ -107,15 +107,15 @@ def stage_of(n: int, data: Any = None, returns: Any = "none", **how: Any) -> Any
 
 def plan_of(n: int, workers: int, **how: Any) -> Any:
     """A plan of such a stage."""
-    from bioimage_py.executing import Execution
-    from bioimage_py.runner.plan import Plan
+    from bioimage_py.runner.execution import Execution
+    from bioimage_py.runner.planning.stage import Plan
 
     return Plan("growth", (stage_of(n, **how),), Execution(num_workers=workers, durability="process"))
 
 
 def opened_ledger(place: Path, n: int, workers: int) -> Any:
     """The ledger of a driver that has published the batches of such a plan."""
-    from bioimage_py.runner.driver_ledger import FolderLedger
+    from bioimage_py.runner.ledger.driver_side import FolderLedger
 
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -132,9 +132,10 @@ def whole_run(place: Path, n: int, returns: str, gathered: bool) -> Found:
     """
     import zarr
 
-    from bioimage_py.executing import Execution
-    from bioimage_py.runner import RunnerConfig, folder
+    from bioimage_py.runner import RunnerConfig
     from bioimage_py.runner.execute import execute
+    from bioimage_py.runner.execution import Execution
+    from bioimage_py.runner.ledger import worker_side
 
     shutil.rmtree(place / "data.zarr", ignore_errors=True)
     stage = stage_of(n, zarr.create_array(place / "data.zarr", shape=(n,), chunks=(n,), dtype="u1"), returns)
@@ -147,15 +148,15 @@ def whole_run(place: Path, n: int, returns: str, gathered: bool) -> Found:
             found[f"{part}_files"], found[f"{part}_bytes"] = len(files), sum(path.stat().st_size for path in files)
         found["files"] = sum(path.is_file() for path in Path(run).rglob("*"))
         with measured() as told:
-            record, _ = folder.load_stage(Path(run), 0, stage, check=True)
+            record, _ = worker_side.load_stage(Path(run), 0, stage, check=True)
         assert record.n_done == n
         found["resume_cpu"] = told[0]
         with measured() as told:
-            folder.load_stage(Path(run), 0, stage)
+            worker_side.load_stage(Path(run), 0, stage)
         found["load_cpu"] = told[0]
 
     if not gathered:
-        folder.FLUSH_SECONDS = -1.0
+        worker_side.FLUSH_SECONDS = -1.0
     config = RunnerConfig(tmp_root=place / "runs")
     job_type = "subprocess" if gathered else "local"
     how = Execution(job_type=job_type, num_workers=2, job_config=config, progress=False)
@@ -166,8 +167,8 @@ def whole_run(place: Path, n: int, returns: str, gathered: bool) -> Found:
 
 def batches(place: Path) -> Found:
     """The list of a stage: batches by blocks and workers, their bytes on disk and in memory."""
-    from bioimage_py.runner.journal import Span
-    from bioimage_py.runner.plan import cut_batches, listed
+    from bioimage_py.runner.ledger.records import Span
+    from bioimage_py.runner.planning.work_list import cut_batches, listed
 
     found: Found = {}
     for n in (10**4, 10**5, 10**6, 10**7):
@@ -190,7 +191,7 @@ def batches(place: Path) -> Found:
 
 def claims(place: Path) -> Found:
     """Taking all batches of 10⁵ blocks by turns: how often workers ask for one, and what they ask of the files."""
-    from bioimage_py.runner.batches import BatchLists
+    from bioimage_py.runner.ledger.batch_lists import BatchLists
 
     found: Found = {}
     for workers in (10, 20, 40, 100):
@@ -215,7 +216,7 @@ def claims(place: Path) -> Found:
 
 def crowd(place: Path) -> Found:
     """Workers that all ask for their first batch at the same moment, of a server that answers all after 5 ms."""
-    from bioimage_py.runner.batches import BatchLists
+    from bioimage_py.runner.ledger.batch_lists import BatchLists
 
     found: Found = {}
     for workers in (10, 20, 40, 100):
@@ -240,8 +241,8 @@ def crowd(place: Path) -> Found:
 
 def poll(place: Path) -> Found:
     """What a driver asks of the file system while nothing happens, by workers; also where an answer takes 0.5 ms."""
-    from bioimage_py.runner.alive import identify
-    from bioimage_py.runner.journal import frame
+    from bioimage_py.system.frames import frame
+    from bioimage_py.system.processes import identify
 
     found: Found = {}
     for workers in (10, 100, 1000, 10000):
@@ -265,7 +266,7 @@ def poll(place: Path) -> Found:
 
 def lost(place: Path) -> Found:
     """What a driver opens when workers end before their time, of a thousand that hold a batch each."""
-    from bioimage_py.runner.batches import BatchLists
+    from bioimage_py.runner.ledger.batch_lists import BatchLists
 
     workers = 1000
     ledger = opened_ledger(place / "run", 10**6, workers)
@@ -288,10 +289,10 @@ def kept(place: Path, n: int, returns: str) -> Found:
     """The record of a stage."""
     from array import array
 
-    from bioimage_py.runner.journal import Record
-    from bioimage_py.runner.ledger import StageRecord
-    from bioimage_py.runner.plan import Batch
-    from bioimage_py.runner.values import FileValues
+    from bioimage_py.runner.ledger.records import Record
+    from bioimage_py.runner.ledger.stage_record import StageRecord
+    from bioimage_py.runner.ledger.values import FileValues
+    from bioimage_py.runner.planning.work_list import Batch
 
     record = StageRecord.of(stage_of(n, returns=returns), place)
     seconds = array("f", bytes(4000))
@@ -304,8 +305,8 @@ def kept(place: Path, n: int, returns: str) -> Found:
 
 def planned(place: Path, n: int, by_id: bool) -> Found:
     """A plan, its definition, and its bytes."""
-    from bioimage_py.runner.definition import definition_of
-    from bioimage_py.runner.promise import plan_of as promise_of
+    from bioimage_py.runner.identity.definition import definition_of
+    from bioimage_py.runner.planning.estimate import plan_of as promise_of
 
     with measured() as told:
         ids = list(range(n)) if by_id else None
@@ -317,8 +318,8 @@ def planned(place: Path, n: int, by_id: bool) -> Found:
 
 def failed(place: Path, n: int) -> Found:
     """The error of a run of which no block was done."""
-    from bioimage_py.runner.ledger import StageRecord
-    from bioimage_py.runner.report import failure_of
+    from bioimage_py.runner.driver.report import failure_of
+    from bioimage_py.runner.ledger.stage_record import StageRecord
 
     with measured() as told:
         error = failure_of("growth", [StageRecord.of(stage_of(n))], "")
@@ -331,7 +332,7 @@ def listing(place: Path) -> Found:
     import zarr
 
     from bioimage_py import open_source
-    from bioimage_py.runner.prepare import blocks_stage
+    from bioimage_py.runner.planning.build import blocks_stage
 
     zarr.create_array(place / "a.zarr", shape=(500, 200, 200), chunks=(10, 10, 10), dtype="u1")
     for index in np.ndindex(50, 20, 20):

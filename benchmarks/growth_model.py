@@ -119,8 +119,8 @@ class Constants:
 @cache
 def batches(blocks: int, workers: int) -> int:
     """Batches of a stage, cut by the package itself."""
-    from bioimage_py.executing import Execution
-    from bioimage_py.runner.plan import cut_batches
+    from bioimage_py.runner.execution import Execution
+    from bioimage_py.runner.planning.work_list import cut_batches
 
     return len(cut_batches(0, blocks, Execution(num_workers=workers)))
 

@@ -130,17 +130,18 @@ def second_pass(place: Path) -> Found:
     import zarr
     from growth_ledger import stage_of
 
-    from bioimage_py.executing import Execution
-    from bioimage_py.runner import RunnerConfig, folder
+    from bioimage_py.runner import RunnerConfig
     from bioimage_py.runner.execute import execute
-    from bioimage_py.runner.prepare import once_stage
+    from bioimage_py.runner.execution import Execution
+    from bioimage_py.runner.ledger import worker_side
+    from bioimage_py.runner.planning.build import once_stage
 
     data = zarr.create_array(place / "c.zarr", shape=(10**5,), chunks=(10**5,), dtype="u1")
     table = once_stage(partial(nothing_else, np.arange(10**7)), name="table")
     found: Found = {}
 
     def look(run: str) -> None:
-        work = folder.FolderWork(Path(run), folder.read_plan(Path(run)))
+        work = worker_side.FolderWork(Path(run), worker_side.read_plan(Path(run)))
         with calls() as asked, measured() as told:
             assert len(work.earlier(2)["table"]) == 10**7
         found.update({"cpu": told[0], "bytes": told[1], "calls": sum(asked.values())})
@@ -154,7 +155,7 @@ def second_pass(place: Path) -> Found:
 
 def fold(place: Path, n: int) -> Found:
     """Counted ids of 64 blocks with so many of their own, folded in one process."""
-    from bioimage_py.runner.fold import Fold
+    from bioimage_py.runner.ledger.fold import Fold
     from bioimage_py.segmentation import tables
 
     folded = Fold(tables.merge_counted)
@@ -199,7 +200,7 @@ def petavoxel(place: Path) -> Found:
 
 def heartbeat(place: Path) -> Found:
     """What a job asks of the file system in a second, besides what its worker does."""
-    from bioimage_py.backends import job
+    from bioimage_py.backends.slurm import job
 
     (place / "run.json").write_text('{"sessions": 1, "adopted": []}')
     one = object.__new__(job.Job)
@@ -222,7 +223,7 @@ def cluster(place: Path, jobs: int) -> Found:
     import bioimage_py as bp
     from bioimage_py.runner import SlurmConfig
 
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "backends" / "slurm_fake"))
     import fake_slurm
 
     shutil.rmtree(place / "cluster", ignore_errors=True)
@@ -245,8 +246,8 @@ def waiting(place: Path) -> Found:
     """What a worker without a batch asks of the file system each time it looks."""
     from growth_ledger import opened_ledger
 
-    from bioimage_py.runner.batches import Waiting
-    from bioimage_py.runner.folder import FolderWork
+    from bioimage_py.runner.ledger.batch_lists import Waiting
+    from bioimage_py.runner.ledger.worker_side import FolderWork
 
     ledger = opened_ledger(place / "run", 1, 1)
     (place / "run" / "driver.alive").touch()

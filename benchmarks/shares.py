@@ -26,9 +26,9 @@ from typing import Any
 from bioimage_py.bench import data, works
 from bioimage_py.bench.check import CHECKS
 from bioimage_py.bench.protocol import Case
-from bioimage_py.runner.work import BlockRunner
-from bioimage_py.sources.encoded import EncodedChunks
-from bioimage_py.sources.storage import TensorHandle
+from bioimage_py.runner.worker.block_runner import BlockRunner
+from bioimage_py.sources.arrays.tensor_handle import TensorHandle
+from bioimage_py.sources.chunked.encoded import EncodedChunks
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("reading", "decoding", "kernel", "encoding", "writing", "waiting")

@@ -249,7 +249,7 @@ class Call:
     def _victims(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {"driver": [self.process.pid]}
         for pid, command in self.processes():
-            if "runner.worker" in command and "parent.py" not in command:
+            if "runner.worker" in command and "worker_parent.py" not in command:
                 found.setdefault("worker", []).append(pid)
             elif "parent.py" in command:
                 found.setdefault("parent", []).append(pid)
@@ -285,7 +285,7 @@ def same(one: Any, other: Any) -> bool:
 
 def blocks_done(place: Path) -> int:
     """Blocks that an interrupted run had done, as its progress files tell; -1 where there is no run folder."""
-    from bioimage_py.runner.folder import read_progress
+    from bioimage_py.runner.ledger.progress import read_progress
 
     folders = run_folders(place)
     if not folders:

@@ -18,8 +18,8 @@ import zarr
 
 import bioimage_py as bp
 from bioimage_py.io import create_array
-from bioimage_py.runner import faults
 from bioimage_py.sources import Source, as_source, open_source
+from bioimage_py.system import faults
 from bioimage_py.wrapper import RoiSource
 
 CHUNK = 16
@@ -92,7 +92,7 @@ def open_layer(path: Path, **more: Any) -> Any:
 
 
 def open_precomputed(path: Path) -> Any:
-    from bioimage_py.sources.tensorstore_source import open_tensorstore_precomputed
+    from bioimage_py.sources.precomputed.tensorstore_source import open_tensorstore_precomputed
 
     return open_tensorstore_precomputed(path, "r+")
 

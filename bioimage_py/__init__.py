@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     )
     from .blocks import Block, BlockWithHalo, Grid, to_roi
     from .errors import RunnerError
-    from .executing import Execution, execution
-    from .ops.copying import copy
-    from .ops.downsampling import downsample
-    from .ops.pyramids import pyramid
+    from .operations.copying import copy
+    from .operations.downsampling import downsample
+    from .operations.pyramids import pyramid
     from .runner import RunReport, SlurmConfig, config_file_path, get_runner, map_blocks, write_slurm_config
+    from .runner.execution import Execution, execution
     from .sources import (
         Source,
         SourceSpec,

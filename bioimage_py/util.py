@@ -300,7 +300,7 @@ def take_mapping(mapping: Mapping[int, int], seg: npt.ArrayLike) -> npt.NDArray[
         A new id that the type cannot hold.
     """
     from .segmentation.tables import as_table, check_label_dtype
-    from .sources.values import convert_values
+    from .sources.casting import convert_values
 
     labels = np.asarray(seg)
     check_label_dtype(labels.dtype, "seg")

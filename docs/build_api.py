@@ -17,7 +17,7 @@ import pdoc.render
 import pdoc.render_helpers
 
 import bioimage_py
-from bioimage_py.ops.engine import RunKeywords
+from bioimage_py.engine.job import RunKeywords
 
 DOCS = Path(__file__).parent
 PAGES = {"index": DOCS.parent / "README.md", **{page.stem: page for page in sorted(DOCS.glob("*.md"))}}

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from bioimage_py.sources.encoded import EncodedChunks
+from bioimage_py.sources.chunked.encoded import EncodedChunks
 
 if threading.current_thread() is threading.main_thread():
     # a shell that starts tests in the background has them, and all they start, ignore SIGINT

@@ -12,12 +12,12 @@ import pytest
 from scipy import ndimage
 
 import bioimage_py as bp
-from bioimage_py.filters.kernels import Gaussian
+from bioimage_py.filters.gaussian_kernel import Gaussian
 from bioimage_py.segmentation.components import block_components
 from bioimage_py.segmentation.flooding import Watershed, seed_mask
 from bioimage_py.segmentation.merging import merge_table
 from bioimage_py.segmentation.tables import counted
-from bioimage_py.stats.kernels import BlockMoments, Extrema, UniqueValues
+from bioimage_py.stats.block_statistics import BlockMoments, Extrema, UniqueValues
 from bioimage_py.wrapper.voxel_blocks import mean_blocks, mode_blocks
 
 INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]

@@ -37,20 +37,22 @@ from bioimage_py.errors import (
     StorageError,
 )
 from bioimage_py.io import create_array
-from bioimage_py.jsontext import parse_json
 from bioimage_py.projects import Project, ProjectSettings
-from bioimage_py.runner import owner
-from bioimage_py.runner.alive import identify
-from bioimage_py.runner.attaching import attach
-from bioimage_py.runner.control import cancel_run, forget_run
-from bioimage_py.runner.encoding import dump_record, load_record
+from bioimage_py.run_folder import RunState
+from bioimage_py.runner.control.attach import attach
+from bioimage_py.runner.control.cancel import cancel_run, forget_run
+from bioimage_py.runner.control.inspect import find_runs, kept_plan, report_of, status_of
 from bioimage_py.runner.execute import resume_run
-from bioimage_py.runner.inspect import find_runs, kept_plan, report_of, status_of
-from bioimage_py.runner.journal import Record, frame
-from bioimage_py.runner.plan import Batch
-from bioimage_py.runner.runs import RunState, end_workers
+from bioimage_py.runner.lease.ownership import end_workers
+from bioimage_py.runner.ledger.encoding import dump_record, load_record
+from bioimage_py.runner.ledger.records import Record
+from bioimage_py.runner.planning import plan_file
+from bioimage_py.runner.planning.work_list import Batch
 from bioimage_py.sources import SourceSpec, from_spec, open_source, register_callable
-from bioimage_py.sources.stores import locate
+from bioimage_py.sources.stores.location import locate
+from bioimage_py.system.frames import frame
+from bioimage_py.system.json_text import parse_json
+from bioimage_py.system.processes import identify
 from bioimage_py.wrapper import SimpleTransformationSource
 
 NOBODY = 65534
@@ -206,7 +208,7 @@ def test_what_another_user_has_put_there_is_not_opened(run: Path, what: str) -> 
         assert error.value.remedy
     with pytest.raises(AccessError, match="belongs to") as refused:
         kept_plan(run)
-    assert owner.TRUST in refused.value.remedy
+    assert plan_file.TRUST in refused.value.remedy
     assert run.exists()
 
 
@@ -224,9 +226,9 @@ def test_the_same_call_goes_on_with_nobody_elses_run(run: Path, tmp_path: Path) 
 @root_only
 def test_who_trusts_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(run)
-    monkeypatch.setenv(owner.TRUST, f"/nowhere{os.pathsep}{run.parent}")
+    monkeypatch.setenv(plan_file.TRUST, f"/nowhere{os.pathsep}{run.parent}")
     assert kept_plan(run).stages
-    monkeypatch.setenv(owner.TRUST, str(run) + "x")
+    monkeypatch.setenv(plan_file.TRUST, str(run) + "x")
     with pytest.raises(AccessError):
         kept_plan(run)
 
@@ -234,7 +236,7 @@ def test_who_trusts_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o775])
 @pytest.mark.parametrize("part", ["", "journal", "results/0", "undo", "slurm"])
 def test_what_others_can_write_is_not_opened(run: Path, part: str, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "_private", lambda gid: False)
+    monkeypatch.setattr(plan_file, "_private", lambda gid: False)
     (run / part).mkdir(exist_ok=True)
     (run / part).chmod(mode)
     with pytest.raises(AccessError, match="can be written by") as error:
@@ -245,7 +247,7 @@ def test_what_others_can_write_is_not_opened(run: Path, part: str, mode: int, mo
 
 
 def test_a_group_of_ones_own_may_write(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "_private", lambda gid: gid == run.stat().st_gid)
+    monkeypatch.setattr(plan_file, "_private", lambda gid: gid == run.stat().st_gid)
     run.chmod(0o775)
     assert kept_plan(run).stages
 
@@ -283,12 +285,14 @@ except bp.errors.RunnerError as error: print(error.tmp_folder)
         assert of_data or path.is_symlink() or not path.stat().st_mode & 0o022, path
     root = run.parent.stat().st_mode
     assert bool(root & stat.S_ISVTX) == (umask == 0)
-    owner.check_own(run)
+    plan_file.check_own(run)
 
 
 def test_only_workers_are_ended(run: Path) -> None:
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)  # bioimage_py.runner.worker"])
+    worker = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(300)  # bioimage_py.runner.worker.process"]
+    )
     try:
         for process in (victim, worker):
             about = {**identify(), "pid": process.pid, "start": _start(process.pid)}
@@ -312,7 +316,7 @@ def test_only_workers_are_ended(run: Path) -> None:
 
 
 def _start(pid: int) -> str:
-    from bioimage_py.runner.alive import _start_of
+    from bioimage_py.system.processes import _start_of
 
     for _ in range(100):
         if b"time.sleep" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -360,7 +364,7 @@ def wrapper(name: Any, path: str = "a.zarr") -> dict[str, Any]:
         "os:system",
         "bioimage_py.sources.spec:load_qualified",
         "bioimage_py.sources.spec:importlib.import_module",
-        "bioimage_py.runner.owner:read_plan_file",
+        "bioimage_py.runner.planning.plan_file:read_plan_file",
         "bioimage_py:open_source",
         "numpy:load",
         "numpy:fromfile",
@@ -647,7 +651,7 @@ def test_damaged_side_files_of_a_project_are_said_or_passed_over(project: Path) 
 
 @pytest.mark.parametrize("name", ["../secret.tif", "/etc/hostname", "a/../../secret.tif"])
 def test_coco_names_images_of_its_folder_only(name: str, project: Path, tmp_path: Path) -> None:
-    from bioimage_py.projects.coco import import_coco
+    from bioimage_py.projects.exchange.coco import import_coco
 
     (tmp_path / "c").mkdir()
     images, boxes = [{"id": 1, "file_name": name}], [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]
@@ -660,11 +664,11 @@ def test_coco_names_images_of_its_folder_only(name: str, project: Path, tmp_path
 @pytest.mark.parametrize("name", ["here", "v.zarr", "a/b", ".hidden", "~/x", "Volume.TIF", "data.h5"])
 def test_local_names_go_to_no_server(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("webknossos")
-    from bioimage_py.sources import webknossos_open
+    from bioimage_py.sources.webknossos import opening
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
-    monkeypatch.setattr(webknossos_open, "_open_remote", lambda *_: pytest.fail("a server was asked"))
+    monkeypatch.setattr(opening, "_open_remote", lambda *_: pytest.fail("a server was asked"))
     with pytest.raises((SourceNotFoundError, FormatError)):
         bp.open_webknossos(name, layer_name="color")
 

@@ -21,7 +21,7 @@ from engines import ENGINES
 
 from bioimage_py.bench import Session, comparison, scaling
 from bioimage_py.bench.session import Table
-from bioimage_py.cli.benching import bench_options, settings_of
+from bioimage_py.cli.bench import bench_options, settings_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 OUT = BENCHMARKS / "out" / "speed"

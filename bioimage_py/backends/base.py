@@ -153,7 +153,7 @@ _BUILT_IN = {
     # threads, unless a run is better off with processes (runner/choice.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
-    "slurm": "bioimage_py.backends.slurm:SlurmBackend",
+    "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",
 }
 _registered: dict[str, type[Backend]] = {}

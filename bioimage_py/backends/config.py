@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arguments import named_fields
 from ..errors import ConfigError
-from .configfile import read_table, write_table
+from .user_config import read_table, write_table
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _TIME = re.compile(r"(?P<text>UNLIMITED|INFINITE)|((?P<days>\d+)-)?(?P<clock>\d+(:\d+){0,2})", re.IGNORECASE)

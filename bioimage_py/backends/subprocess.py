@@ -17,13 +17,13 @@ from time import monotonic
 from typing import Any
 
 from ..errors import ConfigError
-from . import parent
+from . import worker_parent
 from .base import Backend, BackendEvent, Limits, Work
 
 SIGKILL = 9
-END_SECONDS = 2 * parent.END_SECONDS
+END_SECONDS = 2 * worker_parent.END_SECONDS
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-WORKER_CODE = "from bioimage_py.runner.worker import main; main()"
+WORKER_CODE = "from bioimage_py.runner.worker.process import main; main()"
 LOG_TAIL = 2000
 
 
@@ -50,7 +50,7 @@ class WorkerProcess:
         self.ready = False
         self.too_slow = False
         version = "{}.{}".format(*sys.version_info)
-        command = [python, "-I", "-S", parent.__file__, str(folder / f"worker-{number}.alive"), version]
+        command = [python, "-I", "-S", worker_parent.__file__, str(folder / f"worker-{number}.alive"), version]
         self._orders, theirs = socket.socketpair()
         try:
             with open(self.log, "wb") as log, theirs:
@@ -85,7 +85,7 @@ class WorkerProcess:
 
     def tell_end(self) -> None:
         """Have its parent end it, and what it has started."""
-        self._send(parent.END)
+        self._send(worker_parent.END)
         self._orders.close()
 
     def _send(self, line: bytes) -> None:
@@ -117,7 +117,7 @@ def end_processes(processes: Sequence[WorkerProcess]) -> None:
             process.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             os.kill(process.process.pid, SIGKILL)
-            parent.end_session(process.process.pid)  # before its parent is waited for: the number is still taken
+            worker_parent.end_session(process.process.pid)  # before its parent is waited for: the number is still taken
             process.process.wait()
 
 
@@ -234,7 +234,7 @@ class SubprocessBackend(Backend):
             self._events.append(BackendEvent(worker, answer["kind"], answer["detail"], None, peak))
             return
         if answer["end"] is None and process.process.returncode is None:  # killed: nobody else is left to do that
-            parent.end_session(process.process.pid)
+            worker_parent.end_session(process.process.pid)
         _forget([process])
         self._events.append(self._explain(worker, process, answer))
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import BioimageError
-from ..machine import usable_cores
+from ..system.threads import usable_cores
 from .remedies import as_command
 
 if TYPE_CHECKING:
-    from ..executing import Execution
+    from ..runner.execution import Execution
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,7 +127,7 @@ def json_option(function: F) -> F:
 
 def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:
     """The execution that the options of `run_options` ask for."""
-    from ..executing import Execution
+    from ..runner.execution import Execution
 
     return Execution(job_type=job_type, num_workers=workers, progress=not quiet)
 

@@ -88,10 +88,10 @@ def _within(key: str, wanted: str) -> bool:
 
 
 def _webknossos(path: str) -> tuple[list[Array], str] | None:
-    from ..sources.stores import is_url, resolve
-    from ..sources.webknossos_open import layers_of
-    from ..sources.webknossos_server import PROPERTIES
-    from ..sources.webknossos_source import open_webknossos
+    from ..sources.stores.paths import is_url, resolve
+    from ..sources.webknossos.opening import layers_of
+    from ..sources.webknossos.server import PROPERTIES
+    from ..sources.webknossos.source import open_webknossos
 
     dataset, inside = path, ""
     if not _SERVED.match(path):
@@ -118,9 +118,9 @@ def _webknossos(path: str) -> tuple[list[Array], str] | None:
 
 def _precomputed(path: str) -> tuple[list[Array], str] | None:
     from ..io.formats import format_for_extension, split_path
-    from ..sources.cloudvolume_source import open_cloudvolume
-    from ..sources.precomputed import INFO
-    from ..sources.stores import locate
+    from ..sources.precomputed.cloudvolume import open_cloudvolume
+    from ..sources.precomputed.info import INFO
+    from ..sources.stores.location import locate
 
     if path.startswith("graphene://"):
         return [Array("", lambda: open_cloudvolume(path, mode="r"), "graphene")], ""
@@ -150,9 +150,9 @@ def _arrays_of_files(path: str) -> Iterator[Array]:
     from ..io.hdf5 import dataset_keys
     from ..io.keys import array_keys
     from ..io.tif import is_stack, series_keys
+    from ..sources.arrays.tensorstore import detect_driver
     from ..sources.file import open_source
-    from ..sources.storage import detect_driver
-    from ..sources.stores import locate
+    from ..sources.stores.location import locate
 
     def array(key: str) -> Array:
         return Array(key, lambda: open_source(container, key))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from .benching import bench
-from .demonstrating import demo
-from .evaluating import evaluate
-from .informing import info
-from .projects import project
+from .bench import bench
+from .demo import demo
+from .evaluate import evaluate
+from .info import info
+from .project import project
 from .runs import runs
-from .segmenting import segment
+from .segment import segment
 from .slurm import slurm
 
 

@@ -15,9 +15,9 @@ from ..errors import BioimageError, ConfigError
 from .common import Command, json_option, print_json
 
 if TYPE_CHECKING:
-    from ..runner.inspect import RunStatus
-    from ..runner.plan import Plan
-    from ..runner.report import RunReport
+    from ..runner.control.inspect import RunStatus
+    from ..runner.driver.report import RunReport
+    from ..runner.planning.stage import Plan
 
 _TAIL = 8
 _DAY = 86400.0
@@ -39,7 +39,7 @@ def list_runs(paths: tuple[str, ...], as_json: bool) -> None:
 
     Without PATHS: those of the current folder, of $BIOIMAGE_PY_RUN_ROOT and of the user's cache.
     """
-    from ..runner.inspect import find_runs
+    from ..runner.control.inspect import find_runs
 
     found = find_runs(paths)
     if as_json:
@@ -60,9 +60,9 @@ def list_runs(paths: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def show(run: str, as_json: bool) -> None:
     """Show what RUN is doing or has done, its first error, and how to go on."""
-    from ..runner.files import read_small
-    from ..runner.inspect import described, errors_of, events_of
-    from ..runner.runs import RunState
+    from ..run_folder import RunState
+    from ..runner.control.inspect import described, errors_of, events_of
+    from ..system.files import read_small
 
     status = _find(run)
     folder = Path(status.folder)
@@ -113,7 +113,7 @@ def resume(run: str, workers: int | None, quiet: bool, as_json: bool) -> None:
 
 def _opened(status: RunStatus) -> Plan:
     """The plan of a run, which is code: it is named before it is opened."""
-    from ..runner.inspect import kept_plan
+    from ..runner.control.inspect import kept_plan
 
     begun = datetime.fromtimestamp(status.created).astimezone()
     about = f"{status.name or status.run}, begun {begun:%Y-%m-%d %H:%M} on {status.host}"
@@ -139,7 +139,7 @@ def attach(run: str, quiet: bool, as_json: bool) -> None:
 
     Jobs that live are not submitted again. Ctrl-C leaves it as it is.
     """
-    from ..runner.attaching import attach as attach_to
+    from ..runner.control.attach import attach as attach_to
 
     status = _find(run)
     progress = not (quiet or as_json)
@@ -154,7 +154,7 @@ def attach(run: str, quiet: bool, as_json: bool) -> None:
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for it.")
 def cancel(run: str, force: bool, timeout: float) -> None:
     """End RUN as Ctrl-C does; what is done stays done."""
-    from ..runner.control import cancel_run
+    from ..runner.control.cancel import cancel_run
 
     status = _find(run)
     left = cancel_run(status.folder, force=force, timeout=timeout)
@@ -172,9 +172,9 @@ def cancel(run: str, force: bool, timeout: float) -> None:
 @json_option
 def clean(run: tuple[str, ...], finished: bool, older: float | None, yes: bool, as_json: bool) -> None:
     """Remove the folders of dead runs, and their stamps in the outputs."""
-    from ..runner.control import forget_run
-    from ..runner.inspect import find_runs
-    from ..runner.owner import is_own
+    from ..runner.control.cancel import forget_run
+    from ..runner.control.inspect import find_runs
+    from ..system.owner import is_own
 
     if not run and not finished and older is None:
         raise click.UsageError("name a RUN, or give --finished or --older DAYS")
@@ -207,7 +207,7 @@ def forget(path: str, key: str | None) -> None:
     For arrays whose run folder is gone, or that are copies of an array that a run was changing: what the run had
     changed stays changed.
     """
-    from ..runner.control import forget_lost
+    from ..runner.control.cancel import forget_lost
 
     names = forget_lost(path, key)
     click.echo("\n".join(f"forgot {name}" for name in names) or "Nothing to forget.")
@@ -223,8 +223,8 @@ def replay(ctx: click.Context, run: str, block: int, stage: str | None) -> None:
 
     Prints what it returned and wrote, or the whole traceback (exit code 1).
     """
-    from ..runner.folder import FolderWork
-    from ..runner.replay import check_block, replay_block
+    from ..runner.control.replay import check_block, replay_block
+    from ..runner.ledger.worker_side import FolderWork
 
     status = _find(run)
     plan = _opened(status)
@@ -252,7 +252,7 @@ def replay(ctx: click.Context, run: str, block: int, stage: str | None) -> None:
 @click.argument("path", type=click.Path())
 def report(run: str, path: str) -> None:
     """Write what happened in RUN so far to PATH (.html, .png, .json or .jsonl)."""
-    from ..runner.inspect import report_of
+    from ..runner.control.inspect import report_of
     from ..viz import write_report
 
     click.echo(write_report(report_of(_find(run).folder), path))
@@ -271,7 +271,7 @@ _STATES = {
 
 
 def _find(run: str) -> RunStatus:
-    from ..runner.inspect import find_runs, status_of
+    from ..runner.control.inspect import find_runs, status_of
 
     if Path(run, "run.json").exists():
         return status_of(run)
@@ -291,7 +291,7 @@ def _matches(status: RunStatus, finished: bool, older: float | None) -> bool:
 
 
 def _stage_number(plan: Plan, name: str | None, folder: Path) -> int:
-    from ..runner.inspect import errors_of
+    from ..runner.control.inspect import errors_of
 
     names = [stage.name for stage in plan.stages]
     if name is not None:

@@ -44,7 +44,7 @@ def init(
     Profiles that are there stay as they are; the first new one becomes the default if there is none.
     """
     from ..backends.config import write_slurm_config
-    from ..backends.configfile import config_file_path, read_config, write_table
+    from ..backends.user_config import config_file_path, read_config, write_table
 
     common = {**{name: value for name, value in given.items() if value is not None}, "setup": list(setup) or None}
     table = read_config(config_file_path(path)).get("slurm", {})
@@ -65,7 +65,7 @@ def init(
 
 
 def _profiles(partition: str | None, profile: str | None) -> dict[str, dict[str, Any]]:
-    from ..backends.site import partitions
+    from ..backends.slurm.site import partitions
 
     found = {one.name: one for one in partitions()}
     if partition is not None:
@@ -89,8 +89,8 @@ def check(ctx: click.Context, profile: str | None, folder: str | None, timeout: 
 
     Without --folder: $BIOIMAGE_PY_RUN_ROOT, else the current folder.
     """
-    from ..backends.checking import check_site
     from ..backends.config import SlurmConfig
+    from ..backends.slurm.site_check import check_site
 
     config = SlurmConfig.load(**({} if profile is None else {"profile": profile}))
     where = Path(folder or config.tmp_root or os.environ.get("BIOIMAGE_PY_RUN_ROOT") or ".").absolute()

@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from ..engine.job import Job, RunKeywords
+from ..engine.operation import operation
+from ..engine.reducing import run_reduce
 from ..errors import DtypeError
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.reducing import run_reduce
 from ..sources import as_source
 from .dice import DiceSums, dice_of, merge_dice
-from .objects import (
-    best_dice_scores,
-    check_matching,
-    matching_scores,
-    mean_segmentation_accuracy_scores,
-)
+from .objects import best_dice_scores, check_matching, matching_scores, mean_segmentation_accuracy_scores
 from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
 from .table import ContingencyTable, OverlapCounts, check_labels, merge_overlaps
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import run_map
+from ..engine.job import Job, RunKeywords
+from ..engine.mapping import run_map
+from ..engine.operation import operation
 from ..sources import as_source
 from ..sources.along import per_axis
-from .kernels import Gaussian, normalize_sigma, smoothed_dtype
+from .gaussian_kernel import Gaussian, normalize_sigma, smoothed_dtype
 
 
 @operation(axes="space")

@@ -7,7 +7,8 @@ import operator
 from collections.abc import Sequence
 
 from ..errors import ParameterError
-from ..sources.base import Axis, Source
+from ..sources.axes import Axis
+from ..sources.base import Source
 
 Shape = Sequence[int]
 

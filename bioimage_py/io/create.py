@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..arguments import data_type, named
 from ..errors import DtypeError, ParameterError, ReadOnlyError, ShapeError
-from ..sources.base import Axis, default_axes
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.axes import Axis, default_axes
+from ..sources.chunked.unit_files import METADATA_FILES
 from ..sources.file import FileSource, open_source
-from ..sources.metadata import OWN_ATTRIBUTE
-from ..sources.storage import detect_driver
-from ..sources.stores import Location, check_path, locate
-from ..sources.units import METADATA_FILES
+from ..sources.stores.location import Location, locate
+from ..sources.stores.paths import check_path
 from .chunks import Shape, check_chunks, whole_numbers
 from .formats import format_named, require_library
+from .hdf5 import _create_hdf5
 from .keys import array_keys, is_group
-from .mirror import mirrored_metadata
+from .n5 import _create_n5
 from .ome import check_axes, write_multiscales
 from .target import Target, target_of
+from .zarr import _create_zarr
 
 
 @named
@@ -230,163 +230,6 @@ def _may_hold(place: Location, key: str) -> bool:
     if place.folder is None:
         return not is_group(place) or set(place.names() or []) <= metadata
     return bool(key) or all(entry.name in metadata for entry in os.scandir(place.folder))
-
-
-def _create_zarr(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
-    import zarr
-
-    version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
-    if version == 2 and shards is not None:
-        raise ParameterError(f"{root} is of zarr version 2, which has no shards.", remedy="write to a new container")
-    place = root / key
-    if detect_driver(place) is not None:
-        place.delete()
-    with mirrored_metadata(root, key.rpartition("/")[0] if key else "") as mirror:
-        store: Any = mirror
-        if key:
-            parent = zarr.open_group(mirror, mode="a", zarr_format=version, use_consolidated=False)
-            above = key.rpartition("/")[0]
-            store = (parent.require_group(above) if above else parent).store_path
-        zarr.create_array(
-            store=store,
-            name=key.rpartition("/")[2] or None,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
-            shards=shards,
-            compressors=_zarr_compressor(compressor, version),
-            fill_value=_fill(fill_value, dtype),
-            dimension_names=[axis.name for axis in axes] if axes and version == 3 else None,
-            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in axes]}} if axes else None,
-            zarr_format=version,
-            overwrite=True,
-        )
-
-
-def _fill(value: Any, dtype: np.dtype) -> Any:
-    return value if value is None else dtype.type(value)
-
-
-def _zarr_compressor(compressor: Any, version: int) -> Any:
-    if compressor is None:
-        return "auto"
-    if not isinstance(compressor, str):
-        return compressor
-    if compressor in ("raw", "none"):
-        return None
-    from zarr import codecs
-
-    if version == 2:
-        import numcodecs
-
-        makers: Mapping[str, Any] = {"zstd": numcodecs.Zstd, "gzip": numcodecs.GZip, "blosc": numcodecs.Blosc}
-    else:
-        makers = {"zstd": codecs.ZstdCodec, "gzip": codecs.GzipCodec, "blosc": codecs.BloscCodec}
-    return _known(compressor, makers)()
-
-
-def _known(compressor: str, makers: Mapping[str, Any]) -> Any:
-    if compressor not in makers:
-        raise ParameterError(f"Unknown compressor {compressor!r}.", remedy=f"use one of {', '.join(makers)}, raw")
-    return makers[compressor]
-
-
-def _create_n5(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
-    if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
-        raise DtypeError(f"n5 cannot store {dtype}.", remedy="use uint8 for bool, or format='zarr'")
-    if fill_value not in (0, None):
-        raise ParameterError(f"n5 cannot store the fill value {fill_value!r}.", remedy="use 0, or format='zarr'")
-    compression = {"type": "raw"} if compressor in ("raw", "none") else _N5_CODECS.get(compressor)
-    if compression is None:
-        raise ParameterError(f"Unknown compressor {compressor!r} for n5.", remedy="use gzip, zstd or raw")
-    place = root / key
-    if detect_driver(place) is not None:
-        place.delete()
-    above = root.read_json("attributes.json")
-    if key and "n5" not in above:
-        _write_json(root, {**above, "n5": "2.0.0"})
-    attributes: dict[str, Any] = {} if key else {"n5": "2.0.0"}
-    attributes |= {
-        "dimensions": list(reversed(shape)),
-        "blockSize": list(reversed(chunks)),
-        "dataType": dtype.name,
-        "compression": compression,
-    }
-    if axes:
-        attributes["axes"] = [axis.name for axis in reversed(axes)]
-        attributes["units"] = [axis.unit or "" for axis in reversed(axes)]
-        attributes["resolution"] = [axis.scale for axis in reversed(axes)]
-        attributes["offset"] = [axis.offset for axis in reversed(axes)]
-        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in axes]}
-    _write_json(place, attributes)
-
-
-def _write_json(place: Location, content: Mapping[str, Any]) -> None:
-    place.write("attributes.json", json.dumps(content, indent=2).encode())
-
-
-_N5_CODECS: dict[Any, dict[str, Any]] = {
-    None: {"type": "gzip", "level": 5},
-    "gzip": {"type": "gzip", "level": 5},
-    "zstd": {"type": "zstd", "level": 3},
-}
-
-
-def _create_hdf5(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
-    from .hdf5 import construct
-
-    if not key:
-        raise ParameterError(f"{root}: an HDF5 file needs a key for its array.", remedy="pass key='data'")
-    if compressor not in (None, "gzip", "raw", "none"):
-        raise ParameterError(f"Unknown compressor {compressor!r} for HDF5.", remedy="use gzip or raw")
-    path = root.url
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
-    with construct(path, "a") as file:
-        if key in file:
-            del file[key]
-        dataset = file.create_dataset(
-            key,
-            shape=shape,
-            dtype=dtype,
-            chunks=fitting,
-            compression="gzip" if compressor in (None, "gzip") else None,
-            fillvalue=fill_value,
-        )
-        for index, axis in enumerate(axes):
-            dataset.dims[index].label = axis.name
-        if axes:
-            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in axes]})
 
 
 _CREATORS = {"zarr": _create_zarr, "n5": _create_n5, "hdf5": _create_hdf5}

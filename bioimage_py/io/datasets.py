@@ -9,16 +9,9 @@ from typing import Any
 from ..errors import BioimageError, FormatError, ParameterError
 from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
-from ..sources.stores import is_url, locate, resolve
-from .formats import (
-    Format,
-    constructor_for_format,
-    format_named,
-    format_of,
-    require_library,
-    require_path,
-    split_path,
-)
+from ..sources.stores.location import locate
+from ..sources.stores.paths import is_url, resolve
+from .formats import Format, constructor_for_format, format_named, format_of, require_library, require_path, split_path
 from .keys import key_among, wrong_key
 
 _LEVELLED = ("zarr", "n5")
@@ -136,9 +129,3 @@ def _open(entry: Format, path: str, key: str | None, mode: str, kwargs: Mapping[
     except KeyError:
         raise wrong_key(path, key, keys) from None
     return Opened(array, key, container=container)
-
-
-def keep_local(path: str, name: str) -> None:
-    """Raise for URLs in formats that are read from the file system only."""
-    if is_url(path):
-        raise FormatError(f"{path}: {name} files are read from the file system only.", remedy="download it first")

@@ -13,7 +13,8 @@ from ..extras import need
 from ..sources.file import absolute_path
 from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
-from ..sources.stores import Location, is_url, locate
+from ..sources.stores.location import Location, locate
+from ..sources.stores.paths import is_url
 
 Constructor = Callable[..., Any]
 
@@ -290,3 +291,9 @@ def _add_builtin() -> None:
 
 
 _add_builtin()
+
+
+def keep_local(path: str, name: str) -> None:
+    """Raise for URLs in formats that are read from the file system only."""
+    if is_url(path):
+        raise FormatError(f"{path}: {name} files are read from the file system only.", remedy="download it first")

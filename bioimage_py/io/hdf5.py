@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from ..errors import FormatError
-from ..sources.backing import HDF5Backing
+import numpy as np
+
+from ..errors import FormatError, ParameterError
+from ..sources.arrays.hdf5 import HDF5Backing
+from ..sources.arrays.hdf5_parts import open_file, reading_structure
+from ..sources.axes import Axis
+from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
-from ..sources.hdf5_parts import open_file, reading_structure
-from .datasets import keep_local
+from ..sources.stores.location import Location
+from .formats import keep_local
 from .keys import key_among
 
 
@@ -55,3 +62,38 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
         file.close()
         raise
     return Opened(HDF5Backing(file[only], owned=True), only)
+
+
+def _create_hdf5(
+    root: Location,
+    key: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    axes: tuple[Axis, ...],
+    compressor: Any,
+    fill_value: Any,
+) -> None:
+    if not key:
+        raise ParameterError(f"{root}: an HDF5 file needs a key for its array.", remedy="pass key='data'")
+    if compressor not in (None, "gzip", "raw", "none"):
+        raise ParameterError(f"Unknown compressor {compressor!r} for HDF5.", remedy="use gzip or raw")
+    path = root.url
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
+    with construct(path, "a") as file:
+        if key in file:
+            del file[key]
+        dataset = file.create_dataset(
+            key,
+            shape=shape,
+            dtype=dtype,
+            chunks=fitting,
+            compression="gzip" if compressor in (None, "gzip") else None,
+            fillvalue=fill_value,
+        )
+        for index, axis in enumerate(axes):
+            dataset.dims[index].label = axis.name
+        if axes:
+            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in axes]})

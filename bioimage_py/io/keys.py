@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import FormatError, KeyNotFoundError, ParameterError
-from ..sources.backing import Backing
+from ..sources.arrays.backing import Backing
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.chunked.attributes import multiscales_of, read_attributes, refuse_damaged
 from ..sources.file import Opened
-from ..sources.metadata import multiscales_of, read_attributes, refuse_damaged
-from ..sources.storage import detect_driver
-from ..sources.stores import Location
+from ..sources.stores.location import Location
 
 # Returns the keys of the resolution levels of a group, finest first; none where it is no image.
 Levels = Callable[[Location], list[str]]

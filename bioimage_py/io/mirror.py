@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..jsontext import parse_json
-from ..sources.stores import Location
+from ..sources.stores.location import Location
+from ..system.json_text import parse_json
 
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _CONSOLIDATED = ".zmetadata"

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from ..errors import DtypeError, ParameterError
 from ..extras import needing
-from ..sources import adapters
+from ..sources.arrays import adapters
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.axes import Axis
+from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
-from ..sources.storage import detect_driver
-from ..sources.stores import Location, locate
-from .datasets import keep_local
+from ..sources.stores.location import Location, locate
+from .formats import keep_local
 from .keys import open_keyed
 
 
@@ -40,3 +47,54 @@ def _levels(group: Location) -> list[str]:
     while detect_driver(group / f"s{len(found)}") == "n5":
         found.append(f"s{len(found)}")
     return found
+
+
+def _create_n5(
+    root: Location,
+    key: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    axes: tuple[Axis, ...],
+    compressor: Any,
+    fill_value: Any,
+) -> None:
+    if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
+        raise DtypeError(f"n5 cannot store {dtype}.", remedy="use uint8 for bool, or format='zarr'")
+    if fill_value not in (0, None):
+        raise ParameterError(f"n5 cannot store the fill value {fill_value!r}.", remedy="use 0, or format='zarr'")
+    compression = {"type": "raw"} if compressor in ("raw", "none") else _N5_CODECS.get(compressor)
+    if compression is None:
+        raise ParameterError(f"Unknown compressor {compressor!r} for n5.", remedy="use gzip, zstd or raw")
+    place = root / key
+    if detect_driver(place) is not None:
+        place.delete()
+    above = root.read_json("attributes.json")
+    if key and "n5" not in above:
+        _write_json(root, {**above, "n5": "2.0.0"})
+    attributes: dict[str, Any] = {} if key else {"n5": "2.0.0"}
+    attributes |= {
+        "dimensions": list(reversed(shape)),
+        "blockSize": list(reversed(chunks)),
+        "dataType": dtype.name,
+        "compression": compression,
+    }
+    if axes:
+        attributes["axes"] = [axis.name for axis in reversed(axes)]
+        attributes["units"] = [axis.unit or "" for axis in reversed(axes)]
+        attributes["resolution"] = [axis.scale for axis in reversed(axes)]
+        attributes["offset"] = [axis.offset for axis in reversed(axes)]
+        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in axes]}
+    _write_json(place, attributes)
+
+
+def _write_json(place: Location, content: Mapping[str, Any]) -> None:
+    place.write("attributes.json", json.dumps(content, indent=2).encode())
+
+
+_N5_CODECS: dict[Any, dict[str, Any]] = {
+    None: {"type": "gzip", "level": 5},
+    "gzip": {"type": "gzip", "level": 5},
+    "zstd": {"type": "zstd", "level": 3},
+}

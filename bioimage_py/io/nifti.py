@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DtypeError, FormatError, KeyNotFoundError, ReadOnlyError, StorageError
-from ..sources.base import Axis
+from ..sources.axes import Axis
 from ..sources.file import Opened
-from .datasets import keep_local
+from .formats import keep_local
 
 _UNITS = {"mm": "millimeter", "meter": "meter", "micron": "micrometer", "sec": "second", "msec": "millisecond"}
 _NAMES = (("x", "space"), ("y", "space"), ("z", "space"), ("t", "time"), ("c", "channel"))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ParameterError
-from ..sources.base import Axis
-from ..sources.metadata import describe_axes, multiscales_of, parse_axes, read_attributes
-from ..sources.stores import Location, locate
+from ..sources.axes import Axis, describe_axes
+from ..sources.chunked.attributes import multiscales_of, parse_axes, read_attributes
+from ..sources.stores.location import Location, locate
 from .keys import label_names_of, series_of
 from .mirror import mirrored_metadata
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError
-from ..sources.base import Concurrency, Source, default_axes
+from ..sources.axes import default_axes
+from ..sources.base import Concurrency, Source
 from ..sources.file import FileSource
 from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe

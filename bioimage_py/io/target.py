@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import FormatError, ParameterError
-from ..sources.metadata import multiscales_of, read_attributes
-from ..sources.storage import detect_driver
-from ..sources.stores import Location, locate, resolve
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.chunked.attributes import multiscales_of, read_attributes
+from ..sources.stores.location import Location, locate
+from ..sources.stores.paths import resolve
 from .formats import format_named, format_of, is_writable_format, split_path, supported_formats
 
 OME_ENDING = ".ome.zarr"

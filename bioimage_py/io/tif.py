@@ -12,26 +12,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from ..errors import (
-    BioimageError,
-    DtypeError,
-    FormatError,
-    KeyNotFoundError,
-    ParameterError,
-    ShapeError,
-    StorageError,
-)
+from ..errors import BioimageError, DtypeError, FormatError, KeyNotFoundError, ParameterError, ShapeError, StorageError
 from ..extras import need
-from ..sources.base import Axis, default_axes
+from ..sources.axes import Axis, default_axes
 from ..sources.file import Opened
 from ..sources.forks import check_opened, count
-from ..sources.index import normalize_index
-from ..sources.metadata import kind_of, unit_name
-from .datasets import keep_local
+from ..sources.indexing import normalize_index
+from .formats import keep_local
+from .tif_axes import _tif_axes
 from .tif_whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 CACHE_BYTES = 128 * 2**20
@@ -381,59 +372,3 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [
         (0, int(part), part) if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
     ]
-
-
-def _tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
-    scales = _ome_scales(file, series) if file.is_ome else _imagej_scales(file, series)
-    letters = str(series.axes)
-    unknown = [letter for letter in letters if letter not in "TCZYXS"]
-    names: list[str] = []
-    for index, letter in enumerate(letters):
-        if letter in unknown:
-            letter = "Z" if len(unknown) == 1 and "Z" not in letters else f"d{index}"
-        names.append("c" if letter == "S" and "C" not in letters else letter.lower())
-    return tuple(Axis(name, "channel" if name == "s" else kind_of(name), *_scale(scales, name)) for name in names)
-
-
-def _scale(scales: Mapping[str, tuple[str | None, float]], name: str) -> tuple[str | None, float]:
-    return scales.get(name, (None, 1.0))
-
-
-def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
-    """Return unit and scale by axis; resolutions of other programs are mostly those of a printer, and not used."""
-    found = file.imagej_metadata if file.is_imagej else None
-    if not found:
-        return {}
-    unit = unit_name(str(found["unit"])) if "unit" in found else None
-    scales: dict[str, tuple[str | None, float]] = {}
-    for name, tag in (("x", "XResolution"), ("y", "YResolution")):
-        value = series.keyframe.tags.get(tag)
-        if value is not None and value.value[0] and unit is not None:
-            scales[name] = (unit, value.value[1] / value.value[0])
-    if "spacing" in found:
-        scales["z"] = (unit, float(found["spacing"]))
-    if "finterval" in found:
-        scales["t"] = ("second", float(found["finterval"]))
-    return scales
-
-
-def _ome_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
-    try:
-        root = ElementTree.fromstring(file.ome_metadata or "")
-    except ElementTree.ParseError:
-        return {}
-    pixels: Sequence[Any] = [node for node in root.iter() if node.tag.endswith("}Pixels")]
-    # the library leaves images out that have no voxels in these files; then none can be told to be this one
-    position = next(number for number, other in enumerate(file.series) if other is series)
-    pixels = pixels[position : position + 1] if len(pixels) == len(file.series) or len(pixels) == 1 else []
-    if not pixels:
-        return {}
-    scales: dict[str, tuple[str | None, float]] = {}
-    for name in "xyz":
-        value = pixels[0].get(f"PhysicalSize{name.upper()}")
-        if value is not None:
-            # The schema's default for lengths without a unit is the micrometer.
-            scales[name] = (unit_name(pixels[0].get(f"PhysicalSize{name.upper()}Unit", "µm")), float(value))
-    if (interval := pixels[0].get("TimeIncrement")) is not None:
-        scales["t"] = (unit_name(pixels[0].get("TimeIncrementUnit", "s")), float(interval))
-    return scales

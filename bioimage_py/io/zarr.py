@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
-from ..errors import SourceNotFoundError
+import numpy as np
+
+from ..errors import ParameterError, SourceNotFoundError
 from ..extras import missing
-from ..sources import adapters
+from ..sources.arrays import adapters
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.axes import Axis
+from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
-from ..sources.stores import locate
+from ..sources.stores.location import Location, locate
 from .keys import key_among, ome_levels, open_keyed
+from .mirror import mirrored_metadata
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -51,3 +58,72 @@ def _open_native(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     keys = [name for name, member in root.members(max_depth=4) if isinstance(member, zarr.Array)]
     only = key_among(path, key, keys)
     return Opened(root[only], only)
+
+
+def _create_zarr(
+    root: Location,
+    key: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    axes: tuple[Axis, ...],
+    compressor: Any,
+    fill_value: Any,
+) -> None:
+    import zarr
+
+    version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
+    if version == 2 and shards is not None:
+        raise ParameterError(f"{root} is of zarr version 2, which has no shards.", remedy="write to a new container")
+    place = root / key
+    if detect_driver(place) is not None:
+        place.delete()
+    with mirrored_metadata(root, key.rpartition("/")[0] if key else "") as mirror:
+        store: Any = mirror
+        if key:
+            parent = zarr.open_group(mirror, mode="a", zarr_format=version, use_consolidated=False)
+            above = key.rpartition("/")[0]
+            store = (parent.require_group(above) if above else parent).store_path
+        zarr.create_array(
+            store=store,
+            name=key.rpartition("/")[2] or None,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks,
+            shards=shards,
+            compressors=_zarr_compressor(compressor, version),
+            fill_value=_fill(fill_value, dtype),
+            dimension_names=[axis.name for axis in axes] if axes and version == 3 else None,
+            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in axes]}} if axes else None,
+            zarr_format=version,
+            overwrite=True,
+        )
+
+
+def _fill(value: Any, dtype: np.dtype) -> Any:
+    return value if value is None else dtype.type(value)
+
+
+def _zarr_compressor(compressor: Any, version: int) -> Any:
+    if compressor is None:
+        return "auto"
+    if not isinstance(compressor, str):
+        return compressor
+    if compressor in ("raw", "none"):
+        return None
+    from zarr import codecs
+
+    if version == 2:
+        import numcodecs
+
+        makers: Mapping[str, Any] = {"zstd": numcodecs.Zstd, "gzip": numcodecs.GZip, "blosc": numcodecs.Blosc}
+    else:
+        makers = {"zstd": codecs.ZstdCodec, "gzip": codecs.GzipCodec, "blosc": codecs.BloscCodec}
+    return _known(compressor, makers)()
+
+
+def _known(compressor: str, makers: Mapping[str, Any]) -> Any:
+    if compressor not in makers:
+        raise ParameterError(f"Unknown compressor {compressor!r}.", remedy=f"use one of {', '.join(makers)}, raw")
+    return makers[compressor]

@@ -6,11 +6,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.job import Job, RunKeywords
+from ..engine.mapping import map_to, run_map
+from ..engine.operation import operation
+from ..engine.outputs import prepare_output
 from ..errors import ShapeError
-from ..ops.engine import Job, RunKeywords, operation, prepare_output
-from ..ops.mapping import map_to, run_map
 from ..sources import Source, as_source
-from .kernels import Apply, IsIn, Operation, canonical_name, resolve, result_dtype
+from .arithmetic_kernels import Apply, IsIn, Operation, canonical_name, resolve, result_dtype
 
 
 @operation()

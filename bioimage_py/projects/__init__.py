@@ -4,20 +4,20 @@ from ..extras import need
 
 need("pydantic", "A label project")
 
-from .accessor import Accessor
 from .aliases import deprecate, wraps
-from .apply import ApplyReport
 from .descriptor import Descriptor
 from .descriptors import DescriptorsAccessor
 from .drafts import Draft
-from .editing import EditPlan, Item, Loss
-from .kinds import DataType, LayerKind, TagKind
+from .jobs.apply import ApplyReport
+from .jobs.edit import EditPlan, Item, Loss
 from .layers import BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .leases import LockToken
-from .models import Group, ImageInfo, Label, Layer, Tag
 from .project import Project
-from .sets import BoxSet, LandmarkSet
-from .settings import ProjectSettings
+from .storage.leases import LockToken
+from .values.accessor import Accessor
+from .values.kinds import DataType, LayerKind, TagKind
+from .values.models import Group, ImageInfo, Label, Layer, Tag
+from .values.sets import BoxSet, LandmarkSet
+from .values.settings import ProjectSettings
 
 TagLegacy = Tag
 LabelLegacy = BoundingBox = Landmark = Label

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FormatError, ParameterError, SourceTypeError
-from ..runner.files import write_once
 from ..sources import Axis, Source
 from ..sources.file import FileSource, absolute_path
-from ..sources.stores import is_url
-from .descriptor import checked_grouping
+from ..sources.stores.paths import is_url
+from ..system.files import write_once
 from .images import check_data_type, image_axes, opened_image, record_image
-from .models import Group, ImageInfo
-from .records import DescriptorRecord, now
-from .settings import ProjectSettings
-from .store import SETTINGS, new_stamp, to_text
+from .storage.folder import SETTINGS, new_stamp, to_text
+from .values.grouping import checked_grouping
+from .values.models import Group, ImageInfo
+from .values.records import DescriptorRecord, now
+from .values.settings import ProjectSettings
 
 if TYPE_CHECKING:
     from .project import Project

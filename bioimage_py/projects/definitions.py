@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyNotFoundError
-from .accessor import Accessor
-from .kinds import LayerKind, TagKind
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .models import Color, Label, Layer, Tag
+from .values.accessor import Accessor
+from .values.kinds import LayerKind, TagKind
+from .values.models import Color, Label, Layer, Tag
 
 if TYPE_CHECKING:
-    from .session import Session
-    from .settings import ProjectSettings
+    from .storage.session import Session
+    from .values.settings import ProjectSettings
 
 
 class Definitions:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyNotFoundError, ParameterError, ReadOnlyError
-from .accessor import Accessor
 from .image_properties import ImageProperties
-from .kinds import LayerKind, TagKind
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .leases import SECONDS, LockToken, read_lease
-from .models import Group, Tag
-from .records import is_annotated, n_frames
-from .sets import AnnotationSet, BoxSet
+from .storage.leases import SECONDS, LockToken, read_lease
+from .values.accessor import Accessor
+from .values.grouping import checked_grouping
+from .values.kinds import LayerKind, TagKind
+from .values.models import Group, Tag
+from .values.records import is_annotated, n_frames
+from .values.sets import AnnotationSet, BoxSet
 
 if TYPE_CHECKING:
     pass
@@ -186,23 +187,3 @@ class Descriptor(ImageProperties):
 
     def __repr__(self) -> str:
         return f"Descriptor({self.name!r}, identifier={self._identifier!r})"
-
-
-def checked_grouping(value: Iterable[str | Group], hierarchy: Sequence[str]) -> list[Group]:
-    """Return groups, checked against the titles of the levels.
-
-    Raises
-    ------
-    ParameterError
-        Another number of groups than levels; none is fine.
-    """
-    if isinstance(value, str):
-        value = [value]
-    groups = [Group.parse(part) for part in value]
-    if groups and len(groups) != len(hierarchy):
-        raise ParameterError(
-            f"{len(groups)} groups {[group.key for group in groups]}, but the hierarchy has {len(hierarchy)} levels:"
-            f" {list(hierarchy)}.",
-            remedy='set project.grouping_hierarchy = ["Patient", "Study", ...] first',
-        )
-    return groups

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import IndexingError, KeyNotFoundError, ParameterError
 from .descriptor import Descriptor
-from .records import Summary
+from .values.records import Summary
 
 if TYPE_CHECKING:
     from .project import Project

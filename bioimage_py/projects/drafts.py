@@ -14,13 +14,13 @@ import numpy as np
 
 from ..blocks import Grid, to_roi
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..runner.files import sync_folder
 from ..sources import Source, as_source
 from ..sources.file import FileSource
-from . import versions
-from .leases import LockToken, check_lease
-from .records import LayerRecord
-from .store import new_stamp
+from ..system.files import sync_folder
+from .storage import versions
+from .storage.folder import new_stamp
+from .storage.leases import LockToken, check_lease
+from .values.records import LayerRecord
 
 if TYPE_CHECKING:
     from .layers import LabelMapLayer

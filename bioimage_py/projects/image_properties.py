@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError, StorageError
-from ..runner.files import write_once
 from ..sources import Axis, Source
-from ..sources.stores import is_url
+from ..sources.stores.paths import is_url
+from ..system.files import write_once
 from ..wrapper.roi import RoiSource, check_roi
 from .images import absolute_spec, open_image, picture
-from .kinds import DataType
-from .models import ImageInfo
-from .records import Counts, DescriptorRecord, counts_of
+from .values.kinds import DataType
+from .values.models import ImageInfo
+from .values.records import Counts, DescriptorRecord, counts_of
 
 if TYPE_CHECKING:
     from .project import Project

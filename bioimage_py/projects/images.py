@@ -15,17 +15,17 @@ import numpy.typing as npt
 from ..errors import FormatError, NotReopenableError, ParameterError, SourceTypeError
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
-from ..ops.copying import copy
+from ..operations.copying import copy
 from ..sources import Axis, Source, SourceSpec, as_source, from_spec
+from ..sources.chunked.attributes import kind_of
 from ..sources.file import open_source
-from ..sources.index import Roi
-from ..sources.metadata import kind_of
-from ..sources.stores import is_url
+from ..sources.indexing import Roi
+from ..sources.stores.paths import is_url
 from ..wrapper.base import WrapperSource, register_wrapper
-from .kinds import DataType
-from .records import ImageRecord, axis_documents, counts_of
-from .store import Folder, new_stamp
-from .versions import ARRAY
+from .storage.folder import Folder, new_stamp
+from .storage.versions import ARRAY
+from .values.kinds import DataType
+from .values.records import ImageRecord, axis_documents, counts_of
 
 THUMBNAIL_SIZE = 256
 

@@ -14,16 +14,16 @@ from ..extras import needing
 from ..io.formats import supported_extensions
 from ..io.keys import array_keys
 from ..sources import Source, SourceSpec
+from ..sources.arrays.tensorstore import detect_driver
+from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.file import open_source
-from ..sources.metadata import multiscales_of, read_attributes
-from ..sources.storage import detect_driver
-from ..sources.stores import Location, locate
-from .coco import import_coco
-from .dicom_series import read_series
-from .grouping import HIERARCHY, info_groups
+from ..sources.stores.location import Location, locate
+from .exchange.coco import import_coco
+from .exchange.dicom_series import read_series
+from .exchange.nnunet import import_nnunet
+from .exchange.ome_labels import import_ome_labels
 from .images import absolute_spec
-from .nnunet import import_nnunet
-from .omelabels import import_ome_labels
+from .values.grouping import HIERARCHY, info_groups
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import ParameterError, SourceTypeError
-from ..runner.files import write_once
 from ..sources import Source
 from ..sources.array import ArraySource
+from ..system.files import write_once
 from ..wrapper.base import register_wrapper
-from .accessor import Accessor
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
 from .images import AxesSource
-from .kinds import PALETTE, LayerKind
-from .leases import LockToken, check_lease
-from .models import Color, Label, Layer
-from .records import LayerRecord, axis_documents
-from .sets import AnnotationSet, BoxSet, LandmarkSet, from_table, to_table
-from .store import Folder, new_stamp, plain
-from .versions import open_version
+from .storage.folder import Folder, new_stamp
+from .storage.leases import LockToken, check_lease
+from .storage.versions import open_version
+from .values.accessor import Accessor
+from .values.kinds import PALETTE, LayerKind
+from .values.models import Color, Label, Layer
+from .values.names import plain
+from .values.records import LayerRecord, axis_documents
+from .values.sets import AnnotationSet, BoxSet, LandmarkSet, from_table, to_table
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor

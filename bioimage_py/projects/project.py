@@ -10,19 +10,19 @@ from typing import Any, Self
 
 from ..errors import KeyNotFoundError, ParameterError
 from ..sources import Axis
-from . import editing, pruning
 from .aliases import deprecate
-from .apply import apply
 from .creating import add_arguments, created, folder_of, new_record
 from .definitions import Definitions
 from .descriptor import Descriptor
 from .descriptors import DescriptorsAccessor
 from .images import remove_copy
-from .kinds import DataType
-from .models import Group, ImageInfo
-from .session import Session
-from .settings import ProjectSettings
-from .store import Folder
+from .jobs import edit, prune
+from .jobs.apply import apply
+from .storage.folder import Folder
+from .storage.session import Session
+from .values.kinds import DataType
+from .values.models import Group, ImageInfo
+from .values.settings import ProjectSettings
 
 
 class Project(Definitions):
@@ -276,7 +276,7 @@ class Project(Definitions):
         """Return the settings as a value of its own; changing it changes nothing before `edit`."""
         return self._copied()
 
-    def edit(self, settings: ProjectSettings, *, dry_run: bool = False) -> editing.EditPlan:
+    def edit(self, settings: ProjectSettings, *, dry_run: bool = False) -> edit.EditPlan:
         """Apply settings; tags, layers and labels are matched by their id, so a rename keeps its data.
 
         Voxels of a label that is removed become 0, those of one whose value changes get the new value. The state
@@ -303,9 +303,9 @@ class Project(Definitions):
         ConflictError
             Somebody else changed the same.
         """
-        plan = editing.plan_edit(self, settings)
+        plan = edit.plan_edit(self, settings)
         if not dry_run:
-            editing.apply_edit(self, settings, plan)
+            edit.apply_edit(self, settings, plan)
         return plan
 
     def restore_backup(self) -> None:
@@ -318,7 +318,7 @@ class Project(Definitions):
         ConflictError
             Something that the edit changed was changed again since.
         """
-        editing.restore(self)
+        edit.restore(self)
 
     def prune(self, older_than: float = 3600.0) -> int:
         """Remove files that nothing points to any more, and return their number.
@@ -331,7 +331,7 @@ class Project(Definitions):
             Age in seconds; younger ones may still be read or written by somebody. Copies of images whose data sets
             another process has added, but not saved for so long, go too.
         """
-        return pruning.prune(self, older_than)
+        return prune.prune(self, older_than)
 
     def refresh_access_token(self) -> None:
         """Do nothing: a folder needs no access token."""

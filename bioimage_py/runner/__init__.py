@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..errors import ResumeConflict, RunnerError, RunningError
-    from .attaching import attach
+    from .calls import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
     from .config import RunnerConfig, SlurmConfig, config_file_path, write_slurm_config
-    from .detached import DetachedRun
+    from .control.attach import attach
+    from .control.detached import DetachedRun
+    from .driver.report import RunReport, StageReport
     from .execute import resume_run
-    from .report import RunReport, StageReport
-    from .runner import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
 else:
     from ..lazy import names_of
 

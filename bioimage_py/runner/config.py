@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ..backends.config import RunnerConfig, SlurmConfig, write_slurm_config
-from ..backends.configfile import config_file_path
+from ..backends.user_config import config_file_path
 
 __all__ = ["RunnerConfig", "SlurmConfig", "config_file_path", "write_slurm_config"]

@@ -12,30 +12,31 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..blocks import Grid
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
-from ..executing import Execution, current_session
-from ..sources.backing import gone
-from .ahead import arranged
-from .choice import chosen, reopenable
-from .detached import DetachedRun
-from .drive import Driver, Left
-from .driver_ledger import FolderLedger
-from .files import write_once
-from .folder import PART
-from .imports import code_of, other_code
-from .journal import frame
-from .ledger import MemoryLedger, Results
-from .owner import plan_bytes, read_plan_file
-from .pickling import dump_plan
-from .place import pool_folder
-from .plan import Plan, Stage
-from .prepare import with_outputs
-from .promise import Instead, check_budget, plan_of
-from .replay import run_here
-from .report import RunReport
-from .runs import OwnedRun, folder_gone, own_run, reopen_run, run_root
-from .single_writer import copy_in, fill_scratch, hand_over, remove_scratch
-from .undo import can_keep
-from .worker import versions
+from ..run_folder import PART, folder_gone
+from ..sources.arrays.backing import gone
+from ..system.files import write_once
+from ..system.frames import frame
+from .control.detached import DetachedRun
+from .driver.debug import run_here
+from .driver.driver import Driver, Left
+from .driver.report import RunReport
+from .driver.single_writer import copy_in, fill_scratch, hand_over, remove_scratch
+from .execution import Execution, current_session
+from .identity.imports import code_of, other_code
+from .lease.folders import pool_folder, run_root
+from .lease.ownership import OwnedRun, own_run, reopen_run
+from .ledger.driver_side import FolderLedger
+from .ledger.in_memory import MemoryLedger
+from .ledger.stage_record import Results
+from .planning.build import with_outputs
+from .planning.defaults import arranged, chosen, reopenable
+from .planning.estimate import check_budget, plan_of
+from .planning.instead import Instead
+from .planning.pickling import dump_plan
+from .planning.plan_file import plan_bytes, read_plan_file
+from .planning.stage import Plan, Stage
+from .worker.process import versions
+from .worker.undo import can_keep
 
 
 def execute(

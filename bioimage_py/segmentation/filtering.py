@@ -9,10 +9,12 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.job import Job, RunKeywords
+from ..engine.mapping import run_map
+from ..engine.operation import operation
+from ..engine.outputs import prepare_output
 from ..errors import ParameterError, ShapeError
-from ..ops.engine import Job, RunKeywords, operation, prepare_output
-from ..ops.mapping import run_map
-from ..runner.prepare import check_function
+from ..runner.planning.checks import check_function
 from ..sources import as_source
 from . import tables
 from .relabelling import apply_from_ids

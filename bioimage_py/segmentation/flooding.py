@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..sources.values import convert_values
+from ..sources.casting import convert_values
 from .components import block_components, ranked
 from .tables import check_label_dtype
 

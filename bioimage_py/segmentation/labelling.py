@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import Block, to_roi
+from ..engine.job import Job, RunKeywords
+from ..engine.operation import operation
+from ..engine.outputs import prepare_output
+from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..errors import DtypeError, ParameterError, StorageError, ValueRangeError
-from ..ops.engine import Job, RunKeywords, operation, prepare_output
-from ..ops.stages import BlocksStage, OnceStage, run_stages
-from ..runner.ledger import Results
-from ..runner.prepare import plan_groups
+from ..runner.ledger.stage_record import Results
+from ..runner.planning.build import plan_groups
 from ..sources import Source, as_source
 from . import components, merging, tables
 

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import Block, to_roi
-from ..ops.engine import Job, RunKeywords, in_memory, operation, prepare_output
-from ..ops.mapping import MapBlock, map_to
-from ..ops.stages import BlocksStage, OnceStage, run_stages
-from ..runner.ledger import Results
+from ..engine.block_functions import MapBlock
+from ..engine.job import Job, RunKeywords, in_memory
+from ..engine.mapping import map_to
+from ..engine.operation import operation
+from ..engine.outputs import prepare_output
+from ..engine.stages import BlocksStage, OnceStage, run_stages
+from ..runner.ledger.stage_record import Results
 from ..sources import Source, as_source
 from . import tables
 

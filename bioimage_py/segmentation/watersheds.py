@@ -9,12 +9,15 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.block_functions import MapBlock, within
+from ..engine.job import Job, RunKeywords
+from ..engine.mapping import map_to
+from ..engine.operation import operation
+from ..engine.outputs import prepare_output
 from ..errors import DtypeError, HaloError
-from ..ops.engine import Job, RunKeywords, operation, prepare_output
-from ..ops.mapping import MapBlock, map_to, within
 from ..sources import Source, as_source
 from ..sources.along import per_axis
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 from .flooding import Watershed, check_flooding
 
 

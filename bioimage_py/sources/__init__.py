@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from .base import Axis, Source, default_axes
+from .axes import Axis, default_axes
+from .base import Source
 from .registry import SourceLike, as_source, from_spec, register_source, unregister_source
 from .spec import SourceSpec, register_callable
 
 if TYPE_CHECKING:
     from .array import ArraySource
-    from .cloudvolume_source import CloudVolumeSource, open_cloudvolume
     from .file import FileSource, open_source
-    from .tensorstore_source import TensorStorePrecomputedSource, open_tensorstore_precomputed
-    from .webknossos_source import WebKnossosSource, open_webknossos
+    from .precomputed.cloudvolume import CloudVolumeSource, open_cloudvolume
+    from .precomputed.tensorstore_source import TensorStorePrecomputedSource, open_tensorstore_precomputed
+    from .webknossos.source import WebKnossosSource, open_webknossos
 else:
     from ..lazy import names_of
 

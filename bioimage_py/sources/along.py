@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ParameterError
-from .base import Axis
+from .axes import Axis
 
 AxisNames = str | int | Sequence[str | int] | None
 

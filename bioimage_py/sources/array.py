@@ -8,14 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import adapters
-from .backing import Backing
-from .base import Axis, Concurrency, Source, default_axes
-from .encoded import EncodedChunks
-from .index import Roi, Selection
+from .arrays import adapters
+from .arrays.backing import Backing
+from .axes import Axis, default_axes
+from .base import Concurrency, Source
+from .chunked.encoded import EncodedChunks
+from .chunked.unit_files import UnitFiles
+from .indexing import Roi, Selection
 from .sharing import Extent
 from .spec import SourceSpec
-from .units import UnitFiles
 
 
 class ArraySource(Source):

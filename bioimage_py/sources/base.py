@@ -7,77 +7,25 @@ import itertools
 import math
 import os
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ..arguments import named_fields
-from ..errors import ArgumentError, IndexingError, NotReopenableError, ReadOnlyError
+from ..errors import IndexingError, NotReopenableError, ReadOnlyError
 from ..markup import table
-from .index import Roi, Selection, normalize_index
+from .axes import Axis, default_axes
+from .casting import Casting, broadcast_value, convert_values
+from .chunked.unit_files import is_whole
+from .indexing import Roi, Selection, normalize_index
 from .sharing import Extent, of_chunks, of_files
 from .spec import SourceSpec
-from .units import is_whole
-from .values import Casting, broadcast_value, convert_values
 
 if TYPE_CHECKING:
-    from .encoded import EncodedChunks
-    from .units import UnitFiles
+    from .chunked.encoded import EncodedChunks
+    from .chunked.unit_files import UnitFiles
 
 Concurrency = Literal["any", "aligned", "single-writer"]
-
-
-@named_fields
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One axis of a source in the physical world.
-
-    The centre of voxel ``i`` lies at ``offset + i * scale``.
-
-    Parameters
-    ----------
-    name : str
-        For example "z", "y", "x", "c", "t".
-    kind : str, default "space"
-        "space", "time", "channel" or another word.
-    unit : str, optional
-        Full name of the unit, as in OME-Zarr: "nanometer", "micrometer", "second".
-    scale : float, default 1.0
-        Distance between neighbouring voxels, in units.
-    offset : float, default 0.0
-        Position of the centre of voxel 0, in units.
-
-    Raises
-    ------
-    ArgumentError
-        If one is of another type.
-    """
-
-    name: str
-    kind: str = "space"
-    unit: str | None = None
-    scale: float = 1.0
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field, kinds, example in (
-            ("name", str, '"z"'),
-            ("kind", str, '"space"'),
-            ("unit", str | None, '"micrometer"'),
-            ("scale", int | float | np.number, "0.5"),
-            ("offset", int | float | np.number, "0.0"),
-        ):
-            if not isinstance(value := getattr(self, field), kinds):
-                raise ArgumentError(f"Axis: {field}={value!r} is of another type", remedy=f"{field}={example}")
-
-
-def default_axes(ndim: int) -> tuple[Axis, ...]:
-    """Return axes for data that says nothing of them: the last three are z, y, x, others are d0, d1, ..."""
-    names = ["x", "y", "z"]
-    spatial = [Axis(name) for name in reversed(names[: min(ndim, 3)])]
-    return (*(Axis(f"d{i}", kind="other") for i in range(ndim - len(spatial))), *spatial)
 
 
 class Source(abc.ABC):
@@ -391,7 +339,7 @@ class Source(abc.ABC):
             ``{"axes": [{"name", "type", "unit"}, ...], "coordinateTransformations": [{"type": "scale", ...}, ...]}``:
             what a multiscales entry holds as axes, and its dataset as transformations from voxels to positions.
         """
-        from .metadata import describe_axes
+        from .axes import describe_axes
 
         return describe_axes(self.axes)
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import ParameterError, ReadOnlyError
-from .adapters import backing_for
 from .array import ArraySource
-from .backing import Backing
-from .base import Axis
+from .arrays.adapters import backing_for
+from .arrays.backing import Backing
+from .axes import Axis
 from .spec import SourceSpec, load_qualified
-from .stores import is_url, locate, over_network, resolve
+from .stores.location import locate
+from .stores.paths import is_url, over_network, resolve
 
 MODES = ("r", "r+", "a", "w", "w-", "x")
 

@@ -224,7 +224,7 @@ def _is_volume(obj: Any) -> bool:
 
 
 def _wrap_volume(obj: Any) -> Source:
-    wrapped = load_qualified("bioimage_py.sources.cloudvolume_source:CloudVolumeSource")(obj)
+    wrapped = load_qualified("bioimage_py.sources.precomputed.cloudvolume:CloudVolumeSource")(obj)
     assert isinstance(wrapped, Source)
     return wrapped
 
@@ -236,7 +236,7 @@ def _is_mag_view(obj: Any) -> bool:
 
 
 def _wrap_mag_view(obj: Any) -> Source:
-    wrapped = load_qualified("bioimage_py.sources.webknossos_source:source_of_view")(obj)
+    wrapped = load_qualified("bioimage_py.sources.webknossos.source:source_of_view")(obj)
     assert isinstance(wrapped, Source)
     return wrapped
 
@@ -247,15 +247,15 @@ register_source(_is_array, _wrap_array, priority=-100)
 register_source(_is_path, _open_path, priority=-100)
 for _kind in ("zarr", "z5py", "h5py", "tensorstore"):
     register_source(None, None, kind=_kind, reopen="bioimage_py.sources.array:reopen_array")
-register_source(None, None, kind="webknossos", reopen="bioimage_py.sources.webknossos_source:reopen_webknossos")
+register_source(None, None, kind="webknossos", reopen="bioimage_py.sources.webknossos.source:reopen_webknossos")
 register_source(None, None, kind="file", reopen="bioimage_py.sources.file:reopen_file")
-register_source(None, None, kind="cloudvolume", reopen="bioimage_py.sources.cloudvolume_source:reopen_cloudvolume")
+register_source(None, None, kind="cloudvolume", reopen="bioimage_py.sources.precomputed.cloudvolume:reopen_cloudvolume")
 register_source(
     None,
     None,
     kind="tensorstore_precomputed",
-    reopen="bioimage_py.sources.tensorstore_source:reopen_tensorstore_precomputed",
+    reopen="bioimage_py.sources.precomputed.tensorstore_source:reopen_tensorstore_precomputed",
 )
 register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wrapper_from_spec")
 register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")
-register_source(None, None, kind="dicom", reopen="bioimage_py.projects.dicom:reopen")
+register_source(None, None, kind="dicom", reopen="bioimage_py.projects.exchange.dicom:reopen")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, ParameterError
-from ..jsontext import parse_json
+from ..system.json_text import parse_json
 
 VERSION = 1
 

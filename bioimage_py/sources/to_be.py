@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Axis, Concurrency, Source, default_axes
-from .index import Roi
+from .axes import Axis, default_axes
+from .base import Concurrency, Source
+from .indexing import Roi
 from .spec import SourceSpec
 
 

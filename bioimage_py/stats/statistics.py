@@ -12,11 +12,12 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.job import Job, RunKeywords
+from ..engine.operation import operation
+from ..engine.reducing import run_reduce
 from ..errors import ParameterError
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.reducing import run_reduce
 from ..sources import as_source
-from .kernels import (
+from .block_statistics import (
     BlockMoments,
     BlockSummary,
     Extrema,

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pytest
 
-from ..sources.base import Axis, Source
+from ..sources.axes import Axis
+from ..sources.base import Source
 from ..sources.spec import FrozenParams, SourceSpec
 
 CHECKS = ("read", "write", "reopen", "threads", "axes", "foreign")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..sources.base import Source
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 from ..sources.registry import from_spec
 from ..sources.spec import SourceSpec
 

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..errors import BioimageError, DtypeError, IndexingError, ReadOnlyError, ShapeError, ValueRangeError
-from ..sources.base import Axis, Source, default_axes
+from ..sources.axes import Axis, default_axes
+from ..sources.base import Source
 from ..sources.registry import as_source, from_spec
 from ..sources.spec import SourceSpec
 from ..wrapper.roi import RoiSource

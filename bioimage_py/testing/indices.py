@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ..sources.base import Source
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 
 
 @st.composite

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..extras import needing
-from ..runner.report import RunReport, StageReport
+from ..runner.driver.report import RunReport, StageReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParameterError
-from ..runner.journal import BlockFailure, text_of
-from ..runner.report import RunReport
+from ..runner.driver.report import RunReport
+from ..runner.ledger.records import BlockFailure, text_of
 from .run_figure import color_of, duration, figure_png, headline, promised_per_worker, slowest_blocks, workers_of
 
 _MOST_ROWS = 500
@@ -34,7 +34,7 @@ def write_report(report: RunReport, path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     report : RunReport
-        From `bioimage_py.map_blocks`, or of a run folder with `bioimage_py.runner.inspect.report_of`.
+        From `bioimage_py.map_blocks`, or of a run folder with `bioimage_py.runner.control.inspect.report_of`.
     path : str or os.PathLike
         ``.html``: a page that needs no other file, with the picture, the failed and slowest blocks, memory and
         events. ``.png``: the picture alone. ``.json``: totals and stages. ``.jsonl``: one event a line, the totals

@@ -16,12 +16,12 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ParameterError
-from ..executing import Execution, current_execution, current_session
-from ..executing import execution as within
 from ..extras import DISTRIBUTION, need
 from ..io.create import create_array
-from ..ops.copying import copy
-from ..runner.report import joined
+from ..operations.copying import copy
+from ..runner.driver.report import joined
+from ..runner.execution import Execution, current_execution, current_session
+from ..runner.execution import execution as within
 from ..sample import neurites
 from ..sources import Source
 from ..sources.file import open_source

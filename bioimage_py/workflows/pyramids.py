@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Literal
 
 from ..errors import ConfigError, KeyNotFoundError, ParameterError
-from ..executing import Execution, current_execution
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
-from ..ops.pyramids import pyramid
+from ..operations.pyramids import pyramid
+from ..runner.execution import Execution, current_execution
 from ..sources import Axis
 from ..sources.file import FileSource, open_source
 from ..wrapper.downsample import DownsampleSource

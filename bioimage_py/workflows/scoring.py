@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..evaluation import contingency_table, rand_scores, vi_scores
-from ..executing import Execution, current_execution
+from ..runner.execution import Execution, current_execution
 from ..sources import as_source
 
 _MEANING = {

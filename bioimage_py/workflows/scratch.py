@@ -14,9 +14,10 @@ from ..errors import FormatError, ParameterError, RunningError
 from ..io.create import create_array
 from ..io.formats import split_path
 from ..sources import Source
+from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.file import FileSource, absolute_path
-from ..sources.metadata import multiscales_of, read_attributes
-from ..sources.stores import is_url, locate
+from ..sources.stores.location import locate
+from ..sources.stores.paths import is_url
 
 _ENDINGS_OF_OTHERS = (".h5", ".hdf5", ".n5", ".tif", ".tiff", ".zip", ".nii", ".mrc")
 

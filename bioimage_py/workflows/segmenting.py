@@ -12,6 +12,10 @@ import numpy as np
 
 from .. import __version__, stats
 from ..blocks.shape import normalize_block_shape
+from ..engine.job import Job, RunKeywords
+from ..engine.mapping import run_map
+from ..engine.operation import operation
+from ..engine.reducing import run_reduce
 from ..errors import (
     BioimageError,
     ConfigError,
@@ -22,19 +26,16 @@ from ..errors import (
     RunningError,
 )
 from ..io.ome import read_multiscales, write_multiscales
-from ..ops.engine import Job, RunKeywords, operation
-from ..ops.mapping import run_map
-from ..ops.reducing import run_reduce
-from ..runner.claims import fingerprints
-from ..runner.memory import peak_bytes
-from ..runner.prepare import once_stage
+from ..runner.identity.fingerprints import fingerprints
+from ..runner.planning.build import once_stage
 from ..segmentation import label, size_filter
 from ..sources import Source, as_source
 from ..sources.file import FileSource, open_source
+from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
-from .kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
 from .pyramids import write_pyramid
 from .scratch import Scratch
+from .segmentation_kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
 from .settings import Settings, check_settings
 
 _LOG = logging.getLogger("bioimage_py")

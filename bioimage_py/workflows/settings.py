@@ -10,9 +10,9 @@ import numpy as np
 
 from ..blocks import normalize_halo
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..filters.kernels import normalize_sigma
+from ..filters.gaussian_kernel import normalize_sigma
 from ..sources import Source
-from .kernels import physical
+from .segmentation_kernels import physical
 
 # Defaults, all lengths in voxels of the finest axis.
 _SIGMA, _SEED_DISTANCE, _HALO = 1.5, 3.0, 32.0

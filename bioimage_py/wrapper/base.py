@@ -10,7 +10,8 @@ import numpy as np
 
 from ..arguments import named_fields
 from ..errors import FormatError, ParameterError, SourceTypeError
-from ..sources.base import Axis, Concurrency, Source
+from ..sources.axes import Axis
+from ..sources.base import Concurrency, Source
 from ..sources.registry import as_source, from_spec
 from ..sources.sharing import Extent
 from ..sources.spec import SourceSpec, freeze, register_callable

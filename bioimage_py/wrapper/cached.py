@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments import number
 from ..sources.base import Source
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 from .base import WrapperSource
 
 Position = tuple[int, ...]

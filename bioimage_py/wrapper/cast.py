@@ -8,9 +8,9 @@ import numpy as np
 
 from ..arguments import data_type
 from ..errors import ReadOnlyError
-from ..sources.index import Roi, Selection
-from ..sources.units import UnitFiles
-from ..sources.values import Casting, convert_values
+from ..sources.casting import Casting, convert_values
+from ..sources.chunked.unit_files import UnitFiles
+from ..sources.indexing import Roi, Selection
 from .base import WrapperSource
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..arguments import data_type
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..sources.base import Axis, Source
-from ..sources.index import Roi
+from ..sources.axes import Axis
+from ..sources.base import Source
+from ..sources.indexing import Roi
 from ..sources.registry import as_source, from_spec
 from ..sources.spec import SourceSpec
 from .base import CLASS, WrapperSource

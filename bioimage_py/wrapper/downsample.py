@@ -20,8 +20,8 @@ import numpy as np
 from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
 from ..sources.along import per_axis
-from ..sources.base import Axis
-from ..sources.index import Roi
+from ..sources.axes import Axis
+from ..sources.indexing import Roi
 from .base import RegriddedSource, WrapperSource
 from .voxel_blocks import mean_blocks, mode_blocks
 

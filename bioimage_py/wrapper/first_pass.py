@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Source
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 
 BLOCK_VOXELS = 1 << 22
 _DIGITS = 16

@@ -11,7 +11,7 @@ import numpy as np
 from ..arguments import data_type
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Source
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 from .base import WrapperSource
 from .first_pass import mean_and_std, percentiles, value_range
 from .roi import RoiSource

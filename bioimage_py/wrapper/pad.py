@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError
-from ..sources.base import Axis
-from ..sources.index import Roi
-from ..sources.values import convert_values
+from ..sources.axes import Axis
+from ..sources.casting import convert_values
+from ..sources.indexing import Roi
 from .base import WrapperSource
 
 _Gather = Callable[[np.ndarray, int], np.ndarray]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import RegionError, ShapeError
-from ..sources.base import Axis, Concurrency
-from ..sources.index import Roi
-from ..sources.units import UnitFiles
+from ..sources.axes import Axis
+from ..sources.base import Concurrency
+from ..sources.chunked.unit_files import UnitFiles
+from ..sources.indexing import Roi
 from .base import Box, WrapperSource
 from .downsample import DownsampleSource, normalize_factors
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ..blocks import normalize_block_shape
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..sources.base import Axis
-from ..sources.index import Roi
+from ..sources.axes import Axis
+from ..sources.casting import convert_values
+from ..sources.indexing import Roi
 from ..sources.registry import as_source
-from ..sources.values import convert_values
 from .base import RegriddedSource
 from .matrices import compute_affine_matrix
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import RegionError
-from ..sources.base import Axis
-from ..sources.index import Roi
+from ..sources.axes import Axis
+from ..sources.indexing import Roi
 from ..sources.registry import as_source
 from .base import Box, WrapperSource
 from .view import AxisLike, ViewSource, find_axis

@@ -16,9 +16,9 @@ import numpy as np
 from ..arguments import data_type, number
 from ..blocks import normalize_halo
 from ..errors import ParameterError, ShapeError
-from ..sources.base import Axis
-from ..sources.index import Roi, Selection
-from ..sources.values import convert_values
+from ..sources.axes import Axis
+from ..sources.casting import convert_values
+from ..sources.indexing import Roi, Selection
 from .base import WrapperSource
 
 Transformation = Callable[..., Any]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError, ReadOnlyError
-from ..sources.base import Axis
-from ..sources.index import Roi
-from ..sources.units import UnitFiles
+from ..sources.axes import Axis
+from ..sources.chunked.unit_files import UnitFiles
+from ..sources.indexing import Roi
 from .base import WrapperSource
 
 AxisLike = int | str

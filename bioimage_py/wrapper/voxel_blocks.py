@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sources.index import Roi
+from ..sources.indexing import Roi
 
 # voxels whose mode is sorted out at once: what fits the cache
 _MODE_VOXELS = 1 << 17

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bioimage_py.projects import DataType, Group, Project, TagKind
-from bioimage_py.projects.store import new_stamp
+from bioimage_py.projects.storage.folder import new_stamp
 
 N = 100_000
 _opened: list[str] = []

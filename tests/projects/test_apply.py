@@ -290,7 +290,7 @@ def test_a_call_in_a_call_pulls_nothing_away(several, way):
 
 
 def test_a_mark_that_was_being_written_does_not_keep_the_call_open(several, monkeypatch):
-    from bioimage_py.projects.algorithm import Journal
+    from bioimage_py.projects.jobs.algorithm import Journal
 
     made = []
 

@@ -1,10 +1,9 @@
-"""Algorithms over a project as jobs of a cluster that is this host; tests/slurm has the same on a real one."""
+"""Algorithms over a project as jobs of a cluster that is this host; slurm_real has the same on a real one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 from bioimage_py.projects import Project
 from bioimage_py.runner import SlurmConfig
 
-sys.path.append(str(Path(__file__).parents[1]))
-import fake_slurm
+from ..backends.slurm_fake import fake_slurm
 
 SHAPE = (72, 70, 24)
 

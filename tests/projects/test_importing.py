@@ -13,19 +13,13 @@ import tifffile
 from bioimage_py.errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
 from bioimage_py.io.create import create_array
 from bioimage_py.projects import BoxSet, Project, ProjectSettings
-from bioimage_py.projects.dicom import DicomSource
+from bioimage_py.projects.exchange.dicom import DicomSource
 from bioimage_py.projects.exporting import export_coco, export_nnunet, export_ome_labels
-from bioimage_py.projects.grouping import info_groups, label
-from bioimage_py.projects.importing import (
-    import_coco,
-    import_dicom,
-    import_folder,
-    import_nnunet,
-    import_ome_labels,
-)
-from bioimage_py.projects.validating import validate
+from bioimage_py.projects.importing import import_coco, import_dicom, import_folder, import_nnunet, import_ome_labels
+from bioimage_py.projects.jobs.validate import validate
+from bioimage_py.projects.values.grouping import info_groups, label
 from bioimage_py.sources import from_spec
-from bioimage_py.sources.base import Axis
+from bioimage_py.sources.axes import Axis
 
 
 def volume(seed, shape=(6, 20, 30), dtype=np.uint8):
@@ -265,7 +259,7 @@ def test_label_maps_come_back_from_ome_zarr(project, tmp_path):
 
 def test_label_images_beside_the_images(tmp_path):
     from bioimage_py.io.ome import write_multiscales
-    from bioimage_py.projects.versions import ARRAY
+    from bioimage_py.projects.storage.versions import ARRAY
 
     path, labels = tmp_path / "image.zarr", volume(2, (6, 8, 10)) % 4
     axes = [Axis(name, "space", "micrometer", 2.0) for name in "zyx"]

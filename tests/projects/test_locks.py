@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bioimage_py.errors import LockError, ParameterError, StorageError
-from bioimage_py.projects import LockToken, Project, leases, mutex
+from bioimage_py.projects import LockToken, Project
+from bioimage_py.projects.storage import leases, mutex
 
 SHAPE = (40, 40, 40)
 ONES = np.ones(SHAPE, np.uint8)

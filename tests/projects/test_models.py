@@ -10,19 +10,9 @@ import pytest
 
 from bioimage_py import projects
 from bioimage_py.errors import FormatError, KeyNotFoundError, ParameterError, ReadOnlyError
-from bioimage_py.projects import (
-    DataType,
-    Group,
-    Label,
-    Layer,
-    LayerKind,
-    Project,
-    ProjectSettings,
-    Tag,
-    TagKind,
-    records,
-)
-from bioimage_py.projects.settings import parse_settings
+from bioimage_py.projects import DataType, Group, Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
+from bioimage_py.projects.values import records
+from bioimage_py.projects.values.settings import parse_settings
 
 
 def test_enums_have_the_values_of_the_reference():

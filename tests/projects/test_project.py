@@ -468,7 +468,7 @@ def test_a_full_disk_saves_nothing(project, monkeypatch, files):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("bioimage_py.projects.store.write_once", full)
+        patch.setattr("bioimage_py.projects.storage.folder.write_once", full)
         with pytest.raises(OSError, match=r"No space left on device: .*transactions"):
             project.save()
         with pytest.raises(OSError, match="No space left"):

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from bioimage_py.cli import main
 from bioimage_py.projects import BoxSet, Project
-from bioimage_py.projects.thumbnails import label_picture, make_thumbnails, thumbnail_sheet
-from bioimage_py.projects.validating import validate
+from bioimage_py.projects.jobs.thumbnails import label_picture, make_thumbnails, thumbnail_sheet
+from bioimage_py.projects.jobs.validate import validate
 
 ALGORITHM = """
 LEVEL = 100

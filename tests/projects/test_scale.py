@@ -101,7 +101,7 @@ def test_a_copied_project_lists_itself_again(many, tmp_path):
 
 
 def test_memory_is_bounded(many, monkeypatch):
-    monkeypatch.setattr("bioimage_py.projects.session._KEPT", 10)
+    monkeypatch.setattr("bioimage_py.projects.storage.session._KEPT", 10)
     seen = Project.load(many.path)
     seen._session._limit = 20
     seen.descriptors[0].comments = "kept"

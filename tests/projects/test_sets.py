@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from bioimage_py.errors import FormatError, IndexingError, KeyNotFoundError, ParameterError, ShapeError
 from bioimage_py.projects import BoxSet, LandmarkSet
-from bioimage_py.projects.sets import from_table, to_table
+from bioimage_py.projects.values.sets import from_table, to_table
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 

@@ -1,0 +1,224 @@
+"""What is asked of SLURM's commands: submit an array, tell the states of jobs, cancel. Each is one short command."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+from ...errors import ConfigError
+from ...extras import needing
+from ..config import SlurmConfig, wall_seconds
+
+COMMAND_SECONDS = 60.0
+SIGNAL_SECONDS = 90
+"""How long before the wall time a job is told so."""
+TRANSIENT = ("timed out", "socket", "unable to contact", "communication", "connection", "try again", "temporarily")
+TERMINAL = {
+    "BOOT_FAIL": "node",
+    "CANCELLED": "cancelled",
+    "COMPLETED": "finished",
+    "DEADLINE": "wall time",
+    "FAILED": "killed",
+    "NODE_FAIL": "node",
+    "OUT_OF_MEMORY": "memory",
+    "PREEMPTED": "preempted",
+    "REVOKED": "cancelled",
+    "TIMEOUT": "wall time",
+}
+"""States of the scheduler that are an end, and the kind of end."""
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of SLURM's commands; a hanging one counts as failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", "timed out")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{command[0]} is not found: this host does not submit to a SLURM cluster",
+            remedy='job_type="subprocess", or run this on the login node',
+        ) from error
+
+
+def array_limit(config: SlurmConfig) -> int:
+    """Jobs in one array at most."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run("scontrol", "show", "config").stdout, re.MULTILINE)
+    site = int(found[1]) if found else 1001
+    return max(1, min(site, config.max_array_size or site))
+
+
+def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConfig, mem: str | None, avoid: str) -> str:
+    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script.
+
+    Returns
+    -------
+    str
+        The id of the array.
+
+    Raises
+    ------
+    submitit.core.utils.FailedJobError
+        sbatch answered with an error, or not at all.
+    """
+    with needing("submitit", "job_type='slurm'"):
+        from submitit.slurm.slurm import SlurmExecutor
+
+    class Executor(SlurmExecutor):
+        """Submits one command for the whole array, in place of a pickled call a job."""
+
+        def _make_submission_file_text(self, command: str, uid: str) -> str:
+            text: str = super()._make_submission_file_text(command, uid)
+            return text if config.shebang is None else text.replace("#!/bin/bash", config.shebang, 1)
+
+    executor = Executor(folder)
+    executor.update_parameters(**_parameters(name, config, mem, avoid, requeue=config.requeue and not n_jobs))
+    if n_jobs:
+        executor.parameters.update(map_count=n_jobs, array_parallelism=n_jobs)
+    # exec: the signal before the end of the wall time goes to the shell, which would die of it
+    return str(executor._submit_command(f"exec {command}").job_id)
+
+
+def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str, *, requeue: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "signal": f"B:USR2@{_signal_seconds(config.time)}",
+        "requeue" if requeue else "no-requeue": True,
+    }
+    if config.gpus:
+        options["gpus-per-node"] = config.gpus
+    options.update({key: value for key, value in config.options.items() if value is not None and value is not False})
+    exclude = ",".join(part for part in (config.exclude, avoid) if part)
+    return {
+        "job_name": name,
+        "partition": config.partition,
+        "time": config.time,
+        "mem": mem,
+        "cpus_per_task": config.cpus_per_task,
+        "account": config.account,
+        "qos": config.qos,
+        "constraint": config.constraint,
+        "exclude": exclude or None,
+        "setup": list(config.setup) or None,
+        "wckey": None,
+        "use_srun": False,
+        "stderr_to_stdout": True,
+        "additional_parameters": options,
+    }
+
+
+def _signal_seconds(time: str | int | None) -> int:
+    """How long before the end a job is told so: less where it is short."""
+    seconds = wall_seconds(time)
+    if seconds is None:
+        return SIGNAL_SECONDS
+    return max(1, min(SIGNAL_SECONDS, seconds // 3))
+
+
+def find(name: str) -> str | None:
+    """The array that was submitted under a name; None where the scheduler knows of none.
+
+    Raises
+    ------
+    OSError
+        It could not be asked.
+    """
+    listed = run("squeue", "-h", "-t", "all", f"--name={name}", "-o", "%F")
+    if listed.returncode:
+        raise OSError(listed.stderr.strip())
+    ids = listed.stdout.split()
+    return ids[0] if ids else None
+
+
+def cancel(*what: str) -> None:
+    """Cancel jobs; what has ended already is no error."""
+    run("scancel", "--quiet", *what)
+
+
+def cancel_named(names: Iterable[str], *which: str) -> None:
+    """Cancel the jobs of these names, of which scancel takes one at a time."""
+    for name in sorted(set(names)):
+        cancel(*which, f"--name={name}")
+
+
+def queued(names: Iterable[str]) -> set[str] | None:
+    """Ids ``<array>_<index>`` of the jobs of these names that wait or run; None where the scheduler cannot be asked."""
+    listed = run("squeue", "-h", "-r", f"--name={','.join(names)}", "-o", "%F_%K")
+    return None if listed.returncode else set(listed.stdout.split())
+
+
+class StateQuery:
+    """One question for the states of all jobs, which does not wait for the answer.
+
+    sacct is asked for the jobs and their steps; where accounting is closed, squeue.
+    """
+
+    def __init__(self) -> None:
+        self.accounting = True
+        self._deadline = 0.0
+        self._process: subprocess.Popen[str] | None = None
+        self._out: IO[str] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether an answer is being waited for."""
+        return self._process is not None
+
+    def ask(self, jobs: Sequence[str], names: Sequence[str]) -> None:
+        """Put the question."""
+        sacct = ["sacct", "-n", "-P", "-j", ",".join(jobs), "--format=JobID,State,NodeList"]
+        squeue = ["squeue", "-h", "-r", "-t", "all", f"--name={','.join(names)}", "-o", "%F_%K|%T|%N"]
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
+        command = sacct if self.accounting else squeue
+        self._deadline = monotonic() + COMMAND_SECONDS
+        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.DEVNULL, text=True)
+
+    def answer(self) -> dict[str, tuple[str, str]] | None:
+        """State and nodes of each job by ``<array>_<index>``; None while there is no answer, and where it failed."""
+        if self._process is None or self._out is None:
+            return None
+        if (code := self._process.poll()) is None:
+            if monotonic() < self._deadline:
+                return None
+            self._process.kill()
+            code = self._process.wait()
+        self._out.seek(0)
+        with self._out as out:
+            text = out.read()
+        self._process = None
+        if code and self.accounting:
+            self.accounting = False  # squeue from now on
+        return None if code else states(text)
+
+
+def states(text: str) -> dict[str, tuple[str, str]]:
+    """State and nodes by job, of lines ``id|state|nodes``: a step killed for memory tells more than its job."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
+        job, state, nodes = (*line.split("|"), "", "")[:3]
+        main, _, step = job.partition(".")
+        state = state.partition(" ")[0]
+        for one in expand(main):
+            if not step:
+                # an earlier line is that of a step that knew better
+                found[one] = found[one] if found.get(one, ("",))[0] == "OUT_OF_MEMORY" else (state, nodes)
+            elif state == "OUT_OF_MEMORY":
+                found[one] = (state, found.get(one, ("", nodes))[1])
+    return found
+
+
+def expand(job: str) -> list[str]:
+    """Single jobs of an id such as ``12_[2-4,7%2]``."""
+    array, bracket, rest = job.partition("_[")
+    if not bracket:
+        return [job]
+    indices: list[int] = []
+    for part in rest.partition("]")[0].partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = (last or first).partition(":")
+        indices.extend(range(int(first), int(last) + 1, int(step or 1)))
+    return [f"{array}_{index}" for index in indices]

@@ -1,0 +1,194 @@
+"""What a run folder says about its jobs: orders, heartbeats, marks of ends. From these another driver knows them.
+
+``slurm/<token>.json`` is an order: which workers of the run the jobs of an array are. ``alive/``, ``ends/`` and
+``gone/`` hold a file a worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from ...errors import ConfigError
+from ..subprocess import WORKER_CODE, worker_environment
+from . import commands
+from .endings import SlurmWorker
+
+NAME = "bioimage_py-"
+"""In front of the token in the name of each job."""
+_NAME = re.compile(NAME + r"[\w.-]+", re.ASCII)
+QUEUE_SECONDS = 30.0
+"""How long cancelled jobs may take to leave the queue."""
+STALE_SECONDS = 60.0
+"""A heartbeat that is older, of a job that the scheduler does not know, is of a dead one."""
+
+
+@dataclass
+class Order:
+    """What the jobs of an array are told: for which run, as which workers.
+
+    Parameters
+    ----------
+    name : str
+        Of the jobs.
+    workers : dict
+        Worker by the index of its job.
+    run : str
+        The run folder.
+    session : int
+        Of the driver.
+    mem : int, optional
+        Bytes of a job.
+    idle_timeout : float
+        Seconds that a worker waits without a driver, and a job for another run.
+    latency_wait : float
+        Seconds to wait for what another host has written.
+    pool : str, optional
+        The folder in which further orders are laid.
+    job : str, optional
+        Id of the array, once it is known.
+    """
+
+    name: str
+    workers: dict[str, str]
+    run: str
+    session: int
+    mem: int | None
+    idle_timeout: float
+    latency_wait: float
+    pool: str | None
+    command: list[str]
+    environment: dict[str, str]
+    job: str | None = None
+    python: str = field(default_factory=lambda: "{}.{}".format(*sys.version_info))
+
+    @classmethod
+    def of(
+        cls, name: str, workers: dict[str, str], run: Path, mem: int | None, pool: Path | None, config: Any
+    ) -> Order:
+        """An order of the driver who owns a run."""
+        session = json.loads((run / "run.json").read_text())["sessions"]
+        python = os.fspath(config.python_executable or sys.executable)
+        command, where = [python, "-c", WORKER_CODE], None if pool is None else str(pool)
+        environment = worker_environment(python)
+        waits = config.idle_timeout, config.latency_wait
+        return cls(name, workers, str(run), session, mem, *waits, where, command, environment)
+
+    @property
+    def token(self) -> str:
+        """What is in the name of its jobs only."""
+        return self.name.removeprefix(NAME)
+
+    def jobs(self) -> Iterator[SlurmWorker]:
+        """Its workers, once the id of the array is known."""
+        for index, worker in self.workers.items():
+            yield SlurmWorker(worker, f"{self.job}_{index}", self.name, self.mem, monotonic(), self.pool)
+
+    def text(self) -> str:
+        """JSON."""
+        return json.dumps(asdict(self))
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a file that is there whole, also after a crash of this host."""
+    private = path.with_name(f".{path.name}.new")
+    with open(private, "w", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(private, path)
+
+
+def prepare(run: Path) -> None:
+    """Make the folders in which orders and marks lie."""
+    for name in ("slurm", "alive", "ends", "gone"):
+        (run / name).mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
+
+
+def orders_of(run: Path) -> list[tuple[Path, Order]]:
+    """All orders of a run, with their files; those that were torn by a full disk are left out."""
+    found = []
+    for path in sorted((run / "slurm").glob("[!.]*.json")):
+        with suppress(OSError, ValueError, TypeError):
+            order = Order(**json.loads(path.read_text()))
+            if _NAME.fullmatch(order.name):
+                found.append((path, order))
+    return found
+
+
+def living(run: Path) -> list[SlurmWorker]:
+    """Workers whose jobs wait or run, as the scheduler says; where it cannot be asked, whose heartbeats are fresh."""
+    orders = [order for _, order in orders_of(run)]
+    if not orders:
+        return []
+    for order in orders:
+        if order.job is None:  # its driver died before it knew whether the jobs are in
+            with suppress(OSError):
+                order.job = commands.find(order.name)
+    queued = commands.queued({order.name for order in orders})
+    over = {name.partition(".")[0] for part in ("ends", "gone") for name in os.listdir(run / part)}
+    candidates = [job for order in orders if order.job is not None for job in order.jobs() if job.worker not in over]
+    return [job for job in candidates if (_beats(run, job.worker) if queued is None else job.job in queued)]
+
+
+def _beats(run: Path, worker: str) -> bool:
+    clock = run / "slurm" / ".clock"
+    clock.touch(0o644)
+    with suppress(FileNotFoundError):
+        return clock.stat().st_mtime - (run / "alive" / worker).stat().st_mtime < STALE_SECONDS
+    return False
+
+
+def has_jobs(run: Path) -> bool:
+    """Whether jobs of a run wait or work, its detached driver too."""
+    names = _names(run)
+    return bool(names and commands.queued(names))
+
+
+def driver_job(run: Path) -> bool:
+    """Whether a job drives a run, or waits to."""
+    names = _driver_names(run)
+    return bool(names and commands.queued(names))
+
+
+def cancel_jobs(run: Path) -> bool:
+    """Cancel all jobs of a run but this one, its detached driver too; whether none is left.
+
+    Where this host knows no scheduler they end by themselves.
+    """
+    names, deadline = _names(run) - _mine(), monotonic() + QUEUE_SECONDS
+    with suppress(ConfigError):
+        while names:
+            commands.cancel_named(names)
+            if commands.queued(names) == set():
+                break
+            if monotonic() > deadline:
+                return False
+            sleep(0.2)
+    return True
+
+
+def cancel_other_drivers(run: Path) -> None:
+    """Cancel jobs that wait to drive a run, or did: this process does now."""
+    commands.cancel_named(_driver_names(run) - _mine())
+
+
+def _mine() -> set[str]:
+    """Name of the job that this process runs in."""
+    return {os.environ.get("SLURM_JOB_NAME", "")}
+
+
+def _names(run: Path) -> set[str]:
+    return {order.name for _, order in orders_of(run)} | _driver_names(run)
+
+
+def _driver_names(run: Path) -> set[str]:
+    return {path.name for path in (run / "slurm").glob(f"{NAME}driver-*")}

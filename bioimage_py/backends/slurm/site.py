@@ -1,0 +1,113 @@
+"""What a SLURM site says of itself: partitions, limits, accounting."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ConfigError
+from . import commands
+
+WALL_MINUTES = 240
+"""Proposed wall time at most: short jobs find gaps, and another one takes over before it is up."""
+_FIELDS = "%P|%a|%l|%m|%c|%G|%D"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition with nodes that are up.
+
+    Parameters
+    ----------
+    name : str
+    default : bool
+    minutes : int, optional
+        Longest wall time; None without a limit.
+    mem : int
+        Memory of its smallest node, in MiB.
+    cpus : int
+        Of its smallest node.
+    gpus : bool
+        Whether all its nodes have some.
+    nodes : int
+    """
+
+    name: str
+    default: bool
+    minutes: int | None
+    mem: int
+    cpus: int
+    gpus: bool
+    nodes: int
+
+    def settings(self) -> dict[str, Any]:
+        """Settings to begin with: one core's share of the memory, all of a node's after memory kills."""
+        share = max(1, self.mem // max(1, self.cpus) // 1024)
+        most = self.mem // 1024
+        memory = {"mem": f"{share}G", "max_mem": f"{most}G"} if most > share else {"mem": f"{self.mem}M"}
+        minutes = WALL_MINUTES if self.minutes is None else min(self.minutes, WALL_MINUTES)
+        return {"partition": self.name, "time": minutes, **memory, **({"gpus": 1} if self.gpus else {})}
+
+
+def partitions() -> list[Partition]:
+    """Partitions that are up, the default one first.
+
+    Raises
+    ------
+    ConfigError
+        This host has no sinfo, or no answer from it.
+    """
+    told = commands.run("sinfo", "-h", "-o", _FIELDS)
+    if told.returncode:
+        raise ConfigError(f"sinfo does not answer: {told.stderr.strip()}", remedy="sinfo")
+    found: dict[str, Partition] = {}
+    for line in told.stdout.splitlines():
+        name, state, limit, mem, cpus, gres, nodes = line.split("|")
+        if state != "up":
+            continue
+        one = Partition(
+            name.rstrip("*"),
+            name.endswith("*"),
+            minutes_of(limit),
+            int(mem.rstrip("+")),
+            int(cpus.rstrip("+")),
+            "gpu" in gres,
+            int(nodes),
+        )
+        if (other := found.get(one.name)) is not None:  # a line for each kind of node
+            mem_, cpus_ = min(one.mem, other.mem), min(one.cpus, other.cpus)
+            one = Partition(
+                one.name, one.default, one.minutes, mem_, cpus_, one.gpus and other.gpus, one.nodes + other.nodes
+            )
+        found[one.name] = one
+    return sorted(found.values(), key=lambda partition: (not partition.default, partition.name))
+
+
+def minutes_of(limit: str) -> int | None:
+    """Minutes of a limit as SLURM prints it; None where there is none."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):  # infinite, UNLIMITED, n/a
+        return None
+    days, _, clock = limit.rpartition("-")
+    hours, minutes = (["0", "0", *clock.split(":")])[-3:-1] if ":" in clock else ("0", clock)
+    return int(days or 0) * 1440 + int(hours) * 60 + int(minutes)
+
+
+def site_settings() -> dict[str, str]:
+    """The controller's settings by name; empty where it does not answer."""
+    lines = commands.run("scontrol", "show", "config").stdout.splitlines()
+    parts = (line.partition("=") for line in lines if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def accounting() -> str:
+    """Why sacct does not answer; empty where it does."""
+    told = commands.run("sacct", "-n", "-X", "-j", "1", "--format=JobID")
+    return (told.stderr.strip().splitlines() or ["it failed"])[0] if told.returncode else ""
+
+
+def max_submit(user: str) -> int | None:
+    """Jobs that a user may have in the queue; None without a limit that is told."""
+    told = commands.run("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=MaxSubmit")
+    numbers = [int(line) for line in told.stdout.split() if line.isdigit()] if told.returncode == 0 else []
+    return min(numbers, default=None)

@@ -1,0 +1,1 @@
+"""Data of other formats, in and out."""

@@ -1,0 +1,1 @@
+"""Work over all data sets of a project."""

@@ -1,0 +1,1 @@
+"""How a project lies in its folder: atomic, versioned, locked."""

@@ -1,0 +1,50 @@
+"""What one `Project` object has read and changed, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..values.merge import Document, merge, value_at, with_value
+from ..values.records import DescriptorRecord
+from ..values.settings import ProjectSettings
+
+
+@dataclass
+class State:
+    """One descriptor: as it was read (None: it is new), and as it is here."""
+
+    base: Document | None
+    record: DescriptorRecord
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to save."""
+        return self.record.to_document() != self.base
+
+
+@dataclass
+class Memory:
+    """What was read and changed, and how many things there are to undo."""
+
+    settings: ProjectSettings
+    states: dict[str, State] = field(default_factory=dict)
+    deleted: dict[str, Document | None] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    guarded: set[str] = field(default_factory=set)
+    """Descriptors that an edit touches, so that nobody else may have locked them."""
+
+    def unsaved(self) -> Memory:
+        """Return a copy of what is not saved."""
+        changed = {name: state for name, state in self.states.items() if state.changed}
+        states = {name: State(state.base, state.record.model_copy(deep=True)) for name, state in changed.items()}
+        settings = self.settings.model_copy(deep=True)
+        return Memory(settings, states, dict(self.deleted), dict(self.tokens), set(self.guarded))
+
+
+def rebased(base: Document, mine: Document, saved: Document) -> tuple[Document, Document]:
+    """Return a new base and the same changes on it; a field that both changed keeps its old base, so it stays one."""
+    conflicts: list[tuple[str, ...]] = []
+    merged: Document = merge(base, mine, saved, conflicts)
+    for path in conflicts:
+        saved = with_value(saved, path, value_at(base, path))
+    return saved, merged

@@ -1,0 +1,393 @@
+"""What one `Project` object has read and changed: settings and descriptors, and how the changes are saved.
+
+Every document is kept twice, as it was read and as it is here; saving merges the difference into what is saved now.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ...errors import ConflictError, KeyNotFoundError, SourceNotFoundError
+from ..values.merge import differences, with_value
+from ..values.names import is_plain
+from ..values.records import DescriptorRecord, LayerRecord, Summary, summarise
+from ..values.settings import ProjectSettings, parse_settings
+from .folder import SETTINGS, Change, Folder, Saved
+from .leases import LockToken, check_lease
+from .listing import Listing
+from .memory import Memory, State, rebased
+
+_KEPT = 4096
+"""Descriptors without changes that are kept in memory, at least."""
+
+
+class Session:
+    """The state of one `Project` object.
+
+    Parameters
+    ----------
+    folder : Folder
+        Of a project that exists.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no project.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        folder.roll_forward()
+        base = folder.read("project").document
+        if base is None:
+            raise SourceNotFoundError(
+                f"{folder.root} is no project: it has no {SETTINGS}.", remedy="Project.create(settings, path)"
+            )
+        self.folder = folder
+        self.base = base
+        self.memory = Memory(parse_settings(base))
+        self.listing = Listing(folder)
+        self.held: dict[str, LockToken] = {}
+        self._entered: list[tuple[Memory, int]] = []
+        self.restored: set[Path] = set()
+        self._undo: list[Callable[[], None]] = []
+        self._saved: list[Callable[[], None]] = []
+        self._limit = 2 * _KEPT
+        self._generation = 0
+        self._ordered: tuple[tuple[int, int], list[str]] = ((-1, -1), [])
+        self._lock = threading.RLock()
+
+    @property
+    def settings(self) -> ProjectSettings:
+        """Settings as they are here."""
+        return self.memory.settings
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether what is published waits for the end of a transaction."""
+        return bool(self._entered)
+
+    def identifiers(self) -> list[str]:
+        """Identifiers of all descriptors in the order of import, unsaved ones too."""
+        with self._lock:
+            now = (self.listing.generation, self._generation)
+            if self._ordered[0] != now:
+                new = [name for name, state in self.memory.states.items() if state.base is None]
+                self._ordered = (now, sorted({*self.listing.stamps, *new}.difference(self.memory.deleted)))
+            return self._ordered[1]
+
+    def has(self, identifier: str) -> bool:
+        """Whether there is such a descriptor, without listing all."""
+        if identifier in self.memory.deleted or not is_plain(identifier):
+            return False
+        return identifier in self.memory.states or self.folder.path_of(identifier).exists()
+
+    def record(self, identifier: str) -> DescriptorRecord:
+        """Return what is known of a descriptor, to be read or changed.
+
+        Raises
+        ------
+        KeyNotFoundError
+            It was deleted.
+        """
+        return self._state(identifier).record
+
+    def _state(self, identifier: str) -> State:
+        with self._lock:
+            state = self.memory.states.get(identifier)
+            if state is not None:
+                return state
+            found = Saved(None, None) if identifier in self.memory.deleted else self.folder.read(identifier)
+            if found.document is None:
+                raise KeyNotFoundError(
+                    f"The project {self.settings.name!r} has no descriptor {identifier!r} (any more).",
+                    remedy="project.sync(), then look at project.descriptors",
+                )
+            state = State(found.document, DescriptorRecord.parse(found.document))
+            self._evict()
+            self.memory.states[identifier] = state
+            self.listing.note(identifier, state.record, found.stamp)
+            return state
+
+    def _evict(self) -> None:
+        if len(self.memory.states) >= self._limit:
+            self._generation += 1
+            for name in list(self.memory.states)[:-_KEPT]:
+                if not self.memory.states[name].changed:
+                    del self.memory.states[name]
+            self._limit = len(self.memory.states) + _KEPT
+
+    def summary(self, identifier: str) -> Summary:
+        """Return the summary of a descriptor, from memory or the index if they have it."""
+        state = self.memory.states.get(identifier)
+        if state is None and (known := self.listing.known(identifier)) is not None:
+            return known
+        return summarise(self.record(identifier))
+
+    def summaries(self, identifiers: Iterable[str]) -> Iterator[tuple[str, Summary]]:
+        """Identifiers and summaries, without those descriptors that others have deleted meanwhile."""
+        for identifier in identifiers:
+            with suppress(KeyNotFoundError):
+                yield identifier, self.summary(identifier)
+
+    def add(self, record: DescriptorRecord) -> None:
+        """Add a descriptor, which is saved with the other changes."""
+        with self._lock:
+            self.memory.states[record.identifier] = State(None, record)
+            self._generation += 1
+
+    def delete(self, identifiers: Iterable[str]) -> None:
+        """Delete descriptors with the next `save`."""
+        with self._lock:
+            for identifier in identifiers:
+                state = self.memory.states.pop(identifier, None)
+                if state is None or state.base is not None:
+                    self.memory.deleted[identifier] = None if state is None else state.base
+            self._generation += 1
+
+    def save(self) -> None:
+        """Save all changes, or none.
+
+        Raises
+        ------
+        ConflictError, LockError
+        """
+        with self._lock:
+            changed = ((name, state) for name, state in self.memory.states.items() if state.changed)
+            changes = [Change(name, state.base, state.record.to_document()) for name, state in changed]
+            changes += [Change(name, base, None) for name, base in self.memory.deleted.items()]
+            settings = self.settings.to_document()
+            if settings != self.base:
+                changes.append(Change("project", self.base, settings))
+            if changes:
+                self.commit(changes, self.memory.guarded)
+            for done in self._saved:
+                done()
+            for pending in (self.memory.deleted, self.memory.tokens, self.memory.guarded, self._saved, self._undo):
+                pending.clear()
+            self._entered = [(self.memory.unsaved(), 0) for _ in self._entered]
+            for name in list(self.memory.states)[:-_KEPT]:  # none has changes now
+                del self.memory.states[name]
+            self.listing.store()
+
+    def commit(self, changes: Sequence[Change], guarded: Iterable[str] = ()) -> None:
+        """Save changes, all or none, and take over what is saved then.
+
+        Parameters
+        ----------
+        changes : sequence of Change
+        guarded : iterable of str
+            Further descriptors that nobody else may have locked.
+        """
+        locked = {change.name for change in changes if change.name != "project" and _concerns_data(change)}
+        locked.update(guarded)
+
+        def check() -> None:
+            self._check_layers(changes)
+            for name in sorted(locked):
+                check_lease(self.folder, name, self.token(name))
+
+        for name, found in self.folder.commit(changes, check, locked).items():
+            self._take(name, found)
+
+    def _check_layers(self, changes: Iterable[Change]) -> None:
+        """Refuse data of a layer that somebody else has removed: nobody would see it."""
+        written = {layer for change in changes for layer in _layers_written(change)}.intersection(self.base["layers"])
+        gone = written.difference((self.folder.read("project").document or self.base)["layers"]) if written else ()
+        for layer in gone:
+            raise ConflictError(
+                f"The layer {self.base['layers'][layer]['name']!r} was removed by another process.",
+                field=f"layers.{layer}",
+                remedy="project.sync(); the other one can undo it: project.restore_backup()",
+            )
+
+    def token(self, identifier: str) -> str:
+        """Return the token that this object writes a descriptor with, "" for none."""
+        held = self.held.get(identifier)
+        return self.memory.tokens.get(identifier) or ("" if held is None else held.token)
+
+    def publish(
+        self,
+        identifier: str,
+        layer: str,
+        old: LayerRecord | None,
+        new: LayerRecord,
+        token: str,
+        discard: Callable[[], None],
+    ) -> None:
+        """Let a descriptor point to new data of a layer: now, or at the end of the transaction.
+
+        What the data stands on, a descriptor or layer that is new, is saved with it.
+
+        Parameters
+        ----------
+        identifier : str
+            Descriptor.
+        layer : str
+            Id of the layer.
+        old : LayerRecord, optional
+            What the new data was made from.
+        new : LayerRecord
+        token : str
+            Token of the lock, "" for none.
+        discard : callable
+            Called where the transaction is undone.
+
+        Raises
+        ------
+        ConflictError, LockError
+        """
+        with self._lock:
+            state = self._state(identifier)
+            before = state.record.layers.get(layer)
+            if before != old:
+                where = f"descriptors.{identifier}.layers.{layer}"
+                raise ConflictError(
+                    f"{where} has another version ({before}) than the one that the new data was made from ({old}).",
+                    field=where,
+                    remedy="load the layer again, and repeat the change",
+                )
+            if token:
+                self.memory.tokens[identifier] = token
+            state.record.layers[layer] = new
+            if self._entered:
+                self.on_rollback(discard)
+                return
+            try:
+                self.commit(self._needed_for(identifier, layer, state))
+            except BaseException:
+                _put(state.record, layer, before)
+                raise
+            finally:
+                self.memory.tokens.pop(identifier, None)
+
+    def _needed_for(self, identifier: str, layer: str, state: State) -> list[Change]:
+        mine = state.record.to_document()
+        if state.base is not None:
+            mine = with_value(state.base, ("layers", layer), mine["layers"][layer])
+        changes = [Change(identifier, state.base, mine)]
+        if layer not in self.base["layers"]:
+            changes.append(Change("project", self.base, self.settings.to_document()))
+        return changes
+
+    def _take(self, name: str, found: Saved) -> None:
+        """Take over what is saved, keeping what was changed here."""
+        if name == "project":
+            assert found.document is not None
+            base, mine = rebased(self.base, self.settings.to_document(), found.document)
+            self.base, self.memory.settings = base, parse_settings(mine)
+            return
+        state = self.memory.states.get(name)
+        if found.document is None:
+            if state is not None and not state.changed:
+                del self.memory.states[name]
+            self.listing.note(name, None, None)
+            return
+        if state is not None:
+            base = mine = found.document
+            if state.base is not None:
+                base, mine = rebased(state.base, state.record.to_document(), found.document)
+            state.base, state.record = base, DescriptorRecord.parse(mine)
+            self.listing.note(name, DescriptorRecord.parse(found.document), found.stamp)
+
+    def refresh(self, identifier: str) -> None:
+        """Take over what others have saved of a descriptor."""
+        with self._lock:
+            state = self.memory.states.get(identifier)
+            if state is not None and state.base is not None:
+                self._take(identifier, self.folder.read(identifier))
+
+    def sync(self) -> int:
+        """Take over what others have saved; return the number of changes.
+
+        A descriptor that came or went is one change, as is a changed field of one that is open here or of the
+        settings; of one that is not open, a changed field of those that the index knows, at least one.
+        """
+        with self._lock:
+            self.folder.roll_forward()
+            saved = self.folder.read("project")
+            count = len(list(differences(self.base, saved.document)))
+            self._take("project", saved)
+            changes = self.listing.look()
+            for name, old in changes.changed.items():
+                count += self._changed(name, self.listing.known(name, old))
+            for name in changes.removed:
+                self._take(name, Saved(None, None))
+            return count + len(changes.added) + len(changes.removed)
+
+    def _changed(self, name: str, before: Summary | None) -> int:
+        state = self.memory.states.get(name)
+        if state is None or state.base is None:
+            if before is None:
+                return 1
+            pairs = zip(before, self.summary(name), strict=True)
+            return max(1, sum(len(list(differences(old, new))) for old, new in pairs))
+        found = self.folder.read(name)
+        fields = [path for path in differences(state.base, found.document) if path != ("edit_time",)]
+        self._take(name, found)
+        return len(fields)
+
+    def revert(self, identifier: str | None = None) -> None:
+        """Drop the unsaved changes of a descriptor, or all."""
+        with self._lock:
+            if identifier is not None:
+                self.memory.states.pop(identifier, None)
+                self.memory.deleted.pop(identifier, None)
+                self._generation += 1
+            else:
+                self._restore(Memory(parse_settings(self.base)), 0)
+
+    def on_rollback(self, discard: Callable[[], None]) -> None:
+        """Call a function where the open transaction is undone."""
+        self._undo.append(discard)
+
+    def on_saved(self, done: Callable[[], None]) -> None:
+        """Call a function when the open transaction is saved."""
+        self._saved.append(done)
+
+    def begin(self) -> None:
+        """Begin a transaction, which may lie in another one."""
+        with self._lock:
+            self._entered.append((self.memory.unsaved(), len(self._undo)))
+
+    def end(self, *, failed: bool) -> None:
+        """End the innermost transaction: save with the outermost one, or undo it."""
+        with self._lock:
+            before, done = self._entered.pop()
+            if failed:
+                self._restore(before, done)
+            elif not self._entered:
+                try:
+                    self.save()
+                except BaseException:
+                    self._restore(before, done)
+                    raise
+
+    def _restore(self, memory: Memory, done: int) -> None:
+        self.memory = memory
+        self._generation += 1
+        self._saved.clear()
+        for discard in reversed(self._undo[done:]):
+            discard()
+        del self._undo[done:]
+
+
+def _concerns_data(change: Change) -> bool:
+    return change.mine is None or bool(_layers_written(change))
+
+
+def _layers_written(change: Change) -> set[str]:
+    """Ids of the layers whose data a change of a descriptor replaces."""
+    if change.name == "project" or change.mine is None:
+        return set()
+    before, after = {} if change.base is None else change.base["layers"], change.mine["layers"]
+    return {layer for layer in {*before, *after} if before.get(layer) != after.get(layer)}
+
+
+def _put(record: DescriptorRecord, layer: str, entry: LayerRecord | None) -> None:
+    if entry is None:
+        record.layers.pop(layer, None)
+    else:
+        record.layers[layer] = entry

@@ -1,0 +1,33 @@
+"""Names of documents, layers and versions, which become those of files."""
+
+from __future__ import annotations
+
+import re
+
+from ...errors import FormatError
+
+_PLAIN = re.compile(r"[\w-][\w.-]*", re.ASCII)
+
+
+_LONGEST = 200
+
+
+def plain(name: str) -> str:
+    """Return a name of a document, layer or version, which becomes that of a file.
+
+    Raises
+    ------
+    FormatError
+        It has other characters than letters, digits, "-", "_" and ".", or begins with a dot.
+    """
+    if not is_plain(name):
+        raise FormatError(
+            f"{name!r} cannot be the name of anything in a project.",
+            remedy="letters, digits, '-', '_' and '.' are allowed; mend the file that says so",
+        )
+    return name
+
+
+def is_plain(name: object) -> bool:
+    """Whether `plain` accepts a name."""
+    return isinstance(name, str) and len(name) <= _LONGEST and _PLAIN.fullmatch(name) is not None

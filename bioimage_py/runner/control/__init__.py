@@ -1,0 +1,1 @@
+"""Runs seen from outside: look, attach, cancel, forget, replay."""

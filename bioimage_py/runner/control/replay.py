@@ -1,0 +1,77 @@
+"""Running blocks in this process, one after the other, with the outputs redirected to memory: to look for a bug."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import RegionError
+from ..driver.debug import Sketch
+from ..ledger.interface import WorkerSide
+from ..planning.stage import Plan, Stage
+from ..worker.block_runner import BlockRunner, StageHandles
+from ..worker.undo import Undo
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a block did: its value, and its writes (region and array) for each output."""
+
+    value: Any
+    written: tuple[tuple[tuple[tuple[slice, ...], np.ndarray], ...], ...]
+
+
+def replay_block(plan: Plan, stage: int, block_id: int, ledger: WorkerSide) -> Replay:
+    """Run one block of a plan here; exceptions come as they are.
+
+    Data that the stage changes in place is read as it was before, where that is kept.
+
+    Parameters
+    ----------
+    plan : Plan
+    stage : int
+        Number of the stage.
+    block_id : int
+    ledger : WorkerSide
+        Where the values of the stages before are.
+
+    Raises
+    ------
+    RegionError
+        The stage has no such block.
+    """
+    check_block(plan.stages[stage], block_id)
+    one = _sketched(_before(plan.stages[stage], stage, ledger))
+    ledger.plan = replace(plan, stages=(*plan.stages[:stage], one, *plan.stages[stage + 1 :]))
+    runner = BlockRunner(one, StageHandles(ledger), stage, plan.execution.casting, ledger)
+    value = runner.call(block_id)
+    sketches = [output.target for output in runner.outputs if isinstance(output.target, Sketch)]
+    return Replay(value, tuple(tuple(sketch.written) for sketch in sketches))
+
+
+def check_block(stage: Stage, block_id: int) -> None:
+    """RegionError where a stage has no such block."""
+    units = stage.units
+    n = units.n_blocks if units.groups is None else units.groups.grid.n_blocks
+    known = units.ids is not None and stage.kind == "items" and block_id in units.ids
+    if not known and not 0 <= block_id < n:
+        raise RegionError(f"{stage.name!r} has no block {block_id}, only 0..{n - 1}", remedy="a block in that range")
+
+
+def _before(stage: Stage, index: int, ledger: WorkerSide) -> Stage:
+    """A stage that reads its outputs as they were before it."""
+    if not stage.undo:
+        return stage
+    kept = {
+        output.identity: Sketch(Undo(ledger.undo_folder(index, number), output).source)
+        for number, output in enumerate(stage.outputs)
+    }
+    inputs = tuple(kept.get(source.identity, source) for source in stage.inputs)
+    mask = None if stage.mask is None else kept.get(stage.mask.identity, stage.mask)
+    return replace(stage, inputs=inputs, mask=mask, outputs=tuple(kept.values()))
+
+
+def _sketched(stage: Stage) -> Stage:
+    return replace(stage, outputs=tuple(Sketch(output) for output in stage.outputs), undo=False)

@@ -1,0 +1,1 @@
+"""Is it the same call? What is compared between a call and an unfinished run."""

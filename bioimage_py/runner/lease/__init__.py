@@ -1,0 +1,1 @@
+"""Who may write where: ownership of runs, their folders and stamps, and what dead ones have left."""

@@ -1,0 +1,34 @@
+"""What a run writes and reads, as it is written down: regions of storage, and fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...run_folder import Claim
+from ...sources.base import Source
+from ...wrapper.base import WrapperSource
+from ..planning.stage import Stage
+
+
+def claims_of(stages: Sequence[Stage]) -> list[Claim]:
+    """What the stages write, rounded out to whole write units."""
+    claims = [claim_of(stage, output) for stage in stages for output in stage.outputs]
+    return [claim for claim in claims if claim is not None]
+
+
+def claim_of(stage: Stage, output: Source) -> Claim | None:
+    """What a stage writes of one output; None where it has no grid."""
+    if stage.units.groups is None:
+        return None
+    lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
+    source, region = output, (*lead, *stage.units.groups.grid.roi)
+    while isinstance(source, WrapperSource) and (inner := source.inner_box(region)) is not None:
+        source, region = source.source, inner
+    units = source.write_chunks
+    # counted from the write grid of the storage, so that boxes of sources that begin elsewhere can be compared
+    region = tuple((b - origin, e - origin) for (b, e), origin in zip(region, source.grid_origin, strict=True))
+    if source.concurrency == "single-writer":
+        region = tuple((0, size) for size in source.shape)
+    elif units is not None:
+        region = tuple((b // u * u, -(-e // u) * u) for (b, e), u in zip(region, units, strict=True))
+    return Claim(repr(source.identity), region)

@@ -1,0 +1,204 @@
+"""The journal of a stage: one file a worker, of which a torn end does not count."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...run_folder import copying_began
+from ...system.faults import fault
+from ...system.files import damaged, naming, own_folder, sync_folder, write_once
+from ...system.frames import frame, read_frames, read_told
+from ...system.json_text import parse_json
+from ...system.processes import identify, rebooted
+from ..planning.stage import Stage
+from .encoding import dump_record, load_record
+from .records import FailedGroup, Record
+from .stage_record import StageRecord
+from .values import FileValues, dump_value
+
+
+class StageJournal:
+    """Reads the journals of one stage, each up to where it counts.
+
+    The limits are the driver's: what a worker writes after it was held dead, or one of an earlier session after this
+    one began, is work that is done again, and counts once.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    index : int
+        Number of the stage.
+    stage : Stage
+    opened : bool
+        Open the pickled exceptions of failed blocks: only in a folder that is one's own.
+    """
+
+    def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:
+        self.journals = folder / "journal" / str(index)
+        self.results = folder / "results" / str(index)
+        self.index = index
+        self.stage = stage
+        self._opened = opened
+        self._offsets: dict[str, int] = {}
+        self._limits: dict[str, int] = {}
+        self._prefix: str | None = ""
+        self._adopted: frozenset[str] = frozenset()
+        self._on_disk = copying_began(folder)
+        self.ended: set[tuple[int, int]] = set()
+        """Keys of the batches that were read to have ended."""
+        self.failed: dict[tuple[int, int], set[int]] = {}
+        """Groups that failed, by the key of their batch."""
+        if (told := read_told(self.journals / ".limits")) is not None:
+            try:
+                self._limits = {str(name): int(limit) for name, limit in told["limits"].items()}
+                self._prefix, self._adopted = told["prefix"], frozenset(map(str, told["adopted"]))
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise damaged(self.journals / ".limits", error) from error
+
+    def poll(self, *, check: bool = False) -> Iterator[Record]:
+        """Records since the last call; with ``check`` a record whose values are damaged ends its journal."""
+        if self.journals.exists():
+            for name in sorted(name for name in os.listdir(self.journals) if self._counts(name)):
+                yield from self._read(name, check)
+
+    def _counts(self, name: str) -> bool:
+        unlimited = name in self._adopted or (self._prefix is not None and name.startswith(self._prefix))
+        return name in self._limits or (unlimited and not name.startswith("."))
+
+    def _read(self, name: str, check: bool) -> Iterator[Record]:
+        path = self.journals / name
+        start, stop = self._offsets.setdefault(name, 0), self._limits.get(name)
+        if start == stop or path.stat().st_size == start:
+            return
+        for end, payload in read_frames(path, start, stop):
+            if start == 0 and self._offsets[name] == 0:
+                writer = _writer_of(payload)
+                if writer is None or (rebooted(writer) and not self._on_disk):
+                    return
+                self._offsets[name] = end
+                continue
+            try:
+                record, offset = load_record(payload, name, self.index, opened=self._opened)
+            except ValueError:  # what no worker wrote ends a journal as a torn frame does
+                return
+            if offset is not None:
+                values = FileValues(self.results / name, offset)
+                if check and not values.intact(whole=self.stage.kind == "once"):
+                    return
+                if self.stage.merge is not None:
+                    record.nodes = values.load()
+                else:
+                    record.values = values
+            self._offsets[name] = end
+            if record.ended:
+                self.ended.add(record.batch.key)
+            if record.failed is not None:
+                self.failed.setdefault(record.batch.key, set()).add(record.failed.group)
+            yield record
+
+    def cut(self, name: str) -> None:
+        """Let no later record of a worker count: it is held dead, and its work is done again."""
+        self._limits[name] = self._offsets.get(name, 0)
+        self._publish()
+
+    def admit(self, prefix: str | None, adopted: frozenset[str] = frozenset()) -> None:
+        """Let what has been read count, and from now on the records of workers whose names begin so, or of none.
+
+        Those of ``adopted`` workers count on.
+        """
+        limits = {**self._offsets, **self._limits}
+        self._limits = {name: limit for name, limit in limits.items() if name not in adopted}
+        self._prefix, self._adopted = prefix, adopted
+        self._publish()
+
+    def _publish(self) -> None:
+        told = {"limits": self._limits, "prefix": self._prefix, "adopted": sorted(self._adopted)}
+        own_folder(self.journals)
+        write_once(self.journals / ".limits", frame(json.dumps(told).encode()))
+
+
+def load_stage(folder: Path, index: int, stage: Stage, *, check: bool = False) -> tuple[StageRecord, StageJournal]:
+    """What the journals of a stage say."""
+    record, journal = StageRecord.of(stage, folder.parent), StageJournal(folder, index, stage, opened=True)
+    for part in journal.poll(check=check):
+        record.add(part)
+    return record, journal
+
+
+def _writer_of(payload: bytes) -> dict[str, Any] | None:
+    """Who wrote a journal, None where what stands there is no answer."""
+    try:
+        writer = parse_json(payload)
+    except ValueError:
+        return None
+    return writer if isinstance(writer, dict) and {"host", "boot", "synced"} <= writer.keys() else None
+
+
+class _Writer:
+    """A worker's journal and results of one stage."""
+
+    def __init__(self, folder: Path, index: int, worker: str, stage: Stage, sync: bool) -> None:
+        self._stage = stage
+        self._sync = sync
+        self._errors = folder / "errors"
+        self._paths = {part: folder / part / str(index) / worker for part in ("journal", "results")}
+        for path in self._paths.values():
+            own_folder(path.parent)
+        self._journal = self._create("journal")
+        self._results: int | None = None
+        self._offset = 0
+        self._write("journal", self._journal, frame(json.dumps({**identify(), "synced": sync}).encode()))
+
+    def _create(self, part: str) -> int:
+        path = self._paths[part]
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        if self._sync:
+            sync_folder(path.parent)
+        return descriptor
+
+    def write(self, record: Record) -> None:
+        """Append a record: the values first, then what says that they are there."""
+        values: Any = record.nodes if self._stage.merge is not None else record.values
+        offset = self._append_values(values) if values else None
+        if record.failed is not None:
+            self._write_errors(record.failed)
+        fault("before-journal")
+        self._write("journal", self._journal, frame(dump_record(record, offset)))
+        fault("after-journal")
+
+    def _write_errors(self, failed: FailedGroup) -> None:
+        for failure in failed.failures[:10]:
+            path = self._errors / f"{failure.stage}-{failure.block_id}-{failure.attempt}.txt"
+            head = f"block {failure.block_id} {failure.region} worker {failure.worker} attempt {failure.attempt + 1}\n"
+            write_once(path, (head + failure.traceback).encode())
+
+    def _append_values(self, values: Any) -> int:
+        if self._results is None:
+            self._results = self._create("results")
+        stem = self._paths["results"].with_name(f"{self._paths['results'].name}.{self._offset}")
+        data = frame(dump_value(values, stem if self._stage.kind == "once" else None, sync=self._sync))
+        begin = self._offset
+        fault("before-result")
+        self._write("results", self._results, data)
+        fault("after-result")
+        self._offset += len(data)
+        return begin
+
+    def _write(self, part: str, descriptor: int, data: bytes) -> None:
+        view = memoryview(data)
+        with naming(self._paths[part]):
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if self._sync:
+                os.fsync(descriptor)
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._journal)
+        if self._results is not None:
+            os.close(self._results)

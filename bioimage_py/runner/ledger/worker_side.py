@@ -1,0 +1,144 @@
+"""The ledger as a folder that every worker sees.
+
+Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<session>.<n>`` (lists of batches, published by the driver),
+``claims/<n>/<i>`` (linked into place by whoever takes batch i of list n), ``journal/<stage>/<worker>`` (done records),
+``journal/<stage>/.limits`` (up to where each of them counts), ``results/<stage>/<worker>`` (values), ``errors/``
+(tracebacks), ``progress/<worker>``, and the marks ``over``, ``stop`` and ``alone``. Journals, results and lists are
+sequences of frames with checksums, written by one process only.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from time import perf_counter
+
+from ...run_folder import PART
+from ..planning.plan_file import read_plan_file
+from ..planning.stage import Plan
+from ..planning.work_list import Batch
+from .batch_lists import BatchLists, Bell, Waiting
+from .interface import WorkerSide
+from .journal import _Writer, load_stage
+from .progress import ProgressFile
+from .records import FLUSH_SECONDS, SYNC_SECONDS, Record, Recorder
+from .stage_record import Results
+
+STOP_SECONDS = 0.05
+"""How often a worker looks for the stop mark."""
+
+
+def read_plan(run: Path) -> Plan:
+    """The plan of what is run now."""
+    part = run / PART
+    return read_plan_file(part if part.exists() else run / "plan.pkl")
+
+
+class FolderWork(WorkerSide):
+    """The ledger as the workers of one process see it.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    plan : Plan
+    idle_timeout : float, optional
+        Seconds without a batch and without a sign of life of a driver after which a worker ends; by default it waits.
+    memory : int, optional
+        Bytes that a worker of this process has; by default any batch fits.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, *, idle_timeout: float | None = None, memory: int | None = None
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.published, self.recorded = Bell(), Bell()
+        self._lock = threading.Lock()
+        self._idle_timeout = idle_timeout
+        self._lists = BatchLists(folder, memory)
+        self._writers: dict[tuple[str, int], _Writer] = {}
+        self._progress: dict[str, ProgressFile] = {}
+        self._stopped = False
+        self._leaving = False
+        self._looked = 0.0
+
+    def stopping(self) -> bool:
+        """Whether workers are to end after the block they are in."""
+        now = perf_counter()
+        if not self._stopped and now - self._looked > STOP_SECONDS:
+            self._looked = now
+            self._stopped = (self.folder / "stop").exists()
+        return self._stopped or self._leaving
+
+    def leave(self) -> None:
+        """Have the worker of this process end after the block it is in; what it holds is for others."""
+        self._leaving = True
+
+    def left(self) -> bool:
+        """Whether batches end unfinished because the worker leaves."""
+        return self._leaving
+
+    def claim(self, worker: str) -> Batch | None:
+        """The next batch; waits between stages; None when nothing will follow."""
+        waiting, pause = Waiting(self.folder / "driver.alive", self._idle_timeout), 0.001
+        while not self._leaving:
+            heard = self.published.rung
+            if (self.folder / "over").exists():
+                return None
+            batch = self._take(worker)
+            if batch is not None:
+                return batch
+            if self._lists.strange or waiting.in_vain():
+                return None
+            self.published.wait(heard, pause)
+            # a file server is asked less and less often, by all that wait
+            pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
+        return None
+
+    def _take(self, worker: str) -> Batch | None:
+        with self._lock:
+            return self._lists.take(worker)
+
+    def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
+        """A worker begins a block."""
+        self._progress[worker].put(done, block_id, stage)
+
+    def recorder(self, worker: str, batch: Batch) -> Recorder:
+        """Where a worker records a batch."""
+        if worker not in self._progress:
+            self._progress[worker] = ProgressFile(self.folder / "progress" / worker)
+        self._progress[worker].batches += 1
+        writer = self._writer(worker, batch.stage)
+        every = SYNC_SECONDS if self.plan.execution.durability == "node" else FLUSH_SECONDS
+
+        def sink(record: Record) -> None:
+            writer.write(record)
+            self.recorded.ring()
+
+        first = self._progress[worker].batches == 1
+        return Recorder(worker, batch, self.plan.stages[batch.stage], sink, every, first=first)
+
+    def _writer(self, worker: str, stage: int) -> _Writer:
+        key = (worker, stage)
+        if key not in self._writers:
+            sync = self.plan.execution.durability == "node"
+            self._writers[key] = _Writer(self.folder, stage, worker, self.plan.stages[stage], sync)
+        return self._writers[key]
+
+    def earlier(self, stage: int) -> Results:
+        """Values of the stages before this one."""
+        stages = self.plan.stages[:stage]
+        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0])
+
+    def undo_folder(self, stage: int, output: int) -> Path:
+        """Where the old content of an output is kept."""
+        return self.folder / "undo" / str(stage) / str(output)
+
+    def shut(self) -> None:
+        """Close the workers' files."""
+        for writer in self._writers.values():
+            writer.close()
+        for progress in self._progress.values():
+            progress.close()
+        self._writers, self._progress = {}, {}

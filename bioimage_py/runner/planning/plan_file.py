@@ -1,0 +1,45 @@
+"""Whose a run folder is: what lies in one runs as code only where nobody but its user can have put it there.
+
+Its own user's are the folder and what is in it where the owner is the caller (or root) and nobody else may write. The
+folder above may be shared, with a group or, where the sticky bit keeps others from renaming what is not theirs, with
+all.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+from ...errors import AccessError, StorageError
+from ...system.frames import frames_in
+from ...system.owner import _mine, _trusted, _writers, check_own, logger
+from .stage import Plan
+
+
+def read_plan_file(path: Path) -> Plan:
+    """Open a plan: this runs what was pickled in it.
+
+    Raises
+    ------
+    AccessError
+        The file, or the folder it is in, is not one's own.
+    StorageError
+        It is torn.
+    """
+    payload = plan_bytes(path)
+    logger.info("opening the plan %s", path)
+    plan: Plan = pickle.loads(payload)
+    return plan
+
+
+def plan_bytes(path: Path) -> bytes:
+    """The bytes of a plan that is one's own."""
+    check_own(path.parent)
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())  # of the very file that is read: the name may lead elsewhere by now
+        if not _trusted(path.resolve()) and (not _mine(status, path.parent) or _writers(status)):
+            raise AccessError(f"{path} is not your own", remedy=f"if nobody has written it: chmod go-w {str(path)!r}")
+        for _, payload in frames_in(file, 0, status.st_size):
+            return payload
+    raise StorageError(f"{path} is damaged: its checksum does not fit", remedy="remove the run folder and call again")

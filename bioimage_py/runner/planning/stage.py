@@ -1,0 +1,98 @@
+"""What to run: a value that says everything about a run before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...sources.base import Source
+from ..execution import Execution
+from .work_list import Units
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Parameters
+    ----------
+    name : str
+    kind : {"blocks", "items", "once"}
+        ``blocks`` calls ``function(block, inputs, outputs, mask)``, ``items`` calls ``function(index)``, ``once``
+        calls ``function(earlier)`` a single time.
+    function : callable
+        Gets ``context=`` as well where ``setup`` is given.
+    units : Units
+        What is claimed.
+    inputs, outputs : tuple of Source
+    mask : Source, optional
+    halo : tuple of int, optional
+    returns : {"none", "each", "fold"}
+        What becomes of the values: nothing, kept by id, or folded with ``merge``.
+    merge : callable, optional
+    setup : callable, optional
+        ``setup(earlier)`` is called once a process; its value is the function's ``context``.
+    cache_bytes : int
+        Decoded-chunk cache of the inputs that no worker of the stage writes.
+    ahead : tuple of int
+        Which inputs are read one block ahead.
+    memory_factor : float
+        Peak bytes of the function over the bytes of the blocks that it reads and writes.
+    in_place : bool
+        An output is also an input.
+    reads_outputs : bool
+        The function may read what it writes.
+    undo : bool
+        Units are kept before they are written, and read from.
+    holds_gil : bool
+        Most of the function's time is spent in a kernel that lets no other thread of its process run.
+    """
+
+    name: str
+    kind: Literal["blocks", "items", "once"]
+    function: Callable[..., Any]
+    units: Units
+    inputs: tuple[Source, ...] = ()
+    outputs: tuple[Source, ...] = ()
+    mask: Source | None = None
+    halo: tuple[int, ...] | None = None
+    returns: Literal["none", "each", "fold"] = "none"
+    merge: Callable[[Any, Any], Any] | None = None
+    setup: Callable[[Any], Any] | None = None
+    cache_bytes: int = 0
+    ahead: tuple[int, ...] = ()
+    memory_factor: float = 3.0
+    in_place: bool = False
+    reads_outputs: bool = False
+    undo: bool = False
+    holds_gil: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a block gives the same result when it is run again."""
+        return self.undo or not (self.in_place or self.reads_outputs)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Inputs, outputs and mask."""
+        return (*self.inputs, *self.outputs, *(() if self.mask is None else (self.mask,)))
+
+    def where(self, block_id: int) -> str:
+        """Absolute region of a block, for messages."""
+        if self.kind != "blocks" or self.units.groups is None:
+            return ""
+        return self.units.groups.grid[block_id].where()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: its stages and how to execute them.
+
+    ``handed`` are the outputs that are copied in from scratch arrays at the end (see `single_writer`).
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    execution: Execution
+    handed: tuple[Any, ...] = ()

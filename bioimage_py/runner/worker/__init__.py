@@ -1,0 +1,1 @@
+"""A worker: it claims batches, runs their blocks and records them."""

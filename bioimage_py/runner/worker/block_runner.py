@@ -1,0 +1,185 @@
+"""Running single blocks: handles of a stage, guarded outputs, the call of the function."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...blocks import Block, BlockWithHalo
+from ...errors import ParameterError
+from ...sources.base import Source
+from ...sources.casting import Casting
+from ...system.threads import limit_loaded
+from ...wrapper.cached import with_cache
+from ..ledger.interface import WorkerSide
+from ..planning.stage import Stage
+from .outputs import GroupBuffer, GuardedOutput
+from .read_ahead import ReadAhead
+from .undo import Undo
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stage opened in one process."""
+
+    inputs: tuple[Source, ...]
+    mask: Source | None
+    context: Any
+    undo: tuple[Undo, ...]
+
+
+_LATER = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, filter, contextlib.ContextDecorator)
+
+
+def ran(value: Any) -> Any:
+    """What a function returned; ParameterError where that is something which has not run yet."""
+    if not isinstance(value, _LATER) and not hasattr(type(value), "__await__"):
+        return value
+    if isinstance(value, types.CoroutineType):
+        value.close()  # or Python warns that nobody awaited it
+    raise ParameterError(
+        f"the function returned a {type(value).__name__}, which has not run: nothing would have been done",
+        remedy="do the work before the function returns: list(...) runs a generator, asyncio.run(...) a coroutine",
+    )
+
+
+class StageHandles:
+    """What the workers of one process share while they run a stage: opened inputs and the stage's context.
+
+    Inputs that a worker of the stage writes are opened without a chunk cache, or as they were before the stage.
+    Outputs that take one writer only are written while holding ``turn``.
+    """
+
+    def __init__(self, ledger: WorkerSide) -> None:
+        self._ledger = ledger
+        self.turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._opened: dict[int, Opened] = {}
+
+    def open(self, index: int) -> Opened:
+        """A stage, opened by the first worker that asks."""
+        with self._lock:
+            if index not in self._opened:
+                # earlier stages are over: their handles and caches go
+                self._opened = {index: self._open(index, self._ledger.plan.stages[index])}
+            return self._opened[index]
+
+    def _open(self, index: int, stage: Stage) -> Opened:
+        undo: tuple[Undo, ...] = ()
+        if stage.undo:
+            synced = self._ledger.plan.execution.durability == "node"
+            folders = [self._ledger.undo_folder(index, number) for number in range(len(stage.outputs))]
+            undo = tuple(Undo(folders[i], output, sync=synced) for i, output in enumerate(stage.outputs))
+        written = {output.identity: number for number, output in enumerate(stage.outputs)}
+
+        cached = sum(source.chunks is not None and source.identity not in written for source in stage.inputs)
+
+        def opened(source: Source, cache_bytes: int) -> Source:
+            if (number := written.get(source.identity)) is not None:
+                return undo[number].source if undo else source.fresh()
+            return with_cache(source, cache_bytes)
+
+        inputs = tuple(opened(source, stage.cache_bytes // max(1, cached)) for source in stage.inputs)
+        mask = None if stage.mask is None else opened(stage.mask, 0)
+        context = None if stage.setup is None else ran(stage.setup(self._ledger.earlier(index)))
+        return Opened(inputs, mask, context, undo)
+
+
+class BlockRunner:
+    """Runs the groups of one stage in one worker."""
+
+    def __init__(self, stage: Stage, handles: StageHandles, index: int, casting: Casting, ledger: WorkerSide) -> None:
+        self.stage = stage
+        opened = handles.open(index)
+        self._undo = opened.undo
+        synced = ledger.plan.execution.durability == "node"
+        self.outputs = tuple(
+            GuardedOutput(
+                output.durable() if synced else output,
+                casting,
+                handles.turn if output.concurrency == "single-writer" else None,
+                opened.undo[number].source if opened.undo else None,
+            )
+            for number, output in enumerate(stage.outputs)
+        )
+        earlier = ledger.earlier(index) if stage.kind == "once" else None
+        inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(opened.inputs))
+        self._ahead = [one for one in inputs if isinstance(one, ReadAhead)]
+        self._call = self._calls(inputs, opened.mask, opened.context, earlier)
+
+    def _calls(
+        self, inputs: tuple[Source, ...], mask: Source | None, context: Any, earlier: Any
+    ) -> Callable[[int], Any]:
+        stage, function, outputs = self.stage, self.stage.function, self.outputs
+        extra = {} if stage.setup is None else {"context": context}
+        if stage.kind == "once":
+            return lambda _: ran(function(earlier))
+        if stage.kind == "items":
+            return lambda item: ran(function(item, **extra))
+        grid, halo = stage.units.groups.grid, stage.halo  # type: ignore[union-attr]
+
+        def call(block_id: int) -> Any:
+            block: Block | BlockWithHalo
+            if halo is None:
+                block = inner = grid[block_id]
+            else:
+                block = grid.with_halo(block_id, halo)
+                inner = block.inner_block
+            for output in outputs:
+                output.enter(inner)
+            return ran(function(block, inputs, outputs, mask, **extra))
+
+        return call
+
+    def buffer(self, group: int, n_blocks: int) -> list[GroupBuffer]:
+        """Keep what a group will overwrite, and assemble its blocks so that units are written once.
+
+        A single block is written at once, unless what it has written must not be what it reads.
+        """
+        groups = self.stage.units.groups
+        if groups is None or not self.outputs or (n_blocks == 1 and not self._undo):
+            return []
+        begin, end = self.stage.units.box(group)
+        for undo, output in zip(self._undo, self.outputs, strict=False):
+            lead = output.shape[: output.ndim - len(begin)]
+            undo.keep((*(slice(0, size) for size in lead), *map(slice, begin, end)))
+        buffers = [GroupBuffer(output, begin, end) for output in self.outputs]
+        for output, buffer in zip(self.outputs, buffers, strict=True):
+            output.buffer = buffer
+        return buffers
+
+    def flush(self, buffers: list[GroupBuffer], group: int, done: list[int]) -> None:
+        """Write an assembled group: at once if all its blocks are done, else these only, for others write the rest."""
+        for output in self.outputs:
+            output.buffer = None
+        if not buffers:
+            return
+        units = self.stage.units
+        boxes: list[Block | None] = [None]
+        if units.groups is not None and (units.shared or len(done) < len(units.blocks(group))):
+            boxes = [units.groups.grid[block_id] for block_id in done]
+        for buffer in buffers:
+            for box in boxes:
+                buffer.flush(box)
+
+    def settle(self) -> None:
+        """Have what was written survive this process, before it is recorded as done."""
+        for output in self.outputs:
+            output.target.flush()
+
+    def call(self, block_id: int, following: int | None = None) -> Any:
+        """Run the function on one block, and meanwhile read what the following one asks for."""
+        limit_loaded()
+        for source in self._ahead:
+            source.enter(self._outer(block_id), None if following is None else self._outer(following))
+        return self._call(block_id)
+
+    def _outer(self, block_id: int) -> tuple[slice, ...]:
+        """The box of its inputs that a block reads, as `call` will ask for it."""
+        grid, halo = self.stage.units.groups.grid, self.stage.halo  # type: ignore[union-attr]
+        block = grid[block_id] if halo is None else grid.with_halo(block_id, halo).outer_block
+        return tuple(map(slice, block.begin, block.end))

@@ -1,0 +1,144 @@
+"""The process of a worker: it serves one run after the other, as its driver names them.
+
+Lines of JSON on standard input name a run folder and the worker's name in it (of a job also its memory, and how long it
+waits for a driver that has gone); each is answered by a line on standard output. Everything else that is printed goes
+to the worker's log in the run folder.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...system.memory import keep_freed, peak_bytes
+
+if TYPE_CHECKING:
+    from ..planning.stage import Plan
+
+CANNOT_START = "cannot start"
+STALE = "stale"
+_BEGAN = time.time()
+
+
+_NOT_THE_DRIVERS = (
+    "is not what the driver has imported: the file was edited, or the value changed, since then;"
+    " importlib.reload(module) or a new Python, and the call again, run it as the file has it"
+)
+
+
+def versions() -> dict[str, str]:
+    """What driver and worker must agree on: major and minor versions of Python, numpy and this package."""
+    import numpy as np
+
+    from ... import __version__
+
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": ".".join(np.__version__.split(".")[:2]),
+        "bioimage_py": __version__,
+    }
+
+
+def mismatch(run: Path) -> str:
+    """How this process differs from the driver of a run; empty where it does not."""
+    theirs: dict[str, str] = json.loads((run / "run.json").read_text())["versions"]
+    mine = versions()
+    wrong = [
+        f"{name} {mine.get(name)} (the driver has {theirs[name]})" for name in theirs if mine.get(name) != theirs[name]
+    ]
+    return "" if not wrong else f"the worker's {sys.executable} has " + ", ".join(wrong)
+
+
+def serve(
+    run: Path, worker: str, *, fresh: bool = True, idle_timeout: float | None = None, mem: int | None = None
+) -> dict[str, Any]:
+    """Work on a run until there is nothing left to do; the answer for the driver.
+
+    A process that is not ``fresh`` has modules of earlier runs; where those are not the driver's, it is `STALE`.
+    """
+    try:
+        _log_to(run / "logs" / f"{worker}.log")
+        if wrong := mismatch(run):
+            return {"kind": CANNOT_START, "detail": wrong}
+        from ...system.files import write_once
+        from ...system.processes import identify
+        from ..identity.imports import other_code
+        from ..ledger.worker_side import FolderWork, read_plan
+        from .loop import InProcess
+
+        write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
+        plan = read_plan(run)
+        if other := other_code(run) if fresh else other_code(run, _BEGAN):
+            return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
+        ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
+        signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
+        return {"kind": CANNOT_START if fresh else STALE, "detail": _text(error)}
+    try:
+        InProcess(ledger)(worker)
+    except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
+        return {"kind": "crashed", "detail": _text(error)}
+    finally:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        ledger.shut()
+        _close(plan)
+    return {"kind": "finished", "detail": ""}
+
+
+def _close(plan: Plan) -> None:
+    """Close what the plan opened: an HDF5 file that stays open shows the next run what it held when this one began."""
+    for source in (source for stage in plan.stages for source in stage.sources):
+        with suppress(Exception):  # the run is over, and what ended it is what the driver has to hear
+            source.close()
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    if log > 2:  # a block may have closed those of the run before
+        os.close(log)
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def main() -> None:
+    """Serve the runs named on standard input; a process that has other modules than a driver begins anew, as itself.
+
+    The order that it could not serve is its argument then.
+    """
+    keep_freed()
+    answers, orders = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the log of a worker that is killed holds what it printed
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for served, line in enumerate(itertools.chain(sys.argv[1:], orders)):
+        order = json.loads(line)
+        run, worker = Path(order.pop("run")), order.pop("worker")
+        answer = {**serve(run, worker, fresh=not served, **order), "worker": worker, "peak_bytes": peak_bytes()}
+        if answer["kind"] == STALE:
+            for descriptor, file in enumerate((orders, answers)):
+                os.dup2(file.fileno(), descriptor)
+            # a driver speaks after it was answered, so nothing that it has said is lost in a buffer
+            os.execv(sys.executable, [*sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], line])
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Arrays of libraries, in memory and in storage."""

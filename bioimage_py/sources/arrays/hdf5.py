@@ -1,0 +1,156 @@
+"""HDF5 data sets."""
+
+# ruff: noqa: D102 - overrides are described where they are declared
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from ...errors import NotReopenableError, StorageError
+from ..axes import Axis
+from ..base import Concurrency
+from ..chunked.unit_files import UnitFiles
+from ..forks import check_opened, count
+from ..indexing import Roi
+from ..sharing import Extent, of_hdf5
+from ..spec import SourceSpec
+from .backing import Backing, files_at, gone, regular_chunks, sync_file
+from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
+from .hdf5_parts import require_parts
+
+
+class HDF5Backing(Backing):
+    """A dataset of h5py, which guards itself against threads; only one process may write an HDF5 file.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        The dataset.
+    owned : bool, default False
+        True if the file was opened for this object, so that `close` closes it.
+    sync : bool, default False
+        `flush` waits for the disk.
+    """
+
+    concurrency: Concurrency = "single-writer"
+
+    def __init__(self, dataset: Any, *, owned: bool = False, sync: bool = False) -> None:
+        self._native = dataset
+        self._owned = owned
+        self._forks = count()
+        self._sync = sync
+        self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
+        self._key = str(dataset.name).strip("/")
+        require_parts(dataset, self._path)
+        warn_if_packed(dataset, self._path)
+        self.shape = tuple(int(size) for size in dataset.shape)
+        self._stored = np.dtype(dataset.dtype).newbyteorder("=")
+        self.dtype = meant_dtype(dataset, self._stored)
+        self.chunks = regular_chunks(dataset.chunks, self.shape)
+        self._mode = str(dataset.file.mode)
+        self.writable = self._mode != "r"
+
+    @property
+    def native(self) -> Any:
+        return self._native
+
+    @property
+    def identity(self) -> Hashable:
+        return ("file", os.path.realpath(self._path), self._key)
+
+    def read(self, roi: Roi) -> np.ndarray:
+        check_opened(self._forks, self._path)
+        try:
+            return np.asarray(self._native[roi], self._stored).view(self.dtype)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed("read", error) from error
+
+    def write(self, roi: Roi, value: np.ndarray) -> None:
+        check_opened(self._forks, self._path)
+        try:
+            self._native[roi] = value.view(self._stored)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed("write", error) from error
+
+    def stored_in(self, roi: Roi) -> UnitFiles | None:
+        return files_at(hdf5_files(self._native))
+
+    def extents(self) -> tuple[Extent, ...]:
+        return of_hdf5(self._native)
+
+    def axes(self) -> tuple[Axis, ...] | None:
+        return hdf5_axes(self._native)
+
+    def _failed(self, what: str, error: Exception) -> StorageError:
+        if not self._native:
+            return StorageError(f"{self._path} is closed.", remedy="open it again with open_source(...)")
+        damaged = "filter returned failure" in str(error) or "checksum" in str(error)
+        remedy = "a chunk is damaged: copy the file again, or restore it" if damaged else "check the file and the disk"
+        failed = StorageError(f"Cannot {what} {self._path}:/{self._key}: {error}", remedy=remedy)
+        failed.errno = getattr(error, "errno", None)
+        return failed
+
+    def spec(self) -> SourceSpec:
+        if not os.path.exists(self._path):
+            raise NotReopenableError(
+                f"The HDF5 file {self._path} exists in memory only.", remedy="write it to a file on disk first"
+            )
+        return SourceSpec("h5py", self._path, self._key, {"mode": "r+" if self.writable else "r"})
+
+    def durable(self) -> Backing:
+        return HDF5Backing(self._native, sync=True)
+
+    def flush(self) -> None:
+        # HDF5 flushes the voxels of what was opened together: each source flushes its own
+        if not (self._native and self.writable):
+            return
+        try:
+            self._native.file.flush()
+        except (OSError, RuntimeError) as error:
+            raise self._failed("write", error) from error
+        if self._sync:
+            sync_file(self._path)
+
+    def check_there(self) -> None:
+        try:
+            # asked of the file on disk: HDF5 goes on writing into one that was deleted
+            same = os.path.samestat(os.stat(self._path), os.fstat(self._native.file.id.get_vfd_handle()))
+        except FileNotFoundError:
+            same = False
+        except (OSError, RuntimeError, NotImplementedError, TypeError):  # a driver of HDF5 without a file of its own
+            same = True
+        if not same or self._native.file.get(self._key) != self._native:
+            raise gone(f"{self._path}:/{self._key}")
+
+    def close(self) -> None:
+        if self._owned and self._native:
+            self._native.file.close()
+
+    def renew(self, meanwhile: Callable[[], object]) -> bool:
+        import h5py
+
+        if not self._owned:
+            meanwhile()
+            return False
+        with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
+            self._native.file.close()
+        kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
+        left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
+        names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
+        meanwhile()
+        self._native = h5py.File(self._path, self._mode)[self._key]
+        return os.path.realpath(self._path) not in names
+
+
+def hdf5_files(dataset: Any) -> tuple[str, ...]:
+    """Return the paths of all files that hold the values of a dataset: its own, of its virtual parts, external ones."""
+    own = os.path.abspath(os.fsdecode(dataset.file.filename))
+    named = [part[0] for part in dataset.external or ()]
+    if dataset.is_virtual:
+        named += [part.file_name for part in dataset.virtual_sources() if part.file_name != "."]
+    others = (os.path.normpath(os.path.join(os.path.dirname(own), os.fsdecode(name))) for name in named)
+    return (own, *dict.fromkeys(others))

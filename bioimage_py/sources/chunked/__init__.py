@@ -1,0 +1,1 @@
+"""Chunked storage: its metadata, its files, its encoded chunks."""

@@ -1,0 +1,1 @@
+"""Layers in the precomputed format of neuroglancer and CloudVolume."""

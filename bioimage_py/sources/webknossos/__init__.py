@@ -1,0 +1,1 @@
+"""Layers of WebKnossos datasets, local and on a server."""

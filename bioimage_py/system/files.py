@@ -1,0 +1,100 @@
+"""Files that are there whole or not at all, and whose errors name them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from .json_text import LARGEST
+
+
+def read_by_others(path: str, flags: int) -> int:
+    """Open a new file, not what a link of its name leads to, that others never write (for ``open(opener=...)``)."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder, and what is missing above it, in which nobody else can write, whatever the umask says."""
+    if not path.is_dir():
+        own_folder(path.parent)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o755)
+
+
+def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with naming(path), open(private, "wb", opener=read_by_others) as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(private, path)
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def made_among_others(make: Callable[[], Any]) -> None:
+    """Make something in a folder that whoever leaves it empty removes: again, where that happened in between.
+
+    ``make`` makes the folder too.
+    """
+    for _ in range(99):
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir says the latter where it sees what is gone then
+            make()
+            return
+    make()
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where there is none, or not any more."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the errors of writing it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def damaged(path: Path, error: object) -> StorageError:
+    """The error of a file that no run can have written so."""
+    remedy = f"if its run can be forgotten: rm -r {str(path.parent)!r}"
+    return StorageError(f"{path} is damaged: {error}", remedy=remedy)
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a description; a file of another kind, or of an absurd size, is damaged."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise damaged(path, f"it is no file of at most {LARGEST} bytes")
+        return file.read()
