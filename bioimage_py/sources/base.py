@@ -19,7 +19,7 @@ from .casting import Casting, broadcast_value, convert_values
 from .chunked.unit_files import is_whole
 from .indexing import Roi, Selection, normalize_index
 from .sharing import Extent, of_chunks, of_files
-from .spec import SourceSpec
+from .spec import SourceSpec, reopened
 
 if TYPE_CHECKING:
     from .chunked.encoded import EncodedChunks
@@ -326,9 +326,7 @@ class Source(abc.ABC):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Pickled by its description: handles, locks and caches cannot travel.
-        from .registry import from_spec
-
-        return (from_spec, (self.to_spec(),))
+        return (reopened, (self.to_spec(),))
 
     def to_ome(self) -> dict[str, Any]:
         """Return how OME-Zarr (0.4 and 0.5) describes the axes of this source.

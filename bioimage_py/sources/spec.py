@@ -372,3 +372,8 @@ def _from_json(value: Any, allow_pickle: bool) -> Any:
     if not allow_pickle:
         _check_untrusted(value)
     return {key: _from_json(item, allow_pickle) for key, item in value.items()}
+
+
+def reopened(spec: SourceSpec) -> Any:
+    """Return the source that a spec describes, by way of the registry; what a pickled source names."""
+    return load_qualified("bioimage_py.sources.registry:from_spec")(spec)

@@ -21,6 +21,7 @@ from ...runner.execute import execute
 from ...runner.execution import Execution, current_session, execution
 from ...runner.planning.build import blocks_stage, items_stage
 from ...sources import Source, SourceSpec, from_spec
+from ..content import Content
 from ..descriptor import Descriptor
 from ..drafts import Draft, label_dtype
 from ..layers import LabelMapLayer
@@ -217,11 +218,9 @@ class ApplyImage:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, run: str) -> Project:
+def _opened(path: str, run: str) -> Content:
     """The project, opened once a process for each call: of 100,000 data sets the listing alone takes a second."""
-    from ..project import Project
-
-    return Project.load(path)
+    return Content.load(path)
 
 
 def _whole_images(
