@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 
 from ..arguments import bound
 from ..errors import ConfigError
+from ..runner.control.detached import returned
 from ..runner.execution import current_execution
-from ..runner.planning.instead import Instead
 from ..sources.to_be import ArrayToBe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,10 +141,7 @@ def operation(
                     raise ConfigError(
                         f"{function.__name__}() cannot be called with {name}=True", remedy=f"{name}=False"
                     )
-            try:
-                return _made(function(**given))
-            except Instead as instead:
-                return instead.value
+            return returned(lambda: _made(function(**given)))
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         doc = (function.__doc__ or "").rstrip() + "\n" + _DOC

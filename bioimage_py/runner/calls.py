@@ -11,7 +11,7 @@ from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
 from .config import SlurmConfig
 from .control.attach import attach
-from .control.detached import DetachedRun
+from .control.detached import DetachedRun, returned
 from .driver.report import RunReport
 from .execute import execute, resume_run
 from .execution import Execution, current_execution
@@ -19,7 +19,6 @@ from .ledger.stage_record import Results
 from .planning.build import blocks_stage, items_stage
 from .planning.checks import check_runs, whole_numbers
 from .planning.estimate import RunPlan
-from .planning.instead import Instead
 from .results import Folded, LazyValues, Values, last_values, nothing
 
 
@@ -114,10 +113,9 @@ class Runner:
             num_workers=how.num_workers,
         )
         value = Values(stage.name, ids) if has_return_val else Results.folded
-        try:
-            report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
-        except Instead as instead:  # an enclosing `execution` block says so
-            return instead.value  # type: ignore[return-value]
+        report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
+        if not isinstance(report, RunReport):  # an enclosing `execution` block says so
+            return report  # type: ignore[return-value]
         return report.results if has_return_val else None
 
     @named
@@ -138,10 +136,9 @@ class Runner:
         how = self._execution(num_workers, resume_from, ids)
         stage = items_stage(function, n_items, ids, name=name or "items", returns="each" if has_return_val else "none")
         value = Values(stage.name, ids) if has_return_val else Results.folded
-        try:
-            report = execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup)
-        except Instead as instead:  # an enclosing `execution` block says so
-            return instead.value  # type: ignore[return-value]
+        report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
+        if not isinstance(report, RunReport):  # an enclosing `execution` block says so
+            return report  # type: ignore[return-value]
         return report.results if has_return_val else None
 
     def resume(
@@ -331,10 +328,7 @@ def map_blocks(
         value = Folded(stage.name)
     elif has_return_val:
         value = LazyValues(stage.name, ids)
-    try:
-        return execute(name, [stage], how, value=value)
-    except Instead as instead:
-        return instead.value
+    return returned(lambda: execute(name, [stage], how, value=value))
 
 
 class _WithoutArguments:

@@ -16,7 +16,6 @@ from ..run_folder import PART, folder_gone
 from ..sources.arrays.backing import gone
 from ..system.files import write_once
 from ..system.frames import frame
-from .control.detached import DetachedRun
 from .driver.debug import run_here
 from .driver.driver import Driver, Left
 from .driver.report import RunReport
@@ -170,7 +169,7 @@ def _in_folder(
     with _leaving(backend):
         run = own_run(plan, versions(), root, backend.adopt)
     if plan.execution.detach:
-        raise Instead(_detach(plan, backend, run, payload))
+        raise Instead(folder=str(run.folder), job=_detach(plan, backend, run, payload))
     return _drive(plan, backend, run, payload, value, pre_cleanup)
 
 
@@ -184,8 +183,8 @@ def _leaving(backend: Backend) -> Iterator[None]:
         raise
 
 
-def _detach(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> DetachedRun:
-    """Hand the run over to a job, which waits for this process to let go of it."""
+def _detach(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> str:
+    """Hand the run over to a job, of which the id is returned, and which waits for this process to let go of it."""
     state = "failed"
     try:
         _describe(plan, backend, run, payload)
@@ -194,7 +193,7 @@ def _detach(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) 
     finally:
         backend.leave()
         run.release(state)
-    return DetachedRun(str(run.folder), job)
+    return job
 
 
 def resume_run(

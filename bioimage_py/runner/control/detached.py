@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from ..planning.estimate import RunPlan
+from ..planning.instead import Instead
 
 if TYPE_CHECKING:
     from ..driver.report import RunReport
     from .inspect import RunStatus
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,3 +62,11 @@ class DetachedRun:
         from .cancel import cancel_run
 
         return cancel_run(self.folder)
+
+
+def returned(call: Callable[[], T]) -> T | RunPlan | DetachedRun:
+    """What a call returns: its result or, in place of it, its plan or the run that goes on without this process."""
+    try:
+        return call()
+    except Instead as instead:
+        return DetachedRun(instead.folder, instead.job) if instead.plan is None else instead.plan

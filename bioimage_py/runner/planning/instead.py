@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from ..control.detached import DetachedRun
 from .estimate import RunPlan
 
 
 class Instead(BaseException):
-    """Carries up to a call what it returns in place of its result: its plan, or the run that goes on elsewhere."""
+    """Carries up to a call what it returns in place of its result.
 
-    def __init__(self, value: RunPlan | DetachedRun) -> None:
-        super().__init__(value)
-        self.value = value
+    Parameters
+    ----------
+    plan : RunPlan, optional
+        Its plan; else it is a run that goes on without this process:
+    folder : str
+        The folder of that run.
+    job : str
+        Id of the job that drives it.
+    """
+
+    def __init__(self, plan: RunPlan | None = None, *, folder: str = "", job: str = "") -> None:
+        super().__init__(plan, folder, job)
+        self.plan = plan
+        self.folder = folder
+        self.job = job
