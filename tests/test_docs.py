@@ -20,7 +20,7 @@ import bioimage_py as bp
 from bioimage_py import lazy
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 LAZY = ["", ".io", ".runner", ".segmentation", ".sources", ".workflows"]
 

@@ -46,10 +46,10 @@ from bioimage_py.runner.execute import resume_run
 from bioimage_py.runner.lease.ownership import end_workers
 from bioimage_py.runner.ledger.encoding import dump_record, load_record
 from bioimage_py.runner.ledger.records import Record
-from bioimage_py.runner.planning import plan_file
 from bioimage_py.runner.planning.work_list import Batch
 from bioimage_py.sources import SourceSpec, from_spec, open_source, register_callable
 from bioimage_py.sources.stores.location import locate
+from bioimage_py.system import owner
 from bioimage_py.system.frames import frame
 from bioimage_py.system.json_text import parse_json
 from bioimage_py.system.processes import identify
@@ -208,7 +208,7 @@ def test_what_another_user_has_put_there_is_not_opened(run: Path, what: str) -> 
         assert error.value.remedy
     with pytest.raises(AccessError, match="belongs to") as refused:
         kept_plan(run)
-    assert plan_file.TRUST in refused.value.remedy
+    assert owner.TRUST in refused.value.remedy
     assert run.exists()
 
 
@@ -226,9 +226,9 @@ def test_the_same_call_goes_on_with_nobody_elses_run(run: Path, tmp_path: Path) 
 @root_only
 def test_who_trusts_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(run)
-    monkeypatch.setenv(plan_file.TRUST, f"/nowhere{os.pathsep}{run.parent}")
+    monkeypatch.setenv(owner.TRUST, f"/nowhere{os.pathsep}{run.parent}")
     assert kept_plan(run).stages
-    monkeypatch.setenv(plan_file.TRUST, str(run) + "x")
+    monkeypatch.setenv(owner.TRUST, str(run) + "x")
     with pytest.raises(AccessError):
         kept_plan(run)
 
@@ -236,7 +236,7 @@ def test_who_trusts_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o775])
 @pytest.mark.parametrize("part", ["", "journal", "results/0", "undo", "slurm"])
 def test_what_others_can_write_is_not_opened(run: Path, part: str, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_file, "_private", lambda gid: False)
+    monkeypatch.setattr(owner, "_private", lambda gid: False)
     (run / part).mkdir(exist_ok=True)
     (run / part).chmod(mode)
     with pytest.raises(AccessError, match="can be written by") as error:
@@ -247,7 +247,7 @@ def test_what_others_can_write_is_not_opened(run: Path, part: str, mode: int, mo
 
 
 def test_a_group_of_ones_own_may_write(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_file, "_private", lambda gid: gid == run.stat().st_gid)
+    monkeypatch.setattr(owner, "_private", lambda gid: gid == run.stat().st_gid)
     run.chmod(0o775)
     assert kept_plan(run).stages
 
@@ -285,7 +285,7 @@ except bp.errors.RunnerError as error: print(error.tmp_folder)
         assert of_data or path.is_symlink() or not path.stat().st_mode & 0o022, path
     root = run.parent.stat().st_mode
     assert bool(root & stat.S_ISVTX) == (umask == 0)
-    plan_file.check_own(run)
+    owner.check_own(run)
 
 
 def test_only_workers_are_ended(run: Path) -> None:
@@ -325,17 +325,17 @@ def _start(pid: int) -> str:
     return _start_of(pid)
 
 
-def test_cleaning_removes_no_stamp_but_its_own(run: Path, tmp_path: Path) -> None:
-    victims = [tmp_path / "victim", tmp_path / ".bioimage_py.runs" / run.name, tmp_path / "d" / run.name]
+def test_cleaning_removes_no_file_but_its_own_stamps(run: Path, tmp_path: Path) -> None:
+    victims = [tmp_path / "victim", tmp_path / "d" / run.name]
     for victim in victims:
         victim.parent.mkdir(exist_ok=True)
-        victim.write_text('{"folder": "/elsewhere", "host": "h"}')
-    plan = json.loads((run / "plan.json").read_text())
-    own = [Path(stamp) for stamp in plan["stamps"]]
+        victim.write_text("something else")
+    state = json.loads((run / "run.json").read_text())
+    own = [Path(told["url"], ".bioimage_py.runs", run.name) for told in state["stamped"]]
     assert own
     assert all(stamp.exists() for stamp in own)
-    plan["stamps"] += [*map(str, victims), 3, "\0"]
-    (run / "plan.json").write_text(json.dumps(plan))
+    state["stamped"] += [{"url": str(victim)} for victim in victims] + [{"url": "/nowhere\0"}, {"url": str(tmp_path)}]
+    (run / "run.json").write_text(json.dumps(state))
     forget_run(run)
     assert all(victim.exists() for victim in victims)
     assert not any(stamp.exists() for stamp in own)

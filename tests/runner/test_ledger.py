@@ -24,7 +24,7 @@ import bioimage_py as bp
 from bioimage_py.errors import BioimageError, ParameterError, RunnerError, StorageError
 from bioimage_py.runner import RunnerConfig
 from bioimage_py.runner.execution import Execution
-from bioimage_py.runner.ledger import driver_side, records, worker_side
+from bioimage_py.runner.ledger import driver_side, worker_side
 from bioimage_py.runner.ledger.batch_lists import BatchLists, Bell
 from bioimage_py.runner.ledger.driver_side import FolderLedger
 from bioimage_py.runner.ledger.encoding import dump_record, load_record
@@ -36,6 +36,7 @@ from bioimage_py.runner.ledger.worker_side import FolderWork
 from bioimage_py.runner.planning.build import items_stage, once_stage
 from bioimage_py.runner.planning.stage import Plan, Stage
 from bioimage_py.runner.planning.work_list import Batch
+from bioimage_py.system import frames
 from bioimage_py.system.frames import frame, read_frames
 
 
@@ -189,7 +190,7 @@ def test_a_claim_whose_answer_was_lost_is_still_ones_own(tmp_path: Path, monkeyp
         link(source, target)
         raise FileExistsError
 
-    monkeypatch.setattr(worker_side.os, "link", link_and_say_it_exists)
+    monkeypatch.setattr(os, "link", link_and_say_it_exists)
     batch = ledger.workers()._take("s0w0")
     assert batch is not None
     assert ledger._owner(batch.key) == "s0w0"
@@ -496,7 +497,7 @@ def test_an_exception_that_cannot_travel_fails_its_block_alone(tmp_path: Path) -
 
 
 def test_a_value_too_large_for_a_record_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "LARGEST", 10_000)
+    monkeypatch.setattr(frames, "LARGEST", 10_000)
     with pytest.raises(ParameterError, match=r"has 20\d{3} bytes, 9999 at most can be kept"):
         bp.runner.get_runner("local", RunnerConfig(tmp_root=tmp_path)).map(
             lambda item: bytes(20_000 if item == 1 else 10), 3, has_return_val=True

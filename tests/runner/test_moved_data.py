@@ -113,7 +113,9 @@ KEPT = {
     "wkw": webknossos("wkw"),
     "webknossos zarr": webknossos("zarr3"),
 }
-UNKEPT = {"hdf5": chunked("a.h5", "raw"), "precomputed sharded": sharded_layer, "tensorstore": tensorstore_view}
+HDF5 = chunked("a.h5", "raw")
+"""Its file is left alone until all blocks are done."""
+UNKEPT = {"precomputed sharded": sharded_layer, "tensorstore": tensorstore_view}
 """Kinds whose old content is not kept while they are changed in place."""
 every_kind = pytest.mark.parametrize("make", [pytest.param(made, id=name) for name, made in {**KEPT, **UNKEPT}.items()])
 every_kept = pytest.mark.parametrize("make", [pytest.param(made, id=name) for name, made in KEPT.items()])
@@ -171,11 +173,11 @@ def test_no_call_begins_on_what_a_lost_run_has_left(make: Any, tmp_path: Path) -
             call(opened, resume=resume)
     with pytest.raises(ResumeConflict, match="runs forget"), opened() as array:
         bp.operations.multiply(array, 3, array, block_shape=UNIT, progress=False)
-    assert make is UNKEPT["hdf5"] or tree(tmp_path / "d") == before, "nothing was touched"
+    assert tree(tmp_path / "d") == before, "nothing was touched"
     assert values(opened) == [0, 1]
 
 
-@pytest.mark.parametrize("make", [KEPT["zarr v3"], UNKEPT["hdf5"], KEPT["wkw"]], ids=["zarr", "hdf5", "wkw"])
+@pytest.mark.parametrize("make", [KEPT["zarr v3"], KEPT["wkw"]], ids=["zarr", "wkw"])
 def test_the_user_may_take_the_data_as_they_are(make: Any, tmp_path: Path) -> None:
     run = half(make, tmp_path / "d")
     opened = reopened(make, tmp_path / "d")
@@ -332,6 +334,27 @@ def test_a_run_elsewhere_is_found_by_its_name_too(tmp_path: Path, monkeypatch: p
     assert values(opened) == [1]
 
 
+@pytest.mark.parametrize("lost", ["nothing", "the run folder", "its scratch too"])
+def test_an_hdf5_file_is_left_alone_until_all_blocks_are_done(lost: str, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    opened = HDF5(folder)
+    with failing(2) as error:
+        call(opened)
+    assert values(opened) == [0]
+    if lost != "nothing":
+        shutil.rmtree(Path(str(error.value.tmp_folder)).parent)
+    if lost == "the run folder":  # whether the run had begun to copy its results in, nobody can tell now
+        with pytest.raises(ResumeConflict, match=r"scratch\.zarr holds a part of what the run"):
+            call(opened)
+        assert values(opened) == [0]
+    for scratch in folder.glob("*.scratch.zarr") if lost != "nothing" else ():
+        shutil.rmtree(scratch)
+    call(opened)
+    assert values(opened) == [1]
+    assert not list(folder.glob("*.scratch.zarr"))
+
+
 # --- the data were copied ------------------------------------------------------------------------------------------
 
 
@@ -408,8 +431,8 @@ def test_stamps_go_with_the_run(make: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_cleaned_leaves_no_stamp(tmp_path: Path) -> None:
-    for make in (KEPT["zarr v2"], UNKEPT["hdf5"]):
-        run = half(make, tmp_path / f"d{make is UNKEPT['hdf5']}")
+    for name, make in (("zarr", KEPT["zarr v2"]), ("tensorstore", UNKEPT["tensorstore"])):
+        run = half(make, tmp_path / name)
         done = CliRunner().invoke(main, ["runs", "clean", str(run), "--yes"])
         assert done.exit_code == 0, done.output
         opened = reopened(make, run.parent.parent)
@@ -453,8 +476,8 @@ def test_buckets_carry_stamps(s3: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_in_place_where_nothing_is_kept_is_not_begun_anew(tmp_path: Path) -> None:
-    run = half(UNKEPT["hdf5"], tmp_path / "d")
-    opened = reopened(UNKEPT["hdf5"], tmp_path / "d")
+    run = half(UNKEPT["tensorstore"], tmp_path / "d")
+    opened = reopened(UNKEPT["tensorstore"], tmp_path / "d")
     for resume in ("auto", "never", str(run)):
         with pytest.raises(ResumeConflict, match=r"restore the data"):
             call(opened, resume=resume)

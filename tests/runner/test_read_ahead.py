@@ -169,9 +169,12 @@ def test_inputs_without_a_cache_of_their_own_get_one(tmp_path: Path) -> None:
         assert list(written) == [expected]
         np.testing.assert_array_equal(output, stored[...] + 1)
     assert written == {"CachedSource": 5000}
-    # in place it reads what is there
+    # in place too: the file stays as it was until the results are copied in
+    written.clear()
+    before = stored[...]
     bp.map_blocks(blur, [stored], [stored], block_shape=(16, 16), halo=0, progress=False, cache=5000)
-    assert written["FileSource"] is None
+    assert written == {"CachedSource": 5000}
+    np.testing.assert_array_equal(stored[...], before + 1)
 
 
 @pytest.mark.parametrize("bad", [{"cache": -1}, {"cache": 1.5}, {"read_ahead": "yes"}])

@@ -25,7 +25,7 @@ from bioimage_py.errors import (
     StorageError,
 )
 from bioimage_py.sources import ArraySource, Axis, Source, SourceSpec, as_source, from_spec
-from bioimage_py.sources.arrays import tensorstore
+from bioimage_py.sources.arrays import tensor_handle
 from bioimage_py.sources.arrays.tensor_handle import TensorHandle
 from bioimage_py.sources.arrays.tensorstore import ChunkedBacking
 from bioimage_py.sources.stores.location import Location
@@ -403,23 +403,23 @@ def test_eight_threads_share_a_source(tmp_path: Path, name: str) -> None:
 
 
 def test_decoding_threads_grow_with_the_calls_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorstore, "usable_cores", lambda: 6)
+    monkeypatch.setattr(tensor_handle, "usable_cores", lambda: 6)
     source, other = (as_source(make_zarr(tmp_path / name, data(), "r")) for name in "ab")
     handle = source._backing._handle  # type: ignore[attr-defined]
     for count, threads in [(1, 1), (2, 2), (3, 4), (1, 4), (100, 6)]:
         with contextlib.ExitStack() as under_way:
             for _ in range(count - 1):
-                under_way.enter_context(tensorstore.calls)
+                under_way.enter_context(tensor_handle.calls)
             np.testing.assert_array_equal(source[3], data()[3])
         assert handle._threads == threads
-    with tensorstore.calls.expected(2), tensorstore.calls.expected(1):
+    with tensor_handle.calls.expected(2), tensor_handle.calls.expected(1):
         np.testing.assert_array_equal(other[3], data()[3])
     assert other._backing._handle._threads == 4  # type: ignore[attr-defined]
     np.testing.assert_array_equal(other.fresh()[3], data()[3])
     source.close()
     with pytest.raises(StorageError):
         source[0]
-    assert (tensorstore.calls._count, tensorstore.calls._expected) == (0, 0)
+    assert (tensor_handle.calls._count, tensor_handle.calls._expected) == (0, 0)
 
 
 def test_fresh_handles_have_their_own_empty_cache(tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ def test_steps_copy_only_what_they_meet(tmp_path: Path, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["zarr3", "zarr2", "sharded", "n5"])
 def test_large_regions_are_read_into_large_pages(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorstore, "LARGE", 1)
+    monkeypatch.setattr(tensor_handle, "LARGE", 1)
     source = as_source(ON_DISK[name](tmp_path, data(), "r+"))
     for index in [np.s_[...], np.s_[1:-1, 2:7, 3:4], np.s_[::2, 1::3, -2:0:-5], np.s_[2:2]]:
         np.testing.assert_array_equal(source[index], data()[index])

@@ -85,6 +85,7 @@ def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> I
         Gets an error for each file that cannot be read and each series with gaps, uneven distances, or planes that are
         there twice; they name it. Such a series is not yielded.
     """
+    reader()
     root = Path(folder).resolve()
     found: dict[Any, list[File]] = defaultdict(list)
     for path in sorted(root.rglob("*")):

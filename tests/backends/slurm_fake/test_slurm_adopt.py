@@ -251,7 +251,7 @@ def test_a_driver_that_has_lost_its_run_leaves_the_workers_alone(
     state.write(tmp_path, new=True)
     ledger, backend = FolderLedger(tmp_path, plan_of(), session=1), Quiet()
     driver = Driver(ledger.plan, backend, ledger)  # type: ignore[arg-type]
-    state.sessions, state.driver = 2, {"host": "elsewhere", "pid": 8}
+    state.sessions, state.driver = 2, {"host": "elsewhere", "boot": "b", "pid": 8, "start": "1"}
     state.write(tmp_path)
     with pytest.raises(RunningError, match="process 8 on elsewhere has taken over"):
         driver.run()
