@@ -43,10 +43,11 @@ test-projects: $(STAMP) ## label projects under many writers, kills and 100,000 
 soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
 	$(BIN)/python benchmarks/soak.py
 
-lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
+lint: $(STAMP) ## check style (ruff), types (mypy), layers (import-linter), and that nothing imports in a circle
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/layout
 
 bench: $(STAMP) ## speed against the peers, side by side, and how it grows; tables and plots in benchmarks/out/speed/
 	$(BIN)/python benchmarks/speed/run.py
