@@ -40,6 +40,7 @@ def kinds(draw: Any) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
     return kind, chunks, turns and tuple(c * t for c, t in zip(chunks, turns, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     shape=st.tuples(SIZES, SIZES, SIZES),
