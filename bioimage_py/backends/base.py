@@ -150,7 +150,7 @@ class Backend(ABC):
 
 
 _BUILT_IN = {
-    # threads, unless a run is better off with processes (runner/choice.py)
+    # threads, unless a run is better off with processes (runner/planning/defaults.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",

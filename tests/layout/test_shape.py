@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Set
 from functools import cache
@@ -141,3 +142,12 @@ def test_functions_of_a_format_are_there(name: str) -> None:
 def test_no_folder_is_crowded(folder: Path) -> None:
     files = Counter(path.parent for path in folder.rglob("*.py") if path.name != "__init__.py")
     assert {str(path.relative_to(folder)): n for path, n in files.items() if n > MOST_FILES} == {}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT.parent / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_pages_name_files_that_are_there(page: Path) -> None:
+    """Of the package or the repository; the diffs of docs/changing.md name what is not there yet."""
+    told = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    names = re.findall(r"`((?:bioimage_py/|benchmarks/|tests/|\w+/)?[\w/]*\w\.py)`", told)
+    places = (ROOT, ROOT / "runner", ROOT.parent, *ROOT.rglob("*/"))
+    assert [name for name in names if not any((place / name).is_file() for place in places)] == []
