@@ -29,7 +29,6 @@ AXES = [
 ]
 SAVED = {
     "bioimage_py.projects.images:AxesSource": ({"axes": AXES}, VOXELS),
-    "bioimage_py.projects.layers:WritableAxesSource": ({"axes": AXES}, VOXELS),
     "bioimage_py.wrapper.cast:CastSource": ({"dtype": "<f4", "casting": "checked"}, VOXELS.astype("f4")),
     "bioimage_py.wrapper.roi:RoiSource": (
         {"roi": [{"__slice__": [1, 3, None]}, {"__slice__": [None, None, None]}], "squeeze": False},

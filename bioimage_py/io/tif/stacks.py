@@ -194,7 +194,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     return Opened(stack[""], number, stack.axes, stack)
 
 
-def series_keys(path: str) -> list[str]:
+def keys(path: str) -> list[str]:
     """Return the keys of the series in a file: one "" where there is only one."""
     need("tifffile", "A tif file")
     import tifffile
