@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
+.PHONY: help install demo test quick test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results i
 test: lint ## lint, then run the whole test suite, and that of kernels with fewer vector instructions
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
 	$(BIN)/python tests/instruction_sets.py
+
+quick: $(STAMP) ## the tests that start no process and no server, without the slow ones and the conformance suite
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal -m "not processes and not slow and not slurm" --ignore-glob='*_conformance.py'
 
 test-cpu: $(STAMP) ## kernels of libraries as on processors with fewer vector instructions
 	$(BIN)/python tests/instruction_sets.py
@@ -43,10 +46,11 @@ test-projects: $(STAMP) ## label projects under many writers, kills and 100,000 
 soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
 	$(BIN)/python benchmarks/soak.py
 
-lint: $(STAMP) ## check style (ruff), types (mypy) and layers (import-linter)
+lint: $(STAMP) ## check style (ruff), types (mypy), layers (import-linter), and that nothing imports in a circle
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/layout
 
 bench: $(STAMP) ## speed against the peers, side by side, and how it grows; tables and plots in benchmarks/out/speed/
 	$(BIN)/python benchmarks/speed/run.py

@@ -20,12 +20,22 @@ import pytest
 
 from bioimage_py.sources.chunked.encoded import EncodedChunks
 
+from .starting import starts
+
 if threading.current_thread() is threading.main_thread():
     # a shell that starts tests in the background has them, and all they start, ignore SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_VARIABLE = "BIOIMAGE_PY_TEST_DATA"
 DATA_BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes or servers."""
+    for item in items:
+        names = [re.sub(r"\[.*", "", part) for part in item.nodeid.split("::")[1:]]
+        if starts(item.path, names, getattr(item, "fixturenames", [])):
+            item.add_marker(pytest.mark.processes)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def test_the_site_shows_keywords_and_pages(tmp_path: Path) -> None:
     assert [line.partition(" ")[0] for line in lines] == names
     assert [line for line in lines if "'job_type'" not in line or "num_workers: int = 1" not in line] == []
     pages = {page.name for page in tmp_path.iterdir()}
-    assert {"index.html", *(f"{page.stem}.html" for page in PAGES[1:])} == pages
+    assert {"index.html", "SECURITY.html", *(f"{page.stem}.html" for page in PAGES[1:])} == pages
     for page in tmp_path.iterdir():
         links = re.findall(r'href="([^":#]+)[^":]*"', page.read_text())
         assert {link for link in links if not link.startswith("bioimage_py")} <= pages, page

@@ -139,8 +139,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     h5py = pytest.importorskip("h5py")
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
-    from .sources.precomputed_layers import new_layer
-    from .sources.webknossos_data import add_layer, add_mag, fill, wk
+    from .sources.precomputed.precomputed_layers import new_layer
+    from .sources.webknossos.webknossos_data import add_layer, add_mag, fill, wk
 
     folder = tmp_path_factory.mktemp("extras")
     array = np.arange(64, dtype="u1").reshape(4, 4, 4)

@@ -24,8 +24,6 @@ class Limits:
         Workers see the caller's objects; otherwise sources are reopened from their specs.
     kills_blocks : bool
         A worker can be ended in the middle of a block.
-    survives_crashes : bool
-        A worker that dies leaves the driver alive.
     detaches : bool
         Workers go on when the driver leaves.
     one_machine : bool
@@ -36,7 +34,6 @@ class Limits:
 
     shares_memory: bool = False
     kills_blocks: bool = False
-    survives_crashes: bool = False
     detaches: bool = False
     one_machine: bool = True
     durability: Literal["process", "node"] = "process"
@@ -150,7 +147,7 @@ class Backend(ABC):
 
 
 _BUILT_IN = {
-    # threads, unless a run is better off with processes (runner/choice.py)
+    # threads, unless a run is better off with processes (runner/planning/defaults.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",

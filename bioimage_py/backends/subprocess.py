@@ -139,7 +139,7 @@ class SubprocessBackend(Backend):
     A block that crashes, or is killed for memory or time, costs one worker process, which is replaced.
     """
 
-    limits = Limits(kills_blocks=True, survives_crashes=True)
+    limits = Limits(kills_blocks=True)
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

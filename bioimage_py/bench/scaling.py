@@ -16,7 +16,6 @@ from .table import aligned, machine, markdown, page
 
 WORKS = ("copy", "gaussian 2", "label 6", "downsample mean", "statistics", "pyramid labels")
 WORKER_WORKS = ("copy", "gaussian 2", "label 6", "statistics")
-SIZES = (256, 512, 1024)
 HEAD = "Nanoseconds a voxel (memory of all processes in MiB), medians; ours on local. Flatness: last size / first."
 WORKERS_HEAD = "Wall seconds beyond start-up (processor seconds), medians; bold: times as fast as one worker."
 

@@ -103,10 +103,9 @@ def _codec_names(codecs: list[dict[str, Any]]) -> list[str]:
 
 
 def _disk_bytes(source: Source, folder: str) -> int:
-    from ..sources.file import FileSource
-
-    if isinstance(source, FileSource) and source.format == "hdf5":
-        return int(source.array.id.get_storage_size())
+    of_file = getattr(getattr(getattr(source, "array", None), "id", None), "get_storage_size", None)
+    if of_file is not None:  # one of the arrays of an HDF5 file
+        return int(of_file())
     root = Path(folder)
     if root.is_file():
         return root.stat().st_size

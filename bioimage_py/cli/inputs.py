@@ -146,10 +146,9 @@ def _precomputed(path: str) -> tuple[list[Array], str] | None:
 
 
 def _arrays_of_files(path: str) -> Iterator[Array]:
-    from ..io.formats import infer_format, split_path
-    from ..io.hdf5 import dataset_keys
+    from ..io.formats import array_keys_of, split_path
     from ..io.keys import array_keys
-    from ..io.tif import is_stack, series_keys
+    from ..io.tif import is_stack
     from ..sources.arrays.tensorstore import detect_driver
     from ..sources.file import open_source
     from ..sources.stores.location import locate
@@ -163,10 +162,8 @@ def _arrays_of_files(path: str) -> Iterator[Array]:
     if place.folder is None:
         keys = [] if detect_driver(place) is not None else array_keys(place)
         yield from [array(f"{key or ''}/{inner}") for inner in keys] or [itself]
-    elif os.path.isfile(container) and infer_format(container) == "hdf5":
-        yield from (array(name) for name in dataset_keys(container) if _within(name, key or ""))
-    elif os.path.isfile(container) and infer_format(container) == "tif" and key is None:
-        yield from (array(number) for number in series_keys(container))
+    elif os.path.isfile(container) and (names := array_keys_of(container)) is not None:
+        yield from (array(name) for name in names if _within(name, key or ""))
     elif not os.path.isdir(place.folder) or detect_driver(place) is not None or is_stack(place.folder):
         yield itself
     else:

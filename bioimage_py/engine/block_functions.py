@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..blocks import Block, BlockWithHalo, to_roi
+from ..blocks.boxes import within
 from ..sources import Source
 from ..sources.casting import Casting, convert_values
 from ..sources.indexing import Roi, normalize_index
@@ -46,11 +47,6 @@ class MapBlock:
         result = self.kernel(*(source.view(outer) for source in inputs))
         # uncut where there is no halo: a result of another shape must not look whole
         return result if inner == outer else result[(..., *within(inner, outer))]
-
-
-def within(inner: Roi, outer: Roi) -> Roi:
-    """A box seen from another one."""
-    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..system.memory import available_bytes
 
 
 class RunKeywords(TypedDict, total=False):
-    """Keywords that every operation shares."""
+    """Keywords that every operation shares: the fields of `Execution` and of `Job`, for who checks types."""
 
     block_shape: Any
     job_type: str
@@ -47,9 +47,6 @@ class RunKeywords(TypedDict, total=False):
     shards: Sequence[int] | None
 
 
-_WHERE = ("block_shape", "mask", "block_ids", "roi", "axes", "chunks", "shards")
-
-
 @dataclass(frozen=True)
 class Job:
     """One call's keywords: where to run (`block_shape`, `mask`, `roi`, `axes`, ...) and how (`execution`)."""
@@ -73,8 +70,8 @@ class Job:
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))
         backend_class(how.job_type).check(how.job_config)
-        where = {name: given.get(name) for name in _WHERE}
-        return cls(how, skip_empty=bool(given.get("skip_empty")), **where)
+        where = {field.name: given.get(field.name, field.default) for field in fields(cls) if field.name != "execution"}
+        return cls(how, **where)
 
     def whole(self, sources: Sequence[Source]) -> bool:
         """Whether a call on these inputs runs directly on the whole arrays."""

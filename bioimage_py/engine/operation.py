@@ -11,55 +11,37 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 from ..arguments import bound
 from ..errors import ConfigError
 from ..runner.control.detached import returned
-from ..runner.execution import current_execution
+from ..runner.execution import Execution, current_execution
 from ..sources.to_be import ArrayToBe
+from .job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+SETTINGS: dict[str, Any] = {field.name: field.default for field in fields(Execution) if field.name != "version"}
+"""How to run, with the defaults; the version of an operation is that of this package."""
 _DEFAULTS: dict[str, Any] = {
-    "block_shape": None,
-    "job_type": "local",
-    "job_config": None,
-    "num_workers": 1,
-    "mask": None,
-    "block_ids": None,
+    **{field.name: field.default for field in fields(Job) if field.name != "execution"},
     "resume_from": None,
-    "roi": None,
-    "skip_empty": False,
-    "casting": "checked",
-    "progress": True,
-    "retries": 1,
-    "max_failures": None,
-    "memory": None,
-    "cache": None,
-    "read_ahead": None,
-    "durability": None,
-    "resume": "auto",
-    "block_timeout": None,
-    "plan": False,
-    "debug": False,
-    "detach": False,
+    **SETTINGS,
     "execution": None,
-    "axes": None,
-    "chunks": None,
-    "shards": None,
 }
-_DOC = """
+_DOC = f"""
     Other Parameters
     ----------------
     block_shape : int or sequence of int, optional
         Voxels of a block; by default chosen from shapes and chunks. A numpy input without it runs as a whole.
-    job_type, job_config, num_workers, casting, progress, retries, max_failures, memory, durability, resume
-        See `bioimage_py.Execution`; ``execution=`` gives them as one value.
-    cache, read_ahead, block_timeout, plan, debug, detach
-        See there too; ``plan=True`` returns a `RunPlan` instead of running, ``detach=True`` a `DetachedRun`.
+    {textwrap.fill(", ".join(SETTINGS), 116, subsequent_indent="    ")}
+        See `bioimage_py.Execution`; ``execution=`` gives them as one value. ``plan=True`` returns a `RunPlan` instead
+        of running, ``detach=True`` a `DetachedRun`.
     mask : source-like, optional
         Same shape as the input; where it is zero the output stays as it is, and voxels do not count.
     block_ids : sequence of int, optional

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import ParameterError
 from ..sources.axes import Axis
 from ..sources.base import Source
+from .formats import Format
 
 Shape = Sequence[int]
 
@@ -24,11 +25,11 @@ def default_chunks(shape: tuple[int, ...], axes: Sequence[Axis] = ()) -> tuple[i
 
 
 def check_chunks(
-    chunks: Shape | None, shards: Shape | None, shape: tuple[int, ...], axes: Sequence[Axis], format: str
+    chunks: Shape | None, shards: Shape | None, shape: tuple[int, ...], axes: Sequence[Axis], entry: Format
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Return chunks and shards of an array; ParameterError where they do not fit."""
+    """Return chunks and shards of an array in a format; ParameterError where they do not fit."""
     grid = whole_numbers("chunks", chunks, len(shape)) if chunks is not None else default_chunks(shape, axes)
-    return grid, None if shards is None else _shards(shards, grid, format)
+    return grid, None if shards is None else _shards(shards, grid, entry)
 
 
 def suit(like: Source, shape: Sequence[int]) -> bool:
@@ -57,9 +58,11 @@ def whole_numbers(name: str, values: Shape, ndim: int | None) -> tuple[int, ...]
     return found
 
 
-def _shards(shards: Shape, chunks: tuple[int, ...], format: str) -> tuple[int, ...]:
-    if format != "zarr":
-        raise ParameterError(f"The format {format!r} has no shards.", remedy="leave shards out, or use format='zarr'")
+def _shards(shards: Shape, chunks: tuple[int, ...], entry: Format) -> tuple[int, ...]:
+    if not entry.shards:
+        raise ParameterError(
+            f"The format {entry.name!r} has no shards.", remedy="leave shards out, or use format='zarr'"
+        )
     found = whole_numbers("shards", shards, len(chunks))
     if any(shard % chunk for shard, chunk in zip(found, chunks, strict=True)):
         near = tuple(math.ceil(shard / chunk) * chunk for shard, chunk in zip(found, chunks, strict=True))

@@ -1,4 +1,4 @@
-"""Creating arrays in zarr, n5 and hdf5 containers."""
+"""Creating arrays: what is checked for every format, before the format itself makes one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import data_type, named
-from ..errors import DtypeError, ParameterError, ReadOnlyError, ShapeError
+from ..errors import DtypeError, KeyNotFoundError, ParameterError, ReadOnlyError, ShapeError
 from ..sources.arrays.tensorstore import detect_driver
 from ..sources.axes import Axis, default_axes
 from ..sources.chunked.unit_files import METADATA_FILES
@@ -18,13 +18,11 @@ from ..sources.file import FileSource, open_source
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import check_path
 from .chunks import Shape, check_chunks, whole_numbers
-from .formats import format_named, require_library
-from .hdf5 import _create_hdf5
+from .formats import Format, format_named, require_library
 from .keys import array_keys, is_group
-from .n5 import _create_n5
+from .new_array import NewArray
 from .ome import check_axes, write_multiscales
 from .target import Target, target_of
-from .zarr import _create_zarr
 
 
 @named
@@ -62,9 +60,9 @@ def create_array(
         1 along all others.
     shards : sequence of int, optional
         Shape of the shards, multiples of the chunks (zarr version 3 only).
-    format : {"zarr", "n5", "hdf5"}, optional
-        None: by the name of the container, zarr where it has no ending. zarr is version 3, or the version of the
-        container.
+    format : str, optional
+        "zarr", "n5", "hdf5", or one that is registered with ``create=``. None: by the name of the container, zarr where
+        it has no ending. zarr is version 3, or the version of the container.
     axes : sequence of Axis, optional
         Axes, stored as attributes of the array (and as the dimension names of zarr version 3, the labels of HDF5).
         For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
@@ -95,20 +93,21 @@ def create_array(
     """
     place = target_of(path, key, format, storage_options)
     root, container, key, name, _ = place
-    require_library(format_named(name))
-    if root.folder is not None and name != "hdf5":
+    entry = format_named(name)
+    require_library(entry)
+    if root.folder is not None and entry.stores:
         check_path(root.folder)
-    if name != "hdf5" and (root / key).archive and root.writable:  # refuses names that lead elsewhere, too
+    if entry.stores and (root / key).archive and root.writable:  # refuses names that lead elsewhere, too
         raise ParameterError(f"An array cannot be called {key!r}.", remedy="leave out '|zip:'")
+    if key and not entry.container:
+        raise ParameterError(f"A {name} file is one array, without a key such as {key!r}.", remedy="leave key out")
     size = whole_numbers("shape", shape, None)
     axes = _checked_axes(axes, size)
-    grid, outer = check_chunks(chunks, shards, size, axes, name)
+    grid, outer = check_chunks(chunks, shards, size, axes, entry)
     kind = data_type(dtype)
     _refuse_other_than_numbers(kind, f"{container}/{key}".rstrip("/"))
     kind = np.dtype(kind.str)  # C has two types of 64 bits, and zarr knows one
     _check_fill(fill_value, kind)
-    if compressor is not None and name != "zarr" and not isinstance(compressor, str):
-        raise ParameterError(f"compressor={compressor!r} is no name", remedy='compressor="gzip"')
     if isinstance(compressor, bool | int | float):
         raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
     if place.image:
@@ -121,8 +120,10 @@ def create_array(
     if not overwrite and array_exists(container, key, name, storage_options):
         found = _existing(root, key, name, size, kind)
     else:
-        _refuse_group(root, key, name)
-        _CREATORS[name](root, key, size, kind, grid, outer, axes, compressor, fill_value)
+        _refuse_group(root, key, entry)
+        create = entry.creator
+        assert create is not None, "target_of lets no other format through"
+        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
 
@@ -157,23 +158,23 @@ def _described(found: FileSource, place: Target, storage_options: Mapping[str, A
 
 def array_exists(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Tell whether a container has an array of that key."""
-    if format != "hdf5":
+    entry = format_named(format)
+    if entry.stores:
         return detect_driver(locate(path, storage_options) / (key or "")) is not None
-    if not os.path.exists(path):
+    if not os.path.exists(path) or bool(key) != entry.container:
         return False
-    import h5py
-
-    from .hdf5 import construct
-
-    with construct(path) as file:
-        return bool(key) and isinstance(file.get(key), h5py.Dataset)
+    try:
+        open_source(path, key, format=format).close()
+    except KeyNotFoundError:
+        return False
+    return True
 
 
 def clear_array(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> None:
     """Empty an array: all its voxels get the fill value, shape and grid stay."""
-    if format == "hdf5":
+    if not format_named(format).stores:
         with open_source(path, key, format=format, mode="r+") as source:
-            source[...] = source.array.fillvalue
+            source[...] = getattr(source.array, "fillvalue", 0)
         return
     place = locate(path, storage_options) / (key or "")
     if place.folder is None:
@@ -210,11 +211,11 @@ def _existing(root: Location, key: str, format: str, shape: tuple[int, ...], dty
     return source
 
 
-def _refuse_group(root: Location, key: str, format: str) -> None:
+def _refuse_group(root: Location, key: str, entry: Format) -> None:
     """Refuse to put an array where a group with arrays is."""
     place = root / key
     missing = place.folder is not None and not os.path.isdir(place.folder)
-    if format == "hdf5" or missing or detect_driver(place) is not None:
+    if not entry.stores or missing or detect_driver(place) is not None:
         return
     keys = array_keys(place)
     if keys or not _may_hold(place, key):
@@ -230,6 +231,3 @@ def _may_hold(place: Location, key: str) -> bool:
     if place.folder is None:
         return not is_group(place) or set(place.names() or []) <= metadata
     return bool(key) or all(entry.name in metadata for entry in os.scandir(place.folder))
-
-
-_CREATORS = {"zarr": _create_zarr, "n5": _create_n5, "hdf5": _create_hdf5}

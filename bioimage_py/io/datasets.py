@@ -14,7 +14,6 @@ from ..sources.stores.paths import is_url, resolve
 from .formats import Format, constructor_for_format, format_named, format_of, require_library, require_path, split_path
 from .keys import key_among, wrong_key
 
-_LEVELLED = ("zarr", "n5")
 CREATION = ("shape", "dtype", "chunks", "shards", "axes", "compressor", "fill_value")
 
 
@@ -35,11 +34,15 @@ def open_file_source(
     if mode in ("r", "r+"):
         require_path(resolved)
     entry = format_named(format or format_of(place))
-    if (level is not None or storage_options) and entry.name not in _LEVELLED:
-        raise ParameterError(
-            f"{resolved} is of the format {entry.name!r}, which has no {'levels' if level is not None else 'stores'}.",
-            remedy=f"leave {'level' if level is not None else 'storage_options'} out, or use zarr or n5",
-        )
+    for name, what, given, taken in (
+        ("level", "levels", level is not None, entry.levels),
+        ("storage_options", "stores", bool(storage_options), entry.stores),
+    ):
+        if given and not taken:
+            raise ParameterError(
+                f"{resolved} is of the format {entry.name!r}, which has no {what}.",
+                remedy=f"leave {name} out, or use zarr or n5",
+            )
     require_library(entry)
     if not (key is None or isinstance(key, str)):
         raise ParameterError(f"internal_path={key!r} is not text", remedy='internal_path="raw"')
@@ -48,7 +51,7 @@ def open_file_source(
     if storage_options:
         arguments["storage_options"] = dict(storage_options)
     creation = {name: value for name, value in kwargs.items() if name in CREATION}
-    if creation and (mode in ("r", "r+") or not entry.writable):
+    if creation and (mode in ("r", "r+") or entry.create is None):
         raise ParameterError(
             f"{', '.join(creation)} create an array, but mode is {mode!r} and the format {entry.name!r}.",
             remedy="use mode='a' or mode='w' with zarr, n5 or hdf5, or leave them out",
@@ -82,7 +85,7 @@ def _prepare(
     storage_options: Mapping[str, Any] | None,
 ) -> str | None:
     """Create or empty an array as the mode asks; this is the only place that does."""
-    if not entry.opener:
+    if entry.create is None:  # its constructor knows the modes
         return key
     from .create import array_exists, clear_array, create_array
 

@@ -15,13 +15,14 @@ from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import is_url
+from .new_array import Creator
 
 Constructor = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One file format.
+    """One file format: a row of the table, which is all that the rest of the package knows of it.
 
     Parameters
     ----------
@@ -36,6 +37,19 @@ class Format:
         True if arrays in it can be written.
     opener : str
         "module:function" that opens one array of it (see `bioimage_py.io.datasets`); "" goes by the constructor.
+    create : callable or str, optional
+        ``create(place, key, array)`` makes an array (a `NewArray`) at a `Location`, replacing one that is there; a
+        string is imported when needed. None where arrays cannot be created.
+    keys : str
+        "module:function" that lists the keys of all arrays of a file; "" where there is but one.
+    container : bool
+        True if it holds several arrays by their keys, so that "a.zarr/raw" is a key in it.
+    stores : bool
+        True if arrays lie chunk by chunk in a folder or a bucket: it takes ``storage_options=``.
+    levels : bool
+        True if it has resolution levels: it takes ``level=``.
+    shards : bool
+        True if chunks can be put together in shards.
     requires : str
         Module without which the constructor does not work.
     """
@@ -45,7 +59,21 @@ class Format:
     constructor: Constructor | str
     writable: bool = False
     opener: str = ""
+    create: Creator | str | None = None
+    keys: str = ""
+    container: bool = False
+    stores: bool = False
+    levels: bool = False
+    shards: bool = False
     requires: str = ""
+
+    @property
+    def creator(self) -> Creator | None:
+        """The function that makes an array, imported."""
+        if isinstance(self.create, str):
+            loaded: Creator = load_qualified(self.create)
+            return loaded
+        return self.create
 
 
 _formats: dict[str, Format] = {}
@@ -54,7 +82,12 @@ _lock = threading.Lock()
 
 
 def register_format(
-    name: str, extensions: Sequence[str], constructor: Constructor | str, *, writable: bool = False
+    name: str,
+    extensions: Sequence[str],
+    constructor: Constructor | str,
+    *,
+    writable: bool = False,
+    create: Creator | str | None = None,
 ) -> None:
     """Add a file format, or replace one.
 
@@ -68,11 +101,15 @@ def register_format(
         ``constructor(path, mode=..., **kwargs)`` returns a mapping from keys to arrays, which may have a
         ``default_key`` and ``close()``; or one array. As a string: "module:function", imported when needed.
     writable : bool, default False
-        True if it honours the modes "r+", "a" and "w".
+        True if it honours the modes "r+", "a" and "w"; with `create` it need not know more than "r+".
+    create : callable or str, optional
+        ``create(place, key, array)`` makes an array: the file is ``place.folder``, and what is wanted is `array`, a
+        `NewArray`. Operations then write to paths of the format.
     """
     if isinstance(extensions, str):
         raise ParameterError(f"extensions is the string {extensions!r}.", remedy=f"pass a list: [{extensions!r}]")
-    add_format(Format(name, tuple(_clean(extension) for extension in extensions), constructor, writable))
+    endings = tuple(_clean(extension) for extension in extensions)
+    add_format(Format(name, endings, constructor, writable or create is not None, create=create))
 
 
 def add_format(entry: Format) -> None:
@@ -135,6 +172,20 @@ def is_writable_format(name: str) -> bool:
     return name in supported_formats() and format_named(name).writable
 
 
+def creatable_formats() -> list[Format]:
+    """Return the formats in which arrays can be created."""
+    return [entry for entry in _formats.values() if entry.create is not None]
+
+
+def array_keys_of(path: str) -> list[str] | None:
+    """Return the keys of all arrays of a local file; None where its format has but one in a file."""
+    listed = format_named(infer_format(path)).keys
+    if not listed:
+        return None
+    keys: list[str] = load_qualified(listed)(path)
+    return keys
+
+
 def infer_format(path: str | os.PathLike[str], ext: str | None = None) -> str:
     """Return the name of the format of a path.
 
@@ -184,6 +235,14 @@ def _named_part(path: str) -> str:
 
 
 def _named_by(path: str) -> str | None:
+    found = _registered_by(path)
+    if found is None and os.path.splitext(path)[1]:
+        load_plugins()
+        found = _registered_by(path)
+    return found
+
+
+def _registered_by(path: str) -> str | None:
     name = os.path.basename(path.rstrip("/")).lower()
     endings = [ending for ending in _by_extension if ending and name.endswith(ending)]
     return _by_extension[max(endings, key=len)] if endings else None
@@ -198,7 +257,7 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """Split a path into a container: "a.zarr/raw/s0" gives ("a.zarr", "raw/s0"); None where there is no key.
 
     In an archive the key is what follows ``|zip:``, unless that holds a container of its own ("a.zip|zip:b.zarr/raw").
-    Only endings of formats that hold several arrays split (zarr, n5, hdf5).
+    Only endings of formats that hold several arrays split.
     """
     text = os.fspath(path)
     head, mark, query = text.partition("?") if is_url(text) else (text, "", "")
@@ -210,7 +269,7 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     keys: list[str] = []
     while os.path.basename(head):
         found = _named_by(head)
-        if found is not None and (found in _CONTAINERS or not keys):
+        if found is not None and (_formats[found].container or not keys):
             return head + mark + query, "/".join(reversed(keys)) or None
         keys.append(os.path.basename(head))
         head = os.path.dirname(head)
@@ -218,10 +277,8 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
 
 
 def _named_inside(inner: str) -> bool:
-    return any(_named_by(part) in _CONTAINERS for part in inner.split("/"))
-
-
-_CONTAINERS = ("zarr", "n5", "hdf5")
+    named = map(_named_by, inner.split("/"))
+    return any(name is not None and _formats[name].container for name in named)
 
 
 def open_file(
@@ -276,24 +333,26 @@ def require_library(entry: Format) -> None:
         need(entry.requires, f"The format {entry.name!r}")
 
 
-def _add_builtin() -> None:
-    here = __name__.rpartition(".")[0]
-    for name, extensions, writable, module, requires in (
-        ("hdf5", (".h5", ".hdf", ".hdf5"), True, "hdf5", "h5py"),
-        ("n5", (".n5",), True, "n5", ""),
-        ("zarr", (".zarr", ".zr", ".ozx", ".zip"), True, "zarr", "zarr"),
-        ("nifti", (".nii", ".nii.gz"), False, "nifti", "nibabel"),
-        ("tif", (".tif", ".tiff"), False, "tif", "tifffile"),
-        ("folder", ("",), False, "tif", "tifffile"),
-    ):
-        module = f"{here}.{module}"
-        add_format(Format(name, extensions, f"{module}:construct", writable, f"{module}:open_dataset", requires))
-
-
-_add_builtin()
-
-
 def keep_local(path: str, name: str) -> None:
     """Raise for URLs in formats that are read from the file system only."""
     if is_url(path):
         raise FormatError(f"{path}: {name} files are read from the file system only.", remedy="download it first")
+
+
+def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Format:
+    """A format of this package, in whose file the functions have these names."""
+    file = f"{__name__.rpartition('.')[0]}.{module}"
+    more |= {field: f"{file}:{more[field]}" for field in ("create", "keys") if field in more}
+    return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
+
+
+_CHUNKED: dict[str, Any] = {"create": "create", "container": True, "stores": True, "levels": True}
+for _entry in (
+    _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", create="create", keys="keys", container=True, requires="h5py"),
+    _row("n5", (".n5",), "n5", **_CHUNKED),
+    _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, shards=True, requires="zarr"),
+    _row("nifti", (".nii", ".nii.gz"), "nifti", requires="nibabel"),
+    _row("tif", (".tif", ".tiff"), "tif", keys="keys", requires="tifffile"),
+    _row("folder", ("",), "tif", requires="tifffile"),
+):
+    add_format(_entry)

@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from ..errors import FormatError, ParameterError
 from ..extras import need
 from ..sources.arrays.hdf5 import HDF5Backing
 from ..sources.arrays.hdf5_parts import open_file, reading_structure
-from ..sources.axes import Axis
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location
 from .formats import keep_local
 from .keys import key_among
+from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -33,7 +31,7 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
     return open_file(path, mode, **kwargs)
 
 
-def dataset_keys(path: str) -> list[str]:
+def keys(path: str) -> list[str]:
     """Return the keys of all arrays in a file."""
     need("h5py", "An HDF5 file")
     with construct(path) as file, reading_structure(path):
@@ -66,36 +64,27 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     return Opened(HDF5Backing(file[only], owned=True), only)
 
 
-def _create_hdf5(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
+def create(root: Location, key: str, array: NewArray) -> None:
+    """Make an array in a container, which is made where it is missing."""
     if not key:
         raise ParameterError(f"{root}: an HDF5 file needs a key for its array.", remedy="pass key='data'")
-    if compressor not in (None, "gzip", "raw", "none"):
-        raise ParameterError(f"Unknown compressor {compressor!r} for HDF5.", remedy="use gzip or raw")
+    if array.compressor not in (None, "gzip", "raw", "none"):
+        raise ParameterError(f"Unknown compressor {array.compressor!r} for HDF5.", remedy="use gzip or raw")
     path = root.url
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
+    fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(array.chunks, array.shape, strict=True))
     with construct(path, "a") as file:
         if key in file:
             del file[key]
         dataset = file.create_dataset(
             key,
-            shape=shape,
-            dtype=dtype,
+            shape=array.shape,
+            dtype=array.dtype,
             chunks=fitting,
-            compression="gzip" if compressor in (None, "gzip") else None,
-            fillvalue=fill_value,
+            compression="gzip" if array.compressor in (None, "gzip") else None,
+            fillvalue=array.fill_value,
         )
-        for index, axis in enumerate(axes):
+        for index, axis in enumerate(array.axes):
             dataset.dims[index].label = axis.name
-        if axes:
-            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in axes]})
+        if array.axes:
+            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in array.axes]})

@@ -13,12 +13,12 @@ from ..errors import DtypeError, ParameterError
 from ..extras import needing
 from ..sources.arrays import adapters
 from ..sources.arrays.tensorstore import detect_driver
-from ..sources.axes import Axis
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
 from .formats import keep_local
 from .keys import open_keyed
+from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -49,24 +49,15 @@ def _levels(group: Location) -> list[str]:
     return found
 
 
-def _create_n5(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
-    if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
-        raise DtypeError(f"n5 cannot store {dtype}.", remedy="use uint8 for bool, or format='zarr'")
-    if fill_value not in (0, None):
-        raise ParameterError(f"n5 cannot store the fill value {fill_value!r}.", remedy="use 0, or format='zarr'")
-    compression = {"type": "raw"} if compressor in ("raw", "none") else _N5_CODECS.get(compressor)
+def create(root: Location, key: str, array: NewArray) -> None:
+    """Make an array in a container, which is made where it is missing."""
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
+        raise DtypeError(f"n5 cannot store {array.dtype}.", remedy="use uint8 for bool, or format='zarr'")
+    if array.fill_value not in (0, None):
+        raise ParameterError(f"n5 cannot store the fill value {array.fill_value!r}.", remedy="use 0, or format='zarr'")
+    compression = _N5_CODECS.get(array.compressor) if isinstance(array.compressor, str | None) else None
     if compression is None:
-        raise ParameterError(f"Unknown compressor {compressor!r} for n5.", remedy="use gzip, zstd or raw")
+        raise ParameterError(f"Unknown compressor {array.compressor!r} for n5.", remedy="use gzip, zstd or raw")
     place = root / key
     if detect_driver(place) is not None:
         place.delete()
@@ -75,17 +66,17 @@ def _create_n5(
         _write_json(root, {**above, "n5": "2.0.0"})
     attributes: dict[str, Any] = {} if key else {"n5": "2.0.0"}
     attributes |= {
-        "dimensions": list(reversed(shape)),
-        "blockSize": list(reversed(chunks)),
-        "dataType": dtype.name,
+        "dimensions": list(reversed(array.shape)),
+        "blockSize": list(reversed(array.chunks)),
+        "dataType": array.dtype.name,
         "compression": compression,
     }
-    if axes:
-        attributes["axes"] = [axis.name for axis in reversed(axes)]
-        attributes["units"] = [axis.unit or "" for axis in reversed(axes)]
-        attributes["resolution"] = [axis.scale for axis in reversed(axes)]
-        attributes["offset"] = [axis.offset for axis in reversed(axes)]
-        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in axes]}
+    if array.axes:
+        attributes["axes"] = [axis.name for axis in reversed(array.axes)]
+        attributes["units"] = [axis.unit or "" for axis in reversed(array.axes)]
+        attributes["resolution"] = [axis.scale for axis in reversed(array.axes)]
+        attributes["offset"] = [axis.offset for axis in reversed(array.axes)]
+        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in array.axes]}
     _write_json(place, attributes)
 
 
@@ -97,4 +88,6 @@ _N5_CODECS: dict[Any, dict[str, Any]] = {
     None: {"type": "gzip", "level": 5},
     "gzip": {"type": "gzip", "level": 5},
     "zstd": {"type": "zstd", "level": 3},
+    "raw": {"type": "raw"},
+    "none": {"type": "raw"},
 }

@@ -16,6 +16,7 @@ from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from .chunks import check_chunks, suit
 from .create import array_exists, create_array
+from .formats import format_named
 from .ome import check_axes
 from .target import target_of
 
@@ -50,19 +51,20 @@ def output_array(
         If there is an array of another shape, data type, chunks or shards.
     """
     place, asked = target_of(path), (("chunks", chunks), ("shards", shards))
+    entry = format_named(place.format)
     axes = like.axes if like is not None and like.ndim == len(shape) else ()
     if chunks is None and like is not None and suit(like, shape):
         chunks = like.chunks
         # whole units of writing are moved undecoded, but not every format has shards
-        if shards is None and place.format == "zarr" and not place.root.exists(".zgroup"):
+        if shards is None and entry.shards and not place.root.exists(".zgroup"):
             shards = like.shards
     if place.image:
         check_axes(axes or default_axes(len(shape)))
-    grid, outer = check_chunks(chunks, shards, shape, axes, place.format)
+    grid, outer = check_chunks(chunks, shards, shape, axes, entry)
     wanted: dict[str, Any] = {"shape": shape, "dtype": dtype, "chunks": chunks, "shards": shards, "axes": axes}
     if not array_exists(place.path, place.key, place.format):
         spec = SourceSpec("file", place.path, place.key, {"format": place.format, "mode": "r+"})
-        concurrency: Concurrency = "single-writer" if place.format == "hdf5" else "aligned"
+        concurrency: Concurrency = "aligned" if entry.stores else "single-writer"
         return ArrayToBe(shape, dtype, grid, outer, axes, spec, concurrency, lambda: create_array(path, **wanted))
     there = create_array(path, **wanted)
     for name, value in asked:

@@ -11,7 +11,7 @@ from ..sources.arrays.tensorstore import detect_driver
 from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import resolve
-from .formats import format_named, format_of, is_writable_format, split_path, supported_formats
+from .formats import creatable_formats, format_of, split_path
 
 OME_ENDING = ".ome.zarr"
 
@@ -61,7 +61,7 @@ def target_of(
         container, key = split_path(container)
     root = locate(container, storage_options)
     name = format or _format(root)
-    if not (name in supported_formats() and is_writable_format(name)):
+    if name not in [entry.name for entry in creatable_formats()]:
         raise FormatError(
             f"{container}: arrays cannot be created in the format {name!r}.",
             remedy=f'a path such as "out.zarr": {_known()}',
@@ -97,5 +97,5 @@ def _format(root: Location) -> str:
 
 
 def _known() -> str:
-    endings = [one for name in supported_formats() if is_writable_format(name) for one in format_named(name).extensions]
+    endings = [ending for entry in creatable_formats() for ending in entry.extensions]
     return f"arrays are written to {', '.join(endings)}"

@@ -12,12 +12,12 @@ from ..errors import ParameterError, SourceNotFoundError
 from ..extras import missing
 from ..sources.arrays import adapters
 from ..sources.arrays.tensorstore import detect_driver
-from ..sources.axes import Axis
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
 from .keys import key_among, ome_levels, open_keyed
 from .mirror import mirrored_metadata
+from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -60,21 +60,12 @@ def _open_native(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     return Opened(root[only], only)
 
 
-def _create_zarr(
-    root: Location,
-    key: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    axes: tuple[Axis, ...],
-    compressor: Any,
-    fill_value: Any,
-) -> None:
+def create(root: Location, key: str, array: NewArray) -> None:
+    """Make an array in a container, which is made where it is missing."""
     import zarr
 
     version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
-    if version == 2 and shards is not None:
+    if version == 2 and array.shards is not None:
         raise ParameterError(f"{root} is of zarr version 2, which has no shards.", remedy="write to a new container")
     place = root / key
     if detect_driver(place) is not None:
@@ -88,14 +79,14 @@ def _create_zarr(
         zarr.create_array(
             store=store,
             name=key.rpartition("/")[2] or None,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
-            shards=shards,
-            compressors=_zarr_compressor(compressor, version),
-            fill_value=_fill(fill_value, dtype),
-            dimension_names=[axis.name for axis in axes] if axes and version == 3 else None,
-            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in axes]}} if axes else None,
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=array.chunks,
+            shards=array.shards,
+            compressors=_zarr_compressor(array.compressor, version),
+            fill_value=_fill(array.fill_value, array.dtype),
+            dimension_names=[axis.name for axis in array.axes] if array.axes and version == 3 else None,
+            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in array.axes]}} if array.axes else None,
             zarr_format=version,
             overwrite=True,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import KeyNotFoundError, ParameterError, ReadOnlyError
 from .image_properties import ImageProperties
@@ -15,9 +15,6 @@ from .values.kinds import LayerKind, TagKind
 from .values.models import Group, Tag
 from .values.records import is_annotated, n_frames
 from .values.sets import AnnotationSet, BoxSet
-
-if TYPE_CHECKING:
-    pass
 
 
 class Descriptor(ImageProperties):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,45 +19,14 @@ from ..operations.copying import copy
 from ..sources import Axis, Source, SourceSpec, as_source, from_spec
 from ..sources.chunked.attributes import kind_of
 from ..sources.file import open_source
-from ..sources.indexing import Roi
 from ..sources.stores.paths import is_url
-from ..wrapper.base import WrapperSource, register_wrapper
+from ..wrapper.view import AxesSource  # saved specs name it by this module, too
 from .storage.folder import Folder, new_stamp
 from .storage.versions import ARRAY
 from .values.kinds import DataType
 from .values.records import ImageRecord, axis_documents, counts_of
 
 THUMBNAIL_SIZE = 256
-
-
-@register_wrapper
-class AxesSource(WrapperSource):
-    """A source whose axes are told by somebody who knows better.
-
-    Parameters
-    ----------
-    source : Source
-    axes : sequence of mapping
-        Fields of `Axis`, one for each axis.
-    """
-
-    def __init__(self, source: Any, axes: Iterable[Mapping[str, Any]]) -> None:
-        super().__init__(source)
-        self._axes = tuple(Axis(**axis) for axis in axes)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Axes."""
-        return self._axes
-
-    def _params(self) -> dict[str, Any]:
-        return {"axes": axis_documents(self._axes)}
-
-    def _getitem(self, roi: Roi) -> np.ndarray:
-        return self._source._getitem(roi)
-
-    def _viewitem(self, roi: Roi) -> np.ndarray:
-        return self._source._viewitem(roi)
 
 
 def opened_image(image: Any) -> Source:
@@ -191,7 +160,7 @@ def open_image(record: ImageRecord, root: Path) -> Source:
     """Open an image for reading."""
     source = from_spec(SourceSpec.from_json(absolute_spec(_reading(record.spec), root)))
     axes = record.axis_values()
-    return source if source.axes == axes else AxesSource(source, record.axes)
+    return source if source.axes == axes else AxesSource(source, axes)
 
 
 def middle_plane(source: Source, axes: tuple[Axis, ...]) -> npt.NDArray[Any]:

@@ -13,9 +13,8 @@ from ..errors import ParameterError, SourceTypeError
 from ..sources import Source
 from ..sources.array import ArraySource
 from ..system.files import write_once
-from ..wrapper.base import register_wrapper
+from ..wrapper.view import AxesSource
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
-from .images import AxesSource
 from .storage.folder import Folder, new_stamp
 from .storage.leases import LockToken, check_lease
 from .storage.versions import open_version
@@ -23,7 +22,7 @@ from .values.accessor import Accessor
 from .values.kinds import PALETTE, LayerKind
 from .values.models import Color, Label, Layer
 from .values.names import plain
-from .values.records import LayerRecord, axis_documents
+from .values.records import LayerRecord
 from .values.sets import AnnotationSet, BoxSet, LandmarkSet, from_table, to_table
 
 if TYPE_CHECKING:
@@ -238,10 +237,10 @@ class LabelMapLayer(LiveLayer):
     def create_empty_labelmap(self) -> Source:
         """Return zeros over the spatial axes of the image, in memory, writable; nothing is saved."""
         descriptor = self._dataset
-        axes = axis_documents(tuple(descriptor.axes[axis] for axis in descriptor.spatial_axes))
+        axes = [descriptor.axes[axis] for axis in descriptor.spatial_axes]
         record = self._stored()
         dtype = self._smallest_dtype() if record is None else np.dtype(record.dtype)
-        return WritableAxesSource(ArraySource(np.zeros(descriptor.spatial_shape, dtype)), axes)
+        return AxesSource(ArraySource(np.zeros(descriptor.spatial_shape, dtype)), axes)
 
     def path(self) -> str:
         """Path of the stored label map (an OME-Zarr group), "" where there is none."""
@@ -364,19 +363,6 @@ class LandmarkLayer(TableLayer):
         found = self._load()
         assert found is None or isinstance(found, LandmarkSet)
         return found
-
-
-@register_wrapper
-class WritableAxesSource(AxesSource):
-    """The same, of a source that is written."""
-
-    @property
-    def writable(self) -> bool:
-        """That of the inner source."""
-        return self._source.writable
-
-    def _setitem(self, roi: Any, value: np.ndarray) -> None:
-        self._source._setitem(roi, value)
 
 
 LIVE: dict[LayerKind, type[Any]] = {cls.kind: cls for cls in (LabelMapLayer, BoundingBoxLayer, LandmarkLayer)}

@@ -208,31 +208,6 @@ def components_apart(
     return Components(labels, n, first_voxels(labels, labels, n))
 
 
-def rank_by_first_voxel(labels: Array) -> tuple[npt.NDArray[np.uint64], int]:
-    """Renumber the labels of an array 1..n by their first voxel in C order; 0 stays 0.
-
-    Parameters
-    ----------
-    labels : ndarray of any integer type, any shape
-        Each label is one object, whether connected or not.
-
-    Returns
-    -------
-    ranked : ndarray of uint64, same shape
-    n : int
-    """
-    flat = np.ascontiguousarray(labels).reshape(-1)
-    starts, lengths = tables.runs(flat)
-    of_run = flat[starts]
-    objects = np.flatnonzero(of_run)
-    ids, at = np.unique(of_run[objects], return_index=True)
-    zero = int(np.searchsorted(ids, 0))
-    keys = np.insert(ids, zero, 0)
-    ranks = np.insert(_ranks(starts[objects[at]]).astype(np.uint64), zero, 0)
-    of_voxel = np.repeat(ranks[np.searchsorted(keys, of_run)], lengths)
-    return of_voxel.reshape(labels.shape), int(ids.size)
-
-
 def ranked(components: Components) -> npt.NDArray[np.uint64]:
     """Labels of components renumbered by first voxel in C order, as uint64."""
     table = np.zeros(components.n + 1, np.uint64)

@@ -9,7 +9,8 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.block_functions import MapBlock, within
+from ..blocks.boxes import common, shifted, size_of, within
+from ..engine.block_functions import MapBlock
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import map_to
 from ..engine.operation import operation
@@ -33,14 +34,14 @@ class FloodBlock(MapBlock):
         height, seeds, *masks = inputs
         inside = [mask.view(outer) for mask in masks]
         local = _around(inside[0]) if inside else within(outer, outer)
-        box = tuple(slice(o.start + part.start, o.start + part.stop) for o, part in zip(outer, local, strict=True))
-        wanted = tuple(slice(max(i.start, b.start), min(i.stop, b.stop)) for i, b in zip(inner, box, strict=True))
+        box = shifted(local, [part.start for part in outer])
+        wanted = common(inner, box)
         begin, part = tuple(axis.start for axis in box), within(wanted, box)
         arrays = height.view(box), seeds.view(box), *(mask[local] for mask in inside)
         flooded = self.kernel(*arrays, begin=begin, part=part)
         if wanted == inner:
             return flooded
-        result = np.zeros([axis.stop - axis.start for axis in inner], flooded.dtype)
+        result = np.zeros(size_of(inner), flooded.dtype)
         result[within(wanted, inner)] = flooded
         return result
 

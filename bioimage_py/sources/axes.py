@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arguments import named_fields
 from ..errors import ArgumentError
-
-if TYPE_CHECKING:
-    pass
-
-from collections.abc import Sequence
 
 
 @named_fields

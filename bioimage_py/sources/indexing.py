@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import Box, size_of
 from ..errors import IndexingError
 
-Roi = tuple[slice, ...]
+Roi = Box
 
 _RULE = "use integers, slices, an ellipsis, None, or a tuple of these; for index arrays or masks read the region first"
 
@@ -41,7 +42,7 @@ class Selection:
     @property
     def roi_shape(self) -> tuple[int, ...]:
         """Shape of the box."""
-        return tuple(part.stop - part.start for part in self.roi)
+        return size_of(self.roi)
 
     def pick(self, region: np.ndarray) -> np.ndarray:
         """Return the selected view of the data of the box (always an array, 0-d for a single voxel)."""
@@ -130,7 +131,7 @@ def _plain(parts: tuple[Any, ...], shape: tuple[int, ...]) -> Selection | None:
             return None
         if type(part.start) is not int or type(part.stop) is not int or not 0 <= part.start <= part.stop <= size:
             return None
-    return Selection(parts, tuple(part.stop - part.start for part in parts))
+    return Selection(parts, size_of(parts))
 
 
 def _expand(parts: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:

@@ -13,16 +13,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import RunningError
 from .files import read_small
 from .json_text import parse_json
 from .owner import own_file
-
-if TYPE_CHECKING:
-    pass
-
 
 HEARTBEAT_SECONDS = 1.0
 STALE_SECONDS = 60.0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import number
+from ..blocks.boxes import common, size_of, within
 from ..sources.base import Source
 from ..sources.indexing import Roi
 from .base import WrapperSource
@@ -45,7 +46,7 @@ class CachedSource(WrapperSource):
         self._lock = threading.Lock()
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         if self._source.chunks is None or 0 in shape or not shape:
             return self._source._getitem(roi)
         positions = self._positions(roi)
@@ -58,10 +59,8 @@ class CachedSource(WrapperSource):
         result = np.empty(shape, self.dtype)
         for position, chunk in found.items():
             box = self._box(position)
-            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(roi, box, strict=True)]
-            here = tuple(slice(c.start - a.start, c.stop - a.start) for c, a in zip(common, roi, strict=True))
-            there = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, box, strict=True))
-            result[here] = chunk[there]
+            shared = common(roi, box)
+            result[within(shared, roi)] = chunk[within(shared, box)]
         return result
 
     def _read(self, missing: list[Position]) -> dict[Position, np.ndarray]:
@@ -74,8 +73,7 @@ class CachedSource(WrapperSource):
         block = self._source._getitem(around)
         chunks = {}
         for position, box in boxes.items():
-            local = tuple(slice(b.start - a.start, b.stop - a.start) for b, a in zip(box, around, strict=True))
-            chunks[position] = block[local].copy()
+            chunks[position] = block[within(box, around)].copy()
         with self._lock:
             for position, chunk in chunks.items():
                 self._kept_bytes += chunk.nbytes - (self._kept[position].nbytes if position in self._kept else 0)

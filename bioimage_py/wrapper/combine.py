@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..arguments import data_type
+from ..blocks.boxes import size_of
 from ..errors import DtypeError, ParameterError, ShapeError
 from ..sources.axes import Axis
 from ..sources.base import Source
@@ -141,7 +142,7 @@ class MultiTransformationSource(CombinedSource):
 
     def _getitem(self, roi: Roi) -> np.ndarray:
         if any(part.start == part.stop for part in roi):
-            return np.empty([part.stop - part.start for part in roi], self.dtype)
+            return np.empty(size_of(roi), self.dtype)
         value = self._call([np.asarray(source._getitem(roi)) for source in self._sources])
         return checked(value, roi, self.dtype, self._transformation)
 
@@ -217,7 +218,7 @@ class StackSource(CombinedSource):
     def _getitem(self, roi: Roi) -> np.ndarray:
         chosen = roi[self._axis]
         inner = (*roi[: self._axis], *roi[self._axis + 1 :])
-        result = np.empty([part.stop - part.start for part in roi], self.dtype)
+        result = np.empty(size_of(roi), self.dtype)
         for position, source in enumerate(self._sources[chosen.start : chosen.stop]):
             np.moveaxis(result, self._axis, 0)[position] = source._viewitem(inner)
         return result
@@ -271,7 +272,7 @@ class ConcatenateSource(CombinedSource):
 
     def _getitem(self, roi: Roi) -> np.ndarray:
         wanted = roi[self._axis]
-        result = np.empty([part.stop - part.start for part in roi], self.dtype)
+        result = np.empty(size_of(roi), self.dtype)
         for source, begin in zip(self._sources, self._begins, strict=False):
             start, stop = max(wanted.start - begin, 0), min(wanted.stop - begin, source.shape[self._axis])
             if start >= stop:

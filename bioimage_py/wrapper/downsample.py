@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import size_of, within
 from ..blocks.lattice import Lattice
 from ..errors import DtypeError, ParameterError
 from ..sources.along import per_axis
@@ -160,7 +161,7 @@ class DownsampleSource(RegriddedSource):
         return {"factors": list(self._factors), "method": self._method, "anti_aliasing": self._anti_aliasing}
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         if 0 in shape:
             return np.empty(shape, self.dtype)
         if self._anti_aliasing:
@@ -176,13 +177,12 @@ class DownsampleSource(RegriddedSource):
             return reduce(roi)
         result = np.empty(shape, self.dtype)
         for piece in pieces:
-            local = (slice(p.start - r.start, p.stop - r.start) for p, r in zip(piece, roi, strict=True))
-            result[tuple(local)] = reduce(piece)
+            result[within(piece, roi)] = reduce(piece)
         return result
 
     def _pieces(self, roi: Roi) -> list[Roi]:
         """Boxes to reduce one by one, cut where no chunk of the source is read twice."""
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         # of a stride only what is kept is ever in memory, where the source can read with steps
         thins = self._method == "stride" and self._source.thins
         size = self.dtype.itemsize * (1 if thins else math.prod(self._factors))

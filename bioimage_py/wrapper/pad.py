@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import common, is_empty, size_of, within
 from ..errors import ParameterError
 from ..sources.axes import Axis
 from ..sources.casting import convert_values
@@ -87,7 +88,7 @@ class PadSource(WrapperSource):
         return tuple(replace(axis, offset=axis.offset - before * axis.scale) for axis, (before, _) in pairs)
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         if 0 in shape:
             return np.empty(shape, self.dtype)
         # in the coordinates of the source
@@ -105,12 +106,10 @@ class PadSource(WrapperSource):
         return np.array(block[np.ix_(*(one - part.start for one, part in zip(at, box, strict=True)))], order="C")
 
     def _constant(self, wanted: list[slice]) -> np.ndarray:
-        result = np.full([part.stop - part.start for part in wanted], self._value, self.dtype)
-        sizes = zip(wanted, self._source.shape, strict=True)
-        inner = tuple(slice(max(0, part.start), min(size, part.stop)) for part, size in sizes)
-        if all(part.start < part.stop for part in inner):
-            place = tuple(slice(i.start - w.start, i.stop - w.start) for i, w in zip(inner, wanted, strict=True))
-            result[place] = self._source._viewitem(inner)
+        result = np.full(size_of(wanted), self._value, self.dtype)
+        inner = common(wanted, [slice(0, size) for size in self._source.shape])
+        if not is_empty(inner):
+            result[within(inner, wanted)] = self._source._viewitem(inner)
         return result
 
     def _of_lines(self, wanted: list[slice]) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import normalize_block_shape
+from ..blocks.boxes import size_of
 from ..errors import DtypeError, ParameterError, ShapeError
 from ..sources.axes import Axis
 from ..sources.casting import convert_values
@@ -112,7 +113,7 @@ class ResampledSource(RegriddedSource):
         return bool((self._matrix == np.diag(np.diag(self._matrix))).all())
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        sizes = tuple(part.stop - part.start for part in roi)
+        sizes = size_of(roi)
         if 0 in sizes:
             return np.empty(sizes, self.dtype)
         box = self._needed(roi)
@@ -150,7 +151,7 @@ class ResampledSource(RegriddedSource):
     def _nearest(self, block: np.ndarray, box: Roi, roi: Roi) -> np.ndarray:
         """Nearest voxels; coordinates are computed from absolute indices, so that ties fall alike in every box."""
         index = np.ix_(*(np.arange(part.start, part.stop) for part in roi))
-        result_shape = tuple(part.stop - part.start for part in roi)
+        result_shape = size_of(roi)
         inside: Any = True
         at = []
         for axis, (part, size) in enumerate(zip(box, self._source.shape, strict=True)):
@@ -184,7 +185,7 @@ class ResampledSource(RegriddedSource):
             block.astype(np.float64, copy=False),
             matrix,
             offset,
-            tuple(part.stop - part.start for part in roi),
+            size_of(roi),
             order=self._order,
             mode=self._beyond,
             cval=self._fill,

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arguments import data_type, number
 from ..blocks import normalize_halo
+from ..blocks.boxes import size_of, within
 from ..errors import ParameterError, ShapeError
 from ..sources.axes import Axis
 from ..sources.casting import convert_values
@@ -116,7 +117,7 @@ class ComputedSource(WrapperSource):
         """Compute a box of one voxel at least."""
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         # functions such as a maximum have no value for nothing
         return np.empty(shape, self.dtype) if 0 in shape else self._computed(roi)
 
@@ -210,9 +211,8 @@ class SimpleTransformationWithHaloSource(ComputedSource):
     def _computed(self, roi: Roi) -> np.ndarray:
         sizes = zip(roi, self._halo, self.shape, strict=True)
         outer = tuple(slice(max(0, p.start - margin), min(size, p.stop + margin)) for p, margin, size in sizes)
-        local = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(roi, outer, strict=True))
         whole = self._result(self._transformation(self._block(outer)), outer)
-        return np.array(whole[local], order="C")
+        return np.array(whole[within(roi, outer)], order="C")
 
     def _params(self) -> dict[str, Any]:
         return {**super()._params(), "halo": list(self._halo)}
@@ -285,7 +285,7 @@ def checked(value: Any, roi: Roi, dtype: np.dtype, function: Transformation) -> 
         If the data type cannot hold it.
     """
     result = np.asarray(value)
-    shape = tuple(part.stop - part.start for part in roi)
+    shape = size_of(roi)
     if result.shape != shape:
         where = ", ".join(f"{part.start}:{part.stop}" for part in roi)
         raise ShapeError(

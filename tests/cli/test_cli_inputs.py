@@ -19,8 +19,8 @@ from bioimage_py.cli.remedies import as_command
 from bioimage_py.cli.segment import segment
 from bioimage_py.errors import KeyNotFoundError, ParameterError
 
-from ..sources.precomputed_layers import OFFSET, new_layer, voxels
-from ..sources.webknossos_data import FORMATS, make_dataset
+from ..sources.precomputed.precomputed_layers import OFFSET, new_layer, voxels
+from ..sources.webknossos.webknossos_data import FORMATS, make_dataset
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A precomputed layer of two scales with an offset."""
-    from ..sources.precomputed_layers import CloudVolume
+    from ..sources.precomputed.precomputed_layers import CloudVolume
 
     path = tmp_path_factory.mktemp("precomputed") / "em"
     new_layer(path, voxels())

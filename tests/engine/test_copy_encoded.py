@@ -210,6 +210,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, ...]:
     return tuple(sizes), chunks, times, blocks, draw(st.sampled_from([None, roi])), draw(st.integers(1, 3))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(), kind=st.sampled_from(["zarr", "sharded", "n5"]), workers=st.integers(1, 2))
 def test_voxels_outside_the_region_stay(tmp_path: Path, case: tuple[Any, ...], kind: str, workers: int) -> None:

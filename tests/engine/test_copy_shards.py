@@ -214,6 +214,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, ...]:
     return tuple(sizes), chunks, shards, blocks, draw(st.sampled_from([None, roi]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=cases(),

@@ -65,6 +65,7 @@ def test_table_is_exact_for_64_bit_ids_and_any_cut(case: tuple[np.ndarray, np.nd
     assert table.n_points == a.size
 
 
+@pytest.mark.slow
 def test_large_noise_and_large_objects_cross_the_pieces() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 3000, (2, 1_100_000), dtype=np.uint64)

@@ -27,7 +27,7 @@ from bioimage_py.errors import (
 from bioimage_py.io import create_array, open_file, read_multiscales, register_format, write_multiscales
 from bioimage_py.io import formats as formats_module
 from bioimage_py.io.ome import read_label_names
-from bioimage_py.io.tif import Pages, natural_key
+from bioimage_py.io.tif.stacks import Pages, natural_key
 from bioimage_py.sources import Axis, FileSource, SourceSpec, from_spec, open_source
 
 h5py = pytest.importorskip("h5py")

@@ -18,7 +18,7 @@ from bioimage_py.io import create_array
 from bioimage_py.sources import as_source
 from bioimage_py.wrapper import CastSource, RoiSource, WrapperSource
 
-from ..sources.precomputed_layers import new_layer
+from ..sources.precomputed.precomputed_layers import new_layer
 from .pyramid_levels import QUIET, levels_of, same_bits, shapes_of, stages_of, units_written_once, voxels, zarrs
 
 # --- the same bits -------------------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ def kinds(draw: Any) -> tuple[str, tuple[int, ...], tuple[int, ...] | None]:
     return kind, chunks, turns and tuple(c * t for c, t in zip(chunks, turns, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     shape=st.tuples(SIZES, SIZES, SIZES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from dataclasses import FrozenInstanceError, fields
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
-from bioimage_py.engine.job import RunKeywords
+from bioimage_py.engine.job import Job, RunKeywords
 from bioimage_py.errors import ConfigError
 from bioimage_py.runner.execution import Execution, current_execution, execution
 
@@ -117,4 +118,10 @@ def test_operations_and_map_blocks_take_it() -> None:
 
 
 def test_every_field_but_the_version_of_a_function_is_a_keyword_of_operations() -> None:
-    assert {field.name for field in fields(Execution)} - {"version"} <= set(RunKeywords.__annotations__)
+    settings = {field.name: field.default for field in fields(Execution) if field.name != "version"}
+    where = {field.name: field.default for field in fields(Job) if field.name != "execution"}
+    engine = {**where, "resume_from": None, "execution": None}
+    assert set(RunKeywords.__annotations__) == {*settings, *engine}
+    shown = inspect.signature(bp.filters.gaussian_smoothing).parameters
+    assert {name: shown[name].default for name in (*settings, *engine)} == {**settings, **engine}
+    assert ", ".join(settings) in " ".join((bp.filters.gaussian_smoothing.__doc__ or "").split())

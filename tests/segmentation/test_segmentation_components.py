@@ -89,7 +89,6 @@ def test_blocks_give_the_ids_of_the_whole_array(
     np.testing.assert_array_equal(block_wise(image, block_shape, connectivity, multi_label, shrink), expected)
     whole = components.block_components(image, connectivity=connectivity, multi_label=multi_label)
     np.testing.assert_array_equal(components.ranked(whole), expected)
-    np.testing.assert_array_equal(components.rank_by_first_voxel(whole.labels)[0], expected)
 
 
 @given(cut_images())
@@ -146,23 +145,6 @@ def test_float_labels_are_refused_but_float_images_are_not() -> None:
     assert components.block_components(image).n == 2
     with pytest.raises(DtypeError, match="labels of type float64"):
         components.block_components(image, multi_label=True)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.int32, np.uint64, np.int64]))
-@settings(max_examples=100, deadline=None)
-def test_ranking_by_first_voxel(seed: int, dtype: type) -> None:
-    rng = np.random.default_rng(seed)
-    ids = np.array([0, 3, 7, 9, 200 if dtype is np.uint8 else 2**31 - 1], dtype)
-    if dtype is np.int64:
-        ids[3:] = [-5, 2**62]
-    if dtype is np.uint64:
-        ids[2:] = [2**63, 2**63 + 1, 2**64 - 1]
-    labels = ids[rng.integers(0, len(ids), (4, 5))]
-    ranked, n = components.rank_by_first_voxel(labels)
-    seen: dict[int, int] = {0: 0}
-    expected = [seen.setdefault(v, len(seen)) for v in labels.reshape(-1).tolist()]
-    assert ranked.reshape(-1).tolist() == expected
-    assert n == len(seen) - 1
 
 
 def test_faces_of_large_blocks_are_packed_and_only_where_wanted() -> None:

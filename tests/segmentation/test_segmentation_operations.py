@@ -50,6 +50,7 @@ def objects(dtype: Any = np.uint32) -> np.ndarray:
 # label
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.integers(1, 18)] * 3),

@@ -76,6 +76,7 @@ def indexed(draw: st.DrawFn) -> tuple[tuple[int, ...], object]:
     return shape, index
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(indexed())
 def test_reading_equals_numpy(case: tuple[tuple[int, ...], object]) -> None:
@@ -95,6 +96,7 @@ def test_reading_equals_numpy(case: tuple[tuple[int, ...], object]) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(indexed(), st.data())
 def test_writing_equals_numpy(case: tuple[tuple[int, ...], object], data: st.DataObject) -> None:

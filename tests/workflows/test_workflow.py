@@ -485,6 +485,7 @@ class TestKernels:
         np.testing.assert_array_equal(kept > otsu(histogram, histogram(kept)), values > low)
 
 
+@pytest.mark.slow
 class TestDemo:
     def test_leaves_volume_tables_and_picture(self, tmp_path):
         lines = []

@@ -42,7 +42,7 @@ class SlurmBackend(Backend):
         By default that of the user's configuration file.
     """
 
-    limits = Limits(kills_blocks=True, survives_crashes=True, detaches=True, one_machine=False, durability="node")
+    limits = Limits(kills_blocks=True, detaches=True, one_machine=False, durability="node")
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(SlurmConfig.load() if config is None else config)

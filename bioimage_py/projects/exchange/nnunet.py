@@ -19,6 +19,7 @@ from ...sources.array import ArraySource
 from ...sources.file import open_source
 from ...system.files import write_once
 from ...system.json_text import parse_json
+from ...wrapper.view import AxesSource
 from .ome_labels import unique_names
 
 if TYPE_CHECKING:
@@ -139,10 +140,7 @@ def _nifti(path: Path) -> Source:
 
 
 def _named(source: Source, axes: Any) -> Source:
-    from ..images import AxesSource
-    from ..values.records import axis_documents
-
-    return AxesSource(source, axis_documents(tuple(axes)))
+    return AxesSource(source, axes)
 
 
 def _nibabel() -> Any:

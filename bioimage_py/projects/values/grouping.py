@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ...errors import ParameterError
 from .models import Group, ImageInfo
-
-if TYPE_CHECKING:
-    pass
-
 
 HIERARCHY = ("Patient", "Study", "Series")
 UNNAMED = "<Unnamed>"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...blocks.boxes import common, is_empty, within
 from ...sources.base import Source
 from ...sources.spec import SourceSpec
 from ...system.memory import peak_bytes
@@ -57,17 +58,13 @@ class Sketch(WrapperSource):
     def _getitem(self, roi: tuple[slice, ...]) -> np.ndarray:
         result = self.source._getitem(roi)
         for region, value in self.written:
-            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(roi, region, strict=True)]
-            if all(part.start < part.stop for part in common):
-                result[_within(common, roi)] = value[_within(common, region)]
+            shared = common(roi, region)
+            if not is_empty(shared):
+                result[within(shared, roi)] = value[within(shared, region)]
         return result
 
     def _setitem(self, roi: tuple[slice, ...], value: np.ndarray) -> None:
         self.written.append((roi, np.array(value)))
-
-
-def _within(part: Sequence[slice], whole: Sequence[slice]) -> tuple[slice, ...]:
-    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
 
 
 def run_here(plan: Plan) -> RunReport:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...backends.slurm.orders import cancel_jobs
 from ...errors import RunningError
-
-if TYPE_CHECKING:
-    pass
 from ...system.processes import end_named
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...blocks import Block
+from ...blocks.boxes import common, is_empty, size_of, within
 from ...errors import RegionError
 from ...sources.axes import Axis
 from ...sources.base import Concurrency, Source
 from ...sources.casting import Casting
+from ...sources.indexing import Roi
 from ...system.faults import fault
-
-Roi = tuple[slice, ...]
 
 
 class GuardedOutput(Source):
@@ -165,7 +165,7 @@ class GroupBuffer:
         self._written: np.ndarray = np.zeros(0, bool)
 
     def _local(self, roi: Roi) -> Roi:
-        return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(roi, self._box, strict=True))
+        return within(roi, self._box)
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
         """Keep a write; ``value`` has the output's data type and the region's shape."""
@@ -173,7 +173,7 @@ class GroupBuffer:
             self._data, self._written = np.array(value), np.broadcast_to(True, value.shape)
             return
         if self._data is None:
-            self._data = np.empty([part.stop - part.start for part in self._box], self._output.dtype)
+            self._data = np.empty(size_of(self._box), self._output.dtype)
             self._written = np.zeros(self._data.shape, bool)
         if not self._written.flags.writeable:
             self._data[self._local(roi)] = value
@@ -184,11 +184,10 @@ class GroupBuffer:
     def read(self, roi: Roi) -> np.ndarray:
         """What the output holds in a region, kept writes included."""
         result = self._output.before._getitem(roi)
-        common = tuple(slice(max(p.start, b.start), min(p.stop, b.stop)) for p, b in zip(roi, self._box, strict=True))
-        if self._data is not None and all(part.start < part.stop for part in common):
-            here = tuple(slice(c.start - p.start, c.stop - p.start) for c, p in zip(common, roi, strict=True))
-            there = self._local(common)
-            np.copyto(result[here], self._data[there], where=self._written[there])
+        shared = common(roi, self._box)
+        if self._data is not None and not is_empty(shared):
+            there = self._local(shared)
+            np.copyto(result[within(shared, roi)], self._data[there], where=self._written[there])
         return result
 
     def flush(self, block: Block | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...blocks.boxes import within
 from ...sources.base import Source
 from ...sources.chunked.encoded import EncodedChunks
 from ...sources.indexing import Roi
@@ -42,8 +43,7 @@ class _Reading:
         voxels = self.voxels.result()
         if voxels is None or roi == self.roi:
             return voxels
-        local = tuple(slice(p.start - own.start, p.stop - own.start) for p, own in zip(roi, self.roi, strict=True))
-        return voxels[local]
+        return voxels[within(roi, self.roi)]
 
 
 def with_following(groups: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], int | None]]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...blocks.boxes import common, size_of, within
 from ...errors import FormatError, RegionError, SourceNotFoundError, StorageError
 from ..arrays.backing import gone
 from ..chunked.unit_files import UnitFiles
@@ -77,7 +78,7 @@ class ChunkedLayer(Layer):
         return self._chunks.identity
 
     def read(self, box: Roi) -> np.ndarray:
-        result = np.empty([part.stop - part.start for part in box], self.scale.dtype)
+        result = np.empty(size_of(box), self.scale.dtype)
         for chunk, voxels in self._decoded(self.scale.chunks_in(box)):
             here, there = _overlap(chunk, box)
             result[there] = voxels[here]
@@ -127,7 +128,7 @@ class ChunkedLayer(Layer):
     def _missing(self, chunk: Roi) -> np.ndarray:
         if not self._options.fill_missing:
             raise missing_chunk(self._chunks, chunk_name(chunk))
-        shape = [part.stop - part.start for part in chunk]
+        shape = size_of(chunk)
         return np.full(shape, self._options.background_color, self.scale.dtype)
 
     def _key(self, chunk: Roi) -> tuple[str | bytes, str]:
@@ -156,7 +157,7 @@ class ChunkedLayer(Layer):
                     self._wait(*pending.popleft())
                 here, there = _overlap(chunk, box)
                 self._forget(chunk)
-                if value[there].size == math.prod(part.stop - part.start for part in chunk):
+                if value[there].size == math.prod(size_of(chunk)):
                     key, packing = self._key(chunk)
                     pending.append((chunk, self._get().write(key, self._encoded(value[there], chunk, packing))))
                 else:
@@ -321,7 +322,5 @@ class ChunkCache:
 
 def _overlap(chunk: Roi, box: Roi) -> tuple[Roi, Roi]:
     """Return what a chunk and a box have in common, as indices into the chunk and into the box."""
-    common = [(max(c.start, b.start), min(c.stop, b.stop)) for c, b in zip(chunk, box, strict=True)]
-    here = tuple(slice(begin - c.start, end - c.start) for (begin, end), c in zip(common, chunk, strict=True))
-    there = tuple(slice(begin - b.start, end - b.start) for (begin, end), b in zip(common, box, strict=True))
-    return here, there
+    shared = common(chunk, box)
+    return within(shared, chunk), within(shared, box)

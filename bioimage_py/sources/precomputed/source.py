@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...blocks.boxes import is_empty, shifted, size_of, within
 from ...errors import ParameterError, ReadOnlyError, RegionError
 from ..axes import Axis
 from ..base import Concurrency, Source
@@ -61,7 +62,7 @@ class PrecomputedSource(Source):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(part.stop - part.start for part in self._box)[self._first :]
+        return size_of(self._box)[self._first :]
 
     @property
     def dtype(self) -> np.dtype:
@@ -107,10 +108,7 @@ class PrecomputedSource(Source):
         return self._layer.identity
 
     def _absolute(self, roi: Roi) -> Roi:
-        spatial = (
-            slice(part.start + begin.start, part.stop + begin.start)
-            for part, begin in zip(roi[-3:], self._box[1:], strict=True)
-        )
+        spatial = shifted(roi[-3:], [begin.start for begin in self._box[1:]])
         return (roi[0] if self._first == 0 else self._box[0], *spatial)
 
     def _inside(self, box: Roi) -> Roi:
@@ -120,15 +118,14 @@ class PrecomputedSource(Source):
         )
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        shape = [part.stop - part.start for part in roi]
+        shape = size_of(roi)
         box = self._absolute(roi)
         inside = self._inside(box)
         if inside == box and 0 not in shape:
             return self._layer.read(box).reshape(shape)
-        result = np.zeros([part.stop - part.start for part in box], self.dtype)
-        if all(part.start < part.stop for part in inside):
-            there = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
-            result[there] = self._layer.read(inside)
+        result = np.zeros(size_of(box), self.dtype)
+        if not is_empty(inside):
+            result[within(inside, box)] = self._layer.read(inside)
         return result.reshape(shape)
 
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
@@ -138,7 +135,7 @@ class PrecomputedSource(Source):
                 f"The box {where(box)} (c z y x) reaches beyond {self._path}, {where(self._layer.scale.box)}.",
                 remedy="write inside the layer only",
             )
-        self._layer.write(box, value.reshape([part.stop - part.start for part in box]))
+        self._layer.write(box, value.reshape(size_of(box)))
 
     def _sibling(self, layer: Layer) -> Self:
         twin = object.__new__(type(self))

@@ -138,7 +138,7 @@ def archive(folder: Path) -> Case:
 
 def precomputed(**how: Any) -> Callable[[Path], Case]:
     def make(folder: Path) -> Case:
-        layers = pytest.importorskip("tests.precomputed_layers", reason="needs cloud-volume")
+        layers = pytest.importorskip("tests.sources.precomputed.precomputed_layers", reason="needs cloud-volume")
         url = f"file://{folder}/layer"
         if how.pop("sharded", False):
             layers.by_tensorstore(folder / "layer", np.ones(SHAPE, "u2"), sharding=layers.SHARDING)
@@ -160,7 +160,7 @@ def by_tensorstore(folder: Path) -> Case:
 
 def webknossos(data_format: str) -> Callable[[Path], Case]:
     def make(folder: Path) -> Case:
-        data = pytest.importorskip("tests.webknossos_data", reason="needs webknossos")
+        data = pytest.importorskip("tests.sources.webknossos.webknossos_data", reason="needs webknossos")
         kind = {"dtype": "uint16", "topleft": (0, 0, 0), "size": SHAPE[::-1]}
         layer = data.add_layer(data.wk.Dataset(folder / "w", voxel_size=data.VOXEL), "s", data_format, **kind)
         data.add_mag(layer, 1, chunk=8, shard=8)

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BioimageError, DtypeError, FormatError, KeyNotFoundError, ParameterError, ShapeError, StorageError
-from ..extras import need
-from ..sources.axes import Axis, default_axes
-from ..sources.file import Opened
-from ..sources.forks import check_opened, count
-from ..sources.indexing import normalize_index
-from .formats import keep_local
-from .tif_axes import _tif_axes
-from .tif_whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
+from ...errors import BioimageError, DtypeError, FormatError, KeyNotFoundError, ParameterError, ShapeError, StorageError
+from ...extras import need
+from ...sources.axes import Axis, default_axes
+from ...sources.file import Opened
+from ...sources.forks import check_opened, count
+from ...sources.indexing import normalize_index
+from ..formats import keep_local
+from .axes import tif_axes
+from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 CACHE_BYTES = 128 * 2**20
 
@@ -194,7 +194,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     return Opened(stack[""], number, stack.axes, stack)
 
 
-def series_keys(path: str) -> list[str]:
+def keys(path: str) -> list[str]:
     """Return the keys of the series in a file: one "" where there is only one."""
     need("tifffile", "A tif file")
     import tifffile
@@ -239,7 +239,7 @@ def _series_of(path: str, file: Any, chosen: int | None) -> Any:
 
 def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
     _need_codecs(series.keyframe, path)
-    axes = _tif_axes(file, series)
+    axes = tif_axes(file, series)
     dtype = np.dtype(series.dtype)
     # The library names the native type whatever the order of the file.
     native = dtype.newbyteorder(file.byteorder).isnative

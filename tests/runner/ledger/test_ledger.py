@@ -629,6 +629,7 @@ def cuts(folder: Path) -> Iterator[tuple[Path, int]]:
             yield from ((path.relative_to(folder), length) for length in range(begin, size, step))
 
 
+@pytest.mark.slow
 def test_any_file_of_a_run_may_be_torn(tmp_path: Path) -> None:
     """Every file cut at every length of its last record: resumed, the result is right, or the file is named."""
     origin = tmp_path / "origin"

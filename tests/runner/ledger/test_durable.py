@@ -25,7 +25,7 @@ from bioimage_py.sources.registry import _kinds
 from bioimage_py.util import to_roi
 from bioimage_py.wrapper import WrapperSource
 
-DOCS = Path(__file__).parents[2] / "docs" / "runs.md"
+DOCS = Path(__file__).parents[3] / "docs" / "runs.md"
 SHAPE = (48, 32, 32)
 NEEDED = {
     "z5py": "z5py",

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
-from ..errors import AccessError, BioimageError, FormatError, SourceNotFoundError, StorageError
+from ...errors import AccessError, BioimageError, FormatError, SourceNotFoundError, StorageError
 
 _AGAIN = "copy the file again, or restore it"
 _PLACED = ("ome", "mmstack", "ndtiff")

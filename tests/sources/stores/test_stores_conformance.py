@@ -17,7 +17,7 @@ from bioimage_py.sources import Axis, Source, open_source
 from bioimage_py.sources.axes import default_axes
 from bioimage_py.testing import MakeSource, SourceConformance
 
-from ..conftest import WebServer
+from ...conftest import WebServer
 
 zarr = pytest.importorskip("zarr")
 CHUNKS = (4, 5, 8)

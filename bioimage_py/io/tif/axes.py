@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from ..sources.axes import Axis
-from ..sources.chunked.attributes import kind_of, unit_name
+from ...sources.axes import Axis
+from ...sources.chunked.attributes import kind_of, unit_name
 
 
-def _tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
+def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
+    """Return the axes of a series, with what its file says of their units and scales."""
     scales = _ome_scales(file, series) if file.is_ome else _imagej_scales(file, series)
     letters = str(series.axes)
     unknown = [letter for letter in letters if letter not in "TCZYXS"]

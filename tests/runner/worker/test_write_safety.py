@@ -259,6 +259,7 @@ def copy_block(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
     outputs[0][bp.to_roi(block)] = inputs[0][bp.to_roi(block)]
 
 
+@pytest.mark.slow
 def test_a_region_off_the_chunks_loses_nothing(tmp_path: Path) -> None:
     """8 threads, chunks 32, blocks 32, region 16:112: the check on blocks alone would let neighbours race."""
     data = np.random.default_rng(0).integers(1, 255, (128,) * 3, "u1")
@@ -271,6 +272,7 @@ def test_a_region_off_the_chunks_loses_nothing(tmp_path: Path) -> None:
         assert np.count_nonzero(found) == 96**3
 
 
+@pytest.mark.slow
 def test_a_view_of_a_sharded_array_loses_nothing(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(1, 255, (64, 96, 96), "u1")
     for repeat in range(REPEATS):

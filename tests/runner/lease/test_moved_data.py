@@ -63,13 +63,13 @@ def zarr_v2(folder: Path) -> Callable[[], Any]:
 
 
 def precomputed(folder: Path) -> Callable[[], Any]:
-    layers = pytest.importorskip("tests.precomputed_layers", reason="needs cloud-volume")
+    layers = pytest.importorskip("tests.sources.precomputed.precomputed_layers", reason="needs cloud-volume")
     layers.new_layer(folder / "layer", np.zeros(SHAPE, "u2"), size=SHAPE[::-1], chunk=UNIT)
     return lambda: bp.open_cloudvolume(f"file://{folder}/layer", mode="r+", fill_missing=True)
 
 
 def sharded_layer(folder: Path) -> Callable[[], Any]:
-    layers = pytest.importorskip("tests.precomputed_layers", reason="needs cloud-volume")
+    layers = pytest.importorskip("tests.sources.precomputed.precomputed_layers", reason="needs cloud-volume")
     sharding = {**layers.SHARDING, "preshift_bits": 0, "minishard_bits": 0, "shard_bits": 2}
     layers.by_tensorstore(folder / "layer", np.zeros(SHAPE, "u2"), sharding=sharding, chunk_size=UNIT)
     return lambda: bp.open_cloudvolume(f"file://{folder}/layer", mode="r+", fill_missing=True)
@@ -89,7 +89,7 @@ def tensorstore_view(folder: Path) -> Callable[[], Any]:
 
 def webknossos(data_format: str) -> Callable[[Path], Callable[[], Any]]:
     def make(folder: Path) -> Callable[[], Any]:
-        data = pytest.importorskip("tests.webknossos_data", reason="needs webknossos")
+        data = pytest.importorskip("tests.sources.webknossos.webknossos_data", reason="needs webknossos")
         layer = data.add_layer(
             data.wk.Dataset(folder / "w", voxel_size=data.VOXEL),
             "s",
