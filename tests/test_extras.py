@@ -97,7 +97,8 @@ import bioimage_py as bp
 from bioimage_py.cli import main
 
 if "pydantic" not in hidden:
-    from bioimage_py.projects import importing, nnunet
+    from bioimage_py.projects import importing
+    from bioimage_py.projects.exchange import nnunet
 
 array, layer, crackled = np.zeros((4, 4, 4), "u1"), "file://layer", "crackled"
 stored = bp.open_source("a.zarr", "raw")
