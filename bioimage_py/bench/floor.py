@@ -71,9 +71,7 @@ class Store:
             )
             part = value[local]
             if part.shape != self.chunk:
-                whole = np.zeros(self.chunk, self.dtype)
-                whole[tuple(map(slice, part.shape))] = part
-                part = whole
+                part = np.pad(part, [(0, c - n) for c, n in zip(self.chunk, part.shape, strict=True)])
             if not part.any():
                 continue
             name = self._file(position)

@@ -16,6 +16,7 @@ from .formats import (
 if TYPE_CHECKING:
     from .create import create_array
     from .formats import split_path
+    from .new_array import NewArray
     from .ome import Multiscale, read_label_names, read_multiscales, read_series, write_multiscales
 else:
     from ..lazy import names_of
@@ -24,6 +25,7 @@ else:
         __name__,
         {
             "Multiscale": ".ome",
+            "NewArray": ".new_array",
             "create_array": ".create",
             "read_label_names": ".ome",
             "read_multiscales": ".ome",
@@ -35,6 +37,7 @@ else:
 
 __all__ = [
     "Multiscale",
+    "NewArray",
     "constructor_for_format",
     "create_array",
     "format_for_extension",

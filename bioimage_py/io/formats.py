@@ -179,10 +179,11 @@ def creatable_formats() -> list[Format]:
 
 def array_keys_of(path: str) -> list[str] | None:
     """Return the keys of all arrays of a local file; None where its format has but one in a file."""
-    listed = format_named(infer_format(path)).keys
-    if not listed:
+    entry = format_named(infer_format(path))
+    if not entry.keys:
         return None
-    keys: list[str] = load_qualified(listed)(path)
+    require_library(entry)
+    keys: list[str] = load_qualified(entry.keys)(path)
     return keys
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pytest
 
-from ..sources.axes import Axis
+from ..sources.axes import Axis, default_axes
 from ..sources.base import Source
 from ..sources.spec import FrozenParams, SourceSpec
 
@@ -65,3 +66,22 @@ def same_axes(found: tuple[Axis, ...], expected: tuple[Axis, ...]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert (one.name, one.kind, one.unit) == (other.name, other.kind, other.unit)
         assert (one.scale, one.offset) == pytest.approx((other.scale, other.offset))
+
+
+def same_voxels(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """AssertionError where arrays differ: in shape, data type, or a voxel by more than the tolerance."""
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    if tolerance:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def example_axes(ndim: int) -> tuple[Axis, ...]:
+    """Axes of which each one of space has a scale and an offset of its own."""
+    steps = [4.0, 2.0, 0.5, 8.0, 0.25]
+    return tuple(
+        replace(axis, scale=steps[i], offset=3 * steps[i], unit="nanometer") if axis.kind == "space" else axis
+        for i, axis in enumerate(default_axes(ndim))
+    )

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..errors import BioimageError, DtypeError, IndexingError, ReadOnlyError, ShapeError, ValueRangeError
-from ..sources.axes import Axis, default_axes
+from ..sources.axes import Axis
 from ..sources.base import Source
 from ..sources.registry import as_source, from_spec
 from ..sources.spec import SourceSpec
 from ..wrapper.roi import RoiSource
-from .checks import THREADS, MakeSource, check, modes, same_axes, together
+from .checks import THREADS, MakeSource, check, example_axes, modes, same_axes, same_voxels, together
 from .child import Child, described
 from .indices import indices, values, voxels, write_units
 
@@ -95,11 +95,7 @@ class SourceConformance:
 
     def given_axes(self) -> tuple[Axis, ...]:
         """Return the axes that a source is made with; to be overridden where units or names are fixed."""
-        steps = [4.0, 2.0, 0.5, 8.0, 0.25]
-        return tuple(
-            replace(axis, scale=steps[i], offset=3 * steps[i], unit="nanometer") if axis.kind == "space" else axis
-            for i, axis in enumerate(default_axes(len(self.shape)))
-        )
+        return example_axes(len(self.shape))
 
     def release(self, source: Source) -> None:
         """Let other processes open the data; to be overridden where more than closing the source is needed."""
@@ -116,14 +112,7 @@ class SourceConformance:
         return source if "reopen" in self.impossible else from_spec(source.to_spec())
 
     def _equal(self, found: np.ndarray, expected: np.ndarray) -> None:
-        assert found.shape == expected.shape
-        assert found.dtype == expected.dtype
-        if self.tolerance:
-            np.testing.assert_allclose(found, expected, rtol=0, atol=self.tolerance)
-        else:
-            np.testing.assert_array_equal(found, expected)
-
-    # reading
+        same_voxels(found, expected, self.tolerance)
 
     @check("read")
     def test_shape_data_type_and_voxels(self, make_source: MakeSource) -> None:
@@ -217,8 +206,6 @@ class SourceConformance:
                 assert caught.value.remedy
             np.testing.assert_array_equal(source[...], before)
 
-    # writing
-
     @check("write")
     def test_writing_equals_numpy(self, make_source: MakeSource) -> None:
         """What is written anywhere, also broadcast, is what numpy would have; nothing around it changes."""
@@ -274,8 +261,6 @@ class SourceConformance:
             names = [name for found in files for name in found.names]
             assert len(names) == len(set(names)) == len(files)
 
-    # other threads
-
     @check("threads")
     def test_eight_threads_read(self, make_source: MakeSource) -> None:
         """One handle serves eight threads."""
@@ -317,8 +302,6 @@ class SourceConformance:
             together(write)
             np.testing.assert_array_equal(source[...], content)
             np.testing.assert_array_equal(self._again(source)[...], content)
-
-    # other processes
 
     @check("reopen")
     def test_the_spec_is_a_value(self, make_source: MakeSource) -> None:
@@ -375,8 +358,6 @@ class SourceConformance:
         with from_spec(spec) as again:
             self._equal(again[...], new if can_write else content)
 
-    # the physical world
-
     @check("axes")
     def test_axes_are_kept(self, make_source: MakeSource) -> None:
         """Names, kinds, units, scale and offset come back, also from the spec; a region moves the offset."""
@@ -398,8 +379,6 @@ class SourceConformance:
             assert len(source.axes) == source.ndim
             assert len({axis.name for axis in source.axes}) == source.ndim
             assert all(axis.scale != 0 and np.isfinite([axis.scale, axis.offset]).all() for axis in source.axes)
-
-    # other programs
 
     @check("foreign")
     def test_reads_what_another_program_wrote(self, make_foreign: Callable[[np.ndarray], Source]) -> None:
