@@ -12,7 +12,7 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..blocks import Grid
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
-from ..run_folder import PART, folder_gone
+from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..system.files import write_once
 from ..system.frames import frame
@@ -228,11 +228,12 @@ def resume_run(
     RunningError, RunnerError
     """
     folder = Path(folder).absolute()
-    if not (folder / "plan.pkl").exists():
+    path = RunFolder(folder).plan
+    if not path.exists():
         raise ConfigError(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
         )
-    plan, payload = read_plan_file(folder / "plan.pkl"), plan_bytes(folder / "plan.pkl")
+    plan, payload = read_plan_file(path), plan_bytes(path)
     if changed := other_code(folder):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
@@ -353,11 +354,12 @@ def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None
         "stages": stages,
         "code": code_of(plan.stages),
     }
-    write_once(folder / "plan.json", json.dumps(about, indent=1).encode())  # before what workers wait for
+    inside = RunFolder(folder)
+    write_once(inside.summary, json.dumps(about, indent=1).encode())  # before what workers wait for
     if payload is not None:
-        write_once(folder / (PART if shared else "plan.pkl"), frame(payload))
+        write_once(inside.part if shared else inside.plan, frame(payload))
     if not shared:
-        (folder / PART).unlink(missing_ok=True)
+        inside.part.unlink(missing_ok=True)
 
 
 def _check_reopenable(plan: Plan) -> None:

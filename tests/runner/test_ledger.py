@@ -189,7 +189,7 @@ def test_a_claim_whose_answer_was_lost_is_still_ones_own(tmp_path: Path, monkeyp
         link(source, target)
         raise FileExistsError
 
-    monkeypatch.setattr(worker_side.os, "link", link_and_say_it_exists)
+    monkeypatch.setattr(os, "link", link_and_say_it_exists)
     batch = ledger.workers()._take("s0w0")
     assert batch is not None
     assert ledger._owner(batch.key) == "s0w0"

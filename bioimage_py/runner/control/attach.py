@@ -12,7 +12,7 @@ from typing import Any
 
 from ...backends import get_backend
 from ...errors import RunningError
-from ...run_folder import RunState
+from ...run_folder import RunFolder, RunState
 from ..driver.driver import Left
 from ..driver.progress_lines import bar
 from ..driver.report import RunReport
@@ -78,7 +78,7 @@ def follow(folder: Path, *, progress: bool = True) -> None:
     try:
         while _driven(folder):
             if shown is not None:
-                done = sum(read_progress(path).done for path in (folder / "progress").glob("[!.]*"))
+                done = sum(read_progress(path).done for path in RunFolder(folder).progress.glob("[!.]*"))
                 shown.update(min(done, total) - shown.n)
             sleep(FOLLOW_SECONDS)
     finally:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...backends.slurm.orders import cancel_jobs
 from ...errors import RunningError
-
-if TYPE_CHECKING:
-    pass
+from ...run_folder import RunFolder
 from ...system.processes import end_named
 
 
@@ -17,6 +14,6 @@ def end_workers(folder: Path, spare: frozenset[str] = frozenset()) -> None:
     """Make sure that no worker of a run whose driver is dead lives on this host or in a queue, besides some."""
     if not spare and not cancel_jobs(folder):
         raise RunningError(f"jobs of the run in {folder} cannot be cancelled", remedy="squeue --me")
-    for path in (folder / "workers").glob("*.json"):
+    for path in RunFolder(folder).workers.glob("*.json"):
         if path.stem not in spare:
             end_named(path)
