@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from . import (
@@ -56,7 +56,7 @@ else:
         {
             "Block": ".blocks",
             "BlockWithHalo": ".blocks",
-            "Execution": ".executing",
+            "Execution": ".runner.execution",
             "Grid": ".blocks",
             "RunReport": ".runner",
             "RunnerError": ".errors",
@@ -66,9 +66,9 @@ else:
             "TensorStorePrecomputedSource": ".sources",
             "as_source": ".sources",
             "config_file_path": ".runner",
-            "copy": ".ops.copying",
-            "downsample": ".ops.downsampling",
-            "execution": ".executing",
+            "copy": ".operations.copying",
+            "downsample": ".operations.downsampling",
+            "execution": ".runner.execution",
             "from_spec": ".sources",
             "get_runner": ".runner",
             "map_blocks": ".runner",
@@ -76,7 +76,7 @@ else:
             "open_source": ".sources",
             "open_tensorstore_precomputed": ".sources",
             "open_webknossos": ".sources",
-            "pyramid": ".ops.pyramids",
+            "pyramid": ".operations.pyramids",
             "register_source": ".sources",
             "to_roi": ".blocks",
             "unregister_source": ".sources",

@@ -20,8 +20,12 @@ import bioimage_py
 from bioimage_py.engine.job import RunKeywords
 
 DOCS = Path(__file__).parent
-PAGES = {"index": DOCS.parent / "README.md", **{page.stem: page for page in sorted(DOCS.glob("*.md"))}}
-_LINK = re.compile(r'href="(?:docs/)?([\w-]+)\.md(#[^"]*)?"')
+PAGES = {
+    "index": DOCS.parent / "README.md",
+    "SECURITY": DOCS.parent / "SECURITY.md",
+    **{page.stem: page for page in sorted(DOCS.glob("*.md"))},
+}
+_LINK = re.compile(r'href="(?:docs/|\.\./)?([\w-]+)\.md(#[^"]*)?"')
 
 
 def public_modules() -> list[object]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, ParameterError
+from ..extras import need
 from ..sources.arrays.hdf5 import HDF5Backing
 from ..sources.arrays.hdf5_parts import open_file, reading_structure
 from ..sources.axes import Axis
@@ -34,6 +35,7 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
 
 def dataset_keys(path: str) -> list[str]:
     """Return the keys of all arrays in a file."""
+    need("h5py", "An HDF5 file")
     with construct(path) as file, reading_structure(path):
         return _keys(file)
 

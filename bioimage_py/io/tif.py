@@ -196,6 +196,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
 
 def series_keys(path: str) -> list[str]:
     """Return the keys of the series in a file: one "" where there is only one."""
+    need("tifffile", "A tif file")
     import tifffile
 
     with reading_structure(path), tifffile.TiffFile(path) as file:

@@ -20,14 +20,14 @@ else:
         __name__,
         {
             "ArraySource": ".array",
-            "CloudVolumeSource": ".cloudvolume_source",
+            "CloudVolumeSource": ".precomputed.cloudvolume",
             "FileSource": ".file",
-            "TensorStorePrecomputedSource": ".tensorstore_source",
-            "WebKnossosSource": ".webknossos_source",
-            "open_cloudvolume": ".cloudvolume_source",
+            "TensorStorePrecomputedSource": ".precomputed.tensorstore_source",
+            "WebKnossosSource": ".webknossos.source",
+            "open_cloudvolume": ".precomputed.cloudvolume",
             "open_source": ".file",
-            "open_tensorstore_precomputed": ".tensorstore_source",
-            "open_webknossos": ".webknossos_source",
+            "open_tensorstore_precomputed": ".precomputed.tensorstore_source",
+            "open_webknossos": ".webknossos.source",
         },
     )
 

@@ -18,10 +18,11 @@ from ..sources.axes import Axis
 from ..sources.base import Concurrency
 from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi
-from .base import Box, WrapperSource
+from .base import Box, WrapperSource, register_wrapper
 from .downsample import DownsampleSource, normalize_factors
 
 
+@register_wrapper
 class ReducedOutput(WrapperSource):
     """A view of a level at the resolution of the level above: writing reduces as `DownsampleSource` does.
 

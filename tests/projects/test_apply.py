@@ -318,7 +318,7 @@ def test_large_values_are_told_apart(several):
 
 
 def test_settings_that_publish_nothing_are_refused(several):
-    with bp.execution("local", debug=True), pytest.raises(ValueError, match="debug=True is nothing for it"):
+    with bp.execution("local", debug=True), pytest.raises(ValueError, match="cannot be called with debug=True"):
         several.apply(advance, layer="cells")
     assert stored(several) == [None] * 3
 

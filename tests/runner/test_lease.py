@@ -366,7 +366,7 @@ def test_who_cannot_be_seen_lives_as_long_as_its_heart_beats(
     assert processes.lives(process, heartbeat) == lives
     if differs and "start" not in differs:
         monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("this may be anybody"))
-        assert processes.end({**process, "pid": os.getpid()}), "it is out of reach"
+        assert processes.end({**process, "pid": os.getpid()}, tmp_path), "it is out of reach"
 
 
 def test_a_process_that_was_written_down_without_its_namespace_is_one_of_this_one() -> None:
@@ -415,7 +415,8 @@ def test_a_dead_run_is_taken_over(output: Any, tmp_path: Path, owned: list[Owned
 
 def test_the_workers_of_a_dead_run_are_ended_first(output: Any, tmp_path: Path) -> None:
     first = own(output, tmp_path / "runs")
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    # a worker is known by the module that its command line names
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", processes.WORKER])
     process = {**processes.identify(), "pid": worker.pid, "start": processes._start_of(worker.pid)}
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     reused = {**processes.identify(), "pid": stranger.pid, "start": "1"}
@@ -443,8 +444,8 @@ def test_a_worker_that_cannot_be_ended_is_named(output: Any, tmp_path: Path, mon
     first = own(output, tmp_path / "runs")
     (first.folder / "workers" / "s1w0.json").write_text(json.dumps(processes.identify()))
     dead(first)
-    monkeypatch.setattr(ownership, "end", lambda process: False)
-    with pytest.raises(RunningError, match=f"process {os.getpid()}, a worker of the run in .*, cannot be ended"):
+    monkeypatch.setattr(processes, "end", lambda process, run: False)
+    with pytest.raises(RunningError, match=f"process {os.getpid()}, which .*s1w0.json calls a worker, cannot be ended"):
         own(output, tmp_path / "runs")
 
 

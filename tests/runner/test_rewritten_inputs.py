@@ -94,7 +94,7 @@ def linked_hdf5(folder: Path) -> Case:
 
 def external_hdf5(folder: Path) -> Case:
     with h5py.File(folder / "a.h5", "w") as file:
-        file.create_dataset("raw", SHAPE, "u2", external=[("raw.bin", 0, h5py.h5f.UNLIMITED)])
+        file.create_dataset("raw", SHAPE, "u2", external=[(str(folder / "raw.bin"), 0, h5py.h5f.UNLIMITED)])
 
     def write(value: int) -> None:
         np.full(SHAPE, value, "u2").tofile(folder / "raw.bin")
@@ -176,7 +176,7 @@ def webknossos(data_format: str) -> Callable[[Path], Case]:
 
 def dicom(folder: Path) -> Case:
     pytest.importorskip("pydicom", reason="needs pydicom")
-    from bioimage_py.projects.exchange.dicom import read_series
+    from bioimage_py.projects.exchange.dicom_series import read_series
     from tests.projects.test_importing import write_slice
 
     def write(value: int, begin: int = 32) -> None:
@@ -184,7 +184,7 @@ def dicom(folder: Path) -> Case:
             write_slice(folder / "d" / f"{number}.dcm", np.full(SHAPE[1:], value, "i2"), number)
 
     write(1, 0)
-    return lambda: next(iter(read_series(folder / "d"))).source, write
+    return lambda: next(iter(read_series(folder / "d", []))).source, write
 
 
 def memory_map(folder: Path) -> Case:

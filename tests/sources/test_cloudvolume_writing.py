@@ -187,15 +187,20 @@ def test_a_kill_while_blocks_change_a_layer_in_s3_in_place(
 
 def test_runs_on_different_boxes_of_a_layer_know_of_each_other(tmp_path: Path) -> None:
     """What a run claims is counted from the layer's grid, whatever box the output was opened as."""
-    from bioimage_py.runner.lease.regions import _claim
+    from bioimage_py.runner.lease.regions import claim_of
+    from bioimage_py.runner.planning.build import blocks_stage
 
     url = new_layer(tmp_path / "a", voxels())
     boxes = {"first": slice(0, 4), "second": slice(4, 8), "both": slice(3, 5), "beside": slice(8, 9)}
     opened = {name: open_cloudvolume(url, roi=box) for name, box in boxes.items()}
-    claims = {name: _claim(source, [(0, size) for size in source.shape]) for name, source in opened.items()}
+
+    def claimed(source: Any, roi: Any = None) -> Any:
+        return claim_of(blocks_stage(lambda block, inputs, outputs, mask: None, [], [source], roi=roi), source)
+
+    claims = {name: claimed(source) for name, source in opened.items()}
     assert {name for name in boxes if claims[name].overlaps(claims["both"])} == {"first", "second", "both"}
     assert not claims["first"].overlaps(claims["second"])
-    assert claims["second"] == _claim(open_cloudvolume(url), [(5, 7), (0, 18), (0, 23)])
+    assert claims["second"] == claimed(open_cloudvolume(url), (slice(5, 7), slice(0, 18), slice(0, 23)))
     assert claims["beside"].box[0] == (8, 12)
 
 

@@ -46,7 +46,7 @@ def in_other_process(source: Source, statement: str) -> str:
     """Run a statement on the reopened source in a new interpreter; what it prints."""
     code = (
         "import sys, numpy as np\nfrom bioimage_py.sources import SourceSpec, from_spec\n"
-        f"source = from_spec(SourceSpec.from_json({source.to_spec().to_json()!r}))\n{statement}"
+        f"source = from_spec(SourceSpec.from_json({source.to_spec().to_json()!r}, allow_pickle=True))\n{statement}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -23,16 +23,17 @@ CHUNKS = 16
 """Voxels of an input of which the chunks are looked at: who writes an input again writes most of them."""
 
 
-def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
+def fingerprints(stages: Sequence[Stage], files: Set[Path] = frozenset()) -> dict[str, str]:
     """What tells whether an input, or an output's storage, has been made anew.
 
     Inode, time and size of its metadata; of an input, also those of some chunks, since data may be written again and
-    their metadata stay. In a bucket it is what the store tells of its objects, see `marks_of`.
+    their metadata stay. In a bucket it is what the store tells of its objects, see `marks_of`. Of what lies in `files`,
+    which the run writes at its end, the times count as little as of its outputs.
     """
     prints: dict[str, str] = {}
     outputs = [part for stage in stages for output in stage.outputs for part in output.parts]
     written = {part.identity for part in outputs}
-    paths = {path for part in outputs if (path := _metadata_of(part)) is not None}
+    paths = {*files, *(path for part in outputs if (path := _metadata_of(part)) is not None)}
     for stage in stages:
         masks = () if stage.mask is None else (stage.mask,)
         for kind, sources in (("input", stage.inputs), ("mask", masks), ("output", stage.outputs)):

@@ -149,7 +149,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         versions,
         written_regions(stages),
         definition_of(stages, casting=how.casting, version=how.version),
-        fingerprints(stages),
+        fingerprints(stages, {Path(str(handed.spec.path)) for handed in plan.handed}),
         [stage.units.n_blocks for stage in stages],
         all(stage.repeatable for stage in stages),
         kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
@@ -217,7 +217,10 @@ def _continued(
     for folder, other in sorted(others, key=lambda item: item[1].state not in over):
         if other.state in ("starting", "finished") and not is_own(folder):
             continue  # there is nothing to continue, and whoever made it removes it
-        check_own(folder)
+        try:
+            check_own(folder)
+        except FileNotFoundError:  # it has finished just now
+            continue
         if move := moves.get(folder):
             check_mine(other.stamped, move, outputs)
             other = moved(other, mine, move)

@@ -84,7 +84,8 @@ def _heard(about: dict[str, Any], stage: int, opened: bool) -> FailedGroup:
         packed = base64.b64decode(told["pickle"])
         error: BaseException = RuntimeError(told["error"])
         if opened and packed:
-            with suppress(Exception):  # its class may be unknown to this process
+            # its class may be unknown to this process, or do anything when it is made; Ctrl-C is still the user's
+            with suppress(Exception, SystemExit, GeneratorExit):
                 error = pickle.loads(packed)
         block, attempt = int(told["block_id"]), int(told["attempt"])
         words = (str(told[name]) for name in ("traceback", "cause", "environment"))

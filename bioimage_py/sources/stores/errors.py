@@ -18,7 +18,8 @@ _STATUS = re.compile(r"(?:\[HTTP code |\[http_response_code=')(\d+)")
 _OS_CODE = re.compile(r"\[os_error_code='(\d+)'\]")
 _DAMAGED = re.compile(
     r"DATA_LOSS|Blosc error|Invalid blosc|inflate\(\) failed|decompress\w*\(?\)? (?:failed|error)|Truncated|truncated"
-    r"|Expected header of length|Data corruption|Digest mismatch|bad input data"
+    r"|Expected header of length|Data corruption|Digest mismatch|bad input data|Unexpected N5 chunk mode"
+    r"|Requested byte range \[.*\] is not valid for value of size"
 )
 _UNSUPPORTED = re.compile(r"varlength chunks not supported")
 

@@ -246,8 +246,9 @@ def test_a_driver_that_has_lost_its_run_leaves_the_workers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bioimage_py.runner.driver.driver.LEASE_SECONDS", 0.0)
-    state = RunState("job", "job", "running", 1, {"host": "there", "pid": 7}, VERSIONS, [], {}, {}, [40], True, 1)
-    state.write(tmp_path)
+    driver = {"host": "there", "boot": "b", "pid": 7, "start": "1"}
+    state = RunState("job", "job", "running", 1, driver, VERSIONS, [], {}, {}, [40], True, 1)
+    state.write(tmp_path, new=True)
     ledger, backend = FolderLedger(tmp_path, plan_of(), session=1), Quiet()
     driver = Driver(ledger.plan, backend, ledger)  # type: ignore[arg-type]
     state.sessions, state.driver = 2, {"host": "elsewhere", "pid": 8}
