@@ -153,7 +153,8 @@ class RunState:
     "complete" (its caller may not have seen it), "forgotten" (what it has changed is being put back) or "finished";
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
     are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
-    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps.
+    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps,
+    ``job_type`` names the backend that has started its workers.
     """
 
     run: str
@@ -171,6 +172,7 @@ class RunState:
     adopted: list[str] = field(default_factory=list)
     kept_nothing: bool = False
     stamped: list[dict[str, Any]] = field(default_factory=list)
+    job_type: str = "local"
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -205,6 +207,8 @@ class RunState:
             raise ValueError(f"its driver is {self.driver}, its state {self.state!r}, its name {self.name!r}")
         if not isinstance(self.run, str) or "/" in self.run or self.run in ("", ".", ".."):
             raise ValueError(f"the run is called {self.run!r}")
+        if not isinstance(self.job_type, str):
+            raise ValueError(f"its job_type is {self.job_type!r}")
         numbers = [self.created, self.sessions, *self.blocks]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError(f"{numbers} are not all whole numbers")

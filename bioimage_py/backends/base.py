@@ -101,6 +101,26 @@ class Backend(ABC):
             remedy = "job_config=bioimage_py.runner.RunnerConfig(...)"
             raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy=remedy)
 
+    @classmethod
+    def default_config(cls) -> Any:
+        """Settings where a call gives none."""
+        return None
+
+    @classmethod
+    def left_workers(cls, folder: Path) -> bool:
+        """Whether workers of a run outlive its driver and can be ended from here, a job that drives it too."""
+        return False
+
+    @classmethod
+    def left_driver(cls, folder: Path) -> bool:
+        """Whether a job of the backend drives a run, or waits to."""
+        return False
+
+    @classmethod
+    def end_left(cls, folder: Path) -> bool:
+        """End what `left_workers` speaks of, but this process; whether nothing is left."""
+        return True
+
     @property
     def job_bytes(self) -> int | None:
         """Memory that a worker may use, where it has some of its own and that is known."""

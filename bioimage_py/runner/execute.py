@@ -244,7 +244,7 @@ def resume_run(
     try:
         plan = replace(plan, execution=_durable(plan.execution, backend))
         with _leaving(backend):
-            run = reopen_run(folder, plan.stages, backend.adopt)
+            run = reopen_run(folder, plan.stages, backend.adopt, plan.execution.job_type)
         return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
     finally:
         if current_session() is None:

@@ -46,7 +46,7 @@ class SlurmBackend(Backend):
     limits = Limits(kills_blocks=True, survives_crashes=True, detaches=True, one_machine=False, durability="node")
 
     def __init__(self, config: Any = None) -> None:
-        super().__init__(SlurmConfig.load() if config is None else config)
+        super().__init__(self.default_config() if config is None else config)
         self._folder: Path | None = None
         self._waiting: list[str] = []
         self._jobs: dict[str, SlurmWorker] = {}
@@ -70,6 +70,26 @@ class SlurmBackend(Backend):
                 remedy='job_config=bioimage_py.runner.SlurmConfig(partition="...")',
             )
         need("submitit", "job_type='slurm'")
+
+    @classmethod
+    def default_config(cls) -> SlurmConfig:
+        """Settings of the user's configuration file."""
+        return SlurmConfig.load()
+
+    @classmethod
+    def left_workers(cls, folder: Path) -> bool:
+        """Whether jobs of a run wait or work."""
+        return orders.has_jobs(folder)
+
+    @classmethod
+    def left_driver(cls, folder: Path) -> bool:
+        """Whether a job drives a run, or waits to."""
+        return orders.driver_job(folder)
+
+    @classmethod
+    def end_left(cls, folder: Path) -> bool:
+        """Cancel all jobs of a run but this one; whether none is left."""
+        return orders.cancel_jobs(folder)
 
     @property
     def job_bytes(self) -> int | None:

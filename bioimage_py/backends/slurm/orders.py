@@ -184,6 +184,13 @@ def cancel_other_drivers(run: Path) -> None:
     commands.cancel_named(_driver_names(run) - _mine())
 
 
+def forget_own_job() -> None:
+    """Drop what the scheduler has told this process of its job: that is not for the jobs that it submits."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        if name not in ("SLURM_CONF", "SLURM_JOB_NAME"):
+            del os.environ[name]
+
+
 def _mine() -> set[str]:
     """Name of the job that this process runs in."""
     return {os.environ.get("SLURM_JOB_NAME", "")}

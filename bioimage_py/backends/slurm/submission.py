@@ -29,7 +29,10 @@ SUBMIT_TRIES = 6
 OUTAGE_SECONDS = 3600.0
 """How long a run that has had jobs waits for a scheduler that does not answer."""
 _OVERSTEPPED = re.compile(r"maxsubmit|array spec", re.IGNORECASE)
-DRIVER_CODE = "from bioimage_py.runner.control.attach import main; main()"
+DRIVER_CODE = (
+    "from bioimage_py.backends.slurm.orders import forget_own_job; forget_own_job();"
+    " from bioimage_py.runner.control.attach import main; main()"
+)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -104,9 +103,6 @@ def main() -> None:
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, leave)
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
-        if name not in ("SLURM_CONF", "SLURM_JOB_NAME"):  # they are of this job, not of those that it submits
-            del os.environ[name]
     try:
         _drive(folder)
     except Left:

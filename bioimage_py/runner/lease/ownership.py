@@ -153,13 +153,14 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         [stage.units.n_blocks for stage in stages],
         all(stage.repeatable for stage in stages),
         kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
+        job_type=how.job_type,
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
     return _own(mine, stages, root, how.resume, adopt)
 
 
-def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> OwnedRun:
+def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody, job_type: str = "local") -> OwnedRun:
     """Own the unfinished run in a folder, without comparing it with a call.
 
     Raises
@@ -172,7 +173,7 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
     theirs = RunState.read(folder)
     if theirs is None or theirs.state in ("finished", "forgotten"):
         raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
-    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify())
+    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify(), job_type=job_type)
     return _own(mine, stages, folder.parent, str(folder), adopt)
 
 
@@ -307,6 +308,7 @@ def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Outp
     end_workers(folder, adopted)
     now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
     now.claims, now.definition, now.inputs, now.stamped = other.claims, other.definition, other.inputs, mine.stamped
+    now.job_type = mine.job_type
     heartbeat = Heartbeat(RunFolder(folder).heartbeat)
     try:
         now.write(folder)

@@ -251,7 +251,7 @@ def test_a_driver_that_has_lost_its_run_leaves_the_workers_alone(
     state.write(tmp_path, new=True)
     ledger, backend = FolderLedger(tmp_path, plan_of(), session=1), Quiet()
     driver = Driver(ledger.plan, backend, ledger)  # type: ignore[arg-type]
-    state.sessions, state.driver = 2, {"host": "elsewhere", "pid": 8}
+    state.sessions, state.driver = 2, {"host": "elsewhere", "boot": "b", "pid": 8, "start": "1"}
     state.write(tmp_path)
     with pytest.raises(RunningError, match="process 8 on elsewhere has taken over"):
         driver.run()
@@ -364,6 +364,9 @@ def test_nobody_goes_on_while_jobs_of_a_run_cannot_be_cancelled(
     queue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ordered(tmp_path, "a", ["s1w0"], "7")
+    driver = {"host": "there", "boot": "b", "pid": 7, "start": "1"}
+    state = RunState("job", "job", "running", 1, driver, VERSIONS, [], {}, {}, [40], True, 1, job_type="slurm")
+    state.write(tmp_path, new=True)
     queue.jobs = {"7_0"}
     monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
     with pytest.raises(RunningError, match="cannot be cancelled"):
