@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError
+from .config import settings_of
 
 ENTRY_POINTS = "bioimage_py.backends"
 
@@ -93,6 +94,8 @@ class Backend(ABC):
     def __init__(self, config: Any = None) -> None:
         self.check(config)
         self.config = config
+        self.settings = settings_of(config)
+        """What every backend is asked for, with defaults where its settings say nothing."""
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -170,7 +173,7 @@ class Backend(ABC):
 
 
 _BUILT_IN = {
-    # threads, unless a run is better off with processes (runner/choice.py)
+    # threads, unless a run is better off with processes (runner/planning/defaults.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",

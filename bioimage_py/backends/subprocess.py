@@ -167,7 +167,7 @@ class SubprocessBackend(Backend):
         return None
 
     def _new_process(self) -> WorkerProcess:
-        python = getattr(self.config, "python_executable", None) or sys.executable
+        python = self.settings.python_executable or sys.executable
         self._number += 1
         return WorkerProcess(Path(self._folder.name), self._number, os.fspath(python))
 

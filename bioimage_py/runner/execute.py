@@ -141,14 +141,10 @@ def _durable(how: Execution, backend: Backend) -> Execution:
     return how if how.durability is not None else replace(how, durability=backend.limits.durability)
 
 
-def _root(how: Execution) -> Any:
-    return getattr(how.job_config, "tmp_root", None)
-
-
 def _needs_folder(plan: Plan) -> bool:
     """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
     outputs = [output for stage in plan.stages for output in stage.outputs]
-    return all(reopenable(output) for output in outputs) if outputs else _root(plan.execution) is not None
+    return all(reopenable(output) for output in outputs) if outputs else plan.execution.settings.tmp_root is not None
 
 
 def _in_folder(
@@ -162,7 +158,7 @@ def _in_folder(
                 source.flush()  # what this process holds back, its workers would not see
     plan = hand_over(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
-    root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))
+    root = run_root(plan.stages, backend.settings.tmp_root)
     payload = dump_plan(plan, needed=elsewhere)
     if current_session() is not None and backend.limits.detaches and backend.pool is None:
         backend.pool = pool_folder(root)
