@@ -1,4 +1,8 @@
-"""A run's folder: what lies in it, and the state that `run.json` holds."""
+"""A run's folder: what lies in it, and the state that `run.json` holds.
+
+`RunFolder` is the one place that names the files. Small scripts that run without the package (the parents of workers)
+and `system.owner`, which lies below, repeat the few names that they need.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     AccessError,
@@ -15,7 +19,130 @@ from .errors import (
 from .system.files import read_small, write_once
 from .system.json_text import parse_json
 from .system.processes import lives
-from .wrapper.base import Box
+
+if TYPE_CHECKING:
+    from .wrapper.base import Box
+
+
+class _Inside:
+    """The path of something in a run folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: RunFolder, owner: type | None = None) -> Path:
+        return folder.path / self._name
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Every path in the folder of a run; none of them needs to exist.
+
+    Files with one writer are appended to (journals, results, progress, events); all others appear whole. What begins
+    with a dot is being made. Journals, results, lists of batches and plans are frames with checksums.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    state = _Inside("run.json")
+    """Who drives the run and how far it is (`RunState`); a folder without it is none of a run."""
+    heartbeat = _Inside("driver.alive")
+    """Touched by the driver while it lives."""
+    summary = _Inside("plan.json")
+    """The plan for people, and the code that the driver has imported."""
+    plan = _Inside("plan.pkl")
+    """The pickled plan, where another process can open it."""
+    part = _Inside("part.pkl")
+    """Plan of a call that asks for some blocks of a larger run; the run's own plan stays."""
+    batches = _Inside("batches")
+    """Lists of batches that the driver has published, ``<session>.<n>``."""
+    claims = _Inside("claims")
+    """``<n>/<i>``, linked into place by whoever takes batch i of list n; it holds the owner's name."""
+    journals = _Inside("journal")
+    """``<stage>/<worker>``: records of what is done; ``<stage>/.limits``: up to where each of them counts."""
+    results = _Inside("results")
+    """``<stage>/<worker>``: values that the blocks returned."""
+    undo = _Inside("undo")
+    """``<stage>/<output>``: the old content of what is changed in place."""
+    progress = _Inside("progress")
+    """``<worker>``: where it is."""
+    errors = _Inside("errors")
+    """Tracebacks of blocks that failed, ``<stage>-<block>-<attempt>.txt``."""
+    logs = _Inside("logs")
+    """``<worker>.log``: what it printed."""
+    workers = _Inside("workers")
+    """``<worker>.json``: which process it is."""
+    events = _Inside("events.jsonl")
+    """What happened besides blocks that succeed, a line each."""
+    over = _Inside("over")
+    """Mark: no batch will follow."""
+    stop = _Inside("stop")
+    """Mark: workers end after the block that they are in."""
+    alone = _Inside("alone")
+    """Mark: one worker is left, which takes also what it was to leave to others."""
+    filled = _Inside("scratch.filled")
+    """Mark: the scratch arrays hold what the outputs held."""
+    copying = _Inside("scratch.copying")
+    """Says that the outputs may hold a part of the result; its time, when they were last written."""
+    copied = _Inside("scratch.copied")
+    """Mark: the scratch arrays are copied into the outputs."""
+    orders = _Inside("slurm")
+    """``<token>.json``: which workers the jobs of a scheduler are; beside them what the scheduler wrote."""
+    beats = _Inside("alive")
+    """``<worker>``: touched by its job while it lives."""
+    ends = _Inside("ends")
+    """``<worker>.json``: how it ended, by the parent in its job."""
+    gone = _Inside("gone")
+    """``<worker>``: its job was given up."""
+
+    def claims_of(self, batch_list: int) -> Path:
+        """Claims of the batches of a list."""
+        return self.claims / str(batch_list)
+
+    def journals_of(self, stage: int) -> Path:
+        """Journals of a stage."""
+        return self.journals / str(stage)
+
+    def results_of(self, stage: int) -> Path:
+        """Results of a stage."""
+        return self.results / str(stage)
+
+    def undo_of(self, stage: int, output: int) -> Path:
+        """Where the old content of an output is kept."""
+        return self.undo / str(stage) / str(output)
+
+    def log_of(self, worker: str) -> Path:
+        """What a worker printed."""
+        return self.logs / f"{worker}.log"
+
+    def process_of(self, worker: str) -> Path:
+        """Which process a worker is."""
+        return self.workers / f"{worker}.json"
+
+    def image(self, number: int) -> Path:
+        """What a kill may tear of a file into which results are copied."""
+        return self.path / f"scratch.image.{number}"
+
+    def session(self) -> int:
+        """How many drivers the run has had; OSError where that cannot be read now."""
+        return int(self._raw_state()["sessions"])
+
+    def adopted(self) -> tuple[int, list[str]]:
+        """The session, and the workers of earlier ones that go on in it, of one look."""
+        state = self._raw_state()
+        return state["sessions"], state["adopted"]
+
+    def versions(self) -> dict[str, str]:
+        """What the driver said that workers must agree on."""
+        return dict(self._raw_state()["versions"])
+
+    def _raw_state(self) -> dict[str, Any]:
+        """The state as it is asked for before each claim: its owner has written it, and nothing is checked."""
+        return dict(json.loads(self.state.read_text()))
 
 
 @dataclass
@@ -26,7 +153,8 @@ class RunState:
     "complete" (its caller may not have seen it), "forgotten" (what it has changed is being put back) or "finished";
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
     are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
-    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps.
+    workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps,
+    ``job_type`` names the backend that has started its workers.
     """
 
     run: str
@@ -35,7 +163,7 @@ class RunState:
     created: int
     driver: dict[str, Any]
     versions: dict[str, str]
-    claims: list[Claim]
+    claims: list[WrittenRegion]
     definition: dict[str, str]
     inputs: dict[str, str]
     blocks: list[int]
@@ -44,6 +172,7 @@ class RunState:
     adopted: list[str] = field(default_factory=list)
     kept_nothing: bool = False
     stamped: list[dict[str, Any]] = field(default_factory=list)
+    job_type: str = "local"
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -54,10 +183,10 @@ class RunState:
         StorageError
             The file is damaged.
         """
-        path = folder / "run.json"
+        path = RunFolder(folder).state
         try:
             data = parse_json(read_small(path))
-            claims = [Claim(c["storage"], tuple((b, e) for b, e in c["box"])) for c in data.pop("claims")]
+            claims = [WrittenRegion(c["storage"], tuple((b, e) for b, e in c["box"])) for c in data.pop("claims")]
             state = cls(claims=claims, **data)
             state._check()
             return state
@@ -78,6 +207,8 @@ class RunState:
             raise ValueError(f"its driver is {self.driver}, its state {self.state!r}, its name {self.name!r}")
         if not isinstance(self.run, str) or "/" in self.run or self.run in ("", ".", ".."):
             raise ValueError(f"the run is called {self.run!r}")
+        if not isinstance(self.job_type, str):
+            raise ValueError(f"its job_type is {self.job_type!r}")
         numbers = [self.created, self.sessions, *self.blocks]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError(f"{numbers} are not all whole numbers")
@@ -86,14 +217,15 @@ class RunState:
 
     def write(self, folder: Path, *, new: bool = False) -> None:
         """Publish; StorageError where the folder was removed meanwhile, for a half must not look like a whole."""
-        if not new and not (folder / "run.json").exists():
+        if not new and not RunFolder(folder).state.exists():
             raise folder_gone(self.run, folder, self.stamped)
         # written three times a run: no indent, for which Python encodes value by value
-        write_once(folder / "run.json", json.dumps({**vars(self), "claims": [vars(c) for c in self.claims]}).encode())
+        told = {**vars(self), "claims": [vars(region) for region in self.claims]}
+        write_once(RunFolder(folder).state, json.dumps(told).encode())
 
     def alive(self, folder: Path) -> bool:
         """Whether its driver can be alive and has not let go of it."""
-        heartbeat = folder / "driver.alive"
+        heartbeat = RunFolder(folder).heartbeat
         return self.state != "finished" and heartbeat.exists() and lives(self.driver, heartbeat)
 
     @property
@@ -115,14 +247,14 @@ STAMPS = ".bioimage_py.runs"
 
 
 @dataclass(frozen=True)
-class Claim:
+class WrittenRegion:
     """What a run writes: a storage and a box of whole write units in it, in voxels of the storage."""
 
     storage: str
     box: Box
 
-    def overlaps(self, other: Claim) -> bool:
-        """Whether two claims share a voxel."""
+    def overlaps(self, other: WrittenRegion) -> bool:
+        """Whether two regions share a voxel."""
         return self.storage == other.storage and boxes_overlap(self.box, other.box)
 
 
@@ -131,24 +263,11 @@ def boxes_overlap(one: Box, other: Box) -> bool:
     return len(one) != len(other) or all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
 
 
-PART = "part.pkl"
-"""Plan of a call that asks for some blocks of a larger run; the run's own plan stays."""
-
-
-_FILLED = "scratch.filled"
-
-
-COPYING = "scratch.copying"
-"""Says in a run folder that the outputs may hold a part of the result; its time, when they were last written."""
-
-
-_COPIED = "scratch.copied"
-
-
 LATE_SECONDS = 60.0
 """What is written so much later than the last sign of a run was not written by it."""
 
 
 def copying_began(folder: Path) -> bool:
     """Whether a run died while it copied in, so that all it had done before is on the disk."""
-    return (folder / COPYING).exists() and not (folder / COPYING).read_text()
+    copying = RunFolder(folder).copying
+    return copying.exists() and not copying.read_text()

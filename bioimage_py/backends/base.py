@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError
+from .config import settings_of
 
 ENTRY_POINTS = "bioimage_py.backends"
 
@@ -90,6 +91,8 @@ class Backend(ABC):
     def __init__(self, config: Any = None) -> None:
         self.check(config)
         self.config = config
+        self.settings = settings_of(config)
+        """What every backend is asked for, with defaults where its settings say nothing."""
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -97,6 +100,26 @@ class Backend(ABC):
         if config is not None and not hasattr(config, "tmp_root"):
             remedy = "job_config=bioimage_py.runner.RunnerConfig(...)"
             raise ConfigError(f"job_config {config!r} is not a runner configuration", remedy=remedy)
+
+    @classmethod
+    def default_config(cls) -> Any:
+        """Settings where a call gives none."""
+        return None
+
+    @classmethod
+    def left_workers(cls, folder: Path) -> bool:
+        """Whether workers of a run outlive its driver and can be ended from here, a job that drives it too."""
+        return False
+
+    @classmethod
+    def left_driver(cls, folder: Path) -> bool:
+        """Whether a job of the backend drives a run, or waits to."""
+        return False
+
+    @classmethod
+    def end_left(cls, folder: Path) -> bool:
+        """End what `left_workers` speaks of, but this process; whether nothing is left."""
+        return True
 
     @property
     def job_bytes(self) -> int | None:

@@ -68,6 +68,14 @@ class RunnerConfig:
                 raise ConfigError(f"{name}={value!r} is not above {least}", remedy=f"{name}=1")
 
 
+def settings_of(config: Any) -> RunnerConfig:
+    """What every backend is asked for, of the settings of one: defaults for what it does not have."""
+    if isinstance(config, RunnerConfig):
+        return config
+    told: dict[str, Any] = {one.name: getattr(config, one.name, one.default) for one in fields(RunnerConfig)}
+    return RunnerConfig(**told)
+
+
 @named_fields
 @dataclass(frozen=True)
 class SlurmConfig(RunnerConfig):

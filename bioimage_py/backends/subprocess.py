@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import ConfigError
+from ..run_folder import RunFolder
 from . import worker_parent
 from .base import Backend, BackendEvent, Limits, Work
 
@@ -80,7 +81,7 @@ class WorkerProcess:
     def order(self, worker: str, run: str) -> None:
         """Have it work on a run."""
         self.worker = worker
-        self.run_log = Path(run, "logs", f"{worker}.log")
+        self.run_log = RunFolder(Path(run)).log_of(worker)
         self._send(json.dumps({"run": run, "worker": worker}).encode() + b"\n")
 
     def tell_end(self) -> None:
@@ -166,7 +167,7 @@ class SubprocessBackend(Backend):
         return None
 
     def _new_process(self) -> WorkerProcess:
-        python = getattr(self.config, "python_executable", None) or sys.executable
+        python = self.settings.python_executable or sys.executable
         self._number += 1
         return WorkerProcess(Path(self._folder.name), self._number, os.fspath(python))
 

@@ -271,9 +271,10 @@ _STATES = {
 
 
 def _find(run: str) -> RunStatus:
+    from ..run_folder import RunFolder
     from ..runner.control.inspect import find_runs, status_of
 
-    if Path(run, "run.json").exists():
+    if RunFolder(Path(run)).state.exists():
         return status_of(run)
     found = [status for status in find_runs() if status.run.startswith(run)]
     exact = [status for status in found if status.run == run]

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from ..arguments import named
 from ..backends import backend_class
 from ..blocks import Block, BlockWithHalo, Halo
-from .config import SlurmConfig
 from .control.attach import attach
 from .control.detached import DetachedRun, returned
 from .driver.report import RunReport
@@ -35,8 +34,9 @@ class Runner:
 
     @named
     def __init__(self, config: Any = None) -> None:
-        backend_class(self.job_type).check(config)
-        self.config = config
+        backend = backend_class(self.job_type)
+        backend.check(config)
+        self.config = backend.default_config() if config is None else config
 
     @named
     def run(
@@ -176,43 +176,12 @@ class Runner:
 
         return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
 
-    def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
-        how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
-        return how.resuming(resume_from, ids)
-
-
-class LocalRunner(Runner):
-    """Runs on threads of this process."""
-
-    job_type = "local"
-
-
-class SubprocessRunner(Runner):
-    """Runs on worker processes of this machine."""
-
-    job_type = "subprocess"
-
-
-class SlurmRunner(Runner):
-    """Runs on jobs of a SLURM cluster.
-
-    Parameters
-    ----------
-    config : SlurmConfig, optional
-        By default that of the user's configuration file (`SlurmConfig.load`).
-    """
-
-    job_type = "slurm"
-
-    def __init__(self, config: Any = None) -> None:
-        super().__init__(SlurmConfig.load() if config is None else config)
-
     def reattach(
         self, tmp_folder: Any, name: str = "reattach", pre_cleanup: Callable[[str], None] | None = None
     ) -> list[Any] | None:
         """Come back to a run: wait while somebody drives it, then do what is left.
 
-        Its jobs that live go on; new ones are submitted where they are too few.
+        Workers that its drivers have left go on; new ones are started where they are too few.
 
         Parameters
         ----------
@@ -234,6 +203,28 @@ class SlurmRunner(Runner):
             return before.updated({"job_type": self.job_type, "job_config": self.config, "progress": progress})
 
         return attach(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
+
+    def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
+        how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
+        return how.resuming(resume_from, ids)
+
+
+class LocalRunner(Runner):
+    """Runs on threads of this process."""
+
+    job_type = "local"
+
+
+class SubprocessRunner(Runner):
+    """Runs on worker processes of this machine."""
+
+    job_type = "subprocess"
+
+
+class SlurmRunner(Runner):
+    """Runs on jobs of a SLURM cluster, as `SlurmConfig` says; by default as the user's configuration file does."""
+
+    job_type = "slurm"
 
 
 _RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "slurm": SlurmRunner, "subprocess": SubprocessRunner}

@@ -12,7 +12,7 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..blocks import Grid
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
-from ..run_folder import PART, folder_gone
+from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..system.files import write_once
 from ..system.frames import frame
@@ -141,14 +141,10 @@ def _durable(how: Execution, backend: Backend) -> Execution:
     return how if how.durability is not None else replace(how, durability=backend.limits.durability)
 
 
-def _root(how: Execution) -> Any:
-    return getattr(how.job_config, "tmp_root", None)
-
-
 def _needs_folder(plan: Plan) -> bool:
     """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
     outputs = [output for stage in plan.stages for output in stage.outputs]
-    return all(reopenable(output) for output in outputs) if outputs else _root(plan.execution) is not None
+    return all(reopenable(output) for output in outputs) if outputs else plan.execution.settings.tmp_root is not None
 
 
 def _in_folder(
@@ -162,7 +158,7 @@ def _in_folder(
                 source.flush()  # what this process holds back, its workers would not see
     plan = hand_over(plan)
     plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
-    root = run_root(plan.stages, getattr(backend.config, "tmp_root", None))
+    root = run_root(plan.stages, backend.settings.tmp_root)
     payload = dump_plan(plan, needed=elsewhere)
     if current_session() is not None and backend.limits.detaches and backend.pool is None:
         backend.pool = pool_folder(root)
@@ -228,11 +224,12 @@ def resume_run(
     RunningError, RunnerError
     """
     folder = Path(folder).absolute()
-    if not (folder / "plan.pkl").exists():
+    path = RunFolder(folder).plan
+    if not path.exists():
         raise ConfigError(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
         )
-    plan, payload = read_plan_file(folder / "plan.pkl"), plan_bytes(folder / "plan.pkl")
+    plan, payload = read_plan_file(path), plan_bytes(path)
     if changed := other_code(folder):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
@@ -243,7 +240,7 @@ def resume_run(
     try:
         plan = replace(plan, execution=_durable(plan.execution, backend))
         with _leaving(backend):
-            run = reopen_run(folder, plan.stages, backend.adopt)
+            run = reopen_run(folder, plan.stages, backend.adopt, plan.execution.job_type)
         return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
     finally:
         if current_session() is None:
@@ -353,11 +350,12 @@ def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None
         "stages": stages,
         "code": code_of(plan.stages),
     }
-    write_once(folder / "plan.json", json.dumps(about, indent=1).encode())  # before what workers wait for
+    inside = RunFolder(folder)
+    write_once(inside.summary, json.dumps(about, indent=1).encode())  # before what workers wait for
     if payload is not None:
-        write_once(folder / (PART if shared else "plan.pkl"), frame(payload))
+        write_once(inside.part if shared else inside.plan, frame(payload))
     if not shared:
-        (folder / PART).unlink(missing_ok=True)
+        inside.part.unlink(missing_ok=True)
 
 
 def _check_reopenable(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from ..arguments import named_fields
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..backends.config import RunnerConfig
     from ..sources.casting import Casting
 
 
@@ -134,6 +135,13 @@ class Execution:
             meant = get_close_matches(unknown[0], known, 1) or ["one of the known settings"]
             raise ConfigError(f"unknown execution setting(s) {unknown}; known are {sorted(known)}", remedy=meant[0])
         return replace(self, **changes)
+
+    @property
+    def settings(self) -> RunnerConfig:
+        """What every backend is asked for (`Backend.settings`), without one at hand."""
+        from ..backends.config import settings_of  # a worker does without
+
+        return settings_of(self.job_config)
 
     def resuming(self, resume_from: Any, ids: Any = None) -> Execution:
         """A copy that continues the run in a folder; itself for None."""

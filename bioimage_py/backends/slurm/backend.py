@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...extras import need
+from ...run_folder import RunFolder
 from ..base import Backend, BackendEvent, Limits, Work
 from ..config import SlurmConfig, memory_bytes
 from . import commands, orders
@@ -45,7 +46,7 @@ class SlurmBackend(Backend):
     limits = Limits(kills_blocks=True, detaches=True, one_machine=False, durability="node")
 
     def __init__(self, config: Any = None) -> None:
-        super().__init__(SlurmConfig.load() if config is None else config)
+        super().__init__(self.default_config() if config is None else config)
         self._folder: Path | None = None
         self._waiting: list[str] = []
         self._jobs: dict[str, SlurmWorker] = {}
@@ -69,6 +70,26 @@ class SlurmBackend(Backend):
                 remedy='job_config=bioimage_py.runner.SlurmConfig(partition="...")',
             )
         need("submitit", "job_type='slurm'")
+
+    @classmethod
+    def default_config(cls) -> SlurmConfig:
+        """Settings of the user's configuration file."""
+        return SlurmConfig.load()
+
+    @classmethod
+    def left_workers(cls, folder: Path) -> bool:
+        """Whether jobs of a run wait or work."""
+        return orders.has_jobs(folder)
+
+    @classmethod
+    def left_driver(cls, folder: Path) -> bool:
+        """Whether a job drives a run, or waits to."""
+        return orders.driver_job(folder)
+
+    @classmethod
+    def end_left(cls, folder: Path) -> bool:
+        """Cancel all jobs of a run but this one; whether none is left."""
+        return orders.cancel_jobs(folder)
 
     @property
     def job_bytes(self) -> int | None:
@@ -158,7 +179,7 @@ class SlurmBackend(Backend):
         """Take the order back from the jobs that have not begun; they will find the next one."""
         assert self._folder is not None
         for worker in [one for one in self._jobs.values() if not self._heartbeat(one.worker).exists()]:
-            (self._folder / "gone" / worker.worker).touch()
+            (RunFolder(self._folder).gone / worker.worker).touch()
             self._jobs.pop(worker.worker)
             self._submitter.free.append(worker)
 
@@ -201,16 +222,16 @@ class SlurmBackend(Backend):
 
     def _heartbeat(self, worker: str) -> Path:
         assert self._folder is not None
-        return self._folder / "alive" / worker
+        return RunFolder(self._folder).beats / worker
 
     def _read_marks(self) -> None:
         assert self._folder is not None
         # a listing refreshes what this host knows of a shared folder
-        for name in os.listdir(self._folder / "ends"):
+        for name in os.listdir(RunFolder(self._folder).ends):
             worker = self._jobs.get(name.removesuffix(".json"))
             if worker is not None and worker.mark is None and name.endswith(".json"):
                 with suppress(FileNotFoundError):  # listed, but not to be read yet
-                    worker.mark = json.loads((self._folder / "ends" / name).read_text())
+                    worker.mark = json.loads((RunFolder(self._folder).ends / name).read_text())
                     worker.ended = monotonic()
 
     def _ask(self) -> None:
@@ -237,7 +258,7 @@ class SlurmBackend(Backend):
             beat = self._heartbeat(worker.worker).stat().st_mtime
         except FileNotFoundError:
             return bool(monotonic() - worker.submitted > max(STALE_SECONDS, self.config.latency_wait))
-        age: float = (self._folder / "driver.alive").stat().st_mtime - beat
+        age: float = RunFolder(self._folder).heartbeat.stat().st_mtime - beat
         return age > STALE_SECONDS
 
     def _judge(self) -> None:
@@ -260,7 +281,7 @@ class SlurmBackend(Backend):
         elif worker.stays:  # it waits where a driver that has gone gave orders
             commands.cancel(worker.job)
         if kind != "finished":
-            (self._folder / "gone" / worker.worker).touch()
+            (RunFolder(self._folder).gone / worker.worker).touch()
         if kind == "node":
             for node in filter(None, worker.nodes.split(",")):
                 self._failures[node] = self._failures.get(node, 0) + 1

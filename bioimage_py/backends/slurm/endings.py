@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...run_folder import RunFolder
 from ..subprocess import SIGKILL, end_of_log
 from .commands import TERMINAL
 
@@ -83,4 +84,4 @@ def explain(worker: SlurmWorker) -> tuple[str, str]:
 
 def log_of(run: Path, worker: SlurmWorker) -> str:
     """The end of what a worker printed, or its job."""
-    return end_of_log(run / "logs" / f"{worker.worker}.log", run / "slurm" / f"{worker.job}_0_log.out")
+    return end_of_log(RunFolder(run).log_of(worker.worker), RunFolder(run).orders / f"{worker.job}_0_log.out")

@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from ...errors import ConfigError
+from ...run_folder import RunFolder
 from ..subprocess import WORKER_CODE, worker_environment
 from . import commands
 from .endings import SlurmWorker
@@ -75,7 +76,7 @@ class Order:
         cls, name: str, workers: dict[str, str], run: Path, mem: int | None, pool: Path | None, config: Any
     ) -> Order:
         """An order of the driver who owns a run."""
-        session = json.loads((run / "run.json").read_text())["sessions"]
+        session = RunFolder(run).session()
         python = os.fspath(config.python_executable or sys.executable)
         command, where = [python, "-c", WORKER_CODE], None if pool is None else str(pool)
         environment = worker_environment(python)
@@ -109,14 +110,15 @@ def write_durably(path: Path, text: str) -> None:
 
 def prepare(run: Path) -> None:
     """Make the folders in which orders and marks lie."""
-    for name in ("slurm", "alive", "ends", "gone"):
-        (run / name).mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
+    inside = RunFolder(run)
+    for path in (inside.orders, inside.beats, inside.ends, inside.gone):
+        path.mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
 
 
 def orders_of(run: Path) -> list[tuple[Path, Order]]:
     """All orders of a run, with their files; those that were torn by a full disk are left out."""
     found = []
-    for path in sorted((run / "slurm").glob("[!.]*.json")):
+    for path in sorted(RunFolder(run).orders.glob("[!.]*.json")):
         with suppress(OSError, ValueError, TypeError):
             order = Order(**json.loads(path.read_text()))
             if _NAME.fullmatch(order.name):
@@ -134,16 +136,17 @@ def living(run: Path) -> list[SlurmWorker]:
             with suppress(OSError):
                 order.job = commands.find(order.name)
     queued = commands.queued({order.name for order in orders})
-    over = {name.partition(".")[0] for part in ("ends", "gone") for name in os.listdir(run / part)}
+    marks = (RunFolder(run).ends, RunFolder(run).gone)
+    over = {name.partition(".")[0] for part in marks for name in os.listdir(part)}
     candidates = [job for order in orders if order.job is not None for job in order.jobs() if job.worker not in over]
     return [job for job in candidates if (_beats(run, job.worker) if queued is None else job.job in queued)]
 
 
 def _beats(run: Path, worker: str) -> bool:
-    clock = run / "slurm" / ".clock"
+    clock = RunFolder(run).orders / ".clock"
     clock.touch(0o644)
     with suppress(FileNotFoundError):
-        return clock.stat().st_mtime - (run / "alive" / worker).stat().st_mtime < STALE_SECONDS
+        return clock.stat().st_mtime - (RunFolder(run).beats / worker).stat().st_mtime < STALE_SECONDS
     return False
 
 
@@ -181,6 +184,13 @@ def cancel_other_drivers(run: Path) -> None:
     commands.cancel_named(_driver_names(run) - _mine())
 
 
+def forget_own_job() -> None:
+    """Drop what the scheduler has told this process of its job: that is not for the jobs that it submits."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        if name not in ("SLURM_CONF", "SLURM_JOB_NAME"):
+            del os.environ[name]
+
+
 def _mine() -> set[str]:
     """Name of the job that this process runs in."""
     return {os.environ.get("SLURM_JOB_NAME", "")}
@@ -191,4 +201,4 @@ def _names(run: Path) -> set[str]:
 
 
 def _driver_names(run: Path) -> set[str]:
-    return {path.name for path in (run / "slurm").glob(f"{NAME}driver-*")}
+    return {path.name for path in RunFolder(run).orders.glob(f"{NAME}driver-*")}

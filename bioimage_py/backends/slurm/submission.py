@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from ...errors import RunnerError
+from ...run_folder import RunFolder
 from ..config import SlurmConfig
 from ..subprocess import worker_environment
 from . import commands, job
@@ -28,7 +29,10 @@ SUBMIT_TRIES = 6
 OUTAGE_SECONDS = 3600.0
 """How long a run that has had jobs waits for a scheduler that does not answer."""
 _OVERSTEPPED = re.compile(r"maxsubmit|array spec", re.IGNORECASE)
-DRIVER_CODE = "from bioimage_py.runner.control.attach import main; main()"
+DRIVER_CODE = (
+    "from bioimage_py.backends.slurm.orders import forget_own_job; forget_own_job();"
+    " from bioimage_py.runner.control.attach import main; main()"
+)
 
 
 @dataclass
@@ -116,11 +120,11 @@ class Submitter:
             order = Order.of(free.name, {index: waiting[0]}, self.run, free.mem, self.pool, self.config)
             order.job = array
             label = f"{order.token}.{index}.{free.orders}"
-            write_durably(self.run / "slurm" / f"{label}.json", order.text())
+            write_durably(RunFolder(self.run).orders / f"{label}.json", order.text())
             try:
                 job.link(str(self.pool), label, order.text())
             except FileExistsError:  # it has just left
-                (self.run / "slurm" / f"{label}.json").unlink()
+                (RunFolder(self.run).orders / f"{label}.json").unlink()
                 continue
             given.append(replace(next(order.jobs()), orders=free.orders + 1))
             del waiting[0]
@@ -137,21 +141,21 @@ class Submitter:
         return Submission(order, begun=monotonic())
 
     def _write(self, order: Order) -> None:
-        for folder in filter(None, (self.pool, self.run / "slurm")):
+        for folder in filter(None, (self.pool, RunFolder(self.run).orders)):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: an order is a command
             write_durably(folder / f"{order.token}.json", order.text())
 
     def _submit(self, now: Submission, avoid: list[str], *, alone: bool) -> str | None:
         """The id of the new array; empty where it has to be cut, None where it has to wait."""
         order = now.order
-        command = job_command(self.pool or self.run / "slurm", order.token, order.command[0])
+        command = job_command(self.pool or RunFolder(self.run).orders, order.token, order.command[0])
         while True:
             with suppress(OSError):
                 if now.why and (found := commands.find(order.name)) is not None:  # it is in, although sbatch failed
                     return found
             mem = None if order.mem is None else f"{-(-order.mem // 2**20)}M"
             try:
-                folder, n = self.run / "slurm", len(order.workers)
+                folder, n = RunFolder(self.run).orders, len(order.workers)
                 return commands.submit(folder, order.name, n, command, self.config, mem, ",".join(avoid))
             except (RuntimeError, OSError) as error:
                 now.why = str(error).strip()
@@ -173,7 +177,7 @@ class Submitter:
     def _cut(self, order: Order, *, alone: bool) -> str | None:
         """The site takes fewer at once: smaller arrays, or later."""
         self.names.remove(order.name)
-        for folder in filter(None, (self.pool, self.run / "slurm")):
+        for folder in filter(None, (self.pool, RunFolder(self.run).orders)):
             (folder / f"{order.token}.json").unlink()
         self._current = None
         if len(order.workers) > 1:
@@ -213,7 +217,7 @@ def submit_driver(run: Path, config: SlurmConfig) -> str:
     variables = [f"{name}={value}" for name, value in worker_environment(python).items()]
     command = shlex.join(["env", *variables, python, "-c", DRIVER_CODE, str(run)])
     name = f"{NAME}driver-{secrets.token_hex(6)}"
-    write_durably(run / "slurm" / name, "")
+    write_durably(RunFolder(run).orders / name, "")
     own, why = config.for_driver(), ""
     mem = None if own.mem is None else str(own.mem)
     for attempt in range(SUBMIT_TRIES):
@@ -222,7 +226,7 @@ def submit_driver(run: Path, config: SlurmConfig) -> str:
             if why and (found := commands.find(name)) is not None:
                 return found
         try:
-            return commands.submit(run / "slurm", name, 0, command, own, mem, "")
+            return commands.submit(RunFolder(run).orders, name, 0, command, own, mem, "")
         except (RuntimeError, OSError) as error:
             why = str(error).strip()
         if not any(word in why.lower() for word in commands.TRANSIENT):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 from ...backends import get_backend
 from ...errors import RunningError
-from ...run_folder import RunState
+from ...run_folder import RunFolder, RunState
 from ..driver.driver import Left
 from ..driver.progress_lines import bar
 from ..driver.report import RunReport
@@ -78,7 +77,7 @@ def follow(folder: Path, *, progress: bool = True) -> None:
     try:
         while _driven(folder):
             if shown is not None:
-                done = sum(read_progress(path).done for path in (folder / "progress").glob("[!.]*"))
+                done = sum(read_progress(path).done for path in RunFolder(folder).progress.glob("[!.]*"))
                 shown.update(min(done, total) - shown.n)
             sleep(FOLLOW_SECONDS)
     finally:
@@ -104,9 +103,6 @@ def main() -> None:
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, leave)
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
-        if name not in ("SLURM_CONF", "SLURM_JOB_NAME"):  # they are of this job, not of those that it submits
-            del os.environ[name]
     try:
         _drive(folder)
     except Left:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from ...backends.slurm.orders import cancel_jobs, driver_job, has_jobs
+from ...backends import backend_class
 from ...errors import ConfigError, RunningError
 from ...run_folder import RunState
 from ...sources.file import open_source
@@ -51,14 +51,15 @@ def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: 
     path = Path(folder)
     status = status_of(path)
     check_own(path)  # what it says of processes and jobs is ended
-    if has_jobs(path) and (not status.alive or driver_job(path)):
-        cancel_jobs(path)
+    state = RunState.read(path)
+    backend = backend_class("local" if state is None else state.job_type)
+    if backend.left_workers(path) and (not status.alive or backend.left_driver(path)):
+        backend.end_left(path)
         return _wait(path, status, True, timeout)
     if not status.alive:
         raise ConfigError(
             f"the run {status.run!r} is not running: it is {status.state}", remedy=f"bioimage-py runs show {path}"
         )
-    state = RunState.read(path)
     if state is not None and not visible(state.driver):
         elsewhere = status.host != socket.gethostname()
         where = f"on {status.host}" if elsewhere else "in the container that the call was made in"

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...blocks import Grid, Groups
 from ...errors import AccessError, ConfigError
-from ...run_folder import STAMPS, RunState
+from ...run_folder import STAMPS, RunFolder, RunState
 from ...sources.arrays.tensorstore import detect_driver
 from ...sources.stores.location import Location
 from ...system.files import damaged, listed, read_small
@@ -118,7 +118,8 @@ def status_of(folder: str | os.PathLike[str]) -> RunStatus:
 
 
 def _last_sign(folder: Path) -> float:
-    signs = [folder / "run.json", folder / "driver.alive", folder / "events.jsonl", *(folder / "progress").glob("*")]
+    inside = RunFolder(folder)
+    signs = [inside.state, inside.heartbeat, inside.events, *inside.progress.glob("*")]
     times = [0.0]
     for sign in signs:
         with suppress(FileNotFoundError):
@@ -171,7 +172,7 @@ def _candidates(place: Path) -> Iterator[Path]:
 
 
 def _inside(root: Path) -> list[Path]:
-    return [path for path in _visible(root) if os.path.exists(path / "run.json")]
+    return [path for path in _visible(root) if RunFolder(path).state.exists()]
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -191,13 +192,13 @@ def _stamped(array: Path) -> Iterator[Path]:
 def described(folder: Path) -> dict[str, Any]:
     """What ``plan.json`` says; nothing where the run died before it was written."""
     try:
-        found = parse_json(read_small(folder / "plan.json"))
+        found = parse_json(read_small(RunFolder(folder).summary))
         for stage in found["stages"]:
             _bare(stage)
     except FileNotFoundError:
         return {"stages": []}
     except _DAMAGE as error:
-        raise damaged(folder / "plan.json", error) from error
+        raise damaged(RunFolder(folder).summary, error) from error
     return dict(found)
 
 
@@ -211,7 +212,7 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
     AccessError
         The folder is another user's, or others can write it: a plan is code.
     """
-    path = Path(folder, "plan.pkl")
+    path = RunFolder(Path(folder)).plan
     if not path.exists():
         raise ConfigError(
             f"{folder} keeps no plan that another process can open", remedy="repeat the call that began the run"
@@ -229,7 +230,7 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
 
 def errors_of(folder: str | os.PathLike[str]) -> list[Path]:
     """Files with the tracebacks of failed blocks, the first one first."""
-    files = [path for path in Path(folder, "errors").glob("*.txt") if not path.name.startswith(".")]
+    files = [path for path in RunFolder(Path(folder)).errors.glob("*.txt") if not path.name.startswith(".")]
     return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
@@ -240,7 +241,7 @@ def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _noted(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     events = []
-    with suppress(FileNotFoundError), open(Path(folder, "events.jsonl")) as file:
+    with suppress(FileNotFoundError), open(RunFolder(Path(folder)).events) as file:
         for line in file:
             with suppress(ValueError):
                 events.append(parse_json(line))
@@ -342,7 +343,7 @@ def _records(folder: Path, stages: Iterable[Stage]) -> Iterator[tuple[StageRecor
         for part in StageJournal(folder, index, stage).poll():
             ids = np.frombuffer(part.ids, np.int64)
             if len(ids) and (ids.min() < 0 or (cut is not None and ids.max() >= cut.grid.n_blocks)):
-                raise damaged(folder / "journal", f"blocks {ids.min()} to {ids.max()} of stage {stage.name!r}")
+                raise damaged(RunFolder(folder).journals, f"blocks {ids.min()} to {ids.max()} of stage {stage.name!r}")
             record.add(part)
             if part.mark is not None:
                 marks.append((part.worker, part.mark[1]))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...backends.base import Backend, BackendEvent
 from ...errors import BioimageError, RunnerError, RunningError
+from ...run_folder import RunFolder
 from ...sources.arrays.tensor_handle import calls
 from ...system.memory import freed_kept, peak_bytes
 from ...system.threads import limited_threads
@@ -141,7 +142,7 @@ class Driver:
         folder = self.ledger.path
         how = "nothing of it is kept"
         if folder is not None:
-            kept = Path(folder, "plan.pkl").exists()
+            kept = RunFolder(Path(folder)).plan.exists()
             how = "the same call goes on" + (f", or: bioimage-py runs resume {folder}" if kept else "")
         interrupt.add_note(f"{self.plan.name or 'the run'} was interrupted: {how}")
         with suppress(OSError, ValueError):  # whoever read this has gone

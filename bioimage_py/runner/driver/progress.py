@@ -43,7 +43,7 @@ class Watch:
     """Finds workers that are in one block, or in one batch, for too long."""
 
     def __init__(self, plan: Plan) -> None:
-        self._limits = (plan.execution.block_timeout, getattr(plan.execution.job_config, "task_timeout", None))
+        self._limits = (plan.execution.block_timeout, plan.execution.settings.task_timeout)
         self._since: dict[tuple[str, int], tuple[Any, float]] = {}
 
     @property

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from ...errors import DtypeError, ResumeConflict, ShapeError, StorageError
 from ...io.create import create_array
-from ...run_folder import _COPIED, _FILLED, COPYING, LATE_SECONDS, copying_began
+from ...run_folder import LATE_SECONDS, RunFolder, copying_began
 from ...sources import from_spec
 from ...sources.array import ArraySource
 from ...sources.base import Source
@@ -122,8 +122,9 @@ def hand_over(plan: Plan) -> Plan:
 
 def fill_scratch(plan: Plan, folder: Path) -> None:
     """Give all scratch arrays of a run what the outputs hold, once a run, and after a reboot again."""
-    mark = folder / _FILLED
-    if not plan.handed or (folder / COPYING).exists():
+    inside = RunFolder(folder)
+    mark = inside.filled
+    if not plan.handed or inside.copying.exists():
         return
     if not mark.exists() or rebooted(json.loads(mark.read_text())):
         for handed in plan.handed:
@@ -143,16 +144,17 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
     StorageError
         Such a file has been put back, but this process had opened it before.
     """
-    if not plan.handed or (folder / _COPIED).exists():
+    inside = RunFolder(folder)
+    if not plan.handed or inside.copied.exists():
         return
-    copying, images = folder / COPYING, []
+    copying, images = inside.copying, []
     if not copying_began(folder):
         os.sync()  # from here on the scratch arrays are all that is left of what the outputs held
         copying.write_text("")
     with ExitStack() as stack:
         outputs = [(handed, stack.enter_context(handed.opened())) for handed in plan.handed]
         for number, group in enumerate(_by_file(outputs)):
-            images.append(folder / f"scratch.image.{number}")
+            images.append(inside.image(number))
             _protect(images[-1], group, copying)
 
         def settle() -> None:
@@ -176,7 +178,7 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         settle()
     copying.write_text("over")
     if last:
-        (folder / _COPIED).touch()
+        inside.copied.touch()
 
 
 def remove_scratch(plan: Plan) -> None:

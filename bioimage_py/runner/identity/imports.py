@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...run_folder import RunFolder
 from ...sources.base import Source
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
@@ -103,7 +104,7 @@ def other_code(run: Path, began: float = math.inf) -> str:
     A module whose file was edited after a process ``began`` (seconds since the epoch) may be other code, too. It
     imports the modules, so the run folder must be one whose plan may be opened.
     """
-    code: dict[str, str] = json.loads((run / "plan.json").read_text()).get("code", {})
+    code: dict[str, str] = json.loads(RunFolder(run).summary.read_text()).get("code", {})
     changed = []
     for name, told in code.items():
         module, path = name.split(":")

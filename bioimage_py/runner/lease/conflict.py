@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ResumeConflict
-from ...run_folder import Claim
+from ...run_folder import WrittenRegion
 from ..planning.stage import Stage
 from .stamps import Move, Output
 
@@ -56,7 +56,7 @@ def _part_of(other: RunState, mine: RunState, key: str) -> bool:
 def moved(other: RunState, mine: RunState, move: Move) -> RunState:
     """What is written down of a run whose output has moved, with the paths as they are now where the call agrees."""
     known = {claim.storage for claim in mine.claims}
-    claims = [Claim(now, c.box) if (now := move(c.storage)) in known else c for c in other.claims]
+    claims = [WrittenRegion(now, c.box) if (now := move(c.storage)) in known else c for c in other.claims]
     tables = []
     for theirs, ours in ((other.definition, mine.definition), (other.inputs, mine.inputs)):
         tables.append({k: now if (now := move(str(value))) == ours.get(k) else value for k, value in theirs.items()})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StorageError
+from ...run_folder import RunFolder
 from ...system.faults import fault
 from ...system.files import listed, made_among_others, own_folder
 from ...system.processes import begun_here, here, identify
@@ -61,7 +62,7 @@ def _make(root: Path, private: Path) -> None:
         if (mode := root.stat().st_mode) & stat.S_IWOTH:  # all may have runs there, and rename none of another's
             root.chmod(stat.S_IMODE(mode) | stat.S_ISVTX)
     private.mkdir(mode=0o755)
-    own_folder(private / "workers")
+    own_folder(RunFolder(private).workers)
 
 
 def _name(kind: str) -> str:

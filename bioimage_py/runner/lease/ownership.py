@@ -18,7 +18,7 @@ from time import sleep
 from typing import Literal
 
 from ...errors import ConfigError, RunningError, StorageError
-from ...run_folder import RunState
+from ...run_folder import RunFolder, RunState
 from ...system.faults import fault
 from ...system.files import listed
 from ...system.owner import check_own, is_own
@@ -29,7 +29,7 @@ from ..planning.stage import Plan, Stage
 from .conflict import check, differences, moved
 from .end_workers import end_workers
 from .folders import new_folder, new_name, remove, sweep
-from .regions import claims_of
+from .regions import written_regions
 from .roll_back import discard, follow, nothing_done, put_back
 from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
 
@@ -54,7 +54,7 @@ class OwnedRun:
     @property
     def gone(self) -> bool:
         """Whether somebody has removed the folder."""
-        return not (self.folder / "run.json").exists()
+        return not RunFolder(self.folder).state.exists()
 
     def complete(self) -> None:
         """All blocks are done; whether the caller sees it is open.
@@ -75,8 +75,9 @@ class OwnedRun:
         """The caller is about to see the end: the folder goes, and with it what tells that the call was made."""
         self.heartbeat.close()
         # nothing is run again from here on; what takes long goes first, for a kill until the end leaves a conflict
-        for name in ("undo", "claims", "batches", "errors", "logs"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        inside = RunFolder(self.folder)
+        for path in (inside.undo, inside.claims, inside.batches, inside.errors, inside.logs):
+            shutil.rmtree(path, ignore_errors=True)
         fault("before-finish")
         discard(self.folder, self.state, self.outputs)
 
@@ -146,19 +147,20 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         0,
         identify(),
         versions,
-        claims_of(stages),
+        written_regions(stages),
         definition_of(stages, casting=how.casting, version=how.version),
         fingerprints(stages, {Path(str(handed.spec.path)) for handed in plan.handed}),
         [stage.units.n_blocks for stage in stages],
         all(stage.repeatable for stage in stages),
         kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
+        job_type=how.job_type,
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
     return _own(mine, stages, root, how.resume, adopt)
 
 
-def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> OwnedRun:
+def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody, job_type: str = "local") -> OwnedRun:
     """Own the unfinished run in a folder, without comparing it with a call.
 
     Raises
@@ -171,21 +173,22 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody) -> 
     theirs = RunState.read(folder)
     if theirs is None or theirs.state in ("finished", "forgotten"):
         raise ConfigError(f"there is no unfinished run in {folder}", remedy="bioimage-py runs list")
-    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify())
+    mine = replace(theirs, run=new_name(theirs.name), state="starting", driver=identify(), job_type=job_type)
     return _own(mine, stages, folder.parent, str(folder), adopt)
 
 
 def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
     def fill(private: Path) -> None:
-        (private / "driver.alive").touch()
-        mine.created = (private / "driver.alive").stat().st_mtime_ns
+        sign = RunFolder(private).heartbeat
+        sign.touch()
+        mine.created = sign.stat().st_mtime_ns
         mine.write(private, new=True)
 
     sweep(root)
     outputs = outputs_of(stages)
     mine.stamped = [output.place.told for output in outputs]
     folder = new_folder(root, mine.run, fill)
-    heartbeat = Heartbeat(folder / "driver.alive")
+    heartbeat = Heartbeat(RunFolder(folder).heartbeat)
     try:
         put_stamps(outputs, mine.run, folder, mine.name)
         taken = _continued(mine, stages, outputs, root, resume, adopt)
@@ -305,7 +308,8 @@ def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Outp
     end_workers(folder, adopted)
     now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
     now.claims, now.definition, now.inputs, now.stamped = other.claims, other.definition, other.inputs, mine.stamped
-    heartbeat = Heartbeat(folder / "driver.alive")
+    now.job_type = mine.job_type
+    heartbeat = Heartbeat(RunFolder(folder).heartbeat)
     try:
         now.write(folder)
         put_stamps(outputs, now.run, folder, now.name)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...run_folder import Claim
+from ...run_folder import WrittenRegion
 from ...sources.base import Source
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
 
 
-def claims_of(stages: Sequence[Stage]) -> list[Claim]:
+def written_regions(stages: Sequence[Stage]) -> list[WrittenRegion]:
     """What the stages write, rounded out to whole write units."""
-    claims = [claim_of(stage, output) for stage in stages for output in stage.outputs]
-    return [claim for claim in claims if claim is not None]
+    regions = [written_region(stage, output) for stage in stages for output in stage.outputs]
+    return [region for region in regions if region is not None]
 
 
-def claim_of(stage: Stage, output: Source) -> Claim | None:
+def written_region(stage: Stage, output: Source) -> WrittenRegion | None:
     """What a stage writes of one output; None where it has no grid."""
     if stage.units.groups is None:
         return None
@@ -31,4 +31,4 @@ def claim_of(stage: Stage, output: Source) -> Claim | None:
         region = tuple((0, size) for size in source.shape)
     elif units is not None:
         region = tuple((b // u * u, -(-e // u) * u) for (b, e), u in zip(region, units, strict=True))
-    return Claim(repr(source.identity), region)
+    return WrittenRegion(repr(source.identity), region)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ResumeConflict, StorageError
-from ...run_folder import COPYING, LATE_SECONDS, STAMPS
+from ...run_folder import LATE_SECONDS, STAMPS, RunFolder
 from ...sources.chunked.unit_files import METADATA_FILES
 from ...sources.stores.location import Location
 from ...system.faults import fault
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def nothing_done(folder: Path, state: RunState) -> bool:
     """Whether a run has not finished a block and not written a voxel, so that nothing is lost with it."""
-    workers = [read_progress(path) for path in (folder / "progress").glob("*")]
+    workers = [read_progress(path) for path in RunFolder(folder).progress.glob("*")]
     if not state.repeatable:
         return not any(at.batch for at in workers)
     return not any(at.done for at in workers) and unchanged(folder)
@@ -43,7 +43,7 @@ def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> N
         Somebody else has written the data since, the results were being copied into a file when the run died, or what
         it has changed in place was not kept.
     """
-    if state.state not in ("complete", "finished") and (folder / COPYING).exists():
+    if state.state not in ("complete", "finished") and RunFolder(folder).copying.exists():
         raise ResumeConflict(
             f"the run {state.run!r} in {folder} died while it copied its results into the output, which now holds a"
             " part of them; a new run would take that part for data",
@@ -58,9 +58,10 @@ def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> N
             remedy="restore the data, or take them as they are; in both cases: bioimage-py runs clean"
             f" {folder} --yes, then call again",
         )
-    if not (folder / "undo").exists():
+    inside = RunFolder(folder)
+    if not inside.undo.exists():
         return
-    signs = (folder / "run.json", folder / "driver.alive", *folder.glob("journal/*/*"))
+    signs = (inside.state, inside.heartbeat, *inside.journals.glob("*/*"))
     ended = max((path.stat().st_mtime for path in signs if path.exists()), default=0.0)
     if (unit := foreign(folder, state.run, ended + LATE_SECONDS)) is not None:
         raise ResumeConflict(
@@ -85,7 +86,7 @@ def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> No
 
 def unchanged(folder: Path) -> bool:
     """Whether no unit that a run has kept was written since, as far as the run folder tells."""
-    for where in folder.glob(f"undo/*/*/{_WHERE}"):
+    for where in RunFolder(folder).undo.glob(f"*/*/{_WHERE}"):
         if _bucket(where) is not None:  # what it holds now is not asked for
             return False
         live = Path(_told(where))
@@ -128,7 +129,7 @@ def roll_back(folder: Path, run: str) -> None:
 
 def follow(folder: Path, move: Callable[[str], str]) -> None:
     """Note where the outputs of a run lie now that they have moved."""
-    for where in folder.glob(f"undo/*/*/{_WHERE}"):
+    for where in RunFolder(folder).undo.glob(f"*/*/{_WHERE}"):
         if (now := move(told := _told(where))) != told:
             write_once(where, frame(now.encode()))
 
@@ -145,7 +146,7 @@ def _kept_units(folder: Path, run: str) -> Iterator[tuple[Path, Path]]:
 
 
 def _wheres(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"undo/*/*/{_WHERE}"), key=lambda path: -int(path.parts[-3]))
+    return sorted(RunFolder(folder).undo.glob(f"*/*/{_WHERE}"), key=lambda path: -int(path.parts[-3]))
 
 
 def _told(where: Path) -> str:

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BioimageError, ResumeConflict
-from ...run_folder import boxes_overlap
+from ...run_folder import RunFolder, boxes_overlap
 from ...sources.stores.location import Location
 from ...sources.stores.paths import is_url
 from ...system.json_text import parse_json
 from ...wrapper.base import Box
 from ..planning.stage import Stage
-from .regions import claim_of
+from .regions import written_region
 from .stamp_places import InBucket, InFolder, Place, place_of
 
 
@@ -113,8 +113,8 @@ def outputs_of(stages: Sequence[Stage]) -> list[Output]:
             if (place := place_of(output)) is None:
                 continue
             known = found.get(f"{place.url}:{output.identity}", Output(place))
-            claim = claim_of(stage, output)
-            boxes = known.boxes if claim is None else [*known.boxes, claim.box]
+            region = written_region(stage, output)
+            boxes = known.boxes if region is None else [*known.boxes, region.box]
             found[f"{place.url}:{output.identity}"] = Output(place, boxes, known.in_place or stage.in_place)
     return list(found.values())
 
@@ -225,7 +225,7 @@ def folder_of(stamp: Stamp, place: Place, chosen: Path | None = None, other: Pat
     near = [] if not stamp.near or is_url(place.url) else [os.path.join(_real(place.url)[0], stamp.near)]
     for path in (chosen, *near, stamp.folder, other):
         folder = Path(os.path.normpath(path or os.curdir))
-        if folder.name == stamp.run and os.path.exists(folder / "run.json"):
+        if folder.name == stamp.run and RunFolder(folder).state.exists():
             return folder
     return None
 

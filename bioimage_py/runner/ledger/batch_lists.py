@@ -7,7 +7,6 @@ a driver publishes that has lost the run is not taken.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -15,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 
+from ...run_folder import RunFolder
 from ...system.faults import fault
 from ...system.files import naming, own_folder, read_by_others
 from ...system.frames import read_payload
@@ -39,7 +39,7 @@ class BatchLists:
     """
 
     def __init__(self, folder: Path, memory: int | None = None) -> None:
-        self.folder = folder
+        self._inside = RunFolder(folder)
         self.memory = memory
         self.strange = False
         """Whether the run belongs to a driver that does not know the worker."""
@@ -50,13 +50,13 @@ class BatchLists:
     def take(self, worker: str) -> Batch | None:
         """Claim the first batch that is left for a worker; None where there is none."""
         self._session = self._session or own_session(worker)
-        for name in os.listdir(self.folder / "batches"):
+        for name in os.listdir(self._inside.batches):
             if name.startswith(".") or name in self._lists:
                 continue
             if not name.startswith(f"{self._session}."):
                 self._look(worker)
             mine = name.startswith(f"{self._session}.")
-            self._lists[name] = read_batches(self.folder / "batches" / name) if mine else []
+            self._lists[name] = read_batches(self._inside.batches / name) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
             spread = 1
             while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):
@@ -77,18 +77,18 @@ class BatchLists:
         self._lists[name] = [batch for batch in self._lists[name] if batch.key[1] not in taken]
 
     def _claimed(self, number: int) -> list[str]:
-        return [claim for claim in os.listdir(self.folder / "claims" / str(number)) if not claim.startswith(".")]
+        return [claim for claim in os.listdir(self._inside.claims_of(number)) if not claim.startswith(".")]
 
     def _look(self, worker: str) -> bool:
         """Whether the session is the one in which a worker takes batches now."""
         try:
-            run = json.loads((self.folder / "run.json").read_text())
+            session, adopted = self._inside.adopted()
         except FileNotFoundError:
             return True
         except OSError:  # replaced while it was read, on a network file system
             return False
-        now = f"s{run['sessions']}"
-        self.strange = now != own_session(worker) and worker not in run["adopted"]
+        now = f"s{session}"
+        self.strange = now != own_session(worker) and worker not in adopted
         before, self._session = self._session, now
         if before != now:
             self._lists = {name: [] for name in self._lists if not name.startswith(f"{now}.")}
@@ -97,11 +97,11 @@ class BatchLists:
     def _fits(self, batch: Batch, worker: str) -> bool:
         if self.memory is not None and self.memory < batch.memory:
             return False
-        return batch.avoid != worker or (self.folder / "alone").exists()
+        return batch.avoid != worker or self._inside.alone.exists()
 
     def link(self, owner: str, batch: Batch) -> bool:
         """Claim one batch; whether it is the owner's now."""
-        claims = self.folder / "claims" / str(batch.key[0])
+        claims = self._inside.claims_of(batch.key[0])
         private, claim = claims / f".{owner}", claims / str(batch.key[1])
         if private not in self._ready:
             own_folder(claims)

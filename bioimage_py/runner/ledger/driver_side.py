@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import RunningError, StorageError
+from ...run_folder import RunFolder
 from ...system.faults import fault
 from ...system.files import own_folder, read_by_others, write_once
 from ...system.frames import frame
@@ -59,8 +60,11 @@ class FolderLedger(Ledger):
         self.path = str(folder)
         self.plan = plan
         self.session = f"s{session}"
-        for name in ("batches", "claims", "journal", "results", "errors", "progress", "logs"):
-            own_folder(folder / name)
+        self._inside = inside = RunFolder(folder)
+        for path in (inside.batches, inside.claims, inside.journals, inside.results, inside.errors):
+            own_folder(path)
+        for path in (inside.progress, inside.logs):
+            own_folder(path)
         self.adopted = adopted
         self._owners: dict[tuple[int, int], str] = {}
         self._pause = 0.0
@@ -72,7 +76,7 @@ class FolderLedger(Ledger):
         for record, journal in loaded:
             record.failures.clear()
             journal.admit(f"{self.session}w", adopted)
-        lists = [name.rpartition(".")[2] for name in os.listdir(folder / "batches") if not name.startswith(".")]
+        lists = [name.rpartition(".")[2] for name in os.listdir(inside.batches) if not name.startswith(".")]
         self._next = 1 + max(map(int, lists), default=-1)
         self._ended: set[tuple[int, int]] = set()
         self._failed: dict[tuple[int, int], set[int]] = {}
@@ -85,25 +89,25 @@ class FolderLedger(Ledger):
         self._reclaimed = perf_counter()
         self._cut_batches: dict[int, list[Batch]] = {}
         self._before = sum(record.n_done for record in self.records)
-        self._before -= sum(read_progress(folder / "progress" / name).done for name in adopted)
+        self._before -= sum(read_progress(inside.progress / name).done for name in adopted)
         self._open = -1
-        for mark in ("over", "stop"):
-            (folder / mark).unlink(missing_ok=True)
-            (folder / f".{mark}").touch()
-        (folder / "alone").unlink(missing_ok=True)
+        for mark in (inside.over, inside.stop):
+            mark.unlink(missing_ok=True)
+            _waiting(mark).touch()
+        inside.alone.unlink(missing_ok=True)
 
     @property
     def superseded(self) -> bool:
         """Whether another driver has taken the run over."""
         try:
-            run = json.loads((self.folder / "run.json").read_text())
+            session = self._inside.session()
         except FileNotFoundError:
             raise StorageError(
                 f"the run folder {self.folder} was removed while it ran", remedy="restore the data and call again"
             ) from None
         except OSError:  # a file server that does not answer is no reason to leave
             return False
-        return f"s{run['sessions']}" != self.session
+        return f"s{session}" != self.session
 
     def workers(self) -> FolderWork:
         """The side of the workers."""
@@ -116,8 +120,8 @@ class FolderLedger(Ledger):
     def _withdraw(self) -> list[Batch]:
         """Batches that adopted workers hold; what nobody holds is claimed here, to be given out in lists of its own."""
         lists, held = BatchLists(self.folder), []
-        for name in os.listdir(self.folder / "batches"):
-            for batch in [] if name.startswith(".") else read_batches(self.folder / "batches" / name):
+        for name in os.listdir(self._inside.batches):
+            for batch in [] if name.startswith(".") else read_batches(self._inside.batches / name):
                 if self._owner(batch.key) is None and lists.link(self.session, batch):
                     continue
                 if self._owner(batch.key) in self.adopted:
@@ -151,7 +155,7 @@ class FolderLedger(Ledger):
         batches = listed(batches, self._next)
         self._published.update({batch.key: batch for batch in batches})
         sync = self.plan.execution.durability == "node"
-        write_once(self.folder / "batches" / f"{self.session}.{self._next}", frame(dump_batches(batches)), sync=sync)
+        write_once(self._inside.batches / f"{self.session}.{self._next}", frame(dump_batches(batches)), sync=sync)
         self._next += 1
         self._work.published.ring()
 
@@ -197,7 +201,7 @@ class FolderLedger(Ledger):
             if key in self._ended:
                 continue
             if key[0] not in claimed:
-                folder = self.folder / "claims" / str(key[0])
+                folder = self._inside.claims_of(key[0])
                 claimed[key[0]] = set(os.listdir(folder)) if folder.exists() else set()
             if str(key[1]) in claimed[key[0]] and self._owner(key) in workers:
                 yield batch
@@ -205,14 +209,14 @@ class FolderLedger(Ledger):
     def end_worker(self, worker: str) -> None:
         """Make sure that the process of a worker is gone, if it is one of this host."""
         with suppress(RunningError):
-            end_named(self.folder / "workers" / f"{worker}.json")
+            end_named(self._inside.process_of(worker))
 
     def lost(self, worker: str) -> Loss:
         """Hold a worker dead: nothing it writes from now on counts. Call `events` before, for what it has written."""
         for journal in self._journals[self._open :]:
             journal.cut(worker)
         self._dead.add(worker)
-        at = read_progress(self.folder / "progress" / worker)
+        at = read_progress(self._inside.progress / worker)
         began = at.done > 0 or at.block >= 0
         if (batch := next(self._held_by({worker}), None)) is not None:
             loss = self._loss(batch, at.block if at.stage == batch.stage else -1)
@@ -232,7 +236,7 @@ class FolderLedger(Ledger):
         # a claim is made once and never changes hands
         if key not in self._owners:
             with suppress(FileNotFoundError):
-                self._owners[key] = (self.folder / "claims" / str(key[0]) / str(key[1])).read_text()
+                self._owners[key] = (self._inside.claims_of(key[0]) / str(key[1])).read_text()
         return self._owners.get(key)
 
     def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
@@ -253,23 +257,23 @@ class FolderLedger(Ledger):
 
     def alone(self) -> None:
         """Only one worker is left: it has to take what it was to leave to others."""
-        (self.folder / "alone").touch()
+        self._inside.alone.touch()
 
     def close(self, *, stop: bool = False) -> None:
         """No batch will follow."""
         if stop:
-            self._mark("stop")
-        self._mark("over")
+            self._mark(self._inside.stop)
+        self._mark(self._inside.over)
 
-    def _mark(self, name: str) -> None:
+    def _mark(self, mark: Path) -> None:
         # renamed, not written: it must work on a full disk
         with suppress(FileNotFoundError):
-            os.replace(self.folder / f".{name}", self.folder / name)
+            os.replace(_waiting(mark), mark)
         self._work.published.ring()
 
     def note(self, event: dict[str, Any]) -> None:
         """Append an event to ``events.jsonl``, where there is room."""
-        with suppress(OSError), open(self.folder / "events.jsonl", "a", opener=read_by_others) as file:
+        with suppress(OSError), open(self._inside.events, "a", opener=read_by_others) as file:
             file.write(json.dumps({"session": self.session, **event}) + "\n")
 
     def done(self) -> int:
@@ -279,5 +283,10 @@ class FolderLedger(Ledger):
     def progress(self) -> dict[str, Progress]:
         """Where each worker of this session is."""
         mine = f"{self.session}w"
-        names = [name for name in os.listdir(self.folder / "progress") if name.startswith(mine) or name in self.adopted]
-        return {name: read_progress(self.folder / "progress" / name) for name in names}
+        names = [name for name in os.listdir(self._inside.progress) if name.startswith(mine) or name in self.adopted]
+        return {name: read_progress(self._inside.progress / name) for name in names}
+
+
+def _waiting(mark: Path) -> Path:
+    """Where a mark waits for its time."""
+    return mark.with_name(f".{mark.name}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...run_folder import copying_began
+from ...run_folder import RunFolder, copying_began
 from ...system.faults import fault
 from ...system.files import damaged, naming, own_folder, sync_folder, write_once
 from ...system.frames import frame, read_frames, read_told
@@ -39,8 +39,8 @@ class StageJournal:
     """
 
     def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:
-        self.journals = folder / "journal" / str(index)
-        self.results = folder / "results" / str(index)
+        self.journals = RunFolder(folder).journals_of(index)
+        self.results = RunFolder(folder).results_of(index)
         self.index = index
         self.stage = stage
         self._opened = opened
@@ -145,8 +145,9 @@ class _Writer:
     def __init__(self, folder: Path, index: int, worker: str, stage: Stage, sync: bool) -> None:
         self._stage = stage
         self._sync = sync
-        self._errors = folder / "errors"
-        self._paths = {part: folder / part / str(index) / worker for part in ("journal", "results")}
+        self._errors = RunFolder(folder).errors
+        inside = RunFolder(folder)
+        self._paths = {"journal": inside.journals_of(index) / worker, "results": inside.results_of(index) / worker}
         for path in self._paths.values():
             own_folder(path.parent)
         self._journal = self._create("journal")

@@ -1,11 +1,4 @@
-"""The ledger as a folder that every worker sees.
-
-Layout: ``plan.json`` (for people), ``plan.pkl``, ``batches/<session>.<n>`` (lists of batches, published by the driver),
-``claims/<n>/<i>`` (linked into place by whoever takes batch i of list n), ``journal/<stage>/<worker>`` (done records),
-``journal/<stage>/.limits`` (up to where each of them counts), ``results/<stage>/<worker>`` (values), ``errors/``
-(tracebacks), ``progress/<worker>``, and the marks ``over``, ``stop`` and ``alone``. Journals, results and lists are
-sequences of frames with checksums, written by one process only.
-"""
+"""The ledger as a folder that every worker sees (`run_folder.RunFolder`): files with one writer, and marks."""
 
 from __future__ import annotations
 
@@ -13,7 +6,7 @@ import threading
 from pathlib import Path
 from time import perf_counter
 
-from ...run_folder import PART
+from ...run_folder import RunFolder
 from ..planning.plan_file import read_plan_file
 from ..planning.stage import Plan
 from ..planning.work_list import Batch
@@ -30,8 +23,8 @@ STOP_SECONDS = 0.05
 
 def read_plan(run: Path) -> Plan:
     """The plan of what is run now."""
-    part = run / PART
-    return read_plan_file(part if part.exists() else run / "plan.pkl")
+    inside = RunFolder(run)
+    return read_plan_file(inside.part if inside.part.exists() else inside.plan)
 
 
 class FolderWork(WorkerSide):
@@ -52,6 +45,7 @@ class FolderWork(WorkerSide):
         self, folder: Path, plan: Plan, *, idle_timeout: float | None = None, memory: int | None = None
     ) -> None:
         self.folder = folder
+        self._inside = RunFolder(folder)
         self.plan = plan
         self.published, self.recorded = Bell(), Bell()
         self._lock = threading.Lock()
@@ -68,7 +62,7 @@ class FolderWork(WorkerSide):
         now = perf_counter()
         if not self._stopped and now - self._looked > STOP_SECONDS:
             self._looked = now
-            self._stopped = (self.folder / "stop").exists()
+            self._stopped = self._inside.stop.exists()
         return self._stopped or self._leaving
 
     def leave(self) -> None:
@@ -81,10 +75,10 @@ class FolderWork(WorkerSide):
 
     def claim(self, worker: str) -> Batch | None:
         """The next batch; waits between stages; None when nothing will follow."""
-        waiting, pause = Waiting(self.folder / "driver.alive", self._idle_timeout), 0.001
+        waiting, pause = Waiting(self._inside.heartbeat, self._idle_timeout), 0.001
         while not self._leaving:
             heard = self.published.rung
-            if (self.folder / "over").exists():
+            if self._inside.over.exists():
                 return None
             batch = self._take(worker)
             if batch is not None:
@@ -107,7 +101,7 @@ class FolderWork(WorkerSide):
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""
         if worker not in self._progress:
-            self._progress[worker] = ProgressFile(self.folder / "progress" / worker)
+            self._progress[worker] = ProgressFile(self._inside.progress / worker)
         self._progress[worker].batches += 1
         writer = self._writer(worker, batch.stage)
         every = SYNC_SECONDS if self.plan.execution.durability == "node" else FLUSH_SECONDS
@@ -133,7 +127,7 @@ class FolderWork(WorkerSide):
 
     def undo_folder(self, stage: int, output: int) -> Path:
         """Where the old content of an output is kept."""
-        return self.folder / "undo" / str(stage) / str(output)
+        return self._inside.undo_of(stage, output)
 
     def shut(self) -> None:
         """Close the workers' files."""

@@ -120,7 +120,7 @@ def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ranges | None
     """
     batches: list[Batch] = []
     total, start = (n_groups if picked is None else len(picked)), 0
-    most = total // (how.num_workers * getattr(how.job_config, "tasks_per_worker", 1))
+    most = total // (how.num_workers * how.settings.tasks_per_worker)
     while start < total:
         stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * how.num_workers)))))
         part = None if picked is None else picked.part(start, stop)

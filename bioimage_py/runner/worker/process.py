@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...run_folder import RunFolder
 from ...system.memory import keep_freed, peak_bytes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def versions() -> dict[str, str]:
 
 def mismatch(run: Path) -> str:
     """How this process differs from the driver of a run; empty where it does not."""
-    theirs: dict[str, str] = json.loads((run / "run.json").read_text())["versions"]
+    theirs = RunFolder(run).versions()
     mine = versions()
     wrong = [
         f"{name} {mine.get(name)} (the driver has {theirs[name]})" for name in theirs if mine.get(name) != theirs[name]
@@ -67,7 +68,7 @@ def serve(
     A process that is not ``fresh`` has modules of earlier runs; where those are not the driver's, it is `STALE`.
     """
     try:
-        _log_to(run / "logs" / f"{worker}.log")
+        _log_to(RunFolder(run).log_of(worker))
         if wrong := mismatch(run):
             return {"kind": CANNOT_START, "detail": wrong}
         from ...system.files import write_once
@@ -76,7 +77,7 @@ def serve(
         from ..ledger.worker_side import FolderWork, read_plan
         from .loop import InProcess
 
-        write_once(run / "workers" / f"{worker}.json", json.dumps(identify()).encode())
+        write_once(RunFolder(run).process_of(worker), json.dumps(identify()).encode())
         plan = read_plan(run)
         if other := other_code(run) if fresh else other_code(run, _BEGAN):
             return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}

@@ -364,6 +364,9 @@ def test_nobody_goes_on_while_jobs_of_a_run_cannot_be_cancelled(
     queue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ordered(tmp_path, "a", ["s1w0"], "7")
+    driver = {"host": "there", "boot": "b", "pid": 7, "start": "1"}
+    state = RunState("job", "job", "running", 1, driver, VERSIONS, [], {}, {}, [40], True, 1, job_type="slurm")
+    state.write(tmp_path, new=True)
     queue.jobs = {"7_0"}
     monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
     with pytest.raises(RunningError, match="cannot be cancelled"):

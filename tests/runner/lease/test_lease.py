@@ -21,12 +21,12 @@ import zarr
 
 import bioimage_py as bp
 from bioimage_py.errors import ConfigError, ResumeConflict, RunningError, StorageError
-from bioimage_py.run_folder import STAMPS, Claim, RunState
+from bioimage_py.run_folder import STAMPS, RunState, WrittenRegion
 from bioimage_py.runner.control.cancel import cancel_run, forget_run
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.lease import ownership
 from bioimage_py.runner.lease.ownership import OwnedRun, own_run
-from bioimage_py.runner.lease.regions import claims_of
+from bioimage_py.runner.lease.regions import written_regions
 from bioimage_py.runner.planning.build import blocks_stage
 from bioimage_py.runner.planning.stage import Plan
 from bioimage_py.system import processes
@@ -125,7 +125,7 @@ def living(root: Path) -> list[tuple[Path, RunState]]:
 
 def test_a_claim_is_a_box_of_whole_units_of_the_storage(output: Any) -> None:
     def box(source: Any, **options: Any) -> Any:
-        (claim,) = claims_of(stages(source, **options))
+        (claim,) = written_regions(stages(source, **options))
         return claim.box
 
     assert box(output) == ((0, 64), (0, 64))
@@ -147,8 +147,8 @@ def test_a_claim_is_a_box_of_whole_units_of_the_storage(output: Any) -> None:
     ],
 )
 def test_claims_overlap_where_they_share_a_voxel(one: Any, other: Any, overlap: bool) -> None:
-    assert Claim("a", one).overlaps(Claim("a", other)) == overlap
-    assert not Claim("a", one).overlaps(Claim("b", one))
+    assert WrittenRegion("a", one).overlaps(WrittenRegion("a", other)) == overlap
+    assert not WrittenRegion("a", one).overlaps(WrittenRegion("b", one))
 
 
 # --- living runs ---------------------------------------------------------------------------------------------------
