@@ -35,7 +35,7 @@ N_BLOCKS = 16
 DRIVER = """
 import signal, sys
 from pathlib import Path
-import tests.test_slurm_detach as here
+import tests.backends.slurm_fake.test_slurm_detach as here
 signal.signal(signal.SIGINT, signal.default_int_handler)
 print(here.run(Path(sys.argv[1]), **eval(sys.argv[2])))
 """
