@@ -27,6 +27,9 @@ test: lint ## lint, then run the whole test suite, and that of kernels with fewe
 quick: $(STAMP) ## the tests that start no process and no server, without the slow ones and the conformance suite
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal -m "not processes and not slow and not slurm" --ignore-glob='*_conformance.py'
 
+test-long: $(STAMP) ## what make test leaves out: the benchmark's own tests, and proofs that take long
+	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal -m long
+
 test-cpu: $(STAMP) ## kernels of libraries as on processors with fewer vector instructions
 	$(BIN)/python tests/instruction_sets.py
 

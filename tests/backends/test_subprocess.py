@@ -792,6 +792,7 @@ def kept_by_the_driver(folder: Path, n: int, monkeypatch: pytest.MonkeyPatch) ->
     return kept
 
 
+@pytest.mark.long
 def test_the_driver_keeps_a_bit_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten times the blocks, beyond those of which it keeps ids and seconds."""
     few = kept_by_the_driver(tmp_path / "few", 10_000, monkeypatch)

@@ -20,6 +20,8 @@ from bioimage_py.bench.session import Cell, Run, cell_of, hopeless
 from bioimage_py.bench.table import brief, rows_of
 from bioimage_py.cli import main
 
+pytestmark = pytest.mark.long
+
 COUNTING = """
 from pathlib import Path
 seen = []

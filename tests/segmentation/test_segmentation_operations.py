@@ -491,6 +491,7 @@ def test_segmentation_filter_of_bad_input() -> None:
 @pytest.mark.real_data
 @pytest.mark.slow
 @pytest.mark.parametrize(("connectivity", "n"), [(1, 4744), (3, 3619)])
+@pytest.mark.long
 def test_components_of_a_dense_neuron_segmentation(
     connectomics: np.ndarray, tmp_path: Path, connectivity: int, n: int
 ) -> None:

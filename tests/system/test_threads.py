@@ -219,6 +219,7 @@ print(peaks[1] - peaks[0])
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_million_blocks_take_little_more_memory_than_ten_thousand() -> None:
     begin = time.monotonic()
     result = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=200, check=False)

@@ -266,6 +266,7 @@ def test_units_cover_every_voxel_once(data: st.DataObject) -> None:
     assert (count == 1).all()
 
 
+@pytest.mark.long
 def test_the_table_fails_for_what_is_skipped_without_being_declared(tmp_path: Path) -> None:
     test = tmp_path / "test_kinds.py"
     test.write_text(

@@ -279,6 +279,7 @@ def finished(backend: SlurmBackend, run: Path, *workers: str) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.long
 def test_jobs_of_a_pool_are_given_the_next_run(site: Site, run: Path) -> None:
     backend = pooled(run, 2)
     finished(backend, run / "one", "s1w0", "s1w1")

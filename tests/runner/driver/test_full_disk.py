@@ -100,6 +100,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, small: Path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_wherever_the_disk_of_the_ledger_is_full_the_run_stops_and_then_finishes(tmp_path: Path, small: Path) -> None:
     """From no space at all to enough, page by page: at the start, in claims, journals, results, and at the end."""
     source, output = array(tmp_path / "in.zarr", DATA), array(tmp_path / "out.zarr")

@@ -630,6 +630,7 @@ def cuts(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_any_file_of_a_run_may_be_torn(tmp_path: Path) -> None:
     """Every file cut at every length of its last record: resumed, the result is right, or the file is named."""
     origin = tmp_path / "origin"

@@ -273,6 +273,7 @@ def test_a_region_off_the_chunks_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_view_of_a_sharded_array_loses_nothing(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(1, 255, (64, 96, 96), "u1")
     for repeat in range(REPEATS):

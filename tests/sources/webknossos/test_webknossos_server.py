@@ -220,6 +220,7 @@ except StorageError as error:
 
 
 @pytest.mark.parametrize("step", ["dataset", "properties", "chunk"])
+@pytest.mark.long
 def test_a_server_that_goes_silent_is_an_error(server: WebKnossosServer, url: str, step: str) -> None:
     """In another process, because the limit is read once; it is 3 seconds here, a minute by default."""
     fault = server.fault(STEPS[step], stall=20)
