@@ -23,7 +23,7 @@ from bioimage_py.io import create_array
 from bioimage_py.operations import pyramids
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.lease import ownership
-from bioimage_py.runner.lease.regions import claims_of
+from bioimage_py.runner.lease.regions import written_regions
 from bioimage_py.runner.planning.build import blocks_stage
 from bioimage_py.sources.arrays.tensor_handle import TensorHandle
 from bioimage_py.wrapper import RoiSource
@@ -128,13 +128,13 @@ def test_claims_are_boxes_of_the_levels_themselves(stored: Any) -> None:
     source, outputs, _ = stored
     views = [DownsampleSource(one, 2) for one in (source, *outputs[:2])]
     job = Job(Execution(), block_shape=16)
-    claims = claims_of(pyramids._stages(views, outputs, job))
+    claims = written_regions(pyramids._stages(views, outputs, job))
     units = [tuple((0, -(-size // 8) * 8) for size in output.shape) for output in outputs]
     assert [(claim.storage, claim.box) for claim in claims] == [
         (repr(output.identity), box) for output, box in zip(outputs, units, strict=True)
     ]
     (left, right) = (
-        claims_of([blocks_stage(pyramids.write_levels, [], [part], reads_outputs=False)])[0]
+        written_regions([blocks_stage(pyramids.write_levels, [], [part], reads_outputs=False)])[0]
         for part in (RoiSource(outputs[1], slice(0, 8)), RoiSource(outputs[1], slice(8, 16)))
     )
     assert claims[1].overlaps(left)

@@ -187,7 +187,7 @@ def test_a_kill_while_blocks_change_a_layer_in_s3_in_place(
 
 def test_runs_on_different_boxes_of_a_layer_know_of_each_other(tmp_path: Path) -> None:
     """What a run claims is counted from the layer's grid, whatever box the output was opened as."""
-    from bioimage_py.runner.lease.regions import claim_of
+    from bioimage_py.runner.lease.regions import written_region
     from bioimage_py.runner.planning.build import blocks_stage
 
     url = new_layer(tmp_path / "a", voxels())
@@ -195,7 +195,7 @@ def test_runs_on_different_boxes_of_a_layer_know_of_each_other(tmp_path: Path) -
     opened = {name: open_cloudvolume(url, roi=box) for name, box in boxes.items()}
 
     def claimed(source: Any, roi: Any = None) -> Any:
-        return claim_of(blocks_stage(lambda block, inputs, outputs, mask: None, [], [source], roi=roi), source)
+        return written_region(blocks_stage(lambda block, inputs, outputs, mask: None, [], [source], roi=roi), source)
 
     claims = {name: claimed(source) for name, source in opened.items()}
     assert {name for name in boxes if claims[name].overlaps(claims["both"])} == {"first", "second", "both"}
