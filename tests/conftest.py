@@ -17,10 +17,15 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bioimage_py.sources.chunked.encoded import EncodedChunks
 
 from .starting import starts
+
+# how long an example takes says how busy the machine is
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 if threading.current_thread() is threading.main_thread():
     # a shell that starts tests in the background has them, and all they start, ignore SIGINT

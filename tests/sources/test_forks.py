@@ -63,7 +63,7 @@ def main(used):
         "pages opened anew": lambda: int(bp.open_source("a.tif")[0, 0, 0]),
         "memory": lambda: int(memory[0, 0]),
         "run in memory": lambda: add(memory),
-        "session": lambda: repr(bp.executing.current_session()),
+        "session": lambda: repr(bp.runner.execution.current_session()),
     }
     with bp.execution("subprocess"), multiprocessing.get_context("fork").Pool(1) as pool:
         for result in pool.map_async(tried, TRIES).get(100):
