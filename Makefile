@@ -25,7 +25,7 @@ test: lint ## lint, then run the whole test suite, and that of kernels with fewe
 	$(BIN)/python tests/instruction_sets.py
 
 quick: $(STAMP) ## the tests that start no process and no server, without the slow ones and the conformance suite
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal -m "not processes and not slow and not slurm" --ignore-glob='*_conformance.py'
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal -m "not processes and not slow and not slurm and not long" --ignore-glob='*_conformance.py'
 
 test-long: $(STAMP) ## what make test leaves out: the benchmark's own tests, and proofs that take long
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal -m long
