@@ -34,7 +34,7 @@ from .pyramid_levels import QUIET, levels_of, same_bits, stages_of, voxels, zarr
 SCRIPT = """
     import json, os, sys, time
     import bioimage_py as bp
-    from bioimage_py.engine import pyramids
+    from bioimage_py.operations import pyramids
 
     write = pyramids.write_levels
 

@@ -489,14 +489,14 @@ SCRIPT = """
     import os, signal, sys, time
     import numpy as np, zarr
     import bioimage_py as bp
-    from bioimage_py.runner import runs
+    from bioimage_py.runner.lease import ownership
     if sys.argv[1] != "-":
         os.environ["AT"] = sys.argv[1]
         def die(self, *args):
             os.kill(os.getpid(), signal.SIGKILL)
-        inner = getattr(runs.OwnedRun, "finish")
+        inner = getattr(ownership.OwnedRun, "finish")
         if sys.argv[1] == "complete":
-            runs.OwnedRun.finish = die
+            ownership.OwnedRun.finish = die
     data = zarr.open_array("in.zarr", mode="r+")
     bp.operations.add(data, 1, data, block_shape=(4,), **eval(sys.argv[2]))
     print("done")
