@@ -20,7 +20,7 @@ install: $(STAMP) ## create .venv and install the package with all it needs
 demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results in demo/
 	$(BIN)/bioimage-py demo
 
-test: lint ## lint, then run the whole test suite, and that of kernels with fewer vector instructions
+test: lint ## lint, then the test suite (without test-long), and that of kernels with fewer vector instructions
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
 	$(BIN)/python tests/instruction_sets.py
 
