@@ -69,8 +69,8 @@ def until(condition: Any, seconds: float = 30.0) -> Any:
     return found
 
 
-def gone(value: str, seconds: float = 2.0) -> None:
-    until(lambda: not marked(value), seconds)
+def gone(value: str) -> None:
+    until(lambda: not marked(value))
 
 
 @pytest.fixture
@@ -396,7 +396,7 @@ def test_a_killed_worker_or_parent_is_replaced(folder: Path, driver: Any, mark: 
     process = driver()
     (worker, its_parent), _ = until(lambda: len(running(folder)) == 2 and running(folder))
     os.kill(worker if who == "worker" else its_parent, signal.SIGKILL)
-    until(lambda: worker not in marked(mark) and its_parent not in marked(mark), 2.0)
+    until(lambda: worker not in marked(mark) and its_parent not in marked(mark))
     until(lambda: len(running(folder)) == 3)
     (folder / "wait").unlink()
     assert process.communicate()[0] == "done\n"
@@ -417,33 +417,39 @@ def test_workers_end_with_a_driver_that_left_its_pipes_to_a_child(folder: Path, 
     process.kill()
     process.wait()
     workers = {pid for pair in running(folder) for pid in pair}
-    until(lambda: not workers & set(marked(mark)), 2.0)
+    until(lambda: not workers & set(marked(mark)))
     for pid in marked(mark):
         os.kill(pid, signal.SIGKILL)
 
 
 @needs_proc
 def test_workers_live_across_calls_inside_execution(folder: Path, mark: str) -> None:
-    def whoami(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-        time.sleep(0.01)
-        return os.getpid()
+    def whoami(meeting: str) -> Any:
+        def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
+            there = folder / meeting
+            (there / str(os.getpid())).touch()
+            until(lambda: len(list(there.iterdir())) >= 2, 300)  # or one worker is done before the other is up
+            return os.getpid()
+
+        (folder / meeting).mkdir()
+        return function
 
     how = {"block_shape": 4, "has_return_val": True}
     with bp.execution("subprocess", num_workers=2, progress=False):
-        one = map_blocks(whoami, [array(folder)], **how).results
+        one = map_blocks(whoami("one"), [array(folder)], **how).results
         with pytest.raises(RunnerError):
             map_blocks(lambda b, i, o, m: 1 // 0, [array(folder)], block_shape=4)
-        two = map_blocks(whoami, [array(folder)], **how).results
+        two = map_blocks(whoami("two"), [array(folder)], **how).results
         assert set(one) == set(two)
         assert len(set(one)) == 2
         os.kill(one[0], signal.SIGKILL)  # while it has nothing to do
         until(lambda: one[0] not in marked(mark))
-        three = map_blocks(whoami, [array(folder)], **how).results
+        three = map_blocks(whoami("three"), [array(folder)], **how).results
         assert one[0] not in three
         assert len(set(one) & set(three)) == 1
         assert len(marked(mark)) == 4
     gone(mark)
-    four = map_blocks(whoami, [array(folder)], job_type="subprocess", num_workers=2, **how).results
+    four = map_blocks(whoami("four"), [array(folder)], job_type="subprocess", num_workers=2, **how).results
     assert not set(four) & set(three)
     gone(mark)
 
