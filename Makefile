@@ -21,7 +21,7 @@ demo: $(STAMP) ## segment a made volume on both cores and evaluate it; results i
 	$(BIN)/bioimage-py demo
 
 test: lint ## lint, then the test suite (without test-long), and that of kernels with fewer vector instructions
-	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal
+	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal --ignore=tests/layout
 	$(BIN)/python tests/instruction_sets.py
 
 quick: $(STAMP) ## the tests that start no process and no server, without the slow ones and the conformance suite

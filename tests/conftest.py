@@ -36,11 +36,20 @@ DATA_BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes or servers."""
+    """Mark the tests that start processes or servers, and those of a large table that `make test-long` runs."""
+    tables: dict[str, list[pytest.Item]] = {}
     for item in items:
         names = [re.sub(r"\[.*", "", part) for part in item.nodeid.split("::")[1:]]
         if starts(item.path, names, getattr(item, "fixturenames", [])):
             item.add_marker(pytest.mark.processes)
+        if item.get_closest_marker("some"):
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for rows in tables.values():
+        wanted = rows[0].get_closest_marker("some").args[0]  # type: ignore[union-attr]
+        kept = {round(number * (len(rows) - 1) / (wanted - 1)) for number in range(wanted)}
+        for number, item in enumerate(rows):
+            if number not in kept:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -333,6 +333,7 @@ def copied(tmp_path: Path, before: Any, after: Any, **how: Any) -> None:
     by_both(tmp_path / "out", data)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("way", ["to shards", "from shards"])
 @pytest.mark.parametrize("fault", ["before-write", "after-write"])
 def test_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, way: str) -> None:
@@ -425,6 +426,7 @@ def test_small_blocks_are_assembled_and_decoded(tmp_path: Path, moved: list[Any]
 # --- stores --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("way", ["to shards", "from shards"])
 @pytest.mark.parametrize("store", ["http", "memory", "zip", "s3"])
 def test_from_one_store_to_another(

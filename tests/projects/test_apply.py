@@ -256,6 +256,7 @@ Project.load(sys.argv[1]).apply(advance, layer="cells", progress=False, **eval(s
 """
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
 @pytest.mark.parametrize("point", ["draft:2", "commit:1", "commit:2"])
 def test_a_call_that_dies_is_continued_and_does_nothing_twice(several, tmp_path, way, point):

@@ -13,6 +13,7 @@ import pytest
 from bioimage_py.projects import Project
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("name", "point"),
     [

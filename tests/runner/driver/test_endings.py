@@ -215,6 +215,7 @@ def test_what_a_block_does_to_a_worker_process_harms_no_other(data: Any, what: s
             assert added(data) == [count] * N
 
 
+@pytest.mark.some(9)
 @pytest.mark.parametrize("what", FAILING)
 def test_whatever_a_block_raises_is_its_failure_and_the_remedy_works(data: Any, job_type: str, what: str) -> None:
     raise_it, text = FAILING[what]
@@ -227,6 +228,7 @@ def test_whatever_a_block_raises_is_its_failure_and_the_remedy_works(data: Any, 
     assert added(data) == [1] * N
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("what", DEADLY)
 def test_a_block_that_ends_its_worker_is_set_aside_and_the_remedy_works(data: Any, what: str) -> None:
     end_it, text = DEADLY[what]

@@ -235,6 +235,7 @@ def started(folder: Path, job_type: str, resume: str, fault: str = "") -> subpro
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("at", ["before-rollback:1", "after-rollback:1", "before-rollback:3", "after-rollback:3"])
 @pytest.mark.parametrize("then", ["auto", "never"])
 def test_a_kill_while_data_are_put_back_is_made_good_by_the_next_call(at: str, then: str, tmp_path: Path) -> None:

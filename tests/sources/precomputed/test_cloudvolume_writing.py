@@ -154,6 +154,7 @@ def test_a_region_off_the_chunk_grid_loses_nothing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(by_cloudvolume(out), before)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("point", ["before-write:1", "after-write:1", "after-undo:3", "before-undo:5"])
 def test_a_kill_while_blocks_change_a_layer_in_place(
     point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
