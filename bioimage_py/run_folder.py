@@ -140,6 +140,10 @@ class RunFolder:
         """What the driver said that workers must agree on."""
         return dict(self._raw_state()["versions"])
 
+    def code(self) -> dict[str, str]:
+        """Digests of what the driver has imported and workers import, by "module:name"."""
+        return dict(json.loads(self.summary.read_text()).get("code", {}))
+
     def _raw_state(self) -> dict[str, Any]:
         """The state as it is asked for before each claim: its owner has written it, and nothing is checked."""
         return dict(json.loads(self.state.read_text()))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
-from ..blocks import Block, Groups, to_roi
+from ..blocks import Groups
 from ..engine.job import Job, RunKeywords, in_memory
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
@@ -25,6 +25,7 @@ from ..sources.along import per_axis
 from ..sources.to_be import ArrayToBe
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
+from .copy_kernels import write_levels
 from .downsampling import downsample, view_memory
 
 
@@ -168,13 +169,6 @@ class _Group:
             axes = [level.axes for level in (levels if self.first else levels[1:])]
             described = list(zip(self.names, axes, strict=True))
             write_multiscales(self.place.path, self.place.key, levels=described, method=method)
-
-
-def write_levels(block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: None) -> None:
-    """Block function: a block of one level, written to it and, reduced, to those that follow."""
-    values = inputs[0].view(to_roi(block))
-    for output in outputs:
-        output[to_roi(block)] = values
 
 
 def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Job) -> list[Stage]:

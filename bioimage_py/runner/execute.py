@@ -230,7 +230,7 @@ def resume_run(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
         )
     plan, payload = read_plan_file(path), plan_bytes(path)
-    if changed := other_code(folder):
+    if changed := other_code(RunFolder(folder).code()):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
             remedy=f"repeat the call that began it with resume={str(folder)!r} to go on with the code as it is now",
