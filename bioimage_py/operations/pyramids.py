@@ -17,7 +17,7 @@ from ..io.formats import split_path
 from ..io.ome import check_axes, read_multiscales, write_multiscales
 from ..io.target import Target, target_of
 from ..runner.execute import execute
-from ..runner.planning.build import blocks_stage, plan_groups
+from ..runner.planning.build import Where, blocks_stage, plan_groups
 from ..runner.planning.checks import overlap
 from ..runner.planning.stage import Stage
 from ..sources import Source, as_source
@@ -184,8 +184,8 @@ def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Jo
                 write_levels,
                 [view],
                 outputs,
+                Where(groups.grid.block_shape),
                 name=f"level {last}" if len(outputs) == 1 else f"levels {first + 1}-{last}",
-                block_shape=groups.grid.block_shape,
                 num_workers=job.execution.num_workers,
                 reads_outputs=False,
                 memory_factor=view_memory(view),

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import Bounds
 from ..errors import RegionError
 from ..sources.axes import Axis
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
-from .base import Box, WrapperSource
+from .base import WrapperSource
 from .view import AxisLike, ViewSource, find_axis
 
 
@@ -81,7 +82,7 @@ class RoiSource(ViewSource):
             inner[axis] = slice(start + part.start, start + part.stop)
         return tuple(inner)
 
-    def inner_box(self, box: Box) -> Box:
+    def inner_box(self, box: Bounds) -> Bounds:
         """Return the box of the inner source; all of it for a squeezed view."""
         if len(self._kept) < self._source.ndim:
             return tuple((0, size) for size in self._source.shape)
