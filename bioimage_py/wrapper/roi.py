@@ -14,10 +14,11 @@ from ..errors import RegionError
 from ..sources.axes import Axis
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 from .view import AxisLike, ViewSource, find_axis
 
 
+@register_wrapper
 class RoiSource(ViewSource):
     """A view of a region, for reading and, where the inner source is writable, writing.
 
@@ -107,6 +108,7 @@ class RoiSource(ViewSource):
         return {"roi": list(self._given), "squeeze": self._squeeze}
 
 
+@register_wrapper
 class ChannelSource(RoiSource):
     """One channel of a source, without its axis, or some, for reading and writing.
 

@@ -188,8 +188,8 @@ def test_runs_that_come_and_go_beside_one_another_do_not_trip_over_shared_folder
     code = f"""
         import sys
         import zarr
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_lease as t
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+        from tests.runner.lease import test_lease as t
         begin = int(sys.argv[1])
         output = zarr.open_array("out.zarr", mode="r+")
         print("ready", flush=True)
@@ -237,8 +237,8 @@ def test_of_many_that_start_at_once_one_runs(output: Any, tmp_path: Path) -> Non
     code = f"""
         import os, sys, time
         import zarr
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_lease as t
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+        from tests.runner.lease import test_lease as t
         output = zarr.open_array("out.zarr", mode="r+")
         root = t.Path("runs")
         t.own(zarr.create_array(f"warm{{os.getpid()}}.zarr", shape=(4,), chunks=(4,), dtype="u1"), root).finish()
