@@ -1,11 +1,15 @@
-"""What several test files do in the same way: block functions, and waiting."""
+"""What several test files do in the same way: block functions, waiting, and libraries that take long to import."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import threading
 import time
 from collections import Counter
 from typing import Any
+
+import pytest
 
 from bioimage_py.blocks import to_roi
 
@@ -47,3 +51,15 @@ def until(condition: Any, seconds: float = 30.0) -> Any:
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.01)
     return found
+
+
+class Later:
+    """A library that is imported when it is first used; without it the tests of a file are skipped."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(reason, allow_module_level=True)
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)

@@ -74,7 +74,8 @@ def serve(
             return {"kind": CANNOT_START, "detail": wrong}
         from ...system.files import write_once
         from ...system.processes import identify
-        from ..ledger.worker_side import FolderWork, read_plan
+        from ..ledger.worker_side import FolderWork
+        from ..planning.plan_file import read_plan
         from .loop import InProcess
 
         write_once(RunFolder(run).process_of(worker), json.dumps(identify()).encode())
