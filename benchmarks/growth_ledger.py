@@ -95,14 +95,14 @@ def entries() -> Iterator[list[int]]:
         os.listdir = listdir
 
 
-def stage_of(n: int, data: Any = None, returns: Any = "none", **how: Any) -> Any:
+def stage_of(n: int, data: Any = None, returns: Any = "none", ids: Any = None) -> Any:
     """A stage of so many blocks of one voxel."""
-    from bioimage_py.runner.planning.build import blocks_stage
+    from bioimage_py.runner.planning.build import Where, blocks_stage
 
     data = np.broadcast_to(np.uint8(0), (n,)) if data is None else data
     merge = add if returns == "fold" else None
     function = nothing if returns == "none" else one
-    return blocks_stage(function, [data], block_shape=(1,), returns=returns, merge=merge, **how)
+    return blocks_stage(function, [data], where=Where((1,), block_ids=ids), returns=returns, merge=merge)
 
 
 def plan_of(n: int, workers: int, **how: Any) -> Any:
@@ -310,7 +310,7 @@ def planned(place: Path, n: int, by_id: bool) -> Found:
 
     with measured() as told:
         ids = list(range(n)) if by_id else None
-        plan = plan_of(n, 100, block_ids=ids)
+        plan = plan_of(n, 100, ids=ids)
         promise_of(plan, shares_memory=False)
         definition_of(plan.stages)
     return {"cpu": told[0], "bytes": told[1], "plan_bytes": len(pickle.dumps(plan.stages[0].units))}
@@ -332,7 +332,7 @@ def listing(place: Path) -> Found:
     import zarr
 
     from bioimage_py import open_source
-    from bioimage_py.runner.planning.build import blocks_stage
+    from bioimage_py.runner.planning.build import Where, blocks_stage
 
     zarr.create_array(place / "a.zarr", shape=(500, 200, 200), chunks=(10, 10, 10), dtype="u1")
     for index in np.ndindex(50, 20, 20):
@@ -344,10 +344,10 @@ def listing(place: Path) -> Found:
         source.stored_units()
     found = {"cpu": told[0] / 20_000, "bytes": told[1] / 20_000}
     with measured() as told:
-        blocks_stage(nothing, [source], block_shape=(10, 10, 10), skip_empty=True)
+        blocks_stage(nothing, [source], where=Where((10, 10, 10), skip_empty=True))
     found["blocks_cpu"] = told[0] / 20_000
     with measured() as told:
-        blocks_stage(nothing, [source], block_shape=(10, 10, 10), skip_empty=True, block_ids=range(20_000))
+        blocks_stage(nothing, [source], where=Where((10, 10, 10), block_ids=range(20_000), skip_empty=True))
     return found | {"ids_cpu": told[0] / 20_000}
 
 

@@ -135,13 +135,14 @@ def second_pass(place: Path) -> Found:
     from bioimage_py.runner.execution import Execution
     from bioimage_py.runner.ledger import worker_side
     from bioimage_py.runner.planning.build import once_stage
+    from bioimage_py.runner.planning.plan_file import read_plan
 
     data = zarr.create_array(place / "c.zarr", shape=(10**5,), chunks=(10**5,), dtype="u1")
     table = once_stage(partial(nothing_else, np.arange(10**7)), name="table")
     found: Found = {}
 
     def look(run: str) -> None:
-        work = worker_side.FolderWork(Path(run), worker_side.read_plan(Path(run)))
+        work = worker_side.FolderWork(Path(run), read_plan(Path(run)))
         with calls() as asked, measured() as told:
             assert len(work.earlier(2)["table"]) == 10**7
         found.update({"cpu": told[0], "bytes": told[1], "calls": sum(asked.values())})

@@ -21,7 +21,7 @@ from .system.json_text import parse_json
 from .system.processes import lives
 
 if TYPE_CHECKING:
-    from .wrapper.base import Box
+    from .blocks.boxes import Bounds
 
 
 class _Inside:
@@ -140,6 +140,10 @@ class RunFolder:
         """What the driver said that workers must agree on."""
         return dict(self._raw_state()["versions"])
 
+    def code(self) -> dict[str, str]:
+        """Digests of what the driver has imported and workers import, by "module:name"."""
+        return dict(json.loads(self.summary.read_text()).get("code", {}))
+
     def _raw_state(self) -> dict[str, Any]:
         """The state as it is asked for before each claim: its owner has written it, and nothing is checked."""
         return dict(json.loads(self.state.read_text()))
@@ -251,14 +255,14 @@ class WrittenRegion:
     """What a run writes: a storage and a box of whole write units in it, in voxels of the storage."""
 
     storage: str
-    box: Box
+    box: Bounds
 
     def overlaps(self, other: WrittenRegion) -> bool:
         """Whether two regions share a voxel."""
         return self.storage == other.storage and boxes_overlap(self.box, other.box)
 
 
-def boxes_overlap(one: Box, other: Box) -> bool:
+def boxes_overlap(one: Bounds, other: Bounds) -> bool:
     """Whether two boxes share a voxel, or have different axes."""
     return len(one) != len(other) or all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
 

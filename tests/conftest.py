@@ -52,6 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.long)
 
 
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """The threads of workers end with their run."""
+    before = set(threading.enumerate())
+    yield
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("bioimage_py")]
+    assert set(ours) <= before
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """A function from the name of a real volume to its path; it skips the test where the file is missing."""

@@ -19,7 +19,10 @@ _FOLDERS = {"backends", "bench", "testing"}
 @cache
 def starting(path: Path) -> frozenset[str]:
     """Names of the functions and classes of a module that start something, or use one of its names that does."""
-    texts = {name: ast.unparse(node) for node in ast.parse(path.read_text()).body for name in _names(node)}
+    source = path.read_text()
+    if not _STARTS.search(source):
+        return frozenset()
+    texts = {name: ast.unparse(node) for node in ast.parse(source).body for name in _names(node)}
     found = {name for name, text in texts.items() if _STARTS.search(text)}
     while True:
         uses = re.compile(rf"\b({'|'.join(map(re.escape, found))})\b") if found else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 Box = tuple[slice, ...]
+Bounds = tuple[tuple[int, int], ...]
+"""A box as it is written down: begin and end per axis."""
 
 
 def size_of(box: Sequence[slice]) -> tuple[int, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from ..backends import backend_class
 from ..runner.execution import Execution, current_execution
+from ..runner.planning.build import Where
 from ..sources import Source
 from ..sources.along import AxisNames, working_axes
 from ..sources.casting import Casting
@@ -48,30 +49,25 @@ class RunKeywords(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Where):
     """One call's keywords: where to run (`block_shape`, `mask`, `roi`, `axes`, ...) and how (`execution`)."""
 
-    execution: Execution
-    block_shape: Any = None
-    mask: Any = None
-    block_ids: Sequence[int] | None = None
-    roi: tuple[slice, ...] | None = None
     axes: AxisNames = None
     chunks: Sequence[int] | None = None
     shards: Sequence[int] | None = None
-    skip_empty: bool = False
+    execution: Execution = field(default_factory=Execution)
 
     @classmethod
     def of(cls, run: RunKeywords | dict[str, Any]) -> Job:
         """Job of the keywords of a call; what a call leaves out comes from the enclosing `execution` block."""
         given = dict(run)
         base = current_execution(given.pop("execution", None))
-        known = {field.name for field in fields(Execution)}
+        known = {one.name for one in fields(Execution)}
         how = base.updated({name: value for name, value in given.items() if name in known})
         how = how.resuming(given.get("resume_from"), given.get("block_ids"))
         backend_class(how.job_type).check(how.job_config)
-        where = {field.name: given.get(field.name, field.default) for field in fields(cls) if field.name != "execution"}
-        return cls(how, **where)
+        where = {one.name: given.get(one.name, one.default) for one in fields(cls) if one.name != "execution"}
+        return cls(**where, execution=how)
 
     def whole(self, sources: Sequence[Source]) -> bool:
         """Whether a call on these inputs runs directly on the whole arrays."""

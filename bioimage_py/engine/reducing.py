@@ -50,12 +50,8 @@ def run_reduce(
     stage = blocks_stage(
         ReduceBlock(kernel),
         list(sources),
+        where=job,
         name=name,
-        block_shape=job.block_shape,
-        mask=job.mask,
-        roi=job.roi,
-        block_ids=job.block_ids,
-        skip_empty=job.skip_empty,
         returns="fold",
         merge=merge,
         num_workers=job.execution.num_workers,

@@ -1,19 +1,52 @@
-"""How good a segmentation is: overlaps with the ground truth, and the scores made of them."""
+"""How good a segmentation is: overlaps with the ground truth, and the scores made of them.
 
-from .metrics import (
-    contingency_table,
-    cremi_score,
-    dice_score,
-    matching,
-    mean_segmentation_accuracy,
-    object_vi,
-    rand_index,
-    symmetric_best_dice_score,
-    variation_of_information,
-)
-from .objects import best_dice_scores, matching_scores, mean_segmentation_accuracy_scores
-from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
-from .table import ContingencyTable
+Public names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .metrics import (
+        contingency_table,
+        cremi_score,
+        dice_score,
+        matching,
+        mean_segmentation_accuracy,
+        object_vi,
+        rand_index,
+        symmetric_best_dice_score,
+        variation_of_information,
+    )
+    from .objects import best_dice_scores, matching_scores, mean_segmentation_accuracy_scores
+    from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
+    from .table import ContingencyTable
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "ContingencyTable": ".table",
+            "best_dice_scores": ".objects",
+            "contingency_table": ".metrics",
+            "cremi_score": ".metrics",
+            "cremi_scores": ".scores",
+            "dice_score": ".metrics",
+            "matching": ".metrics",
+            "matching_scores": ".objects",
+            "mean_segmentation_accuracy": ".metrics",
+            "mean_segmentation_accuracy_scores": ".objects",
+            "object_vi": ".metrics",
+            "object_vi_scores": ".scores",
+            "rand_index": ".metrics",
+            "rand_scores": ".scores",
+            "symmetric_best_dice_score": ".metrics",
+            "variation_of_information": ".metrics",
+            "vi_scores": ".scores",
+        },
+    )
 
 __all__ = [
     "ContingencyTable",

@@ -1,5 +1,24 @@
-"""Filters: one value per voxel from its neighbourhood."""
+"""Filters: one value per voxel from its neighbourhood.
 
-from .gaussian import gaussian_smoothing
+Public names are imported on first use.
+"""
 
-__all__ = ["gaussian_smoothing"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .gaussian import gaussian_smoothing
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "gaussian_smoothing": ".gaussian",
+        },
+    )
+
+__all__ = [
+    "gaussian_smoothing",
+]

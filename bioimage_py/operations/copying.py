@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import numpy as np
-
 from ..engine.block_functions import CopyBlock
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import run_map
 from ..engine.operation import operation
 from ..sources import as_source
-
-
-def same(array: np.ndarray) -> np.ndarray:
-    """Kernel: the block as it is."""
-    return array
+from .copy_kernels import same
 
 
 @operation()

@@ -15,7 +15,7 @@ from ..errors import ParameterError
 from ..sources import as_source
 from ..sources.along import per_axis
 from ..wrapper.downsample import DownsampleSource
-from .copying import same
+from .copy_kernels import same
 
 
 @operation(axes="space")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
-from ..blocks import Block, Groups, to_roi
+from ..blocks import Groups
 from ..engine.job import Job, RunKeywords, in_memory
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
@@ -17,7 +17,7 @@ from ..io.formats import split_path
 from ..io.ome import check_axes, read_multiscales, write_multiscales
 from ..io.target import Target, target_of
 from ..runner.execute import execute
-from ..runner.planning.build import blocks_stage, plan_groups
+from ..runner.planning.build import Where, blocks_stage, plan_groups
 from ..runner.planning.checks import overlap
 from ..runner.planning.stage import Stage
 from ..sources import Source, as_source
@@ -25,6 +25,7 @@ from ..sources.along import per_axis
 from ..sources.to_be import ArrayToBe
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
+from .copy_kernels import write_levels
 from .downsampling import downsample, view_memory
 
 
@@ -170,13 +171,6 @@ class _Group:
             write_multiscales(self.place.path, self.place.key, levels=described, method=method)
 
 
-def write_levels(block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: None) -> None:
-    """Block function: a block of one level, written to it and, reduced, to those that follow."""
-    values = inputs[0].view(to_roi(block))
-    for output in outputs:
-        output[to_roi(block)] = values
-
-
 def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Job) -> list[Stage]:
     """Levels that a block can complete share a stage."""
     stages, first = [], 0
@@ -190,8 +184,8 @@ def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Jo
                 write_levels,
                 [view],
                 outputs,
+                Where(groups.grid.block_shape),
                 name=f"level {last}" if len(outputs) == 1 else f"levels {first + 1}-{last}",
-                block_shape=groups.grid.block_shape,
                 num_workers=job.execution.num_workers,
                 reads_outputs=False,
                 memory_factor=view_memory(view),

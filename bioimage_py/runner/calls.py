@@ -15,7 +15,7 @@ from .driver.report import RunReport
 from .execute import execute, resume_run
 from .execution import Execution, current_execution
 from .ledger.stage_record import Results
-from .planning.build import blocks_stage, items_stage
+from .planning.build import Where, blocks_stage, items_stage
 from .planning.checks import check_runs, whole_numbers
 from .planning.estimate import RunPlan
 from .results import Folded, LazyValues, Values, last_values, nothing
@@ -103,12 +103,9 @@ class Runner:
             function,
             inputs,
             outputs,
+            Where(block_shape, mask, ids, roi),
             name=name or "blocks",
-            block_shape=block_shape,
             halo=halo,
-            mask=mask,
-            roi=roi,
-            block_ids=ids,
             returns="each" if has_return_val else "none",
             num_workers=how.num_workers,
         )
@@ -302,16 +299,12 @@ def map_blocks(
         function,
         inputs,
         outputs,
+        Where(block_shape, mask, ids, roi, skip_empty),
         name=name or "blocks",
-        block_shape=block_shape,
         halo=halo,
-        mask=mask,
-        roi=roi,
-        block_ids=ids,
         returns="fold" if reduce is not None else "each" if has_return_val else "none",
         merge=reduce,
         setup=None if setup is None else _WithoutArguments(setup),
-        skip_empty=skip_empty,
         num_workers=how.num_workers,
     )
     value: Callable[[Results], Any] = nothing

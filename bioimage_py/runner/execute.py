@@ -9,13 +9,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..backends import Backend, get_backend
+from ..backends import Backend, Limits, get_backend
 from ..blocks import Grid
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..system.files import write_once
-from ..system.frames import frame
 from .driver.debug import run_here
 from .driver.driver import Driver, Left
 from .driver.report import RunReport
@@ -32,7 +31,7 @@ from .planning.defaults import arranged, chosen, reopenable
 from .planning.estimate import check_budget, plan_of
 from .planning.instead import Instead
 from .planning.pickling import dump_plan
-from .planning.plan_file import plan_bytes, read_plan_file
+from .planning.plan_file import keep_plan, plan_bytes, read_plan_file
 from .planning.stage import Plan, Stage
 from .worker.process import versions
 from .worker.undo import can_keep
@@ -82,40 +81,15 @@ def execute(
     try:
         limits = backend.limits
         plan = Plan(name, tuple(stages), _durable(how, backend))
-        promise = plan_of(
-            plan,
-            shares_memory=limits.shares_memory,
-            one_machine=limits.one_machine,
-            job_bytes=backend.job_bytes,
-        )
+        shares = limits.shares_memory
+        promise = plan_of(plan, shares_memory=shares, one_machine=limits.one_machine, job_bytes=backend.job_bytes)
         if how.plan:
             raise Instead(promise)
-        check_budget(plan, promise, shares_memory=backend.limits.shares_memory)
-        if how.block_timeout is not None and not backend.limits.kills_blocks:
-            raise ConfigError(
-                f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
-                remedy='job_type="subprocess"',
-            )
-        if how.detach and not limits.detaches:
-            raise ConfigError(
-                f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
-                remedy='job_type="slurm"',
-            )
+        check_budget(plan, promise, shares_memory=shares)
+        _check_limits(how, limits)
         plan = replace(plan, stages=tuple(map(with_outputs, plan.stages)))
-        if backend.limits.shares_memory and not _needs_folder(plan):
-            if how.resume not in ("auto", "never"):
-                raise ConfigError(
-                    f"resume={how.resume!r}: this run is in memory and keeps no run folder to resume from",
-                    remedy="call again without it",
-                )
-            try:
-                report = Driver(plan, backend, MemoryLedger(plan)).run()
-            finally:
-                for stage in plan.stages:
-                    for output in stage.outputs:
-                        output.flush()
-            check_outputs(plan)
-            report = replace(report, results=value(report.results))
+        if shares and not _needs_folder(plan):
+            report = _in_memory(plan, backend, value)
         else:
             report = _in_folder(plan, backend, value, pre_cleanup)
         report = replace(report, promised_bytes=promise.promised_bytes)
@@ -139,6 +113,38 @@ def _backend(how: Execution) -> Backend:
 
 def _durable(how: Execution, backend: Backend) -> Execution:
     return how if how.durability is not None else replace(how, durability=backend.limits.durability)
+
+
+def _check_limits(how: Execution, limits: Limits) -> None:
+    """ConfigError where a backend cannot do what an execution asks for."""
+    if how.block_timeout is not None and not limits.kills_blocks:
+        raise ConfigError(
+            f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
+            remedy='job_type="subprocess"',
+        )
+    if how.detach and not limits.detaches:
+        raise ConfigError(
+            f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
+            remedy='job_type="slurm"',
+        )
+
+
+def _in_memory(plan: Plan, backend: Backend, value: Callable[[Results], Any]) -> RunReport:
+    """Run a plan whose outputs do not outlive this process."""
+    how = plan.execution
+    if how.resume not in ("auto", "never"):
+        raise ConfigError(
+            f"resume={how.resume!r}: this run is in memory and keeps no run folder to resume from",
+            remedy="call again without it",
+        )
+    try:
+        report = Driver(plan, backend, MemoryLedger(plan)).run()
+    finally:
+        for stage in plan.stages:
+            for output in stage.outputs:
+                output.flush()
+    check_outputs(plan)
+    return replace(report, results=value(report.results))
 
 
 def _needs_folder(plan: Plan) -> bool:
@@ -230,7 +236,7 @@ def resume_run(
             f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
         )
     plan, payload = read_plan_file(path), plan_bytes(path)
-    if changed := other_code(folder):
+    if changed := other_code(RunFolder(folder).code()):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
             remedy=f"repeat the call that began it with resume={str(folder)!r} to go on with the code as it is now",
@@ -260,8 +266,9 @@ def _drive(
     state = "failed"
     try:
         with _leaving(backend):
-            if (part := _shared(plan, run.state.blocks)) is not plan:
-                plan, payload = part, dump_plan(part, needed=not backend.limits.shares_memory)
+            if any(stage.units.n_blocks < n for stage, n in zip(plan.stages, run.state.blocks, strict=True)):
+                plan = plan.part_of_a_larger_one()
+                payload = dump_plan(plan, needed=not backend.limits.shares_memory)
             session, adopted = run.state.sessions, frozenset(run.state.adopted)
             ledger = FolderLedger(run.folder, plan, session=session, adopted=adopted)
             _describe(plan, backend, run, payload)
@@ -306,13 +313,6 @@ def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:
                 raise gone(written.place.url)
 
 
-def _shared(plan: Plan, blocks: Sequence[int]) -> Plan:
-    """The plan, told where it is of some blocks of a larger run only."""
-    if all(stage.units.n_blocks >= n for stage, n in zip(plan.stages, blocks, strict=True)):
-        return plan
-    return replace(plan, stages=tuple(replace(s, units=replace(s.units, shared=True)) for s in plan.stages))
-
-
 def _with_undo(stage: Stage) -> Stage:
     wanted = stage.in_place or stage.reads_outputs
     return replace(stage, undo=True) if wanted and all(can_keep(output) for output in stage.outputs) else stage
@@ -323,8 +323,6 @@ def _told(grid: Grid) -> dict[str, Any]:
 
 
 def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> None:
-    folder = run.folder
-    shared = any(stage.units.shared for stage in plan.stages)
     stages = [
         {
             "name": stage.name,
@@ -350,12 +348,8 @@ def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None
         "stages": stages,
         "code": code_of(plan.stages),
     }
-    inside = RunFolder(folder)
-    write_once(inside.summary, json.dumps(about, indent=1).encode())  # before what workers wait for
-    if payload is not None:
-        write_once(inside.part if shared else inside.plan, frame(payload))
-    if not shared:
-        inside.part.unlink(missing_ok=True)
+    write_once(RunFolder(run.folder).summary, json.dumps(about, indent=1).encode())  # before what workers wait for
+    keep_plan(run.folder, payload, part=any(stage.units.shared for stage in plan.stages))
 
 
 def _check_reopenable(plan: Plan) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Unpack
-
-import numpy as np
-import numpy.typing as npt
 
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import run_map
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
-from ..errors import ParameterError, ShapeError
+from ..errors import ParameterError
 from ..runner.planning.checks import check_function
 from ..sources import as_source
 from . import tables
 from .relabelling import apply_from_ids
-
-Array = npt.NDArray[Any]
-BlockFunction = Callable[[Array, Array | None], Array]
+from .relabelling_blocks import BlockFunction, BySize, FilterBlock
 
 
 @operation(omit=("block_ids", "resume_from"))
@@ -121,37 +114,3 @@ def segmentation_filter(
     masks = [] if job.mask is None else [as_source(job.mask)]
     kernel = FilterBlock(functions)
     return run_map(kernel, [source, *masks], output, job, name="segmentation_filter", dtype=source.dtype)
-
-
-@dataclass(frozen=True)
-class BySize:
-    """New ids by old ids for `size_filter`."""
-
-    min_size: int | None
-    max_size: int | None
-    relabel: bool
-
-    def __call__(self, ids: Array, counts: Array) -> Array:
-        """New id of each id."""
-        return tables.by_size(ids, counts, min_size=self.min_size, max_size=self.max_size, relabel=self.relabel)
-
-
-@dataclass(frozen=True)
-class FilterBlock:
-    """A kernel that calls a user's functions one after the other."""
-
-    functions: tuple[BlockFunction, ...]
-
-    def __call__(self, labels: Array, mask: Array | None = None) -> Array:
-        """Filtered labels of one block."""
-        inside = None if mask is None else mask.astype(np.bool_)
-        result = labels.copy()
-        for function in self.functions:
-            result = np.asarray(function(result, inside))
-            if result.shape != labels.shape:
-                name = getattr(function, "__name__", repr(function))
-                raise ShapeError(
-                    f"{name} returned the shape {result.shape} for a block of shape {labels.shape}",
-                    remedy="return an array of the shape of the block",
-                )
-        return result

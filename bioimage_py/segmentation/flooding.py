@@ -1,4 +1,4 @@
-"""Seeded watershed and seeds from distances, as functions on arrays."""
+"""Seeded watershed and seeds from distances, on arrays and blocks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..blocks.boxes import common, shifted, size_of, within
+from ..engine.block_functions import MapBlock
 from ..errors import DtypeError, ParameterError, ShapeError
+from ..sources import Source
 from ..sources.casting import convert_values
+from ..sources.indexing import Roi
 from .components import block_components, ranked
 from .tables import check_label_dtype
 
@@ -103,6 +107,39 @@ class Watershed:
         result = before.copy()
         result[inside] = convert_values(flooded[inside], before.dtype)
         return result
+
+
+@dataclass(frozen=True)
+class FloodBlock(MapBlock):
+    """The block function of a watershed: of heights and seeds, only the box around the mask is read and flooded.
+
+    The kernel's levels lie between the lowest and the highest voxel of the mask, so the labels are the same.
+    """
+
+    def result(self, inner: Roi, outer: Roi, inputs: Sequence[Source]) -> Any:
+        """Flood a block with its halo."""
+        height, seeds, *masks = inputs
+        inside = [mask.view(outer) for mask in masks]
+        local = _around(inside[0]) if inside else within(outer, outer)
+        box = shifted(local, [part.start for part in outer])
+        wanted = common(inner, box)
+        begin, part = tuple(axis.start for axis in box), within(wanted, box)
+        arrays = height.view(box), seeds.view(box), *(mask[local] for mask in inside)
+        flooded = self.kernel(*arrays, begin=begin, part=part)
+        if wanted == inner:
+            return flooded
+        result = np.zeros(size_of(inner), flooded.dtype)
+        result[within(wanted, inner)] = flooded
+        return result
+
+
+def _around(mask: Array) -> Roi:
+    """The smallest box that holds all voxels that are not 0, of which there is one."""
+    found = []
+    for axis in range(mask.ndim):
+        along = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        found.append(slice(int(along[0]), int(along[-1]) + 1))
+    return tuple(found)
 
 
 def seed_mask(

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
-from ..blocks.boxes import common, shifted, size_of, within
-from ..engine.block_functions import MapBlock
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import map_to
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
 from ..errors import DtypeError, HaloError
-from ..sources import Source, as_source
+from ..sources import as_source
 from ..sources.along import per_axis
-from ..sources.indexing import Roi
-from .flooding import Watershed, check_flooding
-
-
-@dataclass(frozen=True)
-class FloodBlock(MapBlock):
-    """The block function of a watershed: of heights and seeds, only the box around the mask is read and flooded.
-
-    The kernel's levels lie between the lowest and the highest voxel of the mask, so the labels are the same.
-    """
-
-    def result(self, inner: Roi, outer: Roi, inputs: Sequence[Source]) -> Any:
-        """Flood a block with its halo."""
-        height, seeds, *masks = inputs
-        inside = [mask.view(outer) for mask in masks]
-        local = _around(inside[0]) if inside else within(outer, outer)
-        box = shifted(local, [part.start for part in outer])
-        wanted = common(inner, box)
-        begin, part = tuple(axis.start for axis in box), within(wanted, box)
-        arrays = height.view(box), seeds.view(box), *(mask[local] for mask in inside)
-        flooded = self.kernel(*arrays, begin=begin, part=part)
-        if wanted == inner:
-            return flooded
-        result = np.zeros(size_of(inner), flooded.dtype)
-        result[within(wanted, inner)] = flooded
-        return result
-
-
-def _around(mask: npt.NDArray[Any]) -> Roi:
-    """The smallest box that holds all voxels that are not 0, of which there is one."""
-    found = []
-    for axis in range(mask.ndim):
-        along = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        found.append(slice(int(along[0]), int(along[-1]) + 1))
-    return tuple(found)
+from .flooding import FloodBlock, Watershed, check_flooding
 
 
 @operation(axes="space")

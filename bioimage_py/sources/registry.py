@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import threading
 import warnings
@@ -179,7 +178,9 @@ def load_plugins() -> None:
         if _plugins_loaded:
             return
         _plugins_loaded = True
-        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        from importlib.metadata import entry_points  # takes as long as all of this package, and workers need it rarely
+
+        for point in entry_points(group=ENTRY_POINTS):
             try:
                 point.load()()
             except Exception as error:  # noqa: BLE001 - a broken plugin must not break the data that needs none

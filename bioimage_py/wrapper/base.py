@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from ..arguments import named_fields
+from ..blocks.boxes import Bounds
 from ..errors import FormatError, ParameterError, SourceTypeError
 from ..sources.axes import Axis
 from ..sources.base import Concurrency, Source
@@ -17,9 +18,6 @@ from ..sources.sharing import Extent
 from ..sources.spec import SourceSpec, freeze, register_callable
 
 CLASS = "class"
-
-Box = tuple[tuple[int, int], ...]
-"""Begin and end per axis."""
 
 
 class WrapperSource(Source):
@@ -103,7 +101,7 @@ class WrapperSource(Source):
         """The parts of the inner source."""
         return self._source.parts
 
-    def inner_box(self, box: Box) -> Box | None:
+    def inner_box(self, box: Bounds) -> Bounds | None:
         """Return the box of the inner source that is written with one of this; None where the view has its own voxels.
 
         With None, what is written is told by the units of writing of this source.

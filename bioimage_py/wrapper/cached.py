@@ -13,11 +13,12 @@ from ..arguments import number
 from ..blocks.boxes import common, size_of, within
 from ..sources.base import Source
 from ..sources.indexing import Roi
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 
 Position = tuple[int, ...]
 
 
+@register_wrapper
 class CachedSource(WrapperSource):
     """A read-only source that keeps the chunks it has read, the latest used ones up to a size.
 

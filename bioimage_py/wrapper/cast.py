@@ -11,9 +11,10 @@ from ..errors import ReadOnlyError
 from ..sources.casting import Casting, convert_values
 from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi, Selection
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 
 
+@register_wrapper
 class CastSource(WrapperSource):
     """A view in another data type, for reading and, where the inner source is writable, writing.
 

@@ -16,7 +16,7 @@ from ..sources.base import Source
 from ..sources.indexing import Roi
 from ..sources.registry import as_source, from_spec
 from ..sources.spec import SourceSpec
-from .base import CLASS, WrapperSource
+from .base import CLASS, WrapperSource, register_wrapper
 from .transform import checked
 from .view import AxisLike, find_axis
 
@@ -93,6 +93,7 @@ class CombinedSource(WrapperSource):
             source.close()
 
 
+@register_wrapper
 class MultiTransformationSource(CombinedSource):
     """``transformation(block, block, ...)`` of several sources of one shape.
 
@@ -155,6 +156,7 @@ class MultiTransformationSource(CombinedSource):
         return {"transformation": self._transformation, "apply_to_list": self._as_list, "dtype": dtype}
 
 
+@register_wrapper
 class StackSource(CombinedSource):
     """Sources of one shape and data type along a new axis.
 
@@ -227,6 +229,7 @@ class StackSource(CombinedSource):
         return {"axis": self._axis}
 
 
+@register_wrapper
 class ConcatenateSource(CombinedSource):
     """Sources of one data type, one behind the other along an axis.
 

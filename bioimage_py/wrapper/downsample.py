@@ -23,7 +23,7 @@ from ..errors import DtypeError, ParameterError
 from ..sources.along import per_axis
 from ..sources.axes import Axis
 from ..sources.indexing import Roi
-from .base import RegriddedSource, WrapperSource
+from .base import RegriddedSource, WrapperSource, register_wrapper
 from .voxel_blocks import mean_blocks, mode_blocks
 
 METHODS = ("mean", "mode", "mode_nonzero", "stride")
@@ -70,6 +70,7 @@ def normalize_factors(scale_factor: int | Sequence[int], ndim: int) -> tuple[int
     return factors
 
 
+@register_wrapper
 class DownsampleSource(RegriddedSource):
     """A read-only view of a source at lower resolution; its shape is ``ceil(shape / factor)``.
 

@@ -12,7 +12,7 @@ from ..arguments import data_type
 from ..errors import DtypeError, ParameterError
 from ..sources.base import Source
 from ..sources.indexing import Roi
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 from .first_pass import mean_and_std, percentiles, value_range
 from .roi import RoiSource
 
@@ -82,6 +82,7 @@ class ScaledSource(WrapperSource):
         return pairs if self._with_channels else pairs[0]
 
 
+@register_wrapper
 class NormalizeSource(ScaledSource):
     """Voxels scaled so that a range becomes 0 to 1; what lies outside of the range becomes 0 or 1.
 
@@ -143,6 +144,7 @@ class NormalizeSource(ScaledSource):
         return {"dtype": self._dtype.str, "with_channels": self._with_channels, "range": self._numbers()}
 
 
+@register_wrapper
 class StandardizeSource(ScaledSource):
     """Voxels minus the mean, divided by the standard deviation; 0 for a volume with one value only.
 

@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..sources.axes import Axis
 from ..sources.casting import convert_values
 from ..sources.indexing import Roi
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 
 _Gather = Callable[[np.ndarray, int], np.ndarray]
 
@@ -33,6 +33,7 @@ def _folded(at: np.ndarray, period: int, size: int) -> np.ndarray:
     return np.where(at < size, at, period - at)
 
 
+@register_wrapper
 class PadSource(WrapperSource):
     """A read-only source with voxels added before and behind, on any axis and of any width.
 

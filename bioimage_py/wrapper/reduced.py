@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import Bounds
 from ..errors import RegionError, ShapeError
 from ..sources.axes import Axis
 from ..sources.base import Concurrency
 from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi
-from .base import Box, WrapperSource, register_wrapper
+from .base import WrapperSource, register_wrapper
 from .downsample import DownsampleSource, normalize_factors
 
 
@@ -117,7 +118,7 @@ class ReducedOutput(WrapperSource):
         parts = zip(roi, self._factors, strict=True)
         return tuple(slice(part.start // factor, -(-part.stop // factor)) for part, factor in parts)
 
-    def inner_box(self, box: Box) -> Box:
+    def inner_box(self, box: Bounds) -> Bounds:
         """Return the box of the level that a box touches."""
         return tuple((part.start, part.stop) for part in self._inner(tuple(slice(*bounds) for bounds in box)))
 

@@ -22,7 +22,7 @@ from ..sources.axes import Axis
 from ..sources.casting import convert_values
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
-from .base import RegriddedSource
+from .base import RegriddedSource, register_wrapper
 from .matrices import compute_affine_matrix
 
 Matrix = npt.NDArray[np.float64]
@@ -206,6 +206,7 @@ class ResampledSource(RegriddedSource):
         return values >= 0.5 if self.dtype.kind == "b" else values.astype(self.dtype)
 
 
+@register_wrapper
 class AffineSource(ResampledSource):
     """A source seen through an affine transform, in two or three dimensions (any, with a matrix).
 
@@ -296,6 +297,7 @@ class AffineSource(ResampledSource):
         }
 
 
+@register_wrapper
 class ResizedSource(ResampledSource):
     """A source with another number of voxels for the same extent.
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks.boxes import Bounds
 from ..errors import RegionError
 from ..sources.axes import Axis
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
-from .base import Box, WrapperSource
+from .base import WrapperSource, register_wrapper
 from .view import AxisLike, ViewSource, find_axis
 
 
+@register_wrapper
 class RoiSource(ViewSource):
     """A view of a region, for reading and, where the inner source is writable, writing.
 
@@ -81,7 +83,7 @@ class RoiSource(ViewSource):
             inner[axis] = slice(start + part.start, start + part.stop)
         return tuple(inner)
 
-    def inner_box(self, box: Box) -> Box:
+    def inner_box(self, box: Bounds) -> Bounds:
         """Return the box of the inner source; all of it for a squeezed view."""
         if len(self._kept) < self._source.ndim:
             return tuple((0, size) for size in self._source.shape)
@@ -106,6 +108,7 @@ class RoiSource(ViewSource):
         return {"roi": list(self._given), "squeeze": self._squeeze}
 
 
+@register_wrapper
 class ChannelSource(RoiSource):
     """One channel of a source, without its axis, or some, for reading and writing.
 

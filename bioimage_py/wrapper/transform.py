@@ -20,7 +20,7 @@ from ..errors import ParameterError, ShapeError
 from ..sources.axes import Axis
 from ..sources.casting import convert_values
 from ..sources.indexing import Roi, Selection
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 
 Transformation = Callable[..., Any]
 
@@ -139,6 +139,7 @@ class ComputedSource(WrapperSource):
         return params
 
 
+@register_wrapper
 class SimpleTransformationSource(ComputedSource):
     """``transformation(block)``, voxel by voxel: what is outside of a block must not matter.
 
@@ -163,6 +164,7 @@ class SimpleTransformationSource(ComputedSource):
         return self._result(self._transformation(self._block(roi)), roi)
 
 
+@register_wrapper
 class SimpleTransformationWithHaloSource(ComputedSource):
     """``transformation(block)`` of a block with a halo, which is cut off from the result.
 
@@ -218,6 +220,7 @@ class SimpleTransformationWithHaloSource(ComputedSource):
         return {**super()._params(), "halo": list(self._halo)}
 
 
+@register_wrapper
 class TransformationSource(ComputedSource):
     """``transformation(block, roi)``: a `SimpleTransformationSource` whose function knows where its block is.
 
@@ -241,6 +244,7 @@ class TransformationSource(ComputedSource):
         return self._result(self._transformation(self._block(roi), roi), roi)
 
 
+@register_wrapper
 class ThresholdSource(WrapperSource):
     """``operator(voxel, threshold)`` as booleans.
 

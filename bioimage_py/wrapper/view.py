@@ -13,7 +13,7 @@ from ..errors import ParameterError, ReadOnlyError
 from ..sources.axes import Axis
 from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi
-from .base import WrapperSource
+from .base import WrapperSource, register_wrapper
 
 AxisLike = int | str
 
@@ -97,6 +97,7 @@ class ViewSource(WrapperSource):
         return self._source._read_only()
 
 
+@register_wrapper
 class TransposeSource(ViewSource):
     """A view with the axes in another order.
 
@@ -145,6 +146,7 @@ class TransposeSource(ViewSource):
         return {"order": list(self._order)}
 
 
+@register_wrapper
 class FlipSource(ViewSource):
     """A view with some axes reversed; their scale is negative, and the offset that of the last voxel.
 
@@ -203,6 +205,7 @@ class FlipSource(ViewSource):
         return {"axis": list(self._flipped)}
 
 
+@register_wrapper
 class ExpandDimsSource(ViewSource):
     """A view with further axes of size 1.
 
@@ -273,6 +276,7 @@ class ExpandDimsSource(ViewSource):
         return {"axis": list(self._new)}
 
 
+@register_wrapper
 class AxesSource(ViewSource):
     """The same voxels with other axes: names, units, scale and offset for data that says nothing of them.
 

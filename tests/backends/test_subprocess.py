@@ -29,6 +29,8 @@ from bioimage_py.runner.control.cancel import cancel_run
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.ledger.driver_side import FolderLedger
 
+from ..helpers import until
+
 # workers cannot import this file: its functions travel by value
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -59,14 +61,6 @@ def marked(value: str) -> list[int]:
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look for processes")
-
-
-def until(condition: Any, seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
-    return found
 
 
 def gone(value: str) -> None:

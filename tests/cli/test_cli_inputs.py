@@ -31,14 +31,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A precomputed layer of two scales with an offset."""
-    from ..sources.precomputed.precomputed_layers import CloudVolume
+    from ..sources.precomputed.precomputed_layers import cloudvolume
 
     path = tmp_path_factory.mktemp("precomputed") / "em"
     new_layer(path, voxels())
-    volume = CloudVolume(f"file://{path}")
+    volume = cloudvolume.CloudVolume(f"file://{path}")
     volume.add_scale((2, 2, 1))
     volume.commit_info()
-    coarse = CloudVolume(f"file://{path}", mip=1, progress=False)
+    coarse = cloudvolume.CloudVolume(f"file://{path}", mip=1, progress=False)
     coarse[:, :, :] = np.asfortranarray(voxels(tuple(coarse.volume_size[::-1]), seed=1)[None].T)
     return path
 

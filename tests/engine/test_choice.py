@@ -13,11 +13,9 @@ import bioimage_py as bp
 from bioimage_py import segmentation
 from bioimage_py.runner.execution import Execution, current_session
 from bioimage_py.runner.planning import defaults
-from bioimage_py.runner.planning.build import blocks_stage
+from bioimage_py.runner.planning.build import Where, blocks_stage
 
-
-def nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    pass
+from ..helpers import nothing
 
 
 def stored(path: Path, array: np.ndarray) -> Any:
@@ -37,21 +35,23 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_is_processes_for_kernels_that_hold_the_gil(few: None, tmp_path: Path) -> None:
     array = stored(tmp_path / "a.zarr", np.zeros((16, 16, 16), np.uint8))
-    holding = blocks_stage(nothing, [array], block_shape=8, holds_gil=True)
+    holding = blocks_stage(nothing, [array], where=Where(8), holds_gil=True)
     assert job_type(holding, num_workers=2) == "subprocess"
     assert job_type(holding, num_workers=1) == "local"
-    assert job_type(blocks_stage(nothing, [array], block_shape=8), num_workers=2) == "local"
-    assert job_type(blocks_stage(nothing, [np.asarray(array)], block_shape=8, holds_gil=True), num_workers=2) == "local"
+    assert job_type(blocks_stage(nothing, [array], where=Where(8)), num_workers=2) == "local"
+    assert (
+        job_type(blocks_stage(nothing, [np.asarray(array)], where=Where(8), holds_gil=True), num_workers=2) == "local"
+    )
 
 
 def test_auto_is_threads_where_processes_take_longer_to_start(tmp_path: Path) -> None:
     array = stored(tmp_path / "a.zarr", np.zeros((16, 16, 16), np.uint8))
-    assert job_type(blocks_stage(nothing, [array], block_shape=8, holds_gil=True), num_workers=2) == "local"
+    assert job_type(blocks_stage(nothing, [array], where=Where(8), holds_gil=True), num_workers=2) == "local"
 
 
 def test_other_job_types_are_taken_at_their_word(few: None, tmp_path: Path) -> None:
     array = stored(tmp_path / "a.zarr", np.zeros((16, 16, 16), np.uint8))
-    stage = blocks_stage(nothing, [array], block_shape=8, holds_gil=True)
+    stage = blocks_stage(nothing, [array], where=Where(8), holds_gil=True)
     how = Execution(job_type="local", num_workers=2)
     assert defaults.chosen([stage], how) is how
 

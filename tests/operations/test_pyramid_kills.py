@@ -21,7 +21,6 @@ from bioimage_py.engine.job import Job
 from bioimage_py.errors import RunningError
 from bioimage_py.io import create_array
 from bioimage_py.operations import pyramids
-from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.lease import ownership
 from bioimage_py.runner.lease.regions import written_regions
 from bioimage_py.runner.planning.build import blocks_stage
@@ -127,7 +126,7 @@ def test_a_second_run_on_any_of_the_levels_is_refused(stored: Any, tmp_path: Pat
 def test_claims_are_boxes_of_the_levels_themselves(stored: Any) -> None:
     source, outputs, _ = stored
     views = [DownsampleSource(one, 2) for one in (source, *outputs[:2])]
-    job = Job(Execution(), block_shape=16)
+    job = Job(16)
     claims = written_regions(pyramids._stages(views, outputs, job))
     units = [tuple((0, -(-size // 8) * 8) for size in output.shape) for output in outputs]
     assert [(claim.storage, claim.box) for claim in claims] == [

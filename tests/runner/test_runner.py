@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,11 @@ from bioimage_py.errors import ConfigError, ParameterError, RunnerError, ShapeEr
 from bioimage_py.runner import LocalRunner, Runner, get_runner, map_blocks, run_block
 from bioimage_py.sources import Source
 
+from ..helpers import block_id, nothing
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 LOCAL = get_runner("local")
-
-
-def nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    pass
-
-
-def block_id(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    return int(block.id)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Any:
-    before = set(threading.enumerate())
-    yield
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("bioimage_py")]
-    assert set(ours) <= before
 
 
 # --- pinned ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,11 @@ from bioimage_py.errors import RegionError, RunnerError, ValueRangeError
 from bioimage_py.runner import get_runner, map_blocks
 from bioimage_py.wrapper import RoiSource
 
+from ..helpers import nothing, plus_one
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 LOCAL = get_runner("local")
-
-
-def nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    pass
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Any:
-    before = set(threading.enumerate())
-    yield
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("bioimage_py")]
-    assert set(ours) <= before
 
 
 def test_a_function_may_write_its_own_block_only() -> None:
@@ -102,22 +93,17 @@ def test_too_few_groups_for_the_workers_is_a_warning(tmp_path: Path) -> None:
 # --- in place ---
 
 
-def add_one(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    roi = bp.to_roi(getattr(block, "inner_block", block))
-    outputs[0][roi] = inputs[0][roi] + 1
-
-
 def opened(path: Path) -> Any:
     return zarr.open_array(str(path), mode="r+")
 
 
 def test_in_place_without_a_halo_is_fine(tmp_path: Path) -> None:
     data = np.arange(12)
-    LOCAL.run(add_one, [data], [data], block_shape=5, num_workers=2)
-    LOCAL.run(add_one, [data[:]], [data], block_shape=5, halo=0)
+    LOCAL.run(plus_one, [data], [data], block_shape=5, num_workers=2)
+    LOCAL.run(plus_one, [data[:]], [data], block_shape=5, halo=0)
     assert data.tolist() == list(range(2, 14))
     store = zarr.create_array(str(tmp_path / "a.zarr"), shape=(64,), chunks=(8,), dtype="i4")
-    LOCAL.run(add_one, [store], [opened(tmp_path / "a.zarr")], block_shape=12, num_workers=2)
+    LOCAL.run(plus_one, [store], [opened(tmp_path / "a.zarr")], block_shape=12, num_workers=2)
     assert (store[:] == 1).all()
 
 
@@ -129,9 +115,9 @@ def test_reading_with_a_halo_what_is_written_is_refused(tmp_path: Path) -> None:
     pairs.append((store, RoiSource(second, (slice(0, 8), slice(0, 8)))))
     for source, output in pairs:
         with pytest.raises(ValueError, match=r"output 0 is the same storage as input 0 .* read with the halo \(1, 1\)"):
-            LOCAL.run(add_one, [source], [output], block_shape=4, halo=1)
+            LOCAL.run(plus_one, [source], [output], block_shape=4, halo=1)
     with pytest.raises(ValueError, match="output 0 is the same storage as the mask"):
-        LOCAL.run(add_one, [data.copy()], [data], mask=data, block_shape=4, halo=1)
+        LOCAL.run(plus_one, [data.copy()], [data], mask=data, block_shape=4, halo=1)
 
 
 def test_in_place_through_another_view_is_refused(tmp_path: Path) -> None:
@@ -140,8 +126,8 @@ def test_in_place_through_another_view_is_refused(tmp_path: Path) -> None:
     halves = [RoiSource(store, (slice(start, start + 8),)) for start in (0, 8)]
     for source, output in ((data, data[::-1]), (data, data.T), (halves[0], halves[1])):
         with pytest.raises(ValueError, match="are different views of one storage"):
-            LOCAL.run(add_one, [source], [output], block_shape=4)
-    LOCAL.run(add_one, [halves[1]], [RoiSource(opened(tmp_path / "a.zarr"), (slice(8, 16),))], block_shape=4)
+            LOCAL.run(plus_one, [source], [output], block_shape=4)
+    LOCAL.run(plus_one, [halves[1]], [RoiSource(opened(tmp_path / "a.zarr"), (slice(8, 16),))], block_shape=4)
     assert (store[8:] == 1).all()
     assert (store[:8] == 0).all()
 
@@ -170,7 +156,7 @@ def test_numpy_changed_in_place_is_not_run_twice() -> None:
     calls: Counter[int] = Counter()
 
     def twice_is_wrong(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-        add_one(block, inputs, outputs, mask)
+        plus_one(block, inputs, outputs, mask)
         calls[block.id] += 1
         if block.id == 2:
             raise OSError("after the write")
@@ -187,7 +173,7 @@ def test_storage_changed_in_place_is_run_again_from_what_it_was(tmp_path: Path) 
     failed: list[int] = []
 
     def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-        add_one(block, inputs, outputs, mask)
+        plus_one(block, inputs, outputs, mask)
         if block.id == 2 and not failed:
             failed.append(1)
             raise OSError("after the write")

@@ -25,7 +25,7 @@ from bioimage_py.errors import (
     StorageError,
     ValueRangeError,
 )
-from bioimage_py.segmentation.labelling import Labelling, WriteComponents
+from bioimage_py.segmentation.labelling_blocks import Labelling, WriteComponents
 from bioimage_py.segmentation.merging import Merged
 from bioimage_py.sources import as_source
 

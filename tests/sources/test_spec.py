@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import operator
 import pickle
@@ -244,7 +245,7 @@ def test_plugins_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(registry_module, "_plugins_loaded", False)
     monkeypatch.setattr(
-        registry_module.importlib.metadata, "entry_points", lambda group: [Point(broken), Point(register)]
+        importlib.metadata, "entry_points", lambda group: [Point(broken), Point(register)]
     )
     try:
         with pytest.warns(UserWarning, match="'things' .* failed: OSError"):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from bioimage_py.errors import RunnerError
 from bioimage_py.runner import get_runner
 
+from ..helpers import Flaky, nothing
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 LOCAL = get_runner("local")
-
-
-def nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    pass
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Any:
-    before = set(threading.enumerate())
-    yield
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("bioimage_py")]
-    assert set(ours) <= before
-
-
-class Flaky:
-    """A block function that fails on some blocks, the first time or always, and remembers what it did."""
-
-    def __init__(self, bad: set[int], *, always: bool, error: type[BaseException] = ValueError) -> None:
-        self.bad, self.always, self.error = bad, always, error
-        self.calls: Counter[int] = Counter()
-        self.workers: dict[int, list[str]] = {}
-
-    def __call__(self, block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-        self.calls[block.id] += 1
-        self.workers.setdefault(block.id, []).append(threading.current_thread().name)
-        time.sleep(0.001)
-        if block.id in self.bad and (self.always or self.calls[block.id] == 1):
-            raise self.error(f"block {block.id} is bad")
-        return int(block.id)
 
 
 def blas_threads() -> list[int]:

@@ -19,7 +19,7 @@ from ...engine.operation import operation
 from ...errors import ConfigError, ConflictError, LockError, ParameterError, ResumeConflict, RunnerError
 from ...runner.execute import execute
 from ...runner.execution import Execution, current_session, execution
-from ...runner.planning.build import blocks_stage, items_stage
+from ...runner.planning.build import Where, blocks_stage, items_stage
 from ...sources import Source, SourceSpec, from_spec
 from ..content import Content
 from ..descriptor import Descriptor
@@ -370,8 +370,8 @@ def _fill(call: Call, descriptor: Descriptor, layer: LabelMapLayer, draft: Draft
         function,
         [] if stored is None else [stored],
         [draft.source],
+        Where(None if shape is None else normalize_block_shape(shape, ndim)),
         name="apply",
-        block_shape=None if shape is None else normalize_block_shape(shape, ndim),
         halo=normalize_halo(call.halo, ndim) if call.halo else None,
         returns="fold",
         merge=_merged,

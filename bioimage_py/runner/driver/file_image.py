@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...blocks.boxes import Bounds
 from ...system.files import naming, sync_folder
 from ...system.frames import frame, read_frames
-from ...wrapper.base import Box
 
 _OFFSET = struct.Struct("<q")
 _PIECE = 8 * 2**20
@@ -24,13 +24,13 @@ _SUPERBLOCK = 48
 _ON_DISK = ("sec2", "stdio", "direct")
 
 
-def keep_image(file: Any, targets: Mapping[str, Box | None], path: Path) -> None:
+def keep_image(file: Any, targets: Mapping[str, Bounds | None], path: Path) -> None:
     """Write the image of a file that has been flushed.
 
     Parameters
     ----------
     file : h5py.File
-    targets : mapping of str to Box or None
+    targets : mapping of str to Bounds or None
         Names of the datasets that are going to be written, and which box of them, None for all.
     path : Path
         Of the image, which appears whole.
@@ -66,7 +66,7 @@ def put_image_back(path: Path, file: str) -> bool:
     return changed
 
 
-def _spared(file: Any, targets: Mapping[str, Box | None]) -> list[tuple[int, int]]:
+def _spared(file: Any, targets: Mapping[str, Bounds | None]) -> list[tuple[int, int]]:
     """Where in a file voxels lie that are not overwritten, or only by others in their place."""
     import h5py
 
@@ -95,7 +95,7 @@ def _spared(file: Any, targets: Mapping[str, Box | None]) -> list[tuple[int, int
     return sorted(span for span in found if span[0] < span[1])
 
 
-def _meets(offset: tuple[int, ...], chunks: tuple[int, ...], box: Box) -> bool:
+def _meets(offset: tuple[int, ...], chunks: tuple[int, ...], box: Bounds) -> bool:
     return all(at < end and begin < at + size for at, size, (begin, end) in zip(offset, chunks, box, strict=True))
 
 

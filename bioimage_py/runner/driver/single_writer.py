@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from ...blocks.boxes import Bounds
 from ...errors import DtypeError, ResumeConflict, ShapeError, StorageError
 from ...io.create import create_array
 from ...run_folder import LATE_SECONDS, RunFolder, copying_began
@@ -34,7 +35,7 @@ from ...sources.spec import FrozenParams, SourceSpec
 from ...system.faults import fault
 from ...system.files import write_once
 from ...system.processes import identify, rebooted
-from ...wrapper.base import Box, WrapperSource
+from ...wrapper.base import WrapperSource
 from ..identity.locations import container_of
 from ..planning.stage import Plan, Stage
 from .file_image import keep_image, put_image_back
@@ -187,11 +188,11 @@ def remove_scratch(plan: Plan) -> None:
         shutil.rmtree(handed.scratch.path, ignore_errors=True)
 
 
-def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Box | None]]]:
+def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Bounds | None]]]:
     """HDF5 outputs by their file, without what is wrapped around them, and the box of each that is written."""
-    files: dict[Path | None, list[tuple[ArraySource, Box | None]]] = {}
+    files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
     for handed, output in outputs:
-        source, box = output, cast("Box | None", tuple((part.start, part.stop) for part in handed.region))
+        source, box = output, cast("Bounds | None", tuple((part.start, part.stop) for part in handed.region))
         while isinstance(source, WrapperSource):
             box = None if box is None else source.inner_box(box)
             source = source.source
@@ -200,7 +201,7 @@ def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArrayS
     return list(files.values())
 
 
-def _protect(image: Path, group: Sequence[tuple[ArraySource, Box | None]], copying: Path) -> None:
+def _protect(image: Path, group: Sequence[tuple[ArraySource, Bounds | None]], copying: Path) -> None:
     """Have an image of a file before it is written; where one was left by a kill, put it back."""
     first = group[0][0]
     if not image.exists():

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...blocks.boxes import Bounds
 from ...sources.base import Source
 from ...sources.chunked.marks import marks_of
 from ...sources.file import absolute_path
-from ...wrapper.base import Box, WrapperSource
+from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
 from .locations import _inner_spec
 
@@ -44,7 +45,7 @@ def fingerprints(stages: Sequence[Stage], files: Set[Path] = frozenset()) -> dic
     return prints
 
 
-def _parts(source: Source, region: Box) -> Iterator[tuple[Source, Box]]:
+def _parts(source: Source, region: Bounds) -> Iterator[tuple[Source, Bounds]]:
     """The sources that a source is made of, each with the box of it that is read."""
     if not isinstance(source, WrapperSource):
         yield source, region
@@ -55,7 +56,7 @@ def _parts(source: Source, region: Box) -> Iterator[tuple[Source, Box]]:
         yield from _parts(inner, tuple((0, size) for size in inner.shape) if box is None else box)
 
 
-def _told_of(part: Source, region: Box, written: Set[Hashable], paths: Set[Path]) -> str:
+def _told_of(part: Source, region: Bounds, written: Set[Hashable], paths: Set[Path]) -> str:
     path = _metadata_of(part)
     # a file that this process has open for writing changes its time by itself
     changes = part.identity in written or path in paths
@@ -93,13 +94,13 @@ def _fingerprint(path: Path, written: bool) -> str:
     return f"{path.name} {stat.st_ino}{times} in {folder or path}"
 
 
-def _region_of(stage: Stage, source: Source) -> Box:
+def _region_of(stage: Stage, source: Source) -> Bounds:
     grid = None if stage.units.groups is None else stage.units.groups.grid
     same = grid is not None and len(grid.roi) == source.ndim
     return tuple(grid.roi) if grid is not None and same else tuple((0, size) for size in source.shape)
 
 
-def _chunks_of(source: Source, region: Box) -> str:
+def _chunks_of(source: Source, region: Bounds) -> str:
     """What is told of the files at some voxels of a region, evenly spread."""
     sizes = [end - begin for begin, end in region]
     if not all(sizes):

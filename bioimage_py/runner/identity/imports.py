@@ -7,18 +7,15 @@ import enum
 import functools
 import importlib
 import importlib.machinery
-import json
 import math
 import os
 import sys
 import types
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...run_folder import RunFolder
 from ...sources.base import Source
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
@@ -98,13 +95,12 @@ def code_of(stages: Iterable[Stage]) -> dict[str, str]:
     return {name: _Imported(value).of(value) for name, value in plain.items()}
 
 
-def other_code(run: Path, began: float = math.inf) -> str:
-    """Names of what this process imports otherwise than the driver of a run, with the files; empty where nothing is.
+def other_code(code: Mapping[str, str], began: float = math.inf) -> str:
+    """Names of what this process imports otherwise than the driver, with the files; empty where nothing is.
 
     A module whose file was edited after a process ``began`` (seconds since the epoch) may be other code, too. It
-    imports the modules, so the run folder must be one whose plan may be opened.
+    imports the modules, so their names must come from a run folder whose plan may be opened.
     """
-    code: dict[str, str] = json.loads(RunFolder(run).summary.read_text()).get("code", {})
     changed = []
     for name, told in code.items():
         module, path = name.split(":")

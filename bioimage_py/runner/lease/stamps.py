@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...blocks.boxes import Bounds
 from ...errors import BioimageError, ResumeConflict
 from ...run_folder import RunFolder, boxes_overlap
 from ...sources.stores.location import Location
 from ...sources.stores.paths import is_url
 from ...system.json_text import parse_json
-from ...wrapper.base import Box
 from ..planning.stage import Stage
 from .regions import written_region
 from .stamp_places import InBucket, InFolder, Place, place_of
@@ -64,7 +64,7 @@ class Stamp:
     array: str = ""
     real: str = ""
     inode: int = 0
-    boxes: Sequence[Box] | None = None
+    boxes: Sequence[Bounds] | None = None
     in_place: bool = True
 
     @classmethod
@@ -79,7 +79,7 @@ class Stamp:
             pass
         return cls(run)
 
-    def writes(self, boxes: Sequence[Box]) -> bool:
+    def writes(self, boxes: Sequence[Bounds]) -> bool:
         """Whether the run writes into one of some boxes; also where that cannot be told."""
         try:
             return self.boxes is None or any(boxes_overlap(tuple(a), b) for a in self.boxes for b in boxes)
@@ -92,7 +92,7 @@ class Output:
     """An array that a call writes: where its stamps are, and which boxes of it are written."""
 
     place: Place
-    boxes: list[Box] = field(default_factory=list)
+    boxes: list[Bounds] = field(default_factory=list)
     in_place: bool = False
 
     def stamp(self, run: str, folder: Path, call: str) -> Stamp:

@@ -73,11 +73,9 @@ class BatchLists:
 
     def _drop_taken(self, name: str, lost: Batch) -> None:
         """Forget the batches of a list that somebody has: one look at the folder instead of an attempt at each."""
-        taken = {lost.key[1], *map(int, self._claimed(lost.key[0]))}
+        claims = os.listdir(self._inside.claims_of(lost.key[0]))
+        taken = {lost.key[1], *(int(claim) for claim in claims if not claim.startswith("."))}
         self._lists[name] = [batch for batch in self._lists[name] if batch.key[1] not in taken]
-
-    def _claimed(self, number: int) -> list[str]:
-        return [claim for claim in os.listdir(self._inside.claims_of(number)) if not claim.startswith(".")]
 
     def _look(self, worker: str) -> bool:
         """Whether the session is the one in which a worker takes batches now."""

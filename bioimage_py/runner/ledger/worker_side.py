@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 
 from ...run_folder import RunFolder
-from ..planning.plan_file import read_plan_file
 from ..planning.stage import Plan
 from ..planning.work_list import Batch
 from .batch_lists import BatchLists, Bell, Waiting
@@ -19,12 +18,6 @@ from .stage_record import Results
 
 STOP_SECONDS = 0.05
 """How often a worker looks for the stop mark."""
-
-
-def read_plan(run: Path) -> Plan:
-    """The plan of what is run now."""
-    inside = RunFolder(run)
-    return read_plan_file(inside.part if inside.part.exists() else inside.plan)
 
 
 class FolderWork(WorkerSide):
@@ -80,7 +73,8 @@ class FolderWork(WorkerSide):
             heard = self.published.rung
             if self._inside.over.exists():
                 return None
-            batch = self._take(worker)
+            with self._lock:
+                batch = self._lists.take(worker)
             if batch is not None:
                 return batch
             if self._lists.strange or waiting.in_vain():
@@ -90,35 +84,27 @@ class FolderWork(WorkerSide):
             pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
         return None
 
-    def _take(self, worker: str) -> Batch | None:
-        with self._lock:
-            return self._lists.take(worker)
-
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
         self._progress[worker].put(done, block_id, stage)
 
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""
+        stage, sync = self.plan.stages[batch.stage], self.plan.execution.durability == "node"
         if worker not in self._progress:
             self._progress[worker] = ProgressFile(self._inside.progress / worker)
         self._progress[worker].batches += 1
-        writer = self._writer(worker, batch.stage)
-        every = SYNC_SECONDS if self.plan.execution.durability == "node" else FLUSH_SECONDS
+        key = (worker, batch.stage)
+        if key not in self._writers:
+            self._writers[key] = _Writer(self.folder, batch.stage, worker, stage, sync)
+        writer = self._writers[key]
 
         def sink(record: Record) -> None:
             writer.write(record)
             self.recorded.ring()
 
         first = self._progress[worker].batches == 1
-        return Recorder(worker, batch, self.plan.stages[batch.stage], sink, every, first=first)
-
-    def _writer(self, worker: str, stage: int) -> _Writer:
-        key = (worker, stage)
-        if key not in self._writers:
-            sync = self.plan.execution.durability == "node"
-            self._writers[key] = _Writer(self.folder, stage, worker, self.plan.stages[stage], sync)
-        return self._writers[key]
+        return Recorder(worker, batch, stage, sink, SYNC_SECONDS if sync else FLUSH_SECONDS, first=first)
 
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""

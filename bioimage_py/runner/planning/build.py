@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,24 +37,45 @@ def as_sources(objects: Any) -> tuple[Source, ...]:
     return tuple(as_source(item) for item in many)
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a call runs.
+
+    Parameters
+    ----------
+    block_shape : int or sequence of int, optional
+        Voxels; chosen from shapes and chunks by default.
+    mask : source-like, optional
+        Same shape as the inputs; handed to the function.
+    block_ids : sequence of int, optional
+        Blocks to run, by default all.
+    roi : tuple of slice, optional
+        Region of the grid.
+    skip_empty : bool
+        Leave out the blocks for which the mask (without one, the first input) has no stored chunk.
+    """
+
+    block_shape: Any = None
+    mask: Any = None
+    block_ids: Sequence[int] | None = None
+    roi: tuple[slice, ...] | None = None
+    skip_empty: bool = False
+
+
 def blocks_stage(
     function: Callable[..., Any],
     inputs: Any,
     outputs: Any = (),
+    where: Where = Where(),
     *,
     name: str = "blocks",
-    block_shape: Any = None,
     halo: Halo = None,
-    mask: Any = None,
-    roi: Any = None,
-    block_ids: Sequence[int] | None = None,
     returns: Literal["none", "each", "fold"] = "none",
     merge: Callable[[Any, Any], Any] | None = None,
     setup: Callable[[Any], Any] | None = None,
     num_workers: int = 1,
     reads_outputs: bool = True,
     memory_factor: float = 3.0,
-    skip_empty: bool = False,
     holds_gil: bool = False,
 ) -> Stage:
     """A checked stage of blocks.
@@ -65,22 +86,13 @@ def blocks_stage(
         ``function(block, inputs, outputs, mask)``; with ``setup`` also ``context=``.
     inputs, outputs : source-like or sequence of source-like
         Inputs have one shape; an output may have leading (channel) axes in front of it.
-    block_shape : int or sequence of int, optional
-        Voxels; chosen from shapes and chunks by default.
+    where : Where
     halo : int or sequence of int, optional
         Voxels read around a block; None gives a `Block`, anything else a `BlockWithHalo`.
-    mask : source-like, optional
-        Same shape as the inputs; handed to the function.
-    roi : tuple of slice, optional
-        Region of the grid.
-    block_ids : sequence of int, optional
-        Blocks to run, by default all.
     reads_outputs : bool
         The function may read what it writes, so that running it twice could matter.
     memory_factor : float
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
-    skip_empty : bool
-        Leave out the blocks for which the mask (without one, the first input) has no stored chunk.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
 
@@ -90,19 +102,19 @@ def blocks_stage(
         Bad input, before anything is run.
     """
     sources, targets = as_sources(inputs), as_sources(outputs)
-    mask_source = None if mask is None else as_source(mask)
-    shape = check_shapes(sources, targets, mask_source)
+    mask = None if where.mask is None else as_source(where.mask)
+    shape = check_shapes(sources, targets, mask)
     margin = normalize_halo(halo, len(shape))
-    in_place = check_aliases(sources, targets, margin, mask_source)
+    in_place = check_aliases(sources, targets, margin, mask)
     check_function(function, 4, context=setup is not None)
     if merge is not None:
         if not callable(merge):
             raise ParameterError(f"reduce={merge!r} cannot be called", remedy="reduce=lambda left, right: left + right")
         check_runs(merge)
-    groups = plan_groups(shape, sources, targets, block_shape, roi)
-    ids = check_block_ids(block_ids, groups.grid.n_blocks)
-    if skip_empty:
-        ids = without_empty(groups, sources[0] if mask_source is None else mask_source, margin, ids)
+    groups = plan_groups(shape, sources, targets, where.block_shape, where.roi)
+    ids = check_block_ids(where.block_ids, groups.grid.n_blocks)
+    if where.skip_empty:
+        ids = without_empty(groups, sources[0] if mask is None else mask, margin, ids)
     units = Units.select(groups.grid.n_blocks, groups, ids)
     if num_workers > 1 and units.n_groups < min(num_workers, units.n_blocks):
         warnings.warn(
@@ -117,7 +129,7 @@ def blocks_stage(
         units,
         sources,
         targets,
-        mask_source,
+        mask,
         margin,
         returns,
         merge,

@@ -12,9 +12,29 @@ import pickle
 from pathlib import Path
 
 from ...errors import AccessError, StorageError
-from ...system.frames import frames_in
+from ...run_folder import RunFolder
+from ...system.files import write_once
+from ...system.frames import frame, frames_in
 from ...system.owner import _mine, _trusted, _writers, check_own, logger
 from .stage import Plan
+
+
+def keep_plan(folder: Path, payload: bytes | None, *, part: bool) -> None:
+    """Keep the plan of what is run now; that of a ``part`` of the run's blocks beside the run's own.
+
+    None where no other process can open it.
+    """
+    inside = RunFolder(folder)
+    if payload is not None:
+        write_once(inside.part if part else inside.plan, frame(payload))
+    if not part:
+        inside.part.unlink(missing_ok=True)
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of what is run now, see `read_plan_file`."""
+    inside = RunFolder(folder)
+    return read_plan_file(inside.part if inside.part.exists() else inside.plan)
 
 
 def read_plan_file(path: Path) -> Plan:

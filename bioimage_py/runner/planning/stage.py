@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ...sources.base import Source
@@ -96,3 +96,8 @@ class Plan:
     stages: tuple[Stage, ...]
     execution: Execution
     handed: tuple[Any, ...] = ()
+
+    def part_of_a_larger_one(self) -> Plan:
+        """The plan where its blocks are some of a larger run's, whose other ones may be done already."""
+        shared = (replace(stage, units=replace(stage.units, shared=True)) for stage in self.stages)
+        return replace(self, stages=tuple(shared))

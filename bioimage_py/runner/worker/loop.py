@@ -28,34 +28,18 @@ class InProcess:
         self._handles = StageHandles(ledger)
 
     def __call__(self, worker: str) -> None:
-        """Run the worker loop."""
-        work(worker, self._ledger, self._handles)
+        """Run batches until the ledger says that there is nothing left to do."""
+        ledger, runner, current, total = self._ledger, None, -1, 0
+        while (batch := ledger.claim(worker)) is not None:
+            if batch.stage != current or runner is None:
+                current = batch.stage
+                casting = ledger.plan.execution.casting
+                runner = BlockRunner(ledger.plan.stages[current], self._handles, current, casting, ledger)
+            total = run_batch(worker, batch, runner, ledger, total)
 
     def close(self) -> None:
         """Close the files of the ledger."""
         self._ledger.shut()
-
-
-def work(worker: str, ledger: WorkerSide, handles: StageHandles) -> None:
-    """Run batches until the ledger says that there is nothing left to do.
-
-    Parameters
-    ----------
-    worker : str
-        Name of this worker.
-    ledger : WorkerSide
-    handles : StageHandles
-        Shared by the workers of this process.
-    """
-    runner: BlockRunner | None = None
-    current = -1
-    total = 0
-    while (batch := ledger.claim(worker)) is not None:
-        if batch.stage != current or runner is None:
-            current = batch.stage
-            stage = ledger.plan.stages[current]
-            runner = BlockRunner(stage, handles, current, ledger.plan.execution.casting, ledger)
-        total = run_batch(worker, batch, runner, ledger, total)
 
 
 def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide, total: int) -> int:

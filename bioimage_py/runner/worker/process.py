@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import os
 import platform
 import signal
@@ -73,13 +74,13 @@ def serve(
             return {"kind": CANNOT_START, "detail": wrong}
         from ...system.files import write_once
         from ...system.processes import identify
-        from ..identity.imports import other_code
-        from ..ledger.worker_side import FolderWork, read_plan
+        from ..ledger.worker_side import FolderWork
+        from ..planning.plan_file import read_plan
         from .loop import InProcess
 
         write_once(RunFolder(run).process_of(worker), json.dumps(identify()).encode())
         plan = read_plan(run)
-        if other := other_code(run) if fresh else other_code(run, _BEGAN):
+        if other := _other_code(run, math.inf if fresh else _BEGAN):
             return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
         ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
@@ -94,6 +95,14 @@ def serve(
         ledger.shut()
         _close(plan)
     return {"kind": "finished", "detail": ""}
+
+
+def _other_code(run: Path, began: float) -> str:
+    if not (code := RunFolder(run).code()):
+        return ""
+    from ..identity.imports import other_code
+
+    return other_code(code, began)
 
 
 def _close(plan: Plan) -> None:

@@ -21,6 +21,8 @@ from bioimage_py.runner import RunnerConfig, SlurmRunner, get_runner
 from bioimage_py.runner.driver.supervisor import Reissue, SetAside, StageRules, Start, Stop, Supervisor
 from bioimage_py.runner.ledger.events import WorkerEnded
 
+from ...helpers import until
+
 
 @pytest.mark.parametrize(
     ("job_id", "single"),
@@ -291,13 +293,6 @@ def other_run(path: Path) -> Path:
     (path / "run.json").write_text('{"sessions": 1, "adopted": []}')
     (path / "plan.pkl").touch()
     return path
-
-
-def until(true: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_job_of_a_pool_serves_one_run_after_the_other(run: Path, tmp_path: Path) -> None:

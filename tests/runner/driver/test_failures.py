@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-import time
 import weakref
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,40 +13,11 @@ import bioimage_py as bp
 from bioimage_py.errors import ConfigError, ParameterError, RegionError, RunnerError
 from bioimage_py.runner import get_runner, map_blocks
 
+from ...helpers import Flaky, block_id, nothing
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 LOCAL = get_runner("local")
-
-
-def nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    pass
-
-
-def block_id(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    return int(block.id)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Any:
-    before = set(threading.enumerate())
-    yield
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("bioimage_py")]
-    assert set(ours) <= before
-
-
-class Flaky:
-    """A block function that fails on some blocks, the first time or always, and remembers what it did."""
-
-    def __init__(self, bad: set[int], *, always: bool, error: type[BaseException] = ValueError) -> None:
-        self.bad, self.always, self.error = bad, always, error
-        self.calls: Counter[int] = Counter()
-        self.workers: dict[int, list[str]] = {}
-
-    def __call__(self, block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-        self.calls[block.id] += 1
-        self.workers.setdefault(block.id, []).append(threading.current_thread().name)
-        time.sleep(0.001)
-        if block.id in self.bad and (self.always or self.calls[block.id] == 1):
-            raise self.error(f"block {block.id} is bad")
-        return int(block.id)
 
 
 def test_one_bad_block_costs_no_other_block() -> None:

@@ -27,7 +27,7 @@ from bioimage_py.runner.identity.definition import definition_of
 from bioimage_py.runner.identity.digest import describe, tell
 from bioimage_py.runner.identity.libraries import is_library
 from bioimage_py.runner.lease.conflict import differences
-from bioimage_py.runner.planning.build import blocks_stage
+from bioimage_py.runner.planning.build import Where, blocks_stage
 from bioimage_py.sources import as_source
 from bioimage_py.wrapper import RoiSource, WrapperSource
 
@@ -376,7 +376,9 @@ def test_a_definition_names_its_parts() -> None:
         options = {"block_shape": (4, 4), "halo": None, **changes}
         function = options.pop("function", limit_to(3))
         version, casting = options.pop("version", None), options.pop("casting", "checked")
-        stage = blocks_stage(lambda b, i, o, m, f=function: f, [data], **options)
+        halo = options.pop("halo")
+        returns = {name: options.pop(name) for name in ("returns", "merge", "setup") if name in options}
+        stage = blocks_stage(lambda b, i, o, m, f=function: f, [data], where=Where(**options), halo=halo, **returns)
         return definition_of((stage,), version=version, casting=casting)
 
     base = parts()

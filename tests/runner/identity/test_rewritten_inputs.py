@@ -21,7 +21,7 @@ from bioimage_py.errors import ResumeConflict, RunnerError
 from bioimage_py.io import create_array
 from bioimage_py.runner.identity.definition import definition_of
 from bioimage_py.runner.identity.fingerprints import fingerprints
-from bioimage_py.runner.planning.build import blocks_stage
+from bioimage_py.runner.planning.build import Where, blocks_stage
 from bioimage_py.sources import Source, as_source, open_source, registry
 from bioimage_py.sources.precomputed.tensorstore_source import open_tensorstore_precomputed
 from bioimage_py.wrapper import ConcatenateSource, RoiSource, StackSource
@@ -33,7 +33,7 @@ Case = tuple[Callable[[], Any], Callable[[int], None]]
 
 def told(source: Any) -> dict[str, str]:
     """What a run notes of an input."""
-    stages = (blocks_stage(lambda b, i, o, m: None, [source], block_shape=source.shape),)
+    stages = (blocks_stage(lambda b, i, o, m: None, [source], where=Where(source.shape)),)
     prints = {f"fingerprint of {key}": value for key, value in fingerprints(stages).items()}
     return {**prints, **definition_of(stages, version="1")}
 

@@ -28,6 +28,8 @@ from bioimage_py.runner.execute import resume_run
 from bioimage_py.runner.lease import ownership
 from bioimage_py.runner.lease.ownership import runs_in
 
+from ...helpers import plus_one
+
 DATA = np.arange(64, dtype=np.int32)
 HOW = {"num_workers": 2, "progress": False, "retries": 0}
 
@@ -50,11 +52,6 @@ def n5(path: Path) -> Any:
 
 
 KINDS = [zarr_v2, zarr_v3, sharded, n5]
-
-
-def plus_one(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    roi = bp.to_roi(block)
-    outputs[0][roi] = inputs[0][roi] + 1
 
 
 class Fails:

@@ -27,11 +27,13 @@ from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.lease import ownership
 from bioimage_py.runner.lease.ownership import OwnedRun, own_run
 from bioimage_py.runner.lease.regions import written_regions
-from bioimage_py.runner.planning.build import blocks_stage
+from bioimage_py.runner.planning.build import Where, blocks_stage
 from bioimage_py.runner.planning.stage import Plan
 from bioimage_py.system import processes
 from bioimage_py.system.files import listed, made_among_others
 from bioimage_py.wrapper import RoiSource
+
+from ...helpers import until
 
 VERSIONS = {"python": "3"}
 SLOW = """
@@ -61,7 +63,7 @@ SLOW = """
 
 
 def stages(output: Any, **options: Any) -> tuple[Any, ...]:
-    return (blocks_stage(lambda b, i, o, m: None, [], [output], reads_outputs=False, **options),)
+    return (blocks_stage(lambda b, i, o, m: None, [], [output], Where(**options), reads_outputs=False),)
 
 
 def own(output: Any, root: Path, resume: str = "auto", **options: Any) -> OwnedRun:
@@ -106,14 +108,6 @@ def start(tmp_path: Path) -> Iterator[Started]:
     for process in started.processes:
         process.kill()
         process.communicate()
-
-
-def until(condition: Any, seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
-    return found
 
 
 def living(root: Path) -> list[tuple[Path, RunState]]:
@@ -194,8 +188,8 @@ def test_runs_that_come_and_go_beside_one_another_do_not_trip_over_shared_folder
     code = f"""
         import sys
         import zarr
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_lease as t
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+        from tests.runner.lease import test_lease as t
         begin = int(sys.argv[1])
         output = zarr.open_array("out.zarr", mode="r+")
         print("ready", flush=True)
@@ -243,8 +237,8 @@ def test_of_many_that_start_at_once_one_runs(output: Any, tmp_path: Path) -> Non
     code = f"""
         import os, sys, time
         import zarr
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_lease as t
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+        from tests.runner.lease import test_lease as t
         output = zarr.open_array("out.zarr", mode="r+")
         root = t.Path("runs")
         t.own(zarr.create_array(f"warm{{os.getpid()}}.zarr", shape=(4,), chunks=(4,), dtype="u1"), root).finish()

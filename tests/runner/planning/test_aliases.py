@@ -9,7 +9,6 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
-import dask.array
 import h5py
 import numpy as np
 import pytest
@@ -168,12 +167,16 @@ def made_of(wrap: Callable[[Any], Any]) -> Pair:
 
 
 def from_dask(folder: Path) -> tuple[Any, Any]:
+    import dask.array
+
     stored(folder / "a.zarr")
     lazy = dask.array.from_zarr(zarr.open_array(folder / "a.zarr", mode="r"))
     return (lazy + 1).rechunk(8), open_source(folder / "a.zarr", mode="r+")
 
 
 def from_dask_of_hdf5(folder: Path) -> tuple[Any, Any]:
+    import dask.array
+
     file = h5(folder / "a.h5")
     return dask.array.concatenate([dask.array.from_array(file["soft"], lock=True)[:8], dask.array.ones((8, 8))]), file[
         "a"

@@ -21,13 +21,15 @@ from bioimage_py.errors import RunnerError
 from bioimage_py.io.create import create_array
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.ledger.driver_side import FolderLedger
-from bioimage_py.runner.planning.build import blocks_stage
+from bioimage_py.runner.planning.build import Where, blocks_stage
 from bioimage_py.runner.planning.stage import Plan
 from bioimage_py.runner.worker.block_runner import BlockRunner, StageHandles
 from bioimage_py.runner.worker.loop import run_batch
 from bioimage_py.runner.worker.undo import Undo, can_keep
 from bioimage_py.sources import Source, as_source
 from bioimage_py.wrapper import RoiSource
+
+from ...helpers import plus_one
 
 SHAPE = (24, 20)
 DATA = np.arange(24 * 20, dtype=np.uint16).reshape(SHAPE)
@@ -228,7 +230,7 @@ def test_files_that_are_not_replaced_whole_are_not_kept(tmp_path: Path) -> None:
 def stage_of(function: Any, source: Source, **options: Any) -> Any:
     from dataclasses import replace
 
-    stage = blocks_stage(function, [source], [source], **options)
+    stage = blocks_stage(function, [source], [source], Where(**options))
     return replace(stage, undo=True)
 
 
@@ -242,11 +244,6 @@ def rerun(stage: Any, folder: Path, order: list[int], workers: int = 1) -> None:
         runner = BlockRunner(stage, StageHandles(work), 0, "checked", work)
         run_batch(f"s0w{number}", batches[index % len(batches)], runner, work, 0)
         work.shut()
-
-
-def plus_one(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    roi = bp.to_roi(block)
-    outputs[0][roi] = inputs[0][roi] + 1
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

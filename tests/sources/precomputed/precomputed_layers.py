@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-cloudvolume = pytest.importorskip("cloudvolume", reason="these layers need: pip install 'bioimage-blocks[cloudvolume]'")
-CloudVolume = cloudvolume.CloudVolume
+from ...helpers import Later
+
+cloudvolume: Any = Later("cloudvolume", "these layers need: pip install 'bioimage-blocks[cloudvolume]'")
 
 # x, y, z; nothing divides anything, and one offset is below zero
 SIZE, CHUNK, OFFSET, RESOLUTION = (23, 18, 13), (8, 5, 4), (10, 7, -9), (4, 4, 40)
@@ -30,7 +30,7 @@ def layer_info(
     resolution: tuple[float, ...] = RESOLUTION,
 ) -> dict[str, Any]:
     labels = encoding in ("compressed_segmentation", "crackle")
-    info: dict[str, Any] = CloudVolume.create_new_info(
+    info: dict[str, Any] = cloudvolume.CloudVolume.create_new_info(
         num_channels=channels,
         layer_type="segmentation" if labels else "image",
         data_type=dtype,
@@ -50,7 +50,7 @@ def new_layer(path: Path, content: np.ndarray | None = None, compress: Any = Non
         about.setdefault("size", content.shape[:-4:-1])
         about.setdefault("channels", content.shape[0] if content.ndim == 4 else 1)
     url = f"file://{path}"
-    volume = CloudVolume(url, info=layer_info(**about), compress=compress, progress=False)
+    volume = cloudvolume.CloudVolume(url, info=layer_info(**about), compress=compress, progress=False)
     volume.commit_info()
     if content is not None:
         volume[:, :, :] = np.asfortranarray((content if content.ndim == 4 else content[None]).T)
@@ -73,7 +73,7 @@ def smooth(shape: tuple[int, ...]) -> np.ndarray:
 
 def by_cloudvolume(url: str, mip: int = 0, **more: Any) -> np.ndarray:
     """The whole layer in (c, z, y, x), or (z, y, x) for one channel, as cloud-volume reads it."""
-    found = np.asarray(CloudVolume(url, mip=mip, progress=False, **more)[:, :, :]).T
+    found = np.asarray(cloudvolume.CloudVolume(url, mip=mip, progress=False, **more)[:, :, :]).T
     return found[0] if len(found) == 1 else found
 
 
@@ -120,7 +120,7 @@ SHARDING = {
 def new_pyramid(path: Path) -> tuple[str, list[np.ndarray]]:
     """Three mips, the second one anisotropic; as cloud-volume makes and writes them."""
     url = f"file://{path}"
-    volume = CloudVolume(url, info=layer_info(offset=(8, 12, 5)), progress=False)
+    volume = cloudvolume.CloudVolume(url, info=layer_info(offset=(8, 12, 5)), progress=False)
     for factor in ((2, 2, 1), (4, 4, 2)):
         volume.add_scale(factor)
     volume.commit_info()

@@ -34,10 +34,10 @@ from .precomputed_layers import (
     OFFSET,
     SHARDING,
     SIZE,
-    CloudVolume,
     Handler,
     by_cloudvolume,
     by_tensorstore,
+    cloudvolume,
     layer_info,
     new_layer,
     new_pyramid,
@@ -66,7 +66,7 @@ def pyramid(tmp_path: Path) -> tuple[str, list[np.ndarray]]:
 def test_live_handles(tmp_path: Path) -> None:
     content = voxels()
     url = new_layer(tmp_path / "a", content)
-    volume = CloudVolume(url, progress=False, fill_missing=True, bounded=False)
+    volume = cloudvolume.CloudVolume(url, progress=False, fill_missing=True, bounded=False)
     source = as_source(volume)
     assert isinstance(source, CloudVolumeSource)
     assert isinstance(source._layer, ChunkedLayer), "voxels go through tensorstore"
@@ -85,7 +85,7 @@ def test_live_handles(tmp_path: Path) -> None:
 
 def test_a_handle_of_the_second_mip(pyramid: tuple[str, list[np.ndarray]]) -> None:
     url, contents = pyramid
-    source = as_source(CloudVolume(url, mip=(8, 8, 40), progress=False))
+    source = as_source(cloudvolume.CloudVolume(url, mip=(8, 8, 40), progress=False))
     np.testing.assert_array_equal(source[...], contents[1])
     np.testing.assert_array_equal(CloudVolumeSource.reopen(source.to_spec())[...], contents[1])
 
@@ -99,7 +99,7 @@ def test_volume_is_a_handle_of_cloudvolume(pyramid: tuple[str, list[np.ndarray]]
 
 def test_layers_in_memory() -> None:
     content = voxels()
-    volume = CloudVolume(f"mem://{os.urandom(4).hex()}/layer", info=layer_info(), progress=False)
+    volume = cloudvolume.CloudVolume(f"mem://{os.urandom(4).hex()}/layer", info=layer_info(), progress=False)
     volume.non_aligned_writes = True
     source = as_source(volume)
     assert isinstance(source._layer, LibraryLayer)

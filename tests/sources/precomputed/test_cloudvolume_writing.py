@@ -15,6 +15,7 @@ from bioimage_py.errors import ReadOnlyError, RegionError
 from bioimage_py.sources import open_cloudvolume
 from bioimage_py.sources.precomputed.chunks import ChunkedLayer
 
+from ...helpers import plus_one
 from .precomputed_layers import SIZE, by_cloudvolume, new_layer, new_pyramid, smooth, upload, voxels
 
 # writing
@@ -124,11 +125,6 @@ def test_locked_and_remote_layers_are_read_only(tmp_path: Path) -> None:
 # runs
 
 
-def add_one(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
-    roi = bp.to_roi(block)
-    outputs[0][roi] = inputs[0][roi] + 1
-
-
 @pytest.mark.parametrize("job_type", ["local", "subprocess"])
 @pytest.mark.parametrize("channels", [False, True])
 def test_blocks_off_the_chunk_grid_lose_nothing(job_type: str, channels: bool, tmp_path: Path) -> None:
@@ -166,7 +162,7 @@ def test_a_kill_while_blocks_change_a_layer_in_place(
     token.touch()
     monkeypatch.setenv("BIOIMAGE_PY_FAULT", f"{point}:{token}")
     source = open_cloudvolume(url)
-    bp.map_blocks(add_one, [source], [source], block_shape=(3, 7, 6), job_type="subprocess", num_workers=2)
+    bp.map_blocks(plus_one, [source], [source], block_shape=(3, 7, 6), job_type="subprocess", num_workers=2)
     assert not token.exists(), "a worker was killed"
     np.testing.assert_array_equal(by_cloudvolume(url), content + 1)
 
@@ -181,7 +177,7 @@ def test_a_kill_while_blocks_change_a_layer_in_s3_in_place(
     token.touch()
     monkeypatch.setenv("BIOIMAGE_PY_FAULT", f"after-write:1:{token}")
     source = open_cloudvolume(f"{s3}/a")
-    bp.map_blocks(add_one, [source], [source], block_shape=(3, 7, 6), job_type="subprocess", num_workers=1)
+    bp.map_blocks(plus_one, [source], [source], block_shape=(3, 7, 6), job_type="subprocess", num_workers=1)
     assert not token.exists(), "a worker was killed"
     np.testing.assert_array_equal(source[...], content + 1)
 
@@ -189,14 +185,16 @@ def test_a_kill_while_blocks_change_a_layer_in_s3_in_place(
 def test_runs_on_different_boxes_of_a_layer_know_of_each_other(tmp_path: Path) -> None:
     """What a run claims is counted from the layer's grid, whatever box the output was opened as."""
     from bioimage_py.runner.lease.regions import written_region
-    from bioimage_py.runner.planning.build import blocks_stage
+    from bioimage_py.runner.planning.build import Where, blocks_stage
 
     url = new_layer(tmp_path / "a", voxels())
     boxes = {"first": slice(0, 4), "second": slice(4, 8), "both": slice(3, 5), "beside": slice(8, 9)}
     opened = {name: open_cloudvolume(url, roi=box) for name, box in boxes.items()}
 
     def claimed(source: Any, roi: Any = None) -> Any:
-        return written_region(blocks_stage(lambda block, inputs, outputs, mask: None, [], [source], roi=roi), source)
+        return written_region(
+            blocks_stage(lambda block, inputs, outputs, mask: None, [], [source], Where(roi=roi)), source
+        )
 
     claims = {name: claimed(source) for name, source in opened.items()}
     assert {name for name in boxes if claims[name].overlaps(claims["both"])} == {"first", "second", "both"}

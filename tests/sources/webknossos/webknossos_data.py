@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-wk = pytest.importorskip("webknossos", reason="WebKnossos layers need: pip install 'bioimage-blocks[webknossos]'")
+from ...helpers import Later
+
+wk: Any = Later("webknossos", "WebKnossos layers need: pip install 'bioimage-blocks[webknossos]'")
 
 FORMATS = ("wkw", "zarr", "zarr3")
 MAGS: tuple[Any, ...] = (1, "2-2-1", (4, 4, 2))

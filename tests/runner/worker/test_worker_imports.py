@@ -1,0 +1,95 @@
+"""A worker imports what runs blocks, and nothing of what plans runs, drives them or looks at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import bioimage_py as bp
+from bioimage_py import evaluation, filters, operations, segmentation, stats
+from bioimage_py.runner import map_blocks
+
+from ...layout.package_graph import imports
+
+DRIVER = (
+    "backends",
+    "cli",
+    "engine.job",
+    "engine.mapping",
+    "engine.operation",
+    "engine.outputs",
+    "engine.reducing",
+    "engine.stages",
+    "io.create",
+    "io.output",
+    "projects",
+    "runner.calls",
+    "runner.control",
+    "runner.driver",
+    "runner.execute",
+    "runner.identity",
+    "runner.lease",
+    "runner.ledger.driver_side",
+    "runner.ledger.in_memory",
+    "runner.planning.build",
+    "runner.planning.checks",
+    "runner.planning.defaults",
+    "runner.planning.estimate",
+    "runner.planning.instead",
+    "runner.planning.pickling",
+    "runner.results",
+    "workflows",
+)
+"""What a worker does without, with all that is in it."""
+BLOCK = (8, 8, 8)
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> list[zarr.Array]:
+    """Numbers, labels and an output, in two blocks."""
+    rng = np.random.default_rng(1)
+    found = [
+        zarr.create_array(tmp_path / f"{dtype}.zarr", shape=(16, 8, 8), chunks=BLOCK, dtype=dtype)
+        for dtype in ("float32", "uint32", "uint64")
+    ]
+    found[0][...] = rng.random((16, 8, 8), dtype=np.float32)
+    found[1][...] = rng.integers(0, 4, (16, 8, 8), dtype=np.uint32)
+    return found
+
+
+def of_the_driver(modules: list[str]) -> list[str]:
+    return [name for name in modules if any(f"{name}.".startswith(f"bioimage_py.{part}.") for part in DRIVER)]
+
+
+def test_what_a_worker_does_without_is_there() -> None:
+    assert [part for part in DRIVER if f"bioimage_py.{part}" not in imports()] == []
+
+
+def test_a_worker_of_operations_imports_nothing_of_the_driver(arrays: list[zarr.Array], tmp_path: Path) -> None:
+    numbers, labels, output = arrays
+    half = zarr.create_array(tmp_path / "half.zarr", shape=(8, 4, 4), chunks=(4, 4, 4), dtype="float32")
+    # by content, and by builtins alone: nothing is imported for it
+    look = eval("lambda block, inputs, outputs, mask: sorted(__import__('sys').modules)")
+    with bp.execution("subprocess", progress=False):
+
+        def of_worker() -> list[str]:
+            values = map_blocks(look, [numbers], block_shape=(16, 8, 8), has_return_val=True).results
+            assert "bioimage_py.runner.worker.block_runner" in values[0]
+            return of_the_driver(values[0])
+
+        filters.gaussian_smoothing(numbers, 1.0, output, block_shape=BLOCK, casting="unsafe")
+        assert of_worker() == []
+        bp.copy(labels, output, block_shape=BLOCK)
+        bp.downsample(numbers, 2, half, block_shape=(4, 4, 4), method="mean")
+        bp.pyramid(numbers, [2], [half], block_shape=(4, 4, 4))
+        operations.add(numbers, 1.0, numbers, block_shape=BLOCK)
+        stats.summary(numbers, block_shape=BLOCK)
+        evaluation.dice_score(labels, labels, block_shape=BLOCK)
+        segmentation.label(labels, output, multi_label=True, block_shape=BLOCK)
+        segmentation.relabel_consecutive(labels, output, block_shape=BLOCK)
+        segmentation.size_filter(labels, output, min_size=1, block_shape=BLOCK)
+        segmentation.watershed(numbers, labels, output, halo=2, block_shape=BLOCK)
+        assert of_worker() == []
