@@ -309,7 +309,7 @@ def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:
             output.check_there()
     if run is not None:
         for written in run.outputs:
-            if written.place.read(run.state.run) is None:
+            if not written.late and written.place.read(run.state.run) is None:
                 raise gone(written.place.url)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bioimage_py.errors import BioimageError, FormatError
+from bioimage_py.errors import BioimageError, FormatError, StorageError
 from bioimage_py.sources import SourceSpec, from_spec, open_source
 
 h5py = pytest.importorskip("h5py")
@@ -140,3 +142,15 @@ def test_damaged_metadata_are_not_a_missing_array(tmp_path: Path) -> None:
         (tmp_path / name / "raw" / document).write_text(whole.replace("uint16", "uint17"))
         with pytest.raises(FormatError, match="no library here can read"):
             open_source(tmp_path / name, "raw")
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_file_of_the_newer_versions_that_was_left_open_says_how_it_opens_again(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a b.h5"
+    code = (
+        "import h5py, os, sys; f = h5py.File(sys.argv[1], 'w', libver='latest'); f['raw'] = [1]; f.flush(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    with pytest.raises(StorageError, match="as after a kill") as error:
+        open_source(path, "raw", mode=mode)
+    assert f"h5clear -s '{path}'" in error.value.remedy

@@ -94,8 +94,8 @@ def import_coco(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise SourceNotFoundError(f"{path} does not exist.", remedy="give the path of a COCO file")
+    if not path.is_file():
+        raise SourceNotFoundError(f"{path} is no file.", remedy="give the path of a COCO file")
     try:
         document = parse_json(path.read_bytes())
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import FormatError, ParameterError, SourceNotFoundError
+from ...errors import FormatError, ParameterError, SourceNotFoundError, StorageError
 from ...extras import need, needing
 from ...sources import Axis, Source
 from ...sources.array import ArraySource
 from ...sources.file import open_source
-from ...system.files import write_once
+from ...system.files import listed, read_small, write_once
 from ...system.json_text import parse_json
 from ...wrapper.view import AxesSource
 from .ome_labels import unique_names
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from ..project import Project
 
 NIFTI = (".nii.gz", ".nii")
+_MOST = 1000
+"""Channels, or labels, of a data set."""
+_EXAMPLE = {"channel_names": '{"0": "raw"}', "labels": '{"background": 0, "cell": 1}'}
 
 
 def import_nnunet(
@@ -60,30 +64,47 @@ def import_nnunet(
         A label map does not fit its image.
     """
     root = Path(folder)
-    if not (root / "dataset.json").exists():
-        raise SourceNotFoundError(f"{root} has no dataset.json.", remedy="give the folder of an nnU-Net data set")
-    try:
-        about = parse_json((root / "dataset.json").read_bytes())
-    except ValueError as error:
-        raise FormatError(f"{root}/dataset.json is no JSON: {error}", remedy="check the file") from error
-    ending = str(about.get("file_ending", ".nii.gz"))
-    if "/" in ending or not ending.startswith("."):
-        raise FormatError(f"{root}/dataset.json: file_ending is {ending!r}.", remedy='an ending, such as ".nii.gz"')
+    about = _about(root)
+    ending = about["file_ending"]
     added = []
     with project:
-        _layer(project, layer, about.get("labels", {}))
+        _layer(project, layer, about["labels"])
         for part in ("imagesTr", "imagesTs"):
             for case, files in _cases(root / part, ending, len(about["channel_names"])):
                 descriptor = project.add_descriptor(
                     _image(files), case, own_copy, original_data_path=os.path.abspath(files[0])
                 )
                 labels = root / part.replace("images", "labels") / f"{case}{ending}"
-                if labels.exists():
+                if labels.is_file():
                     descriptor.labelmap_layers[layer].save_new_data(_opened(labels))
                 added.append(descriptor)
         if not added:
             raise FormatError(f"{root} has no images *{ending} in imagesTr.", remedy="look at file_ending")
     return added
+
+
+def _about(root: Path) -> dict[str, Any]:
+    """What dataset.json says, of which everything else is refused before anything is read."""
+    path = root / "dataset.json"
+    if not path.is_file():
+        raise SourceNotFoundError(f"{root} has no dataset.json.", remedy="give the folder of an nnU-Net data set")
+    try:
+        told = parse_json(read_small(path))
+    except (ValueError, StorageError) as error:
+        raise FormatError(f"{path} is no JSON: {error}", remedy="check the file") from error
+    told = told if isinstance(told, dict) else {}
+    about = {"file_ending": told.get("file_ending", ".nii.gz"), "labels": told.get("labels", {})}
+    about["channel_names"] = told.get("channel_names")
+    ending = about["file_ending"]
+    if not isinstance(ending, str) or "/" in ending or not ending.startswith("."):
+        raise FormatError(f"{path}: file_ending is {ending!r}.", remedy='an ending, such as ".nii.gz"')
+    for name in ("channel_names", "labels"):
+        if not isinstance(about[name], dict) or len(about[name]) > _MOST:
+            raise FormatError(
+                f"{path}: {name} is {str(about[name])[:60]}, no mapping of at most {_MOST} names.",
+                remedy=f'a mapping, such as "{name}": {_EXAMPLE[name]}',
+            )
+    return about
 
 
 def _layer(project: Project, layer: str, labels: dict[str, Any]) -> None:
@@ -97,7 +118,9 @@ def _layer(project: Project, layer: str, labels: dict[str, Any]) -> None:
 
 def _cases(folder: Path, ending: str, channels: int) -> Iterator[tuple[str, list[Path]]]:
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob(f"*{ending}")):
+    for path in listed(folder):
+        if path.name.startswith(".") or not path.name.endswith(ending) or not path.is_file():
+            continue
         found[path.name[: -len(ending)].rpartition("_")[0]].append(path)
     for case, files in found.items():
         if len(files) != channels:
@@ -117,26 +140,30 @@ def _image(files: list[Path]) -> Any:
 
 
 def _opened(path: Path) -> Source:
-    if path.name.endswith(NIFTI):
-        return _nifti(path)
     source = open_source(path)
-    names = "zyx"[-source.ndim :]
-    sizes = [1.0] * source.ndim
+    if source.ndim > 3:
+        raise FormatError(f"{path} has {source.ndim} axes, an image has z, y and x.", remedy="a file for each channel")
+    if path.name.endswith(NIFTI):
+        sizes: list[float] | None = [axis.scale for axis in source.axes]
+    else:
+        sizes = _spacing(path, source.ndim)
+    unit = "millimeter" if sizes else None
+    named = zip("zyx"[-source.ndim :], sizes or [1.0] * source.ndim, strict=True)
+    return _named(source, [Axis(name, "space", unit, size) for name, size in named])
+
+
+def _spacing(path: Path, ndim: int) -> list[float] | None:
+    """What the JSON file beside a tif image says; None where there is none."""
     beside = path.with_name(f"{path.name.removesuffix(path.suffix).rpartition('_')[0]}.json")
-    if not beside.exists():
-        beside = path.with_suffix(".json")
-    unit = None
-    if beside.exists():
-        sizes, unit = [float(size) for size in parse_json(beside.read_bytes())["spacing"]][-source.ndim :], "millimeter"
-    return _named(source, [Axis(name, "space", unit, size) for name, size in zip(names, sizes, strict=True)])
-
-
-def _nifti(path: Path) -> Source:
-    image = _nibabel().load(path)
-    array = np.asanyarray(image.dataobj).T
-    sizes = [float(size) for size in image.header.get_zooms()[::-1]]
-    axes = [Axis(name, "space", "millimeter", size) for name, size in zip("zyx"[-array.ndim :], sizes, strict=True)]
-    return _named(ArraySource(array), axes)
+    if not beside.is_file() and not (beside := path.with_suffix(".json")).is_file():
+        return None
+    try:
+        sizes = [float(size) for size in parse_json(read_small(beside))["spacing"]][-ndim:]
+        if len(sizes) == ndim and all(0 < size < math.inf for size in sizes):
+            return sizes
+    except (ValueError, TypeError, KeyError, OverflowError, StorageError):
+        pass
+    raise FormatError(f"{beside} names no spacing of {ndim} axes.", remedy='{"spacing": [2.0, 0.5, 0.5]}')
 
 
 def _named(source: Source, axes: Any) -> Source:

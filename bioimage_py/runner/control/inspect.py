@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...blocks import Grid, Groups
-from ...errors import AccessError, ConfigError
+from ...errors import AccessError, ConfigError, ResumeConflict
 from ...run_folder import STAMPS, RunFolder, RunState
 from ...sources.arrays.tensorstore import detect_driver
 from ...sources.stores.location import Location
@@ -211,6 +211,8 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
         It was not kept (a function or an array that only the first process had), or cannot be opened here.
     AccessError
         The folder is another user's, or others can write it: a plan is code.
+    ResumeConflict
+        Another version of this package has written it.
     """
     path = RunFolder(Path(folder)).plan
     if not path.exists():
@@ -219,7 +221,7 @@ def kept_plan(folder: str | os.PathLike[str]) -> Plan:
         )
     try:
         return read_plan_file(path)
-    except AccessError:
+    except (AccessError, ResumeConflict):
         raise
     except Exception as error:
         raise ConfigError(

@@ -6,11 +6,13 @@ workers read from the same file, they do so without HDF5's lock; nobody writes i
 
 Threads of the calling process write a scratch zarr as well: HDF5 keeps in memory what is written, in a state that has
 no whole form on the disk before it is flushed, and a flush that is killed tears the file. So it is written for a short
-time at the end, with an image of what that may tear (`file_image`).
+time at the end, with an image of what that may tear (`file_image`). For that time the data set carries a stamp of the
+run: where the run folder and the scratch array are lost together, the file itself tells that it holds a part.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -29,7 +31,7 @@ from ...run_folder import LATE_SECONDS, RunFolder, copying_began
 from ...sources import from_spec
 from ...sources.array import ArraySource
 from ...sources.base import Source
-from ...sources.file import FileSource
+from ...sources.file import FileSource, absolute_path
 from ...sources.indexing import Roi
 from ...sources.spec import FrozenParams, SourceSpec
 from ...system.faults import fault
@@ -37,6 +39,8 @@ from ...system.files import write_once
 from ...system.processes import identify, rebooted
 from ...wrapper.base import WrapperSource
 from ..identity.locations import container_of
+from ..lease.stamp_places import InHDF5
+from ..lease.stamps import Output, put_stamps, remove_stamps
 from ..planning.stage import Plan, Stage
 from .file_image import keep_image, put_image_back
 
@@ -56,12 +60,15 @@ class Handed:
     scratch : FileSource
     region : tuple of slice
         What the run may write.
+    in_place : bool
+        The run reads the output, too.
     """
 
     spec: SourceSpec
     scratch: FileSource
     region: Roi
     output: Source | None = None
+    in_place: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "output": None}
@@ -72,8 +79,13 @@ class Handed:
         if self.output is not None:
             yield self.output
             return
-        with from_spec(self.spec) as own:
+        with _opened(self.spec) as own:
             yield own
+
+    def stamped(self) -> list[Output]:
+        """What carries a stamp while results are copied in; nothing where the output is not open in this process."""
+        found = None if self.output is None else _stored(self, self.output)
+        return [] if found is None else [_stamped(self, *found)]
 
     def fill(self) -> None:
         """Give the scratch array what the output holds; what an earlier run had left in it goes."""
@@ -158,7 +170,15 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
             images.append(inside.image(number))
             _protect(images[-1], group, copying)
 
-        def settle() -> None:
+        found = [(handed, _stored(handed, output)) for handed, output in outputs]
+        stamps = [_stamped(handed, *stored) for handed, stored in found if stored is not None]
+        put_stamps(stamps, folder.name, folder, plan.name)
+
+        def settle(*, over: bool = False) -> None:
+            for _, output in outputs:
+                output.flush()
+            if over:
+                remove_stamps(stamps, folder.name)
             for _, output in outputs:
                 output.durable().flush()
             fault("after-copy")
@@ -176,7 +196,7 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         except BaseException:
             settle()
             raise
-        settle()
+        settle(over=True)
     copying.write_text("over")
     if last:
         inside.copied.touch()
@@ -192,13 +212,24 @@ def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArrayS
     """HDF5 outputs by their file, without what is wrapped around them, and the box of each that is written."""
     files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
     for handed, output in outputs:
-        source, box = output, cast("Bounds | None", tuple((part.start, part.stop) for part in handed.region))
-        while isinstance(source, WrapperSource):
-            box = None if box is None else source.inner_box(box)
-            source = source.source
-        if isinstance(source, ArraySource) and type(source.array).__module__.partition(".")[0] == "h5py":
-            files.setdefault(container_of(source), []).append((source, box))
+        if (stored := _stored(handed, output)) is not None:
+            files.setdefault(container_of(stored[0]), []).append(stored)
     return list(files.values())
+
+
+def _stored(handed: Handed, output: Source) -> tuple[ArraySource, Bounds | None] | None:
+    """The HDF5 data set below an output, and the box of it that is written, None for all."""
+    source, box = output, cast("Bounds | None", tuple((part.start, part.stop) for part in handed.region))
+    while isinstance(source, WrapperSource):
+        box = None if box is None else source.inner_box(box)
+        source = source.source
+    is_hdf5 = isinstance(source, ArraySource) and type(source.array).__module__.partition(".")[0] == "h5py"
+    return (cast(ArraySource, source), box) if is_hdf5 else None
+
+
+def _stamped(handed: Handed, source: ArraySource, box: Bounds | None) -> Output:
+    whole = tuple((0, size) for size in source.shape)
+    return Output(InHDF5(source.array), [box or whole], handed.in_place, late=True)
 
 
 def _protect(image: Path, group: Sequence[tuple[ArraySource, Bounds | None]], copying: Path) -> None:
@@ -251,7 +282,7 @@ def _handed(stage: Stage, output: Source) -> Handed:
     except (ShapeError, DtypeError):  # left by a run on a file that was made anew since
         scratch = create_array(path, "", format="zarr", overwrite=True, **wanted)
     region = (*(slice(0, size) for size in lead), *(slice(begin, end) for begin, end in grid.roi))
-    return Handed(spec, scratch, region, output)
+    return Handed(spec, scratch, region, output, stage.in_place or stage.reads_outputs)
 
 
 def _slabs(region: Roi, source: Source) -> Iterator[Roi]:
@@ -264,6 +295,30 @@ def _slabs(region: Roi, source: Source) -> Iterator[Roi]:
     thick = max(step, _SLAB_BYTES // max(1, plane) // step * step)
     for start in range(region[0].start // step * step, region[0].stop, thick):
         yield (slice(max(start, region[0].start), min(start + thick, region[0].stop)), *region[1:])
+
+
+@contextmanager
+def _opened(spec: SourceSpec) -> Iterator[Source]:
+    try:
+        own = from_spec(spec)
+    except StorageError as error:
+        if "locking flag" not in str(error):
+            raise
+        # an input of this process is in the file, without HDF5's lock; all openings must be alike
+        own = from_spec(_unlocked(spec))
+        with own, open(absolute_path(str(_inner(spec).path)), "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise error from None
+            yield own
+        return
+    with own:
+        yield own
+
+
+def _inner(spec: SourceSpec) -> SourceSpec:
+    return spec if spec.wrapped is None else _inner(spec.wrapped)
 
 
 def _unlocked(spec: SourceSpec) -> SourceSpec:

@@ -96,7 +96,7 @@ def check(
     """
     found = differences(other, mine)
     if other.definition == mine.definition:
-        missing = [output.place.url for output in outputs if output.place.read(other.run) is None]
+        missing = [out.place.url for out in outputs if not out.late and out.place.read(other.run) is None]
         found += [Difference(f"stamp in {url}: then there, now missing (the output was made anew)") for url in missing]
     changed = [stage for stage in stages if stage.in_place or stage.reads_outputs]
     if other.state == "complete" and any(stage.in_place for stage in changed):

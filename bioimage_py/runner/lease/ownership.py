@@ -157,7 +157,8 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
     )
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
-    return _own(mine, stages, root, how.resume, adopt)
+    late = [output for handed in plan.handed for output in handed.stamped()]
+    return _own(mine, stages, root, how.resume, adopt, late)
 
 
 def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody, job_type: str = "local") -> OwnedRun:
@@ -177,7 +178,9 @@ def reopen_run(folder: Path, stages: Sequence[Stage], adopt: Adopt = nobody, job
     return _own(mine, stages, folder.parent, str(folder), adopt)
 
 
-def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt) -> OwnedRun:
+def _own(
+    mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, adopt: Adopt, late: Sequence[Output] = ()
+) -> OwnedRun:
     def fill(private: Path) -> None:
         sign = RunFolder(private).heartbeat
         sign.touch()
@@ -185,12 +188,13 @@ def _own(mine: RunState, stages: Sequence[Stage], root: Path, resume: Resume, ad
         mine.write(private, new=True)
 
     sweep(root)
-    outputs = outputs_of(stages)
-    mine.stamped = [output.place.told for output in outputs]
+    outputs = [*outputs_of(stages), *late]
+    in_files = [told for told in mine.stamped if "key" in told]  # of a run that is reopened without its files
+    mine.stamped = [output.place.told for output in outputs] + ([] if late else in_files)
     folder = new_folder(root, mine.run, fill)
     heartbeat = Heartbeat(RunFolder(folder).heartbeat)
     try:
-        put_stamps(outputs, mine.run, folder, mine.name)
+        put_stamps([output for output in outputs if not output.late], mine.run, folder, mine.name)
         taken = _continued(mine, stages, outputs, root, resume, adopt)
         if taken is None:
             mine.state = "running"
@@ -312,7 +316,7 @@ def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Outp
     heartbeat = Heartbeat(RunFolder(folder).heartbeat)
     try:
         now.write(folder)
-        put_stamps(outputs, now.run, folder, now.name)
+        put_stamps([output for output in outputs if not output.late], now.run, folder, now.name)
     except BaseException:
         heartbeat.close()
         heartbeat.path.unlink(missing_ok=True)

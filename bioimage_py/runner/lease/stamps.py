@@ -89,11 +89,15 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Output:
-    """An array that a call writes: where its stamps are, and which boxes of it are written."""
+    """An array that a call writes: where its stamps are, and which boxes of it are written.
+
+    One that is ``late`` carries the call's stamp only for the time in which results are copied into it.
+    """
 
     place: Place
     boxes: list[Bounds] = field(default_factory=list)
     in_place: bool = False
+    late: bool = False
 
     def stamp(self, run: str, folder: Path, call: str) -> Stamp:
         """The stamp of a run."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
-from ...errors import AccessError, StorageError
+from ...errors import AccessError, ResumeConflict, StorageError
 from ...run_folder import RunFolder
 from ...system.files import write_once
 from ...system.frames import frame, frames_in
@@ -46,11 +47,28 @@ def read_plan_file(path: Path) -> Plan:
         The file, or the folder it is in, is not one's own.
     StorageError
         It is torn.
+    ResumeConflict
+        Another version of this package has written it: the same names may mean other things.
     """
     payload = plan_bytes(path)
+    _check_version(path.parent)
     logger.info("opening the plan %s", path)
     plan: Plan = pickle.loads(payload)
     return plan
+
+
+def _check_version(folder: Path) -> None:
+    from ... import __version__
+
+    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
+        theirs = RunFolder(folder).versions().get("bioimage_py", __version__)
+        if theirs != __version__:
+            raise ResumeConflict(
+                f"the run in {folder} was begun by bioimage_py {theirs}; this is {__version__}, which opens no plan of"
+                " it",
+                remedy=f"repeat the call that began it with resume={str(folder)!r}, which continues it; or end it in"
+                f" an environment with version {theirs}",
+            )
 
 
 def plan_bytes(path: Path) -> bytes:

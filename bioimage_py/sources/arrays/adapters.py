@@ -26,6 +26,7 @@ from ..chunked.attributes import kind_of, read_attributes, refuse_damaged
 from ..chunked.conventions import warn_of_packing
 from ..indexing import Roi
 from ..spec import SourceSpec
+from ..stores.errors import REPACK
 from ..stores.location import Location, locate
 from .backing import Backing, ForeignBacking, NumpyBacking, regular_chunks
 from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
@@ -167,6 +168,8 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
     try:
         return open_storage(place, driver, native, spec_of(kind, root, key, writable), writable=writable)
     except UnsupportedError as error:
+        if place.archive:
+            raise FormatError(f"{place}: {error}", remedy=REPACK) from error
         if native is None:
             raise FormatError(
                 f"{place}: this array can be opened in a local folder only: {error}", remedy="download it first"

@@ -136,13 +136,14 @@ class HDF5Backing(Backing):
         if not self._owned:
             meanwhile()
             return False
+        locked = self._native.file.id.get_access_plist().get_file_locking()[0]
         with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
             self._native.file.close()
         kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
         left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
         names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
         meanwhile()
-        self._native = h5py.File(self._path, self._mode)[self._key]
+        self._native = h5py.File(self._path, self._mode, locking=None if locked else False)[self._key]
         return os.path.realpath(self._path) not in names
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,11 @@ def open_file(path: str, mode: str, **kwargs: Any) -> Any:
     except OSError as error:
         if "truncated file" in str(error):
             raise FormatError(f"{path} is cut off: {error}", remedy="copy the file again, or restore it") from error
+        if "h5clear" in str(error):
+            raise StorageError(
+                f"Cannot open {path}: it says that a process has it open for writing, as after a kill: {error}",
+                remedy=f"if no process writes it any more: h5clear -s {shlex.quote(path)} (of the HDF5 tools)",
+            ) from error
         if "lock" not in str(error) and "already open" not in str(error) and error.errno is None:
             raise FormatError(f"{path} is damaged: {error}", remedy="copy the file again, or restore it") from error
         raise StorageError(

@@ -15,6 +15,7 @@ from ...system.threads import usable_cores
 from ..chunked.naming import Naming, naming_of
 from ..forks import check, engine
 from ..indexing import Roi
+from ..stores.archives import left_out
 from ..stores.errors import failed, reason_of
 from ..stores.location import Location
 
@@ -204,6 +205,8 @@ class TensorHandle:
     def _open(self, threads: int) -> Any:
         tensorstore = engine()
 
+        if self.place.archive and (hidden := left_out(self.place)):
+            raise UnsupportedError(hidden)
         spec: dict[str, Any] = {"driver": self.driver, "kvstore": self.place.kvstore()}
         if self.cache_bytes:
             spec |= {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}

@@ -20,6 +20,7 @@ from ..chunked.encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
 from ..chunked.unit_files import UnitFiles, is_whole, name_of, positions_in, stored_units, unit_files
 from ..indexing import Roi, Selection
 from ..spec import SourceSpec
+from ..stores.errors import REPACK
 from ..stores.location import Location
 from .backing import Backing, gone, sync_written
 from .tensor_handle import Layout, Order, TensorHandle, UnsupportedError
@@ -202,6 +203,11 @@ class ChunkedBacking(Backing):
             raise NotReopenableError(
                 f"{self.place} is in the memory of this process; no other process can open it.",
                 remedy="use job_type='local', or a local folder or bucket in place of memory://",
+            )
+        if self.place.archive and self.fallback():
+            raise NotReopenableError(
+                f"{self.place} can be read only through the array that was given.",
+                remedy=f"job_type='local'; or {REPACK}",
             )
         return self._spec
 

@@ -23,6 +23,7 @@ from ..arrays.backing import gone
 from ..chunked.unit_files import UnitFiles
 from ..forks import check, engine
 from ..indexing import Roi
+from ..stores.archives import refuse_left_out
 from ..stores.errors import failed
 from ..stores.location import Location
 from .codec import SUFFIXES, codec_of, pack, unpack
@@ -72,6 +73,7 @@ class ChunkedLayer(Layer):
         self._lock = threading.Lock()
         self._store: Any = None
         self._closed = False
+        refuse_left_out(self._chunks)
 
     @property
     def identity(self) -> Hashable:

@@ -25,6 +25,8 @@ _UNSUPPORTED = re.compile(r"varlength chunks not supported")
 
 DELETED = "restore it from a copy, or delete it: its voxels then read as {fill}"
 """What to do about an object that is known to be damaged; nothing else is a reason to delete data."""
+REPACK = "unpack the archive into a folder; or pack that again without compression: zip -0 -r NEW.zip ."
+"""What to do about an archive that the storage engine cannot read as it is."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -95,6 +97,8 @@ def _access_remedy(place: Location) -> str:
 def _remedy(place: Location, reason: str, status: int | None) -> str:
     if _UNSUPPORTED.search(reason):
         return "nothing is wrong with the data: read it with the program that wrote it, or convert it to plain chunks"
+    if place.archive and "ZIP" in reason:
+        return REPACK
     if _DAMAGED.search(reason):
         return f"the object that the message names is damaged: {DELETED.format(fill='the fill value')}"
     if place.scheme in ("file", "memory"):

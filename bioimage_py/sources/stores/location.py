@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ...errors import FormatError, ParameterError
-from ...system.json_text import parse_json
+from ...errors import FormatError, ParameterError, StorageError
+from ...system.json_text import LARGEST, parse_json
 from ...system.threads import usable_cores
 from ..forks import check, engine
 from ..spec import FrozenParams
@@ -193,6 +193,11 @@ class Location:
         if self.folder is not None:
             try:
                 with open(f"{self.folder}/{name}", "rb") as file:
+                    if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+                        raise StorageError(
+                            f"{self}/{name} has {size} bytes; metadata have {LARGEST} at most.",
+                            remedy="restore the file from a copy",
+                        )
                     return file.read()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
