@@ -52,6 +52,15 @@ class Format:
         True if chunks can be put together in shards.
     requires : str
         Module without which the constructor does not work.
+    magic : tuple of (int, bytes)
+        What such a file holds at which offset; one of them is enough.
+    details : str
+        "module:function" ``(path, key) -> Details``: what the file says of one image, without decoding voxels.
+    write : str
+        "module:function" ``(path, images, options) -> tuple of str``: writes a whole new file from a list of `Image`
+        and a mapping of options, and returns what the format had no place for. The caller renames the file.
+    options : tuple of str
+        Names of the options that `write` knows.
     """
 
     name: str
@@ -66,6 +75,10 @@ class Format:
     levels: bool = False
     shards: bool = False
     requires: str = ""
+    magic: tuple[tuple[int, bytes], ...] = ()
+    details: str = ""
+    write: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def creator(self) -> Creator | None:
@@ -343,7 +356,7 @@ def keep_local(path: str, name: str) -> None:
 def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Format:
     """A format of this package, in whose file the functions have these names."""
     file = f"{__name__.rpartition('.')[0]}.{module}"
-    more |= {field: f"{file}:{more[field]}" for field in ("create", "keys") if field in more}
+    more |= {field: f"{file}:{more[field]}" for field in ("create", "keys", "details", "write") if field in more}
     return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
 
 
@@ -352,7 +365,7 @@ for _entry in (
     _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", create="create", keys="keys", container=True, requires="h5py"),
     _row("n5", (".n5",), "n5", **_CHUNKED),
     _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, shards=True, requires="zarr"),
-    _row("nifti", (".nii", ".nii.gz"), "nifti", requires="nibabel"),
+    _row("nifti", (".nii", ".nii.gz"), "image_files.nifti", requires="nibabel"),
     _row("tif", (".tif", ".tiff"), "tif", keys="keys", requires="tifffile"),
     _row("folder", ("",), "tif", requires="tifffile"),
 ):
