@@ -11,8 +11,9 @@ from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url, resolve
-from .formats import Format, constructor_for_format, format_named, format_of, require_library, require_path, split_path
+from .formats import Format, constructor_for_format, format_named, require_library, require_path, split_path
 from .keys import key_among, wrong_key
+from .recognize import recognized
 
 CREATION = ("shape", "dtype", "chunks", "shards", "axes", "compressor", "fill_value")
 
@@ -33,7 +34,7 @@ def open_file_source(
     place = locate(resolved, storage_options)
     if mode in ("r", "r+"):
         require_path(resolved)
-    entry = format_named(format or format_of(place))
+    entry = format_named(format) if format else recognized(place)
     for name, what, given, taken in (
         ("level", "levels", level is not None, entry.levels),
         ("storage_options", "stores", bool(storage_options), entry.stores),
@@ -52,7 +53,8 @@ def open_file_source(
         arguments["storage_options"] = dict(storage_options)
     creation = {name: value for name, value in kwargs.items() if name in CREATION}
     if creation and (mode in ("r", "r+") or entry.create is None):
-        raise ParameterError(
+        wrong = ParameterError if mode in ("r", "r+") else FormatError
+        raise wrong(
             f"{', '.join(creation)} create an array, but mode is {mode!r} and the format {entry.name!r}.",
             remedy="use mode='a' or mode='w' with zarr, n5 or hdf5, or leave them out",
         )

@@ -82,7 +82,7 @@ def create(root: Location, key: str, array: NewArray) -> None:
             dtype=array.dtype,
             chunks=fitting,
             compression="gzip" if array.compressor in (None, "gzip") else None,
-            fillvalue=array.fill_value,
+            fillvalue=None if array.fill_value is None else array.dtype.type(array.fill_value),
         )
         for index, axis in enumerate(array.axes):
             dataset.dims[index].label = axis.name

@@ -22,7 +22,8 @@ from ...sources.file import Opened
 from ...sources.forks import check_opened, count
 from ...sources.indexing import normalize_index
 from ..formats import keep_local
-from .axes import tif_axes
+from .axes import level_axes, tif_axes
+from .segments import TiledPages, in_segments
 from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 CACHE_BYTES = 128 * 2**20
@@ -174,15 +175,20 @@ def construct(path: str, mode: str = "r", pattern: str | None = None, series: in
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open the array; the key is the number of a series in a file, or a pattern of file names in a folder."""
+    """Open the array; the key is the number of a series in a file ("0", or "0/1" for a level of it), or a pattern of
+    file names in a folder.
+    """
     keep_local(path, "tif")
     arguments = dict(kwargs)
+    level = arguments.pop("level", 0)
     if os.path.isdir(path):
         stack = construct(path, mode, **{"pattern": key or None, **arguments})
         return Opened(stack[""], key or "", stack.axes, stack)
     chosen = arguments.pop("series", None)
     if key:
-        if not key.isdecimal() or chosen not in (None, int(key)):
+        key, _, inner = key.partition("/")
+        level = int(inner) if inner.isdecimal() else level
+        if not key.isdecimal() or (inner and not inner.isdecimal()) or chosen not in (None, int(key)):
             raise KeyNotFoundError(
                 f"{path} has series 0, 1, ... as keys, not {key!r}" + f" and series={chosen!r}." * (chosen is not None),
                 remedy=f"open_source({path!r}), or bioimage-py info {path} to list them",
@@ -190,7 +196,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
         chosen = int(key)
     if arguments:
         raise ParameterError(f"tif files take no {', '.join(arguments)}.", remedy="leave it out; series=1 is known")
-    stack, number = _open_series(path, chosen)
+    stack, number = _open_series(path, chosen, level)
     return Opened(stack[""], number, stack.axes, stack)
 
 
@@ -204,15 +210,20 @@ def keys(path: str) -> list[str]:
     return [""] if count == 1 else [str(number) for number in range(count)]
 
 
-def _open_series(path: str, chosen: int | None) -> tuple[ImageStack, str]:
-    """Open a series; its key is "" in a file that has only one."""
+def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[ImageStack, str]:
+    """Open a level of a series; its key is "" in a file that has only one series, for the finest level."""
     import tifffile
 
     with reading_structure(path), ExitStack() as on_error:
         file = on_error.enter_context(tifffile.TiffFile(path))
         found = _series_of(path, file, chosen)
         key = "" if len(file.series) == 1 else str(chosen or 0)
-        stack = _stack_of(path, file, found)
+        number = _level_of(path, found, level)
+        if number:
+            key = f"{chosen or 0}/{number}"
+        level_found = found.levels[number]
+        axes = level_axes(tif_axes(file, found), found.shape, level_found.shape)
+        stack = _stack_of(path, file, level_found, axes)
         on_error.pop_all()
     return stack, key
 
@@ -237,9 +248,19 @@ def _series_of(path: str, file: Any, chosen: int | None) -> Any:
     return series
 
 
-def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
+def _level_of(path: str, series: Any, level: int | str) -> int:
+    count = len(series.levels)
+    number = int(level) if isinstance(level, str) and level.isdecimal() else level
+    if not isinstance(number, int) or not -count <= number < count:
+        raise KeyNotFoundError(
+            f"{path} has no level {level!r}; it has {count}, counted from 0.",
+            remedy=f"level={count - 1}, or leave it out",
+        )
+    return number % count
+
+
+def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> ImageStack:
     _need_codecs(series.keyframe, path)
-    axes = tif_axes(file, series)
     dtype = np.dtype(series.dtype)
     # The library names the native type whatever the order of the file.
     native = dtype.newbyteorder(file.byteorder).isnative
@@ -256,6 +277,15 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
             return ImageStack(np.memmap(path, dtype, "r", offset, shape), axes)
     page_shape = tuple(series.keyframe.shape)
     split = len(series.shape) - len(page_shape)
+    file.filehandle.set_lock(True)
+    forks = count()
+
+    def page_of(number: int) -> Any:
+        check_opened(forks, path)
+        page = series.pages[number]
+        require_page(path, number, page)
+        return page
+
     if split < 0 or tuple(series.shape[split:]) != page_shape:
         # An arrangement of pages that is not a stack of them: the library knows it, as a whole.
         for number, page in enumerate(series.pages):
@@ -264,14 +294,13 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
         file.close()
         whole.flags.writeable = False
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
-    file.filehandle.set_lock(True)
-    forks = count()
+    if in_segments(series.keyframe) and not series.is_multifile:
+        lead = tuple(series.shape[:split])
+        return ImageStack(TiledPages(lead, series.keyframe, page_of, file.close, path), axes)
 
     def load(number: int) -> np.ndarray:
-        check_opened(forks, path)
         try:
-            page = series.pages[number]
-            require_page(path, number, page)
+            page = page_of(number)
             with _open_file_of(page, file):
                 return np.asarray(page.asarray(maxworkers=1)).reshape(page_shape)
         except BioimageError:
