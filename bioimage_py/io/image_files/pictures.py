@@ -27,6 +27,9 @@ from ..details import Details, Image
 from ..formats import infer_format, keep_local
 
 _ORIENTATION = 0x0112
+_TURNS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
+_TURNS |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
+"""By EXIF orientation: whether y and x change places, and which of them are then reversed."""
 _FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "GIF"}
 _COLOURS = {"L": 0, "1": 0, "I": 0, "I;16": 0, "I;16B": 0, "F": 0, "RGB": 3, "RGBA": 4}
 """Modes of Pillow that are kept as they are, and the length of their axis of colour."""
@@ -149,8 +152,9 @@ def _header_of(path: str, picture: Any) -> Header:
     deep = depth is not None and depth[0] == 16 and depth[1] in _SPANNED
     mode = _mode(picture)
     size = (picture.height, picture.width)
-    turn = int(picture.getexif().get(_ORIENTATION, 1)) if picture.format != "GIF" else 1
-    turn = turn if 1 <= turn <= 8 else 1
+    tags = _tags(picture)
+    turn = tags.get(_ORIENTATION, 1)
+    turn = turn if turn in _TURNS else 1
     if turn >= 5:
         size = size[::-1]
     samples = _SPANNED[depth[1]] if deep and depth else _COLOURS[mode]
@@ -158,7 +162,7 @@ def _header_of(path: str, picture: Any) -> Header:
     dtype = np.dtype("<u2" if deep else _TYPES.get(mode, "u1"))
     names = [*(["t"] if animated else []), "y", "x", *(["c"] if samples else [])]
     info = {str(name): value for name, value in picture.info.items() if name not in _BINARY}
-    exif = _exif(picture)
+    exif = _named(tags)
     duration = info.get("duration")
     step = float(duration) / 1000 if animated and duration else None
     scales = {"t": ("second", step)} if step else {}
@@ -197,15 +201,19 @@ def _png_depth(path: str) -> tuple[int, int]:
     return (head[24], head[25]) if len(head) == 26 else (8, 0)
 
 
-def _exif(picture: Any) -> dict[str, Any]:
+def _tags(picture: Any) -> dict[int, Any]:
+    """The EXIF tags at the head of a picture: asked for those at the end of a PNG, the library would decode it."""
+    return dict(picture.getexif()) if "exif" in picture.info or picture.format in ("JPEG", "WEBP") else {}
+
+
+def _named(tags: Mapping[int, Any]) -> dict[str, Any]:
     from PIL.ExifTags import TAGS
 
-    found = picture.getexif() if picture.format != "GIF" else {}
-    return {TAGS.get(tag, str(tag)): value for tag, value in found.items() if not isinstance(value, dict)}
+    return {TAGS.get(tag, str(tag)): value for tag, value in tags.items() if not isinstance(value, dict)}
 
 
 def _decoded(path: str, header: Header) -> np.ndarray:
-    from PIL import ImageOps, ImageSequence
+    from PIL import ImageSequence
 
     if header.deep:
         return _deep(path, header)
@@ -215,8 +223,8 @@ def _decoded(path: str, header: Header) -> np.ndarray:
                 frames = [np.array(frame.convert(header.mode)) for frame in ImageSequence.Iterator(picture)]
                 array = np.stack(frames)
             else:
-                turned = ImageOps.exif_transpose(picture)
-                array = np.array(turned if turned.mode == header.mode else turned.convert(header.mode))
+                array = np.array(picture if picture.mode == header.mode else picture.convert(header.mode))
+                array = _turned(array, header.details.applied.get("Orientation", 1))
     except (FormatError, MemoryBudgetError):
         raise
     except Exception as error:  # codecs raise types of their own for damaged data
@@ -224,6 +232,11 @@ def _decoded(path: str, header: Header) -> np.ndarray:
             f"{path} is cut off or damaged: {type(error).__name__}: {error}", remedy="copy the file again"
         ) from error
     return _as_told(path, array, header)
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    transposed, flipped = _TURNS[orientation]
+    return np.ascontiguousarray(np.flip(array.swapaxes(0, 1) if transposed else array, flipped))
 
 
 def _deep(path: str, header: Header) -> np.ndarray:

@@ -57,7 +57,7 @@ class Contents:
             series = series_of(root)
             if series or ome_levels(root):
                 return list(series) or [None]
-            return list(array_keys(root, limit=None)) or [None]
+            return [None if key == "." else key for key in array_keys(root, limit=None)] or [None]
         if self.entry.keys and os.path.isfile(self.path):
             require_library(self.entry)
             listed: list[str] = load_qualified(self.entry.keys)(self.path)

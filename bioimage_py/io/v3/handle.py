@@ -236,9 +236,10 @@ class ReadHandle:
     def _listed(self, key: str | None) -> list[str | None]:
         if key is not None:
             return [key]
+        contents = self._checked()
         with self._lock:
             if self._keys is None:
-                self._keys = self._checked().images()
+                self._keys = contents.images()
         return self._keys
 
     def _key(self, index: Any, key: str | None) -> str | None:

@@ -11,7 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import FormatError, MemoryBudgetError, ParameterError, SourceNotFoundError, SourceTypeError, StorageError
+from ...errors import (
+    BioimageError,
+    FormatError,
+    MemoryBudgetError,
+    ParameterError,
+    SourceNotFoundError,
+    SourceTypeError,
+    StorageError,
+)
 from ...sources.stores.location import locate
 from ...sources.stores.paths import is_url, resolve
 from ..formats import format_for_extension, format_named, split_path
@@ -163,7 +171,9 @@ def _of_member(uri: Any, archive: str, name: str) -> Resource:
             with packed.open(info) as source, open(scratch.path, "wb") as target:
                 while piece := source.read(_PIECE):
                     target.write(piece)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except BioimageError:
+        raise
+    except Exception as error:  # of the codecs too, over what is damaged
         raise FormatError(f"{archive} is a damaged archive: {error}", remedy="copy the file again") from error
     return Resource(uri, scratch.path, scratch)
 
