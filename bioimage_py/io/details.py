@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ..sources.axes import Axis
 from ..sources.spec import load_qualified
@@ -62,6 +62,19 @@ class Details:
     bits: int | None = None
     is_label: bool | None = None
     is_rgb: bool = False
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A container (`Opened.container`) that knows, from being opened, what else would take another look at the file."""
+
+    count: int
+    """Number of images in the file."""
+    level_shapes: tuple[tuple[int, ...], ...]
+    """Shapes of the levels of its image, the finest first."""
+
+    def details(self) -> Details:
+        """What the file says of its image."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ class Format:
         Names of the options that `write` knows.
     reads : tuple of str, optional
         Names of the options of reading; None where the library of the format takes what it will.
+    first : str
+        Key of the first image, where it is the same in all files.
     frames : bool
         True if an index counts the frames along the first axis of its one image (GIF, video).
     """
@@ -150,6 +165,7 @@ class Format:
     write: str = ""
     options: tuple[str, ...] = ()
     reads: tuple[str, ...] | None = ()
+    first: str = ""
     frames: bool = False
 
     @property

@@ -329,6 +329,7 @@ _TIFF: dict[str, Any] = {
     "requires": "tifffile",
     "levels": True,
     "reads": ("pattern",),
+    "first": "0",
     "details": "tif.metadata:details",
     "magic": tuple((0, sign) for sign in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     "write": "tif.writing:write",

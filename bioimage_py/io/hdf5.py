@@ -58,10 +58,11 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
                 return Opened(HDF5Backing(dataset, owned=True), str(key))
             keys = _keys(file)
         only = key_among(path, key or None, keys)
+        with reading_structure(path):
+            return Opened(HDF5Backing(file[only], owned=True), only)
     except BaseException:
         file.close()
         raise
-    return Opened(HDF5Backing(file[only], owned=True), only)
 
 
 def create(root: Location, key: str, array: NewArray) -> None:

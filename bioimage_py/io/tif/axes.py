@@ -33,6 +33,8 @@ _OF_PRINTERS = {72, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 40
 
 def level_axes(axes: Sequence[Axis], fine: Sequence[int], coarse: Sequence[int]) -> tuple[Axis, ...]:
     """Return the axes of a coarser level, each voxel of which stands for a block of the finest one."""
+    if tuple(fine) == tuple(coarse):
+        return tuple(axes)
     if len(axes) != len(coarse):
         return default_axes(len(coarse))
     factors = [round(large / small) if small else 1 for large, small in zip(fine, coarse, strict=True)]
@@ -64,10 +66,10 @@ def _lsm_scales(file: Any) -> dict[str, tuple[str | None, float]]:
 
 
 def _tag_scales(page: Any) -> dict[str, tuple[str | None, float]]:
-    unit = page.tags.get("ResolutionUnit")
+    unit = page.tags.get(296)
     micrometers = _MICROMETERS.get(2 if unit is None else int(unit.value))
     scales: dict[str, tuple[str | None, float]] = {}
-    for name, tag in (("x", "XResolution"), ("y", "YResolution")):
+    for name, tag in (("x", 282), ("y", 283)):
         value = page.tags.get(tag)
         try:
             number = float(value.value[0]) / float(value.value[1])
@@ -93,7 +95,7 @@ def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]
         return {}
     unit = unit_name(str(found["unit"])) if "unit" in found else None
     scales: dict[str, tuple[str | None, float]] = {}
-    for name, tag in (("x", "XResolution"), ("y", "YResolution")):
+    for name, tag in (("x", 282), ("y", 283)):
         value = series.keyframe.tags.get(tag)
         if value is not None and value.value[0] and unit is not None:
             scales[name] = (unit, value.value[1] / value.value[0])

@@ -14,7 +14,19 @@ from ..formats import keep_local
 from .whole import reading_structure
 
 _FLAGS = ("is_imagej", "is_ome", "is_shaped", "is_lsm")
-_TAGS = ("ImageDescription", "Software", "DateTime", "Make", "Model", "Artist", "HostComputer")
+_TAGS = {
+    270: "ImageDescription",
+    271: "Make",
+    272: "Model",
+    282: "XResolution",
+    283: "YResolution",
+    296: "ResolutionUnit",
+    305: "Software",
+    306: "DateTime",
+    315: "Artist",
+    316: "HostComputer",
+}
+"""By their numbers: by a name, the library goes through all tags."""
 _LARGEST = 64 * 2**20
 
 
@@ -27,13 +39,17 @@ def details(path: str, key: str | None) -> Details:
         return Details()
     number = int((key or "0").partition("/")[0] or 0)
     with reading_structure(path), tifffile.TiffFile(path) as file:
+        return series_details(path, file, number)
+
+
+def series_details(path: str, file: Any, number: int) -> Details:
+    """Return what a file that was opened says of one of its series; it may be closed by now."""
+    with reading_structure(path):
         series = file.series[number]
         page: Any = series.keyframe
         flavor, standard = _flavor(file, number)
-        tags = {name: _plain(page.tags[name].value) for name in _TAGS if name in page.tags and name not in flavor}
-        for name in ("XResolution", "YResolution", "ResolutionUnit"):
-            if name in page.tags:
-                tags[name] = _plain(page.tags[name].value)
+        found = {name: page.tags.get(code) for code, name in _TAGS.items() if name not in flavor}
+        tags = {name: _plain(tag.value) for name, tag in found.items() if tag is not None}
         rgb = bool(page.photometric in (2, 6) and page.samplesperpixel in (3, 4) and page.planarconfig == 1)
         said: dict[str, Any] = {"byteorder": file.byteorder, **{name: bool(getattr(file, name)) for name in _FLAGS}}
         channels = [entry for entry in standard.get("channels", ()) if entry.get("name")]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
 import threading
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,13 +18,13 @@ from ...extras import need
 from ...sources.axes import Axis, default_axes
 from ...sources.file import Opened
 from ...sources.forks import check_opened, count
-from ...sources.indexing import normalize_index
+from ..details import Details
 from ..formats import keep_local
 from .axes import level_axes, tif_axes
+from .metadata import series_details
+from .pages import Pages
 from .segments import TiledPages, in_segments
 from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
-
-CACHE_BYTES = 128 * 2**20
 
 _ENDINGS = (".tif", ".tiff")
 _IN_ONE_PIECE = ("shaped", "imagej")
@@ -34,93 +32,29 @@ _IN_ONE_PIECE = ("shaped", "imagej")
 _one_at_a_time = threading.Lock()
 
 
-class Pages:
-    """Equal pages as one read-only array; any number of threads may read it.
+class ImageStack(Mapping[str, Any]):
+    """A file, or a folder of slices, as a container with one array under the key "".
 
     Parameters
     ----------
-    lead : tuple of int
-        Shape of the axes in front of the page.
-    page_shape : tuple of int
-        Shape of a page.
-    dtype : numpy.dtype
-        Data type.
-    load : callable
-        ``load(i)`` decodes page i (C order over ``lead``).
-    close : callable
-        Closes the files.
-    file_of : callable, optional
-        ``file_of(i)`` is the absolute path of the file that page i lies in.
+    array : array_like
+    axes : tuple of Axis, optional
     """
 
-    thread_safe = True
-
-    def __init__(
-        self,
-        lead: tuple[int, ...],
-        page_shape: tuple[int, ...],
-        dtype: np.dtype,
-        load: Callable[[int], np.ndarray],
-        close: Callable[[], None],
-        file_of: Callable[[int], str] | None = None,
-    ) -> None:
-        self._lead = lead
-        self._page_shape = page_shape
-        self.shape = (*lead, *page_shape)
-        self.dtype = dtype
-        self.chunks = (*(1 for _ in lead), *page_shape)
-        self.close = close
-        self._load = load
-        self._file_of = file_of
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        page_bytes = max(1, math.prod(page_shape) * dtype.itemsize)
-        self._capacity = max(1, CACHE_BYTES // page_bytes)
-
-    def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
-        """Return the paths of the files that the pages of a box lie in."""
-        if self._file_of is None:
-            return ()
-        lead = [range(part.start, part.stop) for part in roi[: len(self._lead)]]
-        pages = (int(np.ravel_multi_index(at, self._lead)) if at else 0 for at in itertools.product(*lead))
-        return tuple(dict.fromkeys(map(self._file_of, pages)))
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        selection = normalize_index(index, self.shape)
-        lead, inner = selection.roi[: len(self._lead)], selection.roi[len(self._lead) :]
-        region = np.empty(selection.roi_shape, self.dtype)
-        for position in np.ndindex(region.shape[: len(lead)]):
-            at = [part.start + offset for part, offset in zip(lead, position, strict=True)]
-            region[position] = self._page(int(np.ravel_multi_index(at, self._lead)) if at else 0)[inner]
-        return selection.pick(region)
-
-    def _page(self, number: int) -> np.ndarray:
-        with self._lock:
-            page = self._cache.get(number)
-            if page is not None:
-                self._cache.move_to_end(number)
-                return page
-        page = self._load(number)
-        if page.shape != self._page_shape:
-            raise ShapeError(
-                f"Page {number} has shape {page.shape}, the first one {self._page_shape}.",
-                remedy="store pages of one shape in a file",
-            )
-        with self._lock:
-            self._cache[number] = page
-            while len(self._cache) > self._capacity:
-                self._cache.popitem(last=False)
-        return page
-
-
-class ImageStack(Mapping[str, Any]):
-    """A file, or a folder of slices, as a container with one array under the key ""."""
-
     default_key = ""
+
+    count = 1
+    level_shapes: tuple[tuple[int, ...], ...] = ()
 
     def __init__(self, array: Any, axes: tuple[Axis, ...] | None) -> None:
         self._array = array
         self.axes = axes
+        self.level_shapes = (tuple(array.shape),)
+        self.describe: Callable[[], Details] = Details
+
+    def details(self) -> Details:
+        """What the file says of its image."""
+        return self.describe()
 
     def __getitem__(self, key: str) -> Any:
         if key != "":
@@ -224,6 +158,9 @@ def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[I
         level_found = found.levels[number]
         axes = level_axes(tif_axes(file, found), found.shape, level_found.shape)
         stack = _stack_of(path, file, level_found, axes)
+        stack.count = len(file.series)
+        stack.level_shapes = tuple(tuple(one.shape) for one in found.levels)
+        stack.describe = lambda: series_details(path, file, chosen or 0)
         on_error.pop_all()
     return stack, key
 

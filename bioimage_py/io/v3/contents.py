@@ -16,7 +16,7 @@ from ...sources.spec import load_qualified
 from ...sources.stores.location import locate
 from ...system.memory import available_bytes
 from ..datasets import open_file_source
-from ..details import Details
+from ..details import Described, Details
 from ..formats import Format, require_library, require_path, split_path
 from ..keys import array_keys, ome_levels, series_of
 from ..recognize import recognized, require_signs
@@ -61,13 +61,13 @@ class Contents:
         if self.entry.keys and os.path.isfile(self.path):
             require_library(self.entry)
             listed: list[str] = load_qualified(self.entry.keys)(self.path)
-            return list(listed) if len(listed) != 1 else [None]
+            return list(listed) if len(listed) != 1 else [self.first()]
         return [None]
 
     def first(self) -> str | None:
         """Return the key of the image that is meant where none is chosen; None where the format chooses."""
         if self.key is not None or not self.entry.stores:
-            return self.key
+            return self.key or (self.entry.first if os.path.isfile(self.path) else None) or None
         series = series_of(locate(self.path, self.options.get("storage_options")))
         return series[0] if series else None
 
@@ -80,19 +80,18 @@ class Contents:
                 remedy="leave level out",
             )
         options = {name: value for name, value in self.options.items() if name != "storage_options"}
-        source = open_file_source(
-            self.path, key, self.entry.name, "r", options, chosen, self.options.get("storage_options")
-        )
+        source = open_file_source(self.path, key, self.entry, "r", options, chosen, self.options.get("storage_options"))
         if self.resource.scratch is not None:
             weakref.finalize(source, _keep, self.resource.scratch)
         return source
 
-    def details(self, key: str | None) -> Details:
+    def details(self, key: str | None, source: Source | None = None) -> Details:
         """Return what the file says of an image; a damaged description gives a warning, and no more than that."""
         if not self.entry.details:
             return Details()
+        known = described(source)
         try:
-            found: Details = load_qualified(self.entry.details)(self.path, key)
+            found: Details = known.details() if known else load_qualified(self.entry.details)(self.path, key)
         except Exception as error:  # noqa: BLE001 - what describes an image must not cost its voxels
             kind = type(error).__name__
             warnings.warn(f"{self.resource.name}: its metadata are damaged: {kind}: {error}", stacklevel=4)
@@ -101,6 +100,9 @@ class Contents:
 
     def level_shapes(self, key: str | None, source: Source) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the levels of an image, given its finest one."""
+        known = described(source)
+        if known is not None:
+            return known.level_shapes
         shapes = [source.shape]
         while self.entry.levels:
             try:
@@ -112,6 +114,8 @@ class Contents:
 
     def check_size(self, nbytes: int, roi: Any = None) -> None:
         """Raise `MemoryBudgetError` before an image is allocated that cannot be what the file says."""
+        if nbytes <= _ALWAYS_THERE:
+            return
         there = available_bytes()
         claimed = nbytes > there
         if not claimed and nbytes > _UNSUSPECTED and os.path.isfile(self.path):
@@ -124,6 +128,13 @@ class Contents:
             )
 
 
+def described(source: Source | None) -> Described | None:
+    """The container of a source, if it knows what else would take another look at the file."""
+    container = getattr(source, "container", None)
+    return container if isinstance(container, Described) else None
+
+
+_ALWAYS_THERE = 16 * 2**20
 _UNSUSPECTED = 256 * 2**20
 _MOST_RATIO = 20000
 """Bytes of an image for each of its file: what the best codecs make of nothing but zeros."""

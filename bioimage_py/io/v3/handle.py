@@ -12,23 +12,21 @@ import numpy as np
 
 from ...arguments import data_type
 from ...errors import (
-    DtypeError,
     IndexingError,
     NotReopenableError,
     ParameterError,
     ReadOnlyError,
-    ShapeError,
     StorageError,
 )
 from ...sources.axes import Axis
 from ...sources.base import Source
 from ...sources.casting import convert_values
 from ..details import Details
-from .contents import Contents, contents_of
-from .index import Part, checked_index, position
+from .contents import Contents, contents_of, described
+from .index import Part, checked_index, one_of, position
 from .info import ImageInfo, Request
 from .metadata import View
-from .planes import lead_of, plane_of, slice_of
+from .planes import lead_of, plane_of, require_equal, slice_of
 from .properties import ImageProperties, spacing_of
 from .reading import checked_out, read_box
 from .resource import resource_of
@@ -69,15 +67,15 @@ class ReadHandle:
     ) -> np.ndarray:
         """Return an image, or all of them stacked (``index=...``); see `imread`."""
         if page is not None:
-            return self._page(page, _one_of(index, series))
+            return self._page(page, one_of(index, series))
         part = Part(roi, axes)
-        found = _one_of(index, series)
+        found = one_of(index, series)
         if found is not Ellipsis or self._counts_frames(key):
             source = self._chosen(found, key, level)
             return self._part(source, part, out, dtype)
         keys = self._listed(key)
         sources = [self._source(one, level) for one in keys]
-        self._require_equal(sources)
+        require_equal(self._checked().resource.name, sources)
         boxes = [part.box(source.shape, source.axes) for source in sources]
         shape = tuple(one.stop - one.start for one in boxes[0])
         self._checked().check_size(len(keys) * math.prod(shape) * sources[0].dtype.itemsize)
@@ -122,16 +120,16 @@ class ReadHandle:
         roi: Any = None,
     ) -> ImageProperties:
         """Return the properties of what `read` returns for the same arguments, without reading it."""
-        index = _one_of(index, series)
+        index = one_of(index, series)
         if page is not None:
-            source = self._page_source(page, index)
+            source = plane_of(*self._page_at(page, index))
             return self._properties(source, source.shape, source.axes, Details(), None, False)
         frames = self._counts_frames(key)
         stacked = index is Ellipsis and not frames
         keys = self._listed(key) if stacked else [self._key(None if frames else index, key)]
         sources = [self._source(keys[0], level)] if not stacked else [self._source(one, level) for one in keys]
         if stacked:
-            self._require_equal(sources)
+            require_equal(self._checked().resource.name, sources)
         source = sources[0] if stacked else self._chosen(index, key, level)
         part = Part(roi, axes)
         sizes = tuple(one.stop - one.start for one in part.box(source.shape, source.axes))
@@ -239,13 +237,14 @@ class ReadHandle:
         contents = self._checked()
         with self._lock:
             if self._keys is None:
-                self._keys = contents.images()
+                known = described(self._open.get((contents.first(), 0)))
+                self._keys = [contents.first()] if known is not None and known.count == 1 else contents.images()
         return self._keys
 
     def _key(self, index: Any, key: str | None) -> str | None:
         """The key of an image; None where the format chooses, or complains that it cannot."""
         contents = self._checked()
-        if key is not None or (index is None and contents.entry.container):
+        if key is not None or (index is None and (contents.entry.container or contents.entry.first)):
             return key if key is not None else contents.first()
         keys = self._listed(None)
         return keys[position(index or 0, len(keys), "image", contents.resource.name)]
@@ -257,7 +256,8 @@ class ReadHandle:
         """How many images an index counts."""
         if self._counts_frames(key):
             return self._source(None).shape[0]
-        return len(self._listed(None))
+        known = described(self._open.get((self._checked().first(), 0)))
+        return known.count if known is not None else len(self._listed(None))
 
     def _source(self, key: str | None, level: int | str = 0) -> Source:
         contents = self._checked()
@@ -270,7 +270,7 @@ class ReadHandle:
         contents = self._checked()
         with self._lock:
             if key not in self._details:
-                self._details[key] = contents.details(key)
+                self._details[key] = contents.details(key, self._open.get((key, 0)))
             return self._details[key]
 
     def _chosen(self, index: Any, key: str | None, level: int | str) -> Source:
@@ -311,10 +311,14 @@ class ReadHandle:
             yield self._part(slice_of(source, names.index(axis), number), Part(**options), None, None)
 
     def _page(self, page: int, index: Any) -> np.ndarray:
-        return self._part(self._page_source(page, index), Part(), None, None)
+        source, at = self._page_at(page, index)
+        plane = source.shape[len(at) :]
+        self._checked().check_size(math.prod(plane) * source.dtype.itemsize)
+        box = (*(slice(one, one + 1) for one in at), *(slice(0, size) for size in plane))
+        return read_box(source, box).reshape(plane)
 
-    def _page_source(self, page: int, index: Any) -> Source:
-        """A plane by its number within an image, or within the file."""
+    def _page_at(self, page: int, index: Any) -> tuple[Source, tuple[int, ...]]:
+        """Where a plane lies, by its number within an image, or within the file."""
         number = checked_index(page)
         if not isinstance(number, int):
             raise ParameterError(f"page={page!r} is no number.", remedy="page=0")
@@ -323,28 +327,13 @@ class ReadHandle:
         left = position(number, sum(map(math.prod, leads)), "page", self._checked().resource.name)
         for source, lead in zip(sources, leads, strict=True):
             if left < math.prod(lead):
-                return plane_of(source, tuple(map(int, np.unravel_index(left, lead))) if lead else ())
+                return source, tuple(map(int, np.unravel_index(left, lead))) if lead else ()
             left -= math.prod(lead)
         raise AssertionError("a page is in one of the images")
 
     def _rgb(self, source: Source) -> bool:
         found = [key for (key, _), one in self._open.items() if one is source]
         return self._detail(found[0]).is_rgb if found else False
-
-    def _require_equal(self, sources: Sequence[Source]) -> None:
-        name = self._checked().resource.name
-        for number, source in enumerate(sources):
-            if source.shape != sources[0].shape:
-                raise ShapeError(
-                    f"{name}: image 0 has the shape {sources[0].shape}, image {number} {source.shape}: they cannot be"
-                    " stacked.",
-                    remedy="imiter(uri) yields one after the other, index=0 is the first",
-                )
-            if source.dtype != sources[0].dtype:
-                raise DtypeError(
-                    f"{name}: image 0 has the data type {sources[0].dtype}, image {number} {source.dtype}.",
-                    remedy="imiter(uri) yields one after the other, index=0 is the first",
-                )
 
     def _properties(
         self,
@@ -390,10 +379,3 @@ def open_to_read(uri: Any, plugin: Any, extension: str | None, options: Mapping[
     """Open a file; see `imopen`."""
     contents = contents_of(resource_of(uri, extension), plugin, extension, options)
     return ReadHandle(contents, (uri, plugin, extension, dict(options)))
-
-
-def _one_of(index: Any, series: Any) -> Any:
-    """The index, which tif files also call series."""
-    if series is not None and index is not None and index is not Ellipsis and index != series:
-        raise ParameterError(f"index={index!r} and series={series!r} name two images.", remedy=f"index={series!r}")
-    return checked_index(series if series is not None else index)

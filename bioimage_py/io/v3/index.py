@@ -39,6 +39,13 @@ def position(index: int, count: int, what: str, path: str) -> int:
     return index % count
 
 
+def one_of(index: Any, series: Any) -> Any:
+    """The index, which tif files also call series."""
+    if series is not None and index is not None and index is not Ellipsis and index != series:
+        raise ParameterError(f"index={index!r} and series={series!r} name two images.", remedy=f"index={series!r}")
+    return checked_index(series if series is not None else index)
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of an image, and the order of axes in which it is wanted.

@@ -1,7 +1,10 @@
-"""Planes of an image: its last two axes, three where the last is colour."""
+"""Planes of an image (its last two axes, three where the last is colour), and images that are stacked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...errors import DtypeError, ShapeError
 from ...sources.base import Source
 from ...wrapper.roi import RoiSource
 
@@ -19,3 +22,19 @@ def plane_of(source: Source, at: tuple[int, ...]) -> Source:
 def slice_of(source: Source, axis: int, number: int) -> Source:
     """One index of an axis, without the axis."""
     return RoiSource(source, (*(slice(None),) * axis, number), squeeze=True)
+
+
+def require_equal(name: str, sources: Sequence[Source]) -> None:
+    """Raise where images of a file cannot be stacked, since their shapes or data types differ."""
+    for number, source in enumerate(sources):
+        if source.shape != sources[0].shape:
+            raise ShapeError(
+                f"{name}: image 0 has the shape {sources[0].shape}, image {number} {source.shape}: they cannot be"
+                " stacked.",
+                remedy="imiter(uri) yields one after the other, index=0 is the first",
+            )
+        if source.dtype != sources[0].dtype:
+            raise DtypeError(
+                f"{name}: image 0 has the data type {sources[0].dtype}, image {number} {source.dtype}.",
+                remedy="imiter(uri) yields one after the other, index=0 is the first",
+            )

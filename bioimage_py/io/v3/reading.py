@@ -42,11 +42,16 @@ def read_box(source: Source, box: tuple[slice, ...], out: np.ndarray | None = No
         region[...] = source.view(box)
         return region
 
+    into = getattr(getattr(source, "array", None), "read_into", None)
+
     def read(piece: slice) -> None:
         at = slice(box[0].start + piece.start, box[0].start + piece.stop)
-        region[piece] = source.view((at, *box[1:]))
+        if into is not None:
+            into((at, *box[1:]), region[piece])
+        else:
+            region[piece] = source.view((at, *box[1:]))
 
-    with ThreadPoolExecutor(len(pieces)) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(read, pieces))
     return region
 
@@ -79,9 +84,9 @@ def _mapped(source: Source, shape: tuple[int, ...]) -> np.ndarray | None:
 def _pieces(source: Source, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[slice]:
     """Cut the first axis between chunks, a piece for each core."""
     nbytes = math.prod(shape) * source.dtype.itemsize
-    count = min(usable_cores(), nbytes // _SHARED_BYTES)
+    count = min(4 * usable_cores(), nbytes // _SHARED_BYTES)
     step = source.chunks[0] if source.chunks else 1
-    if not shape or count < 2 or shape[0] < 2 * step or not getattr(source, "_backing", None):
+    if not shape or usable_cores() < 2 or count < 2 or shape[0] < 2 * step or not getattr(source, "_backing", None):
         return [slice(0, shape[0] if shape else 0)]
     start = box[0].start
     cuts = [0]
