@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .blocks import Block, BlockWithHalo, Grid, to_roi
     from .errors import RunnerError
+    from .io.v3 import imiter, immeta, imopen, improps, imread, imwrite
     from .operations.copying import copy
     from .operations.downsampling import downsample
     from .operations.pyramids import pyramid
@@ -71,6 +72,12 @@ else:
             "execution": ".runner.execution",
             "from_spec": ".sources",
             "get_runner": ".runner",
+            "imiter": ".io.v3",
+            "immeta": ".io.v3",
+            "imopen": ".io.v3",
+            "improps": ".io.v3",
+            "imread": ".io.v3",
+            "imwrite": ".io.v3",
             "map_blocks": ".runner",
             "open_cloudvolume": ".sources",
             "open_source": ".sources",
@@ -106,6 +113,12 @@ __all__ = [
     "filters",
     "from_spec",
     "get_runner",
+    "imiter",
+    "immeta",
+    "imopen",
+    "improps",
+    "imread",
+    "imwrite",
     "io",
     "map_blocks",
     "open_cloudvolume",

@@ -50,7 +50,7 @@ class KeyNotFoundError(BioimageError, KeyError):
     """A container without the named array; the message lists the keys it has."""
 
 
-class FormatError(BioimageError, ValueError):
+class FormatError(BioimageError, ValueError, OSError):
     """An unknown file format, or a file that is not what its name says."""
 
 
@@ -66,7 +66,7 @@ class ReadOnlyError(BioimageError, TypeError, ValueError):
     """Writing to a source that was opened for reading."""
 
 
-class IndexingError(BioimageError, IndexError):
+class IndexingError(BioimageError, IndexError, ValueError):
     """An index that numpy's basic indexing does not allow, or an id that a table does not have."""
 
 
@@ -118,8 +118,12 @@ class ParameterError(BioimageError, ValueError):
     """A parameter of an operation that makes no sense (sigma <= 0, factor < 1, ...)."""
 
 
+class OptionError(ParameterError, TypeError):
+    """A keyword that a format does not know; lists those that it knows."""
+
+
 class MemoryBudgetError(BioimageError, MemoryError, ValueError):
-    """The memory a run promises to need exceeds the budget."""
+    """The memory that a run promises to need, or that an image claims, exceeds what there is."""
 
 
 class RunningError(BioimageError, RuntimeError):

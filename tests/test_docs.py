@@ -109,7 +109,19 @@ def make_projects() -> None:
     tifffile.imwrite("scans/patient/study/series/a.tif", np.zeros((4, 8, 8), "u1"))
 
 
-MAKE = {"sources.md": make_sources, "projects.md": make_projects}
+def make_files() -> None:
+    """What docs/files.md reads."""
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("tifffile")
+    raw = bp.open_source("volume.zarr", "raw")[...]
+    bp.imwrite("stack.tif", raw)
+    bp.imwrite("two.tif", [raw, raw])
+    bp.imwrite("slide.ome.tif", raw, pyramid=2)
+    with h5py.File("many.h5", "w") as file:
+        file["raw"], file["labels"] = raw, raw > 100
+
+
+MAKE = {"files.md": make_files, "sources.md": make_sources, "projects.md": make_projects}
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)

@@ -11,8 +11,9 @@ from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url, resolve
-from .formats import Format, constructor_for_format, format_named, format_of, require_library, require_path, split_path
+from .formats import Format, format_named, require_library, require_path, split_path
 from .keys import key_among, wrong_key
+from .recognize import recognized
 
 CREATION = ("shape", "dtype", "chunks", "shards", "axes", "compressor", "fill_value")
 
@@ -20,20 +21,23 @@ CREATION = ("shape", "dtype", "chunks", "shards", "axes", "compressor", "fill_va
 def open_file_source(
     path: str | os.PathLike[str],
     key: str | None,
-    format: str | None,
+    format: str | Format | None,
     mode: str,
     kwargs: Mapping[str, Any],
     level: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> FileSource:
-    """Do what `open_source` says."""
+    """Do what `open_source` says; a format may also be one that the table does not have."""
     resolved = resolve(path)
     if key is None and format is None:
         resolved, key = split_path(resolved)
     place = locate(resolved, storage_options)
     if mode in ("r", "r+"):
         require_path(resolved)
-    entry = format_named(format or format_of(place))
+    if isinstance(format, Format):
+        entry = format
+    else:
+        entry = format_named(format) if format else recognized(place)
     for name, what, given, taken in (
         ("level", "levels", level is not None, entry.levels),
         ("storage_options", "stores", bool(storage_options), entry.stores),
@@ -52,7 +56,8 @@ def open_file_source(
         arguments["storage_options"] = dict(storage_options)
     creation = {name: value for name, value in kwargs.items() if name in CREATION}
     if creation and (mode in ("r", "r+") or entry.create is None):
-        raise ParameterError(
+        wrong = ParameterError if mode in ("r", "r+") else FormatError
+        raise wrong(
             f"{', '.join(creation)} create an array, but mode is {mode!r} and the format {entry.name!r}.",
             remedy="use mode='a' or mode='w' with zarr, n5 or hdf5, or leave them out",
         )
@@ -120,7 +125,8 @@ def _open(entry: Format, path: str, key: str | None, mode: str, kwargs: Mapping[
         except (ValueError, ArithmeticError, RecursionError) as error:  # of a library, over what the file says
             raise FormatError(f"{path} makes no sense as {entry.name}: {error}", remedy="check the file") from error
         return opened
-    container = constructor_for_format(entry.name)(path, mode=mode, **kwargs)
+    make = load_qualified(entry.constructor) if isinstance(entry.constructor, str) else entry.constructor
+    container = make(path, mode=mode, **kwargs)
     if hasattr(container, "shape") and hasattr(container, "dtype"):
         return Opened(container, "", container=container)
     key = getattr(container, "default_key", None) if key is None else key

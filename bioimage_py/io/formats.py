@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import FormatError, ParameterError, SourceNotFoundError
@@ -15,66 +14,9 @@ from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import is_url
+from .details import Constructor
+from .details import Format as Format
 from .new_array import Creator
-
-Constructor = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Format:
-    """One file format: a row of the table, which is all that the rest of the package knows of it.
-
-    Parameters
-    ----------
-    name : str
-        Name.
-    extensions : tuple of str
-        With the dot, in lower case; "" stands for a folder without extension.
-    constructor : callable or str
-        ``constructor(path, mode=..., **kwargs)`` returns the container, or the array of a file that is one; a string
-        is imported when needed ("module:function").
-    writable : bool
-        True if arrays in it can be written.
-    opener : str
-        "module:function" that opens one array of it (see `bioimage_py.io.datasets`); "" goes by the constructor.
-    create : callable or str, optional
-        ``create(place, key, array)`` makes an array (a `NewArray`) at a `Location`, replacing one that is there; a
-        string is imported when needed. None where arrays cannot be created.
-    keys : str
-        "module:function" that lists the keys of all arrays of a file; "" where there is but one.
-    container : bool
-        True if it holds several arrays by their keys, so that "a.zarr/raw" is a key in it.
-    stores : bool
-        True if arrays lie chunk by chunk in a folder or a bucket: it takes ``storage_options=``.
-    levels : bool
-        True if it has resolution levels: it takes ``level=``.
-    shards : bool
-        True if chunks can be put together in shards.
-    requires : str
-        Module without which the constructor does not work.
-    """
-
-    name: str
-    extensions: tuple[str, ...]
-    constructor: Constructor | str
-    writable: bool = False
-    opener: str = ""
-    create: Creator | str | None = None
-    keys: str = ""
-    container: bool = False
-    stores: bool = False
-    levels: bool = False
-    shards: bool = False
-    requires: str = ""
-
-    @property
-    def creator(self) -> Creator | None:
-        """The function that makes an array, imported."""
-        if isinstance(self.create, str):
-            loaded: Creator = load_qualified(self.create)
-            return loaded
-        return self.create
-
 
 _formats: dict[str, Format] = {}
 _by_extension: dict[str, str] = {}
@@ -109,7 +51,7 @@ def register_format(
     if isinstance(extensions, str):
         raise ParameterError(f"extensions is the string {extensions!r}.", remedy=f"pass a list: [{extensions!r}]")
     endings = tuple(_clean(extension) for extension in extensions)
-    add_format(Format(name, endings, constructor, writable or create is not None, create=create))
+    add_format(Format(name, endings, constructor, writable or create is not None, create=create, reads=None))
 
 
 def add_format(entry: Format) -> None:
@@ -270,11 +212,19 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     keys: list[str] = []
     while os.path.basename(head):
         found = _named_by(head)
-        if found is not None and (_formats[found].container or not keys):
+        if found is not None and (_formats[found].container or not (keys or _is_key(head, _formats[found]))):
             return head + mark + query, "/".join(reversed(keys)) or None
         keys.append(os.path.basename(head))
         head = os.path.dirname(head)
     return text, None
+
+
+def _is_key(path: str, entry: Format) -> bool:
+    """Whether a name that ends as a file of one image is that of an array: there is no such file, but a container."""
+    if entry.keys:
+        return False
+    above = map(_named_by, os.path.dirname(path).split("/"))
+    return not os.path.lexists(path) and any(name is not None and _formats[name].container for name in above)
 
 
 def _named_inside(inner: str) -> bool:
@@ -342,18 +292,66 @@ def keep_local(path: str, name: str) -> None:
 
 def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Format:
     """A format of this package, in whose file the functions have these names."""
-    file = f"{__name__.rpartition('.')[0]}.{module}"
-    more |= {field: f"{file}:{more[field]}" for field in ("create", "keys") if field in more}
+    package = __name__.rpartition(".")[0]
+    file = f"{package}.{module}"
+    for field in ("create", "keys", "details", "write"):
+        if field in more:
+            more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
     return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
 
 
-_CHUNKED: dict[str, Any] = {"create": "create", "container": True, "stores": True, "levels": True}
+_CHUNKED: dict[str, Any] = {
+    "create": "create",
+    "container": True,
+    "stores": True,
+    "levels": True,
+    "details": "ome:details",
+    "reads": None,
+}
+_ZARR: dict[str, Any] = {
+    "write": "written.array_images:write_zarr",
+    "options": ("chunks", "compression", "pyramid"),
+    "shards": True,
+    "requires": "zarr",
+}
+_HDF5: dict[str, Any] = {
+    "create": "create",
+    "keys": "keys",
+    "container": True,
+    "requires": "h5py",
+    "reads": None,
+    "write": "written.array_images:write_hdf5",
+    "options": ("chunks", "compression"),
+    "magic": tuple((at, b"\x89HDF\r\n\x1a\n") for at in (0, 512, 1024, 2048)),
+}
+_TIFF: dict[str, Any] = {
+    "keys": "keys",
+    "requires": "tifffile",
+    "levels": True,
+    "reads": ("pattern",),
+    "first": "0",
+    "details": "tif.metadata:details",
+    "magic": tuple((0, sign) for sign in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    "write": "tif.writing:write",
+    "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
+}
+_PICTURE: dict[str, Any] = {"requires": "PIL", "details": "details", "write": "write"}
 for _entry in (
-    _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", create="create", keys="keys", container=True, requires="h5py"),
-    _row("n5", (".n5",), "n5", **_CHUNKED),
-    _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, shards=True, requires="zarr"),
-    _row("nifti", (".nii", ".nii.gz"), "nifti", requires="nibabel"),
-    _row("tif", (".tif", ".tiff"), "tif", keys="keys", requires="tifffile"),
-    _row("folder", ("",), "tif", requires="tifffile"),
+    _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
+    _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
+    _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, **_ZARR),
+    _row("nifti", (".nii", ".nii.gz"), "image_files.nifti", requires="nibabel"),
+    _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
+    _row("folder", ("",), "tif", requires="tifffile", reads=("pattern",)),
+    *(
+        _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)
+        for name, endings, signs, options in (
+            ("png", (".png", ".apng"), ((0, b"\x89PNG\r\n\x1a\n"),), ("compression",)),
+            ("jpeg", (".jpg", ".jpeg"), ((0, b"\xff\xd8\xff"),), ("quality",)),
+            ("bmp", (".bmp",), ((0, b"BM"),), ()),
+            ("webp", (".webp",), ((8, b"WEBP"),), ("quality", "lossless")),
+            ("gif", (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), ("duration", "loop")),
+        )
+    ),
 ):
     add_format(_entry)

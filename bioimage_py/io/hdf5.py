@@ -58,10 +58,11 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
                 return Opened(HDF5Backing(dataset, owned=True), str(key))
             keys = _keys(file)
         only = key_among(path, key or None, keys)
+        with reading_structure(path):
+            return Opened(HDF5Backing(file[only], owned=True), only)
     except BaseException:
         file.close()
         raise
-    return Opened(HDF5Backing(file[only], owned=True), only)
 
 
 def create(root: Location, key: str, array: NewArray) -> None:
@@ -82,7 +83,7 @@ def create(root: Location, key: str, array: NewArray) -> None:
             dtype=array.dtype,
             chunks=fitting,
             compression="gzip" if array.compressor in (None, "gzip") else None,
-            fillvalue=array.fill_value,
+            fillvalue=None if array.fill_value is None else array.dtype.type(array.fill_value),
         )
         for index, axis in enumerate(array.axes):
             dataset.dims[index].label = axis.name

@@ -11,6 +11,7 @@ from ..errors import ParameterError
 from ..sources.axes import Axis, describe_axes
 from ..sources.chunked.attributes import multiscales_of, parse_axes, read_attributes
 from ..sources.stores.location import Location, locate
+from .details import Details
 from .keys import label_names_of, series_of
 from .mirror import mirrored_metadata
 
@@ -67,6 +68,37 @@ def _ndim(entry: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
         if "scale" in step:
             return len(step["scale"])
     return 5  # before version 0.3 all images had the axes t, c, z, y, x
+
+
+def details(path: str, key: str | None) -> Details:
+    """Return what the group of an image says of it: attributes, channels, whether it is one of labels."""
+    root = locate(path)
+    place = root / (key or "")
+    found = read_attributes(place)
+    images = series_of(root) if not key else []
+    if images and not multiscales_of(found):
+        place = root / images[0]
+        found = read_attributes(place)
+    ome: Any = found.get("ome") if isinstance(found.get("ome"), dict) else found
+    omero = ome.get("omero")
+    listed = omero.get("channels") if isinstance(omero, dict) else None
+    channels = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    names = tuple(str(entry["label"]) for entry in channels if entry.get("label"))
+    colors = tuple(f"#{str(entry['color']).lower()}" for entry in channels if entry.get("color"))
+    image = next((str(entry["name"]) for entry in multiscales_of(found) if entry.get("name")), None)
+    standard: dict[str, Any] = {"image": {"name": image}} if image else {}
+    if channels:
+        standard["channels"] = [
+            {"name": entry.get("label"), "color": entry.get("color") and f"#{str(entry['color']).lower()}"}
+            for entry in channels
+        ]
+    return Details(
+        raw=dict(found),
+        standard=standard,
+        channel_names=names if names and len(names) == len(channels) else None,
+        channel_colors=colors if colors and len(colors) == len(channels) else None,
+        is_label="image-label" in ome or None,
+    )
 
 
 def read_label_names(path: str | os.PathLike[str], key: str = "", *, storage_options: Options = None) -> list[str]:

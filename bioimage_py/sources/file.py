@@ -111,6 +111,11 @@ class FileSource(ArraySource):
         return self._mode
 
     @property
+    def container(self) -> Any:
+        """What its format keeps open with it, None if nothing."""
+        return self._container
+
+    @property
     def writable(self) -> bool:
         return self._writable and self._backing.writable
 

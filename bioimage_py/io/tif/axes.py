@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
-from ...sources.axes import Axis
+from ...sources.axes import Axis, default_axes
 from ...sources.chunked.attributes import kind_of, unit_name
 
 
 def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
     """Return the axes of a series, with what its file says of their units and scales."""
-    scales = _ome_scales(file, series) if file.is_ome else _imagej_scales(file, series)
+    scales = _scales(file, series)
     letters = str(series.axes)
     unknown = [letter for letter in letters if letter not in "TCZYXS"]
     names: list[str] = []
@@ -21,6 +23,65 @@ def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
             letter = "Z" if len(unknown) == 1 and "Z" not in letters else f"d{index}"
         names.append("c" if letter == "S" and "C" not in letters else letter.lower())
     return tuple(Axis(name, "channel" if name == "s" else kind_of(name), *_scale(scales, name)) for name in names)
+
+
+_MICROMETERS = {2: 25400.0, 3: 10000.0}
+"""Of the units that tags know: inch and centimetre."""
+_OF_PRINTERS = {72, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200, 2400}
+"""Dots per inch that programs write who know nothing of the size of a pixel."""
+
+
+def level_axes(axes: Sequence[Axis], fine: Sequence[int], coarse: Sequence[int]) -> tuple[Axis, ...]:
+    """Return the axes of a coarser level, each voxel of which stands for a block of the finest one."""
+    if tuple(fine) == tuple(coarse):
+        return tuple(axes)
+    if len(axes) != len(coarse):
+        return default_axes(len(coarse))
+    factors = [round(large / small) if small else 1 for large, small in zip(fine, coarse, strict=True)]
+    return tuple(
+        replace(axis, scale=axis.scale * factor, offset=axis.offset + (factor - 1) / 2 * axis.scale)
+        for axis, factor in zip(axes, factors, strict=True)
+    )
+
+
+def _scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
+    """Return unit and scale by axis, from whoever says most of them."""
+    if file.is_ome:
+        return _ome_scales(file, series)
+    if file.is_lsm:
+        return _lsm_scales(file)
+    found = _imagej_scales(file, series)
+    return found if "x" in found or "y" in found else {**_tag_scales(series.keyframe), **found}
+
+
+def _lsm_scales(file: Any) -> dict[str, tuple[str | None, float]]:
+    said = file.lsm_metadata or {}
+    metres = {name: said.get(f"VoxelSize{name.upper()}") for name in "xyz"}
+    scales: dict[str, tuple[str | None, float]] = {
+        name: ("micrometer", float(size) * 1e6) for name, size in metres.items() if size
+    }
+    if said.get("TimeIntervall"):
+        scales["t"] = ("second", float(said["TimeIntervall"]))
+    return scales
+
+
+def _tag_scales(page: Any) -> dict[str, tuple[str | None, float]]:
+    unit = page.tags.get(296)
+    micrometers = _MICROMETERS.get(2 if unit is None else int(unit.value))
+    scales: dict[str, tuple[str | None, float]] = {}
+    for name, tag in (("x", 282), ("y", 283)):
+        value = page.tags.get(tag)
+        try:
+            number = float(value.value[0]) / float(value.value[1])
+        except (AttributeError, TypeError, ValueError, ZeroDivisionError, IndexError):
+            continue
+        if not 0 < number < math.inf or number == 1:
+            continue
+        if micrometers is None:
+            scales[name] = (None, 1 / number)
+        elif not any(abs(number / micrometers * 25400 - dots) < 0.6 for dots in _OF_PRINTERS):
+            scales[name] = ("micrometer", micrometers / number)
+    return scales
 
 
 def _scale(scales: Mapping[str, tuple[str | None, float]], name: str) -> tuple[str | None, float]:
@@ -34,7 +95,7 @@ def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]
         return {}
     unit = unit_name(str(found["unit"])) if "unit" in found else None
     scales: dict[str, tuple[str | None, float]] = {}
-    for name, tag in (("x", "XResolution"), ("y", "YResolution")):
+    for name, tag in (("x", 282), ("y", 283)):
         value = series.keyframe.tags.get(tag)
         if value is not None and value.value[0] and unit is not None:
             scales[name] = (unit, value.value[1] / value.value[0])

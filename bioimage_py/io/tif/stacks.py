@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
 import threading
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,12 +18,13 @@ from ...extras import need
 from ...sources.axes import Axis, default_axes
 from ...sources.file import Opened
 from ...sources.forks import check_opened, count
-from ...sources.indexing import normalize_index
+from ..details import Details
 from ..formats import keep_local
-from .axes import tif_axes
+from .axes import level_axes, tif_axes
+from .metadata import series_details
+from .pages import Pages
+from .segments import TiledPages, in_segments
 from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
-
-CACHE_BYTES = 128 * 2**20
 
 _ENDINGS = (".tif", ".tiff")
 _IN_ONE_PIECE = ("shaped", "imagej")
@@ -33,93 +32,29 @@ _IN_ONE_PIECE = ("shaped", "imagej")
 _one_at_a_time = threading.Lock()
 
 
-class Pages:
-    """Equal pages as one read-only array; any number of threads may read it.
+class ImageStack(Mapping[str, Any]):
+    """A file, or a folder of slices, as a container with one array under the key "".
 
     Parameters
     ----------
-    lead : tuple of int
-        Shape of the axes in front of the page.
-    page_shape : tuple of int
-        Shape of a page.
-    dtype : numpy.dtype
-        Data type.
-    load : callable
-        ``load(i)`` decodes page i (C order over ``lead``).
-    close : callable
-        Closes the files.
-    file_of : callable, optional
-        ``file_of(i)`` is the absolute path of the file that page i lies in.
+    array : array_like
+    axes : tuple of Axis, optional
     """
 
-    thread_safe = True
-
-    def __init__(
-        self,
-        lead: tuple[int, ...],
-        page_shape: tuple[int, ...],
-        dtype: np.dtype,
-        load: Callable[[int], np.ndarray],
-        close: Callable[[], None],
-        file_of: Callable[[int], str] | None = None,
-    ) -> None:
-        self._lead = lead
-        self._page_shape = page_shape
-        self.shape = (*lead, *page_shape)
-        self.dtype = dtype
-        self.chunks = (*(1 for _ in lead), *page_shape)
-        self.close = close
-        self._load = load
-        self._file_of = file_of
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        page_bytes = max(1, math.prod(page_shape) * dtype.itemsize)
-        self._capacity = max(1, CACHE_BYTES // page_bytes)
-
-    def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
-        """Return the paths of the files that the pages of a box lie in."""
-        if self._file_of is None:
-            return ()
-        lead = [range(part.start, part.stop) for part in roi[: len(self._lead)]]
-        pages = (int(np.ravel_multi_index(at, self._lead)) if at else 0 for at in itertools.product(*lead))
-        return tuple(dict.fromkeys(map(self._file_of, pages)))
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        selection = normalize_index(index, self.shape)
-        lead, inner = selection.roi[: len(self._lead)], selection.roi[len(self._lead) :]
-        region = np.empty(selection.roi_shape, self.dtype)
-        for position in np.ndindex(region.shape[: len(lead)]):
-            at = [part.start + offset for part, offset in zip(lead, position, strict=True)]
-            region[position] = self._page(int(np.ravel_multi_index(at, self._lead)) if at else 0)[inner]
-        return selection.pick(region)
-
-    def _page(self, number: int) -> np.ndarray:
-        with self._lock:
-            page = self._cache.get(number)
-            if page is not None:
-                self._cache.move_to_end(number)
-                return page
-        page = self._load(number)
-        if page.shape != self._page_shape:
-            raise ShapeError(
-                f"Page {number} has shape {page.shape}, the first one {self._page_shape}.",
-                remedy="store pages of one shape in a file",
-            )
-        with self._lock:
-            self._cache[number] = page
-            while len(self._cache) > self._capacity:
-                self._cache.popitem(last=False)
-        return page
-
-
-class ImageStack(Mapping[str, Any]):
-    """A file, or a folder of slices, as a container with one array under the key ""."""
-
     default_key = ""
+
+    count = 1
+    level_shapes: tuple[tuple[int, ...], ...] = ()
 
     def __init__(self, array: Any, axes: tuple[Axis, ...] | None) -> None:
         self._array = array
         self.axes = axes
+        self.level_shapes = (tuple(array.shape),)
+        self.describe: Callable[[], Details] = Details
+
+    def details(self) -> Details:
+        """What the file says of its image."""
+        return self.describe()
 
     def __getitem__(self, key: str) -> Any:
         if key != "":
@@ -174,15 +109,20 @@ def construct(path: str, mode: str = "r", pattern: str | None = None, series: in
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open the array; the key is the number of a series in a file, or a pattern of file names in a folder."""
+    """Open the array; the key is the number of a series in a file ("0", or "0/1" for a level of it), or a pattern of
+    file names in a folder.
+    """
     keep_local(path, "tif")
     arguments = dict(kwargs)
+    level = arguments.pop("level", 0)
     if os.path.isdir(path):
         stack = construct(path, mode, **{"pattern": key or None, **arguments})
         return Opened(stack[""], key or "", stack.axes, stack)
     chosen = arguments.pop("series", None)
     if key:
-        if not key.isdecimal() or chosen not in (None, int(key)):
+        key, _, inner = key.partition("/")
+        level = int(inner) if inner.isdecimal() else level
+        if not key.isdecimal() or (inner and not inner.isdecimal()) or chosen not in (None, int(key)):
             raise KeyNotFoundError(
                 f"{path} has series 0, 1, ... as keys, not {key!r}" + f" and series={chosen!r}." * (chosen is not None),
                 remedy=f"open_source({path!r}), or bioimage-py info {path} to list them",
@@ -190,7 +130,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
         chosen = int(key)
     if arguments:
         raise ParameterError(f"tif files take no {', '.join(arguments)}.", remedy="leave it out; series=1 is known")
-    stack, number = _open_series(path, chosen)
+    stack, number = _open_series(path, chosen, level)
     return Opened(stack[""], number, stack.axes, stack)
 
 
@@ -204,15 +144,23 @@ def keys(path: str) -> list[str]:
     return [""] if count == 1 else [str(number) for number in range(count)]
 
 
-def _open_series(path: str, chosen: int | None) -> tuple[ImageStack, str]:
-    """Open a series; its key is "" in a file that has only one."""
+def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[ImageStack, str]:
+    """Open a level of a series; its key is "" in a file that has only one series, for the finest level."""
     import tifffile
 
     with reading_structure(path), ExitStack() as on_error:
         file = on_error.enter_context(tifffile.TiffFile(path))
         found = _series_of(path, file, chosen)
         key = "" if len(file.series) == 1 else str(chosen or 0)
-        stack = _stack_of(path, file, found)
+        number = _level_of(path, found, level)
+        if number:
+            key = f"{chosen or 0}/{number}"
+        level_found = found.levels[number]
+        axes = level_axes(tif_axes(file, found), found.shape, level_found.shape)
+        stack = _stack_of(path, file, level_found, axes)
+        stack.count = len(file.series)
+        stack.level_shapes = tuple(tuple(one.shape) for one in found.levels)
+        stack.describe = lambda: series_details(path, file, chosen or 0)
         on_error.pop_all()
     return stack, key
 
@@ -237,9 +185,19 @@ def _series_of(path: str, file: Any, chosen: int | None) -> Any:
     return series
 
 
-def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
+def _level_of(path: str, series: Any, level: int | str) -> int:
+    count = len(series.levels)
+    number = int(level) if isinstance(level, str) and level.isdecimal() else level
+    if not isinstance(number, int) or not -count <= number < count:
+        raise KeyNotFoundError(
+            f"{path} has no level {level!r}; it has {count}, counted from 0.",
+            remedy=f"level={count - 1}, or leave it out",
+        )
+    return number % count
+
+
+def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> ImageStack:
     _need_codecs(series.keyframe, path)
-    axes = tif_axes(file, series)
     dtype = np.dtype(series.dtype)
     # The library names the native type whatever the order of the file.
     native = dtype.newbyteorder(file.byteorder).isnative
@@ -256,6 +214,15 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
             return ImageStack(np.memmap(path, dtype, "r", offset, shape), axes)
     page_shape = tuple(series.keyframe.shape)
     split = len(series.shape) - len(page_shape)
+    file.filehandle.set_lock(True)
+    forks = count()
+
+    def page_of(number: int) -> Any:
+        check_opened(forks, path)
+        page = series.pages[number]
+        require_page(path, number, page)
+        return page
+
     if split < 0 or tuple(series.shape[split:]) != page_shape:
         # An arrangement of pages that is not a stack of them: the library knows it, as a whole.
         for number, page in enumerate(series.pages):
@@ -264,14 +231,13 @@ def _stack_of(path: str, file: Any, series: Any) -> ImageStack:
         file.close()
         whole.flags.writeable = False
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
-    file.filehandle.set_lock(True)
-    forks = count()
+    if in_segments(series.keyframe) and not series.is_multifile:
+        lead = tuple(series.shape[:split])
+        return ImageStack(TiledPages(lead, series.keyframe, page_of, file.close, path), axes)
 
     def load(number: int) -> np.ndarray:
-        check_opened(forks, path)
         try:
-            page = series.pages[number]
-            require_page(path, number, page)
+            page = page_of(number)
             with _open_file_of(page, file):
                 return np.asarray(page.asarray(maxworkers=1)).reshape(page_shape)
         except BioimageError:

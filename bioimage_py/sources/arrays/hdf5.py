@@ -20,7 +20,7 @@ from ..sharing import Extent, of_hdf5
 from ..spec import SourceSpec
 from .backing import Backing, files_at, gone, regular_chunks, sync_file
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
-from .hdf5_parts import require_parts
+from .hdf5_parts import reading_structure, require_parts
 
 
 class HDF5Backing(Backing):
@@ -83,7 +83,8 @@ class HDF5Backing(Backing):
         return of_hdf5(self._native)
 
     def axes(self) -> tuple[Axis, ...] | None:
-        return hdf5_axes(self._native)
+        with reading_structure(self._path):
+            return hdf5_axes(self._native)
 
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:

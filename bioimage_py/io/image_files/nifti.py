@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError, FormatError, KeyNotFoundError, ReadOnlyError, StorageError
-from ..sources.axes import Axis
-from ..sources.file import Opened
-from .formats import keep_local
+from ...errors import DtypeError, FormatError, KeyNotFoundError, ReadOnlyError, StorageError
+from ...sources.axes import Axis
+from ...sources.file import Opened
+from ..formats import keep_local
 
 _UNITS = {"mm": "millimeter", "meter": "meter", "micron": "micrometer", "sec": "second", "msec": "millisecond"}
 _NAMES = (("x", "space"), ("y", "space"), ("z", "space"), ("t", "time"), ("c", "channel"))

@@ -1,0 +1,94 @@
+"""Which format a file has: by what it holds, then by its name."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from ..errors import AccessError, FormatError, StorageError
+from ..sources.stores.location import Location
+from .formats import Format, format_for_extension, format_named, format_of, supported_formats
+
+_SHOWN = 12
+_PASS = "pass plugin=... (imopen(path, 'r', plugin='?') lists them), of open_source format=..."
+
+
+def head_of(path: str, size: int) -> bytes:
+    """Return the first bytes of a local file; AccessError or StorageError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except PermissionError as error:
+        raise AccessError(f"Cannot open {path}: {error}", remedy=f"check the permissions: ls -l {path}") from error
+    except OSError as error:
+        raise StorageError(f"Cannot open {path}: {error}", remedy="check the file and the disk") from error
+
+
+def fitting(path: str) -> list[Format]:
+    """Return the formats whose files begin as a local file does, in the order of the table."""
+    known = [format_named(name) for name in supported_formats()]
+    head = head_of(path, max((at + len(sign) for entry in known for at, sign in entry.magic), default=0))
+    return [entry for entry in known if holds(head, entry)]
+
+
+def holds(head: bytes, entry: Format) -> bool:
+    """Tell whether a file that begins so has the signs of a format."""
+    return any(head[at : at + len(sign)] == sign for at, sign in entry.magic)
+
+
+def recognized(place: Location, extension: str | None = None) -> Format:
+    """Return the format of a place: for a file, what it holds, before what its name says.
+
+    Parameters
+    ----------
+    place : Location
+        File, folder or URL.
+    extension : str, optional
+        Ending, with the dot, that stands for that of the name.
+
+    Raises
+    ------
+    FormatError
+        If neither tells; names the first bytes.
+    """
+    path = place.folder
+    if path is None or not os.path.isfile(path):
+        return _named(place, extension)
+    found = fitting(path)
+    if not extension and not os.path.splitext(path)[1]:
+        if not found:
+            raise FormatError(f"{not_an_image(path)} It has no ending.", remedy=_PASS)
+        return found[0]
+    try:
+        named = _named(place, extension)
+    except FormatError as error:
+        if found:
+            return found[0]
+        raise FormatError(f"{not_an_image(path)} {error.message}", remedy=error.remedy) from None
+    # a format without signs of its own can hold anything, also another one inside of it
+    if not found or not named.magic or named in found:
+        return named
+    warnings.warn(f"{path} is named as {named.name}, but holds {found[0].name}, as which it is read.", stacklevel=4)
+    return found[0]
+
+
+def require_signs(path: str, entry: Format) -> None:
+    """Raise `FormatError` for a local file that does not begin as files of its format do."""
+    if not entry.magic or not os.path.isfile(path):
+        return
+    if not holds(head_of(path, max(at + len(sign) for at, sign in entry.magic)), entry):
+        raise FormatError(
+            f"{not_an_image(path)} It is none of the format {entry.name!r}, and of no other that is known.",
+            remedy=f"copy the file again if it was one, or {_PASS}",
+        )
+
+
+def not_an_image(path: str) -> str:
+    """What to say of a file that nobody reads."""
+    head = head_of(path, _SHOWN)
+    return f"{path} is not an image: " + (f"begins with {head!r}." if head else "it is empty (0 bytes).")
+
+
+def _named(place: Location, extension: str | None) -> Format:
+    name = format_for_extension(extension) if extension else None
+    return format_named(name or format_of(place))

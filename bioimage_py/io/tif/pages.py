@@ -1,0 +1,107 @@
+"""Pages of a stack as one array, decoded whole and kept as long as there is room."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...sources.indexing import normalize_index
+
+CACHE_BYTES = 128 * 2**20
+
+
+class Pages:
+    """Equal pages as one read-only array; any number of threads may read it.
+
+    Parameters
+    ----------
+    lead : tuple of int
+        Shape of the axes in front of the page.
+    page_shape : tuple of int
+        Shape of a page.
+    dtype : numpy.dtype
+        Data type.
+    load : callable
+        ``load(i)`` decodes page i (C order over ``lead``).
+    close : callable
+        Closes the files.
+    file_of : callable, optional
+        ``file_of(i)`` is the absolute path of the file that page i lies in.
+    """
+
+    thread_safe = True
+
+    def __init__(
+        self,
+        lead: tuple[int, ...],
+        page_shape: tuple[int, ...],
+        dtype: np.dtype,
+        load: Callable[[int], np.ndarray],
+        close: Callable[[], None],
+        file_of: Callable[[int], str] | None = None,
+    ) -> None:
+        self._lead = lead
+        self._page_shape = page_shape
+        self.shape = (*lead, *page_shape)
+        self.dtype = dtype
+        self.chunks = (*(1 for _ in lead), *page_shape)
+        self.close = close
+        self._load = load
+        self._file_of = file_of
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
+        page_bytes = max(1, math.prod(page_shape) * dtype.itemsize)
+        self._capacity = max(1, CACHE_BYTES // page_bytes)
+
+    def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
+        """Return the paths of the files that the pages of a box lie in."""
+        if self._file_of is None:
+            return ()
+        lead = [range(part.start, part.stop) for part in roi[: len(self._lead)]]
+        pages = (int(np.ravel_multi_index(at, self._lead)) if at else 0 for at in itertools.product(*lead))
+        return tuple(dict.fromkeys(map(self._file_of, pages)))
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        selection = normalize_index(index, self.shape)
+        region = np.empty(selection.roi_shape, self.dtype)
+        self.read_into(selection.roi, region)
+        return selection.pick(region)
+
+    def read_into(self, roi: tuple[slice, ...], region: np.ndarray) -> None:
+        """Read a box into an array of its shape; more pages than are kept go past what is."""
+        lead, inner = roi[: len(self._lead)], roi[len(self._lead) :]
+        many = math.prod(region.shape[: len(lead)]) > 1 and region.shape[len(lead) :] == self._page_shape
+        for position in np.ndindex(region.shape[: len(lead)]):
+            at = [part.start + offset for part, offset in zip(lead, position, strict=True)]
+            number = int(np.ravel_multi_index(at, self._lead)) if at else 0
+            page = self._cache.get(number) if many else None
+            region[position] = (self._loaded(number) if page is None else page) if many else self._page(number)[inner]
+
+    def _page(self, number: int) -> np.ndarray:
+        with self._lock:
+            page = self._cache.get(number)
+            if page is not None:
+                self._cache.move_to_end(number)
+                return page
+        page = self._loaded(number)
+        with self._lock:
+            self._cache[number] = page
+            while len(self._cache) > self._capacity:
+                self._cache.popitem(last=False)
+        return page
+
+    def _loaded(self, number: int) -> np.ndarray:
+        page = self._load(number)
+        if page.shape != self._page_shape:
+            raise ShapeError(
+                f"Page {number} has shape {page.shape}, the first one {self._page_shape}.",
+                remedy="store pages of one shape in a file",
+            )
+        return page

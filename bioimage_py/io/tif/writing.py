@@ -1,0 +1,342 @@
+"""Writing tif files: OME-TIFF, ImageJ hyperstacks and plain ones, block by block where the image is a source."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import BioimageError, DtypeError, FormatError, ParameterError, ShapeError
+from ...extras import need
+from ...sources.axes import Axis
+from ...sources.base import Source
+from ..details import Image
+from ..written.halves import factors_of, halved, number_of_levels
+
+FLAVORS = ("ome", "imagej", "plain")
+BUFFER_BYTES = 256 * 2**20
+"""Of a source, read at once."""
+_IMAGEJ_BYTES = 2**32 - 2**25
+_CLASSIC_BYTES = 2**32 - 2**25
+_OME_TYPES = {"bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"}
+_OME_TYPES |= {"complex64", "complex128"}
+_IMAGEJ_TYPES = {"uint8", "uint16", "float32"}
+_SHORT = {
+    "micrometer": "µm",
+    "nanometer": "nm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "picometer": "pm",
+    "angstrom": "Å",
+    "inch": "in",
+    "second": "s",
+    "millisecond": "ms",
+    "microsecond": "µs",
+    "nanosecond": "ns",
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+}
+_METERS = {"micrometer": 1e-6, "nanometer": 1e-9, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0, "inch": 0.0254}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of writing; see `write`."""
+
+    flavor: str | None = None
+    tiles: tuple[int, int] | None = None
+    compression: Any = None
+    pyramid: Any = None
+    photometric: str | None = None
+    predictor: Any = None
+    bigtiff: bool | None = None
+
+    def for_images(self, path: str, images: Sequence[Image]) -> tuple[str, bool]:
+        """Return the flavor, and whether offsets take 64 bits; checks what the flavor can hold."""
+        named = path.lower().endswith((".ome.tif", ".ome.tiff", ".ome.btf"))
+        fits = all(_why_not_ome(image) is None for image in images)
+        flavor = self.flavor or ("ome" if named or fits else "plain")
+        if flavor not in FLAVORS:
+            raise ParameterError(f"flavor={flavor!r}.", remedy=f"one of {', '.join(FLAVORS)}")
+        for image in images:
+            wrong = {"ome": _why_not_ome, "imagej": _why_not_imagej, "plain": _why_not_plain}[flavor](image)
+            if wrong is not None:
+                raise wrong
+        nbytes = sum(int(np.prod(image.array.shape, dtype=object)) * image.array.dtype.itemsize for image in images)
+        if flavor == "imagej" and (len(images) > 1 or nbytes > _IMAGEJ_BYTES):
+            what = f"{len(images)} images" if len(images) > 1 else f"{nbytes} bytes"
+            raise FormatError(f"An ImageJ file holds one image below 4 GiB, not {what}.", remedy='flavor="ome"')
+        large = nbytes * (1 if not self.pyramid else 1.34) > _CLASSIC_BYTES
+        return flavor, large if self.bigtiff is None else bool(self.bigtiff)
+
+    def arguments(self, image: Image) -> dict[str, Any]:
+        """Return what the library is told of each page."""
+        found: dict[str, Any] = {"photometric": self._photometric(image)}
+        if self.compression not in (None, False, "none", "raw"):
+            need("imagecodecs", f"compression={self.compression!r}")
+            found["compression"] = self.compression
+            lossless = str(self.compression).lower() in ("zlib", "deflate", "lzw", "zstd", "adobe_deflate")
+            if lossless and self.predictor is None and image.array.dtype.kind in "iu":
+                found["predictor"] = True
+        if self.predictor is not None:
+            found["predictor"] = self.predictor
+        tiles = self.tiles
+        if tiles is None and (self.pyramid or isinstance(image.array, Source)):
+            tiles = (256, 256)
+        if tiles is not None:
+            if len(tiles) != 2 or any(int(side) < 16 or int(side) % 16 for side in tiles):
+                raise ParameterError(f"tiles={tiles!r}.", remedy="tiles=(256, 256): two multiples of 16")
+            found["tile"] = tuple(map(int, tiles))
+        return found
+
+    def _photometric(self, image: Image) -> str:
+        if self.photometric is not None:
+            return self.photometric
+        return "rgb" if image.details.is_rgb and image.array.dtype.kind == "u" else "minisblack"
+
+
+def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write a whole new file.
+
+    Parameters
+    ----------
+    path : str
+    images : sequence of Image
+        Each becomes a series.
+    options : mapping
+        ``flavor`` ("ome", "imagej", "plain"; by default OME where it can hold the images), ``tiles``, ``compression``
+        (such as "zstd", "zlib", "lzw", "jpeg"), ``pyramid`` (levels at half the resolution in y and x),
+        ``photometric``, ``predictor``, ``bigtiff`` (by default above 4 GiB).
+
+    Returns
+    -------
+    tuple of str
+        What has no place in the file.
+    """
+    import tifffile
+
+    settings = Settings(**dict(options))
+    flavor, big = settings.for_images(path, images)
+    arguments = [settings.arguments(image) for image in images]
+    lost: list[str] = []
+    kind: dict[str, Any] = {"ome": flavor == "ome", "imagej": flavor == "imagej", "shaped": flavor == "plain"}
+    try:
+        with tifffile.TiffWriter(path, bigtiff=big, **kind) as writer:
+            for image, given in zip(images, arguments, strict=True):
+                metadata, more = _METADATA[flavor](image, lost)
+                levels = number_of_levels(settings.pyramid, image.array.shape, image.axes) if flavor != "imagej" else 0
+                _write_levels(writer, path, image, levels, {**given, **more}, metadata)
+    except (BioimageError, OSError):
+        raise
+    except Exception as error:  # what the library or its codecs cannot do
+        raise FormatError(
+            f"tif cannot hold this image: {type(error).__name__}: {error}", remedy='leave the options out, or ".zarr"'
+        ) from error
+    return tuple(dict.fromkeys(lost))
+
+
+def _write_levels(
+    writer: Any, path: str, image: Image, levels: int, arguments: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> None:
+    factors = factors_of(image.axes, "yx")
+    _write_array(writer, image.array, {**arguments, "metadata": metadata, "subifds": levels or None})
+    finer: Any = image.array
+    for _ in range(levels):
+        coarser = halved(finer, factors, image)
+        with tempfile.TemporaryFile(dir=os.path.dirname(path)) as kept:
+            # each level is made of the one before, and needed for the next: kept as long as that
+            finer = _kept(coarser, kept)
+            _write_array(writer, finer, {**arguments, "subfiletype": 1, "metadata": None})
+
+
+def _kept(source: Source, file: Any) -> np.ndarray:
+    if source.nbytes <= BUFFER_BYTES:
+        return source.read()
+    array: np.ndarray = np.memmap(file, source.dtype, "w+", shape=source.shape)
+    for box, block in _slabs(source):
+        array[box] = block
+    return array
+
+
+def _write_array(writer: Any, array: Any, arguments: Mapping[str, Any]) -> None:
+    if isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        writer.write(np.ascontiguousarray(array), **arguments)
+        return
+    if "tile" not in arguments:
+        arguments = {**arguments, "tile": (256, 256)}
+    samples = 1 if arguments["photometric"] != "rgb" else array.shape[-1]
+    tiles = _tiles(array, arguments["tile"], samples)
+    writer.write(tiles, shape=array.shape, dtype=array.dtype, **arguments)
+
+
+def _tiles(array: Any, tile: tuple[int, int], samples: int) -> Iterator[np.ndarray]:
+    """Yield the tiles of all pages in their order, read in slabs of whole rows of tiles."""
+    plane = 2 if samples == 1 else 3
+    width = array.shape[1 - plane]
+    for _, block in _slabs(array, plane, tile[0]):
+        pages = block.reshape(-1, *block.shape[-plane:])
+        for page in pages:
+            for top in range(0, page.shape[0], tile[0]):
+                for left in range(0, width, tile[1]):
+                    piece = page[top : top + tile[0], left : left + tile[1]]
+                    missing = [(0, side - size) for side, size in zip(tile, piece.shape[:2], strict=True)]
+                    full = np.pad(piece, [*missing, *[(0, 0)] * (piece.ndim - 2)]) if any(map(any, missing)) else piece
+                    yield np.ascontiguousarray(full)
+
+
+def _slabs(array: Any, plane: int = 2, rows: int = 1) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Yield boxes that follow each other in C order, and their voxels: some pages, or rows of tiles of one."""
+    lead = array.shape[:-plane]
+    page_bytes = int(np.prod(array.shape[len(lead) :], dtype=object)) * array.dtype.itemsize
+    whole = tuple(slice(0, size) for size in array.shape[len(lead) :])
+    count = max(1, BUFFER_BYTES // max(1, page_bytes))
+    if lead and page_bytes <= BUFFER_BYTES:
+        for at in np.ndindex(lead[:-1]):
+            for start in range(0, lead[-1], count):
+                box = (*(slice(i, i + 1) for i in at), slice(start, min(start + count, lead[-1])), *whole)
+                yield box, np.asarray(array[box])
+        return
+    height = array.shape[len(lead)]
+    step = max(rows, BUFFER_BYTES // max(1, page_bytes // height) // rows * rows)
+    for at in np.ndindex(lead):
+        for top in range(0, height, step):
+            box = (*(slice(i, i + 1) for i in at), slice(top, min(top + step, height)), *whole[1:])
+            yield box, np.asarray(array[box])
+
+
+def _letters(axes: Sequence[Axis], rgb: bool) -> str:
+    names = [axis.name.upper() for axis in axes]
+    return "".join([*names[:-1], "S"] if rgb else names)
+
+
+def _rgb(image: Image) -> bool:
+    return image.details.is_rgb and image.array.dtype.kind == "u"
+
+
+def _why_not_ome(image: Image) -> BioimageError | None:
+    axes, dtype = image.axes, image.array.dtype
+    letters = _letters(axes, _rgb(image))
+    if dtype.name not in _OME_TYPES:
+        return DtypeError(f"OME-TIFF holds no {dtype}, but {', '.join(sorted(_OME_TYPES))}.", remedy='flavor="plain"')
+    if not letters.rstrip("S").endswith("YX") or set(letters) - set("TCZYXS"):
+        return ShapeError(
+            f"OME-TIFF holds y and x, with t, c and z in front of them, not {[axis.name for axis in axes]} of the shape"
+            f" {image.array.shape}.",
+            remedy='axes="tczyx", flavor="plain", or write to ".zarr"',
+        )
+    return None
+
+
+def _why_not_imagej(image: Image) -> BioimageError | None:
+    letters, dtype = _letters(image.axes, _rgb(image)), image.array.dtype
+    if dtype.name not in _IMAGEJ_TYPES:
+        return DtypeError(f"ImageJ holds no {dtype}, but {', '.join(sorted(_IMAGEJ_TYPES))}.", remedy='dtype="float32"')
+    order = [letter for letter in "TZCYXS" if letter in letters]
+    if list(letters) != order or not letters.rstrip("S").endswith("YX"):
+        return ShapeError(
+            f"ImageJ holds the axes in the order t, z, c, y, x, not {[axis.name for axis in image.axes]}.",
+            remedy='transpose the array to that order, or flavor="ome"',
+        )
+    return None
+
+
+def _why_not_plain(image: Image) -> BioimageError | None:
+    if image.array.dtype.name in ("bool", "float16") or image.array.dtype.kind in "biufc":
+        return (
+            None
+            if image.array.ndim >= 2
+            else ShapeError(f"tif holds images of at least two axes, not {image.array.shape}.", remedy="array[None]")
+        )
+    return DtypeError(f"tif holds no {image.array.dtype}.", remedy='".zarr"')
+
+
+def _note_lost(image: Image, lost: list[str], kept: str) -> None:
+    for axis, size in zip(image.axes, image.array.shape, strict=True):
+        if axis.offset:
+            lost.append(f"offset of the axis {axis.name}")
+        if axis.name not in kept and (axis.unit or axis.scale != 1):
+            lost.append(f"scale of the axis {axis.name}")
+        if size == 1:
+            lost.append(f"axis {axis.name} of length 1")
+    lost += [f"metadata {name!r}" for name in image.details.raw]
+    if image.details.affine is not None:
+        lost.append("affine")
+
+
+def _ome_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    found: dict[str, Any] = {"axes": _letters(image.axes, _rgb(image))}
+    for axis in image.axes:
+        if axis.unit is None and axis.scale == 1:
+            continue
+        unit = _SHORT.get(axis.unit or "", axis.unit)
+        if axis.name in "xyz":
+            # a length without a unit is one of pixels: the schema's default would be the micrometer
+            found[f"PhysicalSize{axis.name.upper()}"] = axis.scale
+            found[f"PhysicalSize{axis.name.upper()}Unit"] = unit or "pixel"
+        elif axis.name == "t":
+            found["TimeIncrement"], found["TimeIncrementUnit"] = axis.scale, unit or "s"
+    if image.details.channel_names:
+        found["Channel"] = {"Name": list(image.details.channel_names)}
+    if image.name:
+        found["Name"] = image.name
+    _note_lost(image, lost, "xyzt")
+    return found, {}
+
+
+def _imagej_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    by_name = {axis.name: axis for axis in image.axes}
+    found: dict[str, Any] = {"axes": _letters(image.axes, _rgb(image))}
+    units = {axis.unit for axis in image.axes if axis.kind == "space"}
+    more: dict[str, Any] = {}
+    if len(units) > 1:
+        raise ParameterError(f"ImageJ has one unit for all axes of space, not {units}.", remedy='flavor="ome"')
+    unit = units.pop() if units else None
+    if unit is not None:
+        found["unit"] = "um" if unit == "micrometer" else _SHORT.get(unit, unit)
+    x, y = by_name.get("x"), by_name.get("y")
+    if x is not None and y is not None and (unit or x.scale != 1 or y.scale != 1):
+        more["resolution"] = (1 / x.scale, 1 / y.scale)
+        found.setdefault("unit", "pixel")
+    if "z" in by_name and (unit or by_name["z"].scale != 1):
+        found["spacing"] = by_name["z"].scale
+    if "t" in by_name and by_name["t"].unit == "second":
+        found["finterval"] = by_name["t"].scale
+    if image.details.channel_names:
+        names, planes = image.details.channel_names, found["axes"].rstrip("S")[:-2]
+        found["channel_names"] = json.dumps(names)
+        if "C" in planes:
+            at = planes.index("C")
+            found["Labels"] = [names[where[at]] for where in np.ndindex(image.array.shape[: len(planes)])]
+    _note_lost(image, lost, "xyz" + ("t" if "finterval" in found else ""))
+    return found, more
+
+
+def _plain_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    letters = _letters(image.axes, _rgb(image))
+    found: dict[str, Any] = {}
+    if len(letters) == image.array.ndim and set(letters) <= set("TCZYXSQ"):
+        found["axes"] = letters
+    else:
+        lost.append("names of the axes")
+    if image.details.channel_names:
+        found["channel_names"] = list(image.details.channel_names)
+    by_name = {axis.name: axis for axis in image.axes}
+    x, y = by_name.get("x"), by_name.get("y")
+    more: dict[str, Any] = {}
+    kept = ""
+    if x is not None and y is not None and x.unit in _METERS and y.unit in _METERS:
+        more["resolution"] = (0.01 / (x.scale * _METERS[x.unit]), 0.01 / (y.scale * _METERS[y.unit]))
+        more["resolutionunit"] = "CENTIMETER"
+        kept = "xy"
+    _note_lost(image, lost, kept)
+    return found, more
+
+
+_METADATA = {"ome": _ome_metadata, "imagej": _imagej_metadata, "plain": _plain_metadata}

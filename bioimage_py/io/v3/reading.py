@@ -1,0 +1,97 @@
+"""Reading a source into memory, by as many threads as pay."""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ...errors import DtypeError, ShapeError
+from ...sources.base import Source
+from ...system.threads import usable_cores
+
+_SHARED_BYTES = 8 * 2**20
+"""A thread that reads less than this costs more than it saves."""
+
+
+def read_box(source: Source, box: tuple[slice, ...], out: np.ndarray | None = None) -> np.ndarray:
+    """Return a box of a source, in `out` where one is given.
+
+    Parameters
+    ----------
+    source : Source
+        What to read.
+    box : tuple of slice
+        With both ends, of step 1.
+    out : numpy.ndarray, optional
+        Of the shape of the box and the data type of the source.
+    """
+    shape = tuple(part.stop - part.start for part in box)
+    if out is None:
+        mapped = _mapped(source, shape)
+        if mapped is not None:
+            return mapped
+    pieces = _pieces(source, box, shape)
+    if out is None and len(pieces) == 1:
+        return source.read(box)
+    region = np.empty(shape, source.dtype) if out is None else out
+    if len(pieces) == 1:
+        region[...] = source.view(box)
+        return region
+
+    into = getattr(getattr(source, "array", None), "read_into", None)
+
+    def read(piece: slice) -> None:
+        at = slice(box[0].start + piece.start, box[0].start + piece.stop)
+        if into is not None:
+            into((at, *box[1:]), region[piece])
+        else:
+            region[piece] = source.view((at, *box[1:]))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(read, pieces))
+    return region
+
+
+def checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array that an image is read into; ShapeError or DtypeError where it does not fit."""
+    if not isinstance(out, np.ndarray) or out.shape != shape:
+        found = getattr(out, "shape", type(out).__name__)
+        raise ShapeError(f"out is {found}, the image {shape}.", remedy=f"out=numpy.empty({shape}, {dtype.name!r})")
+    if out.dtype != dtype or not out.flags.writeable:
+        raise DtypeError(
+            f"out has the data type {out.dtype} (writeable: {out.flags.writeable}), the image {dtype}.",
+            remedy=f"out=numpy.empty({shape}, {dtype.name!r})",
+        )
+    return out
+
+
+def _mapped(source: Source, shape: tuple[int, ...]) -> np.ndarray | None:
+    """All of an array that lies in one piece of a file: reading is faster than copying what is mapped."""
+    array = getattr(source, "array", None)
+    if not isinstance(array, np.memmap) or shape != array.shape or array.filename is None:
+        return None
+    count = math.prod(shape)
+    if not array.flags.c_contiguous or os.path.getsize(array.filename) < array.offset + count * array.dtype.itemsize:
+        return None
+    found = np.fromfile(array.filename, array.dtype, count, offset=array.offset)
+    return found.reshape(shape) if found.dtype == source.dtype else None
+
+
+def _pieces(source: Source, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[slice]:
+    """Cut the first axis between chunks, a piece for each core."""
+    nbytes = math.prod(shape) * source.dtype.itemsize
+    count = min(4 * usable_cores(), nbytes // _SHARED_BYTES)
+    step = source.chunks[0] if source.chunks else 1
+    if not shape or usable_cores() < 2 or count < 2 or shape[0] < 2 * step or not getattr(source, "_backing", None):
+        return [slice(0, shape[0] if shape else 0)]
+    start = box[0].start
+    cuts = [0]
+    for number in range(1, count):
+        cut = (start + shape[0] * number // count) // step * step - start
+        if cuts[-1] < cut < shape[0]:
+            cuts.append(cut)
+    return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], shape[0]], strict=True)]

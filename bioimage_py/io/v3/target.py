@@ -1,0 +1,119 @@
+"""Where a new file goes: written beside its place, and put there when it is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ...errors import AccessError, BioimageError, FormatError, ParameterError, SourceNotFoundError, StorageError
+from ...sources.stores.paths import is_url, resolve
+from ..formats import Format, format_for_extension, format_named, split_path, supported_formats
+from .plugins import format_of_plugin
+
+BYTES = "<bytes>"
+
+
+def format_to_write(path: str, plugin: Any, extension: str | None) -> Format:
+    """Return the format of a new file, by plugin, extension or name.
+
+    Raises
+    ------
+    FormatError
+        If no format of that ending can be written; lists those that can.
+    """
+    if plugin is not None:
+        entry = format_of_plugin(plugin)
+    else:
+        name = format_for_extension(extension) if extension else _by_name(split_path(path)[0])
+        ending = extension or os.path.splitext(path)[1]
+        if not name:
+            raise FormatError(f"No format is written to files that end in {ending!r}; {_known()}.", remedy=".tif")
+        entry = format_named(name)
+    if not entry.write:
+        raise FormatError(f"The format {entry.name!r} cannot be written; {_known()}.", remedy='extension=".tif"')
+    return entry
+
+
+def _by_name(path: str) -> str | None:
+    name = os.path.basename(path.rstrip("/")).lower()
+    parts = name.split(".")[1:]
+    for number in range(len(parts)):  # the longest ending first: ".nii.gz" before ".gz"
+        found = format_for_extension("." + ".".join(parts[number:]))
+        if found:
+            return found
+    return None
+
+
+def _known() -> str:
+    found = [format_named(name) for name in supported_formats()]
+    return "these are: " + ", ".join(f"{entry.extensions[0]} ({entry.name})" for entry in found if entry.write)
+
+
+def checked_target(uri: Any, mode: str) -> str:
+    """Return the path of a new file; with mode "x" it must not be there."""
+    path = resolve(uri)
+    container = split_path(path)[0]
+    if is_url(path):
+        if mode != "w":
+            raise ParameterError(f"mode {mode!r} is for local files, {path} is none.", remedy='mode="w"')
+        return path
+    if mode == "x" and os.path.lexists(container):
+        raise StorageError(f"{container} is there already.", remedy="overwrite=True, mode='w', or another name")
+    folder = os.path.dirname(container)
+    if not os.path.isdir(folder):
+        raise SourceNotFoundError(f"{folder} does not exist.", remedy=f"os.makedirs({folder!r})")
+    return path
+
+
+@contextmanager
+def appearing(path: str) -> Iterator[str]:
+    """Give a name beside a path; what is there after the body is put in its place, and removed where the body fails.
+
+    Raises
+    ------
+    AccessError, StorageError
+        If it cannot be written; what was there before still is.
+    """
+    place = os.path.realpath(path)
+    folder, name = os.path.split(place)
+    # the same ending, by which a library may tell what to write
+    beside = os.path.join(folder, f".{uuid.uuid4().hex[:8]}.{name}")
+    try:
+        yield beside
+        _put(beside, place)
+    except BioimageError:
+        raise
+    except PermissionError as error:
+        raise AccessError(f"Cannot write {path}: {error}", remedy=f"check the permissions: ls -ld {folder}") from error
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error}", remedy="check the disk: df -h") from error
+    finally:
+        _remove(beside)
+
+
+def _put(beside: str, place: str) -> None:
+    if not os.path.isdir(beside) and not os.path.isdir(place):
+        os.replace(beside, place)
+        return
+    old = f"{beside}.old"
+    if os.path.lexists(place):
+        os.rename(place, old)
+    try:
+        os.rename(beside, place)
+    except BaseException:
+        if os.path.lexists(old):
+            os.rename(old, place)
+        raise
+    _remove(old)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)

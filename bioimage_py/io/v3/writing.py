@@ -1,0 +1,212 @@
+"""An image file that is being written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ...errors import (
+    NotReopenableError,
+    OptionError,
+    ParameterError,
+    ReadOnlyError,
+    SourceTypeError,
+    StorageError,
+)
+from ...sources.spec import load_qualified
+from ...sources.stores.paths import is_url
+from ..details import Image
+from ..formats import Format, require_library, split_path
+from .contents import contents_of
+from .images import Wanted, images_of
+from .info import Request
+from .resource import Resource, Scratch
+from .target import BYTES, appearing, checked_target, format_to_write
+
+MODES = ("r", "w", "a", "x")
+_OF_IMAGE = ("axes", "scale", "unit", "channel_names", "metadata", "dtype", "casting", "rescale", "name")
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What became of images that were written.
+
+    Parameters
+    ----------
+    path : str
+        Where they are.
+    format : str
+        Name of the format.
+    lost : tuple of str
+        What the format had no place for.
+    """
+
+    path: str
+    format: str
+    lost: tuple[str, ...]
+
+
+class WriteHandle:
+    """A file that is written when it is closed; made by `imopen`. One thread writes it.
+
+    Parameters
+    ----------
+    uri : object
+        What was given.
+    path : str or Scratch
+        Where it will be.
+    entry : Format
+        Its format.
+    mode : {"w", "a", "x"}
+        "a" keeps the images that are there.
+    options : mapping
+        Of the format, for all images.
+    """
+
+    def __init__(self, uri: Any, path: str | Scratch, entry: Format, mode: str, options: Mapping[str, Any]) -> None:
+        self.request = Request(uri, mode)
+        self.encoded: bytes | None = None
+        """The file, of "<bytes>"."""
+        self.report: WriteReport | None = None
+        """What became of it, once it is closed."""
+        self._scratch = path if isinstance(path, Scratch) else None
+        self._path = path.path if isinstance(path, Scratch) else path
+        self._entry = entry
+        self._options = _checked_options(entry, options)
+        self._images: list[Image] = []
+        self._closed = False
+
+    def write(self, image: Any, *, is_batch: bool = False, copy: bool = True, **options: Any) -> None:
+        """Add an image, or several (``is_batch=True``, or a list); see `imwrite`.
+
+        Parameters
+        ----------
+        image : array_like
+            A numpy array is copied, so that it may be changed afterwards; a source is read when the file is closed.
+        is_batch : bool, default False
+            The first axis counts images.
+        copy : bool, default True
+            False spares the copy of an array that stays as it is.
+        **options
+            As of `imwrite`.
+        """
+        if self._closed:
+            raise StorageError(f"{self.request.uri!r:.200} is closed.", remedy="imopen(uri, 'w')")
+        wanted = Wanted(**{name: options.pop(name) for name in _OF_IMAGE if name in options})
+        self._options |= _checked_options(self._entry, options)
+        for found in images_of(image, wanted, self._entry.name, is_batch):
+            array = found.array
+            if copy and isinstance(array, np.ndarray):
+                found = replace(found, array=np.array(array))
+            self._images.append(found)
+
+    def read(self, *_: Any, **__: Any) -> Any:
+        """Refuse: the file is open for writing."""
+        raise ReadOnlyError(f"{self.request.uri!r:.200} is open for writing.", remedy='imopen(uri, "r")')
+
+    iter = properties = metadata = source = applied = read
+
+    def close(self) -> None:
+        """Write the file; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._images:
+            raise ParameterError(f"No image was written to {self.request.uri!r:.200}.", remedy="handle.write(image)")
+        writer = load_qualified(self._entry.write)
+        if is_url(self._path):
+            self._finish(tuple(writer(self._path, self._images, self._options)))
+            return
+        container, key = split_path(self._path)
+        if key is not None:  # of an array in a container, whose other arrays stay
+            self._finish(tuple(writer(self._path, self._images, self._options)))
+            return
+        with appearing(container) as beside:
+            images = [*self._there(container), *self._images] if self.request.mode == "a" else self._images
+            lost = tuple(writer(beside, images, self._options))
+        self._finish(lost)
+
+    def _finish(self, lost: tuple[str, ...]) -> None:
+        self.report = WriteReport(self._path, self._entry.name, lost)
+        uri = self.request.uri
+        if uri == BYTES or hasattr(uri, "write"):
+            with open(self._path, "rb") as file:
+                content = file.read()
+            if self._scratch is not None:
+                self._scratch.close()
+            if uri == BYTES:
+                self.encoded = content
+            else:
+                uri.write(content)
+        self._images = []
+
+    def _there(self, path: str) -> list[Image]:
+        """The images of the file that is added to, lazily."""
+        if not os.path.lexists(path):
+            return []
+        contents = contents_of(Resource(path, path), self._entry.name, None, {})
+        found = []
+        for key in contents.images():
+            source, details = contents.source(key), contents.details(key)
+            array = source.read() if source.nbytes < 2**24 else source
+            found.append(Image(array, source.axes, "", replace(details, raw={})))
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:  # half of a file is none
+            self._closed = True
+            return
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise NotReopenableError("A file that is being written cannot be sent.", remedy="close it, and send its path")
+
+
+def writer_of(
+    uri: Any, mode: str, plugin: Any, extension: str | None, options: Mapping[str, Any] | None = None
+) -> WriteHandle:
+    """Return a handle for writing; nothing is made before it is closed.
+
+    Raises
+    ------
+    FormatError
+        If no format of that name can be written.
+    ParameterError
+        If "<bytes>" or a file object comes without `extension` or `plugin`.
+    """
+    if uri == BYTES if isinstance(uri, str) else hasattr(uri, "write"):
+        if extension is None and plugin is None:
+            raise ParameterError(f"{uri!r:.80} does not say which format is wanted.", remedy='extension=".tif"')
+        if mode == "a":
+            raise ParameterError("mode 'a' adds to a file, bytes are none.", remedy='mode="w"')
+        entry = format_to_write("", plugin, extension)
+        require_library(entry)
+        ending = extension or entry.extensions[0]
+        return WriteHandle(uri, Scratch(ending), entry, "w", options or {})
+    if isinstance(uri, bytes | bytearray | memoryview):
+        raise SourceTypeError("bytes cannot be written to.", remedy='imwrite("<bytes>", image, extension=".tif")')
+    path = checked_target(uri, mode)
+    entry = format_to_write(path, plugin, extension)
+    require_library(entry)
+    return WriteHandle(uri, path, entry, mode, options or {})
+
+
+def _checked_options(entry: Format, options: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in options if name not in entry.options]
+    if unknown:
+        known = ", ".join([*entry.options, *_OF_IMAGE, "report", "is_batch", "overwrite"])
+        raise OptionError(
+            f"{', '.join(unknown)}: no keyword of writing the format {entry.name!r}; it knows {known}.",
+            remedy=f"leave {unknown[0]} out",
+        )
+    return dict(options)

@@ -1,0 +1,177 @@
+"""Images written to containers of arrays: zarr, OME-Zarr, n5 and HDF5; one array for each, block by block."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import ParameterError
+from ...sources.axes import Axis
+from ...sources.file import FileSource
+from ..create import create_array
+from ..details import Image
+from ..formats import split_path
+from ..ome import write_multiscales
+from ..target import OME_ENDING
+from .halves import factors_of, halved, number_of_levels
+
+BLOCK_BYTES = 64 * 2**20
+
+
+def write_arrays(format: str, path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write images into a container, or one of them as an array of it ("a.zarr/raw").
+
+    Parameters
+    ----------
+    format : str
+        "zarr", "n5" or "hdf5".
+    path : str
+    images : sequence of Image
+        One is the container itself (HDF5: "data"); several have the keys "0", "1", ...
+    options : mapping
+        ``chunks``, ``compression`` (see `create_array`), ``pyramid`` (levels at half the resolution along all axes of
+        space; makes a zarr container an OME-Zarr image, as the ending ".ome.zarr" does).
+
+    Returns
+    -------
+    tuple of str
+        What has no place in the container.
+    """
+    container, key = split_path(path)
+    if key is not None and len(images) > 1:
+        raise ParameterError(f"{path} is one array, not {len(images)}.", remedy=f"imwrite({container!r}, images)")
+    lost: list[str] = []
+    ome = format == "zarr" and (container.lower().rstrip("/").endswith(OME_ENDING) or bool(options.get("pyramid")))
+    if ome and len(images) > 1:
+        _write_layout(container, len(images))
+    for number, image in enumerate(images):
+        own = key if key is not None else str(number) if len(images) > 1 else "data" if format == "hdf5" else ""
+        _note_lost(image, ome, lost)
+        if ome:
+            _write_ome(container, own, image, options)
+            continue
+        with _created(format, container, own, image.array, image.axes, options) as target:
+            copy_blocks(image.array, target)
+    return tuple(dict.fromkeys(lost))
+
+
+def write_zarr(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write images as zarr or OME-Zarr; see `write_arrays`."""
+    return write_arrays("zarr", path, images, options)
+
+
+def write_n5(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write images as n5; see `write_arrays`."""
+    return write_arrays("n5", path, images, options)
+
+
+def write_hdf5(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write images as HDF5; see `write_arrays`."""
+    return write_arrays("hdf5", path, images, options)
+
+
+def copy_blocks(array: Any, target: FileSource) -> None:
+    """Copy voxels, in boxes of whole units of writing."""
+    unit = target.write_chunks or target.shape
+    box = list(unit)
+    for axis in reversed(range(len(box))):  # as many units as fit, along the last axes first
+        while math.prod(box) * target.dtype.itemsize * 2 <= BLOCK_BYTES and box[axis] < target.shape[axis]:
+            box[axis] *= 2
+    steps = [range(0, size, side) for size, side in zip(target.shape, box, strict=True)]
+    for start in itertools.product(*steps):
+        part = tuple(
+            slice(low, min(low + side, size)) for low, side, size in zip(start, box, target.shape, strict=True)
+        )
+        target[part] = np.asarray(array[part])
+
+
+def _created(
+    format: str, container: str, key: str, array: Any, axes: Sequence[Axis], options: Mapping[str, Any]
+) -> FileSource:
+    return create_array(
+        container,
+        key,
+        shape=array.shape,
+        dtype=array.dtype,
+        format=format,
+        chunks=options.get("chunks"),
+        compressor=options.get("compression"),
+        axes=axes,
+        overwrite=True,
+    )
+
+
+def _write_ome(container: str, group: str, image: Image, options: Mapping[str, Any]) -> None:
+    """Write an OME-Zarr image; every level is made of the one before."""
+    finer, axes = image.array, tuple(image.axes)
+    factors = factors_of(axes, "".join(axis.name for axis in axes if axis.kind == "space"))
+    levels: list[tuple[str, tuple[Axis, ...]]] = []
+    for level in range(1 + number_of_levels(options.get("pyramid"), image.array.shape, axes)):
+        if level:
+            finer = halved(finer, factors, image)
+            axes = _coarser(axes, factors)
+        key = f"{group}/{level}".lstrip("/")
+        target = _created("zarr", container, key, finer, axes, options)
+        copy_blocks(finer, target)
+        finer = target
+        levels.append((str(level), axes))
+    write_multiscales(
+        container,
+        group,
+        levels=levels,
+        name=image.name,
+        method="mode" if image.details.is_label else "mean",
+        label=bool(image.details.is_label),
+    )
+    if image.details.channel_names:
+        _write_channels(container, group, image)
+
+
+def _coarser(axes: Sequence[Axis], factors: Sequence[int]) -> tuple[Axis, ...]:
+    """Axes of a level, each voxel of which stands for a block of the one before."""
+    return tuple(
+        replace(axis, scale=axis.scale * factor, offset=axis.offset + (factor - 1) / 2 * axis.scale)
+        for axis, factor in zip(axes, factors, strict=True)
+    )
+
+
+def _write_channels(container: str, group: str, image: Image) -> None:
+    import zarr
+
+    names = image.details.channel_names or ()
+    colors = image.details.channel_colors or ("#ffffff",) * len(names)
+    limits = (0, int(np.iinfo(image.array.dtype).max) if image.array.dtype.kind in "iu" else 1)
+    window = {"start": limits[0], "min": limits[0], "end": limits[1], "max": limits[1]}
+    entries: Any = [
+        {"label": name, "color": color.lstrip("#"), "active": True, "window": window}
+        for name, color in zip(names, colors, strict=False)
+    ]
+    node = zarr.open_group(container, path=group, mode="r+", use_consolidated=False)
+    found = node.attrs.get("ome")
+    if isinstance(found, dict):
+        node.attrs["ome"] = {**found, "omero": {"channels": entries}}
+    else:
+        node.attrs["omero"] = {"channels": entries}
+
+
+def _write_layout(container: str, count: int) -> None:
+    """Say that a container holds several images, by the layout of bioformats2raw."""
+    import zarr
+
+    root = zarr.open_group(container, mode="a", zarr_format=3)
+    root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    listed = [str(number) for number in range(count)]
+    root.require_group("OME").attrs["ome"] = {"version": "0.5", "series": listed}
+
+
+def _note_lost(image: Image, ome: bool, lost: list[str]) -> None:
+    lost += [f"metadata {name!r}" for name in image.details.raw]
+    if image.details.channel_names and not ome:
+        lost.append("channel names")
+    if image.details.affine is not None:
+        lost.append("affine")

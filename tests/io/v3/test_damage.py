@@ -1,0 +1,59 @@
+"""Files with wrong bytes: an error of the package, or an image that is as told. benchmarks/fuzz_files.py reads more."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz_files import corpus, mutated, outcome
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import bioimage_py.io.v3 as iio
+from bioimage_py.errors import BioimageError
+
+for library in ("tifffile", "h5py", "imagecodecs"):
+    pytest.importorskip(library)
+
+files = functools.cache(corpus)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logger = logging.getLogger("tifffile")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(before)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("name", sorted(files()))
+def test_wrong_bytes(name: str, seed: int, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(mutated(files()[name], random.Random(seed)))
+    assert outcome(path)
+
+
+@pytest.mark.parametrize("name", sorted(files()))
+def test_a_file_that_is_cut_off_is_never_read_as_whole(name: str, tmp_path: Path) -> None:
+    content = files()[name]
+    whole = iio.imread(content)
+    for share in (0.2, 0.5, 0.9):
+        path = tmp_path / name
+        path.write_bytes(content[: int(len(content) * share)])
+        found = None
+        with suppress(BioimageError):
+            found = iio.imread(path)
+        # what is missing was not needed, such as a coarser level
+        assert found is None or np.array_equal(found, whole)
