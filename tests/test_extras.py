@@ -49,6 +49,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.workflows.demo('demo', (16, 16, 16))",
         ["demo", "--out", "demo", "--shape", "16,16,16"],
     ),
+    "mrcfile": ("bp.open_source('a.mrc')", ["info", "a.mrc"]),
     "nibabel": (
         "importing.import_nnunet(project(), 'nnunet')",
         "nnunet.export_nnunet(project(), 'out', file_ending='.nii.gz')",
@@ -156,7 +157,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tifffile.imwrite(folder / f"slices/{z}.tif", array[z])
         tifffile.imwrite(folder / f"packed/{z}.tif", array[z], compression="lzw")
     (folder / "dicom/a.dcm").write_bytes(bytes(128) + b"DICM")
-    (folder / "nnunet/imagesTr/a_0000.nii.gz").touch()
+    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc"):
+        (folder / name).touch()
     about = {"channel_names": {"0": "a"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}
     (folder / "nnunet/dataset.json").write_text(json.dumps(about))
     new_layer(folder / "layer", array)
@@ -194,8 +196,10 @@ def test_every_optional_library_is_known() -> None:
     for module, names in packages_distributions().items():
         for name in names:
             modules.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(module)
-    for extra in ("cloudvolume", "io", "projects", "slurm", "viz", "webknossos"):
+    for extra in PROJECT["optional-dependencies"].keys() - {"all", "dev", "docs", "test"}:
         for requirement in PROJECT["optional-dependencies"][extra]:
+            if requirement.startswith(extras.DISTRIBUTION):  # an extra that brings another one
+                continue
             found = modules[re.match(r"[\w-]+", requirement)[0].lower()]  # type: ignore[index]
             assert {extras._EXTRAS.get(name) for name in found} & {extra}, requirement
 
