@@ -365,7 +365,15 @@ for _entry in (
     _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", create="create", keys="keys", container=True, requires="h5py"),
     _row("n5", (".n5",), "n5", **_CHUNKED),
     _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, shards=True, requires="zarr"),
-    _row("nifti", (".nii", ".nii.gz"), "image_files.nifti", requires="nibabel"),
+    _row(
+        "nifti",
+        (".nii", ".nii.gz"),
+        "image_files.nifti",
+        requires="nibabel",
+        magic=((344, b"n+1\0"), (4, b"n+2\0\r\n\x1a\n")),
+        details="details",
+        write="write",
+    ),
     _row("tif", (".tif", ".tiff"), "tif", keys="keys", requires="tifffile"),
     _row("folder", ("",), "tif", requires="tifffile"),
     _row(
@@ -404,6 +412,14 @@ for _entry in (
         details="details",
         write="write",
         options=("compression",),
+    ),
+    _row(
+        "analyze",
+        (".hdr", ".img", ".hdr.gz", ".img.gz"),
+        "image_files.nifti",
+        requires="nibabel",
+        magic=((344, b"ni1\0"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
+        details="details",
     ),
 ):
     add_format(_entry)

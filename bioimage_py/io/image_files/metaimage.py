@@ -18,7 +18,7 @@ from .detached import beside, numbered, stacked
 from .opening import checked_shape, head_of, known, no_such, only_image, pixel_sizes, reading, size_in_bytes
 from .voxels import inflated, mapped
 from .world import TURNED, affine, directions_of, placed
-from .writing import OrderedImage, chosen, factor, lost_of, single
+from .writing import OrderedImage, chosen, factor, lost_of, single, stored
 
 _NAME = "MetaImage"
 _MOST_HEADER = 1 << 20
@@ -136,8 +136,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         begin = file.tell()
         packer = zlib.compressobj(6) if compressed else None
         for _, piece in ordered.pieces():
-            stored = memoryview(piece.astype(piece.dtype.newbyteorder("<"), copy=False)).cast("B")
-            file.write(packer.compress(stored) if packer else stored)
+            voxels = stored(piece)
+            file.write(packer.compress(voxels) if packer else voxels)
         if packer:
             file.write(packer.flush())
             size = file.tell() - begin

@@ -26,7 +26,7 @@ from .opening import (
     size_in_bytes,
 )
 from .voxels import ConvertedArray, WholeArray
-from .writing import OrderedImage, chosen, lost_of
+from .writing import OrderedImage, chosen, lost_of, stored
 
 _NAME = "numpy"
 _KINDS = "biufc"
@@ -107,10 +107,14 @@ def _ordered(image: Image) -> OrderedImage:
 
 
 def _write(file: Any, ordered: OrderedImage) -> None:
-    said = {"descr": npy.dtype_to_descr(ordered.dtype), "fortran_order": False, "shape": ordered.shape}
+    said = {
+        "descr": npy.dtype_to_descr(ordered.dtype.newbyteorder("<")),
+        "fortran_order": False,
+        "shape": ordered.shape,
+    }
     npy.write_array_header_1_0(file, said)
     for _, piece in ordered.pieces():
-        file.write(memoryview(piece).cast("B"))
+        file.write(stored(piece))
 
 
 def _layout(path: str, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:

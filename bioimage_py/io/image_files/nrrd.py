@@ -33,7 +33,7 @@ from .opening import (
 )
 from .voxels import WholeArray, inflated, mapped
 from .world import SAME, affine, directions_of, placed
-from .writing import OrderedImage, chosen, lost_of, single
+from .writing import OrderedImage, chosen, lost_of, single, stored
 
 _NAME = "NRRD"
 _MOST_HEADER = 16 * 2**20
@@ -131,8 +131,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         file.write(_written_header(image, ordered, encoding).encode())
         packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16) if encoding == "gzip" else None
         for _, piece in ordered.pieces():
-            stored = memoryview(piece.astype(piece.dtype.newbyteorder("<"), copy=False)).cast("B")
-            file.write(packer.compress(stored) if packer else stored)
+            voxels = stored(piece)
+            file.write(packer.compress(voxels) if packer else voxels)
         if packer:
             file.write(packer.flush())
     units = {axis.unit for axis in ordered.axes if axis.kind == "space"}

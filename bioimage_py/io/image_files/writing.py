@@ -115,6 +115,11 @@ class OrderedImage:
             yield (*lead, *part), self.region((*lead, *part))
 
 
+def stored(piece: Any) -> memoryview:
+    """Return the bytes of a contiguous array, little endian."""
+    return memoryview(piece.astype(piece.dtype.newbyteorder("<"), copy=False)).cast("B")
+
+
 def nearest(dtype: np.dtype, kinds: Sequence[str]) -> str:
     """Return the data type among some that keeps most of another one."""
     safe = [kind for kind in kinds if np.can_cast(dtype, kind, "safe")]
