@@ -421,5 +421,14 @@ for _entry in (
         magic=((344, b"ni1\0"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
         details="details",
     ),
+    _row(
+        "dicom",
+        (".dcm", ".dicom"),
+        "image_files.dicom.files",
+        keys="keys",
+        requires="pydicom",
+        magic=((128, b"DICM"),),
+        details="details",
+    ),
 ):
     add_format(_entry)

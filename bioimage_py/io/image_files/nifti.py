@@ -109,8 +109,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     sizes = dict(zip(by_name, ordered.shape, strict=True))
     last = max("xyztc".index(name) for name in by_name)
     names = "xyztc"[: last + 1]
-    kind = nibabel.Nifti2Header if max(ordered.shape) > _LONGEST else nibabel.Nifti1Header
-    header = kind(endianness="<")
+    kind: Any = nibabel.Nifti2Header if max(ordered.shape) > _LONGEST else nibabel.Nifti1Header
+    header: Any = kind(endianness="<")
     header.set_data_dtype(ordered.dtype.newbyteorder("<"))
     header.set_data_shape([sizes.get(name, 1) for name in names])
     lost = _place(header, ordered, image, names, by_name)

@@ -78,9 +78,7 @@ def made(tmp_path: Path, data: np.ndarray = DATA, affine: Any = SLANTED, **field
     return tmp_path / "a.nii"
 
 
-@pytest.mark.parametrize(
-    ("slope", "inter"), [(2.5, -1000.0), (1.0, 0.0), (0.0, 5.0), (np.nan, 0.0), (1.0, 3.0)]
-)
+@pytest.mark.parametrize(("slope", "inter"), [(2.5, -1000.0), (1.0, 0.0), (0.0, 5.0), (np.nan, 0.0), (1.0, 3.0)])
 @pytest.mark.parametrize("dtype", ["i2", "f4", "i8"])
 def test_scaling_is_that_of_nibabel(tmp_path: Path, slope: float, inter: float, dtype: str) -> None:
     path = made(tmp_path, DATA.astype("i4").astype(dtype), scl_slope=slope, scl_inter=inter)
