@@ -430,5 +430,7 @@ for _entry in (
         magic=((128, b"DICM"),),
         details="details",
     ),
+    _row("imaris", (".ims",), "image_files.microscopes.imaris", levels=True, requires="h5py", details="details"),
+    _row("bdv", (".xml",), "image_files.microscopes.bdv", keys="keys", levels=True, requires="h5py", details="details"),
 ):
     add_format(_entry)
