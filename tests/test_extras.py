@@ -43,6 +43,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["evaluate", "a.h5", "a.h5", "--seg-key", "raw", "--gt-key", "raw"],
     ),
     "imagecodecs": ("bp.open_source('packed.tif')", "bp.open_source('packed')", ["info", "packed.tif"]),
+    "liffile": ("bp.open_source('a.lif')",),
     "matplotlib": (
         "bp.viz.overview(array, array, path='o.png')",
         "bp.viz.label_colors(array)",
@@ -50,6 +51,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["demo", "--out", "demo", "--shape", "16,16,16"],
     ),
     "mrcfile": ("bp.open_source('a.mrc')", ["info", "a.mrc"]),
+    "nd2": ("bp.open_source('a.nd2')",),
     "nibabel": (
         "importing.import_nnunet(project(), 'nnunet')",
         "nnunet.export_nnunet(project(), 'out', file_ending='.nii.gz')",
@@ -157,7 +159,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tifffile.imwrite(folder / f"slices/{z}.tif", array[z])
         tifffile.imwrite(folder / f"packed/{z}.tif", array[z], compression="lzw")
     (folder / "dicom/a.dcm").write_bytes(bytes(128) + b"DICM")
-    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc"):
+    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc", "a.lif", "a.nd2"):
         (folder / name).touch()
     about = {"channel_names": {"0": "a"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}
     (folder / "nnunet/dataset.json").write_text(json.dumps(about))

@@ -432,5 +432,22 @@ for _entry in (
     ),
     _row("imaris", (".ims",), "image_files.microscopes.imaris", levels=True, requires="h5py", details="details"),
     _row("bdv", (".xml",), "image_files.microscopes.bdv", keys="keys", levels=True, requires="h5py", details="details"),
+    _row(
+        "nd2",
+        (".nd2",),
+        "image_files.microscopes.nd2",
+        keys="keys",
+        requires="nd2",
+        magic=((0, b"\xda\xce\xbe\x0a"),),
+        details="details",
+    ),
+    _row(
+        "lif",
+        (".lif", ".lof"),
+        "image_files.microscopes.lif",
+        keys="keys",
+        requires="liffile",
+        details="details",
+    ),
 ):
     add_format(_entry)

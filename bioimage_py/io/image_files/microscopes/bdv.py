@@ -190,10 +190,10 @@ def _times(path: str, root: ElementTree.Element) -> tuple[int, ...]:
     pattern = node.findtext("integerpattern", "") or "0"
     found: list[int] = []
     for part in pattern.split(","):
-        first, _, last = part.strip().partition("-")
-        if int(last or first) - int(first) > 10**6:
+        low, _, high = part.strip().partition("-")
+        if int(high or low) - int(low) > 10**6:
             raise FormatError(f"{path} has the time points {part}.", remedy="export it again")
-        found += range(int(first), int(last or first) + 1)
+        found += range(int(low), int(high or low) + 1)
     return tuple(found) or (0,)
 
 
