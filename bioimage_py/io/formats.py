@@ -449,5 +449,14 @@ for _entry in (
         requires="liffile",
         details="details",
     ),
+    _row(
+        "czi",
+        (".czi",),
+        "image_files.microscopes.czi",
+        keys="keys",
+        levels=True,
+        magic=((0, b"ZISRAWFILE"),),
+        details="details",
+    ),
 ):
     add_format(_entry)
