@@ -12,6 +12,7 @@ DISTRIBUTION = "bioimage-blocks"
 """What pip calls this package. The import name is that of another one on PyPI, bioimage-py."""
 
 _EXTRAS = {
+    "av": "video",
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
     "h5py": "io",

@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # What needs a library, on data that exists: Python, or a command line (a list).
 STEPS: dict[str, tuple[str | list[str], ...]] = {
+    "av": ("bp.open_source('a.mp4')",),
     "cloudfiles": ("bp.open_cloudvolume(layer, compress='br')", "bp.open_cloudvolume(layer, compress='zstd')"),
     "cloudvolume": (
         "bp.open_cloudvolume(layer, cache=True)",
@@ -159,7 +160,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tifffile.imwrite(folder / f"slices/{z}.tif", array[z])
         tifffile.imwrite(folder / f"packed/{z}.tif", array[z], compression="lzw")
     (folder / "dicom/a.dcm").write_bytes(bytes(128) + b"DICM")
-    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc", "a.lif", "a.nd2"):
+    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc", "a.lif", "a.nd2", "a.mp4"):
         (folder / name).touch()
     about = {"channel_names": {"0": "a"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}
     (folder / "nnunet/dataset.json").write_text(json.dumps(about))

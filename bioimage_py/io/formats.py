@@ -458,5 +458,15 @@ for _entry in (
         magic=((0, b"ZISRAWFILE"),),
         details="details",
     ),
+    _row(
+        "video",
+        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
+        "image_files.video",
+        requires="av",
+        magic=((4, b"ftyp"), (8, b"AVI "), (0, b"\x1aE\xdf\xa3")),
+        details="details",
+        write="write",
+        options=("compression", "quality"),
+    ),
 ):
     add_format(_entry)

@@ -23,7 +23,7 @@ _SUBBLOCK = struct.Struct("<iiq")
 _MOST_DIMENSIONS = 32
 _MOST_XML = 256 * 2**20
 
-PIXELS = {
+PIXELS: dict[int, tuple[np.dtype[Any], int]] = {
     0: (np.dtype("<u1"), 1),
     1: (np.dtype("<u2"), 1),
     2: (np.dtype("<f4"), 1),
