@@ -468,5 +468,6 @@ for _entry in (
         write="write",
         options=("compression", "quality"),
     ),
+    _row("knossos", (".k.toml", ".conf"), "image_files.knossos", keys="keys", levels=True, details="details"),
 ):
     add_format(_entry)

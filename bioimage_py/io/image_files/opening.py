@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -172,4 +172,19 @@ def one_of_several(path: str, key: str | None, keys: Sequence[str], what: str) -
     return key
 
 
-Reader = Callable[[], np.ndarray]
+def level_among(path: str, level: Any, count: int) -> int:
+    """Return the number of a resolution level; None stands for the finest.
+
+    Raises
+    ------
+    KeyNotFoundError
+        If there is none of that number.
+    """
+    if level is None:
+        return 0
+    number = int(level) if isinstance(level, int | np.integer) or str(level).isdecimal() else count
+    if not -count <= number < count:
+        raise KeyNotFoundError(
+            f"{path} has no level {level!r}; it has {count}, the finest is 0.", remedy=f"level={count - 1}, or less"
+        )
+    return number % count

@@ -164,6 +164,9 @@ class FrameReader:
         File.
     """
 
+    container: Any = None
+    stream: Any = None
+
     def __init__(self, path: str) -> None:
         import av
 
@@ -200,7 +203,7 @@ class FrameReader:
         """Open the file again, at its beginning: one without an index cannot be wound back."""
         import av
 
-        if hasattr(self, "container"):
+        if self.container is not None:
             self.container.close()
         found = head_of(self.path, 16)
         demuxer = _demuxer(found)
@@ -208,7 +211,7 @@ class FrameReader:
             raise no_such(self.path, _NAME, found)
         # what else a file may be, such as a list of other files, is not asked
         self.container = av.open(self.path, format=demuxer)
-        self.stream: Any = next(iter(self.container.streams.video), None)
+        self.stream = next(iter(self.container.streams.video), None)
         if self.stream is None or not self.stream.codec_context.width:
             self.container.close()
             raise FormatError(f"{self.path} holds no film that can be decoded.", remedy="convert it to MP4")

@@ -19,9 +19,9 @@ from ....sources.axes import Axis, unit_name
 from ....sources.file import Opened
 from ....sources.stores.location import Location
 from ...details import Details
-from ..opening import checked_shape, head_of, no_such, one_of_several, only_image, pixel_sizes, reading
+from ..opening import checked_shape, head_of, level_among, no_such, one_of_several, only_image, pixel_sizes, reading
 from ..world import SAME, affine
-from .tiles import BackingStack, level_among
+from .tiles import BackingStack
 
 _NAME = "BigDataViewer"
 _MOST_XML = 64 * 2**20

@@ -19,9 +19,17 @@ from ....sources.axes import Axis, kind_of
 from ....sources.file import Opened
 from ....sources.indexing import normalize_index
 from ...details import Details
-from ..opening import AGAIN, one_of_several, only_image, pixel_sizes, reading, require_memory, size_in_bytes
+from ..opening import (
+    AGAIN,
+    level_among,
+    one_of_several,
+    only_image,
+    pixel_sizes,
+    reading,
+    require_memory,
+    size_in_bytes,
+)
 from .czi_layout import COMPRESSIONS, NAME, PIXELS, Tile, read_directory, read_metadata, read_tile
-from .tiles import level_among
 
 _CACHE_BYTES = 128 * 2**20
 _INSIDE = "SMYX"

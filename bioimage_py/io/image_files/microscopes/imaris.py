@@ -15,8 +15,8 @@ from ....sources.arrays.hdf5_parts import open_file, reading_structure
 from ....sources.axes import Axis, unit_name
 from ....sources.file import Opened
 from ...details import Details
-from ..opening import AGAIN, checked_shape, head_of, no_such, only_image, pixel_sizes
-from .tiles import BackingStack, level_among
+from ..opening import AGAIN, checked_shape, head_of, level_among, no_such, only_image, pixel_sizes
+from .tiles import BackingStack
 
 _NAME = "Imaris"
 _MOST_ATTRIBUTES = 4096

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import FormatError, KeyNotFoundError
+from ....errors import FormatError
 from ....sources.arrays.backing import Backing
 from ....sources.indexing import normalize_index
 
@@ -82,21 +82,3 @@ class BackingStack:
     def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
         """Return the paths of the files that hold the voxels of a region."""
         return self._files
-
-
-def level_among(path: str, level: Any, count: int) -> int:
-    """Return the number of a resolution level; None stands for the finest.
-
-    Raises
-    ------
-    KeyNotFoundError
-        If there is none of that number.
-    """
-    if level is None:
-        return 0
-    number = int(level) if isinstance(level, int | np.integer) or str(level).isdecimal() else count
-    if not -count <= number < count:
-        raise KeyNotFoundError(
-            f"{path} has no level {level!r}; it has {count}, the finest is 0.", remedy=f"level={count - 1}, or less"
-        )
-    return number % count
