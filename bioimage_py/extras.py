@@ -12,14 +12,18 @@ DISTRIBUTION = "bioimage-blocks"
 """What pip calls this package. The import name is that of another one on PyPI, bioimage-py."""
 
 _EXTRAS = {
+    "av": "video",
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
     "h5py": "io",
     "imagecodecs": "io",
+    "liffile": "microscopy",
     "matplotlib": "viz",
-    "nibabel": "projects",
+    "mrcfile": "em",
+    "nd2": "microscopy",
+    "nibabel": "medical",
     "pydantic": "projects",
-    "pydicom": "projects",
+    "pydicom": "medical",
     "submitit": "slurm",
     "tifffile": "io",
     "webknossos": "webknossos",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bioimage_py.io.details import Format
+from bioimage_py.io.table import Format
 from bioimage_py.io.formats import format_named
 
 PAGE = Path(__file__).with_name("files.md")

@@ -15,8 +15,8 @@ from .formats import (
 
 if TYPE_CHECKING:
     from .create import create_array
+    from .details import NewArray
     from .formats import split_path
-    from .new_array import NewArray
     from .ome import Multiscale, read_label_names, read_multiscales, read_series, write_multiscales
 else:
     from ..lazy import names_of
@@ -25,7 +25,7 @@ else:
         __name__,
         {
             "Multiscale": ".ome",
-            "NewArray": ".new_array",
+            "NewArray": ".details",
             "create_array": ".create",
             "read_label_names": ".ome",
             "read_multiscales": ".ome",

@@ -18,9 +18,9 @@ from ..sources.file import FileSource, open_source
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import check_path
 from .chunks import Shape, check_chunks, whole_numbers
+from .details import NewArray
 from .formats import Format, format_named, require_library
 from .keys import array_keys, is_group
-from .new_array import NewArray
 from .ome import check_axes, write_multiscales
 from .target import Target, target_of
 

@@ -1,5 +1,5 @@
-"""Values that go between formats and the rest: a row of the table of formats, what a file says of an image beside its
-voxels, and an image that is to be written.
+"""Values that go between formats and the rest: what a file says of an image beside its voxels, an image that is to be
+written, an array that is to be created.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ..sources.axes import Axis
-from ..sources.spec import load_qualified
-from .new_array import Creator
+import numpy as np
 
-Constructor = Callable[..., Any]
+from ..sources.axes import Axis
+from ..sources.stores.location import Location
 
 
 @dataclass(frozen=True)
@@ -100,78 +99,31 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Format:
-    """One file format: a row of the table, which is all that the rest of the package knows of it.
+class NewArray:
+    """An array that is to be created; all of it has been checked, but for what its format cannot do.
 
     Parameters
     ----------
-    name : str
-        Name.
-    extensions : tuple of str
-        With the dot, in lower case; "" stands for a folder without extension.
-    constructor : callable or str
-        ``constructor(path, mode=..., **kwargs)`` returns the container, or the array of a file that is one; a string
-        is imported when needed ("module:function").
-    writable : bool
-        True if arrays in it can be written.
-    opener : str
-        "module:function" that opens one array of it (see `bioimage_py.io.datasets`); "" goes by the constructor.
-    create : callable or str, optional
-        ``create(place, key, array)`` makes an array (a `NewArray`) at a `Location`, replacing one that is there; a
-        string is imported when needed. None where arrays cannot be created.
-    keys : str
-        "module:function" that lists the keys of all arrays of a file; "" where there is but one.
-    container : bool
-        True if it holds several arrays by their keys, so that "a.zarr/raw" is a key in it.
-    stores : bool
-        True if arrays lie chunk by chunk in a folder or a bucket: it takes ``storage_options=``.
-    levels : bool
-        True if it has resolution levels: it takes ``level=``.
-    shards : bool
-        True if chunks can be put together in shards.
-    requires : str
-        Module without which the constructor does not work.
-    magic : tuple of (int, bytes)
-        What such a file holds at which offset; one of them is enough.
-    details : str
-        "module:function" ``(path, key) -> Details``: what the file says of one image, without decoding voxels.
-    write : str
-        "module:function" ``(path, images, options) -> tuple of str``: writes a whole new file from a list of `Image`
-        and a mapping of options, and returns what the format had no place for. The caller renames the file.
-    options : tuple of str
-        Names of the options that `write` knows.
-    reads : tuple of str, optional
-        Names of the options of reading; None where the library of the format takes what it will.
-    first : str
-        Key of the first image, where it is the same in all files.
-    frames : bool
-        True if an index counts the frames along the first axis of its one image (GIF, video).
+    shape : tuple of int
+    dtype : numpy.dtype
+    chunks : tuple of int
+    shards : tuple of int, optional
+        None too where the format has no shards.
+    axes : tuple of Axis
+        Empty where nothing is known of them.
+    compressor : object
+        A name, a codec object of the format's library, or None for the usual one.
+    fill_value : object
+        Of voxels that are never written; None says that it does not matter.
     """
 
-    name: str
-    extensions: tuple[str, ...]
-    constructor: Constructor | str
-    writable: bool = False
-    opener: str = ""
-    create: Creator | str | None = None
-    keys: str = ""
-    container: bool = False
-    stores: bool = False
-    levels: bool = False
-    shards: bool = False
-    requires: str = ""
-    magic: tuple[tuple[int, bytes], ...] = ()
-    details: str = ""
-    write: str = ""
-    options: tuple[str, ...] = ()
-    reads: tuple[str, ...] | None = ()
-    first: str = ""
-    frames: bool = False
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    axes: tuple[Axis, ...] = ()
+    compressor: Any = None
+    fill_value: Any = 0
 
-    @property
-    def creator(self) -> Creator | None:
-        """The function that makes an array, imported."""
-        if isinstance(self.create, str):
-            loaded: Creator = load_qualified(self.create)
-            return loaded
-        return self.create
+
+Creator = Callable[[Location, str, NewArray], None]

@@ -14,9 +14,9 @@ from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import is_url
-from .details import Constructor
-from .details import Format as Format
-from .new_array import Creator
+from .details import Creator
+from .table import ROWS, Constructor
+from .table import Format as Format
 
 _formats: dict[str, Format] = {}
 _by_extension: dict[str, str] = {}
@@ -290,68 +290,5 @@ def keep_local(path: str, name: str) -> None:
         raise FormatError(f"{path}: {name} files are read from the file system only.", remedy="download it first")
 
 
-def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Format:
-    """A format of this package, in whose file the functions have these names."""
-    package = __name__.rpartition(".")[0]
-    file = f"{package}.{module}"
-    for field in ("create", "keys", "details", "write"):
-        if field in more:
-            more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
-    return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
-
-
-_CHUNKED: dict[str, Any] = {
-    "create": "create",
-    "container": True,
-    "stores": True,
-    "levels": True,
-    "details": "ome:details",
-    "reads": None,
-}
-_ZARR: dict[str, Any] = {
-    "write": "written.array_images:write_zarr",
-    "options": ("chunks", "compression", "pyramid"),
-    "shards": True,
-    "requires": "zarr",
-}
-_HDF5: dict[str, Any] = {
-    "create": "create",
-    "keys": "keys",
-    "container": True,
-    "requires": "h5py",
-    "reads": None,
-    "write": "written.array_images:write_hdf5",
-    "options": ("chunks", "compression"),
-    "magic": tuple((at, b"\x89HDF\r\n\x1a\n") for at in (0, 512, 1024, 2048)),
-}
-_TIFF: dict[str, Any] = {
-    "keys": "keys",
-    "requires": "tifffile",
-    "levels": True,
-    "reads": ("pattern",),
-    "first": "0",
-    "details": "tif.metadata:details",
-    "magic": tuple((0, sign) for sign in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    "write": "tif.writing:write",
-    "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
-}
-_PICTURE: dict[str, Any] = {"requires": "PIL", "details": "details", "write": "write"}
-for _entry in (
-    _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
-    _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
-    _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, **_ZARR),
-    _row("nifti", (".nii", ".nii.gz"), "image_files.nifti", requires="nibabel"),
-    _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
-    _row("folder", ("",), "tif", requires="tifffile", reads=("pattern",)),
-    *(
-        _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)
-        for name, endings, signs, options in (
-            ("png", (".png", ".apng"), ((0, b"\x89PNG\r\n\x1a\n"),), ("compression",)),
-            ("jpeg", (".jpg", ".jpeg"), ((0, b"\xff\xd8\xff"),), ("quality",)),
-            ("bmp", (".bmp",), ((0, b"BM"),), ()),
-            ("webp", (".webp",), ((8, b"WEBP"),), ("quality", "lossless")),
-            ("gif", (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), ("duration", "loop")),
-        )
-    ),
-):
+for _entry in ROWS:
     add_format(_entry)

@@ -15,9 +15,9 @@ from ..sources.arrays.hdf5_parts import open_file, reading_structure
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location
+from .details import NewArray
 from .formats import keep_local
 from .keys import key_among
-from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:

@@ -16,9 +16,9 @@ from ..sources.arrays.tensorstore import detect_driver
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
+from .details import NewArray
 from .formats import keep_local
 from .keys import open_keyed
-from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:

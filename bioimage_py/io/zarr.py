@@ -15,9 +15,9 @@ from ..sources.arrays.tensorstore import detect_driver
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
+from .details import NewArray
 from .keys import key_among, ome_levels, open_keyed
 from .mirror import mirrored_metadata
-from .new_array import NewArray
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:

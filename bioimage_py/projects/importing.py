@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FormatError, ParameterError, SourceNotFoundError
 from ..extras import needing
 from ..io.formats import supported_extensions
+from ..io.image_files.dicom.series import read_series
 from ..io.keys import array_keys
 from ..sources import Source, SourceSpec
 from ..sources.arrays.tensorstore import detect_driver
@@ -19,7 +20,7 @@ from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.file import open_source
 from ..sources.stores.location import Location, locate
 from .exchange.coco import import_coco
-from .exchange.dicom_series import read_series
+from .exchange.dicom import image_info
 from .exchange.nnunet import import_nnunet
 from .exchange.ome_labels import import_ome_labels
 from .images import absolute_spec
@@ -181,14 +182,15 @@ def import_dicom(project: Project, folder: str | os.PathLike[str], *, own_copy: 
         n_found = 0
         for series in read_series(root, refused):
             n_found += 1
-            if _is_known(known, series.source.to_spec(), series.name, series.info.series_instance_uid or ""):
+            info = image_info(series.header)
+            if _is_known(known, series.source.to_spec(), series.name, info.series_instance_uid or ""):
                 continue
             found = project.add_descriptor(
                 series.source,
                 series.name,
                 own_copy,
-                grouping=info_groups(series.info) or (),
-                image_info=series.info,
+                grouping=info_groups(info) or (),
+                image_info=info,
                 original_data_path=series.source.to_spec().path or "",
             )
             found.scale, found.shift = series.scale, series.shift

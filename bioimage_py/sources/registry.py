@@ -259,4 +259,4 @@ register_source(
 )
 register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wrapper_from_spec")
 register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")
-register_source(None, None, kind="dicom", reopen="bioimage_py.projects.exchange.dicom:reopen")
+register_source(None, None, kind="dicom", reopen="bioimage_py.io.image_files.dicom.source:reopen")

@@ -32,7 +32,7 @@ BY_NAME = {
     "bioimage_py.sources.file": {"bioimage_py.io.datasets"},
     # a kind of source is opened by whoever has registered it, also from above
     "bioimage_py.sources.registry": {
-        "bioimage_py.projects.exchange.dicom",
+        "bioimage_py.io.image_files.dicom.source",
         "bioimage_py.sample.neurites",
         "bioimage_py.sources.array",
         "bioimage_py.sources.file",

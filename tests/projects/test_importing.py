@@ -12,8 +12,8 @@ import tifffile
 
 from bioimage_py.errors import FormatError, MissingDependencyError, ParameterError, SourceNotFoundError
 from bioimage_py.io.create import create_array
+from bioimage_py.io.image_files.dicom.source import DicomSource
 from bioimage_py.projects import BoxSet, Project, ProjectSettings
-from bioimage_py.projects.exchange.dicom import DicomSource
 from bioimage_py.projects.exporting import export_coco, export_nnunet, export_ome_labels
 from bioimage_py.projects.importing import import_coco, import_dicom, import_folder, import_nnunet, import_ome_labels
 from bioimage_py.projects.jobs.validate import validate

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from bioimage_py.io.image_files.dicom.source import DicomSource
 from bioimage_py.projects import Descriptor, ImageInfo, LayerKind, Project, TagKind
-from bioimage_py.projects.exchange.dicom import DicomSource
 from bioimage_py.sources import Source
 
 PAGE = Path(__file__).parents[2] / "docs" / "projects.md"

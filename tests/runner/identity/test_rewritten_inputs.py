@@ -176,7 +176,7 @@ def webknossos(data_format: str) -> Callable[[Path], Case]:
 
 def dicom(folder: Path) -> Case:
     pytest.importorskip("pydicom", reason="needs pydicom")
-    from bioimage_py.projects.exchange.dicom_series import read_series
+    from bioimage_py.io.image_files.dicom.series import read_series
     from tests.projects.test_importing import write_slice
 
     def write(value: int, begin: int = 32) -> None:

@@ -12,24 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FormatError
-from ...sources import Axis
-from ..values.models import ImageInfo
-from .dicom import DicomSource, reader
+from ....errors import FormatError
+from ....sources.axes import Axis
+from ..opening import require_memory
+from .source import DicomSource, reader
 
 UNIT = "millimeter"
 
-_INFO = {
-    "patient_id": "PatientID",
-    "patient_name": "PatientName",
-    "study_instance_uid": "StudyInstanceUID",
-    "study_description": "StudyDescription",
-    "study_date": "StudyDate",
-    "series_instance_uid": "SeriesInstanceUID",
-    "series_description": "SeriesDescription",
-    "series_date": "SeriesDate",
-    "modality": "Modality",
-}
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DENSEST = 1040
+"""Bytes that a deflated one becomes at most."""
 _UNEVEN = 0.05
 """Slices may be further apart, or nearer, than their median distance by this part of it: positions are rounded."""
 _TIMES = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionTime", "ContentTime", "AcquisitionNumber")
@@ -46,6 +38,8 @@ class Plane:
     moment: tuple[Any, ...]
     channel: tuple[Any, ...]
     rescale: tuple[float, float]
+    corner: Any = None
+    turned: Any = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,18 @@ class File:
 
 @dataclass(frozen=True)
 class Series:
-    """One series: its image, what it says of itself, and how stored values become real ones."""
+    """One series: its image, the header of its first file, and how stored values become real ones.
+
+    The corner is the position of the first voxel, the directions are steps along x, y and z; None where it is not said.
+    """
 
     source: DicomSource
-    info: ImageInfo
+    header: Any
     name: str
     scale: float
     shift: float
+    corner: tuple[float, ...] | None
+    directions: tuple[tuple[float, ...], ...] | None
 
 
 def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> Iterator[Series]:
@@ -92,7 +91,7 @@ def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> I
         if not path.is_file():
             continue
         try:
-            file = _file(path)
+            file = read_header(path)
         except Exception as error:  # noqa: BLE001 - whatever a broken header makes of the library
             refused.append(FormatError(f"{path} has a damaged header: {error}", remedy="remove or repair this file"))
             continue
@@ -101,15 +100,20 @@ def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> I
             found[file.key, path if len(file.planes) > 1 else None].append(file)
     for files in found.values():
         try:
-            yield _series(files)
+            yield series_of(files)
         except FormatError as error:
             refused.append(error)
 
 
-def _file(path: Path) -> File | None:
+def read_header(path: Path) -> File | None:
     """What a header says; None where the file is no DICOM image."""
     pydicom = reader()
     try:
+        with open(path, "rb") as file:
+            if file.read(132)[128:] == b"DICM":
+                meta = pydicom.filereader.read_file_meta_info(path)
+                if _is_deflated(meta):  # all of it is inflated to read the header
+                    require_memory(str(path), _DENSEST * path.stat().st_size)
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except pydicom.errors.InvalidDicomError:
         return None
@@ -126,18 +130,26 @@ def _file(path: Path) -> File | None:
     return File(path, header, key, np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}"), _planes(path, header))
 
 
+def _is_deflated(meta: Any) -> bool:
+    return str(meta.get("TransferSyntaxUID")) == _DEFLATED
+
+
 def _planes(path: Path, header: Any) -> list[Plane]:
     count = int(header.get("NumberOfFrames") or 1)
+    if not 0 < count <= (_DENSEST if _is_deflated(header.file_meta) else 1) * path.stat().st_size:
+        raise FormatError(f"{count} frames in {path.stat().st_size} bytes", remedy="repair the file")
     rescale = (float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0))
     if count == 1:
         moment = tuple(str(header.get(name, "")) for name in _TIMES)
         channel = tuple(str(header.get(name, "")) for name in _CHANNELS)
-        position = _along(header.get("ImagePositionPatient"), header.get("ImageOrientationPatient"))
-        return [Plane(path, 0, position, moment, channel, rescale)]
+        place, turned = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+        return [Plane(path, 0, _along(place, turned), moment, channel, rescale, place, turned)]
     offsets = header.get("GridFrameOffsetVector")
     positions: list[float | None] = [None] * count if offsets is None else [float(offset) for offset in offsets]
     moments: list[tuple[Any, ...]] = [()] * count
     rescales = [rescale] * count
+    corners: list[Any] = [header.get("ImagePositionPatient")] * count
+    directions: list[Any] = [header.get("ImageOrientationPatient")] * count
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     for index, own in enumerate(header.get("PerFrameFunctionalGroupsSequence") or ()):
         groups = [group for group in (own, shared) if group is not None]
@@ -145,7 +157,10 @@ def _planes(path: Path, header: Any) -> list[Plane]:
             _of_frame(groups, "PlanePosition", "ImagePositionPatient"),
             _of_frame(groups, "PlaneOrientation", "ImageOrientationPatient"),
         )
+        if index >= count:
+            raise FormatError(f"{count} frames but more are described", remedy="repair the file")
         positions[index] = _along(place, turned)
+        corners[index], directions[index] = place, turned
         content = _of_frame(groups, "FrameContent", "TemporalPositionIndex")
         moments[index] = () if content is None else (int(content),)
         slope = _of_frame(groups, "PixelValueTransformation", "RescaleSlope")
@@ -156,7 +171,7 @@ def _planes(path: Path, header: Any) -> list[Plane]:
             )
     if len(positions) != count:
         raise FormatError(f"{count} frames but {len(positions)} positions", remedy="repair the file")
-    return [Plane(path, index, positions[index], moments[index], (), rescales[index]) for index in range(count)]
+    return [Plane(path, n, positions[n], moments[n], (), rescales[n], corners[n], directions[n]) for n in range(count)]
 
 
 def _of_frame(groups: Sequence[Any], group: str, name: str) -> Any:
@@ -176,7 +191,14 @@ def _along(position: Any, orientation: Any) -> float | None:
     return float(np.dot(np.cross(direction[:3], direction[3:]), np.array(position, float)))
 
 
-def _series(files: list[File]) -> Series:
+def series_of(files: list[File]) -> Series:
+    """Put the planes of files in order.
+
+    Raises
+    ------
+    FormatError
+        If slices are missing, there twice, or not evenly spaced.
+    """
     header = files[0].header
     planes, leading, axes = _arranged(files)
     folder = Path(os.path.commonpath([file.path.parent for file in files]))
@@ -203,9 +225,20 @@ def _series(files: list[File]) -> Series:
         [plane.frame for plane in planes] if single and len(planes) > 1 else None,
         rescales if differ else None,
     )
-    info = ImageInfo(**{field: str(header[name].value) for field, name in _INFO.items() if header.get(name)})
-    title = info.series_description or info.series_instance_uid or folder.name
-    return Series(source, info, title, scale, shift)
+    title = str(header.get("SeriesDescription") or header.get("SeriesInstanceUID") or folder.name)
+    corner, directions = _world(planes[0], axes)
+    return Series(source, header, title, scale, shift, corner, directions)
+
+
+def _world(first: Plane, axes: Sequence[Axis]) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
+    """Return where the first voxel lies, and the steps along x, y and z; the slices go along the normal."""
+    if first.corner is None or first.turned is None:
+        return None, None
+    by_name = {axis.name: axis.scale for axis in axes}
+    turned = np.array(first.turned, float)
+    across, down = turned[:3], turned[3:]
+    steps = (across * by_name["x"], down * by_name["y"], np.cross(across, down) * by_name.get("z", 1.0))
+    return tuple(map(float, first.corner)), tuple(tuple(step.tolist()) for step in steps)
 
 
 def _arranged(files: list[File]) -> tuple[list[Plane], list[int], tuple[Axis, ...]]:

@@ -1,0 +1,1 @@
+"""Formats of microscopes and of the programs that go with them."""

@@ -1,0 +1,258 @@
+"""The table of formats: one row each, which is all that the rest of the package knows of a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..sources.spec import load_qualified
+from .details import Creator
+
+Constructor = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format: a row of the table, which is all that the rest of the package knows of it.
+
+    Parameters
+    ----------
+    name : str
+        Name.
+    extensions : tuple of str
+        With the dot, in lower case; "" stands for a folder without extension.
+    constructor : callable or str
+        ``constructor(path, mode=..., **kwargs)`` returns the container, or the array of a file that is one; a string
+        is imported when needed ("module:function").
+    writable : bool
+        True if arrays in it can be written.
+    opener : str
+        "module:function" that opens one array of it (see `bioimage_py.io.datasets`); "" goes by the constructor.
+    create : callable or str, optional
+        ``create(place, key, array)`` makes an array (a `NewArray`) at a `Location`, replacing one that is there; a
+        string is imported when needed. None where arrays cannot be created.
+    keys : str
+        "module:function" that lists the keys of all arrays of a file; "" where there is but one.
+    container : bool
+        True if it holds several arrays by their keys, so that "a.zarr/raw" is a key in it.
+    stores : bool
+        True if arrays lie chunk by chunk in a folder or a bucket: it takes ``storage_options=``.
+    levels : bool
+        True if it has resolution levels: it takes ``level=``.
+    shards : bool
+        True if chunks can be put together in shards.
+    requires : str
+        Module without which the constructor does not work.
+    magic : tuple of (int, bytes)
+        What such a file holds at which offset; one of them is enough.
+    details : str
+        "module:function" ``(path, key) -> Details``: what the file says of one image, without decoding voxels.
+    write : str
+        "module:function" ``(path, images, options) -> tuple of str``: writes a whole new file from a list of `Image`
+        and a mapping of options, and returns what the format had no place for. The caller renames the file.
+    options : tuple of str
+        Names of the options that `write` knows.
+    reads : tuple of str, optional
+        Names of the options of reading; None where the library of the format takes what it will.
+    first : str
+        Key of the first image, where it is the same in all files.
+    frames : bool
+        True if an index counts the frames along the first axis of its one image (GIF, video).
+    """
+
+    name: str
+    extensions: tuple[str, ...]
+    constructor: Constructor | str
+    writable: bool = False
+    opener: str = ""
+    create: Creator | str | None = None
+    keys: str = ""
+    container: bool = False
+    stores: bool = False
+    levels: bool = False
+    shards: bool = False
+    requires: str = ""
+    magic: tuple[tuple[int, bytes], ...] = ()
+    details: str = ""
+    write: str = ""
+    options: tuple[str, ...] = ()
+    reads: tuple[str, ...] | None = ()
+    first: str = ""
+    frames: bool = False
+
+    @property
+    def creator(self) -> Creator | None:
+        """The function that makes an array, imported."""
+        if isinstance(self.create, str):
+            loaded: Creator = load_qualified(self.create)
+            return loaded
+        return self.create
+
+
+def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Format:
+    """A format of this package, in whose file the functions have these names."""
+    package = __name__.rpartition(".")[0]
+    file = f"{package}.{module}"
+    for field in ("create", "keys", "details", "write"):
+        if field in more:
+            more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
+    return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
+
+
+_CHUNKED: dict[str, Any] = {
+    "create": "create",
+    "container": True,
+    "stores": True,
+    "levels": True,
+    "details": "ome:details",
+    "reads": None,
+}
+_ZARR: dict[str, Any] = {
+    "write": "written.array_images:write_zarr",
+    "options": ("chunks", "compression", "pyramid"),
+    "shards": True,
+    "requires": "zarr",
+}
+_HDF5: dict[str, Any] = {
+    "create": "create",
+    "keys": "keys",
+    "container": True,
+    "requires": "h5py",
+    "reads": None,
+    "write": "written.array_images:write_hdf5",
+    "options": ("chunks", "compression"),
+    "magic": tuple((at, b"\x89HDF\r\n\x1a\n") for at in (0, 512, 1024, 2048)),
+}
+_TIFF: dict[str, Any] = {
+    "keys": "keys",
+    "requires": "tifffile",
+    "levels": True,
+    "reads": ("pattern",),
+    "first": "0",
+    "details": "tif.metadata:details",
+    "magic": tuple((0, sign) for sign in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    "write": "tif.writing:write",
+    "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
+}
+_PICTURE: dict[str, Any] = {"requires": "PIL", "details": "details", "write": "write"}
+ROWS = (
+    _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
+    _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
+    _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, **_ZARR),
+    _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
+    _row("folder", ("",), "tif", requires="tifffile", reads=("pattern",)),
+    *(
+        _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)
+        for name, endings, signs, options in (
+            ("png", (".png", ".apng"), ((0, b"\x89PNG\r\n\x1a\n"),), ("compression",)),
+            ("jpeg", (".jpg", ".jpeg"), ((0, b"\xff\xd8\xff"),), ("quality",)),
+            ("bmp", (".bmp",), ((0, b"BM"),), ()),
+            ("webp", (".webp",), ((8, b"WEBP"),), ("quality", "lossless")),
+            ("gif", (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), ("duration", "loop")),
+        )
+    ),
+    _row(
+        "nifti",
+        (".nii", ".nii.gz"),
+        "image_files.nifti",
+        requires="nibabel",
+        magic=((344, b"n+1\0"), (4, b"n+2\0\r\n\x1a\n")),
+        details="details",
+        write="write",
+    ),
+    _row(
+        "mrc",
+        (".mrc", ".mrcs", ".map", ".rec", ".st", ".ccp4"),
+        "image_files.mrc",
+        requires="mrcfile",
+        magic=((208, b"MAP "), (208, b"MAP\0")),
+        details="details",
+        write="write",
+    ),
+    _row(
+        "nrrd",
+        (".nrrd", ".nhdr"),
+        "image_files.nrrd",
+        magic=((0, b"NRRD000"),),
+        details="details",
+        write="write",
+        options=("compression",),
+    ),
+    _row(
+        "metaimage",
+        (".mha", ".mhd"),
+        "image_files.metaimage",
+        magic=((0, b"ObjectType = "), (0, b"NDims = ")),
+        details="details",
+        write="write",
+        options=("compression",),
+    ),
+    _row(
+        "npy",
+        (".npy", ".npz"),
+        "image_files.npy",
+        keys="keys",
+        magic=((0, b"\x93NUMPY"),),
+        details="details",
+        write="write",
+        options=("compression",),
+    ),
+    _row(
+        "analyze",
+        (".hdr", ".img", ".hdr.gz", ".img.gz"),
+        "image_files.nifti",
+        requires="nibabel",
+        magic=((344, b"ni1\0"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
+        details="details",
+    ),
+    _row(
+        "dicom",
+        (".dcm", ".dicom"),
+        "image_files.dicom.files",
+        keys="keys",
+        requires="pydicom",
+        magic=((128, b"DICM"),),
+        details="details",
+    ),
+    _row("imaris", (".ims",), "image_files.microscopes.imaris", levels=True, requires="h5py", details="details"),
+    _row("bdv", (".xml",), "image_files.microscopes.bdv", keys="keys", levels=True, requires="h5py", details="details"),
+    _row(
+        "nd2",
+        (".nd2",),
+        "image_files.microscopes.nd2",
+        keys="keys",
+        requires="nd2",
+        magic=((0, b"\xda\xce\xbe\x0a"),),
+        details="details",
+    ),
+    _row(
+        "lif",
+        (".lif", ".lof"),
+        "image_files.microscopes.lif",
+        keys="keys",
+        requires="liffile",
+        details="details",
+    ),
+    _row(
+        "czi",
+        (".czi",),
+        "image_files.microscopes.czi",
+        keys="keys",
+        levels=True,
+        magic=((0, b"ZISRAWFILE"),),
+        details="details",
+    ),
+    _row(
+        "video",
+        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
+        "image_files.video",
+        requires="av",
+        magic=((4, b"ftyp"), (8, b"AVI "), (0, b"\x1aE\xdf\xa3")),
+        details="details",
+        write="write",
+        options=("compression", "quality"),
+        frames=True,
+    ),
+    _row("knossos", (".k.toml", ".conf"), "image_files.knossos", keys="keys", levels=True, details="details"),
+)
