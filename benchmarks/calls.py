@@ -5,14 +5,16 @@
 A profile hook counts the functions of the package that one `gaussian_smoothing` on a worker process calls, and the
 modules that are imported for it. What runs while modules are imported is not counted. ``--functions`` lists them.
 
-Then, without the hook, the median seconds of the start of a worker until it takes orders, and of calls of one block,
-with the start of their workers and without it. `slurm_latency.py` does so on a cluster.
+Then, without the hook, the median seconds of the start of a worker until it takes orders, which is before it has
+imported what it runs, and of calls of one block, with the start of their workers and without it. `slurm_latency.py`
+does so on a cluster.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -120,11 +122,20 @@ def times(folder: Path, repeats: int) -> dict[str, float]:
     found = {"start of a worker": median(start, repeats)}
     for job_type in ("local", "subprocess"):
         call = smoothing(folder, job_type)
+        before = ended_cpu()
         found[f"{job_type}: one block"] = median(call, repeats)
+        if job_type == "subprocess":
+            found["CPU time of its worker, start included"] = (ended_cpu() - before) / repeats
         with bp.execution(job_type):
             call()
             found[f"{job_type}: one block, workers there"] = median(call, repeats)
     return found
+
+
+def ended_cpu() -> float:
+    """Seconds of CPU time that processes which this one has started, and which have ended, have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def median(call: Callable[[], None], repeats: int) -> float:

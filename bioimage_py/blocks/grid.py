@@ -283,6 +283,10 @@ class Grid:
             inside = (inside[:, :, None] & fits[:, None, :]).reshape(len(inside), -1)
         return np.unique(ids[inside])
 
+    def block(self, block_id: int, halo: Sequence[int] | None) -> Block | BlockWithHalo:
+        """The block with an id, with its surroundings where there is a halo, of 0 too."""
+        return self[block_id] if halo is None else self.with_halo(block_id, halo)
+
     def with_halo(self, block_id: int, halo: Sequence[int]) -> BlockWithHalo:
         """The block with an id and its surroundings, clipped at the volume's edge (not at the region's)."""
         inner = self[block_id]

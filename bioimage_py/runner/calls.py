@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..arguments import named
 from ..backends import backend_class
-from ..blocks import Block, BlockWithHalo, Halo
+from ..blocks import Halo, normalize_halo
 from .control.attach import attach
 from .control.detached import DetachedRun, returned
 from .driver.report import RunReport
@@ -18,6 +18,7 @@ from .ledger.stage_record import Results
 from .planning.build import Where, blocks_stage, items_stage
 from .planning.checks import check_runs, whole_numbers
 from .planning.estimate import RunPlan
+from .planning.stage import Stage
 from .results import Folded, LazyValues, Values, last_values, nothing
 
 
@@ -109,11 +110,7 @@ class Runner:
             returns="each" if has_return_val else "none",
             num_workers=how.num_workers,
         )
-        value = Values(stage.name, ids) if has_return_val else Results.folded
-        report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
-        if not isinstance(report, RunReport):  # an enclosing `execution` block says so
-            return report  # type: ignore[return-value]
-        return report.results if has_return_val else None
+        return _values(name, stage, how, ids, pre_cleanup)
 
     @named
     def map(
@@ -132,11 +129,7 @@ class Runner:
         ids = whole_numbers(item_ids, "item_ids")
         how = self._execution(num_workers, resume_from, ids)
         stage = items_stage(function, n_items, ids, name=name or "items", returns="each" if has_return_val else "none")
-        value = Values(stage.name, ids) if has_return_val else Results.folded
-        report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
-        if not isinstance(report, RunReport):  # an enclosing `execution` block says so
-            return report  # type: ignore[return-value]
-        return report.results if has_return_val else None
+        return _values(name, stage, how, ids, pre_cleanup)
 
     def resume(
         self,
@@ -204,6 +197,18 @@ class Runner:
     def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
         how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
         return how.resuming(resume_from, ids)
+
+
+def _values(
+    name: str, stage: Stage, how: Execution, ids: Sequence[int] | None, pre_cleanup: Callable[[Any], None] | None
+) -> list[Any] | None:
+    """Run a stage; its values in the order of some ids, where it keeps any."""
+    kept = stage.returns == "each"
+    value = Values(stage.name, ids) if kept else Results.folded
+    report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
+    if not isinstance(report, RunReport):  # an enclosing `execution` block says so
+        return report  # type: ignore[return-value]
+    return report.results if kept else None
 
 
 class LocalRunner(Runner):
@@ -347,8 +352,4 @@ def run_block(
     mask : Source, optional
     halo : int or sequence of int, optional
     """
-    from ..blocks import normalize_halo
-
-    margin = normalize_halo(halo, grid.ndim)
-    block: Block | BlockWithHalo = grid[block_id] if margin is None else grid.with_halo(block_id, margin)
-    return function(block, inputs, outputs, mask)
+    return function(grid.block(block_id, normalize_halo(halo, grid.ndim)), inputs, outputs, mask)

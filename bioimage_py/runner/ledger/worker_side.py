@@ -73,8 +73,7 @@ class FolderWork(WorkerSide):
             heard = self.published.rung
             if self._inside.over.exists():
                 return None
-            with self._lock:
-                batch = self._lists.take(worker)
+            batch = self._take(worker)
             if batch is not None:
                 return batch
             if self._lists.strange or waiting.in_vain():
@@ -83,6 +82,10 @@ class FolderWork(WorkerSide):
             # a file server is asked less and less often, by all that wait
             pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
         return None
+
+    def _take(self, worker: str) -> Batch | None:
+        with self._lock:
+            return self._lists.take(worker)
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""

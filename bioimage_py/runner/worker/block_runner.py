@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...blocks import Block, BlockWithHalo
+from ...blocks import Block, BlockWithHalo, to_roi
 from ...errors import ParameterError
 from ...sources.base import Source
 from ...sources.casting import Casting
@@ -123,14 +123,9 @@ class BlockRunner:
         grid, halo = stage.units.groups.grid, stage.halo  # type: ignore[union-attr]
 
         def call(block_id: int) -> Any:
-            block: Block | BlockWithHalo
-            if halo is None:
-                block = inner = grid[block_id]
-            else:
-                block = grid.with_halo(block_id, halo)
-                inner = block.inner_block
+            block = grid.block(block_id, halo)
             for output in outputs:
-                output.enter(inner)
+                output.enter(block.inner_block if isinstance(block, BlockWithHalo) else block)
             return ran(function(block, inputs, outputs, mask, **extra))
 
         return call
@@ -180,6 +175,5 @@ class BlockRunner:
 
     def _outer(self, block_id: int) -> tuple[slice, ...]:
         """The box of its inputs that a block reads, as `call` will ask for it."""
-        grid, halo = self.stage.units.groups.grid, self.stage.halo  # type: ignore[union-attr]
-        block = grid[block_id] if halo is None else grid.with_halo(block_id, halo).outer_block
-        return tuple(map(slice, block.begin, block.end))
+        block = self.stage.units.groups.grid.block(block_id, self.stage.halo)  # type: ignore[union-attr]
+        return to_roi(block.outer_block if isinstance(block, BlockWithHalo) else block)
