@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError
+from ..run_folder import RunFolder
 from .config import settings_of
 
 ENTRY_POINTS = "bioimage_py.backends"
@@ -120,6 +121,11 @@ class Backend(ABC):
     def end_left(cls, folder: Path) -> bool:
         """End what `left_workers` speaks of, but this process; whether nothing is left."""
         return True
+
+    @classmethod
+    def end_by_hand(cls, folder: Path) -> str:
+        """What to type where `end_left` could not end all."""
+        return f"look for its workers: cat {RunFolder(folder).workers}/*"
 
     @property
     def job_bytes(self) -> int | None:

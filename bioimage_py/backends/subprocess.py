@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -144,7 +146,8 @@ class SubprocessBackend(Backend):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._folder = tempfile.TemporaryDirectory(prefix="bioimage_py-workers-")
+        self._folder = Path(tempfile.mkdtemp(prefix="bioimage_py-workers-"))
+        self._cleanup = weakref.finalize(self, _remove, self._folder, os.getpid())
         self._idle: list[WorkerProcess] = []
         self._busy: list[WorkerProcess] = []
         self._events: list[BackendEvent] = []
@@ -169,7 +172,7 @@ class SubprocessBackend(Backend):
     def _new_process(self) -> WorkerProcess:
         python = self.settings.python_executable or sys.executable
         self._number += 1
-        return WorkerProcess(Path(self._folder.name), self._number, os.fspath(python))
+        return WorkerProcess(self._folder, self._number, os.fspath(python))
 
     def alive(self) -> set[str]:
         """Names of the workers that are working."""
@@ -204,7 +207,7 @@ class SubprocessBackend(Backend):
         """End all processes."""
         _forget([*self._busy, *self._idle])
         self._busy, self._idle = [], []
-        self._folder.cleanup()
+        self._cleanup()
 
     def _read(self, timeout: float) -> None:
         over = [process for process in self._busy if process.over]  # before its last line is looked for
@@ -252,6 +255,11 @@ class SubprocessBackend(Backend):
             return BackendEvent(worker, "memory", f"killed for memory at {peak}{log}", None, end["peak_bytes"])
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return BackendEvent(worker, "killed", f"{how}, peak memory {peak}{log}", None, end["peak_bytes"])
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # not at the end of a forked child
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget(processes: Sequence[WorkerProcess]) -> None:

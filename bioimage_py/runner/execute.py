@@ -20,7 +20,7 @@ from .driver.driver import Driver, Left
 from .driver.report import RunReport
 from .driver.single_writer import copy_in, fill_scratch, hand_over, remove_scratch
 from .execution import Execution, current_session
-from .identity.imports import code_of, other_code
+from .identity.imports import code_of, other_code, same_code
 from .lease.folders import pool_folder, run_root
 from .lease.ownership import OwnedRun, own_run, reopen_run
 from .ledger.driver_side import FolderLedger
@@ -169,10 +169,15 @@ def _in_folder(
     if current_session() is not None and backend.limits.detaches and backend.pool is None:
         backend.pool = pool_folder(root)
     with _leaving(backend):
-        run = own_run(plan, versions(), root, backend.adopt)
+        run = own_run(plan, versions(), root, _adopting(plan, backend))
     if plan.execution.detach:
         raise Instead(folder=str(run.folder), job=_detach(plan, backend, run, payload))
     return _drive(plan, backend, run, payload, value, pre_cleanup)
+
+
+def _adopting(plan: Plan, backend: Backend) -> Callable[[Path], frozenset[str]]:
+    """Adopts workers that earlier drivers have left, unless they have other code: those end."""
+    return lambda folder: backend.adopt(folder) if same_code(folder, plan.stages) else frozenset()
 
 
 @contextmanager
@@ -246,7 +251,7 @@ def resume_run(
     try:
         plan = replace(plan, execution=_durable(plan.execution, backend))
         with _leaving(backend):
-            run = reopen_run(folder, plan.stages, backend.adopt, plan.execution.job_type)
+            run = reopen_run(folder, plan.stages, _adopting(plan, backend), plan.execution.job_type)
         return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
     finally:
         if current_session() is None:

@@ -169,8 +169,12 @@ class Session:
         """The thing of a key, made when it is first asked for; its ``close`` is called at the end."""
         if key not in self._kept:
             self._kept[key] = make()
-            self.stack.callback(self._kept[key].close)
+            self.stack.callback(self._close, key)
         return self._kept[key]
+
+    def _close(self, key: Hashable) -> None:
+        if os.getpid() == self.process:  # a forked child that leaves the block leaves its parent's workers alone
+            self._kept[key].close()
 
 
 def current_session() -> Session | None:

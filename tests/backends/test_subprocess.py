@@ -798,3 +798,39 @@ def test_the_driver_keeps_a_bit_a_block(tmp_path: Path, monkeypatch: pytest.Monk
     few = kept_by_the_driver(tmp_path / "few", 10_000, monkeypatch)
     many = kept_by_the_driver(tmp_path / "many", 100_000, monkeypatch)
     assert many - few < 90_000 / 8 + 30_000
+
+
+FORKED = """
+import os, sys, tempfile
+from pathlib import Path
+import bioimage_py as bp
+
+def number(block, inputs, outputs, mask):
+    return os.getpid()
+
+def call():
+    return set(bp.map_blocks(number, [zarr], block_shape=8, has_return_val=True, progress=False).results)
+
+zarr = bp.io.create_array(sys.argv[1], "", shape=(32,), dtype="u1", chunks=(8,))
+with bp.execution("subprocess", num_workers=1):
+    before = call()
+    folders = set(Path(tempfile.gettempdir()).glob("bioimage_py-workers-*"))
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        assert set(Path(tempfile.gettempdir()).glob("bioimage_py-workers-*")) >= folders
+        assert call() == before, "the same process goes on"
+        print("the parent's workers live")
+# a child that was forked in the block leaves it, and ends as a script does
+"""
+
+
+def test_a_forked_child_that_leaves_the_block_ends_no_worker_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    line = [sys.executable, "-c", FORKED, str(tmp_path / "a.zarr")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.stdout == "the parent's workers live\n", done.stderr
+    assert not list((tmp_path / "tmp").glob("bioimage_py-workers-*"))

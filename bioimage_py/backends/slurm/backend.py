@@ -91,6 +91,12 @@ class SlurmBackend(Backend):
         """Cancel all jobs of a run but this one; whether none is left."""
         return orders.cancel_jobs(folder)
 
+    @classmethod
+    def end_by_hand(cls, folder: Path) -> str:
+        """The lines that show and cancel the jobs of a run."""
+        names = ",".join(orders.names_of(folder))
+        return f"squeue --me --name={names}; scancel --me --name={names}"
+
     @property
     def job_bytes(self) -> int | None:
         """Memory of a new job."""

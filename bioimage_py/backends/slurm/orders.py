@@ -179,6 +179,11 @@ def cancel_jobs(run: Path) -> bool:
     return True
 
 
+def names_of(run: Path) -> list[str]:
+    """Names of all jobs of a run, its detached driver too."""
+    return sorted(_names(run))
+
+
 def cancel_other_drivers(run: Path) -> None:
     """Cancel jobs that wait to drive a run, or did: this process does now."""
     commands.cancel_named(_driver_names(run) - _mine())

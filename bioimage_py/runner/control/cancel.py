@@ -9,13 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from ...backends import backend_class
 from ...errors import ConfigError, RunningError
-from ...run_folder import RunState
+from ...run_folder import RunFolder, RunState
 from ...sources.file import open_source
 from ...system.owner import check_own
 from ...system.processes import visible
-from ..lease.end_workers import end_workers
+from ..lease.end_workers import end_workers, left_by
 from ..lease.roll_back import discard, put_back
 from ..lease.stamp_places import InFolder, Place, place_of
 from ..lease.stamps import Stamp, folder_of, is_copy
@@ -49,10 +48,14 @@ def cancel_run(folder: str | os.PathLike[str], *, force: bool = False, timeout: 
         It still lived after the timeout.
     """
     path = Path(folder)
+    if not RunFolder(path).state.exists() and RunFolder(path).orders.is_dir():  # only its jobs are left
+        check_own(path)
+        end_workers(path)
+        return None
     status = status_of(path)
     check_own(path)  # what it says of processes and jobs is ended
     state = RunState.read(path)
-    backend = backend_class("local" if state is None else state.job_type)
+    backend = left_by(path)
     if backend.left_workers(path) and (not status.alive or backend.left_driver(path)):
         backend.end_left(path)
         return _wait(path, status, True, timeout)

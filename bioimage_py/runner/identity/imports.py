@@ -111,6 +111,13 @@ def other_code(code: Mapping[str, str], began: float = math.inf) -> str:
     return ", ".join(changed)
 
 
+def same_code(run: Path, stages: Iterable[Stage]) -> bool:
+    """Whether the driver that a run had before imported what this one does: its workers have that."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return bool(json.loads(RunFolder(run).summary.read_text()).get("code", {}) == code_of(stages))
+    return True
+
+
 def _made_of(source: Source) -> Any:
     inner = map(_made_of, source.sources) if isinstance(source, WrapperSource) else ()
     return type(source), source._params() if isinstance(source, WrapperSource) else None, *inner

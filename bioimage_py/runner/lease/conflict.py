@@ -47,6 +47,12 @@ def differences(other: RunState, mine: RunState) -> list[Difference]:
     return found
 
 
+def same_functions(other: RunState, mine: RunState) -> bool:
+    """Whether a run has the functions of a call; those that go on with it may have been told to bear others."""
+    names = {name for name in (*other.definition, *mine.definition) if name.rpartition(".")[2] in (*_CODE, "reduce")}
+    return all(other.definition.get(name) == mine.definition.get(name) for name in names)
+
+
 def _part_of(other: RunState, mine: RunState, key: str) -> bool:
     """Whether a call asks for some blocks of a run of all blocks, whose values are not folded."""
     returns = mine.definition.get(key.replace(".block_ids", ".returns"))

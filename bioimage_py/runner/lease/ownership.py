@@ -26,7 +26,7 @@ from ...system.processes import STALE_SECONDS, Heartbeat, identify, visible
 from ..identity.definition import definition_of
 from ..identity.fingerprints import fingerprints
 from ..planning.stage import Plan, Stage
-from .conflict import check, differences, moved
+from .conflict import check, differences, moved, same_functions
 from .end_workers import end_workers
 from .folders import new_folder, new_name, remove, sweep
 from .regions import written_regions
@@ -308,7 +308,8 @@ def _take_over(other: RunState, folder: Path, mine: RunState, outputs: list[Outp
         return None
     if now.alive(folder) or now.sessions != other.sessions:
         raise _running(now, folder)
-    adopted = adopt(folder)
+    # workers that go on have the code with which they began, also where the user has taken another one for the same
+    adopted = adopt(folder) if same_functions(other, mine) else frozenset()
     end_workers(folder, adopted)
     now.driver, now.state, now.sessions, now.adopted = mine.driver, "running", now.sessions + 1, sorted(adopted)
     now.claims, now.definition, now.inputs, now.stamped = other.claims, other.definition, other.inputs, mine.stamped

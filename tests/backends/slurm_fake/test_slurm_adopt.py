@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,13 @@ from bioimage_py import Execution
 from bioimage_py.backends.slurm import commands, orders
 from bioimage_py.backends.slurm.backend import SlurmBackend
 from bioimage_py.errors import RunningError
-from bioimage_py.run_folder import RunState
+from bioimage_py.run_folder import RunFolder, RunState
 from bioimage_py.runner import SlurmConfig
+from bioimage_py.runner.control.cancel import cancel_run
 from bioimage_py.runner.driver.driver import Driver
 from bioimage_py.runner.driver.supervisor import Open, StageRules, Start, Supervisor
+from bioimage_py.runner.execute import _adopting
+from bioimage_py.runner.identity.imports import code_of
 from bioimage_py.runner.lease.ownership import OwnedRun, end_workers, own_run, reopen_run
 from bioimage_py.runner.ledger import batch_lists as lists
 from bioimage_py.runner.ledger.batch_lists import BatchLists, Waiting
@@ -369,12 +373,50 @@ def test_nobody_goes_on_while_jobs_of_a_run_cannot_be_cancelled(
     state.write(tmp_path, new=True)
     queue.jobs = {"7_0"}
     monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
-    with pytest.raises(RunningError, match="cannot be cancelled"):
+    with pytest.raises(RunningError, match="cannot be cancelled") as error:
         end_workers(tmp_path)
+    assert error.value.remedy == "squeue --me --name=bioimage_py-a; scancel --me --name=bioimage_py-a"
     assert ("--name=bioimage_py-a",) in queue.cancelled
     end_workers(tmp_path, frozenset({"s1w0"}))
     queue.jobs = set()
     end_workers(tmp_path)
+
+
+def test_jobs_of_a_run_that_has_lost_its_state_are_found(
+    queue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordered(tmp_path, "a", ["s1w0"], "7")
+    RunFolder(tmp_path).state.unlink()
+    queue.jobs = {"7_0"}
+    monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
+    for call in (end_workers, cancel_run):
+        with pytest.raises(RunningError, match="cannot be cancelled") as error:
+            call(tmp_path)
+        assert "scancel --me --name=bioimage_py-a" in error.value.remedy
+        assert queue.cancelled.pop() == ("--name=bioimage_py-a",)
+    queue.jobs = set()
+    assert cancel_run(tmp_path) is None
+
+
+@pytest.mark.parametrize("changed", ["nothing", "the function", "what it imports"])
+def test_workers_with_older_code_are_not_adopted(changed: str, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    plan = plan_of()
+    folder = dead_run(root, plan)
+    code = code_of(plan.stages) if changed != "what it imports" else {"module:function": "older"}
+    RunFolder(folder).summary.write_text(json.dumps({"code": code}))
+    state = RunState.read(folder)
+    assert state is not None
+    if changed == "the function":
+        name = next(name for name in state.definition if name.endswith(".function"))
+        state.definition[name] = "older"
+        state.write(folder)
+    plan = replace(plan, execution=replace(plan.execution, resume=str(folder)))
+    backend = SimpleNamespace(adopt=lambda _: frozenset({"s1w0"}))
+    run = own_run(plan, VERSIONS, root, _adopting(plan, backend))  # type: ignore[arg-type]
+    assert run.folder == folder
+    assert run.state.adopted == (["s1w0"] if changed == "nothing" else [])
+    run.release("failed")
 
 
 def test_lists_of_a_torn_session_are_told(tmp_path: Path) -> None:
