@@ -6,6 +6,7 @@ import click
 
 from .. import __version__
 from .bench import bench
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
@@ -18,8 +19,8 @@ from .slurm import slurm
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bioimage-py")
 def main() -> None:
-    """Segment, score and inspect image volumes of any size, block by block."""
+    """Convert, segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, segment, evaluate, demo, bench, project, runs, slurm):
+for _command in (info, convert, segment, evaluate, demo, bench, project, runs, slurm):
     main.add_command(_command)

@@ -135,13 +135,13 @@ _TIFF: dict[str, Any] = {
     "write": "tif.writing:write",
     "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
 }
-_PICTURE: dict[str, Any] = {"requires": "PIL", "details": "details", "write": "write"}
+_PICTURE: dict[str, Any] = {"details": "details", "write": "write"}
 ROWS = (
     _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
     _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
     _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, **_ZARR),
     _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
-    _row("folder", ("",), "tif", requires="tifffile", reads=("pattern",)),
+    _row("folder", ("",), "image_files.slices", reads=("pattern",)),
     *(
         _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)
         for name, endings, signs, options in (
@@ -255,4 +255,12 @@ ROWS = (
         frames=True,
     ),
     _row("knossos", (".k.toml", ".conf"), "image_files.knossos", keys="keys", levels=True, details="details"),
+    _row(
+        "obf",
+        (".obf", ".msr"),
+        "image_files.microscopes.obf",
+        keys="keys",
+        magic=((0, b"OMAS_BF\n\xff\xff"),),
+        details="details",
+    ),
 )

@@ -1,4 +1,4 @@
-"""Whole jobs made of operations: segment a volume, write a pyramid, score a segmentation, the demonstration.
+"""Whole jobs made of operations: convert a file, segment a volume, write a pyramid, score it, the demonstration.
 
 Public names are imported on first use.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .converting import Conversion, convert
     from .demonstration import Demo, demo
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
@@ -18,9 +19,11 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "Conversion": ".converting",
             "Demo": ".demonstration",
             "Scores": ".scoring",
             "Segmentation": ".segmenting",
+            "convert": ".converting",
             "demo": ".demonstration",
             "evaluate": ".scoring",
             "segment": ".segmenting",
@@ -28,4 +31,4 @@ else:
         },
     )
 
-__all__ = ["Demo", "Scores", "Segmentation", "demo", "evaluate", "segment", "write_pyramid"]
+__all__ = ["Conversion", "Demo", "Scores", "Segmentation", "convert", "demo", "evaluate", "segment", "write_pyramid"]

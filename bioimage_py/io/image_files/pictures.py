@@ -108,15 +108,15 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
 def details(path: str, key: str | None) -> Details:
     """Return what a picture says of itself."""
     keep_local(path, "picture")
-    return _header(path).details
+    return header_of(path).details
 
 
 def _picture(path: str, mode: str) -> tuple[Picture, Header]:
     keep_local(path, "picture")
     if mode != "r":
         raise ReadOnlyError(f"{path}: pictures are read, or written as a whole.", remedy="imwrite(path, array)")
-    header = _header(path)
-    return Picture(header, lambda: _decoded(path, header)), header
+    header = header_of(path)
+    return Picture(header, lambda: decoded(path, header)), header
 
 
 def _open(path: str) -> Any:
@@ -135,17 +135,18 @@ def _open(path: str) -> Any:
         raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
 
 
-def _header(path: str) -> Header:
+def header_of(path: str) -> Header:
+    """Return what the head of a picture says; FormatError where that is damaged."""
     with _open(path) as picture:
         try:
-            return _header_of(path, picture)
+            return _header(path, picture)
         except FormatError:
             raise
         except Exception as error:  # the library parses the rest of the head only now, and raises what it runs into
             raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
 
 
-def _header_of(path: str, picture: Any) -> Header:
+def _header(path: str, picture: Any) -> Header:
     frames = int(getattr(picture, "n_frames", 1))
     animated = picture.format == "GIF" or frames > 1
     depth = _png_depth(path) if picture.format == "PNG" else None
@@ -212,7 +213,9 @@ def _named(tags: Mapping[int, Any]) -> dict[str, Any]:
     return {TAGS.get(tag, str(tag)): value for tag, value in tags.items() if not isinstance(value, dict)}
 
 
-def _decoded(path: str, header: Header) -> np.ndarray:
+def decoded(path: str, header: Header | None = None) -> np.ndarray:
+    """Return all of a picture; StorageError where it is damaged."""
+    header = header or header_of(path)
     from PIL import ImageSequence
 
     if header.deep:

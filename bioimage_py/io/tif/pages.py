@@ -29,7 +29,7 @@ class Pages:
     dtype : numpy.dtype
         Data type.
     load : callable
-        ``load(i)`` decodes page i (C order over ``lead``).
+        ``load(i, out)`` decodes page i (C order over ``lead``); into an array in one piece, if it is given and it can.
     close : callable
         Closes the files.
     file_of : callable, optional
@@ -43,7 +43,7 @@ class Pages:
         lead: tuple[int, ...],
         page_shape: tuple[int, ...],
         dtype: np.dtype,
-        load: Callable[[int], np.ndarray],
+        load: Callable[..., np.ndarray],
         close: Callable[[], None],
         file_of: Callable[[int], str] | None = None,
     ) -> None:
@@ -81,8 +81,15 @@ class Pages:
         for position in np.ndindex(region.shape[: len(lead)]):
             at = [part.start + offset for part, offset in zip(lead, position, strict=True)]
             number = int(np.ravel_multi_index(at, self._lead)) if at else 0
-            page = self._cache.get(number) if many else None
-            region[position] = (self._loaded(number) if page is None else page) if many else self._page(number)[inner]
+            if not many:
+                region[position] = self._page(number)[inner]
+                continue
+            target = region[position]
+            page = self._cache.get(number)
+            if page is None:
+                page = self._loaded(number, target if target.flags.c_contiguous else None)
+            if not np.may_share_memory(page, target):
+                target[...] = page
 
     def _page(self, number: int) -> np.ndarray:
         with self._lock:
@@ -97,8 +104,8 @@ class Pages:
                 self._cache.popitem(last=False)
         return page
 
-    def _loaded(self, number: int) -> np.ndarray:
-        page = self._load(number)
+    def _loaded(self, number: int, out: np.ndarray | None = None) -> np.ndarray:
+        page = self._load(number) if out is None else self._load(number, out)
         if page.shape != self._page_shape:
             raise ShapeError(
                 f"Page {number} has shape {page.shape}, the first one {self._page_shape}.",

@@ -26,7 +26,7 @@ from .pages import Pages
 from .segments import TiledPages, in_segments
 from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
-_ENDINGS = (".tif", ".tiff")
+ENDINGS = (".tif", ".tiff")
 _IN_ONE_PIECE = ("shaped", "imagej")
 """Kinds of series that may lie in one piece, whose length the metadata say; of others the pages are counted."""
 _one_at_a_time = threading.Lock()
@@ -235,11 +235,11 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
         lead = tuple(series.shape[:split])
         return ImageStack(TiledPages(lead, series.keyframe, page_of, file.close, path), axes)
 
-    def load(number: int) -> np.ndarray:
+    def load(number: int, out: np.ndarray | None = None) -> np.ndarray:
         try:
             page = page_of(number)
             with _open_file_of(page, file):
-                return np.asarray(page.asarray(maxworkers=1)).reshape(page_shape)
+                return np.asarray(page.asarray(out=out, maxworkers=1)).reshape(page_shape)
         except BioimageError:
             raise
         except Exception as error:  # codecs raise types of their own for damaged data
@@ -276,7 +276,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
 
     import tifffile
 
-    names = [entry.name for entry in os.scandir(path) if entry.is_file() and entry.name.lower().endswith(_ENDINGS)]
+    names = [entry.name for entry in os.scandir(path) if entry.is_file() and entry.name.lower().endswith(ENDINGS)]
     if pattern is not None:
         names = fnmatch.filter(names, pattern)
     if not names:
@@ -298,7 +298,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
                 remedy="convert the slices to one data type",
             )
 
-    def load(number: int) -> np.ndarray:
+    def load(number: int, _: np.ndarray | None = None) -> np.ndarray:
         name = os.path.join(path, names[number])
         with reading_structure(name), tifffile.TiffFile(name) as file:
             for position, page in enumerate(file.series[0].pages):
@@ -314,7 +314,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
 
 def is_stack(folder: str) -> bool:
     """Tell whether a folder holds slices."""
-    return any(entry.name.lower().endswith(_ENDINGS) and entry.is_file() for entry in os.scandir(folder))
+    return any(entry.name.lower().endswith(ENDINGS) and entry.is_file() for entry in os.scandir(folder))
 
 
 def _need_codecs(page: Any, path: str) -> None:

@@ -73,6 +73,8 @@ class Wanted:
             array = _rescaled(array, self.rescale, kind)
         if array.dtype == kind:
             return array
+        if array.dtype.kind == "c" and kind.kind != "c":
+            raise DtypeError(f"Complex numbers do not become {kind}.", remedy="pass array.real, or numpy.abs(array)")
         if isinstance(array, Source):
             return CastSource(array, kind, casting=self.casting)
         return convert_values(array, kind, self.casting)

@@ -1,0 +1,243 @@
+"""From any image file to any other, block by block."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError, ParameterError, StorageError
+from ..io.create import create_array
+from ..io.details import Image
+from ..io.formats import require_library, split_path
+from ..io.ome import write_multiscales
+from ..io.target import OME_ENDING
+from ..io.v3.functions import imwrite
+from ..io.v3.images import Wanted
+from ..io.v3.target import checked_target, format_to_write
+from ..operations.copying import copy
+from ..runner.execution import Execution, current_execution
+from ..sources import Source, as_source
+from ..sources.file import open_source
+from .pyramids import write_pyramid
+
+_COMPARED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion has written, or would write.
+
+    Attributes
+    ----------
+    output : str
+        Where to.
+    format : str
+        Name of its format.
+    shape : tuple of int
+    dtype : str
+    axes : tuple of str
+        Names of the axes.
+    lost : tuple of str
+        What the format had no place for.
+    written : bool
+        False for a dry run.
+    verified : bool
+        Whether all voxels were compared, and are equal.
+    """
+
+    output: str
+    format: str
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[str, ...]
+    lost: tuple[str, ...] = ()
+    written: bool = True
+    verified: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its values by name."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """Return a line that says it."""
+        what = (
+            f"{self.output}: {self.format}, {'x'.join(map(str, self.shape))} {self.dtype}, axes {','.join(self.axes)}"
+        )
+        notes = [f"lost: {', '.join(self.lost)}"] if self.lost else []
+        notes += ["all voxels are equal"] if self.verified else []
+        notes += [] if self.written else ["not written"]
+        return "; ".join([what, *notes])
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be written; see `convert`."""
+
+    output: str
+    dtype: Any = None
+    rescale: tuple[float, float] | None = None
+    axes: Any = None
+    pyramid: bool = False
+    overwrite: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def convert(
+    input: Any,
+    output: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    rescale: tuple[float, float] | None = None,
+    axes: Any = None,
+    pyramid: bool = False,
+    overwrite: bool = False,
+    verify: bool = False,
+    dry_run: bool = False,
+    execution: Execution | None = None,
+    **options: Any,
+) -> Conversion:
+    """Write an image in the format that the name of the output says.
+
+    Axes, scale and units are kept where the format has a place for them.
+
+    Parameters
+    ----------
+    input : source-like
+        Such as ``open_source(path)``.
+    output : str or os.PathLike
+        To zarr, n5 and HDF5 blocks are copied on any backend; other formats are written by this process, as `imwrite`
+        does.
+    dtype : dtype_like, optional
+        Convert to this data type; what does not fit is an error.
+    rescale : tuple of float, optional
+        Map this range to the ends of `dtype`.
+    axes : str, optional
+        Names of the axes, where the input does not say them.
+    pyramid : bool, default False
+        Coarser levels too (OME-Zarr, tif).
+    overwrite : bool, default False
+        Replace what is there.
+    verify : bool, default False
+        Read the output and compare all voxels.
+    dry_run : bool, default False
+        Check, and say what would be written.
+    execution : Execution, optional
+        How to run.
+    **options
+        Of the format: ``chunks``, ``shards``, ``compression``, ...
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    FormatError, DtypeError, ShapeError
+        If the format cannot hold the image.
+    StorageError
+        If the output is there already, or differs from the input after all.
+    """
+    target = Target(os.fspath(output), dtype, rescale, axes, pyramid, overwrite, options)
+    source = as_source(input)
+    path = checked_target(output, "w" if overwrite else "x")
+    entry = format_to_write(path, None, None)
+    require_library(entry)
+    image = Wanted(axes=axes, dtype=dtype, rescale=rescale).image(source, entry.name)
+    found = Conversion(
+        target.output,
+        entry.name,
+        tuple(image.array.shape),
+        image.array.dtype.name,
+        tuple(axis.name for axis in image.axes),
+        written=not dry_run,
+    )
+    if pyramid and "pyramid" not in entry.options:
+        raise FormatError(f"The format {entry.name!r} has no levels.", remedy='".ome.zarr" or ".ome.tif"')
+    more = {**options, **({"pyramid": True} if pyramid and entry.create is None else {})}
+    if dry_run:
+        return found if entry.create is not None else replace(found, lost=_tried(image, path, more))
+    if entry.create is not None:
+        _copy(image, path, entry.name, target, current_execution(execution))
+        lost: tuple[str, ...] = ()
+    else:
+        report = imwrite(path, image.array, axes=image.axes, overwrite=overwrite, report=True, **more)
+        lost = report.lost
+    if verify:
+        _verify(image.array, path, entry.name)
+    return replace(found, lost=lost, verified=verify)
+
+
+def _tried(image: Image, path: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write a few voxels elsewhere: what the format cannot hold is an error, what it loses is returned."""
+    shape = [
+        size if axis.kind == "channel" else min(size, 2)
+        for size, axis in zip(image.array.shape, image.axes, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        place = os.path.join(folder, os.path.basename(path))
+        report = imwrite(place, np.zeros(shape, image.array.dtype), axes=image.axes, report=True, **options)
+    lost: tuple[str, ...] = report.lost
+    return lost
+
+
+def _copy(image: Image, path: str, format: str, target: Target, how: Execution) -> None:
+    """Copy blocks to a new array, and make its pyramid."""
+    container, key = split_path(path)
+    ome = format == "zarr" and key is None and (target.pyramid or container.lower().endswith(OME_ENDING))
+    if target.pyramid and not ome:
+        raise ParameterError("A pyramid is made of a whole zarr container.", remedy='"out.ome.zarr"')
+    made = create_array(
+        container,
+        "0" if ome else "data" if format == "hdf5" and key is None else key or "",
+        shape=image.array.shape,
+        dtype=image.array.dtype,
+        chunks=target.options.get("chunks"),
+        shards=target.options.get("shards"),
+        compressor=target.options.get("compression"),
+        format=format,
+        axes=image.axes,
+        overwrite=target.overwrite,
+    )
+    copy(image.array, made, execution=how)
+    if target.pyramid:
+        write_pyramid(container, execution=how)
+    elif ome:
+        write_multiscales(container, levels=[("0", image.axes)])
+
+
+def _verify(array: Any, path: str, format: str) -> None:
+    container, key = split_path(path)
+    chosen = key if key is not None else "data" if format == "hdf5" else "0" if format == "tif" else None
+    with open_source(container, chosen, format=format) as written:
+        if written.shape != tuple(array.shape) or written.dtype != array.dtype:
+            raise StorageError(
+                f"{path} reads as {written.shape} {written.dtype}, but {array.shape} {array.dtype} was written.",
+                remedy="write to .ome.zarr, which keeps axes of length 1",
+            )
+        for box in _boxes(written):
+            here, there = np.asarray(array[box]), written[box]
+            same = (here == there) | ((here != here) & (there != there))
+            if not same.all():
+                at = tuple(int(i) + part.start for i, part in zip(np.argwhere(~same)[0], box, strict=True))
+                raise StorageError(
+                    f"{path} differs from the input at voxel {at}: {here[~same][0]} was written, {there[~same][0]} is"
+                    " read.",
+                    remedy="a format without losses: .tif, .ome.zarr",
+                )
+
+
+def _boxes(source: Source) -> Iterator[tuple[slice, ...]]:
+    """Cut a source into boxes along its first axes, each small enough to be compared in memory."""
+    shape: Sequence[int] = source.shape
+    box = list(shape)
+    for axis in range(len(box)):
+        while int(np.prod(box, dtype=object)) * source.dtype.itemsize > _COMPARED_BYTES and box[axis] > 1:
+            box[axis] = -(-box[axis] // 2)
+    for start in itertools.product(*(range(0, size, side) for size, side in zip(shape, box, strict=True))):
+        yield tuple(slice(low, min(low + side, size)) for low, side, size in zip(start, box, shape, strict=True))

@@ -1,0 +1,105 @@
+"""`bioimage-py convert`: from one format to another, checked, dry, and a folder at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import bioimage_py as bp
+import bioimage_py.io.v3 as iio
+from bioimage_py.cli import main
+from bioimage_py.errors import StorageError
+from bioimage_py.workflows import convert, converting
+
+pytest.importorskip("tifffile")
+pytest.importorskip("h5py")
+
+DATA = np.random.default_rng(6).integers(0, 4000, (6, 80, 90)).astype("u2")
+KINDS = ["b.ome.zarr", "b.zarr", "b.zarr/raw", "b.n5", "b.h5", "b.tif", "b.ome.tif"]
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    iio.imwrite(tmp_path / "a.tif", DATA, scale=(2, 0.5, 0.5), unit="um")
+    return tmp_path / "a.tif"
+
+
+def run(*arguments: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(
+        main, ["convert", *map(str, arguments), *(["--quiet"] if "--json" not in arguments else [])]
+    )
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_format(name: str, scan: Path) -> None:
+    out = scan.parent / name
+    assert "all voxels are equal" in run(scan, out, "--verify")
+    told = iio.improps(out)
+    np.testing.assert_array_equal(iio.imread(out), DATA)
+    assert (told.axes, told.spacing, set(told.unit)) == (("z", "y", "x"), (2, 0.5, 0.5), {"micrometer"})
+    assert "already" in run(scan, out, code=1) or "/" in name
+    run(scan, out, "--overwrite")
+
+
+@pytest.mark.parametrize("name", ["p.ome.zarr", "p.ome.tif"])
+def test_pyramids(name: str, tmp_path: Path) -> None:
+    data = np.random.default_rng(6).integers(0, 255, (4, 300, 310)).astype("u1")
+    done = convert(data, tmp_path / name, pyramid=True, verify=True, axes="zyx")
+    assert done.verified
+    told = iio.improps(tmp_path / name)
+    assert len(told.levels) > 1
+    coarse = bp.downsample(
+        data, [whole // small for whole, small in zip(data.shape, told.levels[1], strict=True)], method="mean"
+    )
+    np.testing.assert_array_equal(iio.imread(tmp_path / name, level=1), coarse)
+
+
+def test_type_chunks_and_range(scan: Path) -> None:
+    out = scan.parent / "b.zarr"
+    run(scan, out, "--dtype", "uint8", "--rescale", "0:4000", "--chunks", "3,40,40", "--compression", "gzip")
+    assert (iio.improps(out).dtype, iio.improps(out).chunks) == ("u1", (3, 40, 40))
+    np.testing.assert_array_equal(iio.imread(out), np.rint(DATA / 4000 * 255).astype("u1"))
+    assert (
+        "3999" in run(scan, scan.parent / "c.tif", "--dtype", "uint8", code=1) or not (scan.parent / "c.tif").exists()
+    )
+
+
+def test_a_dry_run_writes_nothing(scan: Path) -> None:
+    told = json.loads(run(scan, scan.parent / "b.n5", "--dry-run", "--json"))
+    assert (told["format"], told["shape"], told["written"]) == ("n5", [6, 80, 90], False)
+    for name in ("b.png", "b.qqq"):
+        run(scan, scan.parent / name, "--dry-run", code=1)
+    assert [path.name for path in scan.parent.iterdir()] == ["a.tif"]
+
+
+def test_a_folder_of_files(scan: Path) -> None:
+    (scan.parent / "in").mkdir()
+    for number in range(3):
+        iio.imwrite(scan.parent / "in" / f"s{number}.tif", DATA + number)
+    run(scan.parent / "in", scan.parent / "out", "--each", ".ome.zarr", "--verify")
+    for number in range(3):
+        np.testing.assert_array_equal(iio.imread(scan.parent / "out" / f"s{number}.ome.zarr"), DATA + number)
+    assert "no folder" in run(scan, scan.parent / "out", "--each", ".tif", code=1)
+
+
+def test_a_series_by_its_number(tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / "two.tif", [DATA, DATA[:2]])
+    run(tmp_path / "two.tif", tmp_path / "b.zarr", "--key", "1")
+    np.testing.assert_array_equal(iio.imread(tmp_path / "b.zarr"), DATA[:2])
+
+
+def test_what_differs_is_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converting, "_COMPARED_BYTES", 5000)
+    wrong = DATA.copy()
+    wrong[4, 70, 3] += 1
+    convert(wrong, scan.parent / "b.zarr", axes="zyx")
+    with pytest.raises(StorageError, match=r"differs from the input at voxel \(4, 70, 3\)"):
+        converting._verify(DATA, str(scan.parent / "b.zarr"), "zarr")
