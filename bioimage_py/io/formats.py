@@ -469,5 +469,13 @@ for _entry in (
         options=("compression", "quality"),
     ),
     _row("knossos", (".k.toml", ".conf"), "image_files.knossos", keys="keys", levels=True, details="details"),
+    _row(
+        "obf",
+        (".obf", ".msr"),
+        "image_files.microscopes.obf",
+        keys="keys",
+        magic=((0, b"OMAS_BF\n\xff\xff"),),
+        details="details",
+    ),
 ):
     add_format(_entry)

@@ -37,7 +37,7 @@ from .opening import (
 _NAME = "KNOSSOS"
 _MOST_CONFIG = 1 << 20
 _CUBE = 128
-_DTYPES = {".raw": np.dtype("<u1"), ".seg": np.dtype("<u8"), ".seg.sz.zip": np.dtype("<u8")}
+_DTYPES: dict[str, np.dtype[Any]] = {".raw": np.dtype("<u1"), ".seg": np.dtype("<u8"), ".seg.sz.zip": np.dtype("<u8")}
 _LINE = re.compile(r'^\s*(experiment name|boundary [xyz]|scale [xyz]|magnification)\s+"?([^";]*)"?\s*;?\s*$')
 
 
@@ -138,13 +138,13 @@ class Cubes:
         dtype = self.dtype.newbyteorder("<")
         needed = size_in_bytes(self._layer.cube, dtype)
         if self._layer.ending == ".seg.sz.zip":
-            return _unpacked(path, needed).view(dtype).reshape(self._layer.cube)
+            return np.asarray(_unpacked(path, needed).view(dtype).reshape(self._layer.cube))
         if os.path.getsize(path) != needed:
             raise StorageError(
                 f"The cube {path} has {os.path.getsize(path)} bytes, {self._layer.cube} {dtype} take {needed}.",
                 remedy=AGAIN,
             )
-        return np.memmap(path, dtype, "r", 0, self._layer.cube)
+        return np.asarray(np.memmap(path, dtype, "r", 0, self._layer.cube))
 
 
 def construct(path: str, mode: str = "r") -> dict[str, Any]:
