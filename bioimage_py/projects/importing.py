@@ -87,8 +87,12 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     return root
 
 
+_BESIDE = (".conf", ".dcm", ".dicom", ".hdr", ".hdr.gz", ".xml")
+"""Endings of formats whose files mostly lie beside images: settings, headers, and slices (see `import_dicom`)."""
+
+
 def _images(folder: Path, depth: int) -> Iterator[Path]:
-    known = tuple(filter(None, supported_extensions()))
+    known = tuple(ending for ending in supported_extensions() if ending and ending not in _BESIDE)
     for path in sorted(folder.iterdir()):
         is_image = path.name.lower().endswith(known)
         if path.name.startswith("."):

@@ -412,6 +412,14 @@ def test_all_arrays_of_a_large_container_come_in(tmp_path):
     assert len(import_folder(empty(tmp_path / "p"), root)) == 60
 
 
+def test_what_lies_beside_images_is_no_image(tmp_path):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/a.tif", volume(1))
+    for name in ("settings.xml", "a.conf", "slice1.dcm", "a.hdr"):
+        (tmp_path / "in" / name).write_text("settings of the microscope")
+    assert len(import_folder(empty(tmp_path / "p"), tmp_path / "in")) == 1
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_nifti_is_an_image_like_others(tmp_path, ending):
     nibabel = pytest.importorskip("nibabel")

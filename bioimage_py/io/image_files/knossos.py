@@ -32,12 +32,14 @@ from .opening import (
     reading,
     require_memory,
     size_in_bytes,
+    split_level,
+    with_level,
 )
 
 _NAME = "KNOSSOS"
 _MOST_CONFIG = 1 << 20
 _CUBE = 128
-_DTYPES = {".raw": np.dtype("<u1"), ".seg": np.dtype("<u8"), ".seg.sz.zip": np.dtype("<u8")}
+_DTYPES: dict[str, np.dtype[Any]] = {".raw": np.dtype("<u1"), ".seg": np.dtype("<u8"), ".seg.sz.zip": np.dtype("<u8")}
 _LINE = re.compile(r'^\s*(experiment name|boundary [xyz]|scale [xyz]|magnification)\s+"?([^";]*)"?\s*;?\s*$')
 
 
@@ -138,13 +140,13 @@ class Cubes:
         dtype = self.dtype.newbyteorder("<")
         needed = size_in_bytes(self._layer.cube, dtype)
         if self._layer.ending == ".seg.sz.zip":
-            return _unpacked(path, needed).view(dtype).reshape(self._layer.cube)
+            return np.asarray(_unpacked(path, needed).view(dtype).reshape(self._layer.cube))
         if os.path.getsize(path) != needed:
             raise StorageError(
                 f"The cube {path} has {os.path.getsize(path)} bytes, {self._layer.cube} {dtype} take {needed}.",
                 remedy=AGAIN,
             )
-        return np.memmap(path, dtype, "r", 0, self._layer.cube)
+        return np.asarray(np.memmap(path, dtype, "r", 0, self._layer.cube))
 
 
 def construct(path: str, mode: str = "r") -> dict[str, Any]:
@@ -163,20 +165,22 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     level = arguments.pop("level", None)
     only_image(path, None, mode, _NAME, arguments)
     layers = _layers(path)
+    key, level = split_level(key, level, list(layers))
     name = one_of_several(path, key, list(layers), "layers")
     layer = layers[name]
     at = level_among(path, level, len(layer.numbers))
     factors = [round(size / first) for size, first in zip(layer.sizes[at], layer.sizes[0], strict=True)]
     shape = tuple(-(-size // max(1, factor)) for size, factor in zip(layer.shape, factors, strict=True))
     cubes = Cubes(_folder(path, layer, layer.numbers[at]), layer, layer.numbers[at], shape)
-    return Opened(cubes, name, _axes(layer, at))
+    return Opened(cubes, with_level(name, at), _axes(layer, at))
 
 
 def details(path: str, key: str | None) -> Details:
     """Return what the configuration says of a layer."""
     only_image(path, None, "r", _NAME)
     layers = _layers(path)
-    layer = layers[one_of_several(path, key or next(iter(layers)), list(layers), "layers")]
+    key = split_level(key, None, list(layers))[0] or next(iter(layers))
+    layer = layers[one_of_several(path, key, list(layers), "layers")]
     return Details(
         raw={"name": layer.name, "magnifications": layer.numbers, "cube": list(layer.cube), "ending": layer.ending},
         standard={"image": {"name": layer.name}, "pixel_sizes": pixel_sizes(_axes(layer, 0))},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -188,3 +189,26 @@ def level_among(path: str, level: Any, count: int) -> int:
             f"{path} has no level {level!r}; it has {count}, the finest is 0.", remedy=f"level={count - 1}, or less"
         )
     return number % count
+
+
+def split_level(key: str | None, level: Any, keys: Sequence[str]) -> tuple[str | None, Any]:
+    """Return key and level, also where the key has both: "1/s2" is level 2 of the image "1", as `with_level` names it.
+
+    Parameters
+    ----------
+    key : str, optional
+        Key of an image, or of a level of one.
+    level : int or str, optional
+        Level; where it is given, the key is that of an image.
+    keys : sequence of str
+        Keys of the images, which are never taken for those of levels.
+    """
+    found = re.fullmatch(r"(?:(.*)/)?s(\d+)", key or "")
+    if level is not None or found is None or key in keys:
+        return key, level
+    return found[1], int(found[2])
+
+
+def with_level(key: str, level: int) -> str:
+    """Return the key by which a level is opened again; that of the image for the finest one."""
+    return f"{key}/s{level}".lstrip("/") if level else key

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bioimage_py.errors import BioimageError
 from bioimage_py.io.details import Details, Image
 from bioimage_py.io.formats import array_keys_of, format_named, infer_format
-from bioimage_py.sources import Axis, Source, open_source
+from bioimage_py.sources import Axis, Source, from_spec, open_source
 from bioimage_py.sources.axes import default_axes
 from bioimage_py.sources.spec import load_qualified
 from bioimage_py.testing import MakeSource, SourceConformance
@@ -66,6 +66,14 @@ class FileConformance(SourceConformance):
 
     def store(self, path: Path, content: np.ndarray, axes: tuple[Axis, ...] | None) -> None:
         write(path, content, axes)
+
+
+def opens_again(source: Source) -> None:
+    """A source of a coarse level is opened again at that level."""
+    with from_spec(source.to_spec()) as again:
+        assert (again.shape, again.axes) == (source.shape, source.axes)
+        np.testing.assert_array_equal(again[...], source[...])
+        assert details(Path(source.path), source.internal_path) == details(Path(again.path), again.internal_path)
 
 
 @st.composite

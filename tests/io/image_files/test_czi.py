@@ -16,7 +16,7 @@ from bioimage_py.io.formats import array_keys_of
 from bioimage_py.sources import Axis, Source, open_source
 from bioimage_py.testing import MakeSource, SourceConformance
 
-from .common import READ_ONLY, details, survives
+from .common import READ_ONLY, details, opens_again, survives
 
 czifile = pytest.importorskip("czifile", reason="the foreign reader is czifile")
 imagecodecs = pytest.importorskip("imagecodecs")
@@ -156,6 +156,7 @@ def test_mosaics_and_levels(tmp_path: Path, compression: int) -> None:
     with open_source(path, level=1) as source:
         np.testing.assert_array_equal(source[...], coarse)
         assert source.axes[-1] == Axis("x", "space", "micrometer", 1.0, 0.25)
+        opens_again(source)
     with pytest.raises(KeyNotFoundError):
         open_source(path, level=2)
 

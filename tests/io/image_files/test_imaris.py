@@ -14,7 +14,7 @@ from bioimage_py.io.image_files.microscopes.imaris import levels
 from bioimage_py.sources import Axis, Source, open_source
 from bioimage_py.testing import MakeSource, SourceConformance
 
-from .common import READ_ONLY, details, survives
+from .common import READ_ONLY, details, opens_again, survives
 
 h5py = pytest.importorskip("h5py")
 
@@ -92,6 +92,7 @@ def test_times_channels_and_levels(tmp_path: Path) -> None:
         with open_source(path, level=level) as source:
             np.testing.assert_array_equal(source[...], DATA[..., ::2, ::2])
             assert source.axes[-1].scale == pytest.approx(2 * axes[-1].scale)
+            opens_again(source)
     assert levels(str(path)) == [DATA.shape, (2, 3, 5, 10, 15)]
     with pytest.raises(KeyNotFoundError, match="no level 2"):
         open_source(path, level=2)

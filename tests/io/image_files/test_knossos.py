@@ -15,7 +15,7 @@ from bioimage_py.io.formats import array_keys_of
 from bioimage_py.sources import Axis, Source, open_source
 from bioimage_py.testing import MakeSource, SourceConformance
 
-from .common import READ_ONLY, details, survives
+from .common import READ_ONLY, details, opens_again, survives
 
 CUBE = (4, 5, 8)
 DATA = np.random.default_rng(11).integers(0, 256, (9, 18, 23)).astype("u1")
@@ -94,6 +94,7 @@ def test_layers_and_magnifications(tmp_path: Path) -> None:
     with open_source(tmp_path / "a.k.toml", "raw", level=1) as source:
         np.testing.assert_array_equal(source[...], DATA[:, ::2, ::2])
         assert source.axes[-1] == Axis("x", "space", "nanometer", 16.0, 4.0)
+        opens_again(source)
     with open_source(tmp_path / "a.k.toml", "seg") as source:
         np.testing.assert_array_equal(source[...], ids)
     assert details(tmp_path / "a.k.toml", "seg").is_label

@@ -19,7 +19,18 @@ from ....sources.axes import Axis, unit_name
 from ....sources.file import Opened
 from ....sources.stores.location import Location
 from ...details import Details
-from ..opening import checked_shape, head_of, level_among, no_such, one_of_several, only_image, pixel_sizes, reading
+from ..opening import (
+    checked_shape,
+    head_of,
+    level_among,
+    no_such,
+    one_of_several,
+    only_image,
+    pixel_sizes,
+    reading,
+    split_level,
+    with_level,
+)
 from ..world import SAME, affine
 from .tiles import BackingStack
 
@@ -82,6 +93,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     level = arguments.pop("level", None)
     only_image(path, None, mode, _NAME, arguments)
     scene = _scene(path)
+    key, level = split_level(key, level, list(scene.setups))
     setup = scene.setups[one_of_several(path, key, list(scene.setups), "view setups")]
     open_level, factors, close = _LOADERS[scene.kind](path, scene, setup)
     try:
@@ -99,14 +111,15 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     except BaseException:
         close()
         raise
-    return Opened(stack, setup.key, _axes(scene, setup, factor), stack)
+    return Opened(stack, with_level(setup.key, number), _axes(scene, setup, factor), stack)
 
 
 def details(path: str, key: str | None) -> Details:
     """Return name, voxel size, attributes and registration of a view setup."""
     only_image(path, None, "r", _NAME)
     scene = _scene(path)
-    setup = scene.setups[one_of_several(path, key or next(iter(scene.setups)), list(scene.setups), "view setups")]
+    key = split_level(key, None, list(scene.setups))[0] or next(iter(scene.setups))
+    setup = scene.setups[one_of_several(path, key, list(scene.setups), "view setups")]
     axes = _axes(scene, setup, (1.0, 1.0, 1.0))
     matrix = None
     if (rows := scene.matrices.get(setup.key)) is not None:

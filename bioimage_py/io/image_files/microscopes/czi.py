@@ -28,6 +28,8 @@ from ..opening import (
     reading,
     require_memory,
     size_in_bytes,
+    split_level,
+    with_level,
 )
 from .czi_layout import COMPRESSIONS, NAME, PIXELS, Tile, read_directory, read_metadata, read_tile
 
@@ -141,14 +143,16 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     with reading(path, NAME):
         tiles, metadata = read_directory(path)
         scenes = _scenes(tiles)
+        key, level = split_level(key, level, list(scenes))
         name = one_of_several(path, key, list(scenes), "scenes")
         factors = sorted({tile.factor for tile in scenes[name]})
-        factor = factors[level_among(path, level, len(factors))]
+        number = level_among(path, level, len(factors))
+        factor = factors[number]
         used = [tile for tile in scenes[name] if tile.factor == factor]
         if any(tile.compression for tile in used):
             need("imagecodecs", f"The compression of {path}")
         mosaic = Mosaic(path, used)
-        return Opened(mosaic, name, _axes(mosaic, _described(path, metadata), factor))
+        return Opened(mosaic, with_level(name, number), _axes(mosaic, _described(path, metadata), factor))
 
 
 def details(path: str, key: str | None) -> Details:
@@ -157,7 +161,8 @@ def details(path: str, key: str | None) -> Details:
     with reading(path, NAME):
         tiles, metadata = read_directory(path)
         scenes = _scenes(tiles)
-        name = one_of_several(path, key or next(iter(scenes)), list(scenes), "scenes")
+        key = split_level(key, None, list(scenes))[0] or next(iter(scenes))
+        name = one_of_several(path, key, list(scenes), "scenes")
         finest = [tile for tile in scenes[name] if tile.factor == min(one.factor for one in scenes[name])]
         mosaic, root = Mosaic(path, finest), _described(path, metadata)
         axes = _axes(mosaic, root, finest[0].factor)

@@ -15,7 +15,17 @@ from ....sources.arrays.hdf5_parts import open_file, reading_structure
 from ....sources.axes import Axis, unit_name
 from ....sources.file import Opened
 from ...details import Details
-from ..opening import AGAIN, checked_shape, head_of, level_among, no_such, only_image, pixel_sizes
+from ..opening import (
+    AGAIN,
+    checked_shape,
+    head_of,
+    level_among,
+    no_such,
+    only_image,
+    pixel_sizes,
+    split_level,
+    with_level,
+)
 from .tiles import BackingStack
 
 _NAME = "Imaris"
@@ -30,7 +40,7 @@ def construct(path: str, mode: str = "r") -> dict[str, Any]:
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
     """Open a resolution level as ``([t,] [c,] z, y, x)``; times and channels where there are several."""
     arguments = dict(kwargs)
-    level = arguments.pop("level", None)
+    key, level = split_level(key, arguments.pop("level", None), [""])
     only_image(path, key, mode, _NAME, arguments)
     file = _file(path)
     try:
@@ -46,7 +56,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
                     return HDF5Backing(_data(file, number, time, rest[0] if rest else 0))
 
             stack = BackingStack(lead, shape, opener, file.close, (path,))
-            return Opened(stack, "", _axes(path, file, number), stack)
+            return Opened(stack, with_level("", number), _axes(path, file, number), stack)
     except BaseException:
         file.close()
         raise
@@ -54,7 +64,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
 
 def details(path: str, key: str | None) -> Details:
     """Return the attributes of ``DataSetInfo``, names and colours of the channels, and the time step."""
-    only_image(path, key, "r", _NAME)
+    only_image(path, split_level(key, None, [""])[0], "r", _NAME)
     with _file(path) as file, reading_structure(path):
         _, channels, _ = _layout(path, file, 0)
         axes = _axes(path, file, 0)
@@ -97,10 +107,11 @@ def _file(path: str) -> Any:
     if not h5py.is_hdf5(path):
         raise no_such(path, _NAME, head_of(path, 8))
     file = open_file(path, "r")
-    if "DataSet" not in file or not isinstance(file["DataSet"], h5py.Group):
-        file.close()
-        raise FormatError(f"{path} is an HDF5 file, but none of Imaris: it has no DataSet.", remedy='format="hdf5"')
-    return file
+    with reading_structure(path):
+        if "DataSet" in file and isinstance(file["DataSet"], h5py.Group):
+            return file
+    file.close()
+    raise FormatError(f"{path} is an HDF5 file, but none of Imaris: it has no DataSet.", remedy='format="hdf5"')
 
 
 def _count(path: str, group: Any, name: str) -> int:
