@@ -20,6 +20,7 @@ _EXTRAS = {
     "nibabel": "projects",
     "pydantic": "projects",
     "pydicom": "projects",
+    "shapely": "spaces",
     "submitit": "slurm",
     "tifffile": "io",
     "webknossos": "webknossos",

@@ -61,6 +61,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["project", "import", "slices", "h5"],
     ),
     "pydicom": ("importing.import_dicom(project(), 'dicom')",),
+    "shapely": ("clipped()",),
     "submitit": (
         "bp.copy(stored, 'out.zarr/a', job_type='slurm')",
         "bp.stats.max(stored, job_type='slurm')",
@@ -112,6 +113,14 @@ def project():
     made.add_labelmap_layer("labels")
     made.add_descriptor(array, "case")
     return made
+
+
+def clipped():
+    from bioimage_py.spaces import ObjectClass, ObjectInstance, Ontology, Polygon, Space
+
+    ontology = Ontology([ObjectClass("cell", "polygon")])
+    space = Space.for_image((4, 4), ("y", "x"), ontology)
+    space.put_object(ObjectInstance(ontology.objects[0]), Polygon([(0, 0), (9, 0), (9, 9)]), outside="clip")
 
 
 def told(step):
@@ -194,7 +203,7 @@ def test_every_optional_library_is_known() -> None:
     for module, names in packages_distributions().items():
         for name in names:
             modules.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(module)
-    for extra in ("cloudvolume", "io", "projects", "slurm", "viz", "webknossos"):
+    for extra in ("cloudvolume", "io", "projects", "slurm", "spaces", "viz", "webknossos"):
         for requirement in PROJECT["optional-dependencies"][extra]:
             found = modules[re.match(r"[\w-]+", requirement)[0].lower()]  # type: ignore[index]
             assert {extras._EXTRAS.get(name) for name in found} & {extra}, requirement
