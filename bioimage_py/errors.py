@@ -154,6 +154,10 @@ class ConflictError(BioimageError, RuntimeError):
         self.field = field
 
 
+class LabelRowError(ConflictError):
+    """A record that an annotation space has already; the message names its id, or its class and frames."""
+
+
 class LockError(BioimageError, RuntimeError):
     """A data set is locked by somebody else, or the caller's own lock has expired; names owner and expiry."""
 

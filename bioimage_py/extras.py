@@ -24,6 +24,7 @@ _EXTRAS = {
     "nibabel": "medical",
     "pydantic": "projects",
     "pydicom": "medical",
+    "shapely": "spaces",
     "submitit": "slurm",
     "tifffile": "io",
     "webknossos": "webknossos",

@@ -65,6 +65,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["project", "import", "slices", "h5"],
     ),
     "pydicom": ("importing.import_dicom(project(), 'dicom')",),
+    "shapely": ("clipped()",),
     "submitit": (
         "bp.copy(stored, 'out.zarr/a', job_type='slurm')",
         "bp.stats.max(stored, job_type='slurm')",
@@ -116,6 +117,14 @@ def project():
     made.add_labelmap_layer("labels")
     made.add_descriptor(array, "case")
     return made
+
+
+def clipped():
+    from bioimage_py.spaces import ObjectClass, ObjectInstance, Ontology, Polygon, Space
+
+    ontology = Ontology([ObjectClass("cell", "polygon")])
+    space = Space.for_image((4, 4), ("y", "x"), ontology)
+    space.put_object(ObjectInstance(ontology.objects[0]), Polygon([(0, 0), (9, 0), (9, 9)]), outside="clip")
 
 
 def told(step):

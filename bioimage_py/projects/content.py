@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..errors import KeyNotFoundError, ParameterError
 from ..sources import Axis
+from ..spaces import Ontology
 from .creating import add_arguments, created, folder_of, new_record
 from .descriptor import Descriptor
 from .descriptors import DescriptorsAccessor
 from .images import remove_copy
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
+from .spaces import OpenSpaces
 from .storage.folder import Folder
 from .storage.session import Session
 from .values.accessor import Accessor
@@ -42,6 +44,7 @@ class Content:
 
     def _open(self, root: Path, project_id: str = "", username: str = "", password: str = "") -> None:
         self._session = Session(Folder(root))
+        self._spaces = OpenSpaces(self._session)
         self.project_id, self.username, self.password = project_id or self.id, username, password
 
     @classmethod
@@ -274,6 +277,11 @@ class Content:
                 return layer
         raise KeyNotFoundError(f"The layer {id!r} was removed.", remedy="take it from the project again")
 
+    @property
+    def ontology(self) -> Ontology:
+        """What may be annotated in spaces; `edit` changes it."""
+        return self._session.settings.ontology
+
     def add_tag(self, name: str, kind: TagKind, color: Color = (255, 255, 255), options: Iterable[str] = ()) -> Tag:
         """Add a tag.
 
@@ -339,18 +347,21 @@ class Content:
         LockError
             Somebody else has locked a data set that is deleted here.
         """
-        self._session.save()
+        self._spaces.save_all()
 
     def sync(self) -> int:
         """Take over what others have saved, and return the number of changes.
 
         What was changed here and not saved stays; `save` tells where both changed the same.
         """
-        return self._session.sync()
+        count = self._session.sync()
+        self._spaces.take_over()
+        return count
 
     def revert(self) -> None:
         """Drop all that was changed here and not saved."""
         self._session.revert()
+        self._spaces.revert()
 
     def settings(self) -> ProjectSettings:
         """Return the settings as a value of its own; changing it changes nothing before `edit`."""
@@ -361,12 +372,13 @@ class Content:
 
     def __enter__(self) -> Self:
         self._session.begin()
+        self._spaces.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._session.end(failed=kind is not None)
+        self._spaces.end(failed=kind is not None)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self).load, (self.path,))

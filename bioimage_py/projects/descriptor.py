@@ -104,6 +104,40 @@ class Descriptor(ImageProperties):
     def _table_layers(self, rows: type[AnnotationSet]) -> Accessor[Any]:
         return self.boundingbox_layers if issubclass(rows, BoxSet) else self.landmark_layers
 
+    @property
+    def spaces(self) -> Accessor[Any]:
+        """Annotation spaces, by position or name; there is always "root"."""
+        spaces = self._project._spaces
+        return Accessor([spaces.get(self, id) for id in spaces.ids(self)], "space")
+
+    def space(self, id_or_name: str | None = None, *, kind: str | None = None) -> Any:
+        """Return an annotation space; the same object each time.
+
+        Parameters
+        ----------
+        id_or_name : str, optional
+            May be left out where there is only one.
+        kind : {"image", "sequence", "volume"}, optional
+            What it must be; of "root" before its first use, what it becomes.
+
+        Returns
+        -------
+        Space
+            Changes wait for its `save`, for `Project.save` or the end of ``with project:``.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is no such space.
+        ParameterError
+            It is of another kind, or there are several and none is named.
+        """
+        return self._project._spaces.space(self, id_or_name, kind)
+
+    def add_space(self, id: str, *, kind: str | None = None) -> Any:
+        """Add an annotation space; ParameterError where there is one of that id."""
+        return self._project._spaces.add(self, id, kind)
+
     def consider_frame_annotated(self, frame: int, annotated: bool) -> None:
         """Mark a frame as annotated, or not.
 
@@ -168,6 +202,7 @@ class Descriptor(ImageProperties):
     def revert(self) -> None:
         """Drop what was changed here and not saved."""
         self._project._session.revert(self._identifier)
+        self._project._spaces.revert(self._identifier)
 
     def __eq__(self, other: object) -> bool:
         return (

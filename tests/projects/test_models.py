@@ -136,7 +136,7 @@ def test_a_newer_schema_is_refused_and_an_older_one_brought_up_to_date(project, 
     path = next(project._session.folder.descriptors.glob("*.json"))
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "schema": 99}))
-    with pytest.raises(FormatError, match=r"schema 99, known is 1"):
+    with pytest.raises(FormatError, match=r"schema 99, known is 2"):
         Project.load(project.path).descriptors[0].comments  # noqa: B018
     old = {**document, "schema": 0, "remark": "from before"}
     del old["comments"]
@@ -150,7 +150,7 @@ def test_a_newer_schema_is_refused_and_an_older_one_brought_up_to_date(project, 
     assert found.comments == "from before"
     found.comments = "new"
     found.project.save()
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
 
 
 def test_a_damaged_descriptor_is_named(project):

@@ -20,6 +20,7 @@ from ..values.merge import MISSING, Document, merge
 from ..values.models import Definition, Layer
 from ..values.records import LayerRecord, now
 from ..values.settings import ProjectSettings, parse_settings
+from . import edit_ontology
 
 if TYPE_CHECKING:
     from ..descriptor import Descriptor
@@ -33,7 +34,7 @@ class Item:
     Parameters
     ----------
     what : str
-        "tag", "option", "layer" or "label".
+        "tag", "option", "layer", "label" or "class".
     name : str
         Of an option or label, after that of its tag or layer: "cells/nucleus".
     old_name : str, default ""
@@ -50,10 +51,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Loss:
-    """Annotations that go with something that is deleted: in which data sets (identifiers)."""
+    """Annotations that go with something that is deleted: in which data sets (identifiers).
+
+    `records` is the number of records of a class of the ontology.
+    """
 
     item: Item
     descriptors: tuple[str, ...]
+    records: int = 0
 
 
 @dataclass
@@ -133,7 +138,20 @@ def plan_edit(project: Project, settings: ProjectSettings) -> EditPlan:
             plan._lose(Item("layer", layer.name), stored)
         else:
             _plan_labels(plan, project, layer, new_layers[layer.id], stored)
+    _plan_classes(plan, project, settings)
     return plan
+
+
+def _plan_classes(plan: EditPlan, project: Project, settings: ProjectSettings) -> None:
+    gone, come, both = edit_ontology.compare(project.ontology, settings.ontology)
+    plan.added += [Item("class", item.name) for item in come]
+    plan.deleted += [Item("class", item.name) for item in gone]
+    for was, item in both:
+        renamed = was.name != item.name
+        (plan.renamed if renamed else plan.kept).append(Item("class", item.name, was.name if renamed else ""))
+    for item, counts in edit_ontology.losses(project, gone):
+        plan.lost.append(Loss(Item("class", item.name), tuple(counts), sum(counts.values())))
+        plan.touched.update(counts)
 
 
 def _plan_labels(plan: EditPlan, project: Project, old: Layer, new: Layer, stored: list[str]) -> None:
@@ -181,8 +199,12 @@ def _present(descriptor: Descriptor, layer: Layer) -> set[str]:
 def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> None:
     """Apply settings after a backup, with the open transaction or one of its own."""
     session = project._session
+    gone, _, _ = edit_ontology.compare(project.ontology, settings.ontology)
     session.begin()
+    project._spaces.begin()
     try:
+        project._spaces.flush()
+        classes = edit_ontology.take_away(project, settings.ontology, gone)
         before = session.settings.to_document()
         session.memory.settings = _with_project_id(settings, session.settings.id).with_ids()
         layers = {layer: _remap(project, layer, mapping, plan.touched) for layer, mapping in plan.remapped.items()}
@@ -191,15 +213,16 @@ def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> N
             "schema": 1,
             "time": now().isoformat(),
             "settings": [before, session.settings.to_document()],
-            "layers": {layer: changes for layer, changes in layers.items() if changes},
+            "layers": {layer: changes for layer, changes in {**layers, **classes}.items() if changes},
         }
         write_once(backup, to_text(document).encode(), sync=True)
         session.on_rollback(lambda: backup.unlink(missing_ok=True))
         session.memory.guarded |= plan.touched
     except BaseException:
-        session.end(failed=True)
+        project._spaces.end(failed=True)
         raise
-    session.end(failed=False)
+    project._spaces.end(failed=False)
+    project._spaces.take_over()
 
 
 def _with_project_id(settings: ProjectSettings, id: str) -> ProjectSettings:
@@ -286,6 +309,7 @@ def restore(project: Project) -> None:
         session.end(failed=True)
         raise
     session.end(failed=False)
+    project._spaces.take_over()
 
 
 def _undone(current: Document, before: Document, after: Document, where: str) -> Document:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...system.processes import server_time
 from ..storage.folder import parse
 from ..values.merge import Document
+from ..values.names import is_space
 
 if TYPE_CHECKING:
     from ..project import Project
@@ -52,7 +53,8 @@ def _forget(project: Project, backups: list[Document]) -> int:
     layers = {id for settings in known for id in settings["layers"]}
     count = 0
     for name, summary in session.summaries(session.identifiers()):
-        gone_tags, gone_layers = set(summary.tags) - tags, set(summary.layers) - layers
+        gone_tags = set(summary.tags) - tags
+        gone_layers = {id for id in summary.layers if id not in layers and not is_space(id)}
         if gone_tags or gone_layers:
             record = session.record(name)
             for id in gone_tags:

@@ -16,6 +16,7 @@ from ...sources.stores.paths import is_url
 from ..drafts import regions
 from ..layers import LabelMapLayer, LiveLayer, TableLayer
 from ..storage.versions import ARRAY, chunk_files
+from ..values.names import is_space, space_id
 
 if TYPE_CHECKING:
     from ..descriptor import Descriptor
@@ -69,6 +70,11 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
             if (stored := layer._stored()) is not None:
                 place = os.path.relpath(layer._path_of(stored), folder.root)
                 yield from (Problem(place, what) for what in _annotations(descriptor, layer, chunks))
+        for key, stored in record.layers.items():
+            if is_space(key):
+                path = project._spaces.path_of(descriptor.identifier, space_id(key), stored)
+                place = os.path.relpath(path, folder.root)
+                yield from (Problem(place, what) for what in _space(descriptor, space_id(key)))
 
 
 def _metadata(descriptor: Descriptor) -> Iterator[str]:
@@ -115,6 +121,13 @@ def _annotations(descriptor: Descriptor, layer: LiveLayer, chunks: bool) -> Iter
             rows = layer._load() or ()
             if len(rows) != stored.units:
                 yield f"has {len(rows)} rows, the data set says {stored.units}"
+    except (BioimageError, OSError) as error:
+        yield error.message if isinstance(error, BioimageError) else str(error)
+
+
+def _space(descriptor: Descriptor, id: str) -> Iterator[str]:
+    try:
+        descriptor.space(id)
     except (BioimageError, OSError) as error:
         yield error.message if isinstance(error, BioimageError) else str(error)
 

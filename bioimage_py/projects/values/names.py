@@ -10,6 +10,22 @@ _PLAIN = re.compile(r"[\w-][\w.-]*", re.ASCII)
 
 
 _LONGEST = 200
+_SPACE = "space."
+
+
+def space_key(id: str) -> str:
+    """Return the name under which a space is stored among the layers of a data set."""
+    return plain(_SPACE + plain(id))
+
+
+def is_space(layer: str) -> bool:
+    """Whether an entry among the layers of a data set is a space."""
+    return layer.startswith(_SPACE)
+
+
+def space_id(layer: str) -> str:
+    """Return the id of the space that is stored under a name."""
+    return layer.removeprefix(_SPACE)
 
 
 def plain(name: str) -> str:

@@ -14,9 +14,9 @@ from ...sources.axes import Axis
 from .merge import Document
 from .models import Group, ImageInfo, Model
 
-SCHEMA = 1
-STEPS: dict[int, Callable[[Document], Document]] = {}
-"""How a document of a version becomes one of the next."""
+SCHEMA = 2
+STEPS: dict[int, Callable[[Document], Document]] = {1: lambda document: document}
+"""How a document of a version becomes one of the next. 2: the settings may have an ontology, data sets spaces."""
 
 
 class ImageRecord(Model):
@@ -48,7 +48,7 @@ class LayerRecord(Model):
 class DescriptorRecord(Model):
     """One data set."""
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     identifier: str
     name: str
     import_time: datetime

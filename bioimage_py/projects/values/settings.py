@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from ...errors import FormatError, KeyNotFoundError, ParameterError
+from ...spaces import Ontology
 from .accessor import Accessor
 from .kinds import DataType
 from .models import BY_NAME, Definition, Layer, Model, Tag, check_unique, definitions_of, mapping_of, named
@@ -28,9 +29,11 @@ class ProjectSettings(Model):
     data_type : DataType, default AnyDataType
     grouping_hierarchy : sequence of str
         Titles of the levels of grouping.
+    ontology : Ontology
+        What may be annotated in the spaces of data sets.
     """
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     id: str = ""
     name: Annotated[str, Field(min_length=1)]
     data_type: Annotated[DataType, named(DataType), BY_NAME] = DataType.AnyDataType
@@ -46,6 +49,11 @@ class ProjectSettings(Model):
         PlainValidator(lambda value: definitions_of(value, Layer, "layer")),
         PlainSerializer(lambda layers: mapping_of(layers), when_used="json"),
     ] = Field(default_factory=lambda: Accessor((), "layer"))
+    ontology: Annotated[
+        Ontology,
+        PlainValidator(lambda value: value if isinstance(value, Ontology) else Ontology.from_document(value)),
+        PlainSerializer(Ontology.to_document, when_used="json"),
+    ] = Field(default_factory=Ontology)
 
     def __init__(self, name: str = "", tags: Any = (), layers: Any = (), **data: Any) -> None:
         super().__init__(name=name, tags=tags, layers=layers, **data)

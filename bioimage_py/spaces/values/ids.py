@@ -1,0 +1,37 @@
+"""Ids of instances, classes and options."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from ...errors import ParameterError
+
+_LONGEST = 128
+
+
+def new_id() -> str:
+    """Return 16 hexadecimal characters of 8 random bytes."""
+    return secrets.token_hex(8)
+
+
+def new_ids(count: int) -> list[str]:
+    """Return many ids."""
+    text = secrets.token_hex(8 * count)
+    return [text[at : at + 16] for at in range(0, 16 * count, 16)]
+
+
+def checked_id(value: Any, what: str = "id") -> str:
+    """Return a text of 1 to 128 characters, none of them a control character.
+
+    Raises
+    ------
+    ParameterError
+        It is none.
+    """
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST and not any(ord(c) < 32 or ord(c) == 127 for c in value):
+        return value
+    raise ParameterError(
+        f"{what}={value!r} is no text of 1 to {_LONGEST} characters without control characters.",
+        remedy=f"{what}=new_id(), or leave it out",
+    )

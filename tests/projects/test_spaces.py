@@ -1,0 +1,223 @@
+"""Annotation spaces in a project: saved like layers, merged record by record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bioimage_py.errors import ConflictError, FormatError, KeyNotFoundError, LockError, ParameterError
+from bioimage_py.projects import Project, ProjectSettings
+from bioimage_py.projects.jobs.validate import validate
+from bioimage_py.spaces import (
+    Attribute,
+    Box,
+    Classification,
+    ClassificationInstance,
+    ObjectClass,
+    ObjectInstance,
+    Ontology,
+    to_document,
+)
+
+BOX = Box((0, 0), (5, 5))
+
+
+def make_ontology() -> Ontology:
+    return Ontology(
+        [ObjectClass("nucleus", "bounding_box", (1, 2, 3), (Attribute("note", id="note"),), id="nuc"),
+         ObjectClass("debris", "bounding_box", id="deb")],
+        [Classification("stain", Attribute("stain?", id="q"), id="stain")],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project.create(ProjectSettings("p", ontology=make_ontology()), tmp_path / "p")
+    project.add_descriptor(np.zeros((80, 100), "u1"), "raw")
+    project.save()
+    return project
+
+
+@pytest.fixture
+def again(project: Project) -> Callable[[], Any]:
+    return lambda: Project.load(project.path).descriptors[0].space()
+
+
+def put(space: Any, id: str, box: Box = BOX, **given: Any) -> Any:
+    return space.put_object_instance(ObjectInstance(space.ontology.object_class("nucleus"), id), box, **given)
+
+
+def versions(project: Project) -> list[Path]:
+    return sorted(Path(project.path).glob("annotations/*/space.root/*.json"))
+
+
+def test_saved_and_read(project: Project, again: Any) -> None:
+    space = project.descriptors[0].space()
+    assert space is project.descriptors["raw"].space("root") is project.descriptors[0].spaces["root"]
+    put(space, "a").instance.set_answer("n", "note")
+    assert len(again()) == 0
+    project.save()
+    assert to_document(again()) == to_document(space)
+    assert again().get("a").answers == {"note": "n"}
+    assert len(versions(project)) == 1
+    assert space.save() is False
+    project.save()
+    assert len(versions(project)) == 1
+    space.get("a").instance.set_answer("other", "note")
+    assert space.save() is True
+    assert again().get("a").answers == {"note": "other"}
+    assert list(validate(project)) == []
+
+
+def test_transaction(project: Project, again: Any) -> None:
+    space = project.descriptors[0].space()
+    put(space, "before")
+
+    def fail() -> None:
+        with project:
+            for id in "abc":
+                put(space, id)
+            space.save()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [r.id for r in space] == ["before"]
+    assert versions(project) == []
+    with project:
+        put(space, "d")
+    assert [r.id for r in again()] == ["before", "d"]
+
+
+def test_two_writers(project: Project, again: Any) -> None:
+    mine, theirs = project.descriptors[0].space(), again()
+    put(mine, "a")
+    put(theirs, "b")
+    theirs.save()
+    project.save()
+    assert {r.id for r in again()} == {r.id for r in mine} == {"a", "b"}
+    theirs = again()
+    mine.update("a", geometry=Box((1, 1), (2, 2)))
+    theirs.update("a", confidence=0.5)
+    theirs.save()
+    mine.save()
+    assert (again().get("a").geometry, again().get("a").confidence) == (Box((1, 1), (2, 2)), 0.5)
+    theirs = again()
+    mine.update("a", geometry=Box((1, 1), (3, 3)))
+    theirs.update("a", geometry=Box((1, 1), (4, 4)))
+    theirs.save()
+    with pytest.raises(ConflictError) as error:
+        project.save()
+    assert error.value.field.startswith("spaces.root.objects.a.geometry")
+    assert again().get("a").geometry == Box((1, 1), (4, 4))
+    mine.undo()
+    project.save()
+    project.sync()
+    assert mine.get("a").geometry == Box((1, 1), (4, 4))
+
+
+def test_two_answers_to_one_question(project: Project, again: Any) -> None:
+    mine, theirs = project.descriptors[0].space(), again()
+    for space in (mine, theirs):
+        found = ClassificationInstance(space.ontology.classification("stain"))
+        space.put_classification_instance(found)
+    theirs.save()
+    with pytest.raises(ConflictError, match=r"stain|answers"):
+        mine.save()
+    assert again().count("classification") == 1
+
+
+def test_locks(project: Project) -> None:
+    other = Project.load(project.path)
+    space = project.descriptors[0].space()
+    put(space, "a")
+    with other.descriptors[0].lock():
+        with pytest.raises(LockError):
+            space.save()
+        with pytest.raises(LockError):
+            project.save()
+    assert space.save()
+
+
+def test_sync_revert_and_prune(project: Project, again: Any) -> None:
+    space, theirs = project.descriptors[0].space(), again()
+    put(theirs, "a")
+    theirs.save()
+    assert project.sync() >= 1
+    assert [r.id for r in space] == ["a"]
+    put(space, "b")
+    project.revert()
+    assert [r.id for r in space] == ["a"]
+    put(space, "c")
+    project.save()
+    assert len(versions(project)) == 2
+    assert project.prune(older_than=-10) >= 1
+    assert len(versions(project)) == 1
+    assert [r.id for r in again()] == ["a", "c"]
+
+
+def test_edit_takes_records_along_and_gives_them_back(project: Project, again: Any) -> None:
+    space = project.descriptors[0].space()
+    put(space, "a")
+    debris = ObjectInstance(space.ontology.object_class("debris"), "d")
+    space.put_object_instance(debris, BOX)
+    settings = project.settings()
+    settings.ontology = Ontology(settings.ontology.objects[:1], settings.ontology.classifications)
+    plan = project.edit(settings, dry_run=True)
+    assert len(space) == 2
+    assert [(str(loss.item), loss.records) for loss in plan.lost] == [("class 'debris'", 1)]
+    project.edit(settings)
+    assert [r.id for r in space] == [r.id for r in again()] == ["a"]
+    project.restore_backup()
+    assert {r.id for r in again()} == {"a", "d"}
+    assert {r.id for r in project.descriptors[0].space()} == {"a", "d"}
+    changed = project.settings()
+    changed.ontology = Ontology([ObjectClass("nucleus", "point", id="nuc")])
+    with pytest.raises(ParameterError, match="shape"):
+        project.edit(changed)
+
+
+def test_several_spaces(project: Project) -> None:
+    raw = project.descriptors[0]
+    second = raw.add_space("second")
+    one = ObjectInstance(project.ontology.object_class("nucleus"), "o")
+    raw.space("root").put_object_instance(one, BOX)
+    second.put_object_instance(one, Box((1, 1), (2, 2)))
+    one.set_answer("Hello!", "note")
+    project.save()
+    raw = Project.load(project.path).descriptors[0]
+    assert raw.spaces.names == ["root", "second"]
+    assert raw.space("root").get("o").answers == raw.space("second").get("o").answers == {"note": "Hello!"}
+    assert raw.space("second").get("o").geometry == Box((1, 1), (2, 2))
+    with pytest.raises(KeyNotFoundError, match="third"):
+        raw.space("third")
+    with pytest.raises(ParameterError, match="root"):
+        raw.space()
+    with pytest.raises(ParameterError, match="volume"):
+        raw.space("root", kind="volume")
+    with pytest.raises(ParameterError, match="new space"):
+        raw.add_space("../x")
+
+
+def test_a_project_of_the_schema_before(project: Project) -> None:
+    for path in (Path(project.path) / "project.json", *Path(project.path).glob("descriptors/*.json")):
+        document = json.loads(path.read_text())
+        document.pop("ontology", None)
+        path.write_text(json.dumps({**document, "schema": 1}))
+    old = Project.load(project.path)
+    assert old.ontology == Ontology()
+    assert len(old.descriptors[0].space()) == 0
+
+
+def test_a_damaged_space(project: Project, again: Any) -> None:
+    put(project.descriptors[0].space(), "a")
+    project.save()
+    versions(project)[0].write_text('{"objects": [')
+    with pytest.raises(FormatError, match="is no space"):
+        again()
+    assert any("space.root" in problem.where for problem in validate(Project.load(project.path)))
