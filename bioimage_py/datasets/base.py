@@ -258,11 +258,11 @@ class ConcatDataset(BaseDataset):
             rows.append(np.stack([part._rows[:, 0] + begin, np.full(len(part), number), at], axis=1))
         self._rows = np.concatenate(rows)
 
-    def annotations_of(self, number: int) -> tuple[Annotation, ...]:
+    def annotations_of(self, number: int, exact: bool = True) -> tuple[Annotation, ...]:
         """Return what counts of a resource, as its data set reads it."""
         assert isinstance(self._store, JoinedStore)
         part, own = self._store.place(number)
-        return self.datasets[part].annotations_of(own)
+        return self.datasets[part].annotations_of(own, exact)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

@@ -33,6 +33,9 @@ from .resources.resource import Resource
 
 _IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
+_PIXELS = 2**28
+"""Of a mask of COCO, whose size is what the file says."""
+
 
 @dataclass(frozen=True)
 class _Labels:
@@ -53,7 +56,12 @@ class FileResource(Resource):
     def _open(self) -> Source:
         return super()._open() if len(self._files) == 1 else _stacked(self._files)
 
-    def annotations(self, layout: Layout) -> tuple[Annotation, ...]:
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is said of it."""
+        return self._labels is None and super().is_silent
+
+    def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
         """Return those given by hand, then the values of the label map."""
         given = super().annotations(layout)
         if self._labels is None:
@@ -198,6 +206,8 @@ def _of_coco(item: Mapping[str, Any], name: str, size: tuple[int, int]) -> Itera
 
 def _mask(shape: Any, size: tuple[int, int]) -> Any:
     """A mask of polygons, or of runs down the columns, background first."""
+    if not 0 < size[0] * size[1] <= _PIXELS:
+        raise FormatError(f"A mask of {size} pixels.", remedy="look at height and width of its image")
     if isinstance(shape, list):
         import cv2
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .annotations.annotation import Annotation
 from .annotations.label_sets import LabelSets
-from .annotations.masks import CropMask, Shared
+from .annotations.masks import CropMask, LabelMask, Shared
 from .annotations.merging import merge_categories, merge_labels, merge_semantic
 from .annotations.processor import to_semantic
 from .config import DatasetConfig
@@ -102,10 +102,11 @@ def instances(raw: RawItem, labels: LabelSets, shared: Shared) -> tuple[dict[str
     for ann in raw.annotations:
         if not ann.is_segmentation() or ann.mask is None or ann.identifier not in labels.segmentation:
             continue
-        if not raw.whole and not _touches(ann.mask.box, raw.region, ann.mask.shape[0]):
+        uncertain = isinstance(ann.mask, LabelMask) and ann.mask.extent is None
+        if not raw.whole and not uncertain and not _touches(ann.mask.box, raw.region, ann.mask.shape[0]):
             continue
         mask = ann.mask.read(raw.region, shared)
-        if not raw.whole and not mask.any():
+        if (uncertain or not raw.whole) and not mask.any():
             continue
         key = (ann.author, ann.identifier)
         if ann.is_frame_scoped() and key in framed:

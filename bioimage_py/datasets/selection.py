@@ -22,7 +22,7 @@ from .resources.resource import Resource
 from .resources.store import ListStore, Store, occurring
 from .transforms import Transform, checked_transform
 
-Rows = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.signedinteger[Any]]
 
 
 class Selection:
@@ -133,9 +133,11 @@ class Selection:
         left_out = {id for id, _ in self.skipped}
         for number, id in enumerate(self._store.ids):
             if id not in left_out:
-                resource = self._store.resource(number)
-                found = resource.annotations(self._layout(resource))
+                found = self._said(self._store.resource(number))
                 yield tuple(ann for ann in found if self._config.counts(ann))
+
+    def _said(self, resource: Resource, exact: bool = True) -> tuple[Annotation, ...]:
+        return () if resource.is_silent else resource.annotations(self._layout(resource), exact)
 
     def _check_names(self) -> None:
         """Warn of names to include or exclude that occur nowhere, or raise."""
@@ -147,8 +149,7 @@ class Selection:
         every = LabelSets()
         if defined is None or authors is None:
             for number in range(len(self._store.ids)):
-                resource = self._store.resource(number)
-                found = resource.annotations(self._layout(resource))
+                found = self._said(self._store.resource(number))
                 every = every.extended(LabelSets.inferred(found))
                 authors = (authors or set()) | {ann.author for ann in found}
         sets = every if defined is None else defined
@@ -224,11 +225,11 @@ class Selection:
     def _layout(self, resource: Resource) -> Layout:
         return resource.layout(self._frames)
 
-    def annotations_of(self, number: int) -> tuple[Annotation, ...]:
-        """Return what counts of a resource of the store."""
+    def annotations_of(self, number: int, exact: bool = True) -> tuple[Annotation, ...]:
+        """Return what counts of a resource of the store; not `exact`: also labels that it may not have."""
         resource = self._store.resource(number)
         found = []
-        for ann in resource.annotations(self._layout(resource)):
+        for ann in self._said(resource, exact):
             if self._config.counts(ann):
                 name = self._names.get(ann.identifier)
                 ann = ann if name is None else replace(ann, identifier=name)

@@ -29,7 +29,7 @@ class MultiFrameDataset(BaseDataset, abc.ABC):
         return RawItem(
             image=resource.read(layout, whole),
             resource=resource,
-            annotations=self.annotations_of(number),
+            annotations=self.annotations_of(number, exact=False),
             region=whole[1:],
             frames=layout.shape[1],
             affine=resource.affine(layout),

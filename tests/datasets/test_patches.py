@@ -52,14 +52,14 @@ def test_patches_around_labels(tmp_path: object) -> None:
     descriptor = project.add_descriptor(np.zeros((64, 64, 64), "u1"), "v")
     descriptor.labelmap_layers["cells"].save_new_data(labels)
     data = VolumeDataset(project.path, seed=3)
-    only = data.patches(9, sampler="label", per_volume=40, frequencies={"rare": 1})
+    only = data.patches(9, sampler="label", per_volume=20, frequencies={"rare": 1})
     regions = {tuple(item["metainfo"]["region"]) for item in only}
     assert regions == {((0, 9),) * 3, ((55, 64),) * 3}
-    both = data.patches(1, sampler="label", per_volume=200, frequencies={"rare": 1, "common": 3})
+    both = data.patches(1, sampler="label", per_volume=100, frequencies={"rare": 1, "common": 3})
     drawn = [item["seg_labels"]["unknown"][0] for item in both]
-    assert 30 <= drawn.count(1) <= 70  # 3 sigma of 50
-    anywhere = data.patches(1, sampler="label", per_volume=50, frequencies={"background": 1})
-    assert len({tuple(item["metainfo"]["region"]) for item in anywhere}) > 40
+    assert 12 <= drawn.count(1) <= 38  # 3 sigma of 25
+    anywhere = data.patches(1, sampler="label", per_volume=30, frequencies={"background": 1})
+    assert len({tuple(item["metainfo"]["region"]) for item in anywhere}) > 25
     mark = Annotation.segmentation("a", np.eye(8) > 0)
     given = VolumeDataset(resources=[Resource(np.zeros((8, 8, 8)), annotations=[mark])])
     for item in given.patches(1, sampler="label"):

@@ -173,3 +173,19 @@ def test_every_kind_reads_the_same(tmp_path: Path) -> None:
     path = tmp_path / "v.zarr/raw"
     data = VolumeDataset(resources=[str(path), Resource(path, id="other"), VOXELS, bp.open_source(path)])
     assert all(np.array_equal(item["image"][0], VOXELS) for item in data)
+
+
+def test_a_label_map_is_not_looked_through_for_a_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project("planes", tmp_path / "p")
+    layer = project.add_labelmap_layer("cells")
+    for value, name in enumerate("abc", 1):
+        layer.add_annotation(name, value)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3, 4, 5], labels[9] = 1, 3
+    project.add_descriptor(VOXELS, "v").labelmap_layers["cells"].save_new_data(labels)
+    planes = VolumeDataset(project.path).slice("axial")
+    with monkeypatch.context() as patch:
+        patch.setattr("bioimage_py.datasets.resources.layers.label_index", None)
+        assert [planes[at]["seg_labels"].get("unknown", np.zeros(0)).tolist() for at in (3, 4, 9)] == [[1], [], [3]]
+        assert VolumeDataset(project.path)[0]["seg_labels"]["unknown"].tolist() == [1, 3]
+    assert [ann.identifier for ann in planes.get_annotations(0)] == ["a", "c"]

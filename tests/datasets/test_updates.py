@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,7 +14,7 @@ import tifffile
 
 from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VolumeDataset, handles
 from bioimage_py.datasets.resources import cache
-from bioimage_py.errors import ParameterError, ShapeError, SourceNotFoundError, StorageError
+from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
 
 from .conftest import SHAPE, make_project
@@ -154,3 +156,34 @@ def test_prefetch_tells_what_failed_at_the_end(kept: Path, tmp_path: Path) -> No
     with pytest.raises(DatasetError, match=r"1 of 2 resources.*lost"):
         data.prefetch(progress=False)
     assert len(entries(kept)) >= 1
+
+
+def read_in_child(data: VolumeDataset, queue: Any) -> None:
+    try:
+        queue.put(str(data[0]["image"].shape))
+    except ForkError as error:
+        queue.put(str(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_told_and_does_not_hang(tmp_path: Path) -> None:
+    data = ImageDataset(make_project(tmp_path / "p", 1).path)
+    assert data[0]["image"].shape == (2, *SHAPE)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=read_in_child, args=(data, queue))
+    child.start()
+    said = queue.get(timeout=60)
+    child.join(60)
+    assert "spawn" in said
+    assert child.exitcode == 0
+
+
+def test_planes_come_from_the_cache(kept: Path, tmp_path: Path) -> None:
+    voxels = np.arange(60, dtype="i2").reshape(3, 4, 5)
+    data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
+    data.prefetch(include_annotations=True, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in kept.rglob("*") if path.suffix == ""}
+    handles._open.clear()
+    assert np.array_equal(data.slice("axial")[2]["image"][0], voxels[2])
+    assert before.keys() == {path for path in kept.rglob("*") if path.suffix == ""}

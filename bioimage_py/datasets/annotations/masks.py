@@ -123,7 +123,7 @@ class LabelMask(Mask):
     shape : tuple of int
         (N, H, W); N is 1 where the label map has no such axis.
     extent : tuple of slice, optional
-        A box around the value, where that is known.
+        A box around the value. None: it may not occur at all.
     """
 
     key: Hashable

@@ -152,7 +152,7 @@ class PatchDataset(BaseDataset):
         return RawItem(
             image=resource.read(layout, (slice(0, layout.shape[0]), *region)),
             resource=resource,
-            annotations=self.annotations_of(number),
+            annotations=self.annotations_of(number, exact=False),
             region=region,
             frames=layout.shape[1],
             affine=resource.affine(layout),

@@ -13,6 +13,7 @@ from ..base import BaseDataset
 from ..items import RawItem
 from ..layout import Frames, Layout
 from ..resources.resource import Resource
+from ..selection import Rows
 
 _ANATOMY = {"axial": 2, "coronal": 1, "sagittal": 0}
 """World axis (x, y, z) that planes of this name are perpendicular to."""
@@ -27,18 +28,18 @@ class _Sliced(BaseDataset):
     _step: int = 1
     _orientation: str | None = None
 
-    def _rows_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _rows_of(self, numbers: Rows) -> Rows:
         parts = []
         for number in numbers.tolist():
             resource = self._store.resource(number)
             layout = self._layout(resource)
             axis = self._axis_of(resource, layout)
-            at = np.arange(0, layout.shape[1 + axis], self._step, dtype=np.int64)
+            at = np.arange(0, layout.shape[1 + axis], self._step, dtype=np.int32)
             affine = resource.affine(layout)
             if self._orientation is not None and affine[world_axes(affine)[axis], axis] < 0:
                 at = at[::-1]
             parts.append(np.stack([np.full_like(at, number), np.full_like(at, axis), at], axis=1))
-        return np.concatenate(parts) if parts else np.zeros((0, 3), np.int64)
+        return np.concatenate(parts) if parts else np.zeros((0, 3), np.int32)
 
     def _axis_of(self, resource: Resource, layout: Layout) -> int:
         return 0
@@ -61,7 +62,7 @@ class _Sliced(BaseDataset):
         return RawItem(
             image=resource.read(layout, tuple(region)),
             resource=resource,
-            annotations=self.annotations_of(number),
+            annotations=self.annotations_of(number, exact=False),
             region=tuple(region[1:]),
             frames=layout.shape[1],
             affine=affine,

@@ -83,7 +83,7 @@ def contradictions(project: Project, names: set[str]) -> list[str]:
 
 
 def annotations_of(
-    descriptor: Descriptor, layout: Layout, locate: Callable[[Any], tuple[str, str] | None], external: bool
+    descriptor: Descriptor, layout: Layout, locate: Callable[[Any], tuple[str, str] | None], external: bool, exact: bool
 ) -> Iterator[Annotation]:
     """Return what a descriptor's layers and tags say.
 
@@ -96,6 +96,8 @@ def annotations_of(
         Given a layer of the descriptor, path and version of what is stored in it, or None.
     external : bool
         Whether values of a label map that no label of its layer has are annotations, "layer/value".
+    exact : bool
+        False: all labels of a layer that has data, whether or not its label map has them, without looking through it.
     """
     for layer in (*descriptor.labelmap_layers, *descriptor.boundingbox_layers, *descriptor.landmark_layers):
         stored = locate(layer)
@@ -110,30 +112,39 @@ def annotations_of(
             **told_of(descriptor.project, layer.name),
         }
         if layer.kind == LayerKind.PIXELWISE:
-            yield from _of_labelmap(descriptor, layer, layout, stored, common, external)
+            yield from _of_labelmap(descriptor, layer, layout, stored, common, external, exact)
         else:
             yield from _of_table(descriptor, layer, layout, stored, common)
     yield from _of_tags(descriptor)
 
 
 def _of_labelmap(
-    descriptor: Descriptor, layer: Any, layout: Layout, stored: tuple[str, str], common: dict[str, Any], external: bool
+    descriptor: Descriptor,
+    layer: Any,
+    layout: Layout,
+    stored: tuple[str, str],
+    common: dict[str, Any],
+    external: bool,
+    exact: bool,
 ) -> Iterator[Annotation]:
     path, version = stored
     order = layout.over_space(descriptor.axes)
     open_it = partial(open_version, path, descriptor.name)
-    index = label_index(path, open_it)
     space = descriptor.spatial_shape
     shape = tuple(1 if axis is None else space[axis] for axis in order)
     labels = layer.definition.labels
     names = {label.value: label.name for label in labels}
-    for value in index.unique():
+    values: list[int] = [label.value for label in labels if label.value]
+    index = None
+    if exact or external or not labels:
+        index = label_index(path, open_it)
+        values = index.unique()
+    for value in values:
         name = names.get(value, layer.name if not labels else f"{layer.name}/{value}")
         if labels and value not in names and not external:
             continue
-        box = index.box(value)
-        assert box is not None
-        extent = tuple(slice(0, 1) if axis is None else box[axis] for axis in order)
+        box = None if index is None else index.box(value)
+        extent = None if box is None else tuple(slice(0, 1) if axis is None else box[axis] for axis in order)
         yield Annotation(
             id=f"{descriptor.identifier}/{layer.id}/{version}/{value}",
             identifier=name,

@@ -154,7 +154,7 @@ class ProjectResource(Resource):
             version=descriptor.latest_edit_time.isoformat(),
         )
         self._descriptor, self._pinned, self._external = descriptor, pinned, external
-        self._made: dict[Layout, tuple[Annotation, ...]] = {}
+        self._made: dict[tuple[Layout, bool], tuple[Annotation, ...]] = {}
 
     @property
     def descriptor(self) -> Descriptor:
@@ -182,11 +182,18 @@ class ProjectResource(Resource):
     def _described(self) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
         return self._descriptor.axes, self._descriptor.shape
 
-    def annotations(self, layout: Layout) -> tuple[Annotation, ...]:
-        """Return what its layers and tags say."""
-        if layout not in self._made:
-            self._made[layout] = tuple(annotations_of(self._descriptor, layout, self._locate, self._external))
-        return self._made[layout]
+    @property
+    def is_silent(self) -> bool:
+        """False: tags and layers have to be looked at."""
+        return False
+
+    def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
+        """Return what its layers and tags say; not `exact`: also labels that a label map may not have."""
+        key = (layout, exact)
+        if key not in self._made:
+            found = annotations_of(self._descriptor, layout, self._locate, self._external, exact)
+            self._made[key] = tuple(found)
+        return self._made[key]
 
     def _locate(self, layer: Any) -> tuple[str, str] | None:
         version = layer.version if self._pinned is None else self._pinned.get(layer.id, "")

@@ -173,8 +173,20 @@ class Resource:
         """Unit of the world."""
         return next((axis.unit for axis in self.axes if axis.name.lower() == "x"), None)
 
-    def annotations(self, layout: Layout) -> tuple[Annotation, ...]:
-        """Return all that is said of it, masks over the planes or frames, rows and columns of the layout."""
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is said of it, as far as that is known without opening its image."""
+        return not self._annotations and self._stored
+
+    def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
+        """Return all that is said of it, masks over the planes or frames, rows and columns of the layout.
+
+        Parameters
+        ----------
+        layout : Layout
+        exact : bool, default True
+            False: also labels that a label map may have, so that it need not be looked through.
+        """
         frames = layout.shape[1]
         found = []
         for ann in self._annotations:
