@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from . import (
+        datasets,
         errors,
         evaluation,
         filters,
@@ -107,6 +108,7 @@ __all__ = [
     "as_source",
     "config_file_path",
     "copy",
+    "datasets",
     "downsample",
     "errors",
     "evaluation",

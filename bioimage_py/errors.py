@@ -162,6 +162,10 @@ class LockError(BioimageError, RuntimeError):
     """A data set is locked by somebody else, or the caller's own lock has expired; names owner and expiry."""
 
 
+class DatasetError(BioimageError, ValueError):
+    """A data set that cannot be made as asked for, or whose parts contradict each other."""
+
+
 class RunnerError(BioimageError, RuntimeError):
     """A run in which blocks failed.
 

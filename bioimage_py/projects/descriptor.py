@@ -199,6 +199,10 @@ class Descriptor(ImageProperties):
         session.refresh(self._identifier)
         return token
 
+    def sync(self) -> None:
+        """Take over what others have saved of it; what was changed here and not saved stays."""
+        self._project._session.refresh(self._identifier)
+
     def revert(self) -> None:
         """Drop what was changed here and not saved."""
         self._project._session.revert(self._identifier)

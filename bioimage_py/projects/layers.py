@@ -102,6 +102,16 @@ class LiveLayer(abc.ABC):
         record = self._stored()
         return record is not None and record.units > 0
 
+    @property
+    def version(self) -> str:
+        """Version of what is stored, which never changes; "" where nothing is."""
+        record = self._stored()
+        return "" if record is None else record.version
+
+    def version_path(self, version: str) -> str:
+        """Path of a version; it need not be there any more (`Project.prune`)."""
+        return str(Path(self.folder) / f"{plain(version)}{self._suffix}")
+
     def _add(self, name: str, color: Color, value: int | None) -> Label:
         label = self.project._add_label(self._id, Label(name, self.kind, color, value=value))
         return label.bound(self._owner, self.definition.labels.names.index(name))

@@ -1,0 +1,1 @@
+"""Parts of volumes and video as items of their own: planes, frames, patches."""

@@ -1,0 +1,173 @@
+"""Copies in chunks of images that are slow to read in parts, up to a size, shared by all processes.
+
+An entry is a folder that appears whole by one rename. Its key is the resource, its version, and time, size and inode
+of the file, so changed data is another entry. The least recently used entries go first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ...errors import BioimageError, NotReopenableError, ParameterError
+from ...io.create import create_array
+from ...operations.copying import copy
+from ...sources import Source
+from ...sources.file import FileSource, open_source
+from ...system.files import own_folder, read_small, write_once
+from ...system.json_text import parse_json
+
+VARIABLE = "BIOIMAGE_PY_CACHE"
+"""Folder of the cache; with ":SIZE" behind it also its size in bytes."""
+DEFAULT_BYTES = 20 * 2**30
+_ABOUT, _DATA = "about.json", "data.zarr"
+
+
+def cache_folder() -> tuple[Path, int]:
+    """Return the folder of the cache and its size in bytes, as the variable `VARIABLE` says.
+
+    Raises
+    ------
+    ParameterError
+        The size is no number.
+    """
+    said = os.environ.get(VARIABLE, "")
+    path, size = said, DEFAULT_BYTES
+    if match := re.fullmatch(r"(.*):([^:/]*)", said):
+        path = match[1]
+        if not match[2].isdigit():
+            raise ParameterError(f"{VARIABLE}={said!r}: {match[2]!r} is no number of bytes.", remedy="FOLDER:BYTES")
+        size = int(match[2])
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(path or os.path.join(home, "bioimage_py", "datasets")), size
+
+
+def wants_cache(source: Source) -> bool:
+    """Whether a source is slow to read in parts and can be told from another content."""
+    return isinstance(source, FileSource) and (source.chunks is None or source.remote) and source.size > 0
+
+
+def is_cached(source: Source) -> bool:
+    """Whether a source is such a copy."""
+    return isinstance(source, FileSource) and Path(source.path).is_relative_to(cache_folder()[0])
+
+
+def cached(id: str, version: str, source: Source) -> Source:
+    """Return the source, or a chunked copy of it where that is read faster; made once for all processes."""
+    if not wants_cache(source):
+        return source
+    root, limit = cache_folder()
+    if source.nbytes > limit:
+        return source
+    try:
+        key = _key(id, version, source)
+    except (NotReopenableError, OSError):
+        return source
+    entry = root / key
+    if not _whole(entry):
+        _make(root, entry, source, limit)
+    with suppress(OSError):
+        os.utime(entry / _ABOUT)
+    try:
+        return open_source(entry / _DATA, "0", format="zarr")
+    except (BioimageError, OSError):
+        return source  # somebody made room just now
+
+
+def _key(id: str, version: str, source: Source) -> str:
+    spec = source.to_spec()
+    stored: list[Any] = []
+    path = spec.path
+    if path is not None and os.path.exists(path):
+        status = os.stat(path)
+        stored = [status.st_mtime_ns, status.st_size, status.st_ino]
+    text = json.dumps([id, version, json.loads(spec.to_json()), stored, source.shape, source.dtype.str])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _make(root: Path, entry: Path, source: Source, limit: int) -> None:
+    own_folder(root)
+    with _alone(root / f".{entry.name}.lock"):
+        if _whole(entry):
+            return
+        shutil.rmtree(entry, ignore_errors=True)  # what is damaged is made anew
+        private = root / f".new-{entry.name}-{os.getpid()}"
+        shutil.rmtree(private, ignore_errors=True)
+        try:
+            chunks = tuple(min(size, 64) for size in source.shape)
+            output = create_array(
+                private / _DATA,
+                "0",
+                shape=source.shape,
+                dtype=source.dtype,
+                chunks=chunks,
+                axes=source.axes,
+                format="zarr",
+            )
+            with output:
+                copy(source, output, job_type="local", progress=False)
+            files = {str(path.relative_to(private)): _sum(path) for path in _files(private)}
+            size = sum(path.stat().st_size for path in _files(private))
+            write_once(private / _ABOUT, json.dumps({"files": files, "bytes": size}).encode())
+            os.rename(private, entry)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+    with _alone(root / ".room.lock"):
+        _make_room(root, limit, entry)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _ABOUT:
+            yield path
+
+
+def _sum(path: Path) -> int:
+    return zlib.crc32(path.read_bytes())
+
+
+def _whole(entry: Path) -> bool:
+    """Whether an entry is there and none of its files was damaged."""
+    try:
+        about = parse_json(read_small(entry / _ABOUT))
+        found = {str(path.relative_to(entry)): _sum(path) for path in _files(entry)}
+    except (OSError, ValueError, BioimageError):
+        return False
+    return isinstance(about, dict) and about.get("files") == found
+
+
+def _make_room(root: Path, limit: int, keep: Path) -> None:
+    entries = []
+    for path in root.glob("[!.]*"):
+        with suppress(OSError, ValueError, BioimageError, KeyError, TypeError):
+            about = parse_json(read_small(path / _ABOUT))
+            entries.append(((path / _ABOUT).stat().st_mtime_ns, int(about["bytes"]), path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            return
+        if path != keep:
+            gone = root / f".gone-{path.name}-{os.getpid()}"
+            with suppress(OSError):
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
+                total -= size
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""Resources of a label project: small objects made when they are asked for, from what is saved."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...errors import DatasetError
+from ...projects import Descriptor, Project
+from ...sources import Axis, Source
+from ..annotations.annotation import Annotation
+from ..annotations.label_sets import LabelSets
+from ..layout import Layout
+from ..names import unknown
+from .cache import cached
+from .layers import ANNOTATORS, annotations_of, contradictions, definitions_of, told_of
+from .resource import Resource
+from .store import Store
+
+Stamp = tuple[int, ...] | None
+_KEPT = 256
+"""Resources whose annotations are kept."""
+
+
+class ProjectStore(Store):
+    """Data sets of a project, as they are saved.
+
+    Parameters
+    ----------
+    project : str, os.PathLike or Project
+        Its folder.
+    auto_update : bool
+        True: annotations are those that are saved when an item is read. False: those that were when this was made.
+    external : bool
+        Whether values without a label are annotations.
+
+    Raises
+    ------
+    KeyNotFoundError
+        There is no project.
+    """
+
+    def __init__(self, project: Any, auto_update: bool, external: bool) -> None:
+        self.project = project.path if isinstance(project, Project) else _found(project)
+        self._auto_update, self._external = auto_update, external
+        self._ids = tuple(self._live.descriptors.identifiers)
+        self._pinned: Mapping[str, Mapping[str, str]] | None = None
+        if not auto_update:
+            self._pinned = {id: _versions(self._live.descriptors[id]) for id in self._ids}
+        self._kept: OrderedDict[str, tuple[Hashable, ProjectResource]] = OrderedDict()
+
+    @cached_property
+    def _live(self) -> Project:
+        assert self.project is not None
+        return Project.load(self.project)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Every process opens the project itself.
+        return {**{key: value for key, value in self.__dict__.items() if key != "_live"}, "_kept": OrderedDict()}
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Identifiers in the order of import."""
+        return self._ids
+
+    def resource(self, number: int) -> Resource:
+        """Return a resource, with what others have saved of it by now."""
+        id = self._ids[number]
+        stamp = self._stamp(id)
+        kept = self._kept.get(id)
+        if kept is None or (self._auto_update and kept[0] != stamp):
+            descriptor = self._live.descriptors[id]
+            if self._auto_update:
+                descriptor.sync()
+            pinned = None if self._pinned is None else self._pinned[id]
+            kept = self._kept[id] = (stamp, ProjectResource(descriptor, pinned, self._external))
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return kept[1]
+
+    def _stamp(self, id: str) -> Stamp:
+        assert self.project is not None
+        try:
+            status = os.stat(os.path.join(self.project, "descriptors", f"{id}.json"))
+        except FileNotFoundError:
+            return None
+        return (status.st_mtime_ns, status.st_ino, status.st_size)
+
+    def definitions(self, worklists: Any) -> LabelSets | None:
+        """Return the labels of the layers that count, then those of tags.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is no such layer.
+        DatasetError
+            Two layers give one label different values.
+        """
+        if worklists is None:
+            return None
+        known = definitions_of(self._live)
+        chosen = list(known) if isinstance(worklists, str) and worklists == "all" else list(worklists)
+        for name in chosen:
+            if name not in known:
+                raise unknown("worklist (layer)", name, known)
+        if wrong := contradictions(self._live, set(chosen)):
+            raise DatasetError(
+                f"Layers contradict each other: {'; '.join(wrong)}.",
+                remedy="worklists=[...] with one of them, or None to take labels by name, or edit() the project",
+            )
+        found = LabelSets()
+        for name in chosen:
+            found = found.extended(known[name])
+        return found
+
+    def authors(self) -> set[str]:
+        """Who the project's configuration names, and "unknown"."""
+        said = self._live.configuration.get(ANNOTATORS, {})
+        names = {Annotation.label("", **told_of(self._live, layer)).author for layer in said}
+        return names | {"unknown"}
+
+    @property
+    def titles(self) -> set[str]:
+        """Titles of the levels of grouping, names of tags, and "patient"."""
+        return {"patient", *(title.lower() for title in self._live.grouping_hierarchy), *self._live.tags.names}
+
+
+class ProjectResource(Resource):
+    """A data set of a project.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+    pinned : mapping, optional
+        Version of every layer; None: those that are saved.
+    external : bool
+        Whether values without a label are annotations.
+    """
+
+    def __init__(self, descriptor: Descriptor, pinned: Mapping[str, str] | None, external: bool) -> None:
+        hierarchy = [title.lower() for title in descriptor.project.grouping_hierarchy]
+        keys = [group.key for group in descriptor.grouping]
+        patient = {"patient": descriptor.image_info.patient_id or ""}
+        super().__init__(
+            None,
+            descriptor.name,
+            id=descriptor.identifier,
+            tags={tag.name: tag.value for tag in descriptor.tags if tag.value is not None},
+            groups={**patient, **dict(zip(hierarchy, keys, strict=False))},
+            version=descriptor.latest_edit_time.isoformat(),
+        )
+        self._descriptor, self._pinned, self._external = descriptor, pinned, external
+        self._made: dict[tuple[Layout, bool], tuple[Annotation, ...]] = {}
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The data set in its project."""
+        return self._descriptor
+
+    @property
+    def _stored(self) -> bool:
+        return True
+
+    def _open(self) -> Source:
+        return cached(self.id, "", self._descriptor.load_image())
+
+    @property
+    def key(self) -> Hashable:
+        """What stands for the image as it is now."""
+        path = self._descriptor.load_path
+        stamp: tuple[int, ...] = ()
+        if os.path.exists(path):
+            status = os.stat(path)
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        return ("image", self._descriptor.project.path, self.id, self._descriptor.axes, path, *stamp)
+
+    @property
+    def _described(self) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
+        return self._descriptor.axes, self._descriptor.shape
+
+    @property
+    def is_silent(self) -> bool:
+        """False: tags and layers have to be looked at."""
+        return False
+
+    def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
+        """Return what its layers and tags say; not `exact`: also labels that a label map may not have."""
+        key = (layout, exact)
+        if key not in self._made:
+            found = annotations_of(self._descriptor, layout, self._locate, self._external, exact)
+            self._made[key] = tuple(found)
+        return self._made[key]
+
+    def _locate(self, layer: Any) -> tuple[str, str] | None:
+        version = layer.version if self._pinned is None else self._pinned.get(layer.id, "")
+        return (layer.version_path(version), version) if version else None
+
+
+def _versions(descriptor: Descriptor) -> dict[str, str]:
+    kinds = (descriptor.labelmap_layers, descriptor.boundingbox_layers, descriptor.landmark_layers)
+    return {layer.id: layer.version for kind in kinds for layer in kind if layer.version}
+
+
+def _found(path: Any) -> str:
+    given = os.fspath(path)
+    if "://" in given:
+        return Project.load(given).path  # which says what it thinks of servers
+    root = Path(given).absolute()
+    if not (root / "project.json").is_file():
+        beside = [p.parent.name for p in root.parent.glob("*/project.json")] if root.parent.is_dir() else []
+        raise unknown(f"project in {root.parent} called", root.name, beside)
+    return str(root)

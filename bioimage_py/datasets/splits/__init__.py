@@ -1,0 +1,1 @@
+"""Which items are for training: how parts are drawn, kept and checked."""

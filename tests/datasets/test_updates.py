@@ -1,0 +1,189 @@
+"""Annotations that change while a data set is used, copies in the cache, and what is gone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+
+from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VolumeDataset, handles
+from bioimage_py.datasets.resources import cache
+from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
+from bioimage_py.projects import BoxSet, Project
+
+from .conftest import SHAPE, make_project
+
+
+def marked(data: ImageDataset) -> int:
+    return int(data[0]["segmentations"]["bob"].sum())
+
+
+def test_an_edit_is_seen_or_not_as_asked(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", 1)
+    live, pinned = ImageDataset(project.path), ImageDataset(project.path, auto_update=False)
+    assert marked(live) == marked(pinned) == 80
+    values = np.zeros(SHAPE, np.uint8)
+    values[:3] = 1
+    Project.load(project.path).descriptors[0].labelmap_layers["by bob"].save_new_data(values)
+    assert marked(live) == 300
+    assert marked(pinned) == 80
+    assert marked(live) == 300
+    values[0] = 0
+    project.sync()
+    project.descriptors[0].labelmap_layers["by bob"].save_new_data(values)
+    assert marked(live) == 200
+    project.prune(older_than=-1)
+    assert marked(live) == 200
+    with pytest.raises(StorageError, match="prune"):
+        pinned[0]
+
+
+def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", 1)
+    descriptor = project.descriptors[0]
+    descriptor.spacing = (0.5, 2.0, 1.0)
+    project.save()
+    rows = BoxSet.from_descriptor(descriptor, "boxes")
+    rows.add("cell", 0, (1.0, 4.0, 0.0), (5.0, 12.0, 1.0))
+    descriptor.boundingbox_layers["boxes"].save_new_data(rows)
+    item = ImageDataset(project.path, return_boxes=True)[0]
+    assert item["boxes"].tolist() == [[2, 2, 10, 6]]
+    assert item["metainfo"]["spacing"] == (1.0, 2.0, 0.5)
+
+
+def test_tags_are_labels_and_categories(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", 2)
+    project.descriptors[1].tags["Reviewed"].value = True
+    project.descriptors[1].tags["Stage"].value = "late"
+    project.save()
+    data = ImageDataset(project.path)
+    assert data.image_labels_set == ["Reviewed"]
+    assert data.image_categories_set == [("Stage", "early"), ("Stage", "late")]
+    assert data[0]["image_labels"] == {}
+    assert data[1]["image_labels"]["unknown"].tolist() == [1]
+    assert int(data[1]["image_categories"]["unknown"]) == 1
+    assert len(data.filter(tags=["Reviewed"])) == 1
+
+
+def test_an_image_that_is_gone(tmp_path: Path) -> None:
+    for i in range(2):
+        tifffile.imwrite(tmp_path / f"{i}.tif", np.full((4, 4), i, "u1"))
+    (tmp_path / "0.tif").unlink()
+    given = [tmp_path / "0.tif", tmp_path / "1.tif"]
+    with pytest.raises(SourceNotFoundError, match=r"'0\.tif' \(id '.*0\.tif'\)"):
+        ImageDataset(resources=given, worklists="all")[0]
+    data = ImageDataset(resources=given, on_error="skip")
+    assert [item["metainfo"]["name"] for item in data] == ["1.tif"]
+    assert data.skipped[0][0].endswith("0.tif")
+
+
+def test_a_mask_of_another_size() -> None:
+    wrong = Resource(np.zeros((4, 4)), "img", annotations=[Annotation.segmentation("a", np.ones((4, 5)), id="m7")])
+    with pytest.raises(ShapeError, match=r"'m7'.*'img'.*\(1, 4, 5\).*\(1, 4, 4\)"):
+        ImageDataset(resources=[wrong])
+    assert [id for id, _ in ImageDataset(resources=[wrong], on_error="skip").skipped] == ["img"]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(cache.VARIABLE, f"{folder}:1000000")
+    return folder
+
+
+def entries(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def nifti(path: Path, voxels: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels.T, np.diag([1.0, 2.0, 3.0, 1.0])), path)
+    return path
+
+
+def test_slow_images_are_copied_once(kept: Path, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(0, 999, (8, 9, 10)).astype("i2")
+    data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
+    assert data.prefetch(progress=False) == voxels.nbytes
+    first = entries(kept)
+    assert len(first) == 1
+    assert data.prefetch(progress=False) == voxels.nbytes
+    assert np.array_equal(data[0]["image"][0], voxels)
+    assert entries(kept) == first
+    nifti(tmp_path / "a.nii.gz", voxels + 1)  # another content is another entry
+    assert np.array_equal(data[0]["image"][0], voxels + 1)
+    assert len(entries(kept)) == 2
+
+
+def test_damaged_entries_are_made_anew(kept: Path, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(0, 999, (8, 9, 10)).astype("i2")
+    data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
+    data[0]
+    (entry,) = entries(kept)
+    chunk = max((path for path in (kept / entry).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    broken = bytearray(chunk.read_bytes())
+    broken[-20] ^= 255
+    chunk.write_bytes(broken)
+    handles._open.clear()  # as in another process
+    assert np.array_equal(data[0]["image"][0], voxels)
+    assert chunk.read_bytes() != bytes(broken)
+
+
+def test_the_cache_has_a_size(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    paths = [nifti(tmp_path / f"{i}.nii.gz", rng.integers(0, 2**15, (20, 20, 20)).astype("i2")) for i in range(4)]
+    monkeypatch.setenv(cache.VARIABLE, f"{kept}:40000")
+    data = VolumeDataset(resources=paths)
+    for _ in range(2):  # those that made room are copied again, and are never read as zeros
+        for index, path in enumerate(paths):
+            assert np.array_equal(data[index]["image"][0], np.asarray(nibabel.load(path).dataobj).T)
+    assert 1 <= len(entries(kept)) <= 2
+    monkeypatch.setenv(cache.VARIABLE, f"{kept}:many")
+    with pytest.raises(ParameterError, match="many"):
+        cache.cache_folder()
+
+
+def test_prefetch_tells_what_failed_at_the_end(kept: Path, tmp_path: Path) -> None:
+    good = nifti(tmp_path / "good.nii.gz", np.zeros((3, 4, 5), "i2"))
+    lost = nifti(tmp_path / "lost.nii.gz", np.ones((3, 4, 5), "i2"))
+    data = VolumeDataset(resources=[lost, good])
+    os.unlink(lost)
+    with pytest.raises(DatasetError, match=r"1 of 2 resources.*lost"):
+        data.prefetch(progress=False)
+    assert len(entries(kept)) >= 1
+
+
+def read_in_child(data: VolumeDataset, queue: Any) -> None:
+    try:
+        queue.put(str(data[0]["image"].shape))
+    except ForkError as error:
+        queue.put(str(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_told_and_does_not_hang(tmp_path: Path) -> None:
+    data = ImageDataset(make_project(tmp_path / "p", 1).path)
+    assert data[0]["image"].shape == (2, *SHAPE)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=read_in_child, args=(data, queue))
+    child.start()
+    said = queue.get(timeout=60)
+    child.join(60)
+    assert "spawn" in said
+    assert child.exitcode == 0
+
+
+def test_planes_come_from_the_cache(kept: Path, tmp_path: Path) -> None:
+    voxels = np.arange(60, dtype="i2").reshape(3, 4, 5)
+    data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
+    data.prefetch(include_annotations=True, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in kept.rglob("*") if path.suffix == ""}
+    handles._open.clear()
+    assert np.array_equal(data.slice("axial")[2]["image"][0], voxels[2])
+    assert before.keys() == {path for path in kept.rglob("*") if path.suffix == ""}
