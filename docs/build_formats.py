@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bioimage_py.io.table import Format
 from bioimage_py.io.formats import format_named
+from bioimage_py.io.table import Format
 
 PAGE = Path(__file__).with_name("files.md")
 BEGIN, END = "<!-- table of formats: docs/build_formats.py writes it -->\n", "<!-- end of the table -->\n"

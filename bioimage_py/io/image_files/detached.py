@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...errors import FormatError, SourceNotFoundError
-from ..tif.stacks import Pages
+from ..tif.pages import Pages
 
 _NUMBERED = re.compile(r"^[^%]*%0?\d{0,2}[di][^%]*$")
 

@@ -17,7 +17,7 @@ from ...sources.axes import Axis
 from ...sources.file import Opened
 from ...sources.forks import check_opened, count
 from ..details import Details, Image
-from ..tif.stacks import Pages
+from ..tif.pages import Pages
 from .opening import AGAIN, checked_shape, head_of, no_such, only_image, reading, require_memory, size_in_bytes
 from .writing import OrderedImage, chosen, factor, lost_of, single
 

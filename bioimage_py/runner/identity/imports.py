@@ -7,15 +7,18 @@ import enum
 import functools
 import importlib
 import importlib.machinery
+import json
 import math
 import os
 import sys
 import types
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...run_folder import RunFolder
 from ...sources.base import Source
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage

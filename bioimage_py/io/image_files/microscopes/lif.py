@@ -14,7 +14,7 @@ from ....sources.axes import Axis, kind_of
 from ....sources.file import Opened
 from ....sources.forks import check_opened, count
 from ...details import Details
-from ...tif.stacks import Pages
+from ...tif.pages import Pages
 from ..opening import (
     AGAIN,
     checked_shape,
