@@ -120,28 +120,29 @@ def test_third_party_format(tmp_path: Path) -> None:
     def construct(path: str, mode: str = "r", scale: int = 1) -> Container:
         return Container(data=scale * np.load(path), other=np.zeros(2))
 
-    np.save(tmp_path / "a.npy", np.arange(4))
-    register_format("npy", [".npy"], construct)
+    with open(tmp_path / "a.lab", "wb") as file:
+        np.save(file, np.arange(4))
+    register_format("lab", [".lab"], construct)
     try:
-        with open_source(tmp_path / "a.npy", scale=3) as source:
+        with open_source(tmp_path / "a.lab", scale=3) as source:
             assert source[...].tolist() == [0, 3, 6, 9]
             assert not source.writable
             spec = source.to_spec()
             assert spec == SourceSpec(
-                "file", str(tmp_path / "a.npy"), "data", {"scale": 3, "format": "npy", "mode": "r"}
+                "file", str(tmp_path / "a.lab"), "data", {"scale": 3, "format": "lab", "mode": "r"}
             )
         assert closed
         assert reopened(spec).tolist() == [0, 3, 6, 9]
-        assert open_source(tmp_path / "a.npy", "other").shape == (2,)
+        assert open_source(tmp_path / "a.lab", "other").shape == (2,)
         with pytest.raises(KeyNotFoundError, match=r"no array 'x'. It has: data, other"):
-            open_source(tmp_path / "a.npy", "x")
-        register_format("npy", ["npy"], lambda path, mode: np.load(path))
-        assert open_source(tmp_path / "a.npy").internal_path == ""
+            open_source(tmp_path / "a.lab", "x")
+        register_format("lab", ["lab"], lambda path, mode: np.load(path))
+        assert open_source(tmp_path / "a.lab").internal_path == ""
     finally:
-        formats_module._formats.pop("npy")
-        formats_module._by_extension.pop(".npy")
-    with pytest.raises(ParameterError, match=r"pass a list: \['.npy'\]"):
-        register_format("npy", ".npy", construct)
+        formats_module._formats.pop("lab")
+        formats_module._by_extension.pop(".lab")
+    with pytest.raises(ParameterError, match=r"pass a list: \['.lab'\]"):
+        register_format("lab", ".lab", construct)
 
 
 def test_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -103,7 +102,7 @@ def changed(content: bytes, steps: list[tuple[str, int, bytes]]) -> bytes:
     return content
 
 
-def survives(path: Path, size: int, examples: int = 80, then: Callable[[Path], None] | None = None) -> None:
+def survives(path: Path, size: int, examples: int = 60) -> None:
     """Damage a file in many ways: errors of ours, or voxels of the shape and type that were told."""
     content = path.read_bytes()
     outcomes: set[str] = set()
@@ -136,16 +135,3 @@ def read_all(path: Path) -> str:
     except BioimageError as error:
         return "refused" if error.remedy else f"no remedy: {error}"
     return "read"
-
-
-def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Iterator[Any]:
-    """Count the calls of a function of a library."""
-    calls: list[Any] = []
-    real = getattr(owner, name)
-
-    def noted(*arguments: Any, **keywords: Any) -> Any:
-        calls.append(arguments)
-        return real(*arguments, **keywords)
-
-    monkeypatch.setattr(owner, name, noted)
-    return calls  # type: ignore[return-value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -123,5 +123,5 @@ def test_files_that_lack_something(tmp_path: Path) -> None:
         open_source(tmp_path / "c.ims")
 
 
-def test_damaged_headers(tmp_path: Path, monkeypatch: Any) -> None:
+def test_damaged_headers(tmp_path: Path) -> None:
     survives(ims(tmp_path / "a.ims", DATA[:1, :1, :, :8, :8]), 4000, 50)
