@@ -528,7 +528,7 @@ class Undead(backend.SubprocessBackend):
 
     def kill(self, worker: str) -> None:
         process = next(process for process in self._busy if process.worker == worker)
-        pid = int(Path(self._folder.name, f"pid-{worker}").read_text())
+        pid = int(Path(self._folder, f"pid-{worker}").read_text())
         os.kill(pid, signal.SIGSTOP)
         Undead.stopped.append(pid)
         self._busy.remove(process)
@@ -540,7 +540,7 @@ class Undead(backend.SubprocessBackend):
         return None
 
     def start(self, worker: str, work: Any) -> None:
-        os.environ["PID_FILE"] = str(Path(self._folder.name, f"pid-{worker}"))
+        os.environ["PID_FILE"] = str(Path(self._folder, f"pid-{worker}"))
         super().start(worker, work)
 
 

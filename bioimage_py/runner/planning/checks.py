@@ -8,6 +8,7 @@ import inspect
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any, overload
 
 import numpy as np
@@ -82,7 +83,7 @@ def check_aliases(
 def overlap(one: Source, other: Source) -> bool:
     """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
     if one.identity != other.identity:  # asked first: a file's array object is only made when somebody wants it
-        return any(a.meets(b) for a in one.extents() for b in other.extents())
+        return any(a.meets(b) for a, b in product(one.extents(), other.extents()))
     first, second = getattr(one, "array", None), getattr(other, "array", None)
     if isinstance(first, np.memmap) or isinstance(second, np.memmap):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -27,6 +28,7 @@ from bioimage_py.errors import (
 )
 from bioimage_py.io import create_array, read_multiscales, write_multiscales
 from bioimage_py.sources import Axis, Source, SourceSpec, as_source, from_spec, open_source
+from bioimage_py.sources.stores import credentials
 
 SHAPE, CHUNKS = (20, 33, 40), (8, 10, 16)
 AXES = (
@@ -324,3 +326,54 @@ def test_url_objects(s3: str) -> None:
     assert open_source(upath.UPath(f"{s3}/a.zarr") / "raw")[0] == 3
     with pytest.raises(ParameterError, match="Unknown storage options"):
         as_source(upath.UPath(f"{s3}/a.zarr/raw", key="k", secret="s"))
+
+
+@pytest.mark.parametrize("how", ["AWS_PROFILE", "profile", "AWS_PROFILE, one file", "profile, one file", "one file"])
+def test_the_aws_library_writes_no_lines_of_its_own(tmp_path: Path, how: str) -> None:
+    code = (
+        "import sys; from bioimage_py.errors import BioimageError; from bioimage_py.sources import open_source\n"
+        "options = {'endpoint_url': 'http://127.0.0.1:9', 'retries': 1, **eval(sys.argv[1])}\n"
+        "try: open_source('s3://nowhere/a.zarr', 'raw', storage_options=options)\n"
+        "except BioimageError as error: print(error)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    if "AWS_PROFILE" in how:
+        environment["AWS_PROFILE"] = "lab"
+    if "one file" in how:
+        (tmp_path / ".aws").mkdir()
+        name = "lab" if "rofile" in how.lower() else "default"
+        (tmp_path / ".aws/credentials").write_text(f"[{name}]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    options = "{'profile': 'lab'}" if how.startswith("profile") else "{}"
+    line = [sys.executable, "-c", code, options]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert ("is in neither of" if how == "profile" else "Cannot read") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ("[default]\nregion = eu-1\n", "anonymous"),
+        ("[default]\naws_access_key_id = a\naws_secret_access_key = b\ns3 =\n  x = 1\n", "profile"),
+        ("[profile other]\naws_access_key_id = a\n", "anonymous"),
+        ("[default]\ncredential_process = /bin/true\n", "default"),
+        ("no file of this kind [[[", "anonymous"),
+    ],
+)
+def test_a_profile_counts_where_it_gives_credentials(
+    config: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(credentials, "_on_ec2", lambda: False)
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text(config)
+    told, _ = credentials.aws_credentials({})
+    assert told["type"] == kind
+    if kind == "profile":
+        assert told["config_file"] == str(tmp_path / ".aws/config")
+        assert told["credentials_file"] == os.devnull
+    with pytest.raises(AccessError, match="is in neither of"):
+        credentials.aws_credentials({"profile": "none such"})
