@@ -201,6 +201,19 @@ def test_regions_of_tiles(axes: str, compression: str | None, tmp_path: Path) ->
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "t.tif"), data)
 
 
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+def test_regions_of_jpeg_tiles(photometric: str, tmp_path: Path) -> None:
+    data = voxels((1300, 1500, 3), "u1")
+    options = {"subsampling": (2, 2)} if photometric == "ycbcr" else {}
+    tifffile.imwrite(tmp_path / "j.tif", data, photometric=photometric, compression="jpeg", tile=(256, 256), **options)
+    source, expected = open_source(tmp_path / "j.tif"), tifffile.imread(tmp_path / "j.tif")
+    assert source.chunks == (256, 256, 3)
+    np.testing.assert_array_equal(source[200:600, 1000:, 1:], expected[200:600, 1000:, 1:])
+    np.testing.assert_array_equal(iio.imread(tmp_path / "j.tif"), expected)
+    with iio.imopen(tmp_path / "j.tif", "r") as file:
+        assert file.applied() == {"PhotometricInterpretation": "YCBCR"}  # the library stores RGB so, too
+
+
 # Streams and pyramids
 
 
