@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -63,7 +63,6 @@ class Details:
     is_rgb: bool = False
 
 
-@runtime_checkable
 class Described(Protocol):
     """A container (`Opened.container`) that knows, from being opened, what else would take another look at the file."""
 

@@ -36,7 +36,7 @@ def holds(head: bytes, entry: Format) -> bool:
     return any(head[at : at + len(sign)] == sign for at, sign in entry.magic)
 
 
-def recognized(place: Location, extension: str | None = None) -> Format:
+def recognized(place: Location, extension: str | None = None, *, strict: bool = False) -> Format:
     """Return the format of a place: for a file, what it holds, before what its name says.
 
     Parameters
@@ -45,6 +45,8 @@ def recognized(place: Location, extension: str | None = None) -> Format:
         File, folder or URL.
     extension : str, optional
         Ending, with the dot, that stands for that of the name.
+    strict : bool, default False
+        Refuse a file that does not begin as files of its name do, instead of leaving it to their reader.
 
     Raises
     ------
@@ -65,6 +67,8 @@ def recognized(place: Location, extension: str | None = None) -> Format:
         if found:
             return found[0]
         raise FormatError(f"{not_an_image(path)} {error.message}", remedy=error.remedy) from None
+    if strict and not found and named.magic:
+        raise unlike(path, named)
     # a format without signs of its own can hold anything, also another one inside of it
     if not found or not named.magic or named in found:
         return named
@@ -77,10 +81,15 @@ def require_signs(path: str, entry: Format) -> None:
     if not entry.magic or not os.path.isfile(path):
         return
     if not holds(head_of(path, max(at + len(sign) for at, sign in entry.magic)), entry):
-        raise FormatError(
-            f"{not_an_image(path)} It is none of the format {entry.name!r}, and of no other that is known.",
-            remedy=f"copy the file again if it was one, or {_PASS}",
-        )
+        raise unlike(path, entry)
+
+
+def unlike(path: str, entry: Format) -> FormatError:
+    """The error for a file that is not of the format of its name, and of no other one."""
+    return FormatError(
+        f"{not_an_image(path)} It is none of the format {entry.name!r}, and of no other that is known.",
+        remedy=f"copy the file again if it was one, or {_PASS}",
+    )
 
 
 def not_an_image(path: str) -> str:

@@ -140,7 +140,7 @@ ROWS = (
     _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
     _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
     _row("zarr", (".zarr", ".zr", ".ozx", ".zip"), "zarr", **_CHUNKED, **_ZARR),
-    _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
+    _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
     _row("folder", ("",), "image_files.slices", reads=("pattern",)),
     *(
         _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)

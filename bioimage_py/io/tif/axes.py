@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +23,13 @@ def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
         if letter in unknown:
             letter = "Z" if len(unknown) == 1 and "Z" not in letters else f"d{index}"
         names.append("c" if letter == "S" and "C" not in letters else letter.lower())
-    return tuple(Axis(name, "channel" if name == "s" else kind_of(name), *_scale(scales, name)) for name in names)
+    return tuple(_axis(name, "channel" if name == "s" else kind_of(name), *_scale(scales, name)) for name in names)
+
+
+@lru_cache(maxsize=256)
+def _axis(name: str, kind: str, unit: str | None, scale: float) -> Axis:
+    """An axis, which is a value: the check of its arguments takes as long as the rest of a look at a file."""
+    return Axis(name, kind, unit, scale)
 
 
 _MICROMETERS = {2: 25400.0, 3: 10000.0}

@@ -155,6 +155,8 @@ def _name(node: ElementTree.Element) -> str:
 
 def _plain(value: Any) -> Any:
     """A value of a tag as plain Python."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").rstrip("\0")
     if isinstance(value, enum.Enum):
@@ -165,8 +167,4 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return value
+    return value if isinstance(value, str | int | float) else str(value)

@@ -19,7 +19,7 @@ LEAST_BYTES = 4 * 2**20
 def in_segments(page: Any) -> bool:
     """Whether a page is worth being read tile by tile, and is laid out so that it can be."""
     simple = page.imagedepth == 1 and (page.samplesperpixel == 1 or page.planarconfig == 1)
-    return bool(page.is_tiled and simple and page.nbytes > LEAST_BYTES and not page.is_jfif)
+    return bool(page.is_tiled and simple and page.nbytes > LEAST_BYTES)
 
 
 class TiledPages:

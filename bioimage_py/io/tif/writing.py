@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,25 +149,35 @@ def _write_levels(
     factors = factors_of(image.axes, "yx")
     _write_array(writer, image.array, {**arguments, "metadata": metadata, "subifds": levels or None})
     finer: Any = image.array
-    for _ in range(levels):
-        coarser = halved(finer, factors, image)
-        with tempfile.TemporaryFile(dir=os.path.dirname(path)) as kept:
-            # each level is made of the one before, and needed for the next: kept as long as that
-            finer = _kept(coarser, kept)
+    with ExitStack() as files:
+        for _ in range(levels):  # each is made of the one before
+            kept = files.enter_context(tempfile.TemporaryFile(dir=os.path.dirname(path)))
+            finer = _kept(halved(finer, factors, image), kept)
             _write_array(writer, finer, {**arguments, "subfiletype": 1, "metadata": None})
 
 
-def _kept(source: Source, file: Any) -> np.ndarray:
+class _Kept:
+    """A level in a file without name; mapped for each read alone, so that its pages do not stay with the process."""
+
+    def __init__(self, file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._file = file
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.array(np.memmap(self._file, self.dtype, "r", shape=self.shape)[index])
+
+
+def _kept(source: Source, file: Any) -> Any:
     if source.nbytes <= BUFFER_BYTES:
         return source.read()
-    array: np.ndarray = np.memmap(file, source.dtype, "w+", shape=source.shape)
-    for box, block in _slabs(source):
-        array[box] = block
-    return array
+    for _, block in _slabs(source):  # in C order
+        file.write(np.ascontiguousarray(block).data)
+    file.flush()
+    return _Kept(file, source.shape, source.dtype)
 
 
 def _write_array(writer: Any, array: Any, arguments: Mapping[str, Any]) -> None:
-    if isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+    if isinstance(array, np.ndarray):
         writer.write(np.ascontiguousarray(array), **arguments)
         return
     if "tile" not in arguments:

@@ -131,7 +131,7 @@ class Contents:
 def described(source: Source | None) -> Described | None:
     """The container of a source, if it knows what else would take another look at the file."""
     container = getattr(source, "container", None)
-    return container if isinstance(container, Described) else None
+    return container if hasattr(container, "level_shapes") else None
 
 
 _ALWAYS_THERE = 16 * 2**20
@@ -156,8 +156,7 @@ def contents_of(resource: Resource, plugin: Any, extension: str | None, options:
         path, key = split_path(path)
         _require(path)
     if plugin is None:
-        entry = recognized(locate(path, options.get("storage_options")), extension)
-        require_signs(path, entry)
+        entry = recognized(locate(path, options.get("storage_options")), extension, strict=True)
     else:
         entry = format_of_plugin(plugin)
         _require_fit(resource.name, path, entry)

@@ -332,6 +332,8 @@ class ReadHandle:
         raise AssertionError("a page is in one of the images")
 
     def _rgb(self, source: Source) -> bool:
+        if source.axes[-1].kind != "channel":
+            return False
         found = [key for (key, _), one in self._open.items() if one is source]
         return self._detail(found[0]).is_rgb if found else False
 

@@ -31,7 +31,7 @@ def read_box(source: Source, box: tuple[slice, ...], out: np.ndarray | None = No
     """
     shape = tuple(part.stop - part.start for part in box)
     if out is None:
-        mapped = _mapped(source, shape)
+        mapped = _mapped(source, box)
         if mapped is not None:
             return mapped
     pieces = _pieces(source, box, shape)
@@ -69,16 +69,21 @@ def checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray
     return out
 
 
-def _mapped(source: Source, shape: tuple[int, ...]) -> np.ndarray | None:
-    """All of an array that lies in one piece of a file: reading is faster than copying what is mapped."""
+def _mapped(source: Source, box: tuple[slice, ...]) -> np.ndarray | None:
+    """A box that lies in one piece of a file: reading is faster than copying what is mapped."""
     array = getattr(source, "array", None)
-    if not isinstance(array, np.memmap) or shape != array.shape or array.filename is None:
+    if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not array.ndim:
         return None
-    count = math.prod(shape)
-    if not array.flags.c_contiguous or os.path.getsize(array.filename) < array.offset + count * array.dtype.itemsize:
+    shape = tuple(part.stop - part.start for part in box)
+    long = [axis for axis, size in enumerate(shape) if size > 1]
+    if long and shape[long[0] + 1 :] != array.shape[long[0] + 1 :]:
         return None
-    found = np.fromfile(array.filename, array.dtype, count, offset=array.offset)
-    return found.reshape(shape) if found.dtype == source.dtype else None
+    start = int(np.ravel_multi_index([part.start for part in box], array.shape))
+    size, count = array.dtype.itemsize, math.prod(shape)
+    begin = array.offset + start * size
+    if os.path.getsize(array.filename) < begin + count * size or array.dtype != source.dtype:
+        return None
+    return np.fromfile(array.filename, array.dtype, count, offset=begin).reshape(shape)
 
 
 def _pieces(source: Source, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[slice]:

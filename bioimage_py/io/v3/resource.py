@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import weakref
 import zipfile
@@ -27,6 +28,9 @@ from ..formats import format_for_extension, format_named, split_path
 MOST_STREAMED = 256 * 2**20
 """Bytes that are taken from what cannot be rewound."""
 MOST_UNPACKED = 2**36
+"""Bytes of a member of an archive that are unpacked to a temporary file."""
+KEPT_FREE = 2**30
+"""Bytes that this leaves on the disk."""
 _PIECE = 2**20
 _MEMBER = re.compile(r"^(.*?\.zip)[/\\](.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -165,8 +169,13 @@ def _of_member(uri: Any, archive: str, name: str) -> Resource:
                 near = ", ".join(sorted(names)[:5])
                 raise SourceNotFoundError(f"{archive} has no file {name!r}; it has {near}.", remedy=f"{archive}/{near}")
             info = packed.getinfo(name)
-            if info.file_size > MOST_UNPACKED:
-                raise MemoryBudgetError(f"{archive}/{name} claims {info.file_size} bytes.", remedy="unpack it yourself")
+            free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
+            if info.file_size > min(free, MOST_UNPACKED):
+                raise MemoryBudgetError(
+                    f"{archive}/{name} claims {info.file_size} bytes; {max(0, free)} may be unpacked to"
+                    f" {tempfile.gettempdir()}.",
+                    remedy="unpack it yourself, or set TMPDIR",
+                )
             scratch = Scratch(os.path.splitext(name)[1])
             with packed.open(info) as source, open(scratch.path, "wb") as target:
                 while piece := source.read(_PIECE):

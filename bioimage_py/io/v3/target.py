@@ -11,7 +11,8 @@ from typing import Any
 
 from ...errors import AccessError, BioimageError, FormatError, ParameterError, SourceNotFoundError, StorageError
 from ...sources.stores.paths import is_url, resolve
-from ..formats import Format, format_for_extension, format_named, split_path, supported_formats
+from ..create import array_exists
+from ..formats import Format, format_for_extension, format_named, infer_format, split_path, supported_formats
 from .plugins import format_of_plugin
 
 BYTES = "<bytes>"
@@ -56,17 +57,22 @@ def _known() -> str:
 def checked_target(uri: Any, mode: str) -> str:
     """Return the path of a new file; with mode "x" it must not be there."""
     path = resolve(uri)
-    container = split_path(path)[0]
+    container, key = split_path(path)
     if is_url(path):
         if mode != "w":
             raise ParameterError(f"mode {mode!r} is for local files, {path} is none.", remedy='mode="w"')
         return path
-    if mode == "x" and os.path.lexists(container):
-        raise StorageError(f"{container} is there already.", remedy="overwrite=True, mode='w', or another name")
+    if mode == "x" and (os.path.lexists(container) if key is None else _has(container, key)):
+        raise StorageError(f"{path} is there already.", remedy="overwrite=True, mode='w', or another name")
     folder = os.path.dirname(container)
     if not os.path.isdir(folder):
         raise SourceNotFoundError(f"{folder} does not exist.", remedy=f"os.makedirs({folder!r})")
     return path
+
+
+def _has(container: str, key: str) -> bool:
+    """Whether a container holds an array of this key."""
+    return os.path.lexists(container) and array_exists(container, key, infer_format(container))
 
 
 @contextmanager

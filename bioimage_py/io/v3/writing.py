@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import (
+    FormatError,
     NotReopenableError,
     OptionError,
     ParameterError,
@@ -191,6 +192,8 @@ def writer_of(
             raise ParameterError("mode 'a' adds to a file, bytes are none.", remedy='mode="w"')
         entry = format_to_write("", plugin, extension)
         require_library(entry)
+        if entry.stores:
+            raise FormatError(f"{entry.name} is a folder, and no bytes.", remedy='a path, or extension=".h5"')
         ending = extension or entry.extensions[0]
         return WriteHandle(uri, Scratch(ending), entry, "w", options or {})
     if isinstance(uri, bytes | bytearray | memoryview):

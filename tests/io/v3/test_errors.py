@@ -91,6 +91,7 @@ CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception
     "a row": (lambda: iio.imwrite("a.tif", DATA[0, 0]), ShapeError, ValueError, r"\(24,\)"),
     "seven axes": (lambda: iio.imwrite("a.ome.tif", np.zeros((2,) * 7)), ShapeError, ValueError, "t, c and z"),
     "bytes without ending": (lambda: iio.imwrite("<bytes>", DATA), ParameterError, ValueError, r"\.tif"),
+    "bytes of a folder": (lambda: iio.imwrite("<bytes>", DATA, extension=".zarr"), FormatError, OSError, "folder"),
     "no folder": (lambda: iio.imwrite("no/a.tif", DATA), SourceNotFoundError, FileNotFoundError, "no"),
     "is there": (lambda: iio.imwrite("three.tif", DATA, overwrite=False), StorageError, OSError, "there already"),
     "names": (lambda: iio.imwrite("a.tif", DATA, channel_names=["a", "b"]), ParameterError, ValueError, "2 names"),

@@ -201,6 +201,19 @@ def test_regions_of_tiles(axes: str, compression: str | None, tmp_path: Path) ->
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "t.tif"), data)
 
 
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+def test_regions_of_jpeg_tiles(photometric: str, tmp_path: Path) -> None:
+    data = voxels((1300, 1500, 3), "u1")
+    options = {"subsampling": (2, 2)} if photometric == "ycbcr" else {}
+    tifffile.imwrite(tmp_path / "j.tif", data, photometric=photometric, compression="jpeg", tile=(256, 256), **options)
+    source, expected = open_source(tmp_path / "j.tif"), tifffile.imread(tmp_path / "j.tif")
+    assert source.chunks == (256, 256, 3)
+    np.testing.assert_array_equal(source[200:600, 1000:, 1:], expected[200:600, 1000:, 1:])
+    np.testing.assert_array_equal(iio.imread(tmp_path / "j.tif"), expected)
+    with iio.imopen(tmp_path / "j.tif", "r") as file:
+        assert file.applied() == {"PhotometricInterpretation": "YCBCR"}  # the library stores RGB so, too
+
+
 # Streams and pyramids
 
 
@@ -289,3 +302,29 @@ def test_nothing_is_changed_without_a_word(tmp_path: Path) -> None:
         iio.imwrite(tmp_path / "a.png", np.array([[300, 1]]), dtype="u1")
     iio.imwrite(tmp_path / "a.png", np.array([[300, 1]]), dtype="u1", casting="unsafe")
     np.testing.assert_array_equal(iio.imread(tmp_path / "a.png"), [[44, 1]])
+
+
+@pytest.mark.parametrize("flavor", ["plain", "imagej"])
+def test_boxes_of_files_in_one_piece(flavor: str, tmp_path: Path) -> None:
+    """Native and other byte order, whole and in parts, against the same slices in memory."""
+    data = voxels((3, 4, 5, 6))
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=flavor == "imagej", metadata={"axes": "TZYX"})
+    generator = np.random.default_rng(8)
+    for _ in range(60):
+        box = []
+        for size in data.shape:
+            low = int(generator.integers(0, size))
+            box.append(
+                slice(None) if generator.random() < 0.5 else slice(low, int(generator.integers(low + 1, size + 1)))
+            )
+        np.testing.assert_array_equal(iio.imread(tmp_path / "a.tif", roi=tuple(box)), data[tuple(box)])
+
+
+def test_what_is_read_is_the_callers_own(tmp_path: Path) -> None:
+    for name, more in (("a.tif", {}), ("b.tif", {"compression": "zlib"}), ("c.zarr", {}), ("d.h5", {}), ("e.png", {})):
+        data = voxels((20, 24), "u1") if name == "e.png" else voxels((3, 20, 24))
+        iio.imwrite(tmp_path / name, data, **more)
+        with iio.imopen(tmp_path / name, "r") as file:
+            first = file.read()
+            first[...] = 0
+            np.testing.assert_array_equal(file.read(), data)

@@ -100,12 +100,16 @@ def test_what_cannot_be_rewound(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         iio.imread(Pipe(path.read_bytes()))
 
 
-def test_members_of_archives(path: Path) -> None:
+def test_members_of_archives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(path.parent / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, "in/b.tif")
     same(path.parent / "a.zip" / "in" / "b.tif")
     with pytest.raises(SourceNotFoundError, match=r"in/b\.tif"):
         iio.imread(path.parent / "a.zip" / "c.tif")
+    monkeypatch.setattr(resource, "KEPT_FREE", 2**60)
+    with pytest.raises(MemoryBudgetError, match=r"b\.tif claims"):
+        iio.imread(path.parent / "a.zip" / "in" / "b.tif")
+    monkeypatch.undo()
     content = bytearray((path.parent / "a.zip").read_bytes())
     content[60:90] = bytes(30)
     (path.parent / "bad.zip").write_bytes(content)
