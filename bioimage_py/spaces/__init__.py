@@ -1,6 +1,7 @@
 """Annotation spaces: objects with geometry, and classifications, of an image, a volume or a sequence."""
 
-from .document import from_document, read_space, to_document, write_space
+from .document import read_space, to_document, write_space
+from .parsing import from_document
 from .putting import FrameOverlapStrategy
 from .records import Record
 from .space import ImageSpace, SequenceSpace, Space, VolumeSpace

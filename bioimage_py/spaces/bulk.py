@@ -69,7 +69,7 @@ def put_many(
     rows["last_edited_by"] = table.code(checked_author(last_edited_by, "last_edited_by") or author)
     rows["manual"] = source != "model" if manual_annotation is None else bool(manual_annotation)
     rows["bounds"] = bounds
-    rows["outside"] = _outside(space, bounds, numbers)
+    rows["outside"] = outside_of(space, bounds, numbers)
     olds = _olds(space, names, numbers, [chosen[code].id for code in codes.tolist()] if ids is not None else None)
     if olds is not None and (olds >= 0).any():
         there = np.flatnonzero(olds >= 0)
@@ -189,7 +189,7 @@ def _boxes(space: Putting, given: Any, frames: Any, chosen: list[Any], units: Un
     bounds[:, 2], bounds[:, 5] = -math.inf, math.inf
     bounds[:, :d], bounds[:, 3 : 3 + d] = given[:, :d], given[:, d:]
     if outside != "keep":
-        for i in np.flatnonzero(_outside(space, bounds, frames)).tolist():
+        for i in np.flatnonzero(outside_of(space, bounds, frames)).tolist():
             from .values.geometry import Box
 
             try:
@@ -199,7 +199,8 @@ def _boxes(space: Putting, given: Any, frames: Any, chosen: list[Any], units: Un
     return bounds
 
 
-def _outside(space: Putting, bounds: Any, frames: Any) -> Any:
+def outside_of(space: Putting, bounds: Any, frames: Any) -> Any:
+    """Return which bounds reach out of the image or of their frame."""
     grid = space.grid
     if grid.sizes is not None:
         return np.array([grid.is_outside(b, int(f)) for b, f in zip(bounds, frames, strict=True)], bool)

@@ -6,19 +6,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from ..errors import KeyNotFoundError, ParameterError
-from ..sources import Axis, Source, as_source
-from ..sources.axes import kind_of
+from ..sources import Axis
 from .bulk import Ids, put_many
 from .history import MISSING
 from .putting import FrameOverlapStrategy, Putting
 from .records import Record
-from .values.audit import Naive
+from .values.audit import Naive, audited
 from .values.frames import frame_numbers
 from .values.geometry import Geometry
-from .values.grid import Grid, Outside, Units
+from .values.grid import Grid, Outside, Units, extent_of
 from .values.instances import ClassificationInstance, ObjectInstance
 from .values.ontology import Ontology
 
@@ -57,7 +54,7 @@ class Space(Putting):
         ontology : Ontology, optional
             What may be annotated; None: nothing.
         kind : {"image", "sequence", "volume"}, optional
-            None: "sequence" where there is a time, else "volume" where there is a z, else "image".
+            None: "sequence" where there are several times, else "volume" where there is a z, else "image".
         frames : str, optional
             Axis of the frames of a sequence; None: that of time, else z.
         space_id : str, default "root"
@@ -77,11 +74,12 @@ class Space(Putting):
         ShapeError
             Shape and axes are of different lengths.
         """
-        shape, known = _extent(source_or_shape, axes)
+        shape, known = extent_of(source_or_shape, axes)
         names = {axis.name.lower(): n for axis, n in zip(known, shape, strict=False)}
         time = next((axis.name.lower() for axis in known if axis.kind == "time"), None)
+        moving = frames is not None or names.get(time or "", 1) > 1
         if kind is None:
-            kind = "sequence" if time or frames else "volume" if names.get("z", 1) > 1 else "image"
+            kind = "sequence" if moving else "volume" if names.get("z", 1) > 1 else "image"
         if kind not in _KINDS:
             raise ParameterError(f"kind={kind!r} is none of {list(_KINDS)}.", remedy="kind='image'")
         if kind == "sequence":
@@ -249,7 +247,7 @@ class ImageSpace(Space):
         ParameterError, ShapeError, ReadOnlyError, KeyNotFoundError
             A value makes no sense, the class is archived or not in the ontology. Nothing changes then.
         """
-        audit = _audit(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
+        audit = audited(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
         return self._put_object(object_instance, [0], coordinates, on_overlap, audit, units, outside)[0]
 
     def put_classification_instance(
@@ -270,7 +268,7 @@ class ImageSpace(Space):
         There is one answer to it, unless it allows several and `on_overlap` is "keep_both". "replace" removes the
         earlier ones.
         """
-        audit = _audit(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
+        audit = audited(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
         return self._put_classification(classification_instance, None, on_overlap, audit)[0]
 
     put_object, put_classification = put_object_instance, put_classification_instance
@@ -316,7 +314,7 @@ class SequenceSpace(Space):
         list of Record
             One a frame.
         """
-        audit = _audit(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
+        audit = audited(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
         numbers = frame_numbers(frames, self.n_frames)
         return self._put_object(object_instance, numbers, coordinates, on_overlap, audit, units, outside)
 
@@ -335,7 +333,7 @@ class SequenceSpace(Space):
         naive: Naive = "error",
     ) -> list[Record]:
         """Answer a classification on frames, or, with None, a global one for the whole space."""
-        audit = _audit(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
+        audit = audited(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
         return self._put_classification(classification_instance, frames, on_overlap, audit)
 
     put_object, put_classification = put_object_instance, put_classification_instance
@@ -398,27 +396,3 @@ def space_class(kind: str) -> Any:
     if kind not in _KINDS:
         raise KeyNotFoundError(f"There is no kind {kind!r} of space.", remedy=f"use one of {list(_KINDS)}")
     return _KINDS[kind]
-
-
-def _audit(
-    created_at: Any, created_by: Any, edited_at: Any, edited_by: Any, confidence: Any, manual: Any, naive: Any
-) -> Any:
-    return {
-        "created_at": created_at,
-        "created_by": created_by,
-        "last_edited_at": edited_at,
-        "last_edited_by": edited_by,
-        "confidence": confidence,
-        "manual_annotation": manual,
-        "naive": naive,
-    }
-
-
-def _extent(given: Any, axes: Iterable[Axis | str] | None) -> tuple[Any, Any]:
-    named = None if axes is None else [Axis(a, kind_of(a)) if isinstance(a, str) else a for a in axes]
-    if isinstance(given, tuple | list) and all(isinstance(n, int | np.integer) for n in given):
-        if named is None:
-            raise ParameterError(f"The shape {tuple(given)} without axes.", remedy="axes=('y', 'x')")
-        return tuple(given), tuple(named)
-    source: Source = as_source(given)
-    return source.shape, source.axes if named is None else tuple(named)

@@ -120,3 +120,18 @@ def checked_confidence(value: Any) -> float:
     if number and 0 <= value <= 1:
         return float(value)
     raise ParameterError(f"confidence={value!r} is not a number from 0 to 1.", remedy="use 0 to 1")
+
+
+def audited(
+    created_at: Any, created_by: Any, edited_at: Any, edited_by: Any, confidence: Any, manual: Any, naive: Any
+) -> dict[str, Any]:
+    """Return audit fields by name, as `checked_audit` takes them."""
+    return {
+        "created_at": created_at,
+        "created_by": created_by,
+        "last_edited_at": edited_at,
+        "last_edited_by": edited_by,
+        "confidence": confidence,
+        "manual_annotation": manual,
+        "naive": naive,
+    }

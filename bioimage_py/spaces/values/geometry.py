@@ -159,7 +159,10 @@ class Box(Geometry):
 
     def bounds(self, grid: Grid) -> Bounds:
         """As of `Geometry`."""
-        return extent(np.stack([self.top_left, self.lower_right]))
+        low, high = self.top_left.tolist(), self.lower_right.tolist()
+        if len(low) == 2:
+            return (*low, -math.inf, *high, math.inf)
+        return (*low, *high)
 
     def mapped(self, scale: Points, shift: Points) -> Box:
         """As of `Geometry`."""

@@ -7,13 +7,14 @@ Pixel ``i`` covers ``[i, i + 1)``, its centre is ``i + 0.5``, and lies at ``offs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from ...errors import ParameterError, ShapeError
-from ...sources.axes import Axis
+from ...sources import Source, as_source
+from ...sources.axes import Axis, kind_of
 from .geometry import Bounds, Box, Geometry, Points, Polygon
 from .masks import Mask
 
@@ -67,15 +68,13 @@ class Grid:
         self.offset = np.array([known[name][0].offset if name in self.names else 0.0 for name in "xyz"], float)
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all() and np.isfinite(self.offset).all()):
             raise ParameterError(f"scale {self.scale}, offset {self.offset}.", remedy="give finite scales above 0")
+        self.corner = self.offset - 0.5 * self.scale
+        """World coordinates of the outer corner of voxel 0."""
+        self._limits: dict[int, tuple[list[float], list[float]]] = {}
         self._size = np.array([known[name][1] if name in self.names else 1 for name in "xyz"], float)
         self.sizes = None if sizes is None else [(int(h), int(w)) for h, w in sizes]
         if self.sizes is not None and len(self.sizes) != self.n_frames:
             raise ShapeError(f"{len(self.sizes)} sizes for {self.n_frames} frames.", remedy="give one size a frame")
-
-    @property
-    def corner(self) -> Points:
-        """World coordinates of the outer corner of voxel 0."""
-        return self.offset - 0.5 * self.scale
 
     @property
     def unit(self) -> str | None:
@@ -121,12 +120,17 @@ class Grid:
 
     def is_outside(self, bounds: Bounds, frame: int = 0) -> bool:
         """Whether bounds reach out of the image."""
-        low, high = self.edges(frame)
-        slack = 1e-9 * np.where(np.isfinite(high - low), high - low, 0)
-        found = np.array(bounds)
-        flat = np.isinf(found[2])
-        out = (found[:3] < low - slack) | (found[3:] > high + slack)
-        return bool(out[: 2 if flat else 3].any())
+        frame = 0 if self.sizes is None else frame
+        limits = self._limits.get(frame)
+        if limits is None:
+            low, high = self.edges(frame)
+            slack = 1e-9 * np.where(np.isfinite(high - low), high - low, 0)
+            limits = self._limits[frame] = ((low - slack).tolist(), (high + slack).tolist())
+        low_x, low_y, low_z, high_x, high_y, high_z = bounds
+        (x0, y0, z0), (x1, y1, z1) = limits
+        if low_x < x0 or low_y < y0 or high_x > x1 or high_y > y1:
+            return True
+        return not math.isinf(low_z) and (low_z < z0 or high_z > z1)
 
     def checked(self, geometry: Any, frame: int, outside: Outside) -> tuple[Geometry, Bounds, bool]:
         """Return a geometry of world coordinates as it is to be stored, its bounds, and whether it reaches outside.
@@ -182,3 +186,14 @@ def check_units(units: str) -> str:
     if units not in ("world", "pixel", "normalised"):
         raise ParameterError(f"units={units!r}", remedy="use one of 'world', 'pixel', 'normalised'")
     return units
+
+
+def extent_of(given: Any, axes: Iterable[Axis | str] | None) -> tuple[Any, Any]:
+    """Return shape and axes of a source, or of a shape with axes."""
+    named = None if axes is None else [Axis(a, kind_of(a)) if isinstance(a, str) else a for a in axes]
+    if isinstance(given, tuple | list) and all(isinstance(n, int | np.integer) for n in given):
+        if named is None:
+            raise ParameterError(f"The shape {tuple(given)} without axes.", remedy="axes=('y', 'x')")
+        return tuple(given), tuple(named)
+    source: Source = as_source(given)
+    return source.shape, source.axes if named is None else tuple(named)

@@ -14,7 +14,7 @@ from .geometry import Bounds, Geometry, Points, extent
 if TYPE_CHECKING:
     from .grid import Grid
 
-LARGEST = 2**31
+LARGEST = 2**28
 """Voxels of a crop that is read from a file."""
 
 

@@ -69,3 +69,10 @@ def area_of(geometry: Geometry) -> float:
     """Return the area in the plane of x and y."""
     shape = shape_of(geometry)
     return 0.0 if shape is None else float(shapely.area(shapely.make_valid(shape)))
+
+
+def outline_of_runs(x0: Any, y0: Any, x1: Any, y1: Any) -> Polygon:
+    """Return the union of boxes."""
+    found = polygon_of(shapely.union_all(shapely.box(x0, y0, x1, y1)))
+    assert found is not None
+    return found

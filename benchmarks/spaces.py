@@ -1,0 +1,70 @@
+"""How fast annotation spaces are, against their targets: ``python benchmarks/spaces.py [number of objects]``.
+
+Times are of the processor, all on one core; memory is what the process grew by.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology, Space, read_space, to_document, write_space
+
+ONTOLOGY = Ontology([ObjectClass("nucleus", "bounding_box", id="nucleus")])
+
+
+@contextmanager
+def timed(what: str, target: float) -> Iterator[None]:
+    start = time.process_time()
+    yield
+    took = time.process_time() - start
+    print(f"{what:48} {took:9.4f} s   target {target:g} s   {'reached' if took <= target else 'MISSED'}")
+
+
+def main(count: int) -> None:
+    side = int(50 * count**0.5)
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, side - 40, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (count, 2))], axis=1)
+    share = count / 1e6
+    few = Space.for_image((side, side), ("y", "x"), ONTOLOGY)
+    with timed("put_many, 100,000 boxes", 5):
+        few.put_many("nucleus", boxes[:100_000], source="model")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    space = Space.for_image((side, side), ("y", "x"), ONTOLOGY)
+    with timed(f"put_many, {count:,} boxes", 3 * share):
+        space.put_many("nucleus", boxes, source="model")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"{'memory':48} {grown:9.0f} MiB target {400 * share:g} MB")
+    region = Box((side / 2, side / 2), (side / 2 + 200, side / 2 + 200))
+    with timed("first query, which makes the index", 2 * share):
+        found = len(list(space.query(region)))
+    with timed(f"query of 200 x 200 pixels, {found} objects", 0.005):
+        list(space.query(region))
+    one = Space.for_image((side, side), ("y", "x"), ONTOLOGY)
+    item = ONTOLOGY.objects[0]
+    instances = [(ObjectInstance(item), Box(row[:2], row[2:])) for row in boxes[:10_000]]
+    with timed("10,000 puts, one by one", 0.53):
+        for instance, box in instances:
+            one.put_object_instance(instance, box)
+    with timed("10,000 to a document", 0.46 / 5):
+        document = to_document(one)
+    print(f"{'bytes of JSON a record':48} {len(json.dumps(document)) / len(one):9.0f}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "space.json"
+        with timed("save 100,000", 0.5):
+            write_space(few, path)
+        with timed("load 100,000", 0.5):
+            read_space(path)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)

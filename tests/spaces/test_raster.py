@@ -1,0 +1,134 @@
+"""Objects as voxels and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bioimage_py.errors import ParameterError, ShapeError
+from bioimage_py.sources import Axis
+from bioimage_py.spaces import Box, Ellipse, Grid, Mask, ObjectInstance, Ontology, Point, Polygon, Space
+from bioimage_py.spaces.raster import outline, rasterise, rasterise_geometry, vectorise
+from bioimage_py.spaces.values.masks import from_run_lengths, run_lengths
+
+WHOLE = (slice(0, 100), slice(0, 100))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_circle(scale: float) -> None:
+    grid = Grid([Axis("y", scale=scale, offset=7), Axis("x", scale=scale, offset=7)], (100, 100))
+    circle = grid.world(Ellipse((50.5, 50.5), (10, 10)), "pixel")
+    found = rasterise_geometry(circle, grid, WHOLE)
+    y, x = np.mgrid[:100, :100] + 0.5
+    inside = np.hypot(y - 50.5, x - 50.5)
+    assert abs(inside - 10).min() < 1e-9  # centres on the edge, which are either
+    assert not (found ^ (inside < 10))[abs(inside - 10) > 1e-9].any()
+    traced = grid.world(outline(Mask(found)), "pixel")
+    np.testing.assert_array_equal(rasterise_geometry(traced, grid, WHOLE), found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
+def test_outlines_of_masks_give_the_mask_back(seed: int, density: float) -> None:
+    found = np.random.default_rng(seed).random((9, 11)) < density
+    found[3, 4] = True
+    grid = Grid([Axis("y"), Axis("x")], (9, 11))
+    again = rasterise_geometry(grid.world(outline(Mask(found)), "pixel"), grid, (slice(0, 9), slice(0, 11)))
+    np.testing.assert_array_equal(again, found)
+    np.testing.assert_array_equal(from_run_lengths(run_lengths(found), found.shape), found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=8, unique=True))
+def test_polygons_as_shapely_has_them(points: list[tuple[float, float]]) -> None:
+    import shapely
+
+    if len({*points}) < 3:
+        return
+    grid = Grid([Axis("y", offset=0.5), Axis("x", offset=0.5)], (20, 20))  # world is pixel
+    found = rasterise_geometry(Polygon(points), grid, (slice(0, 20), slice(0, 20)))
+    whole = shapely.make_valid(shapely.Polygon(points))
+    y, x = np.mgrid[:20, :20] + 0.5
+    inside, edge = shapely.contains_xy(whole, x, y), shapely.distance(shapely.LinearRing(points), shapely.points(x, y))
+    clear = edge > 1e-6
+    np.testing.assert_array_equal(found[clear], inside[clear])
+
+
+def test_boxes_polygons_and_masks_of_the_same_voxels(image: Any) -> None:
+    grid = image.grid
+    box = grid.world(Box((2, 3), (5, 9)), "pixel")
+    window = (slice(0, 80), slice(0, 100))
+    expected = np.zeros((80, 100), bool)
+    expected[3:9, 2:5] = True
+    for geometry in (box, Polygon(box.rings()), Mask(expected)):
+        np.testing.assert_array_equal(rasterise_geometry(geometry, grid, window), expected)
+        np.testing.assert_allclose(geometry.bounds(grid), box.bounds(grid))
+
+
+@pytest.mark.parametrize("block_shape", [None, (7, 13)])
+def test_a_space_in_blocks(image: Any, block_shape: Any) -> None:
+    rng = np.random.default_rng(1)
+    expected = np.zeros((80, 100), "u2")
+    for i in range(1, 15):
+        y, x = rng.integers(0, 70), rng.integers(0, 90)
+        expected[y : y + 9, x : x + 8] = i
+    values = np.unique(expected)[1:]
+    for name in ("bitmask", "polygon"):
+        made = vectorise(image, expected, name, block_shape=block_shape, source="model")
+        assert list(made) == values.tolist()
+        assert not image.get(made[int(values[0])]).manual_annotation
+        output = np.zeros((80, 100), "u2")
+        known = rasterise(image, output, values={made[v]: v for v in made}, class_=name, block_shape=block_shape)
+        assert set(known.values()) == set(values.tolist())
+        np.testing.assert_array_equal(output, expected)
+
+
+def test_volumes(volume: Any, ontology: Ontology) -> None:
+    labels = np.zeros((40, 80, 100), "u1")
+    labels[3:6, 10:20, 30:50], labels[30:, 70:, 90:] = 1, 2
+    made = vectorise(volume, labels, "bitmask", block_shape=(16, 32, 32))
+    found = np.zeros_like(labels)
+    rasterise(volume, found, values={made[1]: 1, made[2]: 2}, block_shape=(9, 32, 50))
+    np.testing.assert_array_equal(found, labels)
+    made = vectorise(volume, labels, "nucleus")
+    assert volume.get(made[1]).geometry_in("pixel") == Box((30, 10, 3), (50, 20, 6))
+
+
+def test_frames(frames: Any) -> None:
+    nucleus = ObjectInstance(frames.ontology.object_class("nucleus"))
+    frames.put_object_instance(nucleus, 3, Box((0, 0), (2, 2)), units="pixel")
+    output = np.zeros((80, 100), "u1")
+    rasterise(frames, output, frame=2)
+    assert not output.any()
+    rasterise(frames, output, frame=3, by="class", values={"nuc": 7})
+    assert (output[:2, :2] == 7).all()
+    assert (output == 7).sum() == 4
+
+
+def test_refused(image: Any) -> None:
+    with pytest.raises(ShapeError, match="80, 100"):
+        rasterise(image, np.zeros((8, 8), "u1"))
+    with pytest.raises(ShapeError, match="80, 100"):
+        vectorise(image, np.zeros((8, 8), "u1"), "bitmask")
+    with pytest.raises(ParameterError, match="float"):
+        vectorise(image, np.zeros((80, 100)), "bitmask")
+    with pytest.raises(ParameterError, match="point"):
+        vectorise(image, np.zeros((80, 100), "u1"), "point")
+    image.put_object_instance(ObjectInstance(image.ontology.object_class("point")), Point((1, 1)))
+    with pytest.raises(ParameterError, match="point covers no voxels"):
+        rasterise(image, np.zeros((80, 100), "u1"))
+    image.put_many("nucleus", np.tile([0.0, 0, 1, 1], (300, 1)))
+    with pytest.raises(ParameterError, match="300 in uint8"):
+        rasterise(image, np.zeros((80, 100), "u1"), class_="nucleus")
+
+
+def test_space_over_an_axis_with_channels(ontology: Ontology) -> None:
+    space = Space.for_image((3, 8, 8), (Axis("c", "channel"), Axis("y"), Axis("x")), ontology)
+    assert space.kind == "image"
+    assert space.grid.mask_shape() == (8, 8)
+    assert Space.for_image((1, 1, 8, 8), ("t", "z", "y", "x"), ontology).kind == "image"
+    assert Space.for_image((2, 3, 8, 8), ("t", "z", "y", "x"), ontology).grid.mask_shape() == (3, 8, 8)
