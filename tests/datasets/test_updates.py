@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VolumeDataset, handles
+from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VideoDataset, VolumeDataset, handles
 from bioimage_py.datasets.resources import cache
 from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
@@ -55,6 +55,18 @@ def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
     item = ImageDataset(project.path, return_boxes=True)[0]
     assert item["boxes"].tolist() == [[2, 2, 10, 6]]
     assert item["metainfo"]["spacing"] == (1.0, 2.0, 0.5)
+
+
+def test_boxes_of_times_lie_in_their_frame(tmp_path: Path) -> None:
+    project = Project("film", tmp_path / "p")
+    project.add_boundingbox_layer("boxes").add_annotation("cell")
+    descriptor = project.add_descriptor(np.zeros((4, 8, 8), "u1"), "film", axes=("t", "y", "x"))
+    rows = BoxSet.from_descriptor(descriptor, "boxes")
+    rows.add("cell", [1, 3], [(1, 2, 0), (0, 0, 0)], [(3, 5, 1), (2, 2, 1)])
+    descriptor.boundingbox_layers["boxes"].save_new_data(rows)
+    data = VideoDataset(project.path, return_boxes=True)
+    assert data[0]["boxes"].tolist() == [[1, 2, 1, 3, 5, 2], [0, 0, 3, 2, 2, 4]]
+    assert [frame["boxes"].tolist() for frame in data.frame_by_frame()] == [[], [[1, 2, 3, 5]], [], [[0, 0, 2, 2]]]
 
 
 def test_tags_are_labels_and_categories(tmp_path: Path) -> None:
@@ -112,12 +124,16 @@ def test_slow_images_are_copied_once(kept: Path, tmp_path: Path) -> None:
     assert data.prefetch(progress=False) == voxels.nbytes
     first = entries(kept)
     assert len(first) == 1
+    left = kept / ".new-of-a-killed-process"
+    left.mkdir()
+    os.utime(left, (0, 0))
     assert data.prefetch(progress=False) == voxels.nbytes
     assert np.array_equal(data[0]["image"][0], voxels)
     assert entries(kept) == first
     nifti(tmp_path / "a.nii.gz", voxels + 1)  # another content is another entry
     assert np.array_equal(data[0]["image"][0], voxels + 1)
     assert len(entries(kept)) == 2
+    assert not left.exists()
 
 
 def test_damaged_entries_are_made_anew(kept: Path, tmp_path: Path) -> None:

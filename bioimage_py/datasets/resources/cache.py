@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ from ...system.json_text import parse_json
 VARIABLE = "BIOIMAGE_PY_CACHE"
 """Folder of the cache; with ":SIZE" behind it also its size in bytes."""
 DEFAULT_BYTES = 20 * 2**30
+_ABANDONED = 24 * 3600.0
+"""Seconds after which an entry that is being made counts as left behind."""
 _ABOUT, _DATA = "about.json", "data.zarr"
 
 
@@ -146,6 +149,10 @@ def _whole(entry: Path) -> bool:
 
 
 def _make_room(root: Path, limit: int, keep: Path) -> None:
+    for path in [*root.glob(".new-*"), *root.glob(".gone-*")]:  # of processes that were killed
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
     entries = []
     for path in root.glob("[!.]*"):
         with suppress(OSError, ValueError, BioimageError, KeyError, TypeError):
