@@ -178,7 +178,7 @@ class ProjectResource(Resource):
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         return ("image", self._descriptor.project.path, self.id, self._descriptor.axes, path, *stamp)
 
-    @property
+    @cached_property
     def _described(self) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
         return self._descriptor.axes, self._descriptor.shape
 
