@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import bioimage_py as bp
 from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VideoDataset, VolumeDataset, handles
 from bioimage_py.datasets.resources import cache
 from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
@@ -203,3 +204,18 @@ def test_planes_come_from_the_cache(kept: Path, tmp_path: Path) -> None:
     handles._open.clear()
     assert np.array_equal(data.slice("axial")[2]["image"][0], voxels[2])
     assert before.keys() == {path for path in kept.rglob("*") if path.suffix == ""}
+
+
+def test_chunks_that_are_far_away_are_copied_by_prefetch_only(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels = np.arange(120, dtype="i2").reshape(4, 5, 6)
+    bp.copy(voxels, tmp_path / "far.zarr/raw", job_type="local", progress=False)
+    monkeypatch.setattr(cache, "wants_cache", lambda source: not cache.is_cached(source))  # as if it were far away
+    data = VolumeDataset(resources=[tmp_path / "far.zarr/raw"])
+    assert np.array_equal(data.slice("axial")[1]["image"][0], voxels[1])
+    assert entries(kept) == set()
+    assert data.prefetch(progress=False) == voxels.nbytes
+    assert len(entries(kept)) == 1
+    assert np.array_equal(data[0]["image"][0], voxels)
+    assert cache.is_cached(data.get_resource(0).open())

@@ -64,8 +64,11 @@ def is_cached(source: Source) -> bool:
     return isinstance(source, FileSource) and Path(source.path).is_relative_to(cache_folder()[0])
 
 
-def cached(id: str, version: str, source: Source) -> Source:
-    """Return the source, or a chunked copy of it where that is read faster; made once for all processes."""
+def cached(id: str, version: str, source: Source, fetch: bool = False) -> Source:
+    """Return the source, or a chunked copy of it where that is read faster; made once for all processes.
+
+    Of a source that has chunks, but lies far away, a copy is made only with `fetch`: an item needs little of it.
+    """
     if not wants_cache(source):
         return source
     root, limit = cache_folder()
@@ -77,6 +80,8 @@ def cached(id: str, version: str, source: Source) -> Source:
         return source
     entry = root / key
     if not _whole(entry):
+        if source.chunks is not None and not fetch:
+            return source
         _make(root, entry, source, limit)
     with suppress(OSError):
         os.utime(entry / _ABOUT)

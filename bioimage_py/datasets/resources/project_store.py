@@ -165,8 +165,8 @@ class ProjectResource(Resource):
     def _stored(self) -> bool:
         return True
 
-    def _open(self) -> Source:
-        return cached(self.id, "", self._descriptor.load_image())
+    def _open(self, fetch: bool = False) -> Source:
+        return cached(self.id, "", self._descriptor.load_image(), fetch)
 
     @property
     def key(self) -> Hashable:
