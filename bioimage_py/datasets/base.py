@@ -19,7 +19,6 @@ from .collate import collate
 from .items import Item, RawItem
 from .loading import AtEpoch, as_torch, dataloader
 from .parts import Parts
-from .resources.cache import is_cached
 from .resources.store import JoinedStore
 from .transforms import Composed, checked_transform, generator, transformed
 
@@ -180,12 +179,12 @@ class BaseDataset(Parts, abc.ABC):
         def fetch(number: int) -> tuple[int, str]:
             resource = self._store.resource(number)
             try:
-                source = resource.open()
+                size = resource.fetch()
                 if include_annotations:
                     self.annotations_of(number)
             except (BioimageError, OSError) as error:
                 return 0, f"{resource.name!r} (id {resource.id!r}): {error}"
-            return (source.nbytes if is_cached(source) else 0), ""
+            return size, ""
 
         numbers = self.resource_counts()[0]
         with ThreadPoolExecutor(max(1, workers)) as pool:

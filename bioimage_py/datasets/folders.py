@@ -53,8 +53,8 @@ class FileResource(Resource):
         super().__init__(files[0], name, **more)
         self._files, self._labels = tuple(map(str, files)), labels
 
-    def _open(self) -> Source:
-        return super()._open() if len(self._files) == 1 else _stacked(self._files)
+    def _open(self, fetch: bool = False) -> Source:
+        return super()._open(fetch) if len(self._files) == 1 else _stacked(self._files)
 
     @property
     def is_silent(self) -> bool:

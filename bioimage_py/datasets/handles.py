@@ -14,9 +14,9 @@ from ..wrapper.cached import with_cache
 
 T = TypeVar("T")
 
-MOST = 32
+MOST = 16
 """Arrays that are kept open."""
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 """Decoded chunks that are kept of each."""
 
 _open: OrderedDict[Hashable, Source] = OrderedDict()

@@ -242,7 +242,7 @@ def test_a_project_keeps_its_splits(tmp_path: Path) -> None:
         assert sum(map(len, ImageDataset(project.path).split().values())) == 6
     project.delete_descriptors([project.descriptors[0]])
     project.save()
-    with pytest.warns(UserWarning, match="not in this data set"):
+    with pytest.warns(UserWarning, match="no part|not in this data set"):
         assert sum(map(len, ImageDataset(project.path).split().values())) == 5
 
 
@@ -282,7 +282,7 @@ def test_random_histories() -> None:
         groups: list[int] = []
         last: dict[int, int] = {}
         seed, ratio = int(rng.integers(2**40)), int(rng.integers(1, 10)) / 10
-        for _ in range(4):
+        for _ in range(3):
             groups += rng.integers(0, 12, rng.integers(1, 8)).tolist()
             groups = [group for group in groups if rng.random() < 0.9] or groups
             names = sorted(set(groups))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VolumeDataset, handles
+import bioimage_py as bp
+from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VideoDataset, VolumeDataset, handles
 from bioimage_py.datasets.resources import cache
 from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
@@ -55,6 +56,18 @@ def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
     item = ImageDataset(project.path, return_boxes=True)[0]
     assert item["boxes"].tolist() == [[2, 2, 10, 6]]
     assert item["metainfo"]["spacing"] == (1.0, 2.0, 0.5)
+
+
+def test_boxes_of_times_lie_in_their_frame(tmp_path: Path) -> None:
+    project = Project("film", tmp_path / "p")
+    project.add_boundingbox_layer("boxes").add_annotation("cell")
+    descriptor = project.add_descriptor(np.zeros((4, 8, 8), "u1"), "film", axes=("t", "y", "x"))
+    rows = BoxSet.from_descriptor(descriptor, "boxes")
+    rows.add("cell", [1, 3], [(1, 2, 0), (0, 0, 0)], [(3, 5, 1), (2, 2, 1)])
+    descriptor.boundingbox_layers["boxes"].save_new_data(rows)
+    data = VideoDataset(project.path, return_boxes=True)
+    assert data[0]["boxes"].tolist() == [[1, 2, 1, 3, 5, 2], [0, 0, 3, 2, 2, 4]]
+    assert [frame["boxes"].tolist() for frame in data.frame_by_frame()] == [[], [[1, 2, 3, 5]], [], [[0, 0, 2, 2]]]
 
 
 def test_tags_are_labels_and_categories(tmp_path: Path) -> None:
@@ -112,12 +125,16 @@ def test_slow_images_are_copied_once(kept: Path, tmp_path: Path) -> None:
     assert data.prefetch(progress=False) == voxels.nbytes
     first = entries(kept)
     assert len(first) == 1
+    left = kept / ".new-of-a-killed-process"
+    left.mkdir()
+    os.utime(left, (0, 0))
     assert data.prefetch(progress=False) == voxels.nbytes
     assert np.array_equal(data[0]["image"][0], voxels)
     assert entries(kept) == first
     nifti(tmp_path / "a.nii.gz", voxels + 1)  # another content is another entry
     assert np.array_equal(data[0]["image"][0], voxels + 1)
     assert len(entries(kept)) == 2
+    assert not left.exists()
 
 
 def test_damaged_entries_are_made_anew(kept: Path, tmp_path: Path) -> None:
@@ -187,3 +204,18 @@ def test_planes_come_from_the_cache(kept: Path, tmp_path: Path) -> None:
     handles._open.clear()
     assert np.array_equal(data.slice("axial")[2]["image"][0], voxels[2])
     assert before.keys() == {path for path in kept.rglob("*") if path.suffix == ""}
+
+
+def test_chunks_that_are_far_away_are_copied_by_prefetch_only(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels = np.arange(120, dtype="i2").reshape(4, 5, 6)
+    bp.copy(voxels, tmp_path / "far.zarr/raw", job_type="local", progress=False)
+    monkeypatch.setattr(cache, "wants_cache", lambda source: not cache.is_cached(source))  # as if it were far away
+    data = VolumeDataset(resources=[tmp_path / "far.zarr/raw"])
+    assert np.array_equal(data.slice("axial")[1]["image"][0], voxels[1])
+    assert entries(kept) == set()
+    assert data.prefetch(progress=False) == voxels.nbytes
+    assert len(entries(kept)) == 1
+    assert np.array_equal(data[0]["image"][0], voxels)
+    assert cache.is_cached(data.get_resource(0).open())

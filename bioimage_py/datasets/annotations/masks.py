@@ -14,6 +14,7 @@ from ...errors import ShapeError
 from ...sources import Source
 from ..handles import read_from
 from ..layout import Region, read_ordered
+from .label_index import label_index
 
 Bools = npt.NDArray[np.bool_]
 Shared = dict[tuple[Hashable, tuple[tuple[int, int], ...]], npt.NDArray[Any]]
@@ -88,7 +89,7 @@ class CropMask(Mask):
 
     @property
     def box(self) -> Region | None:
-        """A box around it; None where that is empty, or not known of a label map."""
+        """A box around it; None where it is empty."""
         if not self.crop.size:
             return None
         return tuple(slice(o, o + n) for o, n in zip(self.origin, self.crop.shape, strict=True))
@@ -123,7 +124,7 @@ class LabelMask(Mask):
     shape : tuple of int
         (N, H, W); N is 1 where the label map has no such axis.
     extent : tuple of slice, optional
-        A box around the value. None: it may not occur at all.
+        A box around the value. None: it may not occur at all; `box` looks through the label map then.
     """
 
     key: Hashable
@@ -135,8 +136,11 @@ class LabelMask(Mask):
 
     @property
     def box(self) -> Region | None:
-        """A box around it; None where that is empty, or not known of a label map."""
-        return self.extent
+        """A box around it; None where it is empty."""
+        if self.extent is not None:
+            return self.extent
+        found = label_index(self.key, self.open).box(self.value)
+        return None if found is None else tuple(slice(0, 1) if a is None else found[a] for a in self.order)
 
     def read(self, region: Region, shared: Shared | None = None) -> Bools:
         """Return a box of it, bool (n, h, w)."""
@@ -160,7 +164,7 @@ class FrameMask(Mask):
 
     @property
     def box(self) -> Region | None:
-        """A box around it; None where that is empty, or not known of a label map."""
+        """A box around it; None where it is empty."""
         inner = self.mask.box
         return None if inner is None else (slice(self.frame, self.frame + 1), *inner[1:])
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ from ...system.json_text import parse_json
 VARIABLE = "BIOIMAGE_PY_CACHE"
 """Folder of the cache; with ":SIZE" behind it also its size in bytes."""
 DEFAULT_BYTES = 20 * 2**30
+_ABANDONED = 24 * 3600.0
+"""Seconds after which an entry that is being made counts as left behind."""
 _ABOUT, _DATA = "about.json", "data.zarr"
 
 
@@ -61,8 +64,11 @@ def is_cached(source: Source) -> bool:
     return isinstance(source, FileSource) and Path(source.path).is_relative_to(cache_folder()[0])
 
 
-def cached(id: str, version: str, source: Source) -> Source:
-    """Return the source, or a chunked copy of it where that is read faster; made once for all processes."""
+def cached(id: str, version: str, source: Source, fetch: bool = False) -> Source:
+    """Return the source, or a chunked copy of it where that is read faster; made once for all processes.
+
+    Of a source that has chunks, but lies far away, a copy is made only with `fetch`: an item needs little of it.
+    """
     if not wants_cache(source):
         return source
     root, limit = cache_folder()
@@ -74,6 +80,8 @@ def cached(id: str, version: str, source: Source) -> Source:
         return source
     entry = root / key
     if not _whole(entry):
+        if source.chunks is not None and not fetch:
+            return source
         _make(root, entry, source, limit)
     with suppress(OSError):
         os.utime(entry / _ABOUT)
@@ -146,6 +154,10 @@ def _whole(entry: Path) -> bool:
 
 
 def _make_room(root: Path, limit: int, keep: Path) -> None:
+    for path in [*root.glob(".new-*"), *root.glob(".gone-*")]:  # of processes that were killed
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
     entries = []
     for path in root.glob("[!.]*"):
         with suppress(OSError, ValueError, BioimageError, KeyError, TypeError):

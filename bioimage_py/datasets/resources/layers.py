@@ -186,12 +186,13 @@ def _of_table(
     by_name = {axis.name.lower(): axis for axis in descriptor.axes if axis.kind == "space"}
     scale = np.array([by_name[n].scale if n in by_name else 1.0 for n in "xyz"])
     offset = np.array([by_name[n].offset if n in by_name else 0.0 for n in "xyz"])
-    frames = layout.shape[1]
+    frames, axis = layout.shape[1], layout.units[0]
+    over_time = axis is not None and descriptor.axes[axis].kind == "time"
     names = {label.id: label.name for label in layer.definition.labels}
     kind = BoxSet if layer.kind == LayerKind.BOUNDINGBOX else LandmarkSet
     for number, row in enumerate(from_table(Path(path).read_text(encoding="utf-8"), kind, names, path)):
         geometry = [((corner - offset) / scale).tolist() for corner in row[2:]]
-        if len(geometry) == 2 and frames > 1 and geometry[0][2] == geometry[1][2]:  # flat: it lies in its frame
+        if len(geometry) == 2 and frames > 1 and (over_time or geometry[0][2] == geometry[1][2]):  # in its frame
             geometry[0][2], geometry[1][2] = float(row.frame), row.frame + 1.0
         flat = [x for corner in geometry for x in (corner if frames > 1 or len(geometry) == 1 else corner[:2])]
         yield Annotation(

@@ -165,8 +165,8 @@ class ProjectResource(Resource):
     def _stored(self) -> bool:
         return True
 
-    def _open(self) -> Source:
-        return cached(self.id, "", self._descriptor.load_image())
+    def _open(self, fetch: bool = False) -> Source:
+        return cached(self.id, "", self._descriptor.load_image(), fetch)
 
     @property
     def key(self) -> Hashable:
@@ -178,7 +178,7 @@ class ProjectResource(Resource):
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         return ("image", self._descriptor.project.path, self.id, self._descriptor.axes, path, *stamp)
 
-    @property
+    @cached_property
     def _described(self) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
         return self._descriptor.axes, self._descriptor.shape
 

@@ -19,9 +19,9 @@ from ...sources.file import open_source
 from ..annotations.annotation import Annotation
 from ..annotations.masks import CropMask, FrameMask
 from ..annotations.processor import AnnotationProcessor
-from ..handles import opened, read_from
+from ..handles import forget, opened, read_from
 from ..layout import Frames, Layout, Region, affine_of, named_axes
-from .cache import cached
+from .cache import cached, is_cached
 
 
 class Resource:
@@ -108,8 +108,19 @@ class Resource:
         """Whether the image is opened by its path."""
         return isinstance(self.image, str)
 
-    def _open(self) -> Source:
-        return cached(self.id, self.version, open_source(str(self.image)))
+    def _open(self, fetch: bool = False) -> Source:
+        return cached(self.id, self.version, open_source(str(self.image)), fetch)
+
+    def fetch(self) -> int:
+        """Copy the image into the cache where it is slow to read; return its bytes (uncompressed) if it is there."""
+        if not self._stored:
+            return 0
+        try:
+            source = self._open(fetch=True)
+        except FileNotFoundError as error:
+            raise self.gone(error) from error
+        forget(self.key)  # what was opened before may be the image itself
+        return source.nbytes if is_cached(source) else 0
 
     def gone(self, error: Exception) -> SourceNotFoundError:
         """The error of an image that is not there."""
