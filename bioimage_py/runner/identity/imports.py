@@ -7,7 +7,6 @@ import enum
 import functools
 import importlib
 import importlib.machinery
-import json
 import math
 import os
 import sys
@@ -115,9 +114,10 @@ def other_code(code: Mapping[str, str], began: float = math.inf) -> str:
 
 
 def same_code(run: Path, stages: Iterable[Stage]) -> bool:
-    """Whether the driver that a run had before imported what this one does: its workers have that."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return bool(json.loads(RunFolder(run).summary.read_text()).get("code", {}) == code_of(stages))
+    """Whether the driver that a run had before imported what this one does, as far as both tell: its workers do."""
+    with contextlib.suppress(OSError, ValueError):
+        theirs, mine = RunFolder(run).code(), code_of(stages)
+        return all(theirs[name] == mine[name] for name in theirs.keys() & mine.keys())
     return True
 
 

@@ -23,7 +23,7 @@ from bioimage_py.runner.control.cancel import cancel_run
 from bioimage_py.runner.driver.driver import Driver
 from bioimage_py.runner.driver.supervisor import Open, StageRules, Start, Supervisor
 from bioimage_py.runner.execute import _adopting
-from bioimage_py.runner.identity.imports import code_of
+from bioimage_py.runner.identity import imports
 from bioimage_py.runner.lease.ownership import OwnedRun, end_workers, own_run, reopen_run
 from bioimage_py.runner.ledger import batch_lists as lists
 from bioimage_py.runner.ledger.batch_lists import BatchLists, Waiting
@@ -399,11 +399,12 @@ def test_jobs_of_a_run_that_has_lost_its_state_are_found(
 
 
 @pytest.mark.parametrize("changed", ["nothing", "the function", "what it imports"])
-def test_workers_with_older_code_are_not_adopted(changed: str, tmp_path: Path) -> None:
+def test_workers_with_older_code_are_not_adopted(changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "code_of", lambda stages: {"module:function": "new", "module:other": "same"})
     root = tmp_path / "runs"
     plan = plan_of()
     folder = dead_run(root, plan)
-    code = code_of(plan.stages) if changed != "what it imports" else {"module:function": "older"}
+    code = {"module:function": "older" if changed == "what it imports" else "new", "other_module:not_told_now": "x"}
     RunFolder(folder).summary.write_text(json.dumps({"code": code}))
     state = RunState.read(folder)
     assert state is not None
