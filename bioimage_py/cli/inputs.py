@@ -147,6 +147,7 @@ def _precomputed(path: str) -> tuple[list[Array], str] | None:
 
 def _arrays_of_files(path: str) -> Iterator[Array]:
     from ..io.formats import array_keys_of, split_path
+    from ..io.image_files.slices import pictures_in
     from ..io.keys import array_keys
     from ..io.tif import is_stack
     from ..sources.arrays.tensorstore import detect_driver
@@ -167,8 +168,12 @@ def _arrays_of_files(path: str) -> Iterator[Array]:
     elif not os.path.isdir(place.folder) or detect_driver(place) is not None or is_stack(place.folder):
         yield itself
     else:
+        found = False
         for inner, names, _ in os.walk(place.folder):
             names.sort()
             if detect_driver(locate(inner)) is not None:
                 names.clear()
+                found = True
                 yield array(os.path.relpath(inner, container))
+        if not found and pictures_in(place.folder):
+            yield itself

@@ -14,6 +14,7 @@ from .formats import (
 )
 
 if TYPE_CHECKING:
+    from . import v3
     from .create import create_array
     from .details import NewArray
     from .formats import split_path
@@ -51,5 +52,6 @@ __all__ = [
     "split_path",
     "supported_extensions",
     "supported_formats",
+    "v3",
     "write_multiscales",
 ]

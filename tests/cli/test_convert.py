@@ -103,3 +103,13 @@ def test_what_differs_is_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> No
     convert(wrong, scan.parent / "b.zarr", axes="zyx")
     with pytest.raises(StorageError, match=r"differs from the input at voxel \(4, 70, 3\)"):
         converting._verify(DATA, str(scan.parent / "b.zarr"), "zarr")
+
+
+def test_info_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "slices").mkdir()
+    for number in range(3):
+        iio.imwrite(tmp_path / "slices" / f"{number}.png", DATA[number])
+    for path, shape in ((tmp_path / "slices", "3x80x90"), (tmp_path / "slices" / "0.png", "80x90")):
+        result = CliRunner().invoke(main, ["info", str(path)])
+        assert result.exit_code == 0, result.output
+        assert f"{shape} uint16" in result.output

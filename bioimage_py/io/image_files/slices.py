@@ -42,7 +42,7 @@ def construct(path: str, mode: str = "r", pattern: str | None = None) -> stacks.
         If they differ in shape or data type.
     """
     keep_local(path, "folder")
-    pictures = _pictures(path, pattern)
+    pictures = pictures_in(path, pattern)
     if not pictures or any(name.lower().endswith(stacks.ENDINGS) for name in os.listdir(path)):
         need("tifffile", "A folder of tif slices")
         return stacks.construct(path, mode, pattern)
@@ -81,8 +81,8 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     return Opened(stack[""], key or "", stack.axes, stack)
 
 
-def _pictures(path: str, pattern: str | None) -> list[str]:
-    """Names of the pictures in a folder, all of one kind."""
+def pictures_in(path: str, pattern: str | None = None) -> list[str]:
+    """Return the names of the pictures in a folder; FormatError if they are of several kinds."""
     endings = {ending: kind for kind in KINDS for ending in format_named(kind).extensions}
     names = [entry.name for entry in os.scandir(path) if entry.is_file()]
     if pattern is not None:
