@@ -131,6 +131,7 @@ TestModel.settings = settings(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 def test_many_more_steps() -> None:
     many = settings(max_examples=500, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
     assert run_state_machine_as_test(Model, settings=many) is None

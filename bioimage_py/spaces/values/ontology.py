@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
@@ -60,7 +60,7 @@ class Attribute:
 
     name: str
     kind: Literal["text", "numeric", "radio", "checklist"] = "text"
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
     dynamic: bool = False
     required: bool = False
     id: str = ""
@@ -125,8 +125,8 @@ class ObjectClass:
 
     name: str
     shape: str
-    color: Color = (255, 255, 255)
-    attributes: tuple[Attribute, ...] = ()
+    color: Color | str = (255, 255, 255)
+    attributes: Sequence[Attribute] = ()
     id: str = ""
     required: bool = False
     archived: bool = False
@@ -204,8 +204,8 @@ class Ontology:
     'polygon'
     """
 
-    objects: tuple[ObjectClass, ...] = ()
-    classifications: tuple[Classification, ...] = ()
+    objects: Sequence[ObjectClass] = ()
+    classifications: Sequence[Classification] = ()
 
     def __post_init__(self) -> None:
         for name in ("objects", "classifications"):

@@ -1,4 +1,4 @@
-"""Annotation spaces in a project: saved like layers, merged record by record."""
+"""Spaces of a project: saved like layers, merged record by record."""
 
 from __future__ import annotations
 
@@ -221,3 +221,30 @@ def test_a_damaged_space(project: Project, again: Any) -> None:
     with pytest.raises(FormatError, match="is no space"):
         again()
     assert any("space.root" in problem.where for problem in validate(Project.load(project.path)))
+
+
+@pytest.mark.parametrize("place", ["project-commit", "project-transaction", "project-place"])
+def test_a_save_that_breaks_off_is_all_or_none(
+    project: Project, again: Any, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two spaces and a comment at once; the process dies at each step of the commit in turn."""
+    raw = project.descriptors[0]
+    other = project.add_descriptor(np.zeros((8, 8), "u1"), "other")
+    project.save()
+    put(raw.space(), "a")
+    put(other.space(), "b")
+    raw.comments = "seen"
+
+    def die(name: str) -> None:
+        if name == place:
+            raise KeyboardInterrupt(name)
+
+    monkeypatch.setattr("bioimage_py.projects.storage.folder.fault", die)
+    with pytest.raises(KeyboardInterrupt):
+        project.save()
+    monkeypatch.undo()
+    found = Project.load(project.path)
+    state = [[r.id for r in d.space()] for d in found.descriptors], found.descriptors[0].comments
+    assert state in (([[], []], ""), ([["a"], ["b"]], "seen"))
+    assert (state[1] == "seen") == (place != "project-commit")
+    assert list(validate(found)) == []
