@@ -164,7 +164,7 @@ def test_snippets_have_types(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", *map(str, files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     told = [line.rpartition("/")[2] for line in done.stdout.splitlines()]
-    assert [line for line in told if "_snippets.py" in line] == [], done.stderr
+    assert [line for line in told if "_snippets.py" in line] == [], done.stdout + done.stderr
     kinds = [re.sub(r".*\.", "", line.split('"')[1]) for line in told if "Revealed" in line]
     assert kinds == ["FileSource", "CloudVolumeSource", "WebKnossosSource", "FileSource", "FileSource", "SlurmConfig"]
     assert sum("no_such_name" in line for line in told) == 2
