@@ -61,7 +61,7 @@ def construct(path: str, mode: str = "r", pattern: str | None = None) -> stacks.
                     remedy="keep slices of one shape and data type in a folder, or select them: 'raw_*.png'",
                 )
 
-    def load(number: int, _: np.ndarray | None = None) -> np.ndarray:
+    def load(number: int) -> np.ndarray:
         return decoded(os.path.join(path, pictures[number]))
 
     def file_of(number: int) -> str:

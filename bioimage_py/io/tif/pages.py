@@ -29,11 +29,13 @@ class Pages:
     dtype : numpy.dtype
         Data type.
     load : callable
-        ``load(i, out)`` decodes page i (C order over ``lead``); into an array in one piece, if it is given and it can.
+        ``load(i)`` decodes page i (C order over ``lead``).
     close : callable
         Closes the files.
     file_of : callable, optional
         ``file_of(i)`` is the absolute path of the file that page i lies in.
+    load_into : callable, optional
+        ``load_into(i, out)`` decodes page i, into an array in one piece if it can.
     """
 
     thread_safe = True
@@ -43,9 +45,10 @@ class Pages:
         lead: tuple[int, ...],
         page_shape: tuple[int, ...],
         dtype: np.dtype,
-        load: Callable[..., np.ndarray],
+        load: Callable[[int], np.ndarray],
         close: Callable[[], None],
         file_of: Callable[[int], str] | None = None,
+        load_into: Callable[[int, np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self._lead = lead
         self._page_shape = page_shape
@@ -54,6 +57,7 @@ class Pages:
         self.chunks = (*(1 for _ in lead), *page_shape)
         self.close = close
         self._load = load
+        self._load_into = load_into
         self._file_of = file_of
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -105,7 +109,7 @@ class Pages:
         return page
 
     def _loaded(self, number: int, out: np.ndarray | None = None) -> np.ndarray:
-        page = self._load(number) if out is None else self._load(number, out)
+        page = self._load(number) if out is None or self._load_into is None else self._load_into(number, out)
         if page.shape != self._page_shape:
             raise ShapeError(
                 f"Page {number} has shape {page.shape}, the first one {self._page_shape}.",

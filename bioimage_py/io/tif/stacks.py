@@ -252,7 +252,7 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
         page = series.pages[number]
         return os.path.abspath(path if page is None else page.parent.filehandle.path)
 
-    pages = Pages(tuple(series.shape[:split]), page_shape, dtype.newbyteorder("="), load, file.close, file_of)
+    pages = Pages(tuple(series.shape[:split]), page_shape, dtype.newbyteorder("="), load, file.close, file_of, load)
     return ImageStack(pages, axes)
 
 
@@ -298,7 +298,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
                 remedy="convert the slices to one data type",
             )
 
-    def load(number: int, _: np.ndarray | None = None) -> np.ndarray:
+    def load(number: int) -> np.ndarray:
         name = os.path.join(path, names[number])
         with reading_structure(name), tifffile.TiffFile(name) as file:
             for position, page in enumerate(file.series[0].pages):
