@@ -135,7 +135,7 @@ def data(tmp_path: Path) -> Path:
         file.set_data(raw.astype("i2"))
     nibabel.save(nibabel.Nifti1Image(raw, np.eye(4)), tmp_path / "a.nii")
     nikon(tmp_path / "a.nd2", raw[:, None, None].astype("u2"))
-    leica(tmp_path / "a.lif", {"a": raw})
+    leica(tmp_path / "a.lif", {"a": raw[:, None, None]})
     info = CloudVolume.create_new_info(1, "image", "uint8", "raw", [8, 8, 8], [0, 0, 0], [32, 32, 32], [16, 16, 16])
     CloudVolume(f"file://{tmp_path}/layer", info=info).commit_info()
     box = wk.BoundingBox((0, 0, 0), (32, 32, 32))

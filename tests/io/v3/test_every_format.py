@@ -1,0 +1,77 @@
+"""What holds for every format: properties are those of what is read, and what was written comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bioimage_py as bp
+from bioimage_py.io.formats import format_named, supported_formats
+
+from ..image_files.test_lif import leica
+from ..image_files.test_nd2 import nikon
+
+WRITTEN = [name for name in supported_formats() if format_named(name).write]
+FLAT = {"png", "jpeg", "bmp", "webp"}
+LOSSY = {"jpeg", "webp", "gif", "video"}
+
+
+def image_for(name: str) -> tuple[np.ndarray, str]:
+    """A small image that a format can hold, and its axes."""
+    random = np.random.default_rng(3)
+    if name in FLAT:
+        return random.integers(0, 255, (8, 6), dtype="u1"), "yx"
+    if name in ("gif", "video"):
+        return random.integers(0, 255, (5, 16, 16), dtype="u1"), "tyx"
+    return random.integers(-500, 500, (3, 8, 6), dtype="i2"), "zyx"
+
+
+def agrees(path: Path, index: object = None) -> np.ndarray:
+    """What is read, once its properties were seen to be its own."""
+    told, read = bp.improps(path, index=index), bp.imread(path, index=index)
+    assert (told.shape, told.dtype) == (read.shape, read.dtype)
+    assert told.axes is None or len(told.axes) == read.ndim
+    return read
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_was_written_comes_back(name: str, tmp_path: Path) -> None:
+    image, axes = image_for(name)
+    path = tmp_path / f"image{format_named(name).extensions[0]}"
+    bp.imwrite(path, image, axes=axes)
+    read = agrees(path)
+    everything = agrees(path, ...)
+    frames = everything if format_named(name).frames else everything[0]
+    np.testing.assert_array_equal(frames, read)
+    if name not in LOSSY:
+        np.testing.assert_array_equal(read, image)
+    with bp.imopen(path, "r") as file:
+        source = file.source()
+    np.testing.assert_array_equal(source[...], bp.open_source(path)[...])
+    np.testing.assert_array_equal(source[...], read)
+
+
+@pytest.mark.parametrize("name", ["gif", "video"])
+def test_an_index_counts_frames(name: str, tmp_path: Path) -> None:
+    image, axes = image_for(name)
+    path = tmp_path / f"image{format_named(name).extensions[0]}"
+    bp.imwrite(path, image, axes=axes)
+    frames = list(bp.imiter(path))
+    assert len(frames) == len(image)
+    for index in (0, 4, -1, 2):
+        np.testing.assert_array_equal(agrees(path, index), frames[index])
+    with pytest.raises(IndexError):
+        bp.imread(path, index=5)
+
+
+def test_files_of_microscopes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = {name: random.integers(0, 200, (2, 3, 2, 4, 6), dtype="u1") for name in "ab"}
+    stack = np.arange(2 * 3 * 2 * 4 * 6, dtype="u2").reshape(2, 3, 2, 4, 6)
+    first = agrees(leica(tmp_path / "a.lif", images))
+    np.testing.assert_array_equal(first, images["a"])
+    np.testing.assert_array_equal(agrees(tmp_path / "a.lif", 1), images["b"])
+    np.testing.assert_array_equal(agrees(tmp_path / "a.lif", ...), np.stack(list(images.values())))
+    np.testing.assert_array_equal(agrees(nikon(tmp_path / "a.nd2", stack)), stack)
