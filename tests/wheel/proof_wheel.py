@@ -39,10 +39,10 @@ STEPS: dict[str, list[list[str] | str]] = {
     "slurm": [["segment", "a.zarr", "slurm.ome.zarr", "--job-type", "slurm"]],
     "spaces": [
         "from bioimage_py.spaces import *\n"
-        "nucleus = ObjectClass('nucleus', 'bounding_box')\n"
+        "nucleus = ObjectClass('nucleus', 'polygon')\n"
         "space = Space.for_image((32, 32), 'yx', Ontology([nucleus]))\n"
-        "space.put_object_instance(ObjectInstance(nucleus), Box((1, 1), (9, 9)))\n"
-        "print(list(space.query(Box((0, 0), (9, 9)))))"
+        "space.put_object_instance(ObjectInstance(nucleus), Polygon([(1, 1), (9, 1), (5, 9)]))\n"
+        "print(list(space.query(Box((4, 4), (5, 5)))))"
     ],
     "video": ["bp.imwrite('a.mp4', bp.open_source('a.zarr', 'raw')[...], axes='tyx')"],
     "viz": [["demo", "--shape", "32,32,32", "--out", "demo"]],
