@@ -497,6 +497,9 @@ SCRIPT = """
         inner = getattr(ownership.OwnedRun, "finish")
         if sys.argv[1] == "complete":
             ownership.OwnedRun.finish = die
+        else:
+            from bioimage_py.runner.lease import roll_back
+            roll_back.fault = lambda name: die(None) if name == "after-" + sys.argv[1] else None
     data = zarr.open_array("in.zarr", mode="r+")
     bp.operations.add(data, 1, data, block_shape=(4,), **eval(sys.argv[2]))
     print("done")
@@ -509,8 +512,9 @@ def script(folder: Path, at: str, keywords: str = "{}") -> subprocess.CompletedP
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_finished_call_in_place_whose_end_nobody_saw_is_a_conflict(folder: Path) -> None:
-    assert script(folder, "complete").returncode == -9
+@pytest.mark.parametrize("at", ["complete", "stamps"])
+def test_a_finished_call_in_place_whose_end_nobody_saw_is_a_conflict(folder: Path, at: str) -> None:
+    assert script(folder, at).returncode == -9
     (state,) = runs(folder)
     assert state.state == "complete"
     run = script(folder, "-")

@@ -107,6 +107,8 @@ def check(
     changed = [stage for stage in stages if stage.in_place or stage.reads_outputs]
     if other.state == "complete" and any(stage.in_place for stage in changed):
         found.append(Difference("it changes data in place and was complete, but nobody was told"))
+    elif other.state == "complete" and found:  # a kill at its very end looks like this, too
+        found.append(Difference("it was complete, but nobody was told"))
     if other.state != "complete" and any(not stage.undo for stage in changed):
         text = "it changes data in place in a storage whose old content cannot be kept: restore the data first"
         found.append(Difference(text, bearable=False))

@@ -20,7 +20,7 @@ from ..ledger.progress import read_progress
 from ..worker.undo import _SLASH, _WHERE, _link
 from .folders import remove
 from .stamp_places import clear_stamps
-from .stamps import Output
+from .stamps import Output, remove_stamps
 
 if TYPE_CHECKING:
     from ...run_folder import RunState
@@ -76,11 +76,14 @@ def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> N
 
 def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
     """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
+    # stamps first: from the new state on nothing tells that a complete run was made, and an addition is done twice
+    known = {output.place.url for output in outputs}
+    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
+    remove_stamps(outputs, state.run)
+    fault("after-stamps")
     state.state = "finished"
     with suppress(OSError):  # a full disk keeps no run from ending
         state.write(folder)
-    known = {output.place.url for output in outputs}
-    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
     remove(folder, outputs)
 
 
