@@ -76,6 +76,11 @@ def create(root: Location, key: str, array: NewArray) -> None:
     fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(array.chunks, array.shape, strict=True))
     with construct(path, "a") as file:
         if key in file:
+            if held := list(getattr(file[key], "keys", list)()):
+                raise ParameterError(
+                    f"{path}: {key!r} cannot become an array: it is a group that holds {', '.join(held[:5])}.",
+                    remedy="give a key that is free",
+                )
             del file[key]
         dataset = file.create_dataset(
             key,

@@ -18,10 +18,10 @@ from ..io.ome import check_axes, read_multiscales, write_multiscales
 from ..io.target import Target, target_of
 from ..runner.execute import execute
 from ..runner.planning.build import Where, blocks_stage, plan_groups
-from ..runner.planning.checks import overlap
 from ..runner.planning.stage import Stage
 from ..sources import Source, as_source
 from ..sources.along import per_axis
+from ..sources.sharing import overlap
 from ..sources.to_be import ArrayToBe
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput

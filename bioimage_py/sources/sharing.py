@@ -11,11 +11,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .chunked.unit_files import UnitFiles
+
+if TYPE_CHECKING:
+    from .base import Source
 
 
 @dataclass(frozen=True)
@@ -128,3 +132,18 @@ def _node(path: str) -> tuple[int, int] | None:
         stat = os.stat(path)
         return stat.st_dev, stat.st_ino
     return None
+
+
+def overlap(one: Source, other: Source) -> bool:
+    """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
+    if one.identity != other.identity:  # asked first: a file's array object is only made when somebody wants it
+        return any(a.meets(b) for a, b in product(one.extents(), other.extents()))
+    first, second = getattr(one, "array", None), getattr(other, "array", None)
+    if isinstance(first, np.memmap) or isinstance(second, np.memmap):
+        return True
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+        return True
+    try:
+        return np.shares_memory(first, second, max_work=10_000)  # type: ignore[arg-type] # the stubs know 0 and -1 only
+    except np.exceptions.TooHardError:
+        return True

@@ -12,18 +12,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, ParameterError, StorageError
-from ..io.create import create_array
+from ..io.create import array_exists, create_array
 from ..io.details import Image
 from ..io.formats import require_library, split_path
+from ..io.keys import array_keys
 from ..io.ome import write_multiscales
 from ..io.target import OME_ENDING
 from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
+from ..io.v3.replacing import check_replaced, refuse_same
 from ..io.v3.target import checked_target, format_to_write
 from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
+from ..runner.lease.stamp_places import InFolder
 from ..sources import Source, as_source
 from ..sources.file import open_source
+from ..sources.stores.location import locate
+from ..sources.stores.paths import is_url
 from .pyramids import write_pyramid
 
 _COMPARED_BYTES = 64 * 2**20
@@ -141,13 +146,17 @@ def convert(
     FormatError, DtypeError, ShapeError
         If the format cannot hold the image.
     StorageError
-        If the output is there already, or differs from the input after all.
+        If the output is there already, or differs from the input after all. A conversion to zarr or n5 that was
+        killed is there, and is continued by the same call.
+    AliasError
+        If the input is made of what would be replaced.
     """
     target = Target(os.fspath(output), dtype, rescale, axes, pyramid, overwrite, options)
     source = as_source(input)
-    path = checked_target(output, "w" if overwrite else "x")
+    path = checked_target(output, "w" if overwrite or is_unfinished(os.fspath(output)) else "x")
     entry = format_to_write(path, None, None)
     require_library(entry)
+    check_replaced(path, entry)
     image = Wanted(axes=axes, dtype=dtype, rescale=rescale).image(source, entry.name)
     found = Conversion(
         target.output,
@@ -173,6 +182,15 @@ def convert(
     return replace(found, lost=lost, verified=verify)
 
 
+def is_unfinished(output: str) -> bool:
+    """Whether a run has begun to write the arrays of a local container, and has not ended."""
+    container, key = split_path(output)
+    if is_url(container) or not os.path.isdir(container):
+        return False
+    root = locate(container)
+    return any(InFolder(os.path.join(container, one)).names() for one in ([key] if key else array_keys(root)))
+
+
 def _tried(image: Image, path: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     """Write a few voxels elsewhere: what the format cannot hold is an error, what it loses is returned."""
     shape = [
@@ -192,9 +210,13 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
     ome = format == "zarr" and key is None and (target.pyramid or container.lower().endswith(OME_ENDING))
     if target.pyramid and not ome:
         raise ParameterError("A pyramid is made of a whole zarr container.", remedy='"out.ome.zarr"')
+    inner = "0" if ome else "data" if format == "hdf5" and key is None else key or ""
+    if target.overwrite and array_exists(container, inner, format):
+        with open_source(container, inner, format=format) as there:
+            refuse_same(path, there, [image.array])
     made = create_array(
         container,
-        "0" if ome else "data" if format == "hdf5" and key is None else key or "",
+        inner,
         shape=image.array.shape,
         dtype=image.array.dtype,
         chunks=target.options.get("chunks"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,7 @@ def test_every_format(name: str, scan: Path) -> None:
     told = iio.improps(out)
     np.testing.assert_array_equal(iio.imread(out), DATA)
     assert (told.axes, told.spacing, set(told.unit)) == (("z", "y", "x"), (2, 0.5, 0.5), {"micrometer"})
-    assert "already" in run(scan, out, code=1)
+    assert "--overwrite" in run(scan, out, code=1)
     run(scan, out, "--overwrite")
 
 
@@ -88,6 +91,20 @@ def test_a_folder_of_files(scan: Path) -> None:
     for number in range(3):
         np.testing.assert_array_equal(iio.imread(scan.parent / "out" / f"s{number}.ome.zarr"), DATA + number)
     assert "no folder" in run(scan, scan.parent / "out", "--each", ".tif", code=1)
+
+
+@pytest.mark.parametrize("name", ["b.zarr/raw", "b.n5/raw", "b.ome.zarr"])
+def test_the_same_command_continues_one_that_was_killed(name: str, scan: Path) -> None:
+    (token := scan.parent / "token").touch()
+    out = scan.parent / name
+    command = [sys.executable, "-m", "bioimage_py", "convert", str(scan), str(out), "--quiet"]
+    environment = {**os.environ, "BIOIMAGE_PY_FAULT": f"before-write:1:{token}"}
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode < 0, killed.stderr
+    assert not token.exists()
+    assert "all voxels are equal" in run(scan, out, "--verify")
+    np.testing.assert_array_equal(iio.imread(out), DATA)
+    assert "already" in run(scan, out, code=1), "now it is there"
 
 
 def test_a_series_by_its_number(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def checked_target(uri: Any, mode: str) -> str:
             raise ParameterError(f"mode {mode!r} is for local files, {path} is none.", remedy='mode="w"')
         return path
     if mode == "x" and (os.path.lexists(container) if key is None else _has(container, key)):
-        raise StorageError(f"{path} is there already.", remedy="overwrite=True, mode='w', or another name")
+        raise StorageError(f"{path} is there already.", remedy="overwrite=True, or another name")
     folder = os.path.dirname(container)
     if not os.path.isdir(folder):
         raise SourceNotFoundError(f"{folder} does not exist.", remedy=f"os.makedirs({folder!r})")
@@ -102,7 +102,9 @@ def appearing(path: str) -> Iterator[str]:
 
 
 def _put(beside: str, place: str) -> None:
-    if not os.path.isdir(beside) and not os.path.isdir(place):
+    if not os.path.isdir(beside):
+        with open(beside, "rb") as file:  # or a machine that fails now leaves a name without content
+            os.fsync(file.fileno())
         os.replace(beside, place)
         return
     old = f"{beside}.old"

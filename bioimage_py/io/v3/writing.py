@@ -20,14 +20,14 @@ from ...errors import (
     StorageError,
 )
 from ...sources.spec import load_qualified
-from ...sources.stores.paths import is_url
 from ..details import Image
 from ..formats import Format, require_library, split_path
 from .contents import contents_of
 from .images import Wanted, images_of
 from .info import Request
+from .replacing import check_replaced, in_place_of
 from .resource import Resource, Scratch
-from .target import BYTES, appearing, checked_target, format_to_write
+from .target import BYTES, checked_target, format_to_write
 
 MODES = ("r", "w", "a", "x")
 _OF_IMAGE = ("axes", "scale", "unit", "channel_names", "metadata", "dtype", "casting", "rescale", "name")
@@ -120,15 +120,9 @@ class WriteHandle:
         if not self._images:
             raise ParameterError(f"No image was written to {self.request.uri!r:.200}.", remedy="handle.write(image)")
         writer = load_qualified(self._entry.write)
-        if is_url(self._path):
-            self._finish(tuple(writer(self._path, self._images, self._options)))
-            return
-        container, key = split_path(self._path)
-        if key is not None:  # of an array in a container, whose other arrays stay
-            self._finish(tuple(writer(self._path, self._images, self._options)))
-            return
-        with appearing(container) as beside:
-            images = [*self._there(container), *self._images] if self.request.mode == "a" else self._images
+        adds = self.request.mode == "a" and split_path(self._path)[1] is None
+        with in_place_of(self._path, self._entry, [image.array for image in self._images]) as beside:
+            images = [*self._there(self._path), *self._images] if adds else self._images
             lost = tuple(writer(beside, images, self._options))
         self._finish(lost)
 
@@ -201,6 +195,7 @@ def writer_of(
     path = checked_target(uri, mode)
     entry = format_to_write(path, plugin, extension)
     require_library(entry)
+    check_replaced(path, entry)
     return WriteHandle(uri, path, entry, mode, options or {})
 
 

@@ -8,13 +8,13 @@ import inspect
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import product
 from typing import Any, overload
 
 import numpy as np
 
 from ...errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
 from ...sources import Source
+from ...sources.sharing import overlap
 from ...wrapper.base import WrapperSource
 
 
@@ -78,21 +78,6 @@ def check_aliases(
                 )
             in_place = True
     return in_place
-
-
-def overlap(one: Source, other: Source) -> bool:
-    """Whether two sources share storage; numpy arrays only where they share voxels, such as not two channels."""
-    if one.identity != other.identity:  # asked first: a file's array object is only made when somebody wants it
-        return any(a.meets(b) for a, b in product(one.extents(), other.extents()))
-    first, second = getattr(one, "array", None), getattr(other, "array", None)
-    if isinstance(first, np.memmap) or isinstance(second, np.memmap):
-        return True
-    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
-        return True
-    try:
-        return np.shares_memory(first, second, max_work=10_000)  # type: ignore[arg-type] # the stubs know 0 and -1 only
-    except np.exceptions.TooHardError:
-        return True
 
 
 def same_view(one: Source, other: Source) -> bool:

@@ -1,0 +1,157 @@
+"""What a new image takes the place of: it is there until the new one is complete, and nothing else goes with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ...errors import AliasError, BioimageError, StorageError
+from ...sources.arrays.tensorstore import detect_driver
+from ...sources.base import Source
+from ...sources.file import open_source
+from ...sources.sharing import overlap
+from ...sources.stores.location import Location
+from ...sources.stores.paths import is_url
+from ..create import array_exists
+from ..formats import Format, array_keys_of, split_path
+from ..keys import array_keys
+from .target import appearing
+
+_OWN = re.compile(r"data|OME|[0-9]+(/[0-9]+)*")
+"""Keys that images of a container have here, and in the layout of bioformats2raw."""
+_METADATA = {"zarr.json", ".zgroup", ".zattrs", ".zmetadata", "attributes.json"}
+
+
+def check_replaced(path: str, entry: Format) -> None:
+    """Refuse to put an image where something lies that is no image, or more than images.
+
+    Raises
+    ------
+    StorageError
+        Names what would be lost.
+    """
+    container, key = split_path(path)
+    if is_url(path) or not os.path.lexists(container):
+        return
+    if os.path.exists(container) and os.path.isdir(container) != entry.stores:
+        kinds = ("a folder", "a file") if entry.stores else ("a file", "a folder")
+        raise StorageError(
+            f"{container} is {kinds[1]}, and {entry.name} is written as {kinds[0]}, which would take its place.",
+            remedy=f"another name, or remove it first: rm -r {container!r}",
+        )
+    if entry.stores:
+        others = _others(os.path.join(container, key or ""))
+    elif entry.container:
+        others = _others_of_file(container, key)
+    else:
+        others = []
+    if others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        raise StorageError(
+            f"{path} holds {shown}, which would be lost: an image takes the place of all that is there.",
+            remedy=f"{path}/KEY puts it beside them; or remove them first: rm -r {container!r}",
+        )
+
+
+def _others(folder: str) -> list[str]:
+    """What a folder holds besides one array, or the images that a container has by their numbers."""
+    if not os.path.isdir(folder) or detect_driver(Location(folder)) is not None:
+        return []
+    keys = [key for key in array_keys(Location(folder)) if not _OWN.fullmatch(key)]
+    known = {key.partition("/")[0] for key in keys} | _METADATA
+    return keys + [name for name in sorted(os.listdir(folder)) if name not in known and not _OWN.fullmatch(name)]
+
+
+def _others_of_file(path: str, key: str | None) -> list[str]:
+    """The same of a file of arrays; of a key, what a group of that name holds."""
+    if not os.path.getsize(path):
+        return []
+    try:
+        keys = array_keys_of(path) or []
+    except (StorageError, OSError):
+        return ["what cannot be read"]
+    return [one for one in keys if (not _OWN.fullmatch(one) if key is None else one.startswith(f"{key}/"))]
+
+
+@contextmanager
+def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str]:
+    """Give the path to write to; what is there after the body takes the place, and goes where the body fails.
+
+    Parameters
+    ----------
+    path : str
+        Of the image.
+    entry : Format
+        Its format.
+    arrays : sequence of array_like
+        What is written: in a bucket it may not be made of what it takes the place of.
+
+    Raises
+    ------
+    StorageError
+        See `check_replaced`; or it cannot be written.
+    AliasError
+        The array that would be emptied is one of those to be read.
+    """
+    check_replaced(path, entry)
+    container, key = split_path(path)
+    if is_url(path):  # where nothing can be renamed
+        _refuse_own(path, container, key, entry, arrays)
+        yield path
+    elif key is None:
+        with appearing(container) as beside:
+            yield beside
+    elif not os.path.exists(container):
+        with appearing(container) as beside:
+            yield f"{beside}/{key}"
+    elif entry.stores:
+        with appearing(os.path.join(container, key)) as beside:
+            yield beside
+    else:
+        yield from _in_file(container, key)
+
+
+def _in_file(container: str, key: str) -> Iterator[str]:
+    """In an HDF5 file: under another key, which is renamed."""
+    import h5py
+
+    beside = f"{os.path.dirname(key)}/.{uuid.uuid4().hex[:8]}".lstrip("/")
+    try:
+        yield f"{container}/{beside}"
+        with h5py.File(container, "r+") as file:
+            if key in file:
+                del file[key]
+            file.move(beside, key)
+    except BaseException as error:
+        with suppress(OSError, KeyError), h5py.File(container, "r+") as file:
+            del file[beside]
+        if isinstance(error, OSError) and not isinstance(error, BioimageError):
+            raise StorageError(f"Cannot write {container}/{key}: {error}", remedy="check the disk: df -h") from error
+        raise
+
+
+def _refuse_own(path: str, container: str, key: str | None, entry: Format, arrays: Sequence[Any]) -> None:
+    """AliasError where one of the arrays is made of the array that is there."""
+    sources = [array for array in arrays if isinstance(array, Source)]
+    if not sources or not array_exists(container, key, entry.name):
+        return
+    with open_source(container, key or "", format=entry.name) as there:
+        refuse_same(path, there, sources)
+
+
+def refuse_same(path: str, there: Source, sources: Sequence[Source]) -> None:
+    """Refuse to empty an array of which others are made.
+
+    Raises
+    ------
+    AliasError
+    """
+    for source in sources:
+        if overlap(source, there):
+            raise AliasError(
+                f"{path} would be emptied before it is read: {source!r} is made of it.", remedy="write to another array"
+            )

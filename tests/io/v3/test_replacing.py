@@ -1,0 +1,168 @@
+"""What an image may take the place of, and what it may not: nothing else goes with it, also where writing fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+import bioimage_py as bp
+import bioimage_py.io.v3 as iio
+from bioimage_py.errors import AliasError, ParameterError, StorageError
+from bioimage_py.workflows import convert
+
+DATA = np.arange(4 * 6 * 8, dtype="u2").reshape(4, 6, 8)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files() -> dict[str, bytes]:
+    """All that lies in the folder."""
+    return {str(path): path.read_bytes() for path in sorted(Path(".").rglob("*")) if path.is_file()}
+
+
+def container(name: str, *keys: str) -> None:
+    for key in keys:
+        bp.io.create_array(name, key, shape=DATA.shape, dtype="u2")[...] = DATA
+
+
+def folder_of_slices() -> None:
+    os.mkdir("scan.tif")
+    iio.imwrite("scan.tif/0.tif", DATA[0])
+
+
+def folder_of_notes() -> None:
+    os.mkdir("a.zarr")
+    Path("a.zarr/notes.txt").write_text("x")
+
+
+def image_with_labels() -> None:
+    iio.imwrite("a.ome.zarr", DATA, pyramid=1)
+    container("a.ome.zarr", "labels/cells")
+
+
+def zipped() -> None:
+    Path("a.zarr").write_bytes(b"PK")
+
+
+WAYS: dict[str, Callable[[str], object]] = {
+    "imwrite": lambda name: iio.imwrite(name, DATA),
+    "opened to write": lambda name: iio.imopen(name, "w"),
+    "opened to add": lambda name: iio.imopen(name, "a"),
+    "convert": lambda name: convert(DATA, name, overwrite=True),
+    "dry run": lambda name: convert(DATA, name, overwrite=True, dry_run=True),
+}
+KEPT = {
+    "arrays of zarr": (lambda: container("a.zarr", "raw", "0"), "a.zarr", "raw"),
+    "arrays of n5": (lambda: container("a.n5", "setup0/s0"), "a.n5", "setup0/s0"),
+    "a group of zarr": (lambda: container("a.zarr", "volumes/raw", "0"), "a.zarr/volumes", "raw"),
+    "data sets of HDF5": (lambda: container("a.h5", "data", "precious"), "a.h5", "precious"),
+    "labels of an image": (image_with_labels, "a.ome.zarr", "labels/cells"),
+    "a folder of slices": (folder_of_slices, "scan.tif", "a folder"),
+    "a folder of other things": (folder_of_notes, "a.zarr", "notes.txt"),
+    "a file": (zipped, "a.zarr", "a file"),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("mode", WAYS)
+def test_what_is_no_image_is_kept(what: str, mode: str) -> None:
+    make, name, told = KEPT[what]
+    make()
+    before = files()
+    with pytest.raises(StorageError, match=told):
+        WAYS[mode](name)
+    assert files() == before
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.zarr", "a.ome.zarr", "a.n5", "a.h5", "a.zarr/r", "a.n5/r", "a.h5/r"])
+def test_images_are_replaced(name: str) -> None:
+    iio.imwrite(name, DATA)
+    iio.imwrite(name, DATA[:2] + 1)
+    np.testing.assert_array_equal(iio.imread(name), DATA[:2] + 1)
+    if "/" not in name:
+        iio.imwrite(name, [DATA, DATA[:1]])
+        iio.imwrite(name, DATA)
+        np.testing.assert_array_equal(iio.imread(name), DATA)
+
+
+class Breaking:
+    """An array that can be read to its middle."""
+
+    shape, dtype = (40, 300, 300), np.dtype("u1")
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        if index[0].stop > 20:
+            raise OSError("the disk is gone")
+        return np.zeros(tuple(part.stop - part.start for part in index), "u1")
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.n5", "a.h5"])
+@pytest.mark.parametrize("key", ["raw", "new", "deep/raw"])
+def test_an_array_of_a_container_is_there_until_the_new_one_is(name: str, key: str) -> None:
+    container(name, "raw", "other")
+    with pytest.raises(StorageError, match="the disk is gone"):
+        iio.imwrite(f"{name}/{key}", Breaking())
+    for there in ("raw", "other"):
+        np.testing.assert_array_equal(iio.imread(f"{name}/{there}"), DATA)
+    keys = bp.io.formats.array_keys_of(name) if name == "a.h5" else sorted(k for k in os.listdir(name) if k[0] in "ro.")
+    assert sorted(keys) == ["other", "raw"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.n5"])
+def test_an_array_may_be_made_of_itself(name: str) -> None:
+    container(name, "raw")
+    iio.imwrite(f"{name}/raw", bp.open_source(name, "raw"), dtype="u4")
+    found = bp.open_source(name, "raw")
+    assert found.dtype == "u4"
+    np.testing.assert_array_equal(found[...], DATA)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.n5", "a.h5"])
+def test_a_conversion_empties_nothing_that_it_reads(name: str) -> None:
+    container(name, "raw")
+    key = f"{name}/raw"
+    with pytest.raises(AliasError if name != "a.h5" else (AliasError, StorageError)):
+        convert(bp.open_source(name, "raw"), key, dtype="u4", overwrite=True)
+    os.symlink(name, f"link-{name}")
+    with pytest.raises(AliasError if name != "a.h5" else (AliasError, StorageError)):
+        convert(bp.open_source(f"link-{name}", "raw"), key, dtype="u4", overwrite=True)
+    np.testing.assert_array_equal(iio.imread(key), DATA)
+
+
+def test_a_bucket_empties_nothing_that_it_reads() -> None:
+    container("memory://a.zarr", "raw")
+    with pytest.raises(AliasError, match="emptied before it is read"):
+        iio.imwrite("memory://a.zarr/raw", bp.open_source("memory://a.zarr", "raw"), dtype="u4")
+    np.testing.assert_array_equal(bp.open_source("memory://a.zarr", "raw")[...], DATA)
+
+
+def test_an_array_does_not_take_the_place_of_a_group() -> None:
+    container("a.h5", "volumes/raw")
+    for call in (
+        lambda: bp.io.create_array("a.h5", "volumes", shape=(2,), dtype="u1"),
+        lambda: bp.io.create_array("a.h5", "volumes", shape=(2,), dtype="u1", overwrite=True),
+        lambda: bp.copy(DATA, "a.h5/volumes", progress=False),
+        lambda: iio.imwrite("a.h5/volumes", DATA),
+    ):
+        with pytest.raises((ParameterError, StorageError), match="raw"):
+            call()
+    with h5py.File("a.h5") as file:
+        np.testing.assert_array_equal(file["volumes/raw"], DATA)
+
+
+def test_an_empty_group_may_be_replaced() -> None:
+    with h5py.File("a.h5", "w") as file:
+        file.create_group("free")
+    zarr.open_group("a.zarr", mode="w").create_group("free")
+    for name in ("a.h5/free", "a.zarr/free"):
+        iio.imwrite(name, DATA)
+        np.testing.assert_array_equal(iio.imread(name), DATA)
