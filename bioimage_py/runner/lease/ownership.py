@@ -30,7 +30,7 @@ from .conflict import check, differences, moved, same_functions
 from .end_workers import end_workers
 from .folders import new_folder, new_name, remove, sweep
 from .regions import written_regions
-from .roll_back import discard, follow, nothing_done, put_back
+from .roll_back import discard, end, follow, nothing_done, put_back
 from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
 
 Resume = Literal["auto", "never"] | str
@@ -79,7 +79,7 @@ class OwnedRun:
         for path in (inside.undo, inside.claims, inside.batches, inside.errors, inside.logs):
             shutil.rmtree(path, ignore_errors=True)
         fault("before-finish")
-        discard(self.folder, self.state, self.outputs)
+        end(self.folder, self.state, self.outputs)
 
     def release(self, state: str) -> None:
         """Leave the run to be continued; that works on a full disk too. One that was lost is left alone."""

@@ -76,15 +76,30 @@ def put_back(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> N
 
 def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> None:
     """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
-    # stamps first: from the new state on nothing tells that a complete run was made, and an addition is done twice
-    known = {output.place.url for output in outputs}
-    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
-    remove_stamps(outputs, state.run)
+    _finished(folder, state)
+    _unstamp(state, outputs)
+    remove(folder, outputs)
+
+
+def end(folder: Path, state: RunState, outputs: Sequence[Output]) -> None:
+    """Remove a complete run: it is there until its folder is renamed, for else a call in place would be made twice."""
+    _unstamp(state, outputs)
     fault("after-stamps")
+    remove(folder, outputs)
+    if RunFolder(folder).state.exists():  # it could not be renamed
+        _finished(folder, state)
+
+
+def _finished(folder: Path, state: RunState) -> None:
     state.state = "finished"
     with suppress(OSError):  # a full disk keeps no run from ending
         state.write(folder)
-    remove(folder, outputs)
+
+
+def _unstamp(state: RunState, outputs: Sequence[Output]) -> None:
+    known = {output.place.url for output in outputs}
+    clear_stamps([told for told in state.stamped if told["url"] not in known], state.run)
+    remove_stamps(outputs, state.run)
 
 
 def unchanged(folder: Path) -> bool:

@@ -44,13 +44,6 @@ class FileConformance(SourceConformance):
     extension: ClassVar[str]
     impossible: ClassVar[dict[str, str]] = {"write": READ_ONLY}
     examples: ClassVar[int] = 15
-    processes: ClassVar[bool] = False
-    """Whether other processes open the file too; they do it alike for all formats, so one class proves it."""
-
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        if not self.processes:
-            pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-        super().test_other_processes_read_and_write(make_source, tmp_path)
 
     @pytest.fixture
     def make_source(self, tmp_path: Path) -> MakeSource:

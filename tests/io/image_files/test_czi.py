@@ -111,9 +111,6 @@ class TestCZI(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 def test_axes_and_details(tmp_path: Path) -> None:
     path = zeiss(tmp_path / "a.czi", planes(DATA, "TC"))

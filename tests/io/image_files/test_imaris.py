@@ -76,9 +76,6 @@ class TestImaris(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 def test_times_channels_and_levels(tmp_path: Path) -> None:
     axes = TestImaris().given_axes()

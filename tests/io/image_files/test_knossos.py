@@ -71,9 +71,6 @@ class TestKNOSSOS(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 def test_layers_and_magnifications(tmp_path: Path) -> None:
     ids = DATA.astype("u8") * 2**40

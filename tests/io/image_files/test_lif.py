@@ -85,9 +85,6 @@ class TestLIF(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 def test_axes_and_details(tmp_path: Path) -> None:
     path = leica(tmp_path / "a.lif", {"cells": DATA}, {"x": 2e-6, "y": 3e-6, "z": 4e-6, "t": 2.5})

@@ -31,7 +31,6 @@ def scales(source: Source) -> list[float]:
 class TestMRC(FileConformance):
     kind = "MRC"
     extension = ".mrc"
-    processes = True
     dtype: ClassVar[str] = "uint16"
     dtypes: ClassVar[tuple[str, ...]] = ("int8", "int16", "uint16", "float16", "float32", "complex64")
 

@@ -102,9 +102,6 @@ class TestND2(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_voxels_are_those_of_the_library(tmp_path: Path, packed: bool) -> None:

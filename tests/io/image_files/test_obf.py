@@ -84,9 +84,6 @@ class TestOBF(SourceConformance):
 
         return make
 
-    def test_other_processes_read_and_write(self, make_source: MakeSource, tmp_path: Path) -> None:
-        pytest.skip("proved with MRC files: a path and its format are all that another process is told")
-
 
 @pytest.mark.parametrize("version", [1, 2, 6])
 @pytest.mark.parametrize("packed", [False, True])
