@@ -105,7 +105,9 @@ def rasterise(
     space: Any, output: Any, *, frame: int = 0, values: Mapping[str, int] | None = None, by: str = "object",
     class_: Any = None, block_shape: tuple[int, ...] | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write the objects of a frame into a label image, block by block; later objects cover earlier ones.
+    """Write the objects of a frame as a label image, block by block; later objects cover earlier ones.
+
+    All voxels are written: those of no object become 0. One process writes, so no run may write the output meanwhile.
 
     Parameters
     ----------
@@ -146,6 +148,8 @@ def rasterise(
     known = dict(values) if values is not None else {key: i for i, key in enumerate(keys, 1)}
     if lost := [key for key in keys if key not in known]:
         raise ParameterError(f"values has none for {lost[0]!r} ({len(lost)} lack one).", remedy="give one for each")
+    if odd := [value for value in known.values() if isinstance(value, bool) or not isinstance(value, int | np.integer)]:
+        raise ParameterError(f"values has {odd[0]!r}, which is no whole number.", remedy="values={'id': 1}")
     largest = max(known.values(), default=0)
     if target.dtype.kind not in "iu" or largest > np.iinfo(target.dtype).max or min(known.values(), default=0) < 0:
         raise ParameterError(f"Values up to {largest} in {target.dtype}.", remedy="an output of a larger whole type")

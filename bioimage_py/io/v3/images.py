@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...arguments import data_type
-from ...errors import DtypeError, ParameterError, ShapeError
+from ...errors import DtypeError, ParameterError, ShapeError, ValueRangeError
 from ...sources.axes import Axis, kind_of, unit_name
 from ...sources.base import Source
 from ...sources.casting import convert_values
@@ -183,8 +183,19 @@ class Rescale:
     dtype: str
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
-        """Return a block in the data type."""
+        """Return a block in the data type.
+
+        Raises
+        ------
+        ValueRangeError
+            A voxel is no number, for which whole numbers have no place.
+        """
         kind = np.dtype(self.dtype)
+        if kind.kind in "iu" and block.dtype.kind == "f" and (bad := np.isnan(block)).any():
+            raise ValueRangeError(
+                f"rescale={(self.low, self.high)}: {int(bad.sum())} voxels are no numbers (NaN), and {kind} has none.",
+                remedy="numpy.nan_to_num(image), or dtype='float32'",
+            )
         first, last = (np.iinfo(kind).min, np.iinfo(kind).max) if kind.kind in "iu" else (0, 1)
         share = np.clip((block.astype("f8") - self.low) / (self.high - self.low), 0, 1)
         values = first + share * (float(last) - float(first))

@@ -297,6 +297,8 @@ def test_nothing_is_changed_without_a_word(tmp_path: Path) -> None:
     assert set(report.lost) == {"scale of the axis y", "scale of the axis x"}
     scaled = np.array([[0.0, 0.5], [1.0, 2.0]])
     iio.imwrite(tmp_path / "a.png", scaled, rescale=(0, 1))
+    with pytest.raises(ValueError, match="1 voxels are no numbers"):
+        iio.imwrite(tmp_path / "a.png", np.where(scaled == 2, np.nan, scaled), rescale=(0, 1))
     np.testing.assert_array_equal(iio.imread(tmp_path / "a.png"), [[0, 128], [255, 255]])
     with pytest.raises(ValueError, match="300"):
         iio.imwrite(tmp_path / "a.png", np.array([[300, 1]]), dtype="u1")

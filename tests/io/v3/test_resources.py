@@ -218,3 +218,29 @@ def test_a_handle_goes_to_other_processes(path: Path) -> None:
             np.testing.assert_array_equal(found, DATA)
     with open(path, "rb") as file, pytest.raises(NotReopenableError):
         pickle.dumps(iio.imopen(file, "r"))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.zarr", "a.ome.zarr", "a.n5"])
+def test_buckets(name: str, s3: str, tmp_path: Path) -> None:
+    data = np.arange(3 * 20 * 24, dtype="u2").reshape(3, 20, 24)
+    url = f"{s3}/{name}"
+    if name.endswith(".tif"):
+        iio.imwrite(tmp_path / name, data)
+        upload(url, (tmp_path / name).read_bytes())
+    else:
+        iio.imwrite(url, data)
+    np.testing.assert_array_equal(iio.imread(url), data)
+    np.testing.assert_array_equal(iio.imread(url, roi={"z": slice(1, 2)}), data[1:2])
+    assert iio.improps(url).shape == data.shape
+    # a container in a bucket is but a beginning of names
+    missing = (SourceNotFoundError, "does not exist") if name.endswith(".tif") else (FormatError, f"other-{name} is no")
+    with pytest.raises(missing[0], match=missing[1]):
+        iio.imread(f"{s3}/other-{name}")
+
+
+def upload(url: str, content: bytes) -> None:
+    import boto3
+
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+    client.put_object(Bucket=bucket, Key=key, Body=content)
