@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConflictError, FormatError, KeyNotFoundError, ParameterError
 from ..spaces import Ontology, Space, from_document, to_document
-from ..spaces.document import answers_of, to_text
+from ..spaces.document import answers_of, to_bytes
 from ..system.files import write_once
 from ..system.json_text import parse_json
 from .storage.folder import new_stamp
@@ -292,7 +292,7 @@ class OpenSpaces:
             found.put(mine)
             mine = found.document()
             found.base, found.record = theirs, stored
-        data = to_text(mine).encode()
+        data = to_bytes(mine)
         if mine == found.base or (stored is not None and self.path_of(identifier, id, stored).read_bytes() == data):
             found.mark = found.now()
             return False

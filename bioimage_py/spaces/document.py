@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BioimageError, FormatError, SourceNotFoundError
+from ..errors import BioimageError, FormatError, SourceNotFoundError, StorageError
 from ..sources import Axis
+from ..system import json_text
 from ..system.files import write_once
 from ..system.json_text import parse_json
 from .parsing import AUDIT, SCHEMA, from_document
@@ -107,9 +108,28 @@ def to_text(document: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def to_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return a document as it is stored.
+
+    Raises
+    ------
+    StorageError
+        It is larger than what would be read again.
+    """
+    data = to_text(document).encode()
+    if len(data) > json_text.LARGEST:
+        number = len(document["objects"]) + len(document["classifications"])
+        raise StorageError(
+            f"The {number} records of the space are {len(data)} bytes of JSON, and {json_text.LARGEST} at most would be"
+            " read again. Nothing was written.",
+            remedy="put a part of them into another space: descriptor.add_space(...), or Space.for_image(...)",
+        )
+    return data
+
+
 def write_space(space: Any, path: str | os.PathLike[str]) -> None:
-    """Write a space as one JSON file, which appears whole."""
-    write_once(Path(path), to_text(to_document(space)).encode())
+    """Write a space as one JSON file, which appears whole; StorageError where it is too large to be read again."""
+    write_once(Path(path), to_bytes(to_document(space)))
 
 
 def read_space(path: str | os.PathLike[str], ontology: Ontology | None = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bioimage_py.errors import ConflictError, FormatError, KeyNotFoundError, LockError, ParameterError
+from bioimage_py.errors import ConflictError, FormatError, KeyNotFoundError, LockError, ParameterError, StorageError
 from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.projects.jobs.validate import validate
 from bioimage_py.spaces import (
@@ -22,6 +22,7 @@ from bioimage_py.spaces import (
     ObjectInstance,
     Ontology,
     to_document,
+    write_space,
 )
 
 BOX = Box((0, 0), (5, 5))
@@ -72,6 +73,27 @@ def test_saved_and_read(project: Project, again: Any) -> None:
     assert space.save() is True
     assert again().get("a").answers == {"note": "other"}
     assert list(validate(project)) == []
+
+
+def test_what_is_too_large_to_be_read_again_is_not_written(
+    project: Project, again: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = project.descriptors[0].space()
+    for number in range(50):  # more than what else the project has written
+        put(space, f"object {number}")
+    space.save()
+    largest = versions(project)[0].stat().st_size + 10
+    monkeypatch.setattr("bioimage_py.system.json_text.LARGEST", largest)
+    put(space, "one more")
+    for save in (space.save, project.save, lambda: write_space(space, tmp_path / "alone.json")):
+        with pytest.raises(StorageError, match=f"51 records of .* and {largest} at most would be read again"):
+            save()
+    assert len(versions(project)) == 1
+    assert not (tmp_path / "alone.json").exists()
+    assert len(again()) == 50
+    monkeypatch.undo()
+    space.save()
+    assert len(again()) == 51
 
 
 def test_transaction(project: Project, again: Any) -> None:
