@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .operations.copying import copy
     from .operations.downsampling import downsample
     from .operations.pyramids import pyramid
+    from .pipelines import pipeline
     from .runner import RunReport, SlurmConfig, config_file_path, get_runner, map_blocks, write_slurm_config
     from .runner.execution import Execution, execution
     from .sources import (
@@ -85,6 +86,7 @@ else:
             "open_source": ".sources",
             "open_tensorstore_precomputed": ".sources",
             "open_webknossos": ".sources",
+            "pipeline": ".pipelines",
             "pyramid": ".operations.pyramids",
             "register_source": ".sources",
             "to_roi": ".blocks",
@@ -129,6 +131,7 @@ __all__ = [
     "open_tensorstore_precomputed",
     "open_webknossos",
     "operations",
+    "pipeline",
     "projects",
     "pyramid",
     "register_source",

@@ -135,7 +135,19 @@ class ForkError(BioimageError, RuntimeError):
 
 
 class ResumeConflict(BioimageError, RuntimeError):  # noqa: N818 - a conflict is what it is called
-    """An unfinished run writes the same region, but this call cannot continue it; the message says what differs."""
+    """An unfinished run writes the same region, but this call cannot continue it; the message says what differs.
+
+    Attributes
+    ----------
+    complete : str, optional
+        Folder of that run, where all that is against it is that it was complete and nobody was told.
+    """
+
+    complete: str | None = None
+
+
+class PipelineError(BioimageError, RuntimeError):
+    """A pipeline cannot go on from what its folder and its data tell."""
 
 
 class ConflictError(BioimageError, RuntimeError):

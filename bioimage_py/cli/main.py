@@ -10,6 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
+from .pipeline import pipeline
 from .project import project
 from .runs import runs
 from .segment import segment
@@ -22,5 +23,5 @@ def main() -> None:
     """Convert, segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, convert, segment, evaluate, demo, bench, project, runs, slurm):
+for _command in (info, convert, segment, evaluate, demo, bench, pipeline, project, runs, slurm):
     main.add_command(_command)

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from ..arguments import bound
 from ..errors import ConfigError
 from ..runner.control.detached import returned
-from ..runner.execution import Execution, current_execution
+from ..runner.execution import Execution, current_execution, current_session
 from ..sources.to_be import ArrayToBe
 from .job import Job
 
@@ -118,6 +118,8 @@ def operation(
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             given = bound(function.__name__, signature, args, kwargs)
+            if (session := current_session()) is not None and session.override is not None:
+                given = session.override(function.__name__, given, signature.parameters)
             for name in fixed:
                 if getattr(given.get("execution") or current_execution(), name, False):
                     raise ConfigError(
@@ -140,5 +142,5 @@ def operation(
 def _made(result: Any) -> Any:
     """What an operation returns, with the arrays that it has made in the place of those to be."""
     if isinstance(result, ArrayToBe):
-        return result.made
+        return result.made if result.pending is None else result
     return type(result)(map(_made, result)) if type(result) in (list, tuple) else result

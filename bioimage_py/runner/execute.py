@@ -74,6 +74,26 @@ def execute(
     if pre_cleanup is not None and not callable(pre_cleanup):
         raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
     stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
+    session = current_session()
+    if session is not None and session.through is not None and not (how.debug or how.plan):
+
+        def run(resume: str | None, complete: Callable[[RunReport], None]) -> RunReport:
+            asked = how if resume is None else replace(how, resume=resume)
+            return _execute(name, stages, asked, value, pre_cleanup, complete)
+
+        return session.through(name, tuple(stages), how, run)  # type: ignore[no-any-return]
+    return _execute(name, stages, how, value, pre_cleanup)
+
+
+def _execute(
+    name: str,
+    stages: Sequence[Stage],
+    how: Execution,
+    value: Callable[[Results], Any],
+    pre_cleanup: Callable[[str], None] | None,
+    complete: Callable[[RunReport], None] | None = None,
+) -> RunReport:
+    """Run stages; ``complete`` is called when all is written, before the run is forgotten."""
     if how.debug and not how.plan:
         report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
@@ -91,7 +111,7 @@ def execute(
         if shares and not _needs_folder(plan):
             report = _in_memory(plan, backend, value)
         else:
-            report = _in_folder(plan, backend, value, pre_cleanup)
+            report = _in_folder(plan, backend, value, pre_cleanup, complete)
         report = replace(report, promised_bytes=promise.promised_bytes)
         if (session := current_session()) is not None:
             session.reports.append(replace(report, results=None))
@@ -154,7 +174,11 @@ def _needs_folder(plan: Plan) -> bool:
 
 
 def _in_folder(
-    plan: Plan, backend: Backend, value: Callable[[Results], Any], pre_cleanup: Callable[[str], None] | None
+    plan: Plan,
+    backend: Backend,
+    value: Callable[[Results], Any],
+    pre_cleanup: Callable[[str], None] | None,
+    complete: Callable[[RunReport], None] | None,
 ) -> RunReport:
     elsewhere = not backend.limits.shares_memory
     if elsewhere:
@@ -172,7 +196,7 @@ def _in_folder(
         run = own_run(plan, versions(), root, _adopting(plan, backend))
     if plan.execution.detach:
         raise Instead(folder=str(run.folder), job=_detach(plan, backend, run, payload))
-    return _drive(plan, backend, run, payload, value, pre_cleanup)
+    return _drive(plan, backend, run, payload, value, pre_cleanup, complete)
 
 
 def _adopting(plan: Plan, backend: Backend) -> Callable[[Path], frozenset[str]]:
@@ -265,6 +289,7 @@ def _drive(
     payload: bytes | None,
     value: Callable[[Results], Any],
     pre_cleanup: Callable[[str], None] | None,
+    complete: Callable[[RunReport], None] | None = None,
     *,
     keep: bool = False,
 ) -> RunReport:
@@ -286,6 +311,8 @@ def _drive(
             state = "complete"
             run.complete()
         report = replace(report, results=value(report.results))
+        if whole and complete is not None:
+            complete(report)
         if pre_cleanup is not None:
             pre_cleanup(str(run.folder))
     except BaseException as error:

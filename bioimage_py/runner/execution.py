@@ -157,9 +157,22 @@ _session: ContextVar[Session | None] = ContextVar("bioimage_py_session", default
 
 
 class Session:
-    """What an `execution` block keeps alive between calls, by key, closed at its end; and the reports of its runs."""
+    """What an `execution` block keeps alive between calls, by key, closed at its end; and the reports of its runs.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    through : callable, optional
+        Gets each call in place of the runner, ``through(name, stages, how, run)``, and returns its report.
+    override : callable, optional
+        Gets the keywords of each operation, ``override(name, given, known)``, and returns those that
+        hold.
+    """
+
+    def __init__(self, outer: Session | None = None) -> None:
+        self.through: Callable[..., Any] | None = None
+        self.override: Callable[[str, dict[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+        if outer is not None:
+            self.through, self.override = outer.through, outer.override
         self.stack = ExitStack()
         self.process = os.getpid()
         self.reports: list[Any] = []
@@ -226,7 +239,7 @@ def execution(
         base = job_type
     elif job_type is not None:
         changes["job_type"] = job_type
-    session = Session()
+    session = Session(current_session())
     tokens = _current.set(base.updated(changes)), _session.set(session)
     try:
         with session.stack:

@@ -49,10 +49,15 @@ class ArrayToBe(Source):
         self._dtype: np.dtype = np.dtype(dtype)
         self._chunks, self._shards, self._axes = chunks, shards, tuple(axes) or default_axes(len(shape))
         self._spec, self._concurrency, self._make = spec, concurrency, make
+        self.pending: Callable[[], None] | None = None
+        """What has to be done before it can be read, where somebody has promised its content."""
 
     @cached_property
     def made(self) -> Source:
         """The array, which is made now; itself where there is nothing to make."""
+        if (pending := self.pending) is not None:
+            self.pending = None
+            pending()
         return self if self._make is None else self._make()
 
     @property
@@ -96,7 +101,7 @@ class ArrayToBe(Source):
         return super().to_spec() if self._spec is None else self._spec
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        if self.there:
+        if self.there or self.pending is not None:
             return self.made._getitem(roi)
         return np.zeros([part.stop - part.start for part in roi], self._dtype)
 

@@ -1,0 +1,79 @@
+"""A call as an operation hands it over, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .. import __version__
+from ..runner.driver.report import RunReport
+from ..runner.execution import Execution
+from ..runner.identity.definition import definition_of
+from ..runner.planning.stage import Stage
+from .records import CallRecord
+from .states import Unit, in_memory, units_of
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an operation hands over to be run.
+
+    Parameters
+    ----------
+    name : str
+    stages : tuple of Stage
+    how : Execution
+    run : callable
+        ``run(resume, on_complete)`` runs it; ``on_complete()`` is called when all is written, before the run's folder
+        goes.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    how: Execution
+    run: Callable[[str | None, Callable[[RunReport], None]], RunReport]
+
+    def definition(self) -> dict[str, str]:
+        """What it computes."""
+        how = self.how
+        told = definition_of(self.stages, casting=how.casting, version=how.version)
+        return {"package": __version__, **told}
+
+    def units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
+        """Where its inputs lie, and its outputs."""
+        outputs = [source for stage in self.stages for source in stage.outputs]
+        masks = [stage.mask for stage in self.stages if stage.mask is not None]
+        inputs = [source for stage in self.stages for source in stage.inputs]
+        return units_of([*inputs, *masks]), units_of(outputs)
+
+    @property
+    def kept(self) -> bool:
+        """Whether another process can look at all that it writes."""
+        return not any(in_memory(source) for stage in self.stages for source in stage.outputs)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What became of a call.
+
+    Attributes
+    ----------
+    number : int
+        Of the calls of this pass, from 1.
+    name : str
+    action : {"skipped", "run", "run again", "failed", "planned"}
+    reason : str
+    seconds : float
+        That it took now; of a skipped call, that it took when it was run.
+    record : CallRecord, optional
+    """
+
+    number: int
+    name: str
+    action: str
+    reason: str
+    seconds: float = 0.0
+    record: CallRecord | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.number:3d}  {self.action:<9}  {self.name}: {self.reason}"

@@ -1,0 +1,199 @@
+"""What a finished call leaves in the folder of its pipeline.
+
+``calls/<number>-<name>.json`` says which call it was and in which state it found and left the data; the file of that
+name with the ending ``.value`` holds what it returned, pickled: so a folder is read only where nobody else can write.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from ..system.files import listed, read_small, write_once
+from ..system.json_text import parse_json
+
+LARGEST_VALUE = 2**28
+"""Bytes of a returned value that is kept; a call that returns more is run again."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a call did to a unit of storage.
+
+    Parameters
+    ----------
+    before : str, optional
+        Its state when the call began; None where that cannot be told.
+    after : tuple of str
+        Its states when the call was done, each time that it was run: all have the same content, the last is there.
+    scratch : bool
+        It belongs to the pipeline.
+    removed : bool
+        The pipeline has removed it, or is about to.
+    """
+
+    before: str | None
+    after: tuple[str | None, ...] = ()
+    scratch: bool = False
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call of a pipeline.
+
+    Parameters
+    ----------
+    number : int
+        Unique in the pipeline, in the order in which calls were first made.
+    name : str
+        Of the operation.
+    definition : mapping
+        What it computes (`runner.identity.definition`), and the version of the package.
+    reads : mapping
+        States of the units that it only reads.
+    wrote : mapping
+        What it did to those that it writes.
+    in_place : bool
+        It changes data that it reads.
+    done : bool
+        It has come to its end.
+    seconds : float
+    blocks : int
+    finished : float
+        Seconds since the epoch.
+    """
+
+    number: int
+    name: str
+    definition: Mapping[str, str]
+    reads: Mapping[str, str | None] = field(default_factory=dict)
+    wrote: Mapping[str, Change] = field(default_factory=dict)
+    in_place: bool = False
+    done: bool = False
+    seconds: float = 0.0
+    blocks: int = 0
+    finished: float = 0.0
+
+    @property
+    def file(self) -> str:
+        """Name of its file, without the ending."""
+        return f"{self.number:05d}-{re.sub(r'[^A-Za-z0-9_]+', '-', self.name)[:60] or 'call'}"
+
+    def now(self, unit: str) -> str | None:
+        """The state in which it has left a unit."""
+        after = self.wrote[unit].after
+        return after[-1] if after else None
+
+    def again(self, states: Mapping[str, str | None]) -> CallRecord:
+        """The record after the call was run again, with the same result."""
+        wrote = {
+            unit: replace(change, after=(*change.after, states[unit]), removed=False)
+            if states.get(unit) != (change.after[-1] if change.after else None)
+            else replace(change, removed=False)
+            for unit, change in self.wrote.items()
+        }
+        return replace(self, wrote=wrote, done=True)
+
+    def to_json(self) -> bytes:
+        """Its text."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> CallRecord:
+        """The record of a text; ValueError where it is none."""
+        told = parse_json(text)
+        kinds = {"number": int, "name": str, "definition": dict, "reads": dict, "wrote": dict, "in_place": bool}
+        kinds |= {"done": bool, "seconds": (int, float), "blocks": int, "finished": (int, float)}  # type: ignore[dict-item]
+        if not isinstance(told, dict) or set(told) != set(kinds):
+            raise ValueError(f"a record has {sorted(kinds)}")
+        for name, kind in kinds.items():
+            if not isinstance(told[name], kind):
+                raise ValueError(f"{name} is {told[name]!r}")
+        wrote = {unit: Change(**{**change, "after": tuple(change["after"])}) for unit, change in told["wrote"].items()}
+        states = [state for change in wrote.values() for state in (change.before, *change.after)]
+        if not all(state is None or isinstance(state, str) for state in (*states, *told["reads"].values())):
+            raise ValueError("a state is no text")
+        return cls(**{**told, "wrote": wrote})
+
+
+class Records:
+    """The calls that a folder knows; what is changed is written at once.
+
+    Parameters
+    ----------
+    folder : Path
+        ``calls`` in the folder of a pipeline.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[str] = []
+        self._records: dict[int, CallRecord] = {}
+        for path in listed(folder):
+            if path.suffix != ".json" or path.name.startswith("."):
+                continue
+            try:
+                record = CallRecord.from_json(read_small(path))
+                if path.stem != record.file:
+                    raise ValueError(f"its name is that of {record.file}")
+            except (ValueError, TypeError, KeyError, AttributeError, StorageError):
+                self.damaged.append(str(path))
+                continue
+            self._records[record.number] = record
+
+    def __iter__(self) -> Iterator[CallRecord]:
+        return iter([self._records[number] for number in sorted(self._records)])
+
+    def __getitem__(self, number: int) -> CallRecord:
+        return self._records[number]
+
+    def next_number(self) -> int:
+        """A number that no call has had."""
+        return max(self._records, default=0) + 1
+
+    def put(self, record: CallRecord) -> None:
+        """Write a record."""
+        write_once(self.folder / f"{record.file}.json", record.to_json())
+        self._records[record.number] = record
+
+    def put_value(self, record: CallRecord, value: Any) -> bool:
+        """Keep what a call returned; False where it is too large, or cannot be kept."""
+        try:
+            payload = pickle.dumps(value, protocol=5)
+        except (pickle.PicklingError, TypeError, AttributeError):
+            return False
+        if len(payload) > LARGEST_VALUE:
+            return False
+        write_once(self.folder / f"{record.file}.value", payload)
+        return True
+
+    def value(self, record: CallRecord) -> Any:
+        """What a call returned; StorageError where that was lost."""
+        path = self.folder / f"{record.file}.value"
+        try:
+            return pickle.loads(path.read_bytes())
+        except (
+            OSError,
+            pickle.UnpicklingError,
+            EOFError,
+            AttributeError,
+            ImportError,
+            IndexError,
+            ValueError,
+        ) as error:
+            raise StorageError(f"{path} cannot be read: {error}") from error
+
+    def forget(self, records: Iterable[CallRecord]) -> None:
+        """Remove records."""
+        for record in list(records):
+            # the record goes first: a value without one is nobody's
+            for ending in (".json", ".value"):
+                (self.folder / f"{record.file}{ending}").unlink(missing_ok=True)
+            self._records.pop(record.number, None)

@@ -1,0 +1,354 @@
+"""A script whose calls are remembered: what was done is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigError, ParameterError, PipelineError, RunningError, StorageError
+from ..runner.driver.report import RunReport
+from ..runner.execution import Execution, current_session, execution
+from ..runner.planning.stage import Stage
+from ..system.files import own_folder, read_small, write_once
+from ..system.json_text import parse_json
+from ..system.owner import check_own
+from .call import Call, Explanation
+from .calls import Calls
+from .plan import PipelinePlan, PlanEnds, Planner
+from .records import CallRecord, Records
+from .settings import Settings, settings_beside
+
+FORMAT = 1
+_ABOUT = "pipeline.json"
+
+
+class Pipeline:
+    """What `pipeline` gives to a ``with`` block.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it keeps what it knows.
+    parameters : dict
+        Those of the file of settings beside the script.
+    """
+
+    def __init__(self, folder: Path, *, scratch_bytes: int | None, keep: bool, plan: bool, settings: Settings) -> None:
+        self.folder = folder
+        self.parameters = settings.parameters
+        self.scratch_bytes = scratch_bytes
+        self.keep = keep
+        self._settings = settings
+        self._scratch = folder / "scratch"
+        self._names: dict[str, Path] = {}
+        self._records = Records(folder / "calls")
+        self._calls = Calls(self._records, self._scratch)
+        self._planner = Planner(self._calls) if plan else None
+
+    def scratch(self, name: str) -> Path:
+        """An output that belongs to the pipeline: made when a call writes it, removed when all is done.
+
+        Parameters
+        ----------
+        name : str
+            Of the array, such as "smooth".
+
+        Returns
+        -------
+        Path
+            To be given to operations as their output; what they return is the array.
+
+        Raises
+        ------
+        ParameterError
+            The name is taken in this pass, or is none of a file.
+
+        Examples
+        --------
+        >>> smooth = bioimage_py.filters.gaussian_smoothing(raw, 2.0, p.scratch("smooth"))  # doctest: +SKIP
+        """
+        if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or os.sep in name:
+            raise ParameterError(f"{name!r} is no name of an array", remedy='p.scratch("smooth")')
+        if name in self._names:
+            raise ParameterError(f"this pipeline has an array {name!r} already", remedy=f'p.scratch("{name}2")')
+        self._names[name] = self._scratch / f"{name}.zarr"
+        return self._names[name]
+
+    def explain(self) -> list[Explanation]:
+        """What became of every call so far, and why.
+
+        Returns
+        -------
+        list of Explanation
+            Printed, each is a line.
+        """
+        return list(self._calls.explained if self._planner is None else self._planner.explained)
+
+    def plan(self) -> PipelinePlan:
+        """What the calls of this pass need, and what of it is done already; complete at the end of the script.
+
+        Raises
+        ------
+        ConfigError
+            The pipeline runs its calls: begin it with ``plan=True``.
+        """
+        if self._planner is None:
+            raise ConfigError("this pipeline runs its calls", remedy="bioimage_py.pipeline(..., plan=True)")
+        return self._planner.result()
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a page: a bar for each call, what each has read and written, and why it was skipped or run.
+
+        Parameters
+        ----------
+        path : path
+            Such as "report.html".
+        """
+        from .report import page
+
+        write_once(Path(path), page(self.folder.name, self.explain()).encode())
+
+    def _through(
+        self, name: str, stages: tuple[Stage, ...], how: Execution, run: Callable[..., RunReport]
+    ) -> RunReport:
+        if how.detach:
+            raise ConfigError("a call of a pipeline cannot be detached by itself", remedy="drop detach=True")
+        call = Call(name or _called(stages[-1].function), stages, how, run)
+        if self._planner is not None:
+            return self._planner.through(call)
+        self._check_budget(call)
+        # a call inside of a call, of its pre_cleanup say, is none of the script's
+        session = current_session()
+        if session is None:
+            return self._calls.through(call)
+        session.through, through = None, session.through
+        try:
+            return self._calls.through(call)
+        finally:
+            session.through = through
+
+    def _check_budget(self, call: Call) -> None:
+        if self.scratch_bytes is None:
+            return
+        new = sum(
+            output.nbytes
+            for stage in call.stages
+            for output in stage.outputs
+            if str(getattr(output, "path", "")).startswith(str(self._scratch)) or _to_be_in(output, self._scratch)
+        )
+        there = _bytes_in(self._scratch)
+        if new and new + there > self.scratch_bytes:
+            raise PipelineError(
+                f"{call.name} makes a scratch array of {new / 2**20:.1f} MiB; with {there / 2**20:.1f} MiB that are"
+                f" there, this is above scratch_bytes={self.scratch_bytes}",
+                remedy=f"scratch_bytes={new + there}, or p.remove(...) what no later call reads",
+            )
+
+    def remove(self, name: str) -> None:
+        """Remove a scratch array that no later call reads; where one does, it is made again.
+
+        Parameters
+        ----------
+        name : str
+            As given to `scratch`.
+        """
+        path = self._names.get(name)
+        if path is None:
+            raise ParameterError(f"this pipeline has no array {name!r}", remedy=f"one of {sorted(self._names)}")
+        if self._planner is None:
+            self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Remove an array; what was removed is told first, so that a kill in between is no loss."""
+        for record in self._records:
+            if record.done and str(path) in record.wrote and not record.wrote[str(path)].removed:
+                change = replace(record.wrote[str(path)], removed=True)
+                self._records.put(replace(record, wrote={**record.wrote, str(path): change}))
+        shutil.rmtree(path, ignore_errors=True)
+
+    def _end(self) -> None:
+        """The script has come to its end: what it did not call is forgotten, scratch arrays go."""
+        stale = [record for record in self._records if record.number not in self._calls.met]
+        self._records.forget(stale)
+        if self.keep or not self._scratch.is_dir():
+            return
+        for path in sorted(self._scratch.iterdir()):
+            if path.suffix == ".zarr":
+                self._remove(path)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _called(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _to_be_in(output: Any, folder: Path) -> bool:
+    from .states import units_of
+
+    return any(Path(name).is_relative_to(folder) for name in units_of([output]))
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+@contextmanager
+def pipeline(
+    folder: str | os.PathLike[str],
+    *,
+    scratch_bytes: int | None = None,
+    keep: bool = False,
+    plan: bool = False,
+    settings: str | os.PathLike[str] | None = None,
+    **how: Any,
+) -> Iterator[Pipeline]:
+    """Remember the calls of a ``with`` block, so that a script that died goes on where it was.
+
+    Every call of this package in the block that has come to its end leaves a record in the folder. When the script is
+    started again, a call whose function, parameters, inputs and outputs are as they were returns at once what it
+    returned then; any other is run, and with it what reads its output. Where a change cannot be told, the call is run.
+
+    Parameters
+    ----------
+    folder : path
+        Where the records and the scratch arrays lie; made when it is not there. One process at a time works in it.
+    scratch_bytes : int, optional
+        How much the scratch arrays may take on the disk; by default as much as they need.
+    keep : bool, default False
+        Leave the scratch arrays when all is done. After an error they stay in any case.
+    plan : bool, default False
+        Go through the block without running anything: see `Pipeline.plan`. It ends where a value is needed that a call
+        has yet to return.
+    settings : path, optional
+        TOML that changes keywords: see the page on pipelines. By default the file that is called as the script, with
+        the ending ``.toml``, where there is one.
+    **how
+        Fields of `bioimage_py.Execution` for all calls in the block, such as ``job_type="slurm", num_workers=200``.
+        Workers live across the calls.
+
+    Yields
+    ------
+    Pipeline
+
+    Raises
+    ------
+    RunningError
+        Another process is working in the folder.
+    AccessError
+        The folder is somebody else's, or others can write in it: what it holds would be opened as code.
+    PipelineError
+        A call has to be run on data as they were before a later call changed them in place.
+
+    Examples
+    --------
+    >>> with bioimage_py.pipeline("neurons.run", num_workers=2) as p:  # doctest: +SKIP
+    ...     smooth = bioimage_py.filters.gaussian_smoothing(raw, 2.0, p.scratch("smooth"))
+    ...     labels = bioimage_py.segmentation.label(smooth, "out.zarr/labels", threshold=120)
+    """
+    path = Path(os.path.abspath(os.fspath(folder)))
+    plans = _plans.get()
+    plan = plan or plans is not None
+    script = script_path()
+    chosen = settings_beside(script) if settings is None else Settings.read(Path(settings))
+    own_folder(path)
+    check_own(path)
+    _check_folder(path)
+    with lock_folder(path):
+        write_once(path / _ABOUT, json.dumps({"format": FORMAT, "version": __version__, "script": script}).encode())
+        made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=chosen)
+        with execution(**{**how, **chosen.execution}):
+            session = current_session()
+            assert session is not None
+            session.through, session.override = made._through, chosen.override
+            try:
+                yield made
+            except PlanEnds as end:
+                if made._planner is None:
+                    raise
+                made._planner.ends = str(end)
+        if plans is not None:
+            plans.append((path, made.plan()))
+        elif not plan:
+            made._end()
+
+
+_plans: ContextVar[list[tuple[Path, PipelinePlan]] | None] = ContextVar("bioimage_py_plans", default=None)
+
+
+@contextmanager
+def planning() -> Iterator[list[tuple[Path, PipelinePlan]]]:
+    """Have all pipelines in a ``with`` block planned, and collect the plans; a script ends where a value is missing."""
+    plans: list[tuple[Path, PipelinePlan]] = []
+    token = _plans.set(plans)
+    try:
+        yield plans
+    except (NameError, PlanEnds):
+        # what follows a pipeline may ask for what a call would have returned
+        if not plans:
+            raise
+    finally:
+        _plans.reset(token)
+
+
+def script_path() -> str:
+    """The script that runs; nothing in an interactive session."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return "" if path is None else os.path.abspath(path)
+
+
+def _check_folder(path: Path) -> None:
+    about = path / _ABOUT
+    if not about.exists():
+        if any(not entry.name.startswith(".") and entry.name != "lock" for entry in path.iterdir()):
+            raise ParameterError(
+                f"{path} holds other files, and is no folder of a pipeline", remedy="name a folder that is not there"
+            )
+        return
+    read_about(path)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a pipeline's folder says of itself; StorageError where it cannot be read by this version."""
+    about = path / _ABOUT
+    try:
+        told = parse_json(read_small(about))
+        if told["format"] != FORMAT or not isinstance(told["script"], str):
+            raise ValueError(f"its format is {told['format']!r}, this version reads {FORMAT}")
+        return dict(told)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{about} cannot be read: {error}", remedy=f"rm -r {str(path)!r}") from error
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder; it ends with the process, however that ends.
+
+    Raises
+    ------
+    RunningError
+        Another process holds it.
+    """
+    import fcntl
+
+    with (path / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunningError(
+                f"another process is working in {path}", remedy="wait for it, or give this pipeline another folder"
+            ) from None
+        yield
+
+
+def known_calls(path: Path) -> list[CallRecord]:
+    """Calls that a pipeline's folder knows, in the order in which they were first made."""
+    return list(Records(path / "calls"))
