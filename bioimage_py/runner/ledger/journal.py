@@ -18,7 +18,7 @@ from ..planning.stage import Stage
 from .encoding import dump_record, load_record
 from .records import FailedGroup, Record
 from .stage_record import StageRecord
-from .values import FileValues, dump_value
+from .values import FileValues, dump_values
 
 
 class StageJournal:
@@ -182,7 +182,7 @@ class _Writer:
         if self._results is None:
             self._results = self._create("results")
         stem = self._paths["results"].with_name(f"{self._paths['results'].name}.{self._offset}")
-        data = frame(dump_value(values, stem if self._stage.kind == "once" else None, sync=self._sync))
+        data = frame(dump_values(values, stem if self._stage.kind == "once" else None, sync=self._sync))
         begin = self._offset
         fault("before-result")
         self._write("results", self._results, data)
