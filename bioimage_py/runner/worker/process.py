@@ -84,12 +84,12 @@ def serve(
             return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
         ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
-        return {"kind": CANNOT_START if fresh else STALE, "detail": _text(error)}
+    except BaseException:  # noqa: BLE001 - whatever it is, the driver has to say it
+        return {"kind": CANNOT_START if fresh else STALE, "detail": traceback.format_exc()}
     try:
         InProcess(ledger)(worker)
-    except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
-        return {"kind": "crashed", "detail": _text(error)}
+    except BaseException:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
+        return {"kind": "crashed", "detail": traceback.format_exc()}
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         ledger.shut()
@@ -118,10 +118,6 @@ def _log_to(path: Path) -> None:
         os.dup2(log, descriptor)
     if log > 2:  # a block may have closed those of the run before
         os.close(log)
-
-
-def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
 
 
 def main() -> None:
