@@ -22,11 +22,6 @@ from ..planning.work_list import Batch
 from .encoding import load_batches
 
 
-def read_batches(path: Path) -> list[Batch]:
-    """The batches of a list."""
-    return load_batches(read_payload(path))
-
-
 class BatchLists:
     """The lists in a run folder.
 
@@ -56,7 +51,7 @@ class BatchLists:
             if not name.startswith(f"{self._session}."):
                 self._look(worker)
             mine = name.startswith(f"{self._session}.")
-            self._lists[name] = read_batches(self._inside.batches / name) if mine else []
+            self._lists[name] = load_batches(read_payload(self._inside.batches / name)) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
             spread = 1
             while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):

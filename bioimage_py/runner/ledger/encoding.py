@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -95,9 +95,9 @@ def dump_batches(batches: Sequence[Batch]) -> bytes:
 
 def load_batches(payload: bytes) -> list[Batch]:
     """What `dump_batches` wrote."""
-    return [_batch(**told) for told in parse_json(payload)]
-
-
-def _batch(*, blocks: Iterable[int], picked: Any, key: Iterable[int], **about: Any) -> Batch:
-    first, second = key
-    return Batch(**about, blocks=tuple(blocks), picked=None if picked is None else Ranges(picked), key=(first, second))
+    batches = []
+    for told in parse_json(payload):
+        (first, second), picked = told["key"], told["picked"]
+        told |= {"key": (first, second), "blocks": tuple(told["blocks"])}
+        batches.append(Batch(**{**told, "picked": None if picked is None else Ranges(picked)}))
+    return batches

@@ -50,7 +50,7 @@ class StageJournal:
         self._adopted: frozenset[str] = frozenset()
         self._on_disk = copying_began(folder)
         self.ended: set[tuple[int, int]] = set()
-        """Keys of the batches that were read to have ended."""
+        """Keys of the batches that have ended."""
         self.failed: dict[tuple[int, int], set[int]] = {}
         """Groups that failed, by the key of their batch."""
         if (told := read_told(self.journals / ".limits")) is not None:
@@ -95,6 +95,8 @@ class StageJournal:
                 else:
                     record.values = values
             self._offsets[name] = end
+            # each batch ends once, whoever says so
+            record.ended = record.ended and record.batch.key not in self.ended
             if record.ended:
                 self.ended.add(record.batch.key)
             if record.failed is not None:
