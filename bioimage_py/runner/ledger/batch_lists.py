@@ -23,15 +23,7 @@ from .encoding import load_batches
 
 
 class BatchLists:
-    """The lists in a run folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    memory : int, optional
-        Bytes that a worker has; by default any batch fits.
-    """
+    """The lists in a run folder, for a worker that has so many bytes of memory (by default any batch fits)."""
 
     def __init__(self, folder: Path, memory: int | None = None) -> None:
         self._inside = RunFolder(folder)
@@ -115,12 +107,7 @@ class BatchLists:
 class Waiting:
     """How long a worker has been without a batch, and whether anybody is left to give it one.
 
-    Parameters
-    ----------
-    heartbeat : Path
-        Of the driver.
-    limit : float, optional
-        Seconds to wait without a sign of life; by default for ever.
+    ``limit`` are the seconds to wait without a sign of life in the driver's ``heartbeat``, by default for ever.
     """
 
     def __init__(self, heartbeat: Path, limit: float | None) -> None:

@@ -25,17 +25,8 @@ class StageJournal:
     """Reads the journals of one stage, each up to where it counts.
 
     The limits are the driver's: what a worker writes after it was held dead, or one of an earlier session after this
-    one began, is work that is done again, and counts once.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    index : int
-        Number of the stage.
-    stage : Stage
-    opened : bool
-        Open the pickled exceptions of failed blocks: only in a folder that is one's own.
+    one began, is work that is done again, and counts once. With ``opened``, pickled exceptions of failed blocks are
+    opened: only in a folder that is one's own.
     """
 
     def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:

@@ -13,14 +13,7 @@ from .block_runner import BlockRunner, StageHandles
 
 
 class InProcess:
-    """The worker loop of a run, to be called in this process or, by its folder, in another.
-
-    Parameters
-    ----------
-    ledger : WorkerSide
-    folder : str, optional
-        The run folder.
-    """
+    """The worker loop of a run, to be called in this process or, by the run's folder, in another."""
 
     def __init__(self, ledger: WorkerSide, folder: str | None = None) -> None:
         self.folder = folder

@@ -119,11 +119,7 @@ class GuardedOutput(WrapperSource):
 class GroupBuffer:
     """The box of a write group in memory, written once when its blocks are through.
 
-    Parameters
-    ----------
-    output : GuardedOutput
-    begin, end : list of int
-        The box in the volume's axes; leading (channel) axes of the output are whole.
+    Begin and end are in the volume's axes; leading (channel) axes of the output are whole.
     """
 
     def __init__(self, output: GuardedOutput, begin: list[int], end: list[int]) -> None:

@@ -49,10 +49,6 @@ class ReadAhead(WrapperSource):
     """An input of one worker that reads the next block while this one is computed.
 
     It stops where a block did not read its box (it was masked, or reads elsewhere), until one does again.
-
-    Parameters
-    ----------
-    source : Source
     """
 
     def __init__(self, source: Any) -> None:
