@@ -41,17 +41,10 @@ LONGEST_POLL_SECONDS = 1.0
 
 
 class FolderLedger(Ledger):
-    """The ledger as the driver sees it.
+    """The ledger as the driver sees it; its folder is made if it is new.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder; made if it is new.
-    plan : Plan
-    session : int
-        How many drivers have opened this folder before.
-    adopted : frozenset of str
-        Workers of earlier drivers that go on for this one; what they hold is not given to others.
+    ``session`` drivers have opened it before; ``adopted`` are workers of theirs that go on for this one: what they hold
+    is not given to others.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, session: int = 0, adopted: frozenset[str] = frozenset()) -> None:

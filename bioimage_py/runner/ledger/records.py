@@ -144,22 +144,9 @@ class Record:
 class Recorder:
     """Gathers what a worker has done of one batch and passes it on in few records.
 
-    Parameters
-    ----------
-    worker : str
-    batch : Batch
-    stage : Stage
-    sink : callable
-        Takes each `Record`; the outputs of its blocks are written by then.
-    every : float
-        Seconds that records are gathered for.
-    first : bool
-        It is the worker's first one: its memory is told even where no block makes it grow.
-
-    Attributes
-    ----------
-    settle : callable
-        Makes durable what the blocks have written; called before the record that says that they are done.
+    ``sink`` takes each record, after so many seconds (``every``); the outputs of its blocks are written by then, and
+    what ``settle`` does has made that durable. Of a worker's ``first`` batch memory is told even where none makes it
+    grow.
     """
 
     def __init__(

@@ -21,17 +21,10 @@ STOP_SECONDS = 0.05
 
 
 class FolderWork(WorkerSide):
-    """The ledger as the workers of one process see it.
+    """The ledger as the workers of one process see it, which have so many bytes of memory (by default any batch fits).
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    plan : Plan
-    idle_timeout : float, optional
-        Seconds without a batch and without a sign of life of a driver after which a worker ends; by default it waits.
-    memory : int, optional
-        Bytes that a worker of this process has; by default any batch fits.
+    After ``idle_timeout`` seconds without a batch and without a sign of life of a driver a worker ends; by default it
+    waits.
     """
 
     def __init__(
