@@ -146,7 +146,7 @@ class BlockRunner:
     def settle(self) -> None:
         """Have what was written survive this process, before it is recorded as done."""
         for output in self.outputs:
-            output.flush()
+            output.target.flush()
 
     def call(self, block_id: int, following: int | None = None) -> Any:
         """Run the function on one block, and meanwhile read what the following one asks for."""
