@@ -62,9 +62,8 @@ def frames_in(file: IO[bytes], start: int, stop: int) -> Iterator[tuple[int, byt
 
 def read_frame(path: Path, offset: int) -> bytes | None:
     """The payload of the frame at an offset; None where it is torn or missing."""
-    with suppress(FileNotFoundError):
-        for _, payload in read_frames(path, offset):
-            return payload
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        return next((payload for _, payload in frames_in(file, offset, os.fstat(file.fileno()).st_size)), None)
     return None
 
 

@@ -79,22 +79,10 @@ def check(
     *,
     accepted: bool,
 ) -> None:
-    """Refuse to go on with a run that is not that of a call.
+    """Refuse to go on with a run in a folder that is not that of a call.
 
-    Parameters
-    ----------
-    other : RunState
-        The unfinished run.
-    folder : Path
-        Its folder.
-    mine : RunState
-        The call.
-    stages : sequence of Stage
-        The call's.
-    outputs : sequence of Output
-        Where their stamps are.
-    accepted : bool
-        The user has named the folder: what is bearable is borne.
+    Stamps are looked for in the ``outputs``; where the user has named the folder (``accepted``), what is bearable is
+    borne.
 
     Raises
     ------

@@ -78,14 +78,14 @@ def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> No
     """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
     _finished(folder, state)
     _unstamp(state, outputs)
-    remove(folder, outputs)
+    remove(folder)
 
 
 def end(folder: Path, state: RunState, outputs: Sequence[Output]) -> None:
     """Remove a complete run: it is there until its folder is renamed, for else a call in place would be made twice."""
     _unstamp(state, outputs)
     fault("after-stamps")
-    remove(folder, outputs)
+    remove(folder)
     if RunFolder(folder).state.exists():  # it could not be renamed
         _finished(folder, state)
 
@@ -108,19 +108,21 @@ def unchanged(folder: Path) -> bool:
         if _bucket(where) is not None:  # what it holds now is not asked for
             return False
         live = Path(_told(where))
-        for kept in where.parent.glob("kept/*"):
-            unit = live / kept.name.replace(_SLASH, "/")
-            same = not unit.exists() if kept.is_symlink() else unit.exists() and os.path.samefile(kept, unit)
-            if not same and not kept.name.startswith("."):
-                return False
+        if not all(_is_kept(kept, live / kept.name.replace(_SLASH, "/")) for kept in where.parent.glob("kept/[!.]*")):
+            return False
     return True
+
+
+def _is_kept(kept: Path, unit: Path) -> bool:
+    """Whether a unit is what was kept of it, also where that is nothing."""
+    return not unit.exists() if kept.is_symlink() else unit.exists() and os.path.samefile(kept, unit)
 
 
 def foreign(folder: Path, run: str, since: float) -> Path | None:
     """A unit that was written after some time, when the run that keeps it had ended; None if there is none."""
     for kept, unit in _kept_units(folder, run):
         with suppress(FileNotFoundError):
-            if unit.stat().st_mtime > since and (kept.is_symlink() or not os.path.samefile(kept, unit)):
+            if unit.stat().st_mtime > since and not _is_kept(kept, unit):
                 return unit
     return None
 
@@ -131,7 +133,7 @@ def roll_back(folder: Path, run: str) -> None:
         fault("before-rollback")
         if kept.is_symlink():
             unit.unlink(missing_ok=True)
-        elif not (unit.exists() and os.path.samefile(kept, unit)):
+        elif not _is_kept(kept, unit):
             unit.parent.mkdir(parents=True, exist_ok=True)
             private = unit.with_name(f".{unit.name}.before")
             _link(str(kept), private)

@@ -31,28 +31,11 @@ from .stamp_places import InBucket, InFolder, Place, place_of
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a stamp says.
+    """What a stamp says: which run, what was called, when (seconds since the epoch) and where its driver ran.
 
-    Parameters
-    ----------
-    run : str
-        The run.
-    call : str
-        What was called.
-    begun : float
-        When, in seconds since the epoch.
-    host : str
-        Where its driver ran.
-    folder : str
-        The run folder, absolute; ``near`` the same from the array, for both may have moved together.
-    array : str
-        Where the array lay, as it was opened; ``real`` behind all links.
-    inode : int
-        Of the array's folder or file; 0 where it has none.
-    boxes : sequence
-        What the run writes, in voxels of the array.
-    in_place : bool
-        The run changes data that it reads.
+    ``folder`` is the run folder, absolute; ``near`` the same from the array, for both may have moved. ``array``
+    is where the array lay, as it was opened, ``real`` that behind all links, ``inode`` that of its folder or file (0
+    where it has none). ``boxes`` are written, in voxels of the array; ``in_place`` where the run changes what it reads.
     """
 
     run: str
@@ -187,16 +170,8 @@ def stamped_runs(
 ) -> Iterator[tuple[Path, Move]]:
     """Folders of the other runs that arrays name, and how the arrays have moved since.
 
-    Parameters
-    ----------
-    outputs : sequence of Output
-        What a call writes.
-    mine : Path
-        Folder of the call's own run; others are looked for beside it too.
-    chosen : Path, optional
-        Folder that the user has named.
-    anew : bool
-        The user wants to begin anew: the stamp of a lost run that overwrote nothing it has read is removed.
+    ``mine`` is the folder of the call's own run; others are looked for beside it too, and in the one that the user has
+    ``chosen``. To begin ``anew``, the stamp of a lost run that overwrote nothing it has read is removed.
 
     Raises
     ------

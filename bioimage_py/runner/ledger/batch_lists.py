@@ -22,21 +22,8 @@ from ..planning.work_list import Batch
 from .encoding import load_batches
 
 
-def read_batches(path: Path) -> list[Batch]:
-    """The batches of a list."""
-    return load_batches(read_payload(path))
-
-
 class BatchLists:
-    """The lists in a run folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    memory : int, optional
-        Bytes that a worker has; by default any batch fits.
-    """
+    """The lists in a run folder, for a worker that has so many bytes of memory (by default any batch fits)."""
 
     def __init__(self, folder: Path, memory: int | None = None) -> None:
         self._inside = RunFolder(folder)
@@ -56,7 +43,7 @@ class BatchLists:
             if not name.startswith(f"{self._session}."):
                 self._look(worker)
             mine = name.startswith(f"{self._session}.")
-            self._lists[name] = read_batches(self._inside.batches / name) if mine else []
+            self._lists[name] = load_batches(read_payload(self._inside.batches / name)) if mine else []
         for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
             spread = 1
             while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):
@@ -120,12 +107,7 @@ class BatchLists:
 class Waiting:
     """How long a worker has been without a batch, and whether anybody is left to give it one.
 
-    Parameters
-    ----------
-    heartbeat : Path
-        Of the driver.
-    limit : float, optional
-        Seconds to wait without a sign of life; by default for ever.
+    ``limit`` are the seconds to wait without a sign of life in the driver's ``heartbeat``, by default for ever.
     """
 
     def __init__(self, heartbeat: Path, limit: float | None) -> None:

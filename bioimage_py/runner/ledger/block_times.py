@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from heapq import heappush, heapreplace
 
 import numpy as np
 
@@ -44,24 +43,14 @@ class BlockTimes:
             self.ids, self.seconds, self.every = self.ids[::2], self.seconds[::2], 2 * self.every
         times = np.frombuffer(seconds, np.float32)
         self.total += float(times.sum(dtype=np.float64))
-        self._keep_slow(ids, times)
+        # of equal times the earlier one is kept
+        slow = np.flatnonzero(times > (self._slow[-1][0] if len(self._slow) == SLOWEST else -1.0))
+        slow = slow[np.argsort(-times[slow], kind="stable")[:SLOWEST]]
+        if len(slow):
+            found = [(float(times[place]), -(self._count + place), ids[place]) for place in slow.tolist()]
+            self._slow = sorted(self._slow + found, reverse=True)[:SLOWEST]
         self._count += len(ids)
-
-    def _keep_slow(self, ids: array[int], times: np.ndarray) -> None:
-        if len(self._slow) == SLOWEST:
-            places = np.flatnonzero(times > self._slow[0][0])
-        else:
-            places = np.arange(len(times))
-        if len(places) > SLOWEST:
-            places = places[np.argsort(-times[places], kind="stable")[:SLOWEST]]
-        for place in places.tolist():
-            # of equal times the earlier one is kept
-            slow = (float(times[place]), -(self._count + place), ids[place])
-            if len(self._slow) < SLOWEST:
-                heappush(self._slow, slow)
-            elif slow > self._slow[0]:
-                heapreplace(self._slow, slow)
 
     def slowest(self, n: int) -> list[tuple[int, float]]:
         """Ids and seconds of the slowest blocks, of a hundred at most."""
-        return [(block, seconds) for seconds, _, block in sorted(self._slow, reverse=True)[:n]]
+        return [(block, seconds) for seconds, _, block in self._slow[:n]]

@@ -14,23 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RunningError, StorageError
-from ...run_folder import RunFolder
+from ...errors import RunningError
+from ...run_folder import RunFolder, folder_gone
 from ...system.faults import fault
 from ...system.files import own_folder, read_by_others, write_once
-from ...system.frames import frame
+from ...system.frames import frame, read_payload
 from ...system.processes import end_named
 from ..planning.id_sets import Ranges
 from ..planning.stage import Plan
 from ..planning.work_list import Batch, cut_batches, listed
-from .batch_lists import BatchLists, read_batches
-from .encoding import dump_batches
+from .batch_lists import BatchLists
+from .encoding import dump_batches, load_batches
 from .events import Event, Reissued, Retry
 from .in_memory import retry_batch
 from .interface import Ledger, Loss, Progress
 from .journal import load_stage
 from .progress import read_progress
-from .records import Record
 from .worker_side import FolderWork
 
 RECLAIM_SECONDS = 1.0
@@ -42,17 +41,10 @@ LONGEST_POLL_SECONDS = 1.0
 
 
 class FolderLedger(Ledger):
-    """The ledger as the driver sees it.
+    """The ledger as the driver sees it; its folder is made if it is new.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder; made if it is new.
-    plan : Plan
-    session : int
-        How many drivers have opened this folder before.
-    adopted : frozenset of str
-        Workers of earlier drivers that go on for this one; what they hold is not given to others.
+    ``session`` drivers have opened it before; ``adopted`` are workers of theirs that go on for this one: what they hold
+    is not given to others.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, session: int = 0, adopted: frozenset[str] = frozenset()) -> None:
@@ -61,9 +53,8 @@ class FolderLedger(Ledger):
         self.plan = plan
         self.session = f"s{session}"
         self._inside = inside = RunFolder(folder)
-        for path in (inside.batches, inside.claims, inside.journals, inside.results, inside.errors):
-            own_folder(path)
-        for path in (inside.progress, inside.logs):
+        folders = (inside.batches, inside.claims, inside.journals, inside.results, inside.errors)
+        for path in (*folders, inside.progress, inside.logs):
             own_folder(path)
         self.adopted = adopted
         self._owners: dict[tuple[int, int], str] = {}
@@ -78,12 +69,7 @@ class FolderLedger(Ledger):
             journal.admit(f"{self.session}w", adopted)
         lists = [name.rpartition(".")[2] for name in os.listdir(inside.batches) if not name.startswith(".")]
         self._next = 1 + max(map(int, lists), default=-1)
-        self._ended: set[tuple[int, int]] = set()
-        self._failed: dict[tuple[int, int], set[int]] = {}
-        for journal in self._journals:
-            self._ended |= journal.ended
-            self._failed.update(journal.failed)
-        self._published = {batch.key: batch for batch in held if batch.key not in self._ended}
+        self._published = {batch.key: batch for batch in held if not self._has_ended(batch)}
         self._held = list(self._published.values())
         self._dead: set[str] = set()
         self._reclaimed = perf_counter()
@@ -102,9 +88,7 @@ class FolderLedger(Ledger):
         try:
             session = self._inside.session()
         except FileNotFoundError:
-            raise StorageError(
-                f"the run folder {self.folder} was removed while it ran", remedy="restore the data and call again"
-            ) from None
+            raise folder_gone(self.plan.name, self.folder, ()) from None
         except OSError:  # a file server that does not answer is no reason to leave
             return False
         return f"s{session}" != self.session
@@ -121,7 +105,7 @@ class FolderLedger(Ledger):
         """Batches that adopted workers hold; what nobody holds is claimed here, to be given out in lists of its own."""
         lists, held = BatchLists(self.folder), []
         for name in os.listdir(self._inside.batches):
-            for batch in [] if name.startswith(".") else read_batches(self._inside.batches / name):
+            for batch in [] if name.startswith(".") else load_batches(read_payload(self._inside.batches / name)):
                 if self._owner(batch.key) is None and lists.link(self.session, batch):
                     continue
                 if self._owner(batch.key) in self.adopted:
@@ -164,7 +148,10 @@ class FolderLedger(Ledger):
         deadline = perf_counter() + timeout
         while True:
             begin, heard = perf_counter(), self._work.recorded.rung
-            events = [event for record in self._poll() for event in self.records[self._open].add(record)]
+            events: list[Event] = []
+            for record in self._journals[self._open].poll() if self._open >= 0 else ():
+                record.ended = record.ended and record.batch.key in self._published
+                events += self.records[self._open].add(record)
             if events:
                 self._pause = 0.0
                 return events
@@ -175,17 +162,6 @@ class FolderLedger(Ledger):
                 self._work.recorded.wait(heard, self._pause)
             if perf_counter() >= deadline:
                 return self._reclaim()
-
-    def _poll(self) -> Iterator[Record]:
-        for record in self._journals[self._open].poll() if self._open >= 0 else ():
-            key = record.batch.key
-            # each batch ends once, whoever says so
-            record.ended = record.ended and key in self._published and key not in self._ended
-            if record.ended:
-                self._ended.add(key)
-            if record.failed is not None:
-                self._failed.setdefault(key, set()).add(record.failed.group)
-            yield record
 
     def _reclaim(self) -> list[Event]:
         """Publish again what a worker took after it was held dead: it may live on, where nobody can ask."""
@@ -198,7 +174,7 @@ class FolderLedger(Ledger):
         """Batches that workers have claimed and not ended; of those that nobody has claimed no file is looked for."""
         claimed: dict[int, set[str]] = {}
         for key, batch in self._published.items():
-            if key in self._ended:
+            if self._has_ended(batch):
                 continue
             if key[0] not in claimed:
                 folder = self._inside.claims_of(key[0])
@@ -224,13 +200,16 @@ class FolderLedger(Ledger):
         return Loss(None, began=began, done=at.done)
 
     def _loss(self, batch: Batch, running: int = -1) -> Loss:
-        self._ended.add(batch.key)
+        self._journals[batch.stage].ended.add(batch.key)
         return Loss(batch, self.records[batch.stage].pending_groups(self._groups_left(batch)), running)
 
     def _groups_left(self, batch: Batch) -> Ranges:
         """Groups of a batch that did not fail in it: those that did are retried, or set aside."""
-        failed = self._failed.get(batch.key, set())
+        failed = self._journals[batch.stage].failed.get(batch.key, set())
         return batch.ranges - Ranges.of(np.array(sorted(failed), np.int64))
+
+    def _has_ended(self, batch: Batch) -> bool:
+        return batch.key in self._journals[batch.stage].ended
 
     def _owner(self, key: tuple[int, int]) -> str | None:
         # a claim is made once and never changes hands

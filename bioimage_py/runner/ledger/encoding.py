@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import pickle
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,9 +16,8 @@ from ..planning.id_sets import Ranges
 from ..planning.work_list import Batch
 from .records import BlockFailure, FailedGroup, Record, Span
 
-LARGEST_EXCEPTION = 2**20
-"""Bytes of a pickled exception; of one that holds more, the text is kept."""
 _END = b"\n"
+_WORDS = ("region", "worker", "traceback", "cause", "environment")
 
 
 def dump_record(record: Record, offset: int | None) -> bytes:
@@ -71,26 +68,18 @@ def _told(failed: FailedGroup) -> dict[str, Any]:
     failures = []
     for failure in failed.failures:
         packed, text = failure.__getstate__()["error"]
-        if len(packed) > LARGEST_EXCEPTION:
-            packed = b""
-        about = {**vars(failure), "error": text, "pickle": base64.b64encode(packed).decode()}
-        failures.append(about)
+        failures.append({**vars(failure), "error": text, "pickle": base64.b64encode(packed).decode()})
     return {"group": failed.group, "blocks": failed.blocks, "attempt": failed.attempt, "failures": failures}
 
 
 def _heard(about: dict[str, Any], stage: int, opened: bool) -> FailedGroup:
     failures = []
     for told in about["failures"]:
-        packed = base64.b64decode(told["pickle"])
-        error: BaseException = RuntimeError(told["error"])
-        if opened and packed:
-            # its class may be unknown to this process, or do anything when it is made; Ctrl-C is still the user's
-            with suppress(Exception, SystemExit, GeneratorExit):
-                error = pickle.loads(packed)
-        block, attempt = int(told["block_id"]), int(told["attempt"])
-        words = (str(told[name]) for name in ("traceback", "cause", "environment"))
-        region, worker = str(told["region"]), str(told["worker"])
-        failures.append(BlockFailure(stage, block, region, worker, attempt, error, *words))
+        state: dict[str, Any] = {name: str(told[name]) for name in _WORDS}
+        packed = base64.b64decode(told["pickle"]) if opened else b""
+        state |= {"stage": stage, "block_id": int(told["block_id"]), "attempt": int(told["attempt"])}
+        failures.append(BlockFailure.__new__(BlockFailure))
+        failures[-1].__setstate__({**state, "error": (packed, str(told["error"]))})
     if not failures:
         raise ValueError("a group failed without a block that did")
     blocks = tuple(map(int, about["blocks"]))
@@ -106,9 +95,9 @@ def dump_batches(batches: Sequence[Batch]) -> bytes:
 
 def load_batches(payload: bytes) -> list[Batch]:
     """What `dump_batches` wrote."""
-    return [_batch(**told) for told in parse_json(payload)]
-
-
-def _batch(*, blocks: Iterable[int], picked: Any, key: Iterable[int], **about: Any) -> Batch:
-    first, second = key
-    return Batch(**about, blocks=tuple(blocks), picked=None if picked is None else Ranges(picked), key=(first, second))
+    batches = []
+    for told in parse_json(payload):
+        (first, second), picked = told["key"], told["picked"]
+        told |= {"key": (first, second), "blocks": tuple(told["blocks"])}
+        batches.append(Batch(**{**told, "picked": None if picked is None else Ranges(picked)}))
+    return batches

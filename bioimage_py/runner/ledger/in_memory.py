@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..planning.stage import Plan
 from ..planning.work_list import Batch, cut_batches
 from .events import Event, Retry
-from .interface import Ledger, Loss, WorkerSide
+from .interface import Ledger, WorkerSide
 from .records import Record, Recorder
 from .stage_record import Results, StageRecord
 
@@ -63,14 +63,6 @@ class MemoryLedger(Ledger, WorkerSide):
     def workers(self) -> WorkerSide:
         """Itself."""
         return self
-
-    def lost(self, worker: str) -> Loss:
-        """A thread does not get lost: it takes the process along."""
-        return Loss(None)
-
-    def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
-        """Nothing is ever lost."""
-        return 0
 
     def batches(self, stage: int) -> int:
         """How many batches a stage has."""

@@ -109,13 +109,13 @@ class Ledger(ABC):
     def end_worker(self, worker: str) -> None:  # noqa: B027 - a thread cannot be ended
         """Make sure that the process of a worker is gone, if it is one of this host."""
 
-    @abstractmethod
     def lost(self, worker: str) -> Loss:
-        """Hold a worker dead: nothing it records from now on counts."""
+        """Hold a worker dead: nothing it records from now on counts. A thread takes its process along."""
+        return Loss(None)
 
-    @abstractmethod
     def reissue(self, loss: Loss, without: int = -1, memory: int = 0) -> int:
         """Publish what a dead worker left, without the group of one block, for such memory; how many batches it is."""
+        return 0
 
     @abstractmethod
     def batches(self, stage: int) -> int:

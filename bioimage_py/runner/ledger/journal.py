@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,17 @@ from ...system.json_text import parse_json
 from ...system.processes import identify, rebooted
 from ..planning.stage import Stage
 from .encoding import dump_record, load_record
-from .records import FailedGroup, Record
+from .records import Record
 from .stage_record import StageRecord
-from .values import FileValues, dump_value
+from .values import FileValues, dump_values
 
 
 class StageJournal:
     """Reads the journals of one stage, each up to where it counts.
 
     The limits are the driver's: what a worker writes after it was held dead, or one of an earlier session after this
-    one began, is work that is done again, and counts once.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    index : int
-        Number of the stage.
-    stage : Stage
-    opened : bool
-        Open the pickled exceptions of failed blocks: only in a folder that is one's own.
+    one began, is work that is done again, and counts once. With ``opened``, pickled exceptions of failed blocks are
+    opened: only in a folder that is one's own.
     """
 
     def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:
@@ -50,7 +41,7 @@ class StageJournal:
         self._adopted: frozenset[str] = frozenset()
         self._on_disk = copying_began(folder)
         self.ended: set[tuple[int, int]] = set()
-        """Keys of the batches that were read to have ended."""
+        """Keys of the batches that have ended."""
         self.failed: dict[tuple[int, int], set[int]] = {}
         """Groups that failed, by the key of their batch."""
         if (told := read_told(self.journals / ".limits")) is not None:
@@ -95,6 +86,8 @@ class StageJournal:
                 else:
                     record.values = values
             self._offsets[name] = end
+            # each batch ends once, whoever says so
+            record.ended = record.ended and record.batch.key not in self.ended
             if record.ended:
                 self.ended.add(record.batch.key)
             if record.failed is not None:
@@ -139,67 +132,69 @@ def _writer_of(payload: bytes) -> dict[str, Any] | None:
     return writer if isinstance(writer, dict) and {"host", "boot", "synced"} <= writer.keys() else None
 
 
-class _Writer:
-    """A worker's journal and results of one stage."""
+class _Appended:
+    """A file that one writer appends to; made with the first of it."""
 
-    def __init__(self, folder: Path, index: int, worker: str, stage: Stage, sync: bool) -> None:
-        self._stage = stage
+    def __init__(self, path: Path, sync: bool) -> None:
+        self.path = path
+        self.size = 0
         self._sync = sync
-        self._errors = RunFolder(folder).errors
-        inside = RunFolder(folder)
-        self._paths = {"journal": inside.journals_of(index) / worker, "results": inside.results_of(index) / worker}
-        for path in self._paths.values():
-            own_folder(path.parent)
-        self._journal = self._create("journal")
-        self._results: int | None = None
-        self._offset = 0
-        self._write("journal", self._journal, frame(json.dumps({**identify(), "synced": sync}).encode()))
+        self._descriptor = -1
+        own_folder(path.parent)
 
-    def _create(self, part: str) -> int:
-        path = self._paths[part]
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        if self._sync:
-            sync_folder(path.parent)
-        return descriptor
+    def append(self, data: bytes) -> None:
+        """Add bytes; when it returns they survive what the promise says."""
+        with naming(self.path):
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+                if self._sync:
+                    sync_folder(self.path.parent)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            if self._sync:
+                os.fsync(self._descriptor)
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+class _Writer:
+    """A worker's journal and results of one stage; ``told`` is called after each record."""
+
+    def __init__(
+        self, folder: Path, index: int, worker: str, stage: Stage, sync: bool, told: Callable[[], None]
+    ) -> None:
+        inside = RunFolder(folder)
+        self._stage, self._sync, self._told = stage, sync, told
+        self._errors = inside.errors
+        self._journal = _Appended(inside.journals_of(index) / worker, sync)
+        self._results = _Appended(inside.results_of(index) / worker, sync)
+        self._journal.append(frame(json.dumps({**identify(), "synced": sync}).encode()))
 
     def write(self, record: Record) -> None:
         """Append a record: the values first, then what says that they are there."""
-        values: Any = record.nodes if self._stage.merge is not None else record.values
-        offset = self._append_values(values) if values else None
-        if record.failed is not None:
-            self._write_errors(record.failed)
-        fault("before-journal")
-        self._write("journal", self._journal, frame(dump_record(record, offset)))
-        fault("after-journal")
-
-    def _write_errors(self, failed: FailedGroup) -> None:
-        for failure in failed.failures[:10]:
+        offset = None
+        if values := record.values if self._stage.merge is None else record.nodes:
+            offset, path = self._results.size, self._results.path
+            stem = path.with_name(f"{path.name}.{offset}") if self._stage.kind == "once" else None
+            data = frame(dump_values(values, stem, sync=self._sync))
+            fault("before-result")
+            self._results.append(data)
+            fault("after-result")
+        for failure in () if record.failed is None else record.failed.failures[:10]:
             path = self._errors / f"{failure.stage}-{failure.block_id}-{failure.attempt}.txt"
             head = f"block {failure.block_id} {failure.region} worker {failure.worker} attempt {failure.attempt + 1}\n"
             write_once(path, (head + failure.traceback).encode())
-
-    def _append_values(self, values: Any) -> int:
-        if self._results is None:
-            self._results = self._create("results")
-        stem = self._paths["results"].with_name(f"{self._paths['results'].name}.{self._offset}")
-        data = frame(dump_value(values, stem if self._stage.kind == "once" else None, sync=self._sync))
-        begin = self._offset
-        fault("before-result")
-        self._write("results", self._results, data)
-        fault("after-result")
-        self._offset += len(data)
-        return begin
-
-    def _write(self, part: str, descriptor: int, data: bytes) -> None:
-        view = memoryview(data)
-        with naming(self._paths[part]):
-            while view:
-                view = view[os.write(descriptor, view) :]
-            if self._sync:
-                os.fsync(descriptor)
+        fault("before-journal")
+        self._journal.append(frame(dump_record(record, offset)))
+        fault("after-journal")
+        self._told()
 
     def close(self) -> None:
         """Close the files."""
-        os.close(self._journal)
-        if self._results is not None:
-            os.close(self._results)
+        self._journal.close()
+        self._results.close()

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from time import perf_counter, time
 from typing import Any
 
@@ -143,22 +144,9 @@ class Record:
 class Recorder:
     """Gathers what a worker has done of one batch and passes it on in few records.
 
-    Parameters
-    ----------
-    worker : str
-    batch : Batch
-    stage : Stage
-    sink : callable
-        Takes each `Record`; the outputs of its blocks are written by then.
-    every : float
-        Seconds that records are gathered for.
-    first : bool
-        It is the worker's first one: its memory is told even where no block makes it grow.
-
-    Attributes
-    ----------
-    settle : callable
-        Makes durable what the blocks have written; called before the record that says that they are done.
+    ``sink`` takes each record, after so many seconds (``every``); the outputs of its blocks are written by then, and
+    what ``settle`` does has made that durable. Of a worker's ``first`` batch memory is told even where none makes it
+    grow.
     """
 
     def __init__(
@@ -175,23 +163,20 @@ class Recorder:
         self._sink = sink
         self._every = every
         self._stage = stage
-        self._record, self._fold = self._new(worker, batch)
+        self._record = Record(worker, batch)
+        self._fold: Fold | None = None
         self._last = perf_counter()
         self._begin = time()
         self._blocks = 0
         self._peak = 0 if first else peak_bytes()
 
-    def _new(self, worker: str, batch: Batch) -> tuple[Record, Fold | None]:
-        return Record(worker, batch), None if self._stage.merge is None else Fold(self._stage.merge)
-
     def done(self, group: int, ids: Sequence[int], seconds: Sequence[float], values: list[Any]) -> None:
         """Blocks of a group succeeded and their outputs are written."""
         self._record.ids.extend(ids)
         self._record.seconds.extend(seconds)
-        if self._fold is not None:
-            for value in values[1:]:
-                values[0] = self._fold.join(values[0], value)
-            self._fold.add(0, group, values[0] if values else None)
+        if self._stage.merge is not None:
+            self._fold = self._fold or Fold(self._stage.merge)
+            self._fold.add(0, group, reduce(self._fold.join, values, None))
         elif self._stage.returns == "each":
             self._record.values += values
         if perf_counter() - self._last > self._every:
@@ -221,5 +206,5 @@ class Recorder:
             self.settle()
         if ended or record.ids:
             self._sink(record)
-        self._record, self._fold = self._new(record.worker, record.batch)
+        self._record, self._fold = Record(record.worker, record.batch), None
         self._last = perf_counter()

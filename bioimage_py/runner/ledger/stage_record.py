@@ -156,10 +156,11 @@ class Results:
 
     def listed(self, name: str, ids: Sequence[int] | None) -> ValueList:
         """Values of a stage that keeps them, in the order of some ids or of all; ids that were left out have none."""
-        values = self._named(name).block_values
-        assert values is not None
+        record = self._named(name)
+        assert record.block_values is not None
+        units = record.stage.units
+        known = range(units.n_blocks) if units.ids is None else np.unique(units.ids)
         if ids is None:
-            units = self._named(name).stage.units
-            return ValueList(values, range(units.n_blocks if units.ids is None else len(np.unique(units.ids))))
-        positions = values.positions(np.asarray(ids, np.int64))
-        return ValueList(values, positions[positions >= 0])
+            return ValueList(record.block_values, known)
+        asked = np.asarray(ids, np.int64)
+        return ValueList(record.block_values, asked if units.ids is None else asked[np.isin(asked, known)])

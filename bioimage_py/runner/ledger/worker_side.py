@@ -13,7 +13,7 @@ from .batch_lists import BatchLists, Bell, Waiting
 from .interface import WorkerSide
 from .journal import _Writer, load_stage
 from .progress import ProgressFile
-from .records import FLUSH_SECONDS, SYNC_SECONDS, Record, Recorder
+from .records import FLUSH_SECONDS, SYNC_SECONDS, Recorder
 from .stage_record import Results
 
 STOP_SECONDS = 0.05
@@ -21,17 +21,10 @@ STOP_SECONDS = 0.05
 
 
 class FolderWork(WorkerSide):
-    """The ledger as the workers of one process see it.
+    """The ledger as the workers of one process see it, which have so many bytes of memory (by default any batch fits).
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    plan : Plan
-    idle_timeout : float, optional
-        Seconds without a batch and without a sign of life of a driver after which a worker ends; by default it waits.
-    memory : int, optional
-        Bytes that a worker of this process has; by default any batch fits.
+    After ``idle_timeout`` seconds without a batch and without a sign of life of a driver a worker ends; by default it
+    waits.
     """
 
     def __init__(
@@ -99,15 +92,9 @@ class FolderWork(WorkerSide):
         self._progress[worker].batches += 1
         key = (worker, batch.stage)
         if key not in self._writers:
-            self._writers[key] = _Writer(self.folder, batch.stage, worker, stage, sync)
-        writer = self._writers[key]
-
-        def sink(record: Record) -> None:
-            writer.write(record)
-            self.recorded.ring()
-
-        first = self._progress[worker].batches == 1
-        return Recorder(worker, batch, stage, sink, SYNC_SECONDS if sync else FLUSH_SECONDS, first=first)
+            self._writers[key] = _Writer(self.folder, batch.stage, worker, stage, sync, self.recorded.ring)
+        first, every = self._progress[worker].batches == 1, SYNC_SECONDS if sync else FLUSH_SECONDS
+        return Recorder(worker, batch, stage, self._writers[key].write, every, first=first)
 
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,29 +105,12 @@ class BlockRunner:
             )
             for number, output in enumerate(stage.outputs)
         )
-        earlier = ledger.earlier(index) if stage.kind == "once" else None
-        inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(opened.inputs))
-        self._ahead = [one for one in inputs if isinstance(one, ReadAhead)]
-        self._call = self._calls(inputs, opened.mask, opened.context, earlier)
-
-    def _calls(
-        self, inputs: tuple[Source, ...], mask: Source | None, context: Any, earlier: Any
-    ) -> Callable[[int], Any]:
-        stage, function, outputs = self.stage, self.stage.function, self.outputs
-        extra = {} if stage.setup is None else {"context": context}
-        if stage.kind == "once":
-            return lambda _: ran(function(earlier))
-        if stage.kind == "items":
-            return lambda item: ran(function(item, **extra))
-        grid, halo = stage.units.groups.grid, stage.halo  # type: ignore[union-attr]
-
-        def call(block_id: int) -> Any:
-            block = grid.block(block_id, halo)
-            for output in outputs:
-                output.enter(block.inner_block if isinstance(block, BlockWithHalo) else block)
-            return ran(function(block, inputs, outputs, mask, **extra))
-
-        return call
+        inputs = opened.inputs
+        self._inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(inputs))
+        self._ahead = [one for one in self._inputs if isinstance(one, ReadAhead)]
+        self._mask = opened.mask
+        self._extra = {} if stage.setup is None else {"context": opened.context}
+        self._earlier = ledger.earlier(index) if stage.kind == "once" else None
 
     def buffer(self, group: int, n_blocks: int) -> list[GroupBuffer]:
         """Keep what a group will overwrite, and assemble its blocks so that units are written once.
@@ -169,11 +151,20 @@ class BlockRunner:
     def call(self, block_id: int, following: int | None = None) -> Any:
         """Run the function on one block, and meanwhile read what the following one asks for."""
         limit_loaded()
+        stage = self.stage
+        if stage.kind == "once":
+            return ran(stage.function(self._earlier))
+        if stage.kind == "items":
+            return ran(stage.function(block_id, **self._extra))
+        grid = stage.units.groups.grid  # type: ignore[union-attr]
+        block = grid.block(block_id, stage.halo)
         for source in self._ahead:
-            source.enter(self._outer(block_id), None if following is None else self._outer(following))
-        return self._call(block_id)
+            source.enter(_read_box(block), None if following is None else _read_box(grid.block(following, stage.halo)))
+        for output in self.outputs:
+            output.enter(block.inner_block if isinstance(block, BlockWithHalo) else block)
+        return ran(stage.function(block, self._inputs, self.outputs, self._mask, **self._extra))
 
-    def _outer(self, block_id: int) -> tuple[slice, ...]:
-        """The box of its inputs that a block reads, as `call` will ask for it."""
-        block = self.stage.units.groups.grid.block(block_id, self.stage.halo)  # type: ignore[union-attr]
-        return to_roi(block.outer_block if isinstance(block, BlockWithHalo) else block)
+
+def _read_box(block: Block | BlockWithHalo) -> tuple[slice, ...]:
+    """The box of its inputs that a block reads."""
+    return to_roi(block.outer_block if isinstance(block, BlockWithHalo) else block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, pairwise
 from time import perf_counter
 from typing import Any
 
@@ -9,18 +10,10 @@ from ..ledger.interface import WorkerSide
 from ..ledger.records import BlockFailure
 from ..planning.work_list import Batch
 from .block_runner import BlockRunner, StageHandles
-from .read_ahead import with_following
 
 
 class InProcess:
-    """The worker loop of a run, to be called in this process or, by its folder, in another.
-
-    Parameters
-    ----------
-    ledger : WorkerSide
-    folder : str, optional
-        The run folder.
-    """
+    """The worker loop of a run, to be called in this process or, by the run's folder, in another."""
 
     def __init__(self, ledger: WorkerSide, folder: str | None = None) -> None:
         self.folder = folder
@@ -47,7 +40,8 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
     stage, recorder = runner.stage, ledger.recorder(worker, batch)
     recorder.settle = runner.settle
     keep = stage.returns != "none"
-    for group, ids, later in with_following(batch.groups(stage.units)):
+    last: tuple[int, list[Any]] = (-1, [None])
+    for (group, ids), (_, later) in pairwise(chain(batch.groups(stage.units), [last])):
         if ledger.stopping():
             break
         failures: list[BlockFailure] = []
@@ -59,7 +53,7 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
         except OSError as error:  # a disk that cannot keep the old content must not get the new one
             recorder.fail(group, ids, [_failure(worker, batch, runner, block_id, error) for block_id in ids])
             continue
-        for block_id, following in zip(ids, [*ids[1:], later], strict=True):
+        for block_id, following in zip(ids, [*ids[1:], later[0]], strict=True):
             if ledger.stopping():
                 break
             ledger.enter(worker, batch.stage, block_id, total + len(done))

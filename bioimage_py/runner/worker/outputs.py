@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,14 +11,15 @@ import numpy as np
 from ...blocks import Block
 from ...blocks.boxes import common, is_empty, size_of, within
 from ...errors import RegionError
-from ...sources.axes import Axis
-from ...sources.base import Concurrency, Source
+from ...sources.base import Source
 from ...sources.casting import Casting
 from ...sources.indexing import Roi
+from ...sources.spec import SourceSpec
 from ...system.faults import fault
+from ...wrapper.base import WrapperSource
 
 
-class GuardedOutput(Source):
+class GuardedOutput(WrapperSource):
     """One worker's view on an output.
 
     A write outside the current block is refused: a neighbour may be writing there at the same moment.
@@ -41,6 +43,7 @@ class GuardedOutput(Source):
         turn: AbstractContextManager[Any] | None = None,
         before: Source | None = None,
     ) -> None:
+        super().__init__(target)
         self.target = target
         self.before = target if before is None else before
         self.casting = casting
@@ -53,53 +56,20 @@ class GuardedOutput(Source):
         self._block = block
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the output."""
-        return self.target.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the output."""
-        return self.target.dtype
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Read chunks of the output."""
-        return self.target.chunks
-
-    @property
-    def shards(self) -> tuple[int, ...] | None:
-        """Shards of the output."""
-        return self.target.shards
-
-    @property
-    def grid_origin(self) -> tuple[int, ...]:
-        """Write-grid origin of the output."""
-        return self.target.grid_origin
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Axes of the output."""
-        return self.target.axes
-
-    @property
     def writable(self) -> bool:
         """Always true: read-only outputs are refused before a run."""
         return True
 
-    @property
-    def concurrency(self) -> Concurrency:
-        """What may be written to the output at the same time."""
-        return self.target.concurrency
+    def over(self, change: Callable[[Source], Source]) -> Source:
+        """Itself: nobody gets a handle without the guard."""
+        return self
 
-    @property
-    def identity(self) -> Any:
-        """Storage of the output."""
-        return self.target.identity
-
-    def to_spec(self) -> Any:
+    def to_spec(self) -> SourceSpec:
         """Spec of the output."""
         return self.target.to_spec()
+
+    def close(self) -> None:
+        """Nothing: other workers of the process write to the output."""
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.write(index, value, casting=self.casting)
@@ -149,11 +119,7 @@ class GuardedOutput(Source):
 class GroupBuffer:
     """The box of a write group in memory, written once when its blocks are through.
 
-    Parameters
-    ----------
-    output : GuardedOutput
-    begin, end : list of int
-        The box in the volume's axes; leading (channel) axes of the output are whole.
+    Begin and end are in the volume's axes; leading (channel) axes of the output are whole.
     """
 
     def __init__(self, output: GuardedOutput, begin: list[int], end: list[int]) -> None:

@@ -19,13 +19,10 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...run_folder import RunFolder
 from ...system.memory import keep_freed, peak_bytes
-
-if TYPE_CHECKING:
-    from ..planning.stage import Plan
 
 CANNOT_START = "cannot start"
 STALE = "stale"
@@ -80,36 +77,29 @@ def serve(
 
         write_once(RunFolder(run).process_of(worker), json.dumps(identify()).encode())
         plan = read_plan(run)
-        if other := _other_code(run, math.inf if fresh else _BEGAN):
+        other = ""
+        if code := RunFolder(run).code():
+            from ..identity.imports import other_code
+
+            other = other_code(code, math.inf if fresh else _BEGAN)
+        if other:
             return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
         ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
         signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the driver has to say it
-        return {"kind": CANNOT_START if fresh else STALE, "detail": _text(error)}
+    except BaseException:  # noqa: BLE001 - whatever it is, the driver has to say it
+        return {"kind": CANNOT_START if fresh else STALE, "detail": traceback.format_exc()}
     try:
         InProcess(ledger)(worker)
-    except BaseException as error:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
-        return {"kind": "crashed", "detail": _text(error)}
+    except BaseException:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
+        return {"kind": "crashed", "detail": traceback.format_exc()}
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         ledger.shut()
-        _close(plan)
+        # an HDF5 file that stays open shows the next run what it held when this one began
+        for source in (source for stage in plan.stages for source in stage.sources):
+            with suppress(Exception):  # the run is over, and what ended it is what the driver has to hear
+                source.close()
     return {"kind": "finished", "detail": ""}
-
-
-def _other_code(run: Path, began: float) -> str:
-    if not (code := RunFolder(run).code()):
-        return ""
-    from ..identity.imports import other_code
-
-    return other_code(code, began)
-
-
-def _close(plan: Plan) -> None:
-    """Close what the plan opened: an HDF5 file that stays open shows the next run what it held when this one began."""
-    for source in (source for stage in plan.stages for source in stage.sources):
-        with suppress(Exception):  # the run is over, and what ended it is what the driver has to hear
-            source.close()
 
 
 def _log_to(path: Path) -> None:
@@ -118,10 +108,6 @@ def _log_to(path: Path) -> None:
         os.dup2(log, descriptor)
     if log > 2:  # a block may have closed those of the run before
         os.close(log)
-
-
-def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
 
 
 def main() -> None:

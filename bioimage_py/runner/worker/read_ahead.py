@@ -8,7 +8,6 @@ read ahead. One block more of memory a worker is promised for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,25 +45,10 @@ class _Reading:
         return voxels[within(roi, self.roi)]
 
 
-def with_following(groups: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], int | None]]:
-    """Groups of block ids, each with the first id of the next one; None after the last."""
-    held: tuple[int, list[int]] | None = None
-    for group, ids in groups:
-        if held is not None:
-            yield (*held, ids[0])
-        held = group, ids
-    if held is not None:
-        yield (*held, None)
-
-
 class ReadAhead(WrapperSource):
     """An input of one worker that reads the next block while this one is computed.
 
     It stops where a block did not read its box (it was masked, or reads elsewhere), until one does again.
-
-    Parameters
-    ----------
-    source : Source
     """
 
     def __init__(self, source: Any) -> None:

@@ -44,17 +44,7 @@ def can_keep(source: Source) -> bool:
 
 
 class Undo:
-    """Kept units of one output in one stage.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they are kept.
-    target : Source
-        The output.
-    sync : bool
-        Wait for the disk.
-    """
+    """Kept units of one output (``target``) in one stage, in a folder; with ``sync``, keeping waits for the disk."""
 
     def __init__(self, folder: Path, target: Source, *, sync: bool = False) -> None:
         self._target = target
@@ -118,14 +108,7 @@ class Undo:
 
 
 class Before(WrapperSource):
-    """An output as it was before the stage: what is read of it is kept first.
-
-    Parameters
-    ----------
-    view : Source
-        The kept units.
-    undo : Undo
-    """
+    """An output as it was before the stage, by the view of its kept units: what is read of it is kept first."""
 
     def __init__(self, view: Source, undo: Undo) -> None:
         super().__init__(view)

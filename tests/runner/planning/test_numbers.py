@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bioimage_py.errors import StorageError
 from bioimage_py.runner.ledger import block_times, values
 from bioimage_py.runner.ledger.block_times import BlockTimes
-from bioimage_py.runner.ledger.values import BlockValues, FileValues, ValueList
+from bioimage_py.runner.ledger.values import BlockValues, FileValues, ValueList, dump_values
 from bioimage_py.runner.planning.id_sets import IdSet, Ranges
 from bioimage_py.system.frames import frame
 
@@ -113,15 +113,14 @@ def stored(path: Path, parts: list[list[Any]]) -> Iterator[FileValues]:
     with open(path, "wb") as file:
         for part in parts:
             yield FileValues(path, offset)
-            offset += file.write(frame(pickle.dumps(part)))
+            offset += file.write(frame(dump_values(part, None)))
         file.flush()
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_values_are_found_by_block(on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts in any order, from several files, more than memory takes, of which few frames are kept open."""
-    monkeypatch.setattr(values, "_SPOOLED", 256)
-    monkeypatch.setattr(values, "_FRAMES", 1)
+    """Parts in any order, from several files, looked up in several steps."""
+    monkeypatch.setattr(values, "_SPAN", 100)
     rng = np.random.default_rng(0)
     n = 5000
     parts = np.split(rng.permutation(n), np.sort(rng.integers(0, n, 40)))
@@ -152,7 +151,7 @@ def test_values_of_ids_that_were_not_asked_for_are_left_out() -> None:
     found.put(np.array([10, 11, 20, 31]), ["ten", "eleven", "twenty", "more"])
     assert list(found) == [(10, "ten"), (20, "twenty")], "30 has none yet"
     found.put(np.array([30]), ["thirty"])
-    asked = ValueList(found, found.positions(np.array([20, 10, 30])))
+    asked = ValueList(found, np.array([20, 10, 30]))
     assert asked == ["twenty", "ten", "thirty"]
     assert pickle.loads(pickle.dumps(asked)) == ["twenty", "ten", "thirty"]
     nothing = BlockValues(np.array([], np.int64))

@@ -13,7 +13,8 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import ConfigError, RunnerError
 from bioimage_py.io import create_array
-from bioimage_py.runner.worker.read_ahead import ReadAhead, with_following
+from bioimage_py.runner.worker.block_runner import BlockRunner
+from bioimage_py.runner.worker.read_ahead import ReadAhead
 from bioimage_py.sources import Source
 from bioimage_py.sources.stores.paths import over_network
 from bioimage_py.util import to_roi
@@ -199,9 +200,20 @@ def test_results_do_not_depend_on_caches_or_reading_ahead(tmp_path: Path) -> Non
     assert (results[0] == results[2]).all()
 
 
-def test_groups_know_the_next_block() -> None:
-    assert list(with_following([(0, [0, 1]), (4, [5]), (7, [8])])) == [(0, [0, 1], 5), (4, [5], 8), (7, [8], None)]
-    assert list(with_following([])) == []
+def test_a_block_knows_the_next_one_also_of_the_next_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = create_array(tmp_path / "o.zarr", "", shape=(40,), dtype="u1", chunks=(4,))
+    call, seen = BlockRunner.call, list[tuple[int, int | None]]()
+
+    def noted(runner: BlockRunner, block_id: int, following: int | None = None) -> Any:
+        seen.append((block_id, following))
+        return call(runner, block_id, following)
+
+    monkeypatch.setattr(BlockRunner, "call", noted)
+    bp.copy(np.ones(40, "u1"), output, block_shape=(2,), num_workers=1, job_type="local")
+    assert [block for block, _ in seen] == list(range(20)), "two a group"
+    ends = [place for place, (_, following) in enumerate(seen) if following is None]
+    assert 0 < len(ends) < 10
+    assert all(seen[i][1] == seen[i + 1][0] for i in range(19) if i not in ends)
 
 
 @pytest.mark.parametrize(
