@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -51,17 +50,9 @@ _kept: dict[str, int] = {}
 
 @dataclass
 class Handed:
-    """An output that is handed over through a scratch array.
+    """An output that is handed over through a scratch array; ``region`` is what the run may write.
 
-    Parameters
-    ----------
-    spec : SourceSpec
-        The output; opened where this is a copy from another process.
-    scratch : FileSource
-    region : tuple of slice
-        What the run may write.
-    in_place : bool
-        The run reads the output, too.
+    In a copy from another process the output is opened from its spec. ``in_place``: the run reads the output, too.
     """
 
     spec: SourceSpec
@@ -137,7 +128,7 @@ def fill_scratch(plan: Plan, folder: Path) -> None:
     """Give all scratch arrays of a run what the outputs hold, once a run, and after a reboot again."""
     inside = RunFolder(folder)
     mark = inside.filled
-    if not plan.handed or inside.copying.exists():
+    if inside.copying.exists():
         return
     if not mark.exists() or rebooted(json.loads(mark.read_text())):
         for handed in plan.handed:
@@ -158,7 +149,7 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         Such a file has been put back, but this process had opened it before.
     """
     inside = RunFolder(folder)
-    if not plan.handed or inside.copied.exists():
+    if inside.copied.exists():
         return
     copying, images = inside.copying, []
     if not copying_began(folder):
@@ -200,12 +191,6 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
     copying.write_text("over")
     if last:
         inside.copied.touch()
-
-
-def remove_scratch(plan: Plan) -> None:
-    """Remove the scratch arrays of a run that is over."""
-    for handed in plan.handed:
-        shutil.rmtree(handed.scratch.path, ignore_errors=True)
 
 
 def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Bounds | None]]]:
