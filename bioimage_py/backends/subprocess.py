@@ -31,20 +31,9 @@ LOG_TAIL = 2000
 
 
 class WorkerProcess:
-    """One worker process under its small parent.
+    """One worker process under its small parent; ConfigError where there is no such interpreter.
 
-    Parameters
-    ----------
-    folder : Path
-        For its heartbeat and what it prints before its first run.
-    number : int
-    python : str
-        Interpreter.
-
-    Raises
-    ------
-    ConfigError
-        There is no such interpreter.
+    Its heartbeat, and what it prints before its first run, lie in ``folder``.
     """
 
     def __init__(self, folder: Path, number: int, python: str) -> None:

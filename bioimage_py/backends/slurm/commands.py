@@ -59,17 +59,9 @@ def site_settings() -> dict[str, str]:
 
 
 def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConfig, mem: str | None, avoid: str) -> str:
-    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script.
+    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script; the array's id.
 
-    Returns
-    -------
-    str
-        The id of the array.
-
-    Raises
-    ------
-    submitit.core.utils.FailedJobError
-        sbatch answered with an error, or not at all.
+    submitit's FailedJobError (a RuntimeError) where sbatch answered with an error, or not at all.
     """
     with needing("submitit", "job_type='slurm'"):
         from submitit.slurm.slurm import SlurmExecutor

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import RegionError
+from ...sources.base import Source
 from ..driver.debug import Sketch
 from ..ledger.interface import WorkerSide
 from ..planning.stage import Plan, Stage
@@ -57,6 +58,8 @@ def _before(stage: Stage, index: int, ledger: WorkerSide) -> Stage:
         output.identity: Sketch(Undo(ledger.undo_folder(index, number), output).source)
         for number, output in enumerate(stage.outputs)
     }
-    inputs = tuple(kept.get(source.identity, source) for source in stage.inputs)
-    mask = None if stage.mask is None else kept.get(stage.mask.identity, stage.mask)
-    return replace(stage, inputs=inputs, mask=mask, outputs=tuple(kept.values()))
+
+    def before(source: Source) -> Source:
+        return kept.get(source.identity, source)
+
+    return stage.over(before, before)

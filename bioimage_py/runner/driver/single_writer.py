@@ -108,19 +108,16 @@ def hand_over(plan: Plan) -> Plan:
         return plan
     files = {container_of(kept.output) for kept in handed.values() if kept.output is not None}
 
-    def source(given: Source) -> Source:
+    def read(given: Source) -> Source:
         return Unlocked(given) if container_of(given) in files else given
 
-    stages = [
-        replace(
-            stage,
-            inputs=tuple(map(source, stage.inputs)),
-            mask=None if stage.mask is None else source(stage.mask),
-            outputs=tuple(handed[id(item)].scratch if id(item) in handed else item for item in stage.outputs),
-            in_place=stage.in_place and not all(id(item) in handed for item in stage.outputs),
-        )
-        for stage in plan.stages
-    ]
+    def written(given: Source) -> Source:
+        return handed[id(given)].scratch if id(given) in handed else given
+
+    stages = []
+    for stage in plan.stages:
+        in_place = stage.in_place and not all(id(output) in handed for output in stage.outputs)
+        stages.append(replace(stage.over(read, written), in_place=in_place))
     return replace(plan, stages=tuple(stages), handed=tuple(handed.values()))
 
 
@@ -157,12 +154,14 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         copying.write_text("")
     with ExitStack() as stack:
         outputs = [(handed, stack.enter_context(handed.opened())) for handed in plan.handed]
-        for number, group in enumerate(_by_file(outputs)):
+        found = [(handed, stored) for handed, output in outputs if (stored := _stored(handed, output)) is not None]
+        files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
+        for _, stored in found:
+            files.setdefault(container_of(stored[0]), []).append(stored)
+        for number, group in enumerate(files.values()):
             images.append(inside.image(number))
             _protect(images[-1], group, copying)
-
-        found = [(handed, _stored(handed, output)) for handed, output in outputs]
-        stamps = [_stamped(handed, *stored) for handed, stored in found if stored is not None]
+        stamps = [_stamped(handed, *stored) for handed, stored in found]
         put_stamps(stamps, folder.name, folder, plan.name)
 
         def settle(*, over: bool = False) -> None:
@@ -191,15 +190,6 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
     copying.write_text("over")
     if last:
         inside.copied.touch()
-
-
-def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Bounds | None]]]:
-    """HDF5 outputs by their file, without what is wrapped around them, and the box of each that is written."""
-    files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
-    for handed, output in outputs:
-        if (stored := _stored(handed, output)) is not None:
-            files.setdefault(container_of(stored[0]), []).append(stored)
-    return list(files.values())
 
 
 def _stored(handed: Handed, output: Source) -> tuple[ArraySource, Bounds | None] | None:
