@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .errors import ArgumentError, DtypeError, ParameterError
+from .errors import ArgumentError, ConfigError, DtypeError, ParameterError
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -45,6 +45,13 @@ def bound(name: str, signature: inspect.Signature, args: Sequence[Any], given: M
         if _is_flag(parameters[one]) and not isinstance(value, bool | np.bool_):
             raise ParameterError(f"{one}={value!r} is neither True nor False", remedy=f"{one}=True")
     return found
+
+
+def check_names(given: Iterable[str], known: set[str], what: str, otherwise: str) -> None:
+    """ConfigError for settings that are not known; its remedy is the nearest known one, or what is said otherwise."""
+    if unknown := sorted(set(given) - known):
+        meant = get_close_matches(unknown[0], known, 1) or [otherwise.format(unknown[0])]
+        raise ConfigError(f"unknown {what} {unknown}; known are {sorted(known)}", remedy=meant[0])
 
 
 def named(function: F, name: str = "") -> F:

@@ -41,11 +41,12 @@ from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.run_folder import RunState
 from bioimage_py.runner.control.attach import attach
 from bioimage_py.runner.control.cancel import cancel_run, forget_run
-from bioimage_py.runner.control.inspect import find_runs, kept_plan, report_of, status_of
+from bioimage_py.runner.control.inspect import find_runs, report_of, status_of
 from bioimage_py.runner.execute import resume_run
 from bioimage_py.runner.lease.ownership import end_workers
 from bioimage_py.runner.ledger.encoding import dump_record, load_record
 from bioimage_py.runner.ledger.records import Record
+from bioimage_py.runner.planning.plan_file import kept_plan
 from bioimage_py.runner.planning.work_list import Batch
 from bioimage_py.sources import SourceSpec, from_spec, open_source, register_callable
 from bioimage_py.sources.stores.location import locate

@@ -88,6 +88,10 @@ class Backend(ABC):
     limits: Limits = Limits()
     pool: Path | None = None
     """Where jobs that serve one run after the other are given their orders; None where they serve one."""
+    job_bytes: int | None = None
+    """Memory that a worker may use, where it has some of its own and that is known."""
+    submitted: int = 0
+    """Jobs of a scheduler that were submitted so far."""
 
     def __init__(self, config: Any = None) -> None:
         self.check(config)
@@ -126,16 +130,6 @@ class Backend(ABC):
     def end_by_hand(cls, folder: Path) -> str:
         """What to type where `end_left` could not end all."""
         return f"look for its workers: cat {RunFolder(folder).workers}/*"
-
-    @property
-    def job_bytes(self) -> int | None:
-        """Memory that a worker may use, where it has some of its own and that is known."""
-        return None
-
-    @property
-    def submitted(self) -> int:
-        """Jobs of a scheduler that were submitted so far."""
-        return 0
 
     def adopt(self, folder: Path) -> frozenset[str]:
         """Workers that earlier drivers of a run have left, and that go on for this one."""

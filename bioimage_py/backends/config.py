@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
-from ..arguments import named_fields
+from ..arguments import check_names, named_fields
 from ..errors import ConfigError
 from .user_config import read_table, write_table
 
@@ -68,10 +67,13 @@ class RunnerConfig:
                 raise ConfigError(f"{name}={value!r} is not above {least}", remedy=f"{name}=1")
 
 
+_DEFAULTS = RunnerConfig()
+
+
 def settings_of(config: Any) -> RunnerConfig:
     """What every backend is asked for, of the settings of one: defaults for what it does not have."""
-    if isinstance(config, RunnerConfig):
-        return config
+    if config is None or isinstance(config, RunnerConfig):
+        return config or _DEFAULTS
     told: dict[str, Any] = {one.name: getattr(config, one.name, one.default) for one in fields(RunnerConfig)}
     return RunnerConfig(**told)
 
@@ -161,7 +163,7 @@ class SlurmConfig(RunnerConfig):
             value = getattr(self, name)
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
                 raise ConfigError(f"{name}={value!r} is not a dict of names", remedy=f"{name}={example}")
-        check_names(self.driver, {one.name for one in fields(SlurmConfig)}, "setting(s) of the driver's job")
+        _check_names(self.driver, "setting(s) of the driver's job")
         wall_seconds(self.driver.get("time"))
         if self.shebang is not None and not self.shebang.startswith("#!"):
             raise ConfigError(f"shebang={self.shebang!r} does not begin with #!", remedy='shebang="#!/bin/bash -l"')
@@ -195,15 +197,12 @@ class SlurmConfig(RunnerConfig):
         """
         known = {one.name for one in fields(cls)}
         settings = {**read_table(path, overrides.get("profile"), known), **overrides}
-        check_names(settings, known, "slurm setting(s)")
+        _check_names(settings, "slurm setting(s)")
         return cls(**settings)
 
 
-def check_names(given: Mapping[str, Any], known: set[str], what: str) -> None:
-    """ConfigError for names that are not known, with the nearest known one."""
-    if unknown := sorted(set(given) - known):
-        meant = get_close_matches(unknown[0], known, 1) or [f"options={{{unknown[0]!r}: ...}}"]
-        raise ConfigError(f"unknown {what} {unknown}; known are {sorted(known)}", remedy=meant[0])
+def _check_names(given: Mapping[str, Any], what: str) -> None:
+    check_names(given, {one.name for one in fields(SlurmConfig)}, what, "options={{{!r}: ...}}")
 
 
 def wall_seconds(time: Any) -> int | None:
@@ -266,7 +265,7 @@ def write_slurm_config(
     ConfigError
         A field that is unknown, or with a value that makes no sense.
     """
-    check_names(settings, {one.name for one in fields(SlurmConfig)}, "slurm setting(s)")
+    _check_names(settings, "slurm setting(s)")
     given = {name: value for name, value in settings.items() if value is not None}
     # what is left out may be in the file, so that only single values can be judged here
     SlurmConfig(**{"mem": given.get("max_mem"), **given})

@@ -31,20 +31,9 @@ LOG_TAIL = 2000
 
 
 class WorkerProcess:
-    """One worker process under its small parent.
+    """One worker process under its small parent; ConfigError where there is no such interpreter.
 
-    Parameters
-    ----------
-    folder : Path
-        For its heartbeat and what it prints before its first run.
-    number : int
-    python : str
-        Interpreter.
-
-    Raises
-    ------
-    ConfigError
-        There is no such interpreter.
+    Its heartbeat, and what it prints before its first run, lie in ``folder``.
     """
 
     def __init__(self, folder: Path, number: int, python: str) -> None:
@@ -157,7 +146,11 @@ class SubprocessBackend(Backend):
         """Give the run to an idle process, or start one."""
         if work.folder is None:
             raise ConfigError("worker processes need a run folder", remedy='job_type="local"')
-        process = self._idle_process() or self._new_process()
+        process = self._idle_process()
+        if process is None:
+            self._number += 1
+            python = os.fspath(self.settings.python_executable or sys.executable)
+            process = WorkerProcess(self._folder, self._number, python)
         self._busy.append(process)
         process.order(worker, work.folder)
 
@@ -168,11 +161,6 @@ class SubprocessBackend(Backend):
                 return process
             _forget([process])
         return None
-
-    def _new_process(self) -> WorkerProcess:
-        python = self.settings.python_executable or sys.executable
-        self._number += 1
-        return WorkerProcess(self._folder, self._number, os.fspath(python))
 
     def alive(self) -> set[str]:
         """Names of the workers that are working."""
@@ -224,9 +212,14 @@ class SubprocessBackend(Backend):
                 self._line(process, b"")
 
     def _line(self, process: WorkerProcess, line: bytes) -> None:
-        answer = _answer(line)
-        if not answer:  # something else that was printed
-            return
+        answer: Any = {"end": None}  # an empty line: the process has ended
+        if line:
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                return
+            if not isinstance(answer, dict) or not answer:  # something else that was printed
+                return
         if "ready" in answer:
             process.ready = True
             return
@@ -267,14 +260,3 @@ def _forget(processes: Sequence[WorkerProcess]) -> None:
     for process in processes:
         assert process.process.stdout is not None
         process.process.stdout.close()
-
-
-def _answer(line: bytes) -> dict[str, Any]:
-    """What a line says: an empty one that the process has ended, one that is not of ours nothing."""
-    if not line:
-        return {"end": None}
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

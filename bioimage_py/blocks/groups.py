@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,15 @@ class Runs:
     count: int
     first: int
     period: int
+    n_runs: int = field(init=False, compare=False, repr=False)
+    longest: int = field(init=False, compare=False, repr=False)
+    """Blocks in the longest run."""
+
+    def __post_init__(self) -> None:
+        n_runs = 0 if not self.count else 1 + -((self.first - self.count) // self.period)
+        sizes = [self[run][1] - self[run][0] for run in range(min(2, n_runs))]
+        object.__setattr__(self, "n_runs", n_runs)
+        object.__setattr__(self, "longest", max(sizes, default=0))
 
     @classmethod
     def of(cls, grid: Grid, axis: int, lattice: Lattice) -> Runs:
@@ -42,16 +50,6 @@ class Runs:
             if index < count:
                 return cls(count, index, period)
         return cls(count, max(count, 1), max(count, 1))
-
-    @property
-    def n_runs(self) -> int:
-        """Number of runs."""
-        return 0 if not self.count else 1 + -((self.first - self.count) // self.period)
-
-    @property
-    def longest(self) -> int:
-        """Blocks in the longest run."""
-        return max((self[run][1] - self[run][0] for run in {0, min(1, self.n_runs - 1)} if self.n_runs), default=0)
 
     def __getitem__(self, run: int) -> tuple[int, int]:
         """First block and one past the last block of a run."""
@@ -76,26 +74,22 @@ class Groups:
 
     grid: Grid
     runs: tuple[Runs, ...]
+    n_groups: int = field(init=False, compare=False, repr=False)
+    largest: int = field(init=False, compare=False, repr=False)
+    """Blocks in the largest group."""
+    trivial: bool = field(init=False, compare=False, repr=False)
+    """Whether each group is one block, with the block's id."""
+
+    def __post_init__(self) -> None:
+        n_groups = math.prod(run.n_runs for run in self.runs)
+        object.__setattr__(self, "n_groups", n_groups)
+        object.__setattr__(self, "largest", math.prod(run.longest for run in self.runs))
+        object.__setattr__(self, "trivial", n_groups == self.grid.n_blocks)
 
     @classmethod
     def of(cls, grid: Grid, lattices: Sequence[Lattice]) -> Groups:
         """Groups of a grid between the clean cuts of each axis."""
         return cls(grid, tuple(Runs.of(grid, axis, lattice) for axis, lattice in enumerate(lattices)))
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return math.prod(run.n_runs for run in self.runs)
-
-    @property
-    def largest(self) -> int:
-        """Blocks in the largest group."""
-        return math.prod(run.longest for run in self.runs)
-
-    @cached_property
-    def trivial(self) -> bool:
-        """Whether each group is one block, with the block's id."""
-        return self.n_groups == self.grid.n_blocks
 
     def ranges(self, group: int) -> list[tuple[int, int]]:
         """First and one past the last block index of a group, per axis."""

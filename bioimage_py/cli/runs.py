@@ -113,7 +113,7 @@ def resume(run: str, workers: int | None, quiet: bool, as_json: bool) -> None:
 
 def _opened(status: RunStatus) -> Plan:
     """The plan of a run, which is code: it is named before it is opened."""
-    from ..runner.control.inspect import kept_plan
+    from ..runner.planning.plan_file import kept_plan
 
     begun = datetime.fromtimestamp(status.created).astimezone()
     about = f"{status.name or status.run}, begun {begun:%Y-%m-%d %H:%M} on {status.host}"

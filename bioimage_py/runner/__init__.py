@@ -6,9 +6,10 @@ Names are imported when they are asked for: a worker, whose start everybody wait
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..backends.config import RunnerConfig, SlurmConfig, write_slurm_config
+    from ..backends.user_config import config_file_path
     from ..errors import ResumeConflict, RunnerError, RunningError
     from .calls import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
-    from .config import RunnerConfig, SlurmConfig, config_file_path, write_slurm_config
     from .control.attach import attach
     from .control.detached import DetachedRun
     from .driver.report import RunReport, StageReport
@@ -24,20 +25,20 @@ else:
             "ResumeConflict": "..errors",
             "RunReport": ".driver.report",
             "Runner": ".calls",
-            "RunnerConfig": ".config",
+            "RunnerConfig": "..backends.config",
             "RunnerError": "..errors",
             "RunningError": "..errors",
-            "SlurmConfig": ".config",
+            "SlurmConfig": "..backends.config",
             "SlurmRunner": ".calls",
             "StageReport": ".driver.report",
             "SubprocessRunner": ".calls",
             "attach": ".control.attach",
-            "config_file_path": ".config",
+            "config_file_path": "..backends.user_config",
             "get_runner": ".calls",
             "map_blocks": ".calls",
             "resume_run": ".execute",
             "run_block": ".calls",
-            "write_slurm_config": ".config",
+            "write_slurm_config": "..backends.config",
         },
     )
 

@@ -18,8 +18,7 @@ from .ledger.stage_record import Results
 from .planning.build import Where, blocks_stage, items_stage
 from .planning.checks import check_runs, whole_numbers
 from .planning.estimate import RunPlan
-from .planning.stage import Stage
-from .results import Folded, LazyValues, Values, last_values, nothing
+from .planning.stage import Plan, Stage
 
 
 class Runner:
@@ -164,7 +163,7 @@ class Runner:
                 changes["num_workers"] = num_workers
             return before.updated(changes)
 
-        return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
+        return resume_run(tmp_folder, how, pre_cleanup=pre_cleanup, value=_last_values).results  # type: ignore[no-any-return]
 
     def reattach(
         self, tmp_folder: Any, name: str = "reattach", pre_cleanup: Callable[[str], None] | None = None
@@ -192,7 +191,7 @@ class Runner:
             progress = before.progress and bool(name)
             return before.updated({"job_type": self.job_type, "job_config": self.config, "progress": progress})
 
-        return attach(tmp_folder, how, pre_cleanup=pre_cleanup, value=last_values).results  # type: ignore[no-any-return]
+        return attach(tmp_folder, how, pre_cleanup=pre_cleanup, value=_last_values).results  # type: ignore[no-any-return]
 
     def _execution(self, num_workers: int, resume_from: Any, ids: Sequence[int] | None) -> Execution:
         how = replace(current_execution(), job_type=self.job_type, num_workers=num_workers, job_config=self.config)
@@ -204,11 +203,20 @@ def _values(
 ) -> list[Any] | None:
     """Run a stage; its values in the order of some ids, where it keeps any."""
     kept = stage.returns == "each"
-    value = Values(stage.name, ids) if kept else Results.folded
+
+    def value(results: Results) -> Any:
+        return list(results.listed(stage.name, ids)) if kept else None
+
     report = returned(lambda: execute(name, [stage], how, value=value, pre_cleanup=pre_cleanup))
     if not isinstance(report, RunReport):  # an enclosing `execution` block says so
         return report  # type: ignore[return-value]
     return report.results if kept else None
+
+
+def _last_values(plan: Plan, results: Results) -> list[Any] | None:
+    """Values of the last stage by ascending ids, where it keeps them."""
+    stage = plan.stages[-1]
+    return [value for _, value in results.each(stage.name)] if stage.returns == "each" else None
 
 
 class LocalRunner(Runner):
@@ -312,11 +320,12 @@ def map_blocks(
         setup=None if setup is None else _WithoutArguments(setup),
         num_workers=how.num_workers,
     )
-    value: Callable[[Results], Any] = nothing
-    if reduce is not None:
-        value = Folded(stage.name)
-    elif has_return_val:
-        value = LazyValues(stage.name, ids)
+
+    def value(results: Results) -> Any:
+        if stage.returns == "each":
+            return results.listed(stage.name, ids).detached()  # read when they are looked at, without the run folder
+        return results[stage.name] if stage.returns == "fold" else None
+
     return returned(lambda: execute(name, [stage], how, value=value))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..backends import Backend, Limits, get_backend
-from ..blocks import Grid
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
@@ -18,7 +18,7 @@ from ..system.files import write_once
 from .driver.debug import run_here
 from .driver.driver import Driver, Left
 from .driver.report import RunReport
-from .driver.single_writer import copy_in, fill_scratch, hand_over, remove_scratch
+from .driver.single_writer import copy_in, fill_scratch, hand_over
 from .execution import Execution, current_session
 from .identity.imports import code_of, other_code, same_code
 from .lease.folders import pool_folder, run_root
@@ -31,7 +31,7 @@ from .planning.defaults import arranged, chosen, reopenable
 from .planning.estimate import check_budget, plan_of
 from .planning.instead import Instead
 from .planning.pickling import dump_plan
-from .planning.plan_file import keep_plan, plan_bytes, read_plan_file
+from .planning.plan_file import keep_plan, kept_plan, plan_bytes
 from .planning.stage import Plan, Stage
 from .worker.process import versions
 from .worker.undo import can_keep
@@ -73,7 +73,8 @@ def execute(
         raise ParameterError(f"name={name!r} is not text", remedy=f'name="{name}"')
     if pre_cleanup is not None and not callable(pre_cleanup):
         raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
-    stages, how = [arranged(stage, how) for stage in stages], chosen(stages, how)
+    how = chosen(stages, how) if how.job_type == "auto" else how
+    stages = [arranged(stage, how) for stage in stages]
     session = current_session()
     if session is not None and session.through is not None and not (how.debug or how.plan):
 
@@ -97,10 +98,9 @@ def _execute(
     if how.debug and not how.plan:
         report = run_here(Plan(name, tuple(stages), how))
         return replace(report, results=value(report.results))
-    backend = _backend(how)
-    try:
+    with _backend(how) as backend:
         limits = backend.limits
-        plan = Plan(name, tuple(stages), _durable(how, backend))
+        plan = Plan(name, tuple(stages), replace(how, durability=how.durability or limits.durability))
         shares = limits.shares_memory
         promise = plan_of(plan, shares_memory=shares, one_machine=limits.one_machine, job_bytes=backend.job_bytes)
         if how.plan:
@@ -116,23 +116,17 @@ def _execute(
         if (session := current_session()) is not None:
             session.reports.append(replace(report, results=None))
         return report
-    finally:
-        if current_session() is None:
-            backend.close()
 
 
-def _backend(how: Execution) -> Backend:
-    session = current_session()
-    if session is None:
-        return get_backend(how.job_type, how.job_config)
-    backend: Backend = session.keep(
-        (how.job_type, repr(how.job_config)), lambda: get_backend(how.job_type, how.job_config)
-    )
-    return backend
-
-
-def _durable(how: Execution, backend: Backend) -> Execution:
-    return how if how.durability is not None else replace(how, durability=backend.limits.durability)
+@contextmanager
+def _backend(how: Execution) -> Iterator[Backend]:
+    """The backend of an execution: one for this run, or that which the `execution` block around the call keeps."""
+    if (session := current_session()) is not None:
+        key = how.job_type, repr(how.job_config)
+        yield session.keep(key, lambda: get_backend(how.job_type, how.job_config))
+        return
+    with closing(get_backend(how.job_type, how.job_config)) as backend:
+        yield backend
 
 
 def _check_limits(how: Execution, limits: Limits) -> None:
@@ -187,7 +181,7 @@ def _in_folder(
             for source in stage.sources:
                 source.flush()  # what this process holds back, its workers would not see
     plan = hand_over(plan)
-    plan = replace(plan, stages=tuple(_with_undo(stage) for stage in plan.stages))
+    plan = replace(plan, stages=tuple(replace(stage, undo=_keeps_undo(stage)) for stage in plan.stages))
     root = run_root(plan.stages, backend.settings.tmp_root)
     payload = dump_plan(plan, needed=elsewhere)
     if current_session() is not None and backend.limits.detaches and backend.pool is None:
@@ -259,27 +253,19 @@ def resume_run(
     RunningError, RunnerError
     """
     folder = Path(folder).absolute()
-    path = RunFolder(folder).plan
-    if not path.exists():
-        raise ConfigError(
-            f"{folder} holds no plan that another process can open", remedy="repeat the call that began the run"
-        )
-    plan, payload = read_plan_file(path), plan_bytes(path)
+    plan, payload = kept_plan(folder), plan_bytes(RunFolder(folder).plan)
     if changed := other_code(RunFolder(folder).code()):
         raise ResumeConflict(
             f"the run in {folder} was begun with other code: {changed}",
             remedy=f"repeat the call that began it with resume={str(folder)!r} to go on with the code as it is now",
         )
     plan = replace(plan, execution=how(plan.execution))
-    backend = _backend(plan.execution)
-    try:
-        plan = replace(plan, execution=_durable(plan.execution, backend))
+    with _backend(plan.execution) as backend:
+        durability = plan.execution.durability or backend.limits.durability
+        plan = replace(plan, execution=replace(plan.execution, durability=durability))
         with _leaving(backend):
             run = reopen_run(folder, plan.stages, _adopting(plan, backend), plan.execution.job_type)
         return _drive(plan, backend, run, payload, lambda results: value(plan, results), pre_cleanup, keep=keep)
-    finally:
-        if current_session() is None:
-            backend.close()
 
 
 def _drive(
@@ -302,11 +288,13 @@ def _drive(
             session, adopted = run.state.sessions, frozenset(run.state.adopted)
             ledger = FolderLedger(run.folder, plan, session=session, adopted=adopted)
             _describe(plan, backend, run, payload)
-            fill_scratch(plan, run.folder)
+            if plan.handed:
+                fill_scratch(plan, run.folder)
         report = Driver(plan, backend, ledger).run()
         check_outputs(plan, run)
         whole = all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True))
-        copy_in(plan, run.folder, last=whole)
+        if plan.handed:
+            copy_in(plan, run.folder, last=whole)
         if whole:
             state = "complete"
             run.complete()
@@ -325,7 +313,8 @@ def _drive(
         raise
     if state == "complete" and not keep:
         run.finish()
-        remove_scratch(plan)
+        for handed in plan.handed:
+            shutil.rmtree(handed.scratch.path, ignore_errors=True)
     else:  # the caller is yet to come, or some blocks of a larger run were asked for
         run.release(state)
     return report
@@ -345,29 +334,27 @@ def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:
                 raise gone(written.place.url)
 
 
-def _with_undo(stage: Stage) -> Stage:
-    wanted = stage.in_place or stage.reads_outputs
-    return replace(stage, undo=True) if wanted and all(can_keep(output) for output in stage.outputs) else stage
-
-
-def _told(grid: Grid) -> dict[str, Any]:
-    return {"shape": grid.shape, "block_shape": grid.block_shape, "roi": grid.roi, "anchor": grid.anchor}
+def _keeps_undo(stage: Stage) -> bool:
+    return (stage.in_place or stage.reads_outputs) and all(can_keep(output) for output in stage.outputs)
 
 
 def _describe(plan: Plan, backend: Backend, run: OwnedRun, payload: bytes | None) -> None:
-    stages = [
-        {
-            "name": stage.name,
-            "kind": stage.kind,
-            "blocks": stage.units.n_blocks,
-            "groups": stage.units.n_groups,
-            "block_shape": None if stage.units.groups is None else stage.units.groups.grid.block_shape,
-            "grid": None if stage.units.groups is None else _told(stage.units.groups.grid),
-            "inputs": [repr(source) for source in stage.inputs],
-            "outputs": [repr(source) for source in stage.outputs],
-        }
-        for stage in plan.stages
-    ]
+    stages = []
+    for stage in plan.stages:
+        grid = None if stage.units.groups is None else stage.units.groups.grid
+        told = ("shape", "block_shape", "roi", "anchor")
+        stages.append(
+            {
+                "name": stage.name,
+                "kind": stage.kind,
+                "blocks": stage.units.n_blocks,
+                "groups": stage.units.n_groups,
+                "block_shape": None if grid is None else grid.block_shape,
+                "grid": None if grid is None else {name: getattr(grid, name) for name in told},
+                "inputs": [repr(source) for source in stage.inputs],
+                "outputs": [repr(source) for source in stage.outputs],
+            }
+        )
     how = {part.name: getattr(plan.execution, part.name) for part in fields(Execution)}
     changed = {name: repr(value) for name, value in how.items() if value != getattr(Execution, name)}
     shares = backend.limits.shares_memory

@@ -8,10 +8,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..arguments import named_fields
+from ..arguments import check_names, named_fields
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,10 +129,9 @@ class Execution:
 
     def updated(self, changes: Mapping[str, Any]) -> Execution:
         """A copy with other values for some fields; unknown names are a ConfigError that lists the known ones."""
-        known = {field.name for field in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            meant = get_close_matches(unknown[0], known, 1) or ["one of the known settings"]
-            raise ConfigError(f"unknown execution setting(s) {unknown}; known are {sorted(known)}", remedy=meant[0])
+        check_names(
+            changes, {field.name for field in fields(self)}, "execution setting(s)", "one of the known settings"
+        )
         return replace(self, **changes)
 
     @property

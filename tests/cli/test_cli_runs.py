@@ -23,7 +23,8 @@ from bioimage_py.io import create_array
 from bioimage_py.run_folder import RunState
 from bioimage_py.runner import RunnerConfig, map_blocks
 from bioimage_py.runner.control.cancel import cancel_run, forget_run
-from bioimage_py.runner.control.inspect import errors_of, events_of, find_runs, kept_plan, status_of
+from bioimage_py.runner.control.inspect import errors_of, events_of, find_runs, status_of
+from bioimage_py.runner.planning.plan_file import kept_plan
 
 SHAPE = (24, 24)
 

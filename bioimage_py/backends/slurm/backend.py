@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,9 +22,11 @@ from ..base import Backend, BackendEvent, Limits, Work
 from ..config import SlurmConfig, memory_bytes
 from . import commands, orders
 from .endings import VANISHED, SlurmWorker, explain, log_of
-from .orders import QUEUE_SECONDS, STALE_SECONDS
+from .orders import STALE_SECONDS
 from .submission import Submitter, submit_driver
 
+QUEUE_SECONDS = 30.0
+"""How long cancelled jobs may take to leave the queue."""
 END_SECONDS = 2.0
 """How long to wait for the last word of a worker whose job the scheduler calls ended."""
 KILLED_SECONDS = 10.0
@@ -32,6 +35,19 @@ LOOK_SECONDS = 0.1
 FIRST_QUERY = 1.0
 BAD_NODE = 2
 """Failures after which a node is excluded."""
+
+
+def _cancel(names: Collection[str]) -> bool:
+    """Cancel the jobs of these names and wait until they have left the queue; whether they have."""
+    deadline = monotonic() + QUEUE_SECONDS
+    while names:
+        commands.cancel_named(names)
+        if commands.queued(names) == set():
+            break
+        if monotonic() > deadline:
+            return False
+        sleep(0.2)
+    return True
 
 
 class SlurmBackend(Backend):
@@ -53,7 +69,7 @@ class SlurmBackend(Backend):
         self._events: list[BackendEvent] = []
         self._too_slow: set[str] = set()
         self._failures: dict[str, int] = {}
-        self._mem = memory_bytes("mem", self.config.mem)
+        self.job_bytes = memory_bytes("mem", self.config.mem)
         self._most = memory_bytes("max_mem", self.config.max_mem)
         self._submitter = Submitter(self.config)
         self._query = commands.StateQuery()
@@ -79,33 +95,25 @@ class SlurmBackend(Backend):
     @classmethod
     def left_workers(cls, folder: Path) -> bool:
         """Whether jobs of a run wait or work."""
-        return orders.has_jobs(folder)
+        return bool(names := orders.names_of(folder)) and bool(commands.queued(names))
 
     @classmethod
     def left_driver(cls, folder: Path) -> bool:
         """Whether a job drives a run, or waits to."""
-        return orders.driver_job(folder)
+        return bool(names := orders.driver_names(folder)) and bool(commands.queued(names))
 
     @classmethod
     def end_left(cls, folder: Path) -> bool:
-        """Cancel all jobs of a run but this one; whether none is left."""
-        return orders.cancel_jobs(folder)
+        """Cancel all jobs of a run but this one; whether none is left. Where no scheduler is known they end alone."""
+        with suppress(ConfigError):
+            return _cancel(orders.names_of(folder) - orders.mine())
+        return True
 
     @classmethod
     def end_by_hand(cls, folder: Path) -> str:
         """The lines that show and cancel the jobs of a run."""
-        names = ",".join(orders.names_of(folder))
+        names = ",".join(sorted(orders.names_of(folder)))
         return f"squeue --me --name={names}; scancel --me --name={names}"
-
-    @property
-    def job_bytes(self) -> int | None:
-        """Memory of a new job."""
-        return self._mem
-
-    @property
-    def submitted(self) -> int:
-        """Jobs that were submitted so far."""
-        return self._submitter.submitted
 
     def start(self, worker: str, work: Work) -> None:
         """Note a worker; all that are noted are submitted together by `ended`."""
@@ -122,7 +130,7 @@ class SlurmBackend(Backend):
     def adopt(self, folder: Path) -> frozenset[str]:
         """Workers of this run's earlier drivers whose jobs wait or run; from now on they are this one's."""
         self._open(folder.absolute())
-        orders.cancel_other_drivers(folder)
+        commands.cancel_named(orders.driver_names(folder) - orders.mine())  # this process drives the run now
         self._jobs = {worker.worker: worker for worker in orders.living(folder.absolute())}
         self._submitter.names += sorted({worker.name for worker in self._jobs.values()})
         return frozenset(self._jobs)
@@ -149,7 +157,8 @@ class SlurmBackend(Backend):
 
     def _submit(self) -> None:
         avoid = [node for node, times in self._failures.items() if times >= BAD_NODE]
-        given = self._submitter.give(self._waiting, self._mem, avoid, alone=not self._jobs)
+        given = self._submitter.give(self._waiting, self.job_bytes, avoid, alone=not self._jobs)
+        self.submitted = self._submitter.submitted
         self._jobs.update({worker.worker: worker for worker in given})
         if given:
             self._interval, self._next_query = FIRST_QUERY, monotonic() + FIRST_QUERY
@@ -201,7 +210,7 @@ class SlurmBackend(Backend):
         """Let the jobs go on without this driver."""
         self._waiting.clear()
         self._jobs.clear()
-        self._submitter = Submitter(self.config)
+        self._submitter, self.submitted = Submitter(self.config), 0
         self._folder = self.pool = None
 
     def detach(self, folder: Path) -> str:
@@ -213,12 +222,7 @@ class SlurmBackend(Backend):
         self._waiting.clear()
         self._jobs.clear()
         self._submitter.free.clear()
-        names, deadline = self._submitter.names, monotonic() + QUEUE_SECONDS
-        while names:
-            commands.cancel_named(names)
-            if commands.queued(names) == set() or monotonic() > deadline:
-                return
-            sleep(0.2)
+        _cancel(self._submitter.names)
 
     def close(self) -> None:
         """Cancel what is left in the queue."""
@@ -301,8 +305,8 @@ class SlurmBackend(Backend):
         self._events.append(BackendEvent(worker.worker, kind, detail, None, peak))
 
     def _more_memory(self, worker: SlurmWorker) -> str:
-        if worker.mem is None or self._mem is None or self._most is None:
+        if worker.mem is None or self.job_bytes is None or self._most is None:
             return "memory"
-        if worker.mem == self._mem:
-            self._mem = min(2 * self._mem, self._most)
-        return "more memory" if worker.mem < self._mem else "memory"
+        if worker.mem == self.job_bytes:
+            self.job_bytes = min(2 * self.job_bytes, self._most)
+        return "more memory" if worker.mem < self.job_bytes else "memory"

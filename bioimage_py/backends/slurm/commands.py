@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -48,23 +47,21 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def array_limit(config: SlurmConfig) -> int:
     """Jobs in one array at most."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run("scontrol", "show", "config").stdout, re.MULTILINE)
-    site = int(found[1]) if found else 1001
+    told = site_settings().get("MaxArraySize", "")
+    site = int(told) if told.isdigit() else 1001
     return max(1, min(site, config.max_array_size or site))
 
 
+def site_settings() -> dict[str, str]:
+    """The controller's settings by name; empty where it does not answer."""
+    parts = (line.partition("=") for line in run("scontrol", "show", "config").stdout.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
 def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConfig, mem: str | None, avoid: str) -> str:
-    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script.
+    """Submit an array of jobs, or with 0 a single one, through submitit, which writes the job script; the array's id.
 
-    Returns
-    -------
-    str
-        The id of the array.
-
-    Raises
-    ------
-    submitit.core.utils.FailedJobError
-        sbatch answered with an error, or not at all.
+    submitit's FailedJobError (a RuntimeError) where sbatch answered with an error, or not at all.
     """
     with needing("submitit", "job_type='slurm'"):
         from submitit.slurm.slurm import SlurmExecutor

@@ -16,29 +16,11 @@ VANISHED = "VANISHED"
 
 @dataclass
 class SlurmWorker:
-    """A worker in a job.
+    """A worker in the job ``<array>_<index>`` of some name, submitted with ``mem`` bytes.
 
-    Parameters
-    ----------
-    worker : str
-    job : str
-        ``<array>_<index>``.
-    name : str
-        Of the job.
-    mem : int, optional
-        Bytes that it was submitted with.
-    submitted : float
-        When it was submitted, by this process's clock.
-    pool : str, optional
-        Where the job looks for further orders.
-    orders : int
-        How many runs the job was told to work on.
-    state, nodes : str
-        What the scheduler says.
-    ended : float, optional
-        When it was seen to have ended.
-    mark : dict, optional
-        What the worker's parent wrote when it ended.
+    ``pool`` is where the job looks for further orders, ``orders`` how many runs it was told to work on. ``state`` and
+    ``nodes`` are what the scheduler says, ``mark`` what the worker's parent wrote when it ended; ``submitted`` and
+    ``ended`` (when that was seen) are times of this process's clock.
     """
 
     worker: str

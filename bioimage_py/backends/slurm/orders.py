@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
-from ...errors import ConfigError
 from ...run_folder import RunFolder
+from ...system.files import own_folder, write_once
 from ..subprocess import WORKER_CODE, worker_environment
 from . import commands
 from .endings import SlurmWorker
@@ -26,36 +26,16 @@ from .endings import SlurmWorker
 NAME = "bioimage_py-"
 """In front of the token in the name of each job."""
 _NAME = re.compile(NAME + r"[\w.-]+", re.ASCII)
-QUEUE_SECONDS = 30.0
-"""How long cancelled jobs may take to leave the queue."""
 STALE_SECONDS = 60.0
 """A heartbeat that is older, of a job that the scheduler does not know, is of a dead one."""
 
 
 @dataclass
 class Order:
-    """What the jobs of an array are told: for which run, as which workers.
+    """What the jobs of an array, called ``name``, are told: for which run folder, as which workers, by their indices.
 
-    Parameters
-    ----------
-    name : str
-        Of the jobs.
-    workers : dict
-        Worker by the index of its job.
-    run : str
-        The run folder.
-    session : int
-        Of the driver.
-    mem : int, optional
-        Bytes of a job.
-    idle_timeout : float
-        Seconds that a worker waits without a driver, and a job for another run.
-    latency_wait : float
-        Seconds to wait for what another host has written.
-    pool : str, optional
-        The folder in which further orders are laid.
-    job : str, optional
-        Id of the array, once it is known.
+    ``session`` is that of the driver, ``mem`` the bytes of a job; ``idle_timeout`` and ``latency_wait`` are those of
+    `SlurmConfig`. Further orders are laid into the folder ``pool``. ``job`` is the id of the array, once it is known.
     """
 
     name: str
@@ -93,26 +73,20 @@ class Order:
         for index, worker in self.workers.items():
             yield SlurmWorker(worker, f"{self.job}_{index}", self.name, self.mem, monotonic(), self.pool)
 
+    def write(self, path: Path) -> None:
+        """Write it, so that it is there whole, also after a crash of this host."""
+        write_once(path, self.text().encode(), sync=True)
+
     def text(self) -> str:
         """JSON."""
         return json.dumps(asdict(self))
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a file that is there whole, also after a crash of this host."""
-    private = path.with_name(f".{path.name}.new")
-    with open(private, "w", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(private, path)
-
-
 def prepare(run: Path) -> None:
-    """Make the folders in which orders and marks lie."""
+    """Make the folders in which orders and marks lie: nobody else gives orders."""
     inside = RunFolder(run)
     for path in (inside.orders, inside.beats, inside.ends, inside.gone):
-        path.mkdir(mode=0o755, exist_ok=True)  # whatever the umask: nobody else gives orders
+        own_folder(path)
 
 
 def orders_of(run: Path) -> list[tuple[Path, Order]]:
@@ -150,43 +124,19 @@ def _beats(run: Path, worker: str) -> bool:
     return False
 
 
-def has_jobs(run: Path) -> bool:
-    """Whether jobs of a run wait or work, its detached driver too."""
-    names = _names(run)
-    return bool(names and commands.queued(names))
-
-
-def driver_job(run: Path) -> bool:
-    """Whether a job drives a run, or waits to."""
-    names = _driver_names(run)
-    return bool(names and commands.queued(names))
-
-
-def cancel_jobs(run: Path) -> bool:
-    """Cancel all jobs of a run but this one, its detached driver too; whether none is left.
-
-    Where this host knows no scheduler they end by themselves.
-    """
-    names, deadline = _names(run) - _mine(), monotonic() + QUEUE_SECONDS
-    with suppress(ConfigError):
-        while names:
-            commands.cancel_named(names)
-            if commands.queued(names) == set():
-                break
-            if monotonic() > deadline:
-                return False
-            sleep(0.2)
-    return True
-
-
-def names_of(run: Path) -> list[str]:
+def names_of(run: Path) -> set[str]:
     """Names of all jobs of a run, its detached driver too."""
-    return sorted(_names(run))
+    return {order.name for _, order in orders_of(run)} | driver_names(run)
 
 
-def cancel_other_drivers(run: Path) -> None:
-    """Cancel jobs that wait to drive a run, or did: this process does now."""
-    commands.cancel_named(_driver_names(run) - _mine())
+def driver_names(run: Path) -> set[str]:
+    """Names of the jobs that drive a run, or wait to."""
+    return {path.name for path in RunFolder(run).orders.glob(f"{NAME}driver-*")}
+
+
+def mine() -> set[str]:
+    """Name of the job that this process runs in."""
+    return {os.environ.get("SLURM_JOB_NAME", "")}
 
 
 def forget_own_job() -> None:
@@ -194,16 +144,3 @@ def forget_own_job() -> None:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         if name not in ("SLURM_CONF", "SLURM_JOB_NAME"):
             del os.environ[name]
-
-
-def _mine() -> set[str]:
-    """Name of the job that this process runs in."""
-    return {os.environ.get("SLURM_JOB_NAME", "")}
-
-
-def _names(run: Path) -> set[str]:
-    return {order.name for _, order in orders_of(run)} | _driver_names(run)
-
-
-def _driver_names(run: Path) -> set[str]:
-    return {path.name for path in RunFolder(run).orders.glob(f"{NAME}driver-*")}

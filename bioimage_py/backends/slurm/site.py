@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ConfigError
+from ..config import wall_seconds
 from . import commands
 
 WALL_MINUTES = 240
@@ -16,21 +16,9 @@ _FIELDS = "%P|%a|%l|%m|%c|%G|%D"
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition with nodes that are up.
+    """A partition with so many nodes that are up, and its longest wall time in minutes, None without a limit.
 
-    Parameters
-    ----------
-    name : str
-    default : bool
-    minutes : int, optional
-        Longest wall time; None without a limit.
-    mem : int
-        Memory of its smallest node, in MiB.
-    cpus : int
-        Of its smallest node.
-    gpus : bool
-        Whether all its nodes have some.
-    nodes : int
+    ``mem`` (in MiB) and ``cpus`` are those of its smallest node, ``gpus`` tells whether all nodes have some.
     """
 
     name: str
@@ -85,19 +73,8 @@ def partitions() -> list[Partition]:
 
 
 def minutes_of(limit: str) -> int | None:
-    """Minutes of a limit as SLURM prints it; None where there is none."""
-    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):  # infinite, UNLIMITED, n/a
-        return None
-    days, _, clock = limit.rpartition("-")
-    hours, minutes = (["0", "0", *clock.split(":")])[-3:-1] if ":" in clock else ("0", clock)
-    return int(days or 0) * 1440 + int(hours) * 60 + int(minutes)
-
-
-def site_settings() -> dict[str, str]:
-    """The controller's settings by name; empty where it does not answer."""
-    lines = commands.run("scontrol", "show", "config").stdout.splitlines()
-    parts = (line.partition("=") for line in lines if "=" in line)
-    return {name.strip(): value.strip() for name, _, value in parts}
+    """Minutes of a limit as SLURM prints it; None where there is none (infinite, UNLIMITED, n/a)."""
+    return (wall_seconds(limit) or 0) // 60 if any(map(str.isdigit, limit)) else None
 
 
 def accounting() -> str:

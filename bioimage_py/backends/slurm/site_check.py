@@ -32,25 +32,14 @@ _FIRST_LOOK = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
-
-    Parameters
-    ----------
-    what : str
-    ok : bool
-    told : str
-        What was found.
-    remedy : str
-        What to do where it is not as it should be.
-    needed : bool
-        Whether runs need it.
-    """
+    """One thing that was looked at: whether it is as it should be, what was found, and what to do where it is not."""
 
     what: str
     ok: bool
     told: str
     remedy: str = ""
     needed: bool = True
+    """Whether runs need it."""
 
 
 def check_site(config: SlurmConfig, folder: Path, timeout: float = 300.0) -> Iterator[Finding]:
@@ -94,7 +83,7 @@ def _here() -> Iterator[Finding]:
     closed = site.accounting()
     why = f"sacct does not answer ({closed}): squeue and the workers tell the rest"
     yield Finding("accounting", not closed, why if closed else "sacct answers", needed=False)
-    settings = site.site_settings()
+    settings = commands.site_settings()
     if not settings:
         yield Finding("controller", False, "scontrol does not answer", "scontrol ping")
         return

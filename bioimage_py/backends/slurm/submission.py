@@ -16,14 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from ...errors import RunnerError
 from ...run_folder import RunFolder
+from ...system.files import own_folder, write_once
 from ..config import SlurmConfig
 from ..subprocess import worker_environment
 from . import commands, job
 from .endings import SlurmWorker
-from .orders import NAME, Order, prepare, write_durably
+from .orders import NAME, Order, prepare
 
 SUBMIT_TRIES = 6
 OUTAGE_SECONDS = 3600.0
@@ -75,22 +77,10 @@ class Submitter:
         prepare(run)
 
     def give(self, waiting: list[str], mem: int | None, avoid: list[str], *, alone: bool) -> list[SlurmWorker]:
-        """Give waiting workers to jobs; those that found one are taken off the list.
+        """Give waiting workers to jobs of ``mem`` bytes; those that found one are taken off the list.
 
-        Parameters
-        ----------
-        waiting : list of str
-        mem : int, optional
-            Bytes a job.
-        avoid : list of str
-            Nodes not to use.
-        alone : bool
-            No other job of this run is there.
-
-        Raises
-        ------
-        RunnerError
-            The scheduler refuses.
+        ``avoid`` are nodes not to use, ``alone`` says that no other job of this run is there. RunnerError where the
+        scheduler refuses.
         """
         given = self._from_pool(waiting, mem)
         while waiting and monotonic() >= self._next:
@@ -120,7 +110,7 @@ class Submitter:
             order = Order.of(free.name, {index: waiting[0]}, self.run, free.mem, self.pool, self.config)
             order.job = array
             label = f"{order.token}.{index}.{free.orders}"
-            write_durably(RunFolder(self.run).orders / f"{label}.json", order.text())
+            order.write(RunFolder(self.run).orders / f"{label}.json")
             try:
                 job.link(str(self.pool), label, order.text())
             except FileExistsError:  # it has just left
@@ -142,27 +132,24 @@ class Submitter:
 
     def _write(self, order: Order) -> None:
         for folder in filter(None, (self.pool, RunFolder(self.run).orders)):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: an order is a command
-            write_durably(folder / f"{order.token}.json", order.text())
+            own_folder(folder)  # an order is a command
+            order.write(folder / f"{order.token}.json")
 
     def _submit(self, now: Submission, avoid: list[str], *, alone: bool) -> str | None:
         """The id of the new array; empty where it has to be cut, None where it has to wait."""
         order = now.order
-        command = job_command(self.pool or RunFolder(self.run).orders, order.token, order.command[0])
+        folder = RunFolder(self.run).orders
+        command = shlex.join([order.command[0], "-I", "-S", job.__file__, str(self.pool or folder), order.token])
+        mem = None if order.mem is None else f"{-(-order.mem // 2**20)}M"
+        what = (folder, order.name, len(order.workers), command, self.config, mem, ",".join(avoid))
         while True:
-            with suppress(OSError):
-                if now.why and (found := commands.find(order.name)) is not None:  # it is in, although sbatch failed
-                    return found
-            mem = None if order.mem is None else f"{-(-order.mem // 2**20)}M"
-            try:
-                folder, n = RunFolder(self.run).orders, len(order.workers)
-                return commands.submit(folder, order.name, n, command, self.config, mem, ",".join(avoid))
-            except (RuntimeError, OSError) as error:
-                now.why = str(error).strip()
+            array, now.why = _try(now.why, *what)
+            if array:
+                return array
             now.tries += 1
             if _OVERSTEPPED.search(now.why):
                 return self._cut(order, alone=alone)
-            if not any(word in now.why.lower() for word in commands.TRANSIENT):
+            if not _transient(now.why):
                 break
             if not alone or self.submitted:  # this run has had jobs: an outage, which others may outlive
                 if monotonic() - now.begun > OUTAGE_SECONDS:
@@ -199,9 +186,19 @@ class Submitter:
                 self.pool.parent.rmdir()
 
 
-def job_command(folder: Path, token: str, python: str) -> str:
-    """What a job runs."""
-    return shlex.join([python, "-I", "-S", job.__file__, str(folder), token])
+def _try(why: str, *what: Any) -> tuple[str, str]:
+    """The id of jobs that are submitted, or why they are not; where an earlier try failed, they may be in already."""
+    with suppress(OSError):
+        if why and (found := commands.find(what[1])) is not None:
+            return found, ""
+    try:
+        return commands.submit(*what), ""
+    except (RuntimeError, OSError) as error:
+        return "", str(error).strip()
+
+
+def _transient(why: str) -> bool:
+    return any(word in why.lower() for word in commands.TRANSIENT)
 
 
 def submit_driver(run: Path, config: SlurmConfig) -> str:
@@ -217,18 +214,14 @@ def submit_driver(run: Path, config: SlurmConfig) -> str:
     variables = [f"{name}={value}" for name, value in worker_environment(python).items()]
     command = shlex.join(["env", *variables, python, "-c", DRIVER_CODE, str(run)])
     name = f"{NAME}driver-{secrets.token_hex(6)}"
-    write_durably(RunFolder(run).orders / name, "")
+    write_once(RunFolder(run).orders / name, b"", sync=True)
     own, why = config.for_driver(), ""
     mem = None if own.mem is None else str(own.mem)
     for attempt in range(SUBMIT_TRIES):
         sleep(min(30.0, 2.0**attempt - 1))
-        with suppress(OSError):
-            if why and (found := commands.find(name)) is not None:
-                return found
-        try:
-            return commands.submit(RunFolder(run).orders, name, 0, command, own, mem, "")
-        except (RuntimeError, OSError) as error:
-            why = str(error).strip()
-        if not any(word in why.lower() for word in commands.TRANSIENT):
+        found, why = _try(why, RunFolder(run).orders, name, 0, command, own, mem, "")
+        if found:
+            return found
+        if not _transient(why):
             break
     raise RunnerError(f"sbatch refused the driver's job: {why}", remedy="bioimage_py.runner.SlurmConfig(...)")

@@ -13,14 +13,15 @@ from ...backends import get_backend
 from ...errors import RunningError
 from ...run_folder import RunFolder, RunState
 from ..driver.driver import Left
-from ..driver.progress_lines import bar
+from ..driver.progress import bar
 from ..driver.report import RunReport
 from ..execute import resume_run
 from ..execution import Execution
 from ..ledger.progress import read_progress
 from ..ledger.stage_record import Results
+from ..planning.plan_file import kept_plan
 from ..planning.stage import Plan
-from .inspect import described, kept_plan
+from .inspect import described
 
 FOLLOW_SECONDS = 1.0
 HANDOVER_SECONDS = 150.0
@@ -40,22 +41,7 @@ def attach(
     While a driver lives, its progress is shown. After that what is left is done from here: nothing, where it has come
     to its end. Jobs that live are not submitted again.
 
-    Parameters
-    ----------
-    folder : path
-        The run folder.
-    how, pre_cleanup, value, keep
-        As for `resume_run`.
-
-    Returns
-    -------
-    RunReport
-
-    Raises
-    ------
-    ConfigError
-        There is no unfinished run, or its plan was not kept.
-    RunningError, RunnerError
+    Parameters, result and errors are those of `resume_run`.
     """
     path = Path(folder)
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...blocks import Grid, Groups
-from ...errors import AccessError, ConfigError, ResumeConflict
+from ...errors import ConfigError
 from ...run_folder import STAMPS, RunFolder, RunState
 from ...sources.arrays.tensorstore import detect_driver
 from ...sources.stores.location import Location
@@ -25,8 +25,7 @@ from ..lease.folders import ROOT_NAME, cache_root
 from ..ledger.batch_lists import own_session
 from ..ledger.journal import StageJournal
 from ..ledger.stage_record import StageRecord
-from ..planning.plan_file import read_plan_file
-from ..planning.stage import Plan, Stage
+from ..planning.stage import Stage
 from ..planning.work_list import Units
 
 DEPTH = 6
@@ -111,7 +110,12 @@ def status_of(folder: str | os.PathLike[str]) -> RunStatus:
     now = state.state
     if now in ("starting", "running") and not state.alive(path):
         now = "interrupted"
-    stages = tuple(_status(record) for record, _ in _records(path, _bare_stages(path)))
+    stages = tuple(
+        StageStatus(
+            record.stage.name, record.stage.kind, record.stage.units.n_blocks, record.n_done, len(record.failures)
+        )
+        for record, _ in _records(path, described(path))
+    )
     created, host, pid = state.created / 1e9, state.driver["host"], state.driver["pid"]
     active = max(created, _last_sign(path))
     return RunStatus(str(path), state.run, state.name, now, created, active, host, pid, state.sessions, stages)
@@ -202,34 +206,6 @@ def described(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def kept_plan(folder: str | os.PathLike[str]) -> Plan:
-    """The plan of a run, with its sources opened.
-
-    Raises
-    ------
-    ConfigError
-        It was not kept (a function or an array that only the first process had), or cannot be opened here.
-    AccessError
-        The folder is another user's, or others can write it: a plan is code.
-    ResumeConflict
-        Another version of this package has written it.
-    """
-    path = RunFolder(Path(folder)).plan
-    if not path.exists():
-        raise ConfigError(
-            f"{folder} keeps no plan that another process can open", remedy="repeat the call that began the run"
-        )
-    try:
-        return read_plan_file(path)
-    except (AccessError, ResumeConflict):
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{path} cannot be opened here: {type(error).__name__}: {error}",
-            remedy="start this where the call was made, with the same modules to import and the same files",
-        ) from error
-
-
 def errors_of(folder: str | os.PathLike[str]) -> list[Path]:
     """Files with the tracebacks of failed blocks, the first one first."""
     files = [path for path in RunFolder(Path(folder)).errors.glob("*.txt") if not path.name.startswith(".")]
@@ -265,12 +241,14 @@ def report_of(folder: str | os.PathLike[str]) -> RunReport:
     about = described(path)
     peaks: dict[str, int] = {}
     reports = []
-    for record, marks in _records(path, _bare_stages(path)):
+    for record, marks in _records(path, about):
         reports.append(StageReport.of(record))
         for worker, size in marks:
             peaks[worker] = max(size, peaks.get(worker, 0))
     shared = bool(about.get("shares_memory", True))
-    sessions, seen = _sessions(path, alive=status.alive), _memory(path)
+    noted = _noted(path)
+    sessions = _sessions(path, noted, alive=status.alive)
+    seen = [(n["session"], n["seconds"], n["bytes"]) for n in noted if n["event"] == "Memory"]
     return RunReport(
         status.name or status.run,
         tuple(reports),
@@ -284,11 +262,11 @@ def report_of(folder: str | os.PathLike[str]) -> RunReport:
     )
 
 
-def _sessions(folder: Path, *, alive: bool) -> dict[str, float]:
+def _sessions(folder: Path, noted: Sequence[dict[str, Any]], *, alive: bool) -> dict[str, float]:
     """Wall time of each session: to the last thing that it noted or its workers wrote; of a living one to now."""
     begin: dict[str, float] = {}
     end: dict[str, float] = {}
-    for event in _noted(folder):
+    for event in noted:
         session = event["session"]
         begin.setdefault(session, event["time"] - event["seconds"])
         end[session] = max(event["time"], end.get(session, 0.0))
@@ -303,11 +281,6 @@ def _sessions(folder: Path, *, alive: bool) -> dict[str, float]:
     return {session: max(0.0, end[session] - begin[session]) for session in names}
 
 
-def _memory(folder: Path) -> list[tuple[str, float, int]]:
-    """Session, seconds in it, and bytes of each high-water mark of a driver's memory."""
-    return [(n["session"], n["seconds"], n["bytes"]) for n in _noted(folder) if n["event"] == "Memory"]
-
-
 def _in_a_row(marks: Sequence[tuple[str, float, int]], sessions: dict[str, float]) -> tuple[tuple[float, int], ...]:
     """Marks with the seconds since the run began, the sessions one after the other; only what is higher than before."""
     before = dict(zip(sessions, itertools.accumulate([0.0, *sessions.values()]), strict=False))
@@ -318,12 +291,8 @@ def _in_a_row(marks: Sequence[tuple[str, float, int]], sessions: dict[str, float
     return tuple(highest)
 
 
-def _bare_stages(folder: Path) -> list[Stage]:
-    """The stages as far as counting needs them: without functions and arrays, which may not open here."""
-    return [_bare(stage) for stage in described(folder)["stages"]]
-
-
 def _bare(told: dict[str, Any]) -> Stage:
+    """A stage as far as counting needs it: without function and arrays, which may not open here."""
     n_blocks, cut = int(told["blocks"]), told.get("grid")
     if not 0 <= n_blocks < 2**63:
         raise ValueError(f"{n_blocks} blocks")
@@ -338,9 +307,9 @@ def _not_called() -> None:
     """Stands for a function that was not loaded."""
 
 
-def _records(folder: Path, stages: Iterable[Stage]) -> Iterator[tuple[StageRecord, list[tuple[str, int]]]]:
-    """What the journals say of each stage, and the memory marks of each worker."""
-    for index, stage in enumerate(stages):
+def _records(folder: Path, about: dict[str, Any]) -> Iterator[tuple[StageRecord, list[tuple[str, int]]]]:
+    """What the journals say of each stage that is described, and the memory marks of each worker."""
+    for index, stage in enumerate(map(_bare, about["stages"])):
         record, marks, cut = StageRecord.of(stage), [], stage.units.groups
         for part in StageJournal(folder, index, stage).poll():
             ids = np.frombuffer(part.ids, np.int64)
@@ -350,8 +319,3 @@ def _records(folder: Path, stages: Iterable[Stage]) -> Iterator[tuple[StageRecor
             if part.mark is not None:
                 marks.append((part.worker, part.mark[1]))
         yield record, marks
-
-
-def _status(record: StageRecord) -> StageStatus:
-    stage = record.stage
-    return StageStatus(stage.name, stage.kind, stage.units.n_blocks, record.n_done, len(record.failures))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import RegionError
+from ...sources.base import Source
 from ..driver.debug import Sketch
 from ..ledger.interface import WorkerSide
 from ..planning.stage import Plan, Stage
@@ -28,22 +29,11 @@ def replay_block(plan: Plan, stage: int, block_id: int, ledger: WorkerSide) -> R
 
     Data that the stage changes in place is read as it was before, where that is kept.
 
-    Parameters
-    ----------
-    plan : Plan
-    stage : int
-        Number of the stage.
-    block_id : int
-    ledger : WorkerSide
-        Where the values of the stages before are.
-
-    Raises
-    ------
-    RegionError
-        The stage has no such block.
+    The values of the stages before are those of the ledger. RegionError where the stage has no such block.
     """
     check_block(plan.stages[stage], block_id)
-    one = _sketched(_before(plan.stages[stage], stage, ledger))
+    one = _before(plan.stages[stage], stage, ledger)
+    one = replace(one, outputs=tuple(map(Sketch, one.outputs)), undo=False)
     ledger.plan = replace(plan, stages=(*plan.stages[:stage], one, *plan.stages[stage + 1 :]))
     runner = BlockRunner(one, StageHandles(ledger), stage, plan.execution.casting, ledger)
     value = runner.call(block_id)
@@ -68,10 +58,8 @@ def _before(stage: Stage, index: int, ledger: WorkerSide) -> Stage:
         output.identity: Sketch(Undo(ledger.undo_folder(index, number), output).source)
         for number, output in enumerate(stage.outputs)
     }
-    inputs = tuple(kept.get(source.identity, source) for source in stage.inputs)
-    mask = None if stage.mask is None else kept.get(stage.mask.identity, stage.mask)
-    return replace(stage, inputs=inputs, mask=mask, outputs=tuple(kept.values()))
 
+    def before(source: Source) -> Source:
+        return kept.get(source.identity, source)
 
-def _sketched(stage: Stage) -> Stage:
-    return replace(stage, outputs=tuple(Sketch(output) for output in stage.outputs), undo=False)
+    return stage.over(before, before)

@@ -100,13 +100,7 @@ def _drawn(stages: Sequence[Stage]) -> Iterator[Stage]:
     for stage in stages:
         after = dict(before)
         read, written = partial(_latest, before), partial(_redrawn, before, after)
-        yield replace(
-            stage,
-            inputs=tuple(_over(source, read) for source in stage.inputs),
-            mask=None if stage.mask is None else _over(stage.mask, read),
-            outputs=tuple(_over(output, written) for output in stage.outputs),
-            undo=False,
-        )
+        yield replace(stage.over(partial(_over, change=read), partial(_over, change=written)), undo=False)
         before = after
 
 

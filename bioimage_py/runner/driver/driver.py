@@ -40,14 +40,7 @@ class Left(KeyboardInterrupt):
 
 
 class Driver:
-    """Executes one plan.
-
-    Parameters
-    ----------
-    plan : Plan
-    backend : Backend
-    ledger : Ledger
-    """
+    """Executes one plan."""
 
     def __init__(self, plan: Plan, backend: Backend, ledger: Ledger) -> None:
         self.plan = plan
@@ -68,19 +61,17 @@ class Driver:
         self._noted = 0
         self._watch = Watch(plan)
         widest = max((stage.units.n_groups for stage in plan.stages), default=0)
-        rules = [self._rules(index) for index in range(len(plan.stages))]
+        how, rules = plan.execution, []
+        for index, stage in enumerate(plan.stages):
+            allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
+            retries = how.retries if stage.repeatable else 0
+            rules.append(StageRules(stage.units.n_blocks, ledger.batches(index), retries, allowed))
         self.supervisor = Supervisor(
             rules,
-            min(plan.execution.num_workers, widest),
+            min(how.num_workers, widest),
             one_machine=backend.limits.one_machine,
             live=len(ledger.adopted),
         )
-
-    def _rules(self, index: int) -> StageRules:
-        stage, how = self.plan.stages[index], self.plan.execution
-        allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
-        retries = how.retries if stage.repeatable else 0
-        return StageRules(stage.units.n_blocks, self.ledger.batches(index), retries, allowed)
 
     def run(self) -> RunReport:
         """Run to the end.
@@ -291,13 +282,12 @@ class Driver:
                 # a once stage stands for the operation: its own error says more than that a block failed
                 if record.stage.kind == "once" and isinstance(failure.error, BioimageError):
                     return failure.error
+        error = failure_of(self.plan.name, records, self.reason, folder)
         if self.crash is not None and not any(record.failures for record in records):
             if isinstance(self.crash, BioimageError):
                 return self.crash
-            error = failure_of(self.plan.name, records, self.reason, folder)
             error.__cause__ = self.crash
-            return error
-        return failure_of(self.plan.name, records, self.reason, folder)
+        return error
 
     def _report(self) -> RunReport:
         return RunReport(

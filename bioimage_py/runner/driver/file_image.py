@@ -25,15 +25,9 @@ _ON_DISK = ("sec2", "stdio", "direct")
 
 
 def keep_image(file: Any, targets: Mapping[str, Bounds | None], path: Path) -> None:
-    """Write the image of a file that has been flushed.
+    """Write the image of an h5py file that has been flushed; it appears whole.
 
-    Parameters
-    ----------
-    file : h5py.File
-    targets : mapping of str to Bounds or None
-        Names of the datasets that are going to be written, and which box of them, None for all.
-    path : Path
-        Of the image, which appears whole.
+    ``targets`` are the names of the datasets that are going to be written, and which box of them, None for all.
     """
     if file.driver not in _ON_DISK:
         return

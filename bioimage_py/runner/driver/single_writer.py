@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -51,17 +50,9 @@ _kept: dict[str, int] = {}
 
 @dataclass
 class Handed:
-    """An output that is handed over through a scratch array.
+    """An output that is handed over through a scratch array; ``region`` is what the run may write.
 
-    Parameters
-    ----------
-    spec : SourceSpec
-        The output; opened where this is a copy from another process.
-    scratch : FileSource
-    region : tuple of slice
-        What the run may write.
-    in_place : bool
-        The run reads the output, too.
+    In a copy from another process the output is opened from its spec. ``in_place``: the run reads the output, too.
     """
 
     spec: SourceSpec
@@ -117,19 +108,16 @@ def hand_over(plan: Plan) -> Plan:
         return plan
     files = {container_of(kept.output) for kept in handed.values() if kept.output is not None}
 
-    def source(given: Source) -> Source:
+    def read(given: Source) -> Source:
         return Unlocked(given) if container_of(given) in files else given
 
-    stages = [
-        replace(
-            stage,
-            inputs=tuple(map(source, stage.inputs)),
-            mask=None if stage.mask is None else source(stage.mask),
-            outputs=tuple(handed[id(item)].scratch if id(item) in handed else item for item in stage.outputs),
-            in_place=stage.in_place and not all(id(item) in handed for item in stage.outputs),
-        )
-        for stage in plan.stages
-    ]
+    def written(given: Source) -> Source:
+        return handed[id(given)].scratch if id(given) in handed else given
+
+    stages = []
+    for stage in plan.stages:
+        in_place = stage.in_place and not all(id(output) in handed for output in stage.outputs)
+        stages.append(replace(stage.over(read, written), in_place=in_place))
     return replace(plan, stages=tuple(stages), handed=tuple(handed.values()))
 
 
@@ -137,7 +125,7 @@ def fill_scratch(plan: Plan, folder: Path) -> None:
     """Give all scratch arrays of a run what the outputs hold, once a run, and after a reboot again."""
     inside = RunFolder(folder)
     mark = inside.filled
-    if not plan.handed or inside.copying.exists():
+    if inside.copying.exists():
         return
     if not mark.exists() or rebooted(json.loads(mark.read_text())):
         for handed in plan.handed:
@@ -158,7 +146,7 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         Such a file has been put back, but this process had opened it before.
     """
     inside = RunFolder(folder)
-    if not plan.handed or inside.copied.exists():
+    if inside.copied.exists():
         return
     copying, images = inside.copying, []
     if not copying_began(folder):
@@ -166,12 +154,14 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
         copying.write_text("")
     with ExitStack() as stack:
         outputs = [(handed, stack.enter_context(handed.opened())) for handed in plan.handed]
-        for number, group in enumerate(_by_file(outputs)):
+        found = [(handed, stored) for handed, output in outputs if (stored := _stored(handed, output)) is not None]
+        files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
+        for _, stored in found:
+            files.setdefault(container_of(stored[0]), []).append(stored)
+        for number, group in enumerate(files.values()):
             images.append(inside.image(number))
             _protect(images[-1], group, copying)
-
-        found = [(handed, _stored(handed, output)) for handed, output in outputs]
-        stamps = [_stamped(handed, *stored) for handed, stored in found if stored is not None]
+        stamps = [_stamped(handed, *stored) for handed, stored in found]
         put_stamps(stamps, folder.name, folder, plan.name)
 
         def settle(*, over: bool = False) -> None:
@@ -200,21 +190,6 @@ def copy_in(plan: Plan, folder: Path, *, last: bool) -> None:
     copying.write_text("over")
     if last:
         inside.copied.touch()
-
-
-def remove_scratch(plan: Plan) -> None:
-    """Remove the scratch arrays of a run that is over."""
-    for handed in plan.handed:
-        shutil.rmtree(handed.scratch.path, ignore_errors=True)
-
-
-def _by_file(outputs: Sequence[tuple[Handed, Source]]) -> list[list[tuple[ArraySource, Bounds | None]]]:
-    """HDF5 outputs by their file, without what is wrapped around them, and the box of each that is written."""
-    files: dict[Path | None, list[tuple[ArraySource, Bounds | None]]] = {}
-    for handed, output in outputs:
-        if (stored := _stored(handed, output)) is not None:
-            files.setdefault(container_of(stored[0]), []).append(stored)
-    return list(files.values())
 
 
 def _stored(handed: Handed, output: Source) -> tuple[ArraySource, Bounds | None] | None:

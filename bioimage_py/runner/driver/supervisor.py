@@ -72,13 +72,7 @@ class StageRules:
 
 @dataclass
 class Supervisor:
-    """State machine of one run.
-
-    Parameters
-    ----------
-    stages : list of StageRules
-    num_workers : int
-    """
+    """State machine of one run."""
 
     stages: list[StageRules]
     num_workers: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -146,8 +146,7 @@ def with_outputs(stage: Stage) -> Stage:
     """The stage with outputs that are there: those that were not are made now."""
     if not any(isinstance(part, ArrayToBe) for source in stage.sources for part in source.parts):
         return stage
-    mask = None if stage.mask is None else _made(stage.mask)
-    return replace(stage, inputs=tuple(map(_made, stage.inputs)), outputs=tuple(map(_made, stage.outputs)), mask=mask)
+    return stage.over(_made, _made)
 
 
 def _made(source: Source) -> Source:

@@ -16,9 +16,7 @@ LARGE_VOXELS = 2**27
 
 
 def chosen(stages: Sequence[Stage], how: Execution) -> Execution:
-    """The execution itself, or with the backend that ``"auto"`` stands for."""
-    if how.job_type != "auto":
-        return how
+    """The execution with the backend that ``"auto"`` stands for."""
     processes = (
         how.num_workers > 1
         and any(stage.holds_gil and _voxels(stage) >= LARGE_VOXELS for stage in stages)

@@ -111,44 +111,32 @@ def check_budget(plan: Plan, promise: RunPlan, *, shares_memory: bool) -> None:
 
 
 def _stage(stage: Stage) -> StagePlan:
-    groups = stage.units.groups
+    units, groups = stage.units, stage.units.groups
     if groups is None:
-        return StagePlan(stage.name, stage.units.n_blocks, stage.units.n_groups, None, 0, 0, 0, 0, 0)
-    grid = groups.grid
-    share = stage.units.n_blocks / max(1, grid.n_blocks)
-    voxels = share * math.prod(end - begin for begin, end in grid.roi)
-    outer = share * _outer_voxels(stage, groups)
+        return StagePlan(stage.name, units.n_blocks, units.n_groups, None, 0, 0, 0, 0, 0)
+    grid, halo = groups.grid, stage.halo or (0,) * groups.grid.ndim
+    share = units.n_blocks / max(1, grid.n_blocks)
+    read = sum(source.dtype.itemsize for source in stage.inputs)
     # bytes a voxel of the grid: channels are more, and a level that is reduced on its way to storage is less
     written = sum(output.nbytes for output in stage.outputs) / max(1, math.prod(grid.shape))
+    sizes = zip(grid.roi, grid.grid_shape, halo, strict=True)
+    outer = math.prod(end - begin + 2 * margin * count for (begin, end), count, margin in sizes)
+    # one block: what is seen of the inputs, what is changed, and the units that several blocks fill
+    block = [min(size, whole) for size, whole in zip(grid.block_shape, grid.shape, strict=True)]
+    seen = math.prod(size + 2 * margin for size, margin in zip(block, halo, strict=True))
+    ahead = seen * sum(stage.inputs[number].dtype.itemsize for number in stage.ahead)
+    several = groups.largest * math.prod(block) * (written + 1) if groups.largest > 1 and written else 0
     return StagePlan(
         stage.name,
-        stage.units.n_blocks,
-        stage.units.n_groups,
+        units.n_blocks,
+        units.n_groups,
         grid.block_shape,
-        int(outer * sum(source.dtype.itemsize for source in stage.inputs)),
-        round(voxels * written),
+        int(share * outer * read),
+        round(share * math.prod(end - begin for begin, end in grid.roi) * written),
         sum(_files(output, grid.roi) for output in stage.outputs),
-        _block_bytes(stage, grid.block_shape, written, groups.largest),
+        int(stage.memory_factor * (seen * read + math.prod(block) * written) + several) + ahead,
         stage.cache_bytes,
     )
-
-
-def _outer_voxels(stage: Stage, groups: Groups) -> int:
-    halo = stage.halo or (0,) * groups.grid.ndim
-    sizes = zip(groups.grid.roi, groups.grid.grid_shape, halo, strict=True)
-    return math.prod(end - begin + 2 * margin * count for (begin, end), count, margin in sizes)
-
-
-def _block_bytes(stage: Stage, block_shape: Sequence[int], written: float, largest: int) -> int:
-    grid = stage.units.groups.grid if stage.units.groups is not None else None
-    shape = [min(size, whole) for size, whole in zip(block_shape, grid.shape if grid else block_shape, strict=True)]
-    halo = stage.halo or (0,) * len(shape)
-    outer = math.prod(size + 2 * margin for size, margin in zip(shape, halo, strict=True))
-    inner = math.prod(shape)
-    reads = outer * sum(source.dtype.itemsize for source in stage.inputs)
-    ahead = outer * sum(stage.inputs[number].dtype.itemsize for number in stage.ahead)
-    assembled = largest * inner * (written + 1) if largest > 1 and written else 0
-    return int(stage.memory_factor * (reads + inner * written) + assembled) + ahead
 
 
 def _files(output: Source, roi: tuple[tuple[int, int], ...]) -> int:

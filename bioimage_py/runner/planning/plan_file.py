@@ -12,7 +12,7 @@ import pickle
 from contextlib import suppress
 from pathlib import Path
 
-from ...errors import AccessError, ResumeConflict, StorageError
+from ...errors import AccessError, ConfigError, ResumeConflict, StorageError
 from ...run_folder import RunFolder
 from ...system.files import write_once
 from ...system.frames import frame, frames_in
@@ -36,6 +36,32 @@ def read_plan(folder: Path) -> Plan:
     """The plan of what is run now, see `read_plan_file`."""
     inside = RunFolder(folder)
     return read_plan_file(inside.part if inside.part.exists() else inside.plan)
+
+
+def kept_plan(folder: str | os.PathLike[str]) -> Plan:
+    """The own plan of a run, with its sources opened.
+
+    Raises
+    ------
+    ConfigError
+        It was not kept (a function or an array that only the first process had), or cannot be opened here.
+    AccessError, ResumeConflict
+        See `read_plan_file`.
+    """
+    path = RunFolder(Path(folder)).plan
+    if not path.exists():
+        raise ConfigError(
+            f"{folder} keeps no plan that another process can open", remedy="repeat the call that began the run"
+        )
+    try:
+        return read_plan_file(path)
+    except (AccessError, ResumeConflict):
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{path} cannot be opened here: {type(error).__name__}: {error}",
+            remedy="start this where the call was made, with the same modules to import and the same files",
+        ) from error
 
 
 def read_plan_file(path: Path) -> Plan:

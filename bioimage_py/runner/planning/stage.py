@@ -78,6 +78,11 @@ class Stage:
         """Inputs, outputs and mask."""
         return (*self.inputs, *self.outputs, *(() if self.mask is None else (self.mask,)))
 
+    def over(self, read: Callable[[Source], Source], written: Callable[[Source], Source]) -> Stage:
+        """The stage with others in the place of what it reads (inputs and mask), and of what it writes."""
+        mask = None if self.mask is None else read(self.mask)
+        return replace(self, inputs=tuple(map(read, self.inputs)), mask=mask, outputs=tuple(map(written, self.outputs)))
+
     def where(self, block_id: int) -> str:
         """Absolute region of a block, for messages."""
         if self.kind != "blocks" or self.units.groups is None:

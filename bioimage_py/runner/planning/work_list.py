@@ -14,20 +14,10 @@ from .id_sets import Ids, Ranges
 
 @dataclass(frozen=True)
 class Units:
-    """The groups of ids that are claimed, in work order.
+    """The write groups of ``n_blocks`` ids, in work order; without ``groups`` each id is a group of its own.
 
-    Parameters
-    ----------
-    n_blocks : int
-        Number of ids.
-    groups : Groups, optional
-        Write groups of a grid; without it each id is a group of its own.
-    ids : array of int64, optional
-        The ids to run, sorted by group, instead of all.
-    offsets : array of int64, optional
-        With ``ids``: where each group begins in it, and the end.
-    shared : bool
-        Other ids of the groups were run before, in the same stage.
+    ``ids`` are those to run instead of all, sorted by group, and ``offsets`` tells where each group begins in them, and
+    the end. ``shared``: other ids of the groups were run before, in the same stage.
     """
 
     n_blocks: int
@@ -53,11 +43,6 @@ class Units:
         if self.offsets is not None:
             return len(self.offsets) - 1
         return self.groups.n_groups if self.groups is not None else self.n_blocks
-
-    @property
-    def ordered(self) -> bool:
-        """Whether work order is the order of ids."""
-        return self.groups is None or self.groups.trivial
 
     def groups_of(self, ids: Ids) -> Ids:
         """The groups of some ids, each once, ascending."""

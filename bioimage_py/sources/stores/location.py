@@ -57,8 +57,29 @@ class Location:
 
     url: str
     options: Mapping[str, Any] = field(default_factory=lambda: FrozenParams({}))
+    scheme: str = field(init=False, repr=False, compare=False)
+    """Where the data, or the archive that holds it, lies: "file", "http", "https", "s3", "gs" or "memory"."""
+    archive: bool = field(init=False, repr=False, compare=False)
+    """Whether this is inside a zip archive."""
+    folder: str | None = field(init=False, repr=False, compare=False)
+    """Local path, None where this is no local folder."""
+    writable: bool = field(init=False, repr=False, compare=False)
+    """Whether the store can be written at all: archives and web servers cannot."""
+    reopenable: bool = field(init=False, repr=False, compare=False)
+    """Whether another process can reach it."""
 
     def __post_init__(self) -> None:
+        scheme, found, _ = self.url.partition("://")
+        scheme, archive = scheme if found else "file", _PIPE in self.url
+        told = {
+            "scheme": scheme,
+            "archive": archive,
+            "folder": None if archive or scheme != "file" else self.url,
+            "writable": not archive and scheme not in ("http", "https"),
+            "reopenable": scheme != "memory",
+        }
+        for name, value in told.items():
+            object.__setattr__(self, name, value)
         try:
             self.url.encode()
         except UnicodeEncodeError:
@@ -114,32 +135,6 @@ class Location:
             return self.url, ""
         url, mark, query = self.url.partition("?")
         return url, mark + query
-
-    @property
-    def scheme(self) -> str:
-        """Where the data, or the archive that holds it, lies: "file", "http", "https", "s3", "gs" or "memory"."""
-        scheme, found, _ = self.url.partition("://")
-        return scheme if found else "file"
-
-    @property
-    def folder(self) -> str | None:
-        """Local path, None where this is no local folder."""
-        return None if self.archive or self.scheme != "file" else self.url
-
-    @property
-    def archive(self) -> bool:
-        """Whether this is inside a zip archive."""
-        return _PIPE in self.url
-
-    @property
-    def writable(self) -> bool:
-        """Whether the store can be written at all: archives and web servers cannot."""
-        return not self.archive and self.scheme not in ("http", "https")
-
-    @property
-    def reopenable(self) -> bool:
-        """Whether another process can reach it."""
-        return self.scheme != "memory"
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -332,7 +332,7 @@ def ordered(run: Path, token: str, workers: list[str], job: str | None) -> None:
     named = {str(index): worker for index, worker in enumerate(workers)}
     order = orders.Order.of(f"bioimage_py-{token}", named, run, 2**30, None, SlurmConfig())
     order.job = job
-    orders.write_durably(run / "slurm" / f"{token}.json", order.text())
+    order.write(run / "slurm" / f"{token}.json")
 
 
 def test_jobs_that_wait_or_run_are_adopted(queue: Any, tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_nobody_goes_on_while_jobs_of_a_run_cannot_be_cancelled(
     state = RunState("job", "job", "running", 1, driver, VERSIONS, [], {}, {}, [40], True, 1, job_type="slurm")
     state.write(tmp_path, new=True)
     queue.jobs = {"7_0"}
-    monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
+    monkeypatch.setattr("bioimage_py.backends.slurm.backend.QUEUE_SECONDS", 0.3)
     with pytest.raises(RunningError, match="cannot be cancelled") as error:
         end_workers(tmp_path)
     assert error.value.remedy == "squeue --me --name=bioimage_py-a; scancel --me --name=bioimage_py-a"
@@ -388,7 +388,7 @@ def test_jobs_of_a_run_that_has_lost_its_state_are_found(
     ordered(tmp_path, "a", ["s1w0"], "7")
     RunFolder(tmp_path).state.unlink()
     queue.jobs = {"7_0"}
-    monkeypatch.setattr(orders, "QUEUE_SECONDS", 0.3)
+    monkeypatch.setattr("bioimage_py.backends.slurm.backend.QUEUE_SECONDS", 0.3)
     for call in (end_workers, cancel_run):
         with pytest.raises(RunningError, match="cannot be cancelled") as error:
             call(tmp_path)

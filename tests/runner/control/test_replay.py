@@ -13,10 +13,10 @@ import bioimage_py as bp
 from bioimage_py.errors import RegionError, RunnerError
 from bioimage_py.io import create_array
 from bioimage_py.runner import map_blocks
-from bioimage_py.runner.control.inspect import kept_plan
 from bioimage_py.runner.control.replay import Replay, replay_block
 from bioimage_py.runner.driver.debug import Sketch
 from bioimage_py.runner.ledger.worker_side import FolderWork
+from bioimage_py.runner.planning.plan_file import kept_plan
 from bioimage_py.sources import as_source
 
 SHAPE = (24, 24)

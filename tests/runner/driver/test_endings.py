@@ -24,7 +24,7 @@ from bioimage_py.errors import BioimageError, ConfigError, RunnerError
 from bioimage_py.io import create_array
 from bioimage_py.run_folder import RunState
 from bioimage_py.runner import RunnerConfig, get_runner
-from bioimage_py.runner.driver.progress_lines import Lines
+from bioimage_py.runner.driver.progress import Lines
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.lease.folders import NAME_LENGTH
 
@@ -371,7 +371,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("bioimage_py.runner.driver.progress_lines.monotonic", lambda: clock[0])
+    monkeypatch.setattr("bioimage_py.runner.driver.progress.monotonic", lambda: clock[0])
     lines = Lines(1000, "label")
     for n in (200, *[1] * 120):  # what an earlier session has done comes first
         lines.update(n)
@@ -390,13 +390,13 @@ def test_without_a_terminal_there_is_a_line_a_minute(
 def test_a_run_in_a_log_tells_how_far_it_is(
     data: Any, settings: Any, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bioimage_py.runner.driver.progress_lines.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("bioimage_py.runner.driver.progress.LINE_SECONDS", 0.0)
     call(data, lambda: None, **{"progress": True, **settings})
     assert ("job: 8 of 8 blocks (100 %)" in capsys.readouterr().err) == shown
 
 
 def test_a_reader_of_the_log_that_has_gone_ends_no_run(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bioimage_py.runner.driver.progress_lines.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("bioimage_py.runner.driver.progress.LINE_SECONDS", 0.0)
     read, write = os.pipe()
     os.close(read)
     closed = open(write, "w", buffering=1)  # noqa: SIM115 - what it still holds cannot be written

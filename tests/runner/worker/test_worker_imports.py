@@ -40,7 +40,6 @@ DRIVER = (
     "runner.planning.estimate",
     "runner.planning.instead",
     "runner.planning.pickling",
-    "runner.results",
     "workflows",
 )
 """What a worker does without, with all that is in it."""
