@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import BioimageError
-from ..parsing import KINDS
 from ..raster import outline
 from ..values.geometry import Geometry, Polygon
 from ..values.lines import Point, Polyline
 from ..values.masks import Mask
+from ..values.shapes import KINDS
 from .common import Exported, bad, put_all
 
 
