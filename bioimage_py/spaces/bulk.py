@@ -40,10 +40,10 @@ def put_many(
     source: str | None = None,
     confidence: Any = None,
     created_at: datetime | None = None,
-    created_by: str | None = None,
+    created_by: str | Sequence[str] | None = None,
     last_edited_at: datetime | None = None,
-    last_edited_by: str | None = None,
-    manual_annotation: bool | None = None,
+    last_edited_by: str | Sequence[str] | None = None,
+    manual_annotation: Any = None,
 ) -> Ids:
     """Put many objects; see `Space.put_many`."""
     strategy = checked_strategy(on_overlap, STRATEGIES[:3])
@@ -60,15 +60,17 @@ def put_many(
     time = now()
     created, edited = checked_time(created_at, "created_at"), checked_time(last_edited_at, "last_edited_at")
     check_order(created, edited)
-    author = checked_author(created_by, "created_by") or space.user
+    authors = _authors(created_by, "created_by", n)
+    editors = _authors(last_edited_by, "last_edited_by", n)
+    manual = _flags(source != "model" if manual_annotation is None else manual_annotation, n)
     rows["class_"] = np.array([table.code(item.id) for item in chosen], np.int32)[codes] if n else 0
     rows["frame"] = numbers
     rows["confidence"] = _confidence(confidence, n)
     rows["created_at"] = created if created is not None else time if edited is None else min(time, edited)
     rows["last_edited_at"] = edited if edited is not None else np.maximum(rows["created_at"], time)
-    rows["created_by"] = table.code(author)
-    rows["last_edited_by"] = table.code(checked_author(last_edited_by, "last_edited_by") or author)
-    rows["manual"] = source != "model" if manual_annotation is None else bool(manual_annotation)
+    rows["created_by"] = [table.code(name) for name in authors] if authors else table.code(space.user)
+    rows["last_edited_by"] = [table.code(name) for name in editors] if editors else rows["created_by"]
+    rows["manual"] = manual
     rows["outside"] = outside_of(space, rows["bounds"], numbers)
     olds = _olds(space, names, numbers, [chosen[code].id for code in codes.tolist()] if ids is not None else None)
     if olds is not None and (olds >= 0).any():
@@ -256,4 +258,22 @@ def _confidence(value: Any, n: int) -> Any:
         raise ParameterError(
             f"Row {bad[0]}: confidence={found[bad[0]]} is not from 0 to 1 ({len(bad)} bad rows).", remedy="use 0 to 1"
         )
+    return found
+
+
+def _authors(value: Any, name: str, n: int) -> list[str]:
+    """Return one author for all rows or one for each; none where none is given."""
+    if value is None or isinstance(value, str):
+        return [] if (found := checked_author(value, name)) is None else [found]
+    if not isinstance(value, Sequence | np.ndarray) or len(value) != n:
+        raise ShapeError(f"{name} is neither a text nor {n} of them.", remedy=f"{name}='me', or one a row")
+    for author in {*value} if all(isinstance(author, str) for author in value) else value:
+        checked_author(author, name)
+    return [str(author) for author in value]
+
+
+def _flags(value: Any, n: int) -> Any:
+    found = np.asarray(value)
+    if found.dtype.kind != "b" or found.shape not in ((), (n,)):
+        raise ParameterError(f"manual_annotation={value!r:.80}.", remedy=f"True or False, or {n} of them")
     return found
