@@ -1,7 +1,8 @@
 """Many objects in a document: by column, numbers as the bytes that they are, so that a million takes seconds.
 
 Each column of numbers is base64 of little-endian values, one for each object in the order of put. `boxes` has the
-corners of those whose class is a bounding box, `geometries` the others, as the rows of a smaller document have them.
+corners of those whose class is a bounding box, `polygons` has the polygons, `geometries` the others, as the rows of a
+smaller document have them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy.typing as npt
 
 from ..errors import BioimageError
 from .bulk import outside_of
+from .polygons import flat, polygons_of
 from .schema import bad
 from .table import ROW, Table
 from .values.audit import checked_author
-from .values.geometry import Box
+from .values.geometry import Box, Polygon
 from .values.ids import checked_ids
 from .values.shapes import KINDS
 
@@ -35,7 +37,7 @@ NUMBERS = {
     "manual_annotation": ("|u1", "manual"),
 }
 """Type of each column of numbers, and its name in a table."""
-TEXTS = ("ids", "classes", "authors", "boxes", "geometries", "dynamic")
+TEXTS = ("ids", "classes", "authors", "boxes", "polygons", "geometries", "dynamic")
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """Microseconds of what a datetime can be: the years 1 to 9999."""
 Array = npt.NDArray[Any]
@@ -66,10 +68,14 @@ def columns_of(space: Any) -> dict[str, Any]:
                 numbers[code] = classes.index(word) if field == "class_" else authors.index(word)
             values = numbers[values]
         document[name] = _text(values.astype(dtype))
-    boxes = np.isin(rows["class_"], [c for c in used["class_"] if shapes[table.words[c]] == Box.shape])
-    d = space.grid.ndim
-    document["boxes"] = _text(rows["bounds"][boxes][:, _corners(d)].astype("<f8"))
-    document["geometries"] = [table.geometry(row).to_document() for row in at[~boxes].tolist()]
+    boxes, polygons = (
+        np.isin(rows["class_"], [code for code in used["class_"] if shapes[table.words[code]] == kind.shape])
+        for kind in (Box, Polygon)
+    )
+    document["boxes"] = _text(rows["bounds"][boxes][:, _corners(space.grid.ndim)].astype("<f8"))
+    columns = flat([table.geometry(row) for row in at[polygons].tolist()])
+    document["polygons"] = {name: _text(values) for name, values in columns.items()}
+    document["geometries"] = [table.geometry(row).to_document() for row in at[~(boxes | polygons)].tolist()]
     place = {row: i for i, row in enumerate(at.tolist())} if space._dynamic else {}
     found = {place.get(table.row(*key), -1): answers for key, answers in space._dynamic.items()}
     document["dynamic"] = [[i, dict(found[i])] for i in sorted(found) if i >= 0]
@@ -120,16 +126,19 @@ class _Read:
         self.numbers.setdefault("frame", np.zeros(n, "i4"))
         self.classes, self.authors = _words(given)
         self._check(n_frames)
-        shapes = np.array([shape == Box.shape for shape in self.classes.values()], bool)
-        self.boxed = shapes[self.numbers["class"]]
+        self.boxed, self.outlined = (
+            np.array([shape == kind.shape for shape in self.classes.values()], bool)[self.numbers["class"]]
+            for kind in (Box, Polygon)
+        )
         corners = _array(given["boxes"], "<f8", int(self.boxed.sum()) * 2 * ndim, "objects.boxes")
         self.corners = corners.reshape(-1, 2 * ndim)
         with np.errstate(invalid="ignore"):
             good = np.isfinite(self.corners).all(axis=1) & (self.corners[:, ndim:] > self.corners[:, :ndim]).all(axis=1)
         _first(~good, "objects.boxes", "it is no box")
-        self.geometries = given["geometries"]
-        if not isinstance(self.geometries, list) or len(self.geometries) != n - len(self.corners):
-            raise bad("objects.geometries", f"it is no list of {n - len(self.corners)}")
+        self.polygons, self.bounds = polygons_of(given["polygons"], int(self.outlined.sum()), _array)
+        self.geometries, left = given["geometries"], n - len(self.corners) - len(self.polygons)
+        if not isinstance(self.geometries, list) or len(self.geometries) != left:
+            raise bad("objects.geometries", f"it is no list of {left}")
         self.dynamic = _dynamic(given["dynamic"], n)
 
     def _check(self, n_frames: int) -> None:
@@ -223,14 +232,18 @@ def read_columns(space: Any, given: Any, answers: Any) -> None:
     for name, (_, field) in NUMBERS.items():
         values = found.numbers[name]
         rows[field] = codes[name][values] if name in codes else values
-    bounds = np.tile([-np.inf] * 3 + [np.inf] * 3, (len(found.corners), 1))
-    bounds[:, _corners(grid.ndim)] = found.corners
-    at = np.flatnonzero(found.boxed)
-    rows["bounds"][at] = bounds
-    rows["outside"][at] = outside_of(space, bounds, frames[at])
+    if found.polygons and grid.ndim != 2:
+        raise bad("objects.polygons", f"polygons in a space of {grid.ndim} coordinates")
+    for which, numbers in ((found.boxed, found.corners), (found.outlined, found.bounds)):
+        if len(numbers):
+            bounds = np.tile([-np.inf] * 3 + [np.inf] * 3, (len(numbers), 1))
+            bounds[:, _corners(grid.ndim)] = numbers
+            rows["bounds"][which] = bounds
+            rows["outside"][which] = outside_of(space, bounds, frames[which])
     shapes = list(found.classes.values())
-    geometries: dict[int, Any] = {}
-    for i, (row, document) in enumerate(zip(np.flatnonzero(~found.boxed).tolist(), found.geometries, strict=True)):
+    geometries: dict[int, Any] = dict(zip(np.flatnonzero(found.outlined).tolist(), found.polygons, strict=True))
+    others = np.flatnonzero(~(found.boxed | found.outlined)).tolist()
+    for i, (row, document) in enumerate(zip(others, found.geometries, strict=True)):
         kind = KINDS[shapes[found.numbers["class"][row]]]
         try:
             geometry, rows["bounds"][row], rows["outside"][row] = grid.checked(
@@ -271,9 +284,12 @@ def rows_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ndim = len(names & {*"xyz"})
     found = _Read(given, ndim, 2**31, sequence)
     numbers, classes = found.numbers, list(found.classes.items())
-    boxes, others = iter(found.corners.tolist()), iter(found.geometries)
+    boxes, others, polygons = iter(found.corners.tolist()), iter(found.geometries), iter(found.polygons)
     ids, shapes = zip(*(classes[code] for code in numbers["class"].tolist()), strict=True) if found.ids else ((), ())
-    geometries = (box(next(boxes), ndim) if boxed else next(others) for boxed in found.boxed.tolist())
+    geometries = (
+        box(next(boxes), ndim) if boxed else next(polygons).to_document() if outlined else next(others)
+        for boxed, outlined in zip(found.boxed.tolist(), found.outlined.tolist(), strict=True)
+    )
     who = {name: [found.authors[i] for i in numbers[name].tolist()] for name in ("created_by", "last_edited_by")}
     audit = (
         times(numbers["created_at"]),

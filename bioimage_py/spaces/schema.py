@@ -63,6 +63,7 @@ _COLUMNS = _object(
         "classes": {"type": "object", "additionalProperties": {"enum": list(SHAPES)}},
         "authors": {"type": "array", "items": _NAME},
         **dict.fromkeys((*_NUMBERS, "manual_annotation", "boxes"), _BYTES),
+        "polygons": _object(dict.fromkeys(("parts", "rings", "points", "xy"), _BYTES)),
         "geometries": {"type": "array", "items": {"anyOf": list(_GEOMETRY.values())}},
         "dynamic": {"type": "array", "items": {"type": "array", "minItems": 2, "maxItems": 2}},
     },

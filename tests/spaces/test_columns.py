@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioimage_py.errors import ConflictError, FormatError
+from bioimage_py.errors import ConflictError, FormatError, ParameterError
 from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.projects.jobs.validate import validate
 from bioimage_py.spaces import (
@@ -23,6 +23,7 @@ from bioimage_py.spaces import (
     ObjectClass,
     ObjectInstance,
     Ontology,
+    Polygon,
     Range,
     Space,
     from_document,
@@ -115,6 +116,61 @@ def test_undo_goes_back_over_rows_that_were_taken_over(image: Any) -> None:
 
 def text(values: Any, dtype: str) -> str:
     return base64.b64encode(np.asarray(values, dtype)).decode()
+
+
+def rings(parts: Any = (1,), rings: Any = (1,), points: Any = (3,), xy: Any = (0, 0, 1, 0, 1, 1)) -> dict[str, str]:
+    counts = {"parts": text(parts, "<u4"), "rings": text(rings, "<u4"), "points": text(points, "<u4")}
+    return {**counts, "xy": text(xy, "<f8")}
+
+
+NO_POLYGONS = [
+    (3, "objects.polygons"),
+    ({}, "objects.polygons"),
+    ({**rings(), "more": 1}, "objects.polygons"),
+    (rings(parts=(1, 1)), r"polygons.parts"),
+    (rings(parts=(0,)), r"polygons.parts\[0\]"),
+    (rings(parts=(2,)), r"polygons.rings"),
+    (rings(parts=(2**32 - 1,)), r"polygons.rings"),
+    (rings(rings=(0,)), r"polygons.rings\[0\]"),
+    (rings(points=(2,)), r"polygons.points\[0\]"),
+    (rings(points=(2**32 - 1,)), r"polygons.xy"),
+    (rings(xy=(0, 0, 1, 0, 1, np.nan)), r"polygons.xy\[2\]"),
+    (rings(xy=(0, 0, 1, 0, 1, 0)), r"polygons\[0\]"),
+    (rings(xy=(0, 0, 1, 0, 0, 0)), r"polygons\[0\]"),
+    (rings(xy=(0, 0, 0, 0, 0, 0)), r"polygons\[0\]"),
+]
+
+
+@pytest.mark.parametrize(("value", "says"), NO_POLYGONS, ids=range(len(NO_POLYGONS)))
+def test_polygons_that_are_none(image: Any, value: Any, says: str) -> None:
+    image.put_many("polygon", [Polygon([(0, 0), (1, 0), (1, 1)])])
+    document = again(to_stored(image, columns_from=0))
+    assert document["objects"]["polygons"] == rings()
+    document["objects"]["polygons"] = rings(points=(4,), xy=(0, 0, 1, 0, 1, 1, 0, 0))  # its end repeats its begin
+    assert from_document(document).get(str(*document["objects"]["ids"])).geometry == Polygon([(0, 0), (1, 0), (1, 1)])
+    document["objects"]["polygons"] = value
+    with pytest.raises(FormatError, match=says):
+        from_document(document)
+
+
+POINTS = st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), min_size=3, max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.lists(POINTS, min_size=1, max_size=3), min_size=1, max_size=3), max_size=4))
+def test_polygons_by_column(given_: Any) -> None:
+    """Whatever the numbers of parts, rings and points are; what the constructor refuses, no column holds."""
+    space, polygons = Space.for_image((80, 100), ("y", "x"), make_ontology()), []
+    for parts in given_:
+        try:
+            polygons.append(Polygon(parts=parts))
+        except ParameterError:
+            assert any(len({*ring}) < 3 for part in parts for ring in part)
+    space.put_many("polygon", polygons)
+    found = from_document(again(to_stored(space, columns_from=0)))
+    assert to_document(found) == to_document(space)
+    assert [record.bounds for record in found] == [record.bounds for record in space]
+    assert [record.outside for record in found] == [record.outside for record in space]
 
 
 DAMAGED: list[tuple[str, Any, str]] = [
