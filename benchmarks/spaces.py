@@ -16,7 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology, Space, read_space, to_document, write_space
+from bioimage_py.spaces import (
+    Box,
+    ObjectClass,
+    ObjectInstance,
+    Ontology,
+    Space,
+    from_document,
+    read_space,
+    to_document,
+    write_space,
+)
 
 ONTOLOGY = Ontology([ObjectClass("nucleus", "bounding_box", id="nucleus")])
 
@@ -57,12 +67,19 @@ def main(count: int) -> None:
             one.put_object_instance(instance, box)
     with timed("10,000 to a document", 0.46 / 5):
         document = to_document(one)
-    print(f"{'bytes of JSON a record':48} {len(json.dumps(document)) / len(one):9.0f}")
+    with timed("10,000 from a document", 0.5 / 5):
+        from_document(document)
+    print(f"{'bytes of JSON a record, a row each':48} {len(json.dumps(document)) / len(one):9.0f}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "space.json"
         with timed("save 100,000", 0.5):
             write_space(few, path)
         with timed("load 100,000", 0.5):
+            read_space(path)
+        with timed(f"save {count:,}", 5 * share):
+            write_space(space, path)
+        print(f"{'bytes of JSON a record, by column':48} {path.stat().st_size / count:9.0f}")
+        with timed(f"load {count:,}", 5 * share):
             read_space(path)
 
 

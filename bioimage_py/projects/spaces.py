@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConflictError, FormatError, KeyNotFoundError, ParameterError
-from ..spaces import Ontology, Space, from_document, to_document
-from ..spaces.document import answers_of, to_bytes
+from ..spaces import Ontology, Space, from_document
+from ..spaces.columns import rows_of
+from ..spaces.document import answers_of, count_of, to_bytes, to_stored
+from ..spaces.schema import ROWS
 from ..system.files import write_once
 from ..system.json_text import parse_json
 from .storage.folder import new_stamp
@@ -54,7 +56,7 @@ class Open:
 
     def document(self) -> Document:
         """Return the state as it would be stored."""
-        return to_document(self.space, ontology=False)
+        return to_stored(self.space, ontology=False)
 
     def put(self, document: Document) -> None:
         """Take over another state; changes that were made before can't be undone any more."""
@@ -143,7 +145,7 @@ class OpenSpaces:
         ontology = self._session.settings.ontology
         if record is None:
             space = Space.for_image(descriptor.shape, descriptor.axes, ontology, kind=kind, space_id=id)
-            base = to_document(space, ontology=False)
+            base = to_stored(space, ontology=False)
         else:
             base = self._read(descriptor.identifier, id, record)
             space = from_document(without_unknown(base, ontology), ontology)
@@ -165,7 +167,7 @@ class OpenSpaces:
             found = parse_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise FormatError(f"{path} is no space: {error}", remedy="restore it from a backup") from None
-        if not isinstance(found, dict) or not isinstance(found.get("objects"), list):
+        if not isinstance(found, dict) or not isinstance(found.get("objects"), list | dict):
             raise FormatError(f"{path} is no space.", remedy="restore it from a backup")
         return found
 
@@ -296,7 +298,7 @@ class OpenSpaces:
         if mine == found.base or (stored is not None and self.path_of(identifier, id, stored).read_bytes() == data):
             found.mark = found.now()
             return False
-        new = LayerRecord(version=new_stamp(), units=len(mine["objects"]) + len(mine["classifications"]))
+        new = LayerRecord(version=new_stamp(), units=count_of(mine))
         path = self.path_of(identifier, id, new)
         write_once(path, data, sync=True)
         before = (found.base, found.record, found.mark)
@@ -325,11 +327,25 @@ def _named(session: Session, identifier: str, record: LayerRecord) -> bool:
 def without_unknown(document: Document, ontology: Ontology) -> Document:
     """Return a document without the records of classes that were removed."""
     known = {item.id for item in ontology}
+    if isinstance(document["objects"], dict):
+        classes = document["objects"].get("classes")
+        if isinstance(classes, dict) and classes.keys() <= known and _all_known(document["classifications"], known):
+            return document
+        document = in_rows(document)
     groups = {name: [r for r in document[name] if _class_of(r) in known] for name in _GROUPS[:2]}
     if all(len(groups[name]) == len(document[name]) for name in groups):
         return document
     left = {record["id"] for records in groups.values() for record in records}
     return {**document, **groups, "answers": {id: value for id, value in document["answers"].items() if id in left}}
+
+
+def _all_known(records: Any, known: Container[str]) -> bool:
+    return all(_class_of(record) in known for record in records)
+
+
+def in_rows(document: Document) -> Document:
+    """Return a document with an object a row, whichever form it has."""
+    return {**document, "schema": ROWS, "objects": rows_of(document)}
 
 
 def _class_of(record: Any) -> Any:
@@ -354,6 +370,7 @@ def merged(base: Document, mine: Document, theirs: Document, id: str, single: Co
         Both changed one field of a record, or answered one classification; names it.
     """
     conflicts: list[tuple[str, ...]] = []
+    base, mine, theirs = in_rows(base), in_rows(mine), in_rows(theirs)
     found: Document = merge(_keyed(base), _keyed(mine), _keyed(theirs), conflicts)
     real = [path for path in conflicts if path[-1] not in _EDITED]
     if real:

@@ -16,7 +16,8 @@ from .putting import STRATEGIES, check_shape, checked_strategy
 from .table import ROW
 from .values.audit import check_order, checked_author, checked_confidence, checked_time, now
 from .values.frames import frame_numbers
-from .values.grid import Outside, Units
+from .values.geometry import Box
+from .values.grid import Outside, Units, check_units
 from .values.ids import checked_id, new_ids
 from .values.masks import Mask
 
@@ -39,10 +40,10 @@ def put_many(
     source: str | None = None,
     confidence: Any = None,
     created_at: datetime | None = None,
-    created_by: str | None = None,
+    created_by: str | Sequence[str] | None = None,
     last_edited_at: datetime | None = None,
-    last_edited_by: str | None = None,
-    manual_annotation: bool | None = None,
+    last_edited_by: str | Sequence[str] | None = None,
+    manual_annotation: Any = None,
 ) -> Ids:
     """Put many objects; see `Space.put_many`."""
     strategy = checked_strategy(on_overlap, STRATEGIES[:3])
@@ -53,23 +54,24 @@ def put_many(
     for frame in np.unique(numbers):
         frame_numbers(frame, len(allowed))
     chosen, codes = _classes(space, classes, n)
-    bounds, shapes = _geometries(space, geometries, numbers, chosen, codes, units, outside)
+    rows = np.zeros(n, ROW)
+    shapes = _geometries(space, geometries, numbers, chosen, codes, units, outside, rows["bounds"])
     names = _ids(ids, n)
     time = now()
     created, edited = checked_time(created_at, "created_at"), checked_time(last_edited_at, "last_edited_at")
     check_order(created, edited)
-    author = checked_author(created_by, "created_by") or space.user
-    rows = np.zeros(n, ROW)
+    authors = _authors(created_by, "created_by", n)
+    editors = _authors(last_edited_by, "last_edited_by", n)
+    manual = _flags(source != "model" if manual_annotation is None else manual_annotation, n)
     rows["class_"] = np.array([table.code(item.id) for item in chosen], np.int32)[codes] if n else 0
     rows["frame"] = numbers
     rows["confidence"] = _confidence(confidence, n)
     rows["created_at"] = created if created is not None else time if edited is None else min(time, edited)
     rows["last_edited_at"] = edited if edited is not None else np.maximum(rows["created_at"], time)
-    rows["created_by"] = table.code(author)
-    rows["last_edited_by"] = table.code(checked_author(last_edited_by, "last_edited_by") or author)
-    rows["manual"] = source != "model" if manual_annotation is None else bool(manual_annotation)
-    rows["bounds"] = bounds
-    rows["outside"] = outside_of(space, bounds, numbers)
+    rows["created_by"] = [table.code(name) for name in authors] if authors else table.code(space.user)
+    rows["last_edited_by"] = [table.code(name) for name in editors] if editors else rows["created_by"]
+    rows["manual"] = manual
+    rows["outside"] = outside_of(space, rows["bounds"], numbers)
     olds = _olds(space, names, numbers, [chosen[code].id for code in codes.tolist()] if ids is not None else None)
     if olds is not None and (olds >= 0).any():
         there = np.flatnonzero(olds >= 0)
@@ -82,7 +84,8 @@ def put_many(
         if strategy == "skip":
             keep = np.flatnonzero(olds < 0)
             rows, olds = rows[keep], olds[keep]
-            kept_names, kept_shapes = [names[i] for i in keep.tolist()], [shapes[i] for i in keep.tolist()]
+            kept_names = [names[i] for i in keep.tolist()]
+            kept_shapes = {at: shapes[i] for at, i in enumerate(keep.tolist()) if i in shapes}
         else:
             kept_names, kept_shapes = names, shapes
             before = table.rows[olds[there]]
@@ -133,29 +136,35 @@ def _classes(space: Putting, classes: Any, n: int) -> tuple[list[Any], npt.NDArr
 
 
 def _geometries(
-    space: Putting, geometries: Any, frames: Any, chosen: list[Any], codes: Any, units: Units, outside: Outside
-) -> tuple[npt.NDArray[np.float64], list[Any]]:
+    space: Putting, geometries: Any, frames: Any, chosen: list[Any], codes: Any, units: Units, outside: Outside,
+    bounds: npt.NDArray[np.float64],
+) -> dict[int, Any]:  # fmt: skip
+    """Write the bounds of geometries, and return those that are no boxes, by row."""
     n = len(geometries)
     if isinstance(geometries, np.ndarray) and geometries.dtype.kind in "iuf":
-        return _boxes(space, geometries.astype(float), frames, chosen, units, outside), [None] * n
-    bounds, shapes = np.zeros((n, 6)), []
+        _boxes(space, geometries.astype(np.float64, copy=False), frames, chosen, units, outside, bounds)
+        return {}
+    shapes: dict[int, Any] = {}
     first: tuple[int, BioimageError] | None = None
     bad = 0
     for i, (geometry, code, frame) in enumerate(zip(geometries, codes.tolist(), frames.tolist(), strict=True)):
         try:
             check_shape(geometry, chosen[code])
             found, bounds[i], _ = space.grid.checked(space.grid.world(geometry, units, frame), frame, outside)
-            shapes.append(None if found.shape == "bounding_box" else found)
+            if found.shape != "bounding_box":
+                shapes[i] = found
         except BioimageError as error:
             first, bad = first or (i, error), bad + 1
     if first:
         row, cause = first
         kind = ShapeError if isinstance(geometries[row], Mask) else ParameterError
         raise kind(f"Row {row}: {cause.message} ({bad} bad rows of {n})", remedy=cause.remedy)
-    return bounds, shapes
+    return shapes
 
 
-def _boxes(space: Putting, given: Any, frames: Any, chosen: list[Any], units: Units, outside: Outside) -> Any:
+def _boxes(
+    space: Putting, given: Any, frames: Any, chosen: list[Any], units: Units, outside: Outside, bounds: Any
+) -> None:
     d = space.grid.ndim
     if given.ndim != 2 or given.shape[1] != 2 * d:
         raise ShapeError(f"Boxes of the shape {given.shape}.", remedy=f"an array (n, {2 * d}): top left, lower right")
@@ -176,27 +185,22 @@ def _boxes(space: Putting, given: Any, frames: Any, chosen: list[Any], units: Un
             remedy="leave such rows out",
         )
     grid = space.grid
-    if units != "world":
+    bounds[:, 2], bounds[:, 5] = -math.inf, math.inf
+    bounds[:, :d], bounds[:, 3 : 3 + d] = given[:, :d], given[:, d:]
+    if check_units(units) != "world":
         factor, shift = np.broadcast_to(grid.scale[:d], (len(given), d)), grid.corner[:d]
         if units == "normalised":
             factor = (
                 factor * np.array([grid.size(int(f))[:d] for f in frames]) if grid.sizes else factor * grid.size()[:d]
             )
-        elif units != "pixel":
-            raise ParameterError(f"units={units!r}", remedy="use one of 'world', 'pixel', 'normalised'")
-        given = np.concatenate([given[:, :d] * factor + shift, given[:, d:] * factor + shift], axis=1)
-    bounds = np.empty((len(given), 6))
-    bounds[:, 2], bounds[:, 5] = -math.inf, math.inf
-    bounds[:, :d], bounds[:, 3 : 3 + d] = given[:, :d], given[:, d:]
+        for begin in (0, 3):
+            bounds[:, begin : begin + d] = bounds[:, begin : begin + d] * factor + shift
     if outside != "keep":
         for i in np.flatnonzero(outside_of(space, bounds, frames)).tolist():
-            from .values.geometry import Box
-
             try:
                 bounds[i] = grid.checked(Box.of_bounds(bounds[i]), int(frames[i]), outside)[1]
             except ParameterError as error:
                 raise ParameterError(f"Row {i}: {error.message}", remedy=error.remedy) from None
-    return bounds
 
 
 def outside_of(space: Putting, bounds: Any, frames: Any) -> Any:
@@ -254,4 +258,22 @@ def _confidence(value: Any, n: int) -> Any:
         raise ParameterError(
             f"Row {bad[0]}: confidence={found[bad[0]]} is not from 0 to 1 ({len(bad)} bad rows).", remedy="use 0 to 1"
         )
+    return found
+
+
+def _authors(value: Any, name: str, n: int) -> list[str]:
+    """Return one author for all rows or one for each; none where none is given."""
+    if value is None or isinstance(value, str):
+        return [] if (found := checked_author(value, name)) is None else [found]
+    if not isinstance(value, Sequence | np.ndarray) or len(value) != n:
+        raise ShapeError(f"{name} is neither a text nor {n} of them.", remedy=f"{name}='me', or one a row")
+    for author in {*value} if all(isinstance(author, str) for author in value) else value:
+        checked_author(author, name)
+    return [str(author) for author in value]
+
+
+def _flags(value: Any, n: int) -> Any:
+    found = np.asarray(value)
+    if found.dtype.kind != "b" or found.shape not in ((), (n,)):
+        raise ParameterError(f"manual_annotation={value!r:.80}.", remedy=f"True or False, or {n} of them")
     return found

@@ -1,29 +1,32 @@
-"""Spaces as JSON documents: one record a line, in the order of put."""
+"""Spaces as JSON documents, in the order of put: a record a line, or many objects by column."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..errors import BioimageError, FormatError, SourceNotFoundError, StorageError
 from ..sources import Axis
 from ..system import json_text
 from ..system.files import write_once
 from ..system.json_text import parse_json
-from .parsing import AUDIT, SCHEMA, from_document
+from .columns import box, columns_of, records, times
+from .parsing import from_document
+from .schema import COLUMNS, ROWS
 from .table import Table
 from .values.frames import GLOBAL
-from .values.geometry import Box
 from .values.ontology import Ontology
+
+COLUMNS_FROM = 10_000
+"""Objects from which on a space is stored by column: nobody compares so many lines."""
 
 
 def to_document(space: Any, *, ontology: bool = True) -> dict[str, Any]:
-    """Return the JSON form of a space.
+    """Return the JSON form of a space, with an object a row.
 
     Parameters
     ----------
@@ -31,9 +34,20 @@ def to_document(space: Any, *, ontology: bool = True) -> dict[str, Any]:
     ontology : bool, default True
         Whether the document tells its classes too.
     """
+    return _document(space, ontology, ROWS, list(_records(space, "object")))
+
+
+def to_stored(space: Any, *, ontology: bool = True, columns_from: int | None = None) -> dict[str, Any]:
+    """Return the JSON form of a space as it is stored: with many objects by column; parameters as of `write_space`."""
+    if space.count("object") < (COLUMNS_FROM if columns_from is None else columns_from):
+        return to_document(space, ontology=ontology)
+    return _document(space, ontology, COLUMNS, columns_of(space))
+
+
+def _document(space: Any, ontology: bool, schema: int, objects: Any) -> dict[str, Any]:
     grid = space.grid
     document: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": schema,
         "kind": space.kind,
         "space_id": space.space_id,
         "size": list(grid.shape),
@@ -44,7 +58,7 @@ def to_document(space: Any, *, ontology: bool = True) -> dict[str, Any]:
     }
     if ontology:
         document["ontology"] = space.ontology.to_document()
-    document["objects"] = list(_records(space, "object"))
+    document["objects"] = objects
     document["classifications"] = list(_records(space, "classification"))
     document["answers"] = answers_of(space)
     return document
@@ -64,40 +78,43 @@ def answers_of(space: Any) -> dict[str, Any]:
 def _records(space: Any, type_: str) -> Iterator[dict[str, Any]]:
     table: Table = space._tables[type_]
     at = table.by_order()
-    rows = table.rows[at]
-    times = [[f"{t}Z" for t in np.datetime_as_string(rows[name].astype("M8[us]"))] for name in AUDIT[::2][:2]]
-    columns = (
+    rows, words = table.rows[at], table.words
+    class_, frames, made_by, edited_by, sure, manual = (
         rows[name].tolist() for name in ("class_", "frame", "created_by", "last_edited_by", "confidence", "manual")
     )
-    words, shapes = table.words, {item.id: item.shape for item in space.ontology.objects}
-    bounds, flat, sequence = rows["bounds"].tolist(), space.grid.ndim == 2, space.kind == "sequence"
-    for row, class_, frame, author, editor, sure, manual, made, edited, box in zip(
-        at.tolist(), *columns, *times, bounds, strict=True
-    ):
-        id = table.ids[row]
-        record: dict[str, Any] = {"id": id, "class": words[class_]}
-        if sequence and frame != GLOBAL:
-            record["frame"] = frame
-        if type_ == "object":
-            geometry = table.geometries[row]
-            record["shape"] = shapes[words[class_]]
-            if geometry is None:
-                corners = (box[:2], box[3:5]) if flat else (box[:3], box[3:])
-                record["geometry"] = dict(zip(Box.fields, corners, strict=True))
-            else:
-                record["geometry"] = geometry.to_document()
-            if (id, frame) in space._dynamic:
-                record["dynamic"] = dict(space._dynamic[id, frame])
-        values = (made, words[author], edited, words[editor], sure, manual)
-        record.update(zip(AUDIT, values, strict=True))
-        yield record
+    ids = [table.ids[row] for row in at.tolist()]
+    audit = (
+        times(rows["created_at"]),
+        [words[code] for code in made_by],
+        times(rows["last_edited_at"]),
+        [words[code] for code in edited_by],
+        sure,
+        manual,
+    )
+    shown = [None if frame == GLOBAL else frame for frame in frames] if space.kind == "sequence" else repeat(None)
+    classes = [words[code] for code in class_]
+    if type_ != "object":
+        return records(ids, classes, shown, None, repeat(None), repeat(None), audit)
+    shapes = {item.id: item.shape for item in space.ontology.objects}
+    d = space.grid.ndim
+    corners = rows["bounds"][:, [*range(d), *range(3, 3 + d)]].tolist()
+    geometries = (
+        box(values, d) if (found := table.geometry(row)) is None else found.to_document()
+        for row, values in zip(at.tolist(), corners, strict=True)
+    )
+    known = space._dynamic
+    dynamic = (dict(known.get(key, ())) for key in zip(ids, frames, strict=True)) if known else repeat(None)
+    return records(ids, classes, shown, [shapes[id] for id in classes], geometries, dynamic, audit)
 
 
 def to_text(document: Mapping[str, Any]) -> str:
     """Return a document as text, one record a line, so that versions can be compared."""
     lines = []
     for key, value in document.items():
-        if key in ("objects", "classifications"):
+        if key == "objects" and isinstance(value, Mapping):
+            body = ",\n".join(f"{json.dumps(name)}: {_dumped(column)}" for name, column in value.items())
+            lines.append(f'"objects": {{\n{body}\n}}')
+        elif key in ("objects", "classifications"):
             body = ",\n".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in value)
             lines.append(f"{json.dumps(key)}: [\n{body}\n]" if value else f"{json.dumps(key)}: []")
         elif key == "answers":
@@ -106,6 +123,11 @@ def to_text(document: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _dumped(column: Any) -> str:
+    # base64 is text that needs no look at each of its characters
+    return f'"{column}"' if isinstance(column, str) else json.dumps(column, ensure_ascii=False, allow_nan=False)
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
@@ -118,7 +140,7 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
     """
     data = to_text(document).encode()
     if len(data) > json_text.LARGEST:
-        number = len(document["objects"]) + len(document["classifications"])
+        number = count_of(document)
         raise StorageError(
             f"The {number} records of the space are {len(data)} bytes of JSON, and {json_text.LARGEST} at most would be"
             " read again. Nothing was written.",
@@ -127,9 +149,29 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
     return data
 
 
-def write_space(space: Any, path: str | os.PathLike[str]) -> None:
-    """Write a space as one JSON file, which appears whole; StorageError where it is too large to be read again."""
-    write_once(Path(path), to_bytes(to_document(space)))
+def count_of(document: Mapping[str, Any]) -> int:
+    """Return the number of records of a document, whichever form it has."""
+    objects = document["objects"]
+    return len(objects["ids"] if isinstance(objects, Mapping) else objects) + len(document["classifications"])
+
+
+def write_space(space: Any, path: str | os.PathLike[str], *, columns_from: int | None = None) -> None:
+    """Write a space as one JSON file, which appears whole.
+
+    Parameters
+    ----------
+    space : Space
+    path : path
+    columns_from : int, optional
+        Objects from which on they are written by column, which is faster and smaller; fewer get a line each, which git
+        can compare. None: 10,000.
+
+    Raises
+    ------
+    StorageError
+        It is too large to be read again.
+    """
+    write_once(Path(path), to_bytes(to_stored(space, columns_from=columns_from)))
 
 
 def read_space(path: str | os.PathLike[str], ontology: Ontology | None = None) -> Any:

@@ -48,5 +48,6 @@ class Index:
         import shapely
 
         bounds = self._table.rows["bounds"]
-        boxes = shapely.box(bounds[:, 0], bounds[:, 1], bounds[:, 3], bounds[:, 4])
-        self._tree, self._n = shapely.STRtree(boxes), len(bounds)
+        # a diagonal has the bounds of its box and is made twice as fast
+        ends = np.stack([bounds[:, :2], bounds[:, 3:5]], axis=1)
+        self._tree, self._n = shapely.STRtree(shapely.linestrings(ends)), len(bounds)

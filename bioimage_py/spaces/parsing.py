@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..errors import BioimageError, FormatError
+from ..errors import BioimageError
 from ..sources import Axis
 from .bulk import outside_of
+from .columns import read_columns
+from .schema import AUDIT, COLUMNS, ROWS, bad
 from .space import space_class
 from .table import ROW
 from .values.audit import checked_author, checked_confidence
 from .values.frames import GLOBAL
-from .values.geometry import Box, Ellipse, Geometry, Polygon, RotatedBox
+from .values.geometry import Box
 from .values.grid import Grid
 from .values.ids import checked_id
 from .values.instances import ClassificationInstance, ObjectInstance
-from .values.lines import Mesh, Point, Polyline, Skeleton
-from .values.masks import Mask
 from .values.ontology import Ontology
+from .values.shapes import KINDS
 
-SCHEMA = 1
-KINDS: dict[str, type[Geometry]] = {
-    kind.shape: kind for kind in (Box, RotatedBox, Polygon, Polyline, Point, Skeleton, Ellipse, Mesh)
-} | {"bitmask": Mask}
 _TOP = ("schema", "kind", "space_id", "size", "axes", "unit", "frames", "sizes", "ontology")
 _RECORDS = ("objects", "classifications", "answers")
-AUDIT = ("created_at", "created_by", "last_edited_at", "last_edited_by", "confidence", "manual_annotation")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-
-
-def _bad(where: str, what: Any) -> FormatError:
-    remedy = getattr(what, "remedy", "") or "mend it by hand, or restore it from a backup"
-    return FormatError(f"{where}: {getattr(what, 'message', what)}", remedy=remedy)
 
 
 def from_document(document: Any, ontology: Ontology | None = None, **given: Any) -> Any:
@@ -55,31 +47,36 @@ def from_document(document: Any, ontology: Ontology | None = None, **given: Any)
         An unknown or missing key, a newer schema, a record that is none; names the place, such as "objects[3].shape".
     """
     if not isinstance(document, Mapping):
-        raise _bad("the document", "it is no mapping")
+        raise bad("the document", "it is no mapping")
     version = document.get("schema")
-    if version != SCHEMA or isinstance(version, bool):
-        raise _bad("schema", f"it is {version!r}, known is {SCHEMA}")
+    if version not in (ROWS, COLUMNS) or isinstance(version, bool):
+        raise bad("schema", f"it is {version!r}, known are {ROWS} and {COLUMNS}")
     for key in document:
         if key not in (*_TOP, *_RECORDS):
-            raise _bad(str(key), "there is no such key")
+            raise bad(str(key), "there is no such key")
     for key in (*_TOP[:6], *_RECORDS):
         if key not in document:
-            raise _bad(key, "it is missing")
+            raise bad(key, "it is missing")
+    if (version == COLUMNS) != isinstance(document["objects"], Mapping):
+        raise bad("schema", f"it is {version}, but the objects are a {type(document['objects']).__name__}")
     if ontology is None:
         ontology = Ontology.from_document(document.get("ontology", {}))
     try:
         axes = [Axis(**axis) for axis in document["axes"]]
         grid = Grid(axes, document["size"], document.get("frames"), document.get("sizes"))
     except (BioimageError, TypeError, ValueError, OverflowError) as error:
-        raise _bad("axes", error) from None
+        raise bad("axes", error) from None
     try:
         kind = space_class(document["kind"])
     except (BioimageError, TypeError) as error:
-        raise _bad("kind", error) from None
+        raise bad("kind", error) from None
     if (kind.kind == "sequence") != (grid.frames is not None) or (kind.kind == "image" and grid.ndim != 2):
-        raise _bad("kind", f"{document['kind']!r} with the axes {[axis.name for axis in grid.axes]}")
+        raise bad("kind", f"{document['kind']!r} with the axes {[axis.name for axis in grid.axes]}")
     space = kind(grid, ontology, _text(document["space_id"], "space_id"), **given)
-    _read_objects(space, document["objects"])
+    if version == COLUMNS:
+        read_columns(space, document["objects"], partial(_answers, dynamic=True))
+    else:
+        _read_objects(space, document["objects"])
     _read_classifications(space, document["classifications"])
     _read_answers(space, document["answers"])
     return space
@@ -89,7 +86,7 @@ def _text(value: Any, where: str) -> str:
     try:
         return checked_id(value, where)
     except BioimageError as error:
-        raise _bad(where, error) from None
+        raise bad(where, error) from None
 
 
 class _Columns:
@@ -101,13 +98,12 @@ class _Columns:
         known = space.ontology.objects if type_ == "object" else space.ontology.classifications
         self.classes = {item.id: item for item in known}
         if not isinstance(items, list):
-            raise _bad(self.place, "it is no list")
+            raise bad(self.place, "it is no list")
         self.items = items
         self.rows = np.zeros(len(items), ROW)
         self.ids: list[str] = []
         self.frames: list[int] = []
         self.codes: list[int] = []
-        self.columns: dict[str, list[Any]] = {name: [] for name in AUDIT}
         self.seen: set[tuple[str, int]] = set()
         self.owner: dict[str, str] = {}
 
@@ -115,73 +111,86 @@ class _Columns:
         """Read what all records have, and return the class."""
         where = f"{self.place}[{i}]"
         if not isinstance(record, dict):
-            raise _bad(where, "it is no mapping")
+            raise bad(where, "it is no mapping")
         if not (record.keys() >= {*needed} and record.keys() <= {*needed, *optional}):
             for key in record:
                 if key not in needed and key not in optional:
-                    raise _bad(f"{where}.{key}", "there is no such key")
-            raise _bad(f"{where}.{next(key for key in needed if key not in record)}", "it is missing")
+                    raise bad(f"{where}.{key}", "there is no such key")
+            raise bad(f"{where}.{next(key for key in needed if key not in record)}", "it is missing")
         class_ = self.classes.get(record["class"]) if isinstance(record["class"], str) else None
         if class_ is None:
-            raise _bad(f"{where}.class", f"there is no class {record['class']!r}")
+            raise bad(f"{where}.class", f"there is no class {record['class']!r}")
         id = _text(record["id"], f"{where}.id")
         sequence = self.space.kind == "sequence"
         about_all = self.type == "classification" and class_.level == "global"
         frame = record.get("frame", 0 if not sequence else None)
         if about_all or not sequence:
             if "frame" in record:
-                raise _bad(f"{where}.frame", "it is about the whole space")
+                raise bad(f"{where}.frame", "it is about the whole space")
             frame = GLOBAL if about_all else 0
         elif isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < self.space.n_frames:
-            raise _bad(f"{where}.frame", f"{frame!r} is none of 0 to {self.space.n_frames - 1}")
+            raise bad(f"{where}.frame", f"{frame!r} is none of 0 to {self.space.n_frames - 1}")
         if (id, frame) in self.seen or self.owner.setdefault(id, class_.id) != class_.id:
-            raise _bad(f"{where}.id", f"{id!r} comes twice")
+            raise bad(f"{where}.id", f"{id!r} comes twice")
         self.seen.add((id, frame))
         self.ids.append(id)
         self.frames.append(frame)
         self.codes.append(self.table.code(class_.id))
-        for name in AUDIT:
-            self.columns[name].append(_audited(record[name], name, f"{where}.{name}"))
-        if record["last_edited_at"] < record["created_at"]:
-            raise _bad(f"{where}.last_edited_at", f"{record['last_edited_at']} is before created_at")
         return class_, frame
 
-    def put(self, geometries: list[Any]) -> None:
+    def _audit(self, name: str) -> list[Any]:
+        """Return an audit field of all records; each value that occurs is looked at once."""
+        values = [record[name] for record in self.items]
+        try:
+            different: Any = {(type(value), value) for value in values}
+        except TypeError:  # a list or mapping
+            different = ()
+        for _, value in different:
+            if not _fits(value, name):
+                break
+        else:
+            if different or not values:
+                return values
+        i = next(i for i, value in enumerate(values) if not _fits(value, name))
+        raise bad(f"{self.place}[{i}].{name}", f"{values[i]!r:.80} does not fit")
+
+    def put(self, geometries: Mapping[int, Any]) -> None:
         """Make all records alive, as no step."""
-        rows, table, columns = self.rows, self.table, self.columns
+        rows, table = self.rows, self.table
+        columns = {name: self._audit(name) for name in AUDIT}
         rows["order"] = table.new_orders(len(rows))
         rows["class_"], rows["frame"] = self.codes, self.frames
         for name in ("created_at", "last_edited_at"):
             try:
                 rows[name] = np.array([text[:-1] for text in columns[name]], "M8[us]").astype("i8")
             except ValueError as error:
-                raise _bad(f"{self.place}.{name}", error) from None
+                raise bad(f"{self.place}.{name}", error) from None
+        wrong = np.flatnonzero(rows["last_edited_at"] < rows["created_at"])
+        if len(wrong):
+            raise bad(f"{self.place}[{wrong[0]}].last_edited_at", "it is before created_at")
         for name in ("created_by", "last_edited_by"):
             rows[name] = [table.code(word) for word in columns[name]]
         rows["confidence"], rows["manual"] = columns["confidence"], columns["manual_annotation"]
         table.switch(np.zeros(0, np.int64), table.append(rows, self.ids, geometries))
 
 
-def _audited(value: Any, name: str, where: str) -> Any:
+def _fits(value: Any, name: str) -> bool:
+    """Whether a value is one of an audit field."""
     try:
         if name == "confidence":
-            return checked_confidence(value)
+            return checked_confidence(value) is not None
         if name == "manual_annotation":
-            good = isinstance(value, bool)
-        elif name.endswith("_by"):
-            good = checked_author(value, name) is not None
-        else:
-            good = isinstance(value, str) and _TIME.fullmatch(value) is not None
-    except BioimageError as error:
-        raise _bad(where, error) from None
-    if not good:
-        raise _bad(where, f"{value!r} does not fit")
-    return value
+            return isinstance(value, bool)
+        if name.endswith("_by"):
+            return checked_author(value, name) is not None
+    except BioimageError:
+        return False
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
 def _read_objects(space: Any, items: Any) -> None:
     found = _Columns(space, "object", items)
-    geometries: list[Any] = []
+    geometries: dict[int, Any] = {}
     corners: list[Any] = []
     boxes: list[int] = []
     needed = ("id", "class", "shape", "geometry", *AUDIT)
@@ -189,15 +198,14 @@ def _read_objects(space: Any, items: Any) -> None:
         class_, frame = found.head(i, record, ("frame", "dynamic"), needed)
         where = f"objects[{i}]"
         if record["shape"] != class_.shape:
-            raise _bad(f"{where}.shape", f"{record['shape']!r}, objects of {class_.name!r} are {class_.shape!r}")
+            raise bad(f"{where}.shape", f"{record['shape']!r}, objects of {class_.name!r} are {class_.shape!r}")
         if class_.shape == "bounding_box" and _is_box(record["geometry"]):
             boxes.append(i)
             corners.append((record["geometry"]["top_left"], record["geometry"]["lower_right"]))
-            geometry, bounds = None, _UNREAD
         else:
-            geometry, bounds = _geometry(found, i, record, class_, frame)
-        found.rows["bounds"][i] = bounds
-        geometries.append(geometry)
+            geometry, found.rows["bounds"][i] = _geometry(found, i, record, class_, frame)
+            if geometry is not None:
+                geometries[i] = geometry
         if "dynamic" in record:
             space._dynamic[record["id"], frame] = _answers(class_, record["dynamic"], f"{where}.dynamic", True)
     if boxes and not _read_boxes(found, boxes, corners):
@@ -207,7 +215,6 @@ def _read_objects(space: Any, items: Any) -> None:
     found.put(geometries)
 
 
-_UNREAD = (0.0,) * 6
 _CORNERS = {"top_left", "lower_right"}
 
 
@@ -220,7 +227,7 @@ def _geometry(found: _Columns, i: int, record: Any, class_: Any, frame: int) -> 
         geometry = KINDS[class_.shape].from_document(record["geometry"])
         _, bounds, found.rows["outside"][i] = found.space.grid.checked(geometry, frame, "keep")
     except (BioimageError, TypeError, ValueError, KeyError, OverflowError) as error:
-        raise _bad(f"objects[{i}].geometry", error) from None
+        raise bad(f"objects[{i}].geometry", error) from None
     return None if isinstance(geometry, Box) else geometry, bounds
 
 
@@ -250,35 +257,35 @@ def _read_classifications(space: Any, items: Any) -> None:
     for i, record in enumerate(found.items):
         class_, frame = found.head(i, record, ("frame",), ("id", "class", *AUDIT))
         if space._tables["object"].has(record["id"]):
-            raise _bad(f"classifications[{i}].id", f"{record['id']!r} is an object")
+            raise bad(f"classifications[{i}].id", f"{record['id']!r} is an object")
         if not class_.several and (class_.id, frame) in answered:
-            raise _bad(f"classifications[{i}].class", f"{class_.name!r} is answered twice")
+            raise bad(f"classifications[{i}].class", f"{class_.name!r} is answered twice")
         answered.add((class_.id, frame))
-    found.put([None] * len(found.items))
+    found.put({})
 
 
 def _answers(class_: Any, given: Any, where: str, dynamic: bool) -> dict[str, Any]:
     known = {attribute.id: attribute for attribute in class_.attributes if attribute.dynamic == dynamic}
     if not isinstance(given, dict):
-        raise _bad(where, "it is no mapping")
+        raise bad(where, "it is no mapping")
     found = {}
     for key, value in given.items():
         if key not in known:
-            raise _bad(f"{where}.{key}", f"{class_.name!r} has no such attribute")
+            raise bad(f"{where}.{key}", f"{class_.name!r} has no such attribute")
         try:
             found[key] = known[key].check(value)
         except (BioimageError, TypeError) as error:
-            raise _bad(f"{where}.{key}", error) from None
+            raise bad(f"{where}.{key}", error) from None
     return found
 
 
 def _read_answers(space: Any, given: Any) -> None:
     if not isinstance(given, dict):
-        raise _bad("answers", "it is no mapping")
+        raise bad("answers", "it is no mapping")
     for id, answers in given.items():
         type_ = next((name for name, table in space._tables.items() if table.has(id)), None)
         if type_ is None:
-            raise _bad(f"answers.{id}", "there is no such instance")
+            raise bad(f"answers.{id}", "there is no such instance")
         table = space._tables[type_]
         class_ = space._class_of(table, next(iter(table.rows_of(id).values())))
         kind: Any = ObjectInstance if type_ == "object" else ClassificationInstance

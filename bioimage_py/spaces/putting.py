@@ -271,7 +271,7 @@ class Putting(Reading):
         class_ = self._class_of(table, known[numbers[0]])
         olds = [known[frame] for frame in numbers]
         shaped: list[tuple[Any, Bounds, bool]] = [
-            (table.geometries[r], tuple(table.rows["bounds"][r].tolist()), bool(table.rows["outside"][r])) for r in olds
+            (table.geometry(r), tuple(table.rows["bounds"][r].tolist()), bool(table.rows["outside"][r])) for r in olds
         ]
         if geometry is not None:
             check_shape(geometry, class_)
@@ -338,7 +338,7 @@ def _stored(geometry: Any) -> Any:
 
 
 def _replaced(table: Table, rows: Any, ids: list[str], geometries: list[Any], olds: list[int]) -> Part:
-    come = table.append(rows, ids, geometries)
+    come = table.append(rows, ids, {at: found for at, found in enumerate(geometries) if found is not None})
     return Part(table, np.array([row for row in olds if row >= 0], np.int64), come)
 
 

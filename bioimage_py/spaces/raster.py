@@ -85,7 +85,10 @@ def _of_rings(rings: list[Any], y: Any, x: Any) -> Bools:
     """Fill by rows: between the first and second crossing, the third and fourth, ..."""
     begin = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    low, high = np.minimum(begin[:, 1], end[:, 1]), np.maximum(begin[:, 1], end[:, 1])
+    # from the smaller y on: neighbours that go along an edge in opposite directions round its crossings alike
+    down = (begin[:, 1] > end[:, 1])[:, None]
+    begin, end = np.where(down, end, begin), np.where(down, begin, end)
+    low, high = begin[:, 1], end[:, 1]
     first = np.searchsorted(y, low, side="left")
     last = np.searchsorted(y, high, side="left")
     counts = last - first

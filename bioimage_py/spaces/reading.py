@@ -224,7 +224,7 @@ class Reading:
         inside = ((bounds[:, :3] >= found[:3]) & (bounds[:, 3:] <= found[3:])).all(axis=1)
         if predicate == "within":
             return rows[inside]
-        exact = [row for row in rows[~inside].tolist() if self._meets(table.geometries[row], found)]
+        exact = [row for row in rows[~inside].tolist() if self._meets(table.geometry(row), found)]
         return np.sort(np.concatenate([rows[inside], np.array(exact, np.int64)]))
 
     def _meets(self, geometry: Geometry | None, bounds: Any) -> bool:

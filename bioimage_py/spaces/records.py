@@ -87,7 +87,7 @@ class Record:
         if self.type != "object":
             raise ParameterError(f"The classification {self._id!r} has no geometry.", remedy="record.instance")
         number = self._number
-        found = self._table.geometries[number]
+        found = self._table.geometry(number)
         return Box.of_bounds(self._table.rows["bounds"][number]) if found is None else found
 
     def geometry_in(self, units: Units) -> Geometry:

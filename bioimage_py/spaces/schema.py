@@ -1,11 +1,22 @@
-"""The JSON schema of a space's document (draft 2020-12)."""
+"""What documents of spaces are made of, and their JSON schema (draft 2020-12)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .parsing import SCHEMA
+from ..errors import FormatError
 from .values.ontology import KINDS, SHAPES
+
+ROWS, COLUMNS = 1, 2
+"""Schema of a document with an object a line, and of one that has the objects by column."""
+AUDIT = ("created_at", "created_by", "last_edited_at", "last_edited_by", "confidence", "manual_annotation")
+
+
+def bad(where: str, what: Any) -> FormatError:
+    """The error for something in a stored document that is wrong."""
+    remedy = getattr(what, "remedy", "") or "mend it by hand, or restore it from a backup"
+    return FormatError(f"{where}: {getattr(what, 'message', what)}", remedy=remedy)
+
 
 _POINT = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3}
 _RING = {"type": "array", "items": {**_POINT, "maxItems": 2}, "minItems": 3}
@@ -44,6 +55,20 @@ _AUDIT = {
     "manual_annotation": {"type": "boolean"},
 }
 _FRAME = {"type": "integer", "minimum": 0}
+_BYTES = {"type": "string", "contentEncoding": "base64"}
+_NUMBERS = ("class", "frame", "confidence", "created_at", "created_by", "last_edited_at", "last_edited_by")
+_COLUMNS = _object(
+    {
+        "ids": {"type": "array", "items": _ID},
+        "classes": {"type": "object", "additionalProperties": {"enum": list(SHAPES)}},
+        "authors": {"type": "array", "items": _NAME},
+        **dict.fromkeys((*_NUMBERS, "manual_annotation", "boxes"), _BYTES),
+        "polygons": _object(dict.fromkeys(("parts", "rings", "points", "xy"), _BYTES)),
+        "geometries": {"type": "array", "items": {"anyOf": list(_GEOMETRY.values())}},
+        "dynamic": {"type": "array", "items": {"type": "array", "minItems": 2, "maxItems": 2}},
+    },
+    ("frame",),
+)
 
 
 def schema() -> dict[str, Any]:
@@ -79,7 +104,7 @@ def schema() -> dict[str, Any]:
         for shape, geometry in _GEOMETRY.items()
     ]
     fields = {
-        "schema": {"const": SCHEMA},
+        "schema": {"enum": [ROWS, COLUMNS]},
         "kind": {"enum": ["image", "sequence", "volume"]},
         "space_id": _ID,
         "size": {"type": "array", "items": {"type": "integer", "minimum": 1}},
@@ -88,7 +113,7 @@ def schema() -> dict[str, Any]:
         "frames": {"type": ["string", "null"]},
         "sizes": {"type": ["array", "null"]},
         "ontology": _object(ontology),
-        "objects": {"type": "array", "items": {"oneOf": shapes}},
+        "objects": {"if": {"type": "array"}, "then": {"items": {"oneOf": shapes}}, "else": _COLUMNS},
         "classifications": {
             "type": "array",
             "items": _object({"id": _ID, "class": _ID, "frame": _FRAME, **_AUDIT}, ("frame",)),

@@ -113,8 +113,10 @@ class Space(Putting):
         source : str, optional
             "model": `manual_annotation` is False where it is not given.
         confidence : float or array, optional
-        created_at, created_by, last_edited_at, last_edited_by, manual_annotation : optional
-            One value for all.
+        created_at, last_edited_at : datetime, optional
+            One time for all.
+        created_by, last_edited_by, manual_annotation : optional
+            One value for all, or one a row.
 
         Returns
         -------

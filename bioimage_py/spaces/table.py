@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ Rows = npt.NDArray[np.int64]
 class Table:
     """Rows of records, of which those that are alive are the state.
 
-    A geometry of None stands for the box of the row's bounds, so that dense boxes cost no object each.
+    Only geometries that are no boxes are kept, by row: a box is its row's bounds, so dense boxes cost no object each.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Table:
         self._rows: npt.NDArray[Any] = np.zeros(16, ROW)
         self._alive: npt.NDArray[np.bool_] = np.zeros(16, bool)
         self.ids: list[str] = []
-        self.geometries: list[Any] = []
+        self._geometries: dict[int, Any] = {}
         self.words: list[str] = []
         self._codes: dict[str, int] = {}
         self._at: dict[str, int | dict[int, int]] = {}
@@ -68,19 +68,30 @@ class Table:
         """Return the number of a word, -1 where no row has it."""
         return self._codes.get(word, -1)
 
-    def append(self, rows: npt.NDArray[Any], ids: Iterable[str], geometries: Iterable[Any]) -> Rows:
-        """Add rows, which are not alive yet, and return their numbers."""
+    def geometry(self, row: int) -> Any:
+        """Return the geometry of a row; None stands for the box of its bounds."""
+        return self._geometries.get(row)
+
+    def append(self, rows: npt.NDArray[Any], ids: Iterable[str], geometries: Mapping[int, Any]) -> Rows:
+        """Add rows, which are not alive yet, and return their numbers.
+
+        `geometries` has those that are no boxes, by their place among the new rows. The rows belong to the table from
+        now on: the first ones are taken over as they are, for there may be a million.
+        """
         begin, end = self.n, self.n + len(rows)
-        if end > len(self._rows):
+        if not begin and end > len(self._rows):
+            self._rows, self._alive = rows, np.zeros(end, bool)
+        elif end > len(self._rows):
             size = max(end, 2 * len(self._rows)) if len(rows) < self.n else end
             for name in ("_rows", "_alive"):
                 old = getattr(self, name)
                 new = np.zeros(size, old.dtype)
                 new[:begin] = old[:begin]
                 setattr(self, name, new)
-        self._rows[begin:end] = rows
+        if self._rows is not rows:
+            self._rows[begin:end] = rows
         self.ids.extend(ids)
-        self.geometries.extend(geometries)
+        self._geometries.update((begin + at, geometry) for at, geometry in geometries.items())
         self.n = end
         return np.arange(begin, end)
 
@@ -99,9 +110,10 @@ class Table:
         for row in gone.tolist():
             self._drop(self.ids[row], int(frames[row]))
         if len(come) > 1 and not frames[come].any():
-            names = [self.ids[row] for row in come.tolist()]
-            if self._at.keys().isdisjoint(names):
-                self._at.update(zip(names, come.tolist(), strict=True))
+            dense = int(come[-1]) - int(come[0]) + 1 == len(come) and (np.diff(come) == 1).all()
+            names = self.ids[come[0] : come[-1] + 1] if dense else [self.ids[row] for row in come.tolist()]
+            if not self._at or self._at.keys().isdisjoint(names):
+                self._at.update(zip(names, range(come[0], come[-1] + 1) if dense else come.tolist(), strict=True))
                 return
         for row in come.tolist():
             self._add(self.ids[row], int(frames[row]), row)

@@ -14,10 +14,14 @@ from bioimage_py.spaces import Box, Ellipse, Mask, ObjectInstance, Ontology, Poi
 from bioimage_py.spaces.exchange import (
     from_boxes,
     from_coco,
+    from_cvat_xml,
+    from_encord,
     from_geojson,
     from_landmarks,
     to_boxes,
     to_coco,
+    to_cvat_xml,
+    to_encord,
     to_geojson,
     to_landmarks,
 )
@@ -57,6 +61,30 @@ def test_polygons_cover_the_same_pixels(ontology: Ontology, write: Any, read: An
         np.testing.assert_array_equal(*shapes)
     assert again.get(str(ids[0])).confidence == 0.25
     assert exported.lost
+
+
+FORMATS = {
+    "coco": (to_coco, from_coco, True),
+    "geojson": (to_geojson, from_geojson, True),
+    "cvat": (to_cvat_xml, from_cvat_xml, False),
+    "encord": (to_encord, from_encord, True),
+}
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", FORMATS)
+def test_polygons_with_holes_in_every_format(ontology: Ontology, name: str, count: int) -> None:
+    """The same pixels after the way there and back, in every format; ids where the format has them."""
+    write, read, with_ids = FORMATS[name]
+    space, again = empty(ontology), empty(ontology)
+    space.put_many("polygon", polygons(count))
+    document = write(space).document
+    assert read(again, document if isinstance(document, str) else json.loads(json.dumps(document))) == count
+    window = (slice(0, 78), slice(0, 78))  # they reach no further
+    for record, twin in zip(space, again, strict=True):
+        assert not with_ids or record.id == twin.id
+        covered = [rasterise_geometry(one.geometry, space.grid, window) for one in (record, twin)]
+        assert (covered[0] == covered[1]).all()
 
 
 @pytest.mark.parametrize(("write", "read"), [(to_coco, from_coco), (to_geojson, from_geojson)])

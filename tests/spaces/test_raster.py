@@ -14,6 +14,9 @@ from bioimage_py.sources import Axis
 from bioimage_py.spaces import Box, Ellipse, Grid, Mask, ObjectInstance, Ontology, Point, Polygon, Space
 from bioimage_py.spaces.raster import outline, rasterise, rasterise_geometry, vectorise
 from bioimage_py.spaces.values.masks import from_run_lengths, run_lengths
+from bioimage_py.spaces.values.planar import area_of
+
+from .conftest import make_ontology
 
 WHOLE = (slice(0, 100), slice(0, 100))
 
@@ -56,6 +59,94 @@ def test_polygons_as_shapely_has_them(points: list[tuple[float, float]]) -> None
     inside, edge = shapely.contains_xy(whole, x, y), shapely.distance(shapely.LinearRing(points), shapely.points(x, y))
     clear = edge > 1e-6
     np.testing.assert_array_equal(found[clear], inside[clear])
+
+
+def blobs(seed: int, shape: tuple[int, int], count: int) -> Any:
+    """Labels that touch, with holes, islands and bridges of one pixel: rectangles and lines over each other."""
+    rng = np.random.default_rng(seed)
+    found = np.zeros(shape, "u2")
+    for value in range(1, count + 1):
+        for _ in range(int(rng.integers(1, 4))):
+            y, x = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+            height, width = rng.integers(1, 7, 2) if rng.random() < 0.6 else rng.permutation([1, 9])
+            found[y : y + height, x : x + width] = value if rng.random() < 0.8 else 0
+    return found
+
+
+SCALED = st.sampled_from([(1.0, 1.0), (0.3, 0.3), (0.1, 7.0), (1e-6, 3.0)])
+PLACED = st.sampled_from([(0.0, 0.0), (7.0, -7.0), (1e4, 0.1)])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), SCALED, PLACED, st.sampled_from([None, (5, 7), (1, 30)]))
+def test_labels_as_polygons_and_back(seed: int, count: int, scale: Any, offset: Any, block_shape: Any) -> None:
+    """Holes, objects that touch, bridges of one pixel, scales of their own: the same labels, to the pixel."""
+    labels = blobs(seed, (19, 23), count)
+    axes = [Axis(name, scale=s, offset=o) for name, s, o in zip("yx", scale, offset, strict=True)]
+    for name in ("polygon", "bitmask"):
+        space = Space.for_image(labels.shape, axes, make_ontology())
+        made = vectorise(space, labels, name, block_shape=block_shape)
+        assert set(made) == {*np.unique(labels).tolist()} - {0}
+        again = np.zeros_like(labels)
+        rasterise(space, again, values={id: value for value, id in made.items()}, block_shape=block_shape)
+        np.testing.assert_array_equal(again, labels)
+        assert list(space.validate()) == []
+        traced = vectorise(space, again, name)
+        for value, id in made.items():
+            assert space.get(traced[value]).geometry == space.get(id).geometry
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["#.#", ".#.", "#.#"],  # they meet at corners only
+        ["###", "#.#", "###"],  # a hole
+        ["#####", "#...#", "#.#.#", "#...#", "#####"],  # an island in a hole
+        ["##..##", "######", "##..##"],  # a bridge of one pixel
+        ["#.", ".#"],
+        ["#"],
+        ["###", "#.#", "##."],  # a hole that meets the outside at a corner
+    ],
+)
+def test_masks_that_are_hard_to_trace(rows: list[str]) -> None:
+    found = np.array([[c == "#" for c in row] for row in rows])
+    grid = Grid([Axis("y", scale=0.3, offset=7), Axis("x", scale=5.0, offset=-1)], found.shape)
+    traced = grid.world(outline(Mask(found)), "pixel")
+    window = tuple(slice(0, n) for n in found.shape)
+    np.testing.assert_array_equal(rasterise_geometry(traced, grid, window), found)
+    assert area_of(outline(Mask(found))) == found.sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-3, 22), st.floats(-3, 22)), min_size=3, max_size=7, unique=True),
+    st.floats(0.01, 100),
+    st.floats(-50, 50),
+)
+def test_what_a_polygon_covers_is_traced_to_the_same(points: Any, scale: float, offset: float) -> None:
+    """A polygon of any form, its voxels, their outline, and the voxels of that: nothing is won or lost."""
+    grid = Grid([Axis("y", scale=scale, offset=offset), Axis("x", scale=scale, offset=offset)], (20, 20))
+    window = (slice(0, 20), slice(0, 20))
+    covered = rasterise_geometry(grid.world(Polygon(points), "pixel"), grid, window)
+    halves = [rasterise_geometry(grid.world(Polygon(points), "pixel"), grid, (slice(0, 20), part))
+              for part in (slice(0, 9), slice(9, 20))]  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate(halves, axis=1), covered)
+    if covered.any():
+        traced = grid.world(outline(Mask(covered, (0, 0))), "pixel")
+        np.testing.assert_array_equal(rasterise_geometry(traced, grid, window), covered)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(-1, 19), st.floats(-1, 19))
+def test_neighbours_share_no_voxel(seed: int, x: float, y: float) -> None:
+    """A square cut into four at any point: each voxel belongs to one part, also where the cut goes through centres."""
+    grid = Grid([Axis("y", offset=0.5), Axis("x", offset=0.5)], (20, 20))
+    at = (round(x), round(y)) if seed % 3 == 0 else (round(x) + 0.5, round(y) + 0.5) if seed % 3 == 1 else (x, y)
+    corners = [(-2.0, -2.0), (22.0, -2.0), (22.0, 22.0), (-2.0, 22.0)]
+    parts = [Polygon([at, corners[i], corners[(i + 1) % 4]]) for i in range(4)]
+    window = (slice(0, 20), slice(0, 20))
+    counts = sum(rasterise_geometry(part, grid, window).astype(int) for part in parts)
+    np.testing.assert_array_equal(counts, np.ones((20, 20), int))
 
 
 def test_boxes_polygons_and_masks_of_the_same_voxels(image: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bioimage_py.errors import ConflictError, LabelRowError, ParameterError
+from bioimage_py.errors import ConflictError, LabelRowError, ParameterError, ShapeError
 from bioimage_py.spaces import (
     Box,
     ClassificationInstance,
@@ -314,3 +314,35 @@ def test_validate(image: Any) -> None:
     assert [line.split(":")[0] for line in image.validate()] == ["bow", "out"]
     cut = image.put_object_instance(nucleus(image), Box((90, 70), (120, 90)), outside="clip")
     assert cut.geometry == Box((90, 70), (99.5, 79.5))
+
+
+def test_audit_columns_of_many(image: Any) -> None:
+    boxes = np.tile([1.0, 1, 3, 3], (3, 1))
+    columns = {"created_by": ["a", "b", "a"], "manual_annotation": np.array([True, False, True])}
+    ids = image.put_many("nucleus", boxes, confidence=[0, 1, 0.5], **columns).tolist()
+    found = [image.get(id) for id in ids]
+    assert [record.created_by for record in found] == [record.last_edited_by for record in found] == ["a", "b", "a"]
+    assert [record.manual_annotation for record in found] == [True, False, True]
+    image.put_many("nucleus", boxes, ids=ids, on_overlap="replace", last_edited_by=["x", "y", "z"])
+    assert [(record.created_by, record.last_edited_by) for record in found] == [("a", "x"), ("b", "y"), ("a", "z")]
+    before = to_document(image)
+    for wrong in (
+        {"created_by": ["a", "b"]},
+        {"created_by": ["a", "b", ""]},
+        {"created_by": ["a", "b", 3]},
+        {"created_by": 3},
+        {"last_edited_by": ""},
+        {"manual_annotation": [True, False]},
+        {"manual_annotation": 1},
+    ):
+        with pytest.raises((ParameterError, ShapeError)):
+            image.put_many("nucleus", boxes, **wrong)
+    assert to_document(image) == before
+
+
+def test_a_second_answer_is_named(frames: Any) -> None:
+    frames.put_classification_instance(text(frames, "a"), Range(2, 4))
+    with pytest.raises(ConflictError, match=r"'text' is answered already for the frames \[3, 4\]") as error:
+        frames.put_classification_instance(text(frames, "b"), Range(3, 6))
+    assert "replace" in error.value.remedy
+    assert frames.count("classification", frames=[5, 6]) == 0

@@ -11,7 +11,7 @@ from ...errors import BioimageError
 from ..raster import rasterise_geometry
 from ..values.geometry import Box, Geometry, Polygon
 from ..values.masks import Mask, from_run_lengths, run_lengths
-from .common import Exported, bad, put_all
+from .common import Exported, Found, bad, put_all
 
 
 def to_coco(space: Any, *, file_name: str = "image") -> Exported:
@@ -130,9 +130,8 @@ def from_coco(space: Any, document: Any, *, image_id: Any = None) -> int:
             raise bad(f"{where}.category_id", f"there is no category {item.get('category_id')!r}")
         frame = frames[item["image_id"]]
         id = item.get("object_id")
-        found.append(
-            (where, names[item["category_id"]], _geometry(space, item, frame, where), frame, id, item.get("score"))
-        )
+        geometry = _geometry(space, item, frame, where)
+        found.append(Found(where, names[item["category_id"]], geometry, frame, id, item.get("score")))
     return put_all(space, found)
 
 
@@ -168,12 +167,41 @@ def _geometry(space: Any, item: Any, frame: int, where: str) -> Geometry:
             size = tuple(int(n) for n in outlines["size"])
             if size != space.grid.mask_shape(frame):
                 raise bad(f"{where}.segmentation", f"its size is {size}")
-            if not isinstance(outlines["counts"], list):
-                raise bad(f"{where}.segmentation", "its run lengths are packed; unpack them, with pycocotools")
-            return Mask(from_run_lengths(outlines["counts"], size, "F"))
+            counts = outlines["counts"]
+            return Mask(from_run_lengths(unpacked(counts) if isinstance(counts, str | bytes) else counts, size, "F"))
         if outlines:
             return Polygon(parts=[[np.array(ring, float).reshape(-1, 2)] for ring in outlines])
         x, y, width, height = (float(n) for n in item["bbox"])
         return Box((x, y), (x + width, y + height))
     except (BioimageError, TypeError, ValueError, KeyError, OverflowError) as error:
         raise bad(where, error) from None
+
+
+def unpacked(text: str | bytes) -> list[int]:
+    """Return run lengths that were packed into text, as the COCO API does.
+
+    Six bits a character, of which one says that more follow; from the fourth on a number is the difference to the one
+    before the last.
+
+    Raises
+    ------
+    ValueError
+        It is no such text.
+    """
+    found: list[int] = []
+    number = shift = 0
+    for byte in text.encode() if isinstance(text, str) else text:
+        bits = byte - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"{text!r:.80} are no packed run lengths")
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        found.append(number + (found[-2] if len(found) > 2 else 0))
+        number = shift = 0
+    if shift:
+        raise ValueError(f"{text!r:.80} ends within a number")
+    return found

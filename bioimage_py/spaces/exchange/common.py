@@ -12,6 +12,7 @@ from ...errors import BioimageError, FormatError
 from ..raster import outline, rasterise_geometry
 from ..values.geometry import Box, Geometry, Polygon
 from ..values.grid import Grid
+from ..values.ids import new_id
 from ..values.masks import Mask
 
 
@@ -21,13 +22,47 @@ class Exported:
 
     Parameters
     ----------
-    document : dict
+    document : dict or str
+        JSON, or the text of XML.
     lost : dict of str to int
         What is not in it, and how often.
     """
 
-    document: dict[str, Any]
+    document: Any
     lost: dict[str, int] = field(default_factory=Counter)
+
+
+@dataclass
+class Found:
+    """An object of another format.
+
+    Parameters
+    ----------
+    where : str
+        Its place in the document.
+    class_ : str or ObjectClass
+    geometry : Geometry
+        In pixels.
+    frame : int, default 0
+    id : str, optional
+        None: one is given.
+    confidence : float, optional
+    manual : bool, default True
+    author : str, optional
+        None: the user of the space.
+    answers : dict, optional
+        By id of the attribute, checked.
+    """
+
+    where: str
+    class_: Any
+    geometry: Geometry
+    frame: int = 0
+    id: str | None = None
+    confidence: Any = None
+    manual: bool = True
+    author: str | None = None
+    answers: dict[str, Any] | None = None
 
 
 def bad(where: str, what: Any) -> FormatError:
@@ -58,30 +93,44 @@ def fitted(geometry: Geometry, shape: str, grid: Grid, frame: int) -> Geometry:
     return geometry
 
 
-def put_all(space: Any, found: list[tuple[str, Any, Geometry, int, str | None, Any]]) -> int:
-    """Put objects (place, class, geometry in pixels, frame, id, confidence), all or none; return how many."""
+def put_all(space: Any, found: list[Found]) -> int:
+    """Put objects, all or none; return how many."""
     grid = space.grid
-    shapes, rows = [], []
-    for where, class_, geometry, frame, id, confidence in found:
+    shapes, classes, sure = [], [], []
+    for one in found:
         try:
-            item = space.ontology.object_class(class_)
-            shapes.append(grid.world(fitted(geometry, item.shape, grid, frame), "pixel", frame))
-            rows.append((item, frame, id, 1.0 if confidence is None else float(confidence)))
+            item = space.ontology.object_class(one.class_)
+            shapes.append(grid.world(fitted(one.geometry, item.shape, grid, one.frame), "pixel", one.frame))
+            classes.append(item)
+            sure.append(1.0 if one.confidence is None else float(one.confidence))
         except (BioimageError, TypeError, ValueError) as error:
-            raise bad(where, error) from None
-    if not rows:
+            raise bad(one.where, error) from None
+    if not found:
         return 0
-    from ..values.ids import new_id
-
-    ids = [id or new_id() for _, _, id, _ in rows]
+    ids = [one.id or new_id() for one in found]
     try:
         space.put_many(
-            [item for item, *_ in rows],
+            classes,
             shapes,
-            np.array([frame for _, frame, _, _ in rows]),
+            np.array([one.frame for one in found]),
             ids,
-            confidence=np.array([sure for *_, sure in rows]),
+            confidence=np.array(sure),
+            created_by=[one.author or space.user for one in found],
+            manual_annotation=np.array([one.manual for one in found]),
         )
     except BioimageError as error:
         raise bad("the document", error) from None
-    return len(rows)
+    for id, one in zip(ids, found, strict=True):
+        for key, value in (one.answers or {}).items():
+            _answer(space, id, one, key, value)
+    return len(found)
+
+
+def _answer(space: Any, id: str, one: Found, key: str, value: Any) -> None:
+    """Answer an attribute of an object that was put: on its frame, where the attribute may differ."""
+    instance = space._instance("object", id)
+    attribute = instance._attribute(key)
+    if not attribute.dynamic:
+        instance.answers[key] = value
+    elif space.kind == "sequence":
+        space.set_dynamic_answer(instance, one.frame, value, attribute)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import BioimageError
-from ..parsing import KINDS
 from ..raster import outline
 from ..values.geometry import Geometry, Polygon
 from ..values.lines import Point, Polyline
 from ..values.masks import Mask
-from .common import Exported, bad, put_all
+from ..values.shapes import KINDS
+from .common import Exported, Found, bad, put_all
 
 
 def to_geojson(space: Any) -> Exported:
@@ -81,7 +81,11 @@ def _closed(ring: Any, outer: bool) -> list[list[float]]:
     return np.concatenate([turned, turned[:1]]).tolist()  # type: ignore[no-any-return]
 
 
-def from_geojson(space: Any, document: Any) -> int:
+_NO_IDS = ("PathAnnotationObject", "PathDetectionObject", "PathCellObject", "PathTileObject", "PathRootObject")
+"""What older files of QuPath have in the place of an id: the kind of the object, the same for many."""
+
+
+def from_geojson(space: Any, document: Any, *, class_: Any = None) -> int:
     """Put the features of a GeoJSON document, all or none.
 
     Parameters
@@ -89,7 +93,9 @@ def from_geojson(space: Any, document: Any) -> int:
     space : ImageSpace or SequenceSpace
         Its ontology must have the classes, by name; an object becomes what its class wants.
     document : dict or list
-        A collection of features, one of them, or a list.
+        A collection of features, one of them, or a list. Each of several points becomes an object of its own.
+    class_ : str or ObjectClass, optional
+        Of features that have no classification. None: there must be none.
 
     Returns
     -------
@@ -109,31 +115,45 @@ def from_geojson(space: Any, document: Any) -> int:
         where = f"features[{i}]"
         if not isinstance(feature, Mapping) or not isinstance(properties := feature.get("properties"), Mapping):
             raise bad(where, "it has no properties")
-        class_ = properties.get("classification")
-        name = class_.get("name") if isinstance(class_, Mapping) else None
-        if not isinstance(name, str):
-            raise bad(f"{where}.properties.classification", f"{class_!r} has no name")
-        frame = properties.get("frame", 0)
-        if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < space.n_frames:
-            raise bad(f"{where}.properties.frame", f"{frame!r} is none of 0 to {space.n_frames - 1}")
-        id = feature.get("id")
-        sure = properties.get("confidence")
-        found.append((where, name, _geometry(feature, properties, where), frame, None if id is None else str(id), sure))
+        given = properties.get("classification")
+        name = given.get("name") if isinstance(given, Mapping) else class_ if given is None else None
+        if name is None or (name is not class_ and not isinstance(name, str)):
+            raise bad(f"{where}.properties.classification", f"{given!r} has no name; class_='...' is for such features")
+        frame = _frame(space, feature, properties, where)
+        id, author = feature.get("id"), properties.get("created_by")
+        id = None if id is None or id in _NO_IDS else str(id)
+        drawn = _geometries(feature, properties, where)
+        for geometry in drawn:
+            kept = id if len(drawn) == 1 else None
+            found.append(Found(where, name, geometry, frame, kept, properties.get("confidence"), True, author))
     return put_all(space, found)
 
 
-def _geometry(feature: Any, properties: Any, where: str) -> Geometry:
+def _frame(space: Any, feature: Any, properties: Any, where: str) -> int:
+    """Return the frame: ours, else that of the plane that QuPath names."""
+    frame = properties.get("frame")
+    shape = feature.get("geometry")
+    plane = shape.get("plane") if isinstance(shape, Mapping) else None
+    if frame is None and space.kind == "sequence" and isinstance(plane, Mapping):
+        frame = plane.get("z" if space.grid.frames == "z" else "t")
+    frame = 0 if frame is None else frame
+    if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < space.n_frames:
+        raise bad(f"{where}.properties.frame", f"{frame!r} is none of 0 to {space.n_frames - 1}")
+    return frame
+
+
+def _geometries(feature: Any, properties: Any, where: str) -> list[Geometry]:
     try:
         exact = properties.get("exact")
         if exact is not None:
-            return KINDS[exact["shape"]].from_document(exact["geometry"])
+            return [KINDS[exact["shape"]].from_document(exact["geometry"])]
         kind, at = feature["geometry"]["type"], feature["geometry"]["coordinates"]
-        if kind == "Point":
-            return Point(at)
+        if kind in ("Point", "MultiPoint"):
+            return [Point(one) for one in ([at] if kind == "Point" else at)]
         if kind == "LineString":
-            return Polyline(at)
+            return [Polyline(at)]
         if kind not in ("Polygon", "MultiPolygon"):
             raise bad(f"{where}.geometry.type", f"{kind!r} is not read")
-        return Polygon(parts=[at] if kind == "Polygon" else at)
+        return [Polygon(parts=[at] if kind == "Polygon" else at)]
     except (BioimageError, TypeError, ValueError, KeyError, OverflowError) as error:
         raise bad(f"{where}.geometry", error) from None

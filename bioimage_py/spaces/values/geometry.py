@@ -297,6 +297,13 @@ class Polygon(Geometry):
         if not self.parts:
             raise ParameterError("A polygon without rings.", remedy="Polygon([(x, y), (x, y), (x, y)])")
 
+    @classmethod
+    def of_parts(cls, parts: Iterable[tuple[Points, ...]]) -> Polygon:
+        """Return the polygon of parts that were checked."""
+        twin = cls.__new__(cls)
+        twin.parts = tuple(parts)
+        return twin
+
     def bounds(self, grid: Grid) -> Bounds:
         """As of `Geometry`."""
         return extent(np.concatenate([part[0] for part in self.parts]))
@@ -323,7 +330,8 @@ def _ring(value: Any) -> Points:
     found = points(value, "ring", ndim=2, least=3)
     if (found[0] == found[-1]).all():
         found = found[:-1]
-    if len(np.unique(found, axis=0)) < 3:
+    others = found[(found != found[0]).any(axis=1)]
+    if not (len(others) and (others != others[0]).any()):
         raise ParameterError(
             f"A ring with the points {found.tolist()} has no area.", remedy="give three or more points"
         )

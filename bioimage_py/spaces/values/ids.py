@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ParameterError
 
 _LONGEST = 128
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def new_id() -> str:
@@ -29,9 +32,21 @@ def checked_id(value: Any, what: str = "id") -> str:
     ParameterError
         It is none.
     """
-    if isinstance(value, str) and 0 < len(value) <= _LONGEST and not any(ord(c) < 32 or ord(c) == 127 for c in value):
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST and not _CONTROL.search(value):
         return value
     raise ParameterError(
         f"{what}={value!r} is no text of 1 to {_LONGEST} characters without control characters.",
         remedy=f"{what}=new_id(), or leave it out",
     )
+
+
+def checked_ids(values: Sequence[str]) -> Sequence[str]:
+    """Return many ids, looked at together; the error names the first that is none."""
+    try:
+        lengths = [len(id) for id in values]
+        good = not lengths or (min(lengths) > 0 and max(lengths) <= _LONGEST and not _CONTROL.search("".join(values)))
+    except TypeError:
+        good = False
+    for i, id in enumerate(() if good else values):
+        checked_id(id, f"[{i}]")
+    return values

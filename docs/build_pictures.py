@@ -1,0 +1,91 @@
+"""Draw the pictures of the pages, from what their code does: `python docs/build_pictures.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from scipy import ndimage
+
+from bioimage_py.spaces import Box, Ellipse, ObjectClass, ObjectInstance, Ontology, Point, Polyline, Space
+from bioimage_py.spaces.raster import rasterise, vectorise
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path(__file__).with_name("pictures")
+ONTOLOGY = Ontology(
+    [
+        ObjectClass("nucleus", "polygon", "#E6194B"),
+        ObjectClass("field", "bounding_box", "#FFE119"),
+        ObjectClass("vessel", "polyline", "#42D4F4"),
+        ObjectClass("cell body", "ellipse", "#3CB44B"),
+        ObjectClass("spot", "point", "#F032E6"),
+    ]
+)
+
+
+def image() -> tuple[Any, Any]:
+    """Return 12 round things and their labels: 80 x 120 pixels."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:80, :120]
+    raw, labels = rng.normal(30, 6, (80, 120)), np.zeros((80, 120), "u1")
+    centers = [(cy, cx) for cy in (15, 40, 65) for cx in (15, 45, 75, 105)]
+    for value, (cy, cx) in enumerate(centers, 1):
+        angle, radius = np.arctan2(y - cy, x - cx), rng.uniform(7, 10)
+        edge = radius * (1 + 0.22 * np.cos(rng.integers(2, 4) * angle + rng.uniform(0, 6)))
+        inside = np.hypot(y - cy, x - cx) < edge
+        if value == 6:
+            inside &= np.hypot(y - cy, x - cx) > 3
+        labels[inside] = value
+        raw[inside] += rng.uniform(60, 120)
+    return ndimage.gaussian_filter(raw, 1.0), labels
+
+
+def spaces() -> None:
+    """Objects of all kinds over an image, a query, and the labels that they become."""
+    raw, labels = image()
+    space = Space.for_image(raw, ("y", "x"), ONTOLOGY)
+    vectorise(space, labels, "nucleus")
+    for name, shape in (
+        ("field", Box((60, 25), (92, 55))),
+        ("vessel", Polyline([(2, 27), (30, 30), (58, 26), (88, 28), (118, 24)])),
+        ("cell body", Ellipse((105, 65), (13, 10), 20.0)),
+        ("spot", Point((30, 53))),
+    ):
+        space.put_object_instance(ObjectInstance(ONTOLOGY.object_class(name)), shape, units="pixel")
+    found = {record.id for record in space.query(Box((60, 25), (92, 55)), class_="nucleus", units="pixel")}
+    output = np.zeros_like(labels)
+    rasterise(space, output, class_="nucleus")
+    figure, panes = plt.subplots(1, 3, figsize=(11, 2.9), layout="constrained")
+    titles = ("put: objects over an image", "query: what meets the box", "rasterise: objects as labels")
+    for pane, title in zip(panes, titles, strict=True):
+        pane.set(title=title, xticks=(0, 40, 80, 120), yticks=(0, 40, 80))
+        pane.imshow(raw, cmap="gray", extent=(0, 120, 80, 0), vmin=10, vmax=160)
+    for record in space:
+        draw(panes[0], record.geometry_in("pixel"), record.class_.color, 1.5)
+        chosen = record.id in found
+        if record.name == "nucleus":
+            draw(
+                panes[1], record.geometry_in("pixel"), (230, 25, 75) if chosen else (120, 120, 120), 2 if chosen else 1
+            )
+        elif record.name == "field":
+            draw(panes[1], record.geometry_in("pixel"), record.class_.color, 1.5)
+    panes[2].imshow(np.ma.masked_equal(output, 0), cmap="tab20", extent=(0, 120, 80, 0), interpolation="nearest")
+    figure.savefig(FOLDER / "spaces.png", dpi=90, metadata={"Software": None})
+
+
+def draw(pane: Any, geometry: Any, color: Any, width: float) -> None:
+    """Draw the outline of a geometry in pixels."""
+    shade = np.array(color) / 255
+    lines = [geometry.points] if isinstance(geometry, Polyline) else [np.vstack([r, r[:1]]) for r in geometry.rings()]
+    if isinstance(geometry, Point):
+        pane.plot(*geometry.position, "o", color=shade, markersize=5)
+    for line in lines:
+        pane.plot(*line.T, color=shade, linewidth=width)
+
+
+if __name__ == "__main__":
+    spaces()
