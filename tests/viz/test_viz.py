@@ -67,6 +67,7 @@ def test_overview_reads_the_planes_only(tmp_path):
     assert min(picture.shape[:2]) > 300
 
 
+@pytest.mark.slow
 def test_overview_is_drawn_to_scale(tmp_path):
     shape = (10, 30, 30)
     labels = np.zeros(shape, np.uint32)
@@ -81,6 +82,7 @@ def test_overview_is_drawn_to_scale(tmp_path):
     assert sizes[6.0][1] > 1.8 * sizes[1.0][1]
 
 
+@pytest.mark.slow
 def test_segmentation_and_boundaries_are_in_the_picture(tmp_path):
     labels = np.zeros((16, 16, 16), np.uint8)
     labels[:, :8] = 3
