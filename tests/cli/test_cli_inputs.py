@@ -66,6 +66,7 @@ def test_a_webknossos_mag_is_its_bounding_box(dataset: Path, stored: str, mag: s
         np.testing.assert_array_equal(found[...], expected[...])
 
 
+@pytest.mark.slow
 def test_the_finest_mag_of_a_layer(dataset: Path, tmp_path: Path) -> None:
     expected = bp.open_webknossos(dataset, layer_name="streamed", mag=1)
     np.testing.assert_array_equal(open_input(str(dataset / "streamed"), None)[...], expected[...])

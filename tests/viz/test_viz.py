@@ -54,6 +54,7 @@ def test_colors_are_fixed_distinct_and_black_for_zero():
     assert (many.max(axis=1) > 100).all()
 
 
+@pytest.mark.slow
 def test_overview_reads_the_planes_only(tmp_path):
     volume = bp.sample.neurites((20, 60, 80), seed=1)
     axes = volume.raw.axes

@@ -73,6 +73,7 @@ def ids(path):
 
 class TestComponents:
     @pytest.mark.parametrize("block_shape", [None, 32, (17, 50, 64), (40, 100, 110)])
+    @pytest.mark.slow
     def test_equals_the_whole_array_exactly(self, stored, smooth, tmp_path, block_shape):
         found = segment(
             stored,
