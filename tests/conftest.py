@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,9 @@ from bioimage_py.sources.chunked.encoded import EncodedChunks
 
 from .quick import EXAMPLES, MOST, evenly, examples_of, fewer_examples, promised, quick
 from .starting import FOLDERS, HERE, starts
+
+# tests are compiled once, also where the environment keeps no bytecode: that is most of the time of collecting them
+sys.dont_write_bytecode = False
 
 # how long an example takes says how busy the machine is
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
