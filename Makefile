@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 
+# tests start a thousand processes: what they import is compiled once
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test quick test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
 
@@ -24,11 +27,11 @@ test: lint ## lint, then the test suite (without test-long), and that of kernels
 	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal --ignore=tests/layout
 	$(BIN)/python tests/instruction_sets.py
 
-quick: $(STAMP) ## the tests that start no process and no server, without the slow ones and the conformance suite
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal -m "not processes and not slow and not slurm and not long" --ignore-glob='*_conformance.py'
+quick: $(STAMP) ## the tests that start no process and no server: few rows of each table, few examples of each property
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist=worksteal --quick --ignore=tests/layout
 
-test-long: $(STAMP) ## what make test leaves out: the benchmark's own tests, and proofs that take long
-	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal -m long
+test-long: $(STAMP) ## what make test leaves out: the benchmark's own tests, proofs that take long, all rows and examples
+	$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist=worksteal -m "long or many_examples" --all-examples
 
 test-cpu: $(STAMP) ## kernels of libraries as on processors with fewer vector instructions
 	$(BIN)/python tests/instruction_sets.py

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.server
 import os
 import re
 import secrets
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +23,11 @@ from hypothesis import HealthCheck, settings
 
 from bioimage_py.sources.chunked.encoded import EncodedChunks
 
-from .starting import starts
+from .quick import EXAMPLES, MOST, evenly, examples_of, fewer_examples, promised, quick
+from .starting import FOLDERS, HERE, starts
+
+# tests are compiled once, also where the environment keeps no bytecode: that is most of the time of collecting them
+sys.dont_write_bytecode = False
 
 # how long an example takes says how busy the machine is
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,21 +41,59 @@ DATA_VARIABLE = "BIOIMAGE_PY_TEST_DATA"
 DATA_BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="what tests/quick.py says")
+    parser.addoption("--all-examples", action="store_true", help="all examples of each property, not the first 50")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected lives to the end: no garbage is looked for among it, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that start processes or servers, and those of a large table that `make test-long` runs."""
     tables: dict[str, list[pytest.Item]] = {}
     for item in items:
         names = [re.sub(r"\[.*", "", part) for part in item.nodeid.split("::")[1:]]
         if starts(item.path, names, getattr(item, "fixturenames", [])):
             item.add_marker(pytest.mark.processes)
+        if examples_of(getattr(item, "function", None)) > MOST:
+            item.add_marker(pytest.mark.many_examples)
         if item.get_closest_marker("some"):
             tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for rows in tables.values():
-        wanted = rows[0].get_closest_marker("some").args[0]  # type: ignore[union-attr]
-        kept = {round(number * (len(rows) - 1) / (wanted - 1)) for number in range(wanted)}
-        for number, item in enumerate(rows):
-            if number not in kept:
+        kept = set(evenly(rows, rows[0].get_closest_marker("some").args[0]))  # type: ignore[union-attr]
+        for item in rows:
+            if item not in kept:
                 item.add_marker(pytest.mark.long)
+    if config.getoption("quick"):
+        chosen = set(quick(items))
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even imported, where all tests of a folder start processes."""
+    apart = collection_path.parent == HERE and collection_path.name in FOLDERS
+    return True if apart and config.getoption("quick") else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    if item.config.getoption("quick"):
+        fewer_examples(getattr(item, "function", None), EXAMPLES)
+        with promised():
+            return (yield)
+    if not item.config.getoption("all_examples"):
+        fewer_examples(getattr(item, "function", None), MOST)
+    return (yield)
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ _STARTS = re.compile(
     r"subprocess|Popen|sys\.executable|multiprocessing|ProcessPool|os\.fork|slurm|cluster|in_child"
     r"|http\.server|HTTPServer|serving|web_server|s3_endpoint"
 )
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 _FIXTURES = {"s3", "web_server"}
-_FOLDERS = {"backends", "bench", "testing"}
+FOLDERS = {"backends", "bench", "testing"}
+"""Of these all do."""
 
 
 @cache
@@ -22,7 +23,8 @@ def starting(path: Path) -> frozenset[str]:
     source = path.read_text()
     if not _STARTS.search(source):
         return frozenset()
-    texts = {name: ast.unparse(node) for node in ast.parse(source).body for name in _names(node)}
+    lines = [re.sub(r"(^|\s)# .*", "", line) for line in source.splitlines()]
+    texts = {name: _text(node, lines) for node in ast.parse(source).body for name in _names(node)}
     found = {name for name, text in texts.items() if _STARTS.search(text)}
     while True:
         uses = re.compile(rf"\b({'|'.join(map(re.escape, found))})\b") if found else None
@@ -34,9 +36,7 @@ def starting(path: Path) -> frozenset[str]:
 
 def starts(path: Path, names: list[str], fixtures: list[str]) -> bool:
     """Whether a test starts processes or servers, by its folder, the names of it and its class, and its fixtures."""
-    told = (
-        not _FIXTURES.isdisjoint(fixtures) or path.relative_to(_HERE).parts[0] in _FOLDERS or "processes" in names[-1]
-    )
+    told = not _FIXTURES.isdisjoint(fixtures) or path.relative_to(HERE).parts[0] in FOLDERS or "processes" in names[-1]
     return told or not starting(path).isdisjoint([*names, *fixtures])
 
 
@@ -45,3 +45,8 @@ def _names(node: ast.stmt) -> list[str]:
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _text(node: ast.stmt, lines: list[str]) -> str:
+    first = min(part.lineno for part in (node, *getattr(node, "decorator_list", ())))
+    return "\n".join(lines[first - 1 : node.end_lineno])

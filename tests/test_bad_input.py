@@ -13,6 +13,7 @@ import zarr
 import bioimage_py as bp
 from bioimage_py import filters, segmentation, stats
 from bioimage_py.errors import (
+    ArgumentError,
     BioimageError,
     BlockShapeError,
     ConfigError,
@@ -355,6 +356,26 @@ def test_reductions_check_their_settings_too(data: np.ndarray) -> None:
 def test_misspelt_keywords_are_named(call: Call, data: np.ndarray) -> None:
     with pytest.raises(TypeError, match=r"got unknown keyword\(s\) \['blok_shape'\]; it takes .*'block_shape'"):
         call(data, blok_shape=8)
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(
+    "call",
+    [
+        segmentation.label,
+        segmentation.relabel_consecutive,
+        segmentation.size_filter,
+        bp.pyramid,
+        bp.workflows.segment,
+    ],
+)
+def test_operations_of_several_stages_work_on_all_blocks(call: Call, given: bool, tmp_path: Path) -> None:
+    array = zarr.create_array(str(tmp_path / "a.zarr"), shape=(8, 8), chunks=(2, 2), dtype="u1")
+    array[0, 0] = 1
+    text = rf"{call.__name__}\(\) takes no skip_empty=, got {given}"
+    check(ArgumentError, text, call, array, tmp_path / "out.zarr", skip_empty=given)
+    assert not (tmp_path / "out.zarr").exists()
+    assert "skip_empty" not in (call.__doc__ or "")
 
 
 def test_misspelt_settings_are_named(data: np.ndarray) -> None:

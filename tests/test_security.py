@@ -214,6 +214,7 @@ def test_what_another_user_has_put_there_is_not_opened(run: Path, what: str) -> 
 
 
 @root_only
+@pytest.mark.slow
 def test_the_same_call_goes_on_with_nobody_elses_run(run: Path, tmp_path: Path) -> None:
     give(run)
     out = open_source(tmp_path / "v.zarr", mode="r+")

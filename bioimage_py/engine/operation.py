@@ -17,7 +17,7 @@ from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 from ..arguments import bound
-from ..errors import ConfigError
+from ..errors import ArgumentError, ConfigError
 from ..runner.control.detached import returned
 from ..runner.execution import Execution, current_execution, current_session
 from ..sources.to_be import ArrayToBe
@@ -42,18 +42,30 @@ _DOC = f"""
     {textwrap.fill(", ".join(SETTINGS), 116, subsequent_indent="    ")}
         See `bioimage_py.Execution`; ``execution=`` gives them as one value. ``plan=True`` returns a `RunPlan` instead
         of running, ``detach=True`` a `DetachedRun`.
+"""
+_WHERE_DOCS = {
+    "mask": """\
     mask : source-like, optional
         Same shape as the input; where it is zero the output stays as it is, and voxels do not count.
+""",
+    "block_ids": """\
     block_ids : sequence of int, optional
         Blocks to run, ids in C order over the grid.
+""",
+    "roi": """\
     roi : tuple of slice, optional
         Region to run on.
+""",
+    "skip_empty": """\
     skip_empty : bool
         Leave out blocks for which the mask (without one, the first input) has no stored chunk; right where an operation
         makes zeros of zeros, or where the mask says what counts.
+""",
+    "resume_from": """\
     resume_from : path, optional
         Run folder of an unfinished run.
-"""
+""",
+}
 _AXES_DOC = """\
     axes : str, int or sequence of (str or int), optional
         Axes to work along, by name (``"zyx"``, ``["x", "time"]``) or position; what is given per axis is then given for
@@ -117,6 +129,12 @@ def operation(
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
+            if "skip_empty" in kwargs and "skip_empty" not in shared:
+                raise ArgumentError(
+                    f"{function.__name__}() takes no skip_empty=, got {kwargs['skip_empty']!r}: its stages work on what"
+                    " all blocks hold, those without a stored chunk too",
+                    remedy="leave out skip_empty=",
+                )
             given = bound(function.__name__, signature, args, kwargs)
             if (session := current_session()) is not None and session.override is not None:
                 given = session.override(function.__name__, given, signature.parameters)
@@ -129,6 +147,7 @@ def operation(
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         doc = (function.__doc__ or "").rstrip() + "\n" + _DOC
+        doc += "".join(text for name, text in _WHERE_DOCS.items() if name in shared)
         doc += (_AXES_DOC if axes == "space" else "") + (_CHUNKS_DOC if "chunks" in shared else "")
         if axes == "voxels":
             head, gap, rest = doc.partition("\n")

@@ -81,7 +81,7 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
         stage.function,
         list(stage.inputs),
         list(outputs),
-        replace(job, skip_empty=False),
+        job,
         name=stage.name,
         halo=stage.halo,
         returns=stage.returns,

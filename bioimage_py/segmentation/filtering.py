@@ -16,7 +16,7 @@ from .relabelling import apply_from_ids
 from .relabelling_blocks import BlockFunction, BySize, FilterBlock
 
 
-@operation(omit=("block_ids", "resume_from"))
+@operation(omit=("block_ids", "resume_from", "skip_empty"))
 def size_filter(
     input: Any,
     output: Any = None,

@@ -11,16 +11,16 @@ from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
 from ..engine.stages import BlocksStage, OnceStage, run_stages
-from ..errors import DtypeError, ParameterError
+from ..errors import ParameterError
 from ..runner.planning.build import plan_groups
 from ..sources import Source, as_source
-from . import components
+from . import components, tables
 from .labelling_blocks import FindComponents, Labelling, MergeComponents, WriteComponents, check_ids, merged_of
 
 _KERNEL_BYTES = 14  # measured
 
 
-@operation(omit=("block_ids", "resume_from"), axes="space")
+@operation(omit=("block_ids", "resume_from", "skip_empty"), axes="space")
 def label(
     input: Any,
     output: Any = None,
@@ -83,37 +83,33 @@ def label(
     )
     components.check_values(source.dtype, multi_label)
     target, returned = prepare_output(output, source.shape, np.uint64, job, source=source)
-    if target.dtype.kind not in "iu":
-        raise DtypeError(
-            f"label needs an output of an integer type, got {target.dtype}", remedy="an output of type uint64"
-        )
-    checked = job.execution.casting == "checked"
+    tables.check_output_dtype(target.dtype, "label")
+    limit = target.dtype if job.execution.casting == "checked" else None
     direct = job.whole([source])
     if direct and job.execution.plan:
         job = job.as_one(source.shape)
     elif direct:
         found = kernel(source.view())
-        check_ids(found.n, target.dtype if checked else None)
+        check_ids(found.n, limit)
         target.write(..., components.ranked(found), casting=job.execution.casting)
         return returned
-    grid = plan_groups(source.shape, [source], [target], job.block_shape, job.roi).grid
-    merge = MergeComponents(grid.grid_shape, kernel.connectivity, target.dtype if checked else None, along)
-    find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
-    stages: list[BlocksStage | OnceStage] = [
-        BlocksStage("components", find, [source], returns="each", memory_factor=_memory_factor(source), holds_gil=True),
-        OnceStage("merge", merge),
-        BlocksStage(
-            "write",
-            write,
-            [source],
-            [target],
-            setup=merged_of,
-            memory_factor=_memory_factor(source, target),
-            holds_gil=True,
-        ),
-    ]
-    run_stages("label", stages, job)
+    run_stages("label", _stages(kernel, source, target, limit, job), job)
     return returned
+
+
+def _stages(
+    kernel: Labelling, source: Source, target: Source, limit: np.dtype[Any] | None, job: Job
+) -> list[BlocksStage | OnceStage]:
+    """Find the components of each block, merge them to ids that a type can hold, write."""
+    grid = plan_groups(source.shape, [source], [target], job.block_shape, job.roi).grid
+    merge = MergeComponents(grid.grid_shape, kernel.connectivity, limit, job.along(source))
+    find, write = FindComponents(kernel, grid.roi), WriteComponents(kernel)
+    reading, writing = _memory_factor(source), _memory_factor(source, target)
+    return [
+        BlocksStage("components", find, [source], returns="each", memory_factor=reading, holds_gil=True),
+        OnceStage("merge", merge),
+        BlocksStage("write", write, [source], [target], setup=merged_of, memory_factor=writing, holds_gil=True),
+    ]
 
 
 def _memory_factor(*sources: Source) -> float:

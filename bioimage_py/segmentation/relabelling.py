@@ -65,7 +65,7 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
     return returned
 
 
-@operation(omit=("block_ids", "resume_from"))
+@operation(omit=("block_ids", "resume_from", "skip_empty"))
 def relabel_consecutive(
     input: Any,
     output: Any = None,

@@ -36,6 +36,12 @@ def check_label_dtype(dtype: np.dtype[Any], what: str) -> None:
         )
 
 
+def check_output_dtype(dtype: np.dtype[Any], what: str) -> None:
+    """DtypeError unless an output has an integer type."""
+    if dtype.kind not in "iu":
+        raise DtypeError(f"{what} needs an output of an integer type, got {dtype}", remedy="an output of type uint64")
+
+
 def take(table: Array, labels: Array) -> Array:
     """``table[labels]`` for labels that are known to be in range (0 <= label < len(table))."""
     if labels.dtype.kind == "b":

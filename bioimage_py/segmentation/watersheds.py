@@ -11,10 +11,11 @@ from ..engine.job import Job, RunKeywords
 from ..engine.mapping import map_to
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
-from ..errors import DtypeError, HaloError
+from ..errors import HaloError
 from ..sources import as_source
 from ..sources.along import per_axis
 from .flooding import FloodBlock, Watershed, check_flooding
+from .tables import check_output_dtype
 
 
 @operation(axes="space")
@@ -80,10 +81,7 @@ def watershed(
         )
     margin = None if halo is None else per_axis(halo, height.axes, job.axes, name="halo", elsewhere=0)
     target, returned = prepare_output(output, height.shape, np.uint64, job, source=height)
-    if target.dtype.kind not in "iu":
-        raise DtypeError(
-            f"watershed needs an output of an integer type, got {target.dtype}", remedy="an output of type uint64"
-        )
+    check_output_dtype(target.dtype, "watershed")
     if whole and job.mask is not None:  # as a further input: what lies outside of it stays
         inputs += [] if output is None else [target]
         job = replace(job, mask=None)

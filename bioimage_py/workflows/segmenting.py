@@ -128,7 +128,7 @@ class Segmentation:
         return "\n".join(lines)
 
 
-@operation(omit=("mask", "block_ids", "resume_from", "casting", "plan", "debug"))
+@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "plan", "debug"))
 def segment(
     input: Any,
     output_path: Any,

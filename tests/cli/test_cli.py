@@ -40,6 +40,7 @@ def run(*arguments, code=0):
 
 
 class TestSegment:
+    @pytest.mark.slow
     def test_prints_a_summary(self, files, tmp_path):
         out = tmp_path / "labels.ome.zarr"
         text = run("segment", files / "volume.zarr", out, "--key", "raw", "--workers", 2).stdout
@@ -57,6 +58,7 @@ class TestSegment:
         assert found["shape"] == list(SHAPE)
         assert [stage["name"] for stage in found["stages"]][-1] == "pyramid"
 
+    @pytest.mark.slow
     def test_options_arrive(self, files, tmp_path):
         options = "--threshold 135 --sigma 1,2,2 --seed-distance 2.5 --min-size 30 --no-fill --halo 8,16,16"
         options += " --block-shape 12,40,40 --roi 2:20,:,10:70 --workers 2 --quiet"
@@ -70,6 +72,7 @@ class TestSegment:
         assert one.shape == (18, 80, 60)
         np.testing.assert_array_equal(one[...], two[...])
 
+    @pytest.mark.slow
     def test_dark_objects_and_overwriting(self, files, tmp_path):
         out = tmp_path / "a.zarr"
         run("segment", files / "volume.zarr", out, "--key", "raw", "--method", "components", "--quiet")
@@ -226,6 +229,7 @@ class TestInfo:
             assert f"{name} has no arrays.\nRemedy: give the path of a zarr" in result.stderr
 
 
+@pytest.mark.slow
 def test_demo_leaves_its_files_and_says_so(tmp_path):
     text = run("demo", "--out", tmp_path / "demo", "--shape", "24,64,64", "--seed", 3, "--workers", 2, "--quiet").stdout
     for name in (

@@ -51,6 +51,7 @@ def run(*arguments: Any, code: int = 0) -> Any:
 
 @pytest.mark.parametrize("stored", FORMATS)
 @pytest.mark.parametrize("mag", ["1", "2-2-1", "4-4-2"])
+@pytest.mark.slow
 def test_a_webknossos_mag_is_its_bounding_box(dataset: Path, stored: str, mag: str) -> None:
     """The files of a mag begin at the origin and end with a whole file: their padding is no data."""
     expected = bp.open_webknossos(dataset, layer_name=f"color_{stored}", mag=mag)
@@ -65,6 +66,7 @@ def test_a_webknossos_mag_is_its_bounding_box(dataset: Path, stored: str, mag: s
         np.testing.assert_array_equal(found[...], expected[...])
 
 
+@pytest.mark.slow
 def test_the_finest_mag_of_a_layer(dataset: Path, tmp_path: Path) -> None:
     expected = bp.open_webknossos(dataset, layer_name="streamed", mag=1)
     np.testing.assert_array_equal(open_input(str(dataset / "streamed"), None)[...], expected[...])
@@ -79,6 +81,7 @@ def test_other_data_in_the_folder_of_a_dataset(dataset: Path) -> None:
     assert open_input(str(dataset / "other.zarr" / "raw"), None).shape == made.shape
 
 
+@pytest.mark.slow
 def test_scales_of_a_precomputed_layer(layer: Path) -> None:
     info = json.loads((layer / "info").read_text())
     keys = [scale["key"] for scale in info["scales"]]
@@ -111,6 +114,7 @@ def test_the_only_array_of_a_container(tmp_path: Path, name: str) -> None:
         bp.open_source(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_info_of_layers_and_stacks(dataset: Path, layer: Path, tmp_path: Path) -> None:
     found = json.loads(run("info", dataset, "--json").stdout)["arrays"]
     by_key = {array["key"]: array for array in found}

@@ -320,6 +320,7 @@ def test_replay_shows_a_block(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_report_writes_a_page(place: Place) -> None:
     folder = place.fail()
     assert runs("report", folder, "run.html").output == f"{place.folder / 'run.html'}\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -15,7 +14,10 @@ from bioimage_py.datasets.folders import bids_resources, coco_resources, nnunet_
 from bioimage_py.errors import FormatError, ShapeError, SourceNotFoundError
 from bioimage_py.projects.exporting import export_nnunet
 
+from ..helpers import Later
 from .conftest import image, make_project
+
+nibabel = Later("nibabel", "NIfTI needs nibabel: pip install 'bioimage-blocks[medical]'")
 
 VOXELS = np.random.default_rng(0).integers(0, 999, (4, 5, 6)).astype("i2")
 LABELS = (VOXELS > 500).astype("u1") + (VOXELS > 900)

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -18,7 +17,10 @@ from bioimage_py.datasets.resources import cache
 from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
 
+from ..helpers import Later
 from .conftest import SHAPE, make_project
+
+nibabel = Later("nibabel", "NIfTI needs nibabel: pip install 'bioimage-blocks[medical]'")
 
 
 def marked(data: ImageDataset) -> int:

@@ -56,6 +56,7 @@ def test_other_job_types_are_taken_at_their_word(few: None, tmp_path: Path) -> N
     assert defaults.chosen([stage], how) is how
 
 
+@pytest.mark.slow
 def test_auto_gives_the_same_labels(few: None, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 2, (16, 16, 16), np.uint8)
     source = stored(tmp_path / "a.zarr", image)

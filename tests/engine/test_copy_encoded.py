@@ -276,6 +276,7 @@ def waits(store: Any) -> bool:
     return bool(store.spec(retain_context=True).to_json()["file_io_sync"])
 
 
+@pytest.mark.slow
 def test_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[tuple[bool, bool]] = set()
     take = EncodedChunks.take

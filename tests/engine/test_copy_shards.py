@@ -396,6 +396,7 @@ def test_the_same_call_continues(tmp_path: Path) -> None:
     assert all(again[path] != inodes[path] for path in inodes), "a second run replaces every shard, never changes one"
 
 
+@pytest.mark.slow
 def test_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[tuple[bool, bool]] = set()
     take = EncodedChunks.take

@@ -310,6 +310,7 @@ class Recording(ArraySource):
     st.sampled_from([30, 200, 1500]),
 )
 @settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_pieces_change_nothing_and_read_no_chunk_twice(
     method: str, axes: tuple[tuple[int, int, int, int], ...], limit: int
 ) -> None:

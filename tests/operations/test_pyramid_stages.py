@@ -213,6 +213,7 @@ def test_a_level_that_can_only_be_the_last_of_its_stage(tmp_path: Path) -> None:
     same_bits(outputs, levels_of(array, [2, 2, 2], "mean", again))
 
 
+@pytest.mark.slow
 def test_levels_in_other_formats_and_places(tmp_path: Path) -> None:
     array = voxels((64, 60, 52), "u2")
     shapes = shapes_of(array.shape, [2, 2, 2])

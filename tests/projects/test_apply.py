@@ -200,6 +200,7 @@ def test_wrong_results_are_refused(several):
 
 
 @pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
+@pytest.mark.slow
 def test_locks(several, way):
     other = Project.load(several.path)
     with other.descriptors[1].lock() as token:
@@ -214,6 +215,7 @@ def test_locks(several, way):
 
 
 @pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
+@pytest.mark.slow
 def test_transactions(several, way):
     with suppress(ZeroDivisionError), several:
         several.apply(advance, layer="cells", progress=False, **way)
@@ -229,6 +231,7 @@ def test_transactions(several, way):
 
 
 @pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
+@pytest.mark.slow
 def test_a_label_map_that_somebody_else_saves_meanwhile_is_not_overwritten(several, way):
     identifier, path = several.descriptors[0].identifier, several.path
 
@@ -275,6 +278,7 @@ def test_a_call_that_dies_is_continued_and_does_nothing_twice(several, tmp_path,
 
 
 @pytest.mark.parametrize("way", [{}, {"block_shape": (16, 20, 24)}])
+@pytest.mark.slow
 def test_a_call_in_a_call_pulls_nothing_away(several, way):
     path, calls = several.path, []
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from bioimage_py.errors import FormatError
 from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.projects.importing import import_dicom
 
-SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
+from ..helpers import Later
+
+pydicom = Later("pydicom", "DICOM needs pydicom: pip install 'bioimage-blocks[medical]'")
+SHIPPED = Path(str(importlib.util.find_spec("pydicom").origin)).parent / "data" / "test_files"
 
 
 def write(path, pixels, number, z, *, series="9.1", spacing=(1.0, 1.0), **more):
     """One file: a plane at z millimetres, or with three axes one of many frames."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MRImageStorage, ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    data = Dataset()
+    uid, dataset = pydicom.uid, pydicom.dataset
+    meta = dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = uid.MRImageStorage, uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+    data = dataset.Dataset()
     data.file_meta = meta
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.PatientID, data.StudyInstanceUID, data.SeriesInstanceUID, data.InstanceNumber = "p", "9", series, number
@@ -193,10 +195,10 @@ def test_frames_are_ordered_by_their_positions(scans):
 def test_an_enhanced_file_tells_each_frame_where_it_is(scans):
     groups, values = [], []
     for number, (time, z) in enumerate([(2, 1), (1, 0), (2, 0), (1, 1)]):
-        place, turned, content = Dataset(), Dataset(), Dataset()
+        place, turned, content = pydicom.dataset.Dataset(), pydicom.dataset.Dataset(), pydicom.dataset.Dataset()
         place.ImagePositionPatient, turned.ImageOrientationPatient = [0, 0, 3.0 * z], [1, 0, 0, 0, 1, 0]
         content.TemporalPositionIndex = time
-        own = Dataset()
+        own = pydicom.dataset.Dataset()
         own.PlanePositionSequence, own.PlaneOrientationSequence, own.FrameContentSequence = [place], [turned], [content]
         groups.append(own)
         values.append(100 * time + z + 0 * number)

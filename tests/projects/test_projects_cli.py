@@ -44,6 +44,7 @@ def folder(tmp_path):
     return tmp_path / "tree"
 
 
+@pytest.mark.slow
 def test_a_project_from_beginning_to_end(folder, tmp_path):
     path, code = tmp_path / "p", tmp_path / "algorithm.py"
     code.write_text(ALGORITHM)

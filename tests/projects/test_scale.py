@@ -84,6 +84,7 @@ def test_what_changed_since_the_index_is_read_again(many):
 
 
 @pytest.mark.parametrize("text", [None, "", "[1, 2]", '{"a": 3}', "{"])
+@pytest.mark.slow
 def test_the_index_may_be_lost(many, text):
     index = Path(many.path, "index.json")
     index.unlink()
@@ -93,6 +94,7 @@ def test_the_index_may_be_lost(many, text):
     assert set(json.loads(index.read_text())) == set(many.descriptors.identifiers)
 
 
+@pytest.mark.slow
 def test_a_copied_project_lists_itself_again(many, tmp_path):
     import shutil
 
@@ -100,6 +102,7 @@ def test_a_copied_project_lists_itself_again(many, tmp_path):
     assert len(Project.load(tmp_path / "copy").descriptors.filter(group="p1")) == 100
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(many, monkeypatch):
     monkeypatch.setattr("bioimage_py.projects.storage.session._KEPT", 10)
     seen = Project.load(many.path)

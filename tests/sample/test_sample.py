@@ -42,6 +42,7 @@ def test_any_block_equals_that_part_of_the_whole(whole, block):
 
 
 @pytest.mark.parametrize("block_shape", [(16, 32, 64), (13, 72, 33)])
+@pytest.mark.slow
 def test_copies_with_other_block_grids_have_the_same_bits(whole, block_shape):
     volume = bp.sample.neurites(SHAPE, seed=3)
     for source, expected in zip((volume.raw, volume.labels), whole, strict=True):
@@ -75,6 +76,7 @@ def test_the_seed_changes_everything(whole):
     assert not np.array_equal(negative, whole[0][:4, :4, :4])
 
 
+@pytest.mark.slow
 def test_every_voxel_has_an_owner_and_objects_are_in_one_piece():
     import cc3d
 
@@ -94,6 +96,7 @@ def test_every_voxel_has_an_owner_and_objects_are_in_one_piece():
     assert counts.max() < 0.1 * labels.size
 
 
+@pytest.mark.slow
 def test_membranes_are_dark_and_cells_bright():
     volume = bp.sample.neurites((48, 160, 160), seed=2, noise=0, gaps=0)
     raw, labels = volume.raw[...], volume.labels[...]
@@ -111,6 +114,7 @@ def test_membranes_are_dark_and_cells_bright():
     assert np.mean(raw[edge] < 130) > 0.95
 
 
+@pytest.mark.slow
 def test_gaps_brighten_some_membranes_only():
     shape = (48, 160, 160)
     whole = bp.sample.neurites(shape, noise=0, gaps=0).raw[...].astype(int)

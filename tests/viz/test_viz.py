@@ -54,6 +54,7 @@ def test_colors_are_fixed_distinct_and_black_for_zero():
     assert (many.max(axis=1) > 100).all()
 
 
+@pytest.mark.slow
 def test_overview_reads_the_planes_only(tmp_path):
     volume = bp.sample.neurites((20, 60, 80), seed=1)
     axes = volume.raw.axes
@@ -67,6 +68,7 @@ def test_overview_reads_the_planes_only(tmp_path):
     assert min(picture.shape[:2]) > 300
 
 
+@pytest.mark.slow
 def test_overview_is_drawn_to_scale(tmp_path):
     shape = (10, 30, 30)
     labels = np.zeros(shape, np.uint32)
@@ -81,6 +83,7 @@ def test_overview_is_drawn_to_scale(tmp_path):
     assert sizes[6.0][1] > 1.8 * sizes[1.0][1]
 
 
+@pytest.mark.slow
 def test_segmentation_and_boundaries_are_in_the_picture(tmp_path):
     labels = np.zeros((16, 16, 16), np.uint8)
     labels[:, :8] = 3

@@ -73,6 +73,7 @@ def ids(path):
 
 class TestComponents:
     @pytest.mark.parametrize("block_shape", [None, 32, (17, 50, 64), (40, 100, 110)])
+    @pytest.mark.slow
     def test_equals_the_whole_array_exactly(self, stored, smooth, tmp_path, block_shape):
         found = segment(
             stored,
@@ -123,6 +124,7 @@ class TestComponents:
 
 
 class TestWatershed:
+    @pytest.mark.slow
     def test_is_close_to_the_whole_array_and_to_the_truth(self, stored, volume, smooth, tmp_path):
         found = segment(stored, tmp_path / "a.zarr", num_workers=2, block_shape=(20, 50, 55), **QUIET)
         seeds = distance_seeds(smooth > found.threshold * 256, sampling=(3, 1, 1), min_distance=3)
@@ -136,12 +138,14 @@ class TestWatershed:
         assert near.vi_sum < 1.0
         assert near.adapted_rand_error < 0.25
 
+    @pytest.mark.slow
     def test_does_better_than_components(self, stored, volume, tmp_path):
         truth = volume.labels[...]
         one = segment(stored, tmp_path / "a.zarr", **QUIET)
         two = segment(stored, tmp_path / "b.zarr", method="components", **QUIET)
         assert evaluate(ids(one.path), truth).vi_sum < evaluate(ids(two.path), truth, ignore_seg=0).vi_sum
 
+    @pytest.mark.slow
     def test_workers_and_repeats_give_the_same_bits(self, stored, tmp_path):
         first, second = (
             segment(stored, tmp_path / f"{n}.zarr", num_workers=n, block_shape=(20, 64, 64), **QUIET) for n in (1, 3)

@@ -12,13 +12,13 @@ import pytest
 from bioimage_py.errors import BioimageError, FormatError, KeyNotFoundError, MemoryBudgetError, ParameterError
 from bioimage_py.io.image_files.dicom import files, source
 from bioimage_py.sources import Axis, open_source
-from tests.projects.test_dicom_series import plane, write
+from tests.projects.test_dicom_series import SHIPPED, plane, write
 
+from ...helpers import Later
 from .common import details, survives
 
-pydicom = pytest.importorskip("pydicom", reason="DICOM needs pydicom: pip install 'bioimage-blocks[medical]'")
+pydicom = Later("pydicom", "DICOM needs pydicom: pip install 'bioimage-blocks[medical]'")
 
-SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 NAMES = ("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "SC_rgb.dcm", "rtdose.dcm")
 NAMES += (
     "examples_ybr_color.dcm",

@@ -12,9 +12,10 @@ import pytest
 from bioimage_py.errors import FormatError, SourceNotFoundError
 from bioimage_py.sources import Axis, Source, open_source
 
+from ...helpers import Later
 from .common import FileConformance, details, survives, write
 
-sitk = pytest.importorskip("SimpleITK", reason="the foreign writer is SimpleITK")
+sitk = Later("SimpleITK", "the foreign writer is SimpleITK")
 
 DATA = np.random.default_rng(2).integers(0, 2**16, (4, 5, 6)).astype("u2")
 DIRECTION = (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)

@@ -14,9 +14,10 @@ import pytest
 from bioimage_py.errors import DtypeError, FormatError, MemoryBudgetError, SourceNotFoundError
 from bioimage_py.sources import Axis, Source, open_source
 
+from ...helpers import Later
 from .common import FileConformance, details, survives, write
 
-nibabel = pytest.importorskip("nibabel", reason="NIfTI needs nibabel: pip install 'bioimage-blocks[medical]'")
+nibabel = Later("nibabel", "NIfTI needs nibabel: pip install 'bioimage-blocks[medical]'")
 
 DATA = np.random.default_rng(4).integers(-(2**15), 2**15, (4, 5, 6)).astype("i2")
 SLANTED = np.array([[0.0, -2.0, 0.0, 7.0], [0.5, 0.0, 0.0, 8.0], [0.0, 0.0, 3.0, 9.0], [0, 0, 0, 1]])

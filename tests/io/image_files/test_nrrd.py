@@ -13,10 +13,11 @@ import pytest
 from bioimage_py.errors import BioimageError, FormatError, MemoryBudgetError, SourceNotFoundError
 from bioimage_py.sources import Axis, Source, open_source
 
+from ...helpers import Later
 from .common import FileConformance, details, survives, write
 
 nrrd = pytest.importorskip("nrrd", reason="the foreign writer is pynrrd")
-sitk = pytest.importorskip("SimpleITK", reason="the foreign writer is SimpleITK")
+sitk = Later("SimpleITK", "the foreign writer is SimpleITK")
 
 DATA = np.random.default_rng(2).integers(0, 2**16, (4, 5, 6)).astype("u2")
 TURNED = np.array([[0.0, 2.0, 0.0], [-0.5, 0.0, 0.0], [0.0, 0.0, 3.0]])

@@ -16,9 +16,10 @@ from bioimage_py.io.details import Image
 from bioimage_py.io.image_files import video
 from bioimage_py.sources import Axis, open_source
 
+from ...helpers import Later
 from .common import details, survives, write
 
-av = pytest.importorskip("av", reason="video needs PyAV: pip install 'bioimage-blocks[video]'")
+av = Later("av", "video needs PyAV: pip install 'bioimage-blocks[video]'")
 
 FRAMES = 40
 AXES = (Axis("t", "time", "second", 0.1), Axis("y"), Axis("x"), Axis("c", "channel"))

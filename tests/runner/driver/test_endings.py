@@ -253,6 +253,7 @@ def test_the_remedy_of_a_run_in_memory_works() -> None:
     assert (out == 1).all()
 
 
+@pytest.mark.slow
 def test_the_remedy_works_for_a_runner_and_by_either_name(data: Any, tmp_path: Path) -> None:
     runner = get_runner("local", RunnerConfig(tmp_root=tmp_path / "runs"))
     for again in (
@@ -266,6 +267,7 @@ def test_the_remedy_works_for_a_runner_and_by_either_name(data: Any, tmp_path: P
     assert added(data) == [2] * N
 
 
+@pytest.mark.slow
 def test_an_unchanged_call_goes_on_as_the_remedy_says(data: Any, tmp_path: Path) -> None:
     flag = tmp_path / "mended"
 

@@ -91,6 +91,7 @@ def test_no_exception_of_a_function_ends_the_caller(error: type[BaseException]) 
     assert set(function.calls) == set(range(20))
 
 
+@pytest.mark.slow
 def test_failures_do_not_hold_the_arrays_of_their_blocks() -> None:
     alive: list[weakref.ref[np.ndarray]] = []
 

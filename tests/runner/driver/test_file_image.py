@@ -79,6 +79,7 @@ def rewritten(content: bytes) -> bool:
     ],
     ids=["compressed", "chunked", "contiguous", "latest"],
 )
+@pytest.mark.slow
 def test_whichever_write_was_the_last(tmp_path: Path, version: str, options: dict[str, Any], userblock: int) -> None:
     path, image = tmp_path / "a.h5", tmp_path / "image"
     made(path, version, options, userblock=userblock)

@@ -262,6 +262,7 @@ def test_what_is_written_outside_of_the_region_is_not_looked_at(kind: str, tmp_p
     assert told(RoiSource(opened(), (slice(0, 16),))) == before
 
 
+@pytest.mark.slow
 def test_every_registered_kind_has_a_fingerprint_or_needs_none(tmp_path: Path) -> None:
     kinds: set[str] = set()
 

@@ -515,10 +515,10 @@ def test_a_second_script_is_refused_while_the_first_lives_and_takes_over_when_it
     np.testing.assert_array_equal(source[...], np.arange(64) + 1)
 
 
-def test_ten_scripts_on_disjoint_regions_at_once_lose_nothing(start: Started, tmp_path: Path) -> None:
+def test_six_scripts_on_disjoint_regions_at_once_lose_nothing(start: Started, tmp_path: Path) -> None:
     """Regions off the chunk grid at their borders: each finishes, or is refused by the name of the one in its way."""
     source, target = pair(tmp_path, (100, 24), (8, 8))
-    cuts = [0, 8, 20, 32, 40, 51, 64, 72, 80, 93, 100]
+    cuts = [0, 8, 20, 32, 51, 64, 100]
     todo = {begin: (slice(begin, end), slice(0, 24)) for begin, end in itertools.pairwise(cuts)}
     refusals = 0
     while todo:
@@ -530,7 +530,7 @@ def test_ten_scripts_on_disjoint_regions_at_once_lose_nothing(start: Started, tm
                 refusals += 1
             else:
                 del todo[begin]
-        assert refusals < 40
+        assert refusals < 20
     np.testing.assert_array_equal(target[...], source[...] + 1)
     assert not (tmp_path / ".bioimage_py").exists()
     assert not (tmp_path / "out.zarr" / ".bioimage_py.runs").exists()

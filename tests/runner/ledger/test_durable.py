@@ -93,8 +93,9 @@ def test_the_table_has_a_row_for_every_kind_that_is_written(tmp_path: Path) -> N
     assert formats == {name for name in supported_formats() if is_writable_format(name)}
 
 
-@pytest.mark.some(10)
+@pytest.mark.some(6)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "S3" not in kind])
+@pytest.mark.slow
 def test_what_is_recorded_and_what_has_returned_survives_a_kill(tmp_path: Path, kind: str) -> None:
     path, job = made(kind, tmp_path), "copy"
     if KINDS[kind].in_place:  # where it shows what is done twice

@@ -44,6 +44,7 @@ def test_a_damaged_wkw_file_is_named(tmp_path: Path, compress: bool) -> None:
 
 
 @pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.slow
 def test_a_write_that_is_cut_off_changes_nothing(tmp_path: Path, compress: bool, monkeypatch: Any) -> None:
     """A file is replaced whole; what was being written goes."""
     source = open_webknossos(empty(tmp_path / "d", "wkw", compress=compress), mode="r+")
