@@ -59,6 +59,10 @@ class Format:
         Key of the first image, where it is the same in all files.
     frames : bool
         True if an index counts the frames along the first axis of its one image (GIF, video).
+    inside : tuple of (str, str), optional
+        For a folder without an ending: the JSON file by which it is known, and a name that this has.
+    served : str
+        Pattern of what follows the name of a web server that gives arrays in its own way; "" where there is none.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Format:
     reads: tuple[str, ...] | None = ()
     first: str = ""
     frames: bool = False
+    inside: tuple[str, str] | None = None
+    served: str = ""
 
     @property
     def creator(self) -> Creator | None:
@@ -97,7 +103,8 @@ def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Fo
     for field in ("create", "keys", "details", "write"):
         if field in more:
             more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
-    return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
+    writable = more.pop("writable", "create" in more)
+    return Format(name, extensions, f"{file}:construct", writable, f"{file}:open_dataset", **more)
 
 
 _CHUNKED: dict[str, Any] = {
@@ -150,7 +157,36 @@ ROWS = (
             ("bmp", (".bmp",), ((0, b"BM"),), ()),
             ("webp", (".webp",), ((8, b"WEBP"),), ("quality", "lossless")),
             ("gif", (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), ("duration", "loop")),
+            ("avif", (".avif",), ((4, b"ftypavif"), (4, b"ftypavis")), ("quality",)),
         )
+    ),
+    *(
+        _row(
+            name,
+            endings,
+            f"image_files.codecs.{name}",
+            magic=signs,
+            requires="imagecodecs",
+            options=("quality",),
+            **_PICTURE,
+        )
+        for name, endings, signs in (
+            (
+                "jpeg2000",
+                (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+                ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")),
+            ),
+            ("jpegxl", (".jxl",), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"), (0, b"\xff\x0a"))),
+        )
+    ),
+    _row(
+        "heif",
+        (".heic", ".heif", ".hif"),
+        "image_files.codecs.heif",
+        keys="keys",
+        requires="pi_heif",
+        magic=tuple((4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")),
+        details="details",
     ),
     _row(
         "nifti",
@@ -262,5 +298,29 @@ ROWS = (
         keys="keys",
         magic=((0, b"OMAS_BF\n\xff\xff"),),
         details="details",
+    ),
+    _row(
+        "precomputed",
+        (),
+        "layers.precomputed",
+        writable=True,
+        stores=True,
+        levels=True,
+        reads=("fill_missing",),
+        details="details",
+        inside=("info", "scales"),
+    ),
+    _row(
+        "webknossos",
+        (),
+        "layers.webknossos",
+        writable=True,
+        keys="keys",
+        stores=True,
+        levels=True,
+        requires="webknossos",
+        details="details",
+        inside=("datasource-properties.json", "dataLayers"),
+        served="/(datasets|annotations)/.+",
     ),
 )

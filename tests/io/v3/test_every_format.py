@@ -14,7 +14,7 @@ from ..image_files.test_lif import leica
 from ..image_files.test_nd2 import nikon
 
 WRITTEN = [name for name in supported_formats() if format_named(name).write]
-FLAT = {"png", "jpeg", "bmp", "webp"}
+FLAT = {"png", "jpeg", "bmp", "webp", "avif", "jpeg2000", "jpegxl"}
 LOSSY = {"jpeg", "webp", "gif", "video"}
 
 
