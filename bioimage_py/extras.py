@@ -17,7 +17,6 @@ _EXTRAS = {
     "cloudvolume": "cloudvolume",
     "h5py": "io",
     "imagecodecs": "io",
-    "indexed_gzip": "medical",
     "liffile": "microscopy",
     "matplotlib": "viz",
     "mrcfile": "em",

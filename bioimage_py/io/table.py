@@ -46,6 +46,8 @@ class Format:
         Module without which the constructor does not work.
     magic : tuple of (int, bytes)
         What such a file holds at which offset; one of them is enough.
+    unsigned : tuple of str
+        Those of its endings whose files may begin with anything: voxels, or what is older than its signs.
     details : str
         "module:function" ``(path, key) -> Details``: what the file says of one image, without decoding voxels.
     write : str
@@ -78,6 +80,7 @@ class Format:
     shards: bool = False
     requires: str = ""
     magic: tuple[tuple[int, bytes], ...] = ()
+    unsigned: tuple[str, ...] = ()
     details: str = ""
     write: str = ""
     options: tuple[str, ...] = ()
@@ -229,7 +232,7 @@ ROWS = (
         (".npy", ".npz"),
         "image_files.npy",
         keys="keys",
-        magic=((0, b"\x93NUMPY"),),
+        magic=((0, b"\x93NUMPY"), (0, b"PK\x03\x04")),
         details="details",
         write="write",
         options=("compression",),
@@ -240,6 +243,7 @@ ROWS = (
         "image_files.nifti",
         requires="nibabel",
         magic=((344, b"ni1\0"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
+        unsigned=(".img", ".img.gz"),
         details="details",
     ),
     _row(

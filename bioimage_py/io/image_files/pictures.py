@@ -132,7 +132,7 @@ def _open(path: str) -> Any:
         raise FormatError(f"{path} is no picture, or a damaged one.", remedy="copy the file again") from error
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except Exception as error:  # the library raises whatever it runs into
         raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ....errors import DtypeError, FormatError, ParameterError, ShapeError, StorageError
+from ....errors import DtypeError, FormatError, MemoryBudgetError, ParameterError, ShapeError, StorageError
 from ....sources.axes import Axis, kind_of
 from ....sources.file import Opened
 from ...details import Details, Image
 from ..opening import AGAIN, checked_shape, only_image, reading
 from ..voxels import WholeArray
 from ..writing import lost_of, single
+
+_UNSUSPECTED, _MOST_RATIO = 1 << 25, 20000
+"""Samples of a picture, and samples a byte, that are believed."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Codec:
         head = self._checked(path)
 
         def load() -> np.ndarray:
+            _require_likely(path, head)
             try:
                 found = np.asarray(self.decode(path))
             except Exception as error:  # codecs raise types of their own for damaged data
@@ -99,6 +105,15 @@ class Codec:
             head = self.head(path)
             checked_shape(path, head.shape)
         return head
+
+
+def _require_likely(path: str, head: Head) -> None:
+    """MemoryBudgetError for a picture that a file of this size does not hold: codecs take memory before they look."""
+    samples, size = math.prod(head.shape), os.path.getsize(path)
+    if samples > max(_UNSUSPECTED, _MOST_RATIO * size):
+        raise MemoryBudgetError(
+            f"{path} ({size} bytes) claims a picture of {head.shape}, which so few bytes do not hold.", remedy=AGAIN
+        )
 
 
 def axes_of(head: Head) -> tuple[Axis, ...]:
