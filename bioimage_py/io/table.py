@@ -268,7 +268,7 @@ ROWS = (
     ),
     _row(
         "lif",
-        (".lif", ".lof"),
+        (".lif", ".lof", ".xlef", ".xlcf", ".xlif"),
         "image_files.microscopes.lif",
         keys="keys",
         requires="liffile",
