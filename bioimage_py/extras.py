@@ -22,7 +22,6 @@ _EXTRAS = {
     "mrcfile": "em",
     "nd2": "microscopy",
     "nibabel": "medical",
-    "pi_heif": "heif",
     "pydantic": "projects",
     "pydicom": "medical",
     "shapely": "spaces",

@@ -183,15 +183,6 @@ ROWS = (
         )
     ),
     _row(
-        "heif",
-        (".heic", ".heif", ".hif"),
-        "image_files.codecs.heif",
-        keys="keys",
-        requires="pi_heif",
-        magic=tuple((4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")),
-        details="details",
-    ),
-    _row(
         "nifti",
         (".nii", ".nii.gz"),
         "image_files.nifti",

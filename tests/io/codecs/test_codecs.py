@@ -1,4 +1,4 @@
-"""JPEG 2000, JPEG XL, AVIF and HEIF: equal to what the codecs give, told before it is decoded, damaged in many ways."""
+"""JPEG 2000, JPEG XL and AVIF: equal to what the codecs give, told before it is decoded, damaged in many ways."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
-from bioimage_py.errors import DtypeError, FormatError, MissingDependencyError, ParameterError, ShapeError
+from bioimage_py.errors import DtypeError, ParameterError, ShapeError
 from bioimage_py.io.details import Details, Image
 from bioimage_py.io.formats import format_named
 from bioimage_py.sources import Axis
 from bioimage_py.sources.spec import load_qualified
 
 from ..image_files.common import FileConformance, survives
-from . import heif_samples
 
 imagecodecs = pytest.importorskip("imagecodecs")
 
@@ -170,45 +169,3 @@ class Picture(FileConformance):
 class TestJpeg2000(Picture):
     extension = ".jp2"
     format = "jpeg2000"
-
-
-class TestHeif:
-    @pytest.fixture(autouse=True)
-    def library(self) -> None:
-        pytest.importorskip("pi_heif")
-
-    @pytest.mark.parametrize("name", ["COLOUR", "GREY", "DEEP", "TRANSPARENT"])
-    def test_pictures(self, name: str, tmp_path: Path) -> None:
-        import pi_heif
-
-        path = tmp_path / "a.heic"
-        path.write_bytes(getattr(heif_samples, name))
-        read = agrees(path)
-        x = np.mgrid[:48, :64][1]
-        red = read if read.ndim == 2 else read[..., 0]
-        assert np.abs(red / (256 if name == "DEEP" else 1) - 3 * x).mean() < 4
-        library = pi_heif.open_heif(path, convert_hdr_to_8bit=False)
-        np.testing.assert_array_equal(read, np.asarray(library))
-        assert bp.improps(path).compression == "hevc"
-        np.testing.assert_array_equal(bp.imread(path.rename(tmp_path / "unnamed")), read)
-
-    def test_several_pictures(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.heic"
-        path.write_bytes(heif_samples.TWO)
-        assert [one.shape for one in bp.imiter(path)] == [(48, 64, 3), (48, 32, 3)]
-        assert agrees(path, 1).shape == (48, 32, 3)
-        with pytest.raises(ShapeError):
-            bp.imread(path, index=...)
-        with pytest.raises(FormatError, match="written"):
-            bp.imwrite(tmp_path / "b.heic", np.zeros((8, 8), "u1"))
-
-    def test_damaged_files(self, tmp_path: Path) -> None:
-        (tmp_path / "a.heic").write_bytes(heif_samples.GREY)
-        survives(tmp_path / "a.heic", 400, 40)
-
-    def test_without_the_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "a.heic").write_bytes(heif_samples.GREY)
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
-        with pytest.raises(MissingDependencyError) as caught:
-            bp.imread(tmp_path / "a.heic")
-        assert caught.value.remedy == "pip install 'bioimage-blocks[heif]'"

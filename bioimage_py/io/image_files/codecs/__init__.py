@@ -1,1 +1,1 @@
-"""Pictures that are one stream of a codec: JPEG 2000, JPEG XL, HEIF."""
+"""Pictures that are one stream of a codec: JPEG 2000, JPEG XL."""
