@@ -1,6 +1,6 @@
 """Read files with flipped, cut and overwritten bytes: an error of the package or an image, and nothing else.
 
-    python benchmarks/fuzz_files.py [--count 10000] [--seconds 10] [--seed 0]
+    python benchmarks/fuzz_files.py [--count 10000] [--seconds 10] [--seed 0] [--only a.jp2,a.jxl]
 
 Each input is read in this process under a limit of time. Prints how many were read, how many refused and by which
 error, the seed of each that broke a rule, and how much memory was taken; ends with 1 if a rule was broken.
@@ -49,6 +49,12 @@ def corpus() -> dict[str, bytes]:
         "a.webp": (".webp", np.moveaxis(data, 0, -1), {}),
         "a.gif": (".gif", data, {}),
         "a.h5": (".h5", data, {}),
+        "a.jp2": (".jp2", np.moveaxis(data, 0, -1), {}),
+        "a.j2k": (".j2k", data[0].astype("u2"), {}),
+        "a.jxl": (".jxl", np.moveaxis(data, 0, -1), {}),
+        "deep.jxl": (".jxl", data[0].astype("u2") * 200, {}),
+        "a.avif": (".avif", np.moveaxis(data, 0, -1), {}),
+        "frames.avif": (".avif", data, {}),
     }
     return {name: iio.imwrite("<bytes>", image, extension=end, **more) for name, (end, image, more) in made.items()}
 
@@ -91,10 +97,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="names of the files that are damaged, with commas between")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     files = corpus()
+    wanted = arguments.only.split(",") if arguments.only else list(files)
+    files = {name: files[name] for name in wanted}
     before = peak_bytes()
     ends: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     wrong = 0

@@ -33,6 +33,8 @@ def table(names: list[str]) -> str:
 def row(entry: Format) -> tuple[str, ...]:
     """Return what the registry says of one format."""
     endings = ", ".join(f"`{ending}`" if ending else "a folder" for ending in entry.extensions)
+    if entry.inside is not None:
+        endings = f"a folder with `{entry.inside[0]}`"
     several = "by key" if entry.container else "by number" if entry.keys else "frames" if entry.frames else ""
     written = "whole, or array by array" if entry.create else "whole" if entry.write else ""
     options = ", ".join(f"`{name}`" for name in entry.options)

@@ -91,6 +91,8 @@ def _prepare(
 ) -> str | None:
     """Create or empty an array as the mode asks; this is the only place that does."""
     if entry.create is None:  # its constructor knows the modes
+        if entry.inside is not None and mode in ("w", "w-", "x"):
+            raise FormatError(f"mode {mode!r} creates an array, and {entry.name} has none to be.", remedy="mode='r+'")
         return key
     from .create import array_exists, clear_array, create_array
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -154,21 +155,42 @@ def infer_format(path: str | os.PathLike[str], ext: str | None = None) -> str:
 
 def format_of(place: Location) -> str:
     """Return the name of the format of a place: by its name, else by what a folder (or its like) holds."""
-    found = _named_by(_named_part(place.url))
+    found = _served_by(place.url) or _named_by(_named_part(place.url))
     if found is not None:
         return found
     if place.folder is None or os.path.isdir(place.folder):
-        if any(place.exists(name) for name in ("zarr.json", ".zarray", ".zgroup")):
-            return "zarr"
-        attributes = place.read_json("attributes.json")
-        if "n5" in attributes or "dimensions" in attributes:
-            return "n5"
+        kinds = [_known_inside, _grouped] if place.folder is not None else [_grouped, _known_inside]
+        for (
+            kind
+        ) in kinds:  # a dataset of layers may be a zarr group too, which is rare behind a URL, and a request each
+            if (found := kind(place)) is not None:
+                return found
         if place.folder is not None:
             return "folder"
     ending = os.path.splitext(_named_part(place.url))[1]
     if not ending and "" in _by_extension and place.folder is not None:
         return _by_extension[""]
     raise _unknown(ending)
+
+
+def _served_by(url: str) -> str | None:
+    """The format of which servers have such URLs."""
+    patterns = ((one.name, one.served) for one in _formats.values() if one.served)
+    return next((name for name, pattern in patterns if re.match(f"https?://[^/]+{pattern}", url)), None)
+
+
+def _known_inside(place: Location) -> str | None:
+    for one in _formats.values():
+        if one.inside is not None and one.inside[1] in place.read_json(one.inside[0]):
+            return one.name
+    return None
+
+
+def _grouped(place: Location) -> str | None:
+    if any(place.exists(name) for name in ("zarr.json", ".zarray", ".zgroup")):
+        return "zarr"
+    attributes = place.read_json("attributes.json")
+    return "n5" if "n5" in attributes or "dimensions" in attributes else None
 
 
 def _named_part(path: str) -> str:

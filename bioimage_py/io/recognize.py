@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
+from contextlib import suppress
 
 from ..errors import AccessError, FormatError, StorageError
 from ..sources.stores.location import Location
 from .formats import Format, format_for_extension, format_named, format_of, supported_formats
 
 _SHOWN = 12
+_GZIP = b"\x1f\x8b"
+_PACKED = 4096
+"""Bytes of a gzipped file that are unpacked to see how it begins."""
 _PASS = "pass plugin=... (imopen(path, 'r', plugin='?') lists them), of open_source format=..."
 
 
@@ -26,9 +31,27 @@ def head_of(path: str, size: int) -> bytes:
 
 def fitting(path: str) -> list[Format]:
     """Return the formats whose files begin as a local file does, in the order of the table."""
-    known = [format_named(name) for name in supported_formats()]
-    head = head_of(path, max((at + len(sign) for entry in known for at, sign in entry.magic), default=0))
+    known = [format_named(name) for name in supported_formats() if format_named(name).magic]
+    head = head_of(path, _reach(known))
+    if head.startswith(_GZIP):
+        known = [entry for entry in known if _packed(entry)]
+        head = _unpacked(head_of(path, _PACKED), _reach(known))
     return [entry for entry in known if holds(head, entry)]
+
+
+def _reach(entries: list[Format]) -> int:
+    return max((at + len(sign) for entry in entries for at, sign in entry.magic), default=0)
+
+
+def _packed(entry: Format) -> bool:
+    """Whether files of a format may be gzipped as a whole."""
+    return any(ending.endswith(".gz") for ending in entry.extensions)
+
+
+def _unpacked(content: bytes, size: int) -> bytes:
+    with suppress(zlib.error):
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, size)
+    return b""
 
 
 def holds(head: bytes, entry: Format) -> bool:
@@ -67,10 +90,11 @@ def recognized(place: Location, extension: str | None = None, *, strict: bool = 
         if found:
             return found[0]
         raise FormatError(f"{not_an_image(path)} {error.message}", remedy=error.remedy) from None
-    if strict and not found and named.magic:
+    unsigned = (extension or os.path.basename(path)).lower().endswith(named.unsigned or ("/",))
+    if strict and not found and named.magic and not unsigned:
         raise unlike(path, named)
     # a format without signs of its own can hold anything, also another one inside of it
-    if not found or not named.magic or named in found:
+    if not found or not named.magic or named in found or unsigned:
         return named
     warnings.warn(f"{path} is named as {named.name}, but holds {found[0].name}, as which it is read.", stacklevel=4)
     return found[0]
@@ -80,7 +104,7 @@ def require_signs(path: str, entry: Format) -> None:
     """Raise `FormatError` for a local file that does not begin as files of its format do."""
     if not entry.magic or not os.path.isfile(path):
         return
-    if not holds(head_of(path, max(at + len(sign) for at, sign in entry.magic)), entry):
+    if entry not in fitting(path):
         raise unlike(path, entry)
 
 

@@ -46,6 +46,8 @@ class Format:
         Module without which the constructor does not work.
     magic : tuple of (int, bytes)
         What such a file holds at which offset; one of them is enough.
+    unsigned : tuple of str
+        Those of its endings whose files may begin with anything: voxels, or what is older than its signs.
     details : str
         "module:function" ``(path, key) -> Details``: what the file says of one image, without decoding voxels.
     write : str
@@ -59,6 +61,10 @@ class Format:
         Key of the first image, where it is the same in all files.
     frames : bool
         True if an index counts the frames along the first axis of its one image (GIF, video).
+    inside : tuple of (str, str), optional
+        For a folder without an ending: the JSON file by which it is known, and a name that this has.
+    served : str
+        Pattern of what follows the name of a web server that gives arrays in its own way; "" where there is none.
     """
 
     name: str
@@ -74,12 +80,15 @@ class Format:
     shards: bool = False
     requires: str = ""
     magic: tuple[tuple[int, bytes], ...] = ()
+    unsigned: tuple[str, ...] = ()
     details: str = ""
     write: str = ""
     options: tuple[str, ...] = ()
     reads: tuple[str, ...] | None = ()
     first: str = ""
     frames: bool = False
+    inside: tuple[str, str] | None = None
+    served: str = ""
 
     @property
     def creator(self) -> Creator | None:
@@ -97,7 +106,8 @@ def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Fo
     for field in ("create", "keys", "details", "write"):
         if field in more:
             more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
-    return Format(name, extensions, f"{file}:construct", "create" in more, f"{file}:open_dataset", **more)
+    writable = more.pop("writable", "create" in more)
+    return Format(name, extensions, f"{file}:construct", writable, f"{file}:open_dataset", **more)
 
 
 _CHUNKED: dict[str, Any] = {
@@ -150,6 +160,26 @@ ROWS = (
             ("bmp", (".bmp",), ((0, b"BM"),), ()),
             ("webp", (".webp",), ((8, b"WEBP"),), ("quality", "lossless")),
             ("gif", (".gif",), ((0, b"GIF87a"), (0, b"GIF89a")), ("duration", "loop")),
+            ("avif", (".avif",), ((4, b"ftypavif"), (4, b"ftypavis")), ("quality",)),
+        )
+    ),
+    *(
+        _row(
+            name,
+            endings,
+            f"image_files.codecs.{name}",
+            magic=signs,
+            requires="imagecodecs",
+            options=("quality",),
+            **_PICTURE,
+        )
+        for name, endings, signs in (
+            (
+                "jpeg2000",
+                (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+                ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")),
+            ),
+            ("jpegxl", (".jxl",), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"), (0, b"\xff\x0a"))),
         )
     ),
     _row(
@@ -193,7 +223,7 @@ ROWS = (
         (".npy", ".npz"),
         "image_files.npy",
         keys="keys",
-        magic=((0, b"\x93NUMPY"),),
+        magic=((0, b"\x93NUMPY"), (0, b"PK\x03\x04")),
         details="details",
         write="write",
         options=("compression",),
@@ -204,6 +234,7 @@ ROWS = (
         "image_files.nifti",
         requires="nibabel",
         magic=((344, b"ni1\0"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
+        unsigned=(".img", ".img.gz"),
         details="details",
     ),
     _row(
@@ -228,7 +259,7 @@ ROWS = (
     ),
     _row(
         "lif",
-        (".lif", ".lof"),
+        (".lif", ".lof", ".xlef", ".xlcf", ".xlif"),
         "image_files.microscopes.lif",
         keys="keys",
         requires="liffile",
@@ -262,5 +293,29 @@ ROWS = (
         keys="keys",
         magic=((0, b"OMAS_BF\n\xff\xff"),),
         details="details",
+    ),
+    _row(
+        "precomputed",
+        (),
+        "layers.precomputed",
+        writable=True,
+        stores=True,
+        levels=True,
+        reads=("fill_missing",),
+        details="details",
+        inside=("info", "scales"),
+    ),
+    _row(
+        "webknossos",
+        (),
+        "layers.webknossos",
+        writable=True,
+        keys="keys",
+        stores=True,
+        levels=True,
+        requires="webknossos",
+        details="details",
+        inside=("datasource-properties.json", "dataLayers"),
+        served="/(datasets|annotations)/.+",
     ),
 )

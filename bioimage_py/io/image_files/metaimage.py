@@ -1,4 +1,4 @@
-"""MetaImage files (.mha, .mhd) of ITK: mapped where raw, decoded as a whole where compressed."""
+"""MetaImage files (.mha, .mhd) of ITK: mapped where raw, decoded by plane where compressed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ...errors import FormatError
 from ...sources.axes import Axis, unit_name
 from ...sources.file import Opened
 from ..details import Details, Image
+from .deflated import deflated
 from .detached import beside, numbered, stacked
 from .opening import checked_shape, head_of, known, no_such, only_image, pixel_sizes, reading, size_in_bytes
-from .voxels import inflated, mapped
+from .voxels import mapped
 from .world import TURNED, affine, directions_of, placed
 from .writing import OrderedImage, chosen, factor, lost_of, single, stored
 
@@ -237,7 +238,7 @@ def _voxels(path: str, header: Header, shape: tuple[int, ...], dtype: np.dtype) 
 def _part(path: str, header: Header, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     skip = int(header.fields.get("HeaderSize", 0))
     if header.is_set("CompressedData"):
-        return inflated(path, start, shape, dtype)
+        return deflated(path, start, shape, dtype)
     if skip < 0:  # the voxels are the end of the file
         start = os.path.getsize(path) - size_in_bytes(shape, dtype)
     return mapped(path, dtype, max(start, skip), shape)

@@ -16,9 +16,10 @@ from ...errors import DtypeError, FormatError
 from ...sources.axes import Axis
 from ...sources.file import Opened
 from ..details import Details, Image
+from .deflated import deflated
 from .detached import beside
 from .opening import checked_shape, head_of, no_such, only_image, pixel_sizes, reading
-from .voxels import ConvertedArray, inflated, mapped
+from .voxels import ConvertedArray, mapped
 from .world import SAME, affine, directions_of
 from .writing import OrderedImage, factor, lost_of, single, stored
 
@@ -47,15 +48,15 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> dict[str, Any]:
 
 
 def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any]) -> Opened:
-    """Open the image; what is compressed is decoded as a whole when it is read, the rest is mapped."""
+    """Open the image; what is compressed is decoded by plane, or at once where it is small, the rest is mapped."""
     only_image(path, key, mode, _NAME, kwargs)
     with reading(path, _NAME):
         header = _header(path)
         shape, dtype, colours = _layout(path, header)
         place = _voxel_file(path, header)
         start = int(header.get_data_offset())
-        packed = place.lower().endswith(".gz")
-        array = inflated(place, 0, shape, dtype, start) if packed else mapped(place, dtype, start, shape)
+        packed = _is_packed(place)
+        array = deflated(place, 0, shape, dtype, start) if packed else mapped(place, dtype, start, shape)
         slope, inter = _scaling(header)
         if (slope, inter) != (1.0, 0.0) and not colours:
             from nibabel.volumeutils import apply_read_scaling
@@ -93,7 +94,7 @@ def details(path: str, key: str | None) -> Details:
             standard={"pixel_sizes": pixel_sizes(axes)},
             time_step=None if step is None or by is None else step.scale * by,
             affine=matrix,
-            compression="gzip" if path.lower().endswith(".gz") else None,
+            compression="gzip" if _is_packed(path) else None,
             is_label=True if raw.get("intent_code") == _LABELS else None,
             is_rgb=bool(colours),
         )
@@ -185,6 +186,10 @@ def _voxel_file(path: str, header: Any) -> str:
         return path
     name = re.sub(r"\.hdr(?=(\.gz)?$)", ".img", os.path.basename(path), flags=re.IGNORECASE)
     return beside(path, name)
+
+
+def _is_packed(path: str) -> bool:
+    return head_of(path, 2) == b"\x1f\x8b"
 
 
 def _layout(path: str, header: Any) -> tuple[tuple[int, ...], np.dtype, int]:

@@ -18,6 +18,7 @@ from ...errors import FormatError
 from ...sources.axes import Axis, kind_of, unit_name
 from ...sources.file import Opened
 from ..details import Details, Image
+from .deflated import deflated
 from .detached import beside, numbered, stacked
 from .opening import (
     AGAIN,
@@ -31,7 +32,7 @@ from .opening import (
     require_memory,
     size_in_bytes,
 )
-from .voxels import WholeArray, inflated, mapped
+from .voxels import WholeArray, mapped
 from .world import SAME, affine, directions_of, placed
 from .writing import OrderedImage, chosen, lost_of, single, stored
 
@@ -255,7 +256,7 @@ def _part(path: str, header: Header, start: int, shape: tuple[int, ...], dtype: 
         needed = size_in_bytes(shape, dtype)
         return mapped(path, dtype, os.path.getsize(path) - needed if skip < 0 else start + skip, shape)
     if encoding == "gzip":
-        return inflated(path, start, shape, dtype, skip)
+        return deflated(path, start, shape, dtype, skip)
     native = dtype.newbyteorder("=")
     if encoding == "bzip2":
         return WholeArray(path, shape, native, lambda: _unpacked(path, start, skip, shape, dtype))

@@ -1,8 +1,9 @@
-"""Pictures: PNG (also animated), JPEG, BMP, WebP and GIF, through Pillow; colours of 16 bits through imagecodecs."""
+"""Pictures: PNG (also animated), JPEG, BMP, WebP, GIF and AVIF through Pillow; PNG of 16 bits through imagecodecs."""
 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ _ORIENTATION = 0x0112
 _TURNS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
 _TURNS |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 """By EXIF orientation: whether y and x change places, and which of them are then reversed."""
-_FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "GIF"}
+_FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "GIF", "avif": "AVIF"}
 _COLOURS = {"L": 0, "1": 0, "I": 0, "I;16": 0, "I;16B": 0, "F": 0, "RGB": 3, "RGBA": 4}
 """Modes of Pillow that are kept as they are, and the length of their axis of colour."""
 _TYPES = {"1": "?", "I": "<i4", "I;16": "<u2", "I;16B": "<u2", "F": "<f4"}
@@ -131,7 +132,7 @@ def _open(path: str) -> Any:
         raise FormatError(f"{path} is no picture, or a damaged one.", remedy="copy the file again") from error
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except Exception as error:  # the library raises whatever it runs into
         raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
 
 
@@ -171,12 +172,15 @@ def _header(path: str, picture: Any) -> Header:
     applied: dict[str, Any] = {"Orientation": turn} if turn > 1 else {}
     if picture.mode == "P":
         applied["palette"] = True
+    if picture.format == "AVIF" and (deeper := _avif_bits(path)) > 8:
+        applied["bits"] = deeper
+        warnings.warn(f"{path} has {deeper} bits a sample, of which the library gives the upper 8.", stacklevel=6)
     found = Details(
         raw={**info, **exif, "mode": picture.mode},
         file={"format": picture.format},
         applied=applied,
         time_step=step,
-        compression={"JPEG": "jpeg", "PNG": "deflate", "GIF": "lzw", "WEBP": "webp"}.get(picture.format),
+        compression={"JPEG": "jpeg", "PNG": "deflate", "GIF": "lzw", "WEBP": "webp", "AVIF": "av1"}.get(picture.format),
         bits=depth[0] if depth is not None and depth[0] < 8 else None,
         is_rgb=bool(samples),
     )
@@ -202,9 +206,16 @@ def _png_depth(path: str) -> tuple[int, int]:
     return (head[24], head[25]) if len(head) == 26 else (8, 0)
 
 
+def _avif_bits(path: str) -> int:
+    """Bits of a sample of an AVIF file."""
+    with open(path, "rb") as file:
+        said = file.read(1 << 16).partition(b"av1C")[2]
+    return 8 if len(said) < 3 or not said[2] & 0x40 else 12 if said[2] & 0x20 else 10
+
+
 def _tags(picture: Any) -> dict[int, Any]:
     """The EXIF tags at the head of a picture: asked for those at the end of a PNG, the library would decode it."""
-    return dict(picture.getexif()) if "exif" in picture.info or picture.format in ("JPEG", "WEBP") else {}
+    return dict(picture.getexif()) if "exif" in picture.info or picture.format in ("JPEG", "WEBP", "AVIF") else {}
 
 
 def _named(tags: Mapping[int, Any]) -> dict[str, Any]:
@@ -275,8 +286,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     images : sequence of Image
         Of the axes y, x, with t in front of an animation, and c behind for colour.
     options : mapping
-        ``compression`` (0 to 9, PNG), ``quality`` (1 to 100, JPEG and WebP), ``lossless`` (WebP, default True),
-        ``duration`` (milliseconds, or one for each frame) and ``loop`` (GIF).
+        ``compression`` (0 to 9, PNG), ``quality`` (1 to 100, JPEG, WebP and AVIF; without it one AVIF picture loses
+        nothing), ``lossless`` (WebP, default True), ``duration`` (ms, or one for each frame) and ``loop`` (GIF).
     """
     name = infer_format(path)
     lost: list[str] = []
@@ -290,6 +301,9 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         _note_lost(image, name, lost)
     if frames[0].dtype == np.uint16 and frames[0].ndim == 3:
         _write_deep(path, frames, given)
+        return tuple(dict.fromkeys(lost))
+    if name == "avif" and len(frames) == 1 and given.get("quality") is None:
+        _write_lossless_avif(path, frames[0])
         return tuple(dict.fromkeys(lost))
     pictures = [_pillow(frame) for frame in frames]
     settings = _settings(name, given, images)
@@ -311,7 +325,7 @@ def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict
         if isinstance(level, bool) or level not in range(10):
             raise ParameterError(f"compression={level!r} of a PNG file.", remedy="compression=6, from 0 to 9")
         found["compress_level"] = level
-    if name in ("jpeg", "webp"):
+    if name in ("jpeg", "webp", "avif"):
         quality = given.get("quality", 90)
         if isinstance(quality, bool) or quality not in range(1, 101):
             raise ParameterError(f"quality={quality!r}.", remedy="quality=90, from 1 to 100")
@@ -328,7 +342,7 @@ def _frames(image: Image, name: str) -> list[np.ndarray]:
     """The pictures of an image: one, or those along t."""
     letters = [axis.name for axis in image.axes]
     array = np.asarray(image.array[...])
-    allowed = {"jpeg": ("uint8",), "bmp": ("uint8", "bool"), "webp": ("uint8",), "gif": ("uint8",)}
+    allowed = {"bmp": ("uint8", "bool")} | dict.fromkeys(("jpeg", "webp", "gif", "avif"), ("uint8",))
     types = allowed.get(name, ("uint8", "uint16", "bool"))
     if array.dtype.name not in types:
         raise DtypeError(
@@ -363,6 +377,14 @@ def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any]) -
 
     with open(path, "wb") as file:
         file.write(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
+
+
+def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
+    need("imagecodecs", "An AVIF file without loss")
+    import imagecodecs
+
+    with open(path, "wb") as file:
+        file.write(imagecodecs.avif_encode(np.ascontiguousarray(frame), level=100))
 
 
 def _note_lost(image: Image, name: str, lost: list[str]) -> None:

@@ -52,13 +52,13 @@ class Contents:
         """Return the keys of all images; None alone where the file is one."""
         if self.key is not None:
             return [self.key]
-        if self.entry.stores:
+        if self.entry.stores and self.entry.container:
             root = locate(self.path, self.options.get("storage_options"))
             series = series_of(root)
             if series or ome_levels(root):
                 return list(series) or [None]
             return [None if key == "." else key for key in array_keys(root, limit=None)] or [None]
-        if self.entry.keys and os.path.isfile(self.path):
+        if self.entry.keys and (self.entry.stores or os.path.isfile(self.path)):
             require_library(self.entry)
             listed: list[str] = load_qualified(self.entry.keys)(self.path)
             return list(listed) if len(listed) != 1 else [self.first()]
@@ -66,7 +66,7 @@ class Contents:
 
     def first(self) -> str | None:
         """Return the key of the image that is meant where none is chosen; None where the format chooses."""
-        if self.key is not None or not self.entry.stores:
+        if self.key is not None or not (self.entry.stores and self.entry.container):
             return self.key or (self.entry.first if os.path.isfile(self.path) else None) or None
         series = series_of(locate(self.path, self.options.get("storage_options")))
         return series[0] if series else None

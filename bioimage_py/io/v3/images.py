@@ -19,7 +19,7 @@ from ...wrapper.cast import CastSource
 from ...wrapper.transform import SimpleTransformationSource
 from ..details import Details, Image
 
-PICTURES = ("png", "jpeg", "bmp", "webp", "gif")
+PICTURES = ("png", "jpeg", "bmp", "webp", "gif", "avif", "jpeg2000", "jpegxl")
 _BY_NUMBER = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 
 

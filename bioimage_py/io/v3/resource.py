@@ -31,6 +31,8 @@ MOST_UNPACKED = 2**36
 """Bytes of a member of an archive that are unpacked to a temporary file."""
 KEPT_FREE = 2**30
 """Bytes that this leaves on the disk."""
+PRECOMPUTED = "precomputed://"
+"""In front of a path or URL, as Neuroglancer has it: what is there says so by itself."""
 _PIECE = 2**20
 _MEMBER = re.compile(r"^(.*?\.zip)[/\\](.+)$", re.IGNORECASE | re.DOTALL)
 
@@ -106,7 +108,7 @@ def resource_of(uri: Any, extension: str | None = None) -> Resource:
         raise ParameterError(f"{text} cannot be read.", remedy="pass a path, a URL, bytes or an open file")
     if text.lower().startswith("imageio:"):
         return Resource(uri, _standard_image(text))
-    path = resolve(text)
+    path = resolve(text.removeprefix(PRECOMPUTED))
     if is_url(path):
         return _of_url(uri, path)
     member = _MEMBER.match(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..image_files.test_lif import leica
 from ..image_files.test_nd2 import nikon
 
 WRITTEN = [name for name in supported_formats() if format_named(name).write]
-FLAT = {"png", "jpeg", "bmp", "webp"}
+FLAT = {"png", "jpeg", "bmp", "webp", "avif", "jpeg2000", "jpegxl"}
 LOSSY = {"jpeg", "webp", "gif", "video"}
 
 
@@ -36,10 +37,14 @@ def agrees(path: Path, index: object = None) -> np.ndarray:
     return read
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_what_was_written_comes_back(name: str, tmp_path: Path) -> None:
+ENDINGS = [(name, format_named(name).extensions[0]) for name in WRITTEN]
+ENDINGS += [("nifti", ".nii.gz"), ("npy", ".npz"), ("nrrd", ".nhdr"), ("metaimage", ".mhd"), ("jpeg2000", ".j2k")]
+
+
+@pytest.mark.parametrize(("name", "ending"), ENDINGS)
+def test_what_was_written_comes_back(name: str, ending: str, tmp_path: Path) -> None:
     image, axes = image_for(name)
-    path = tmp_path / f"image{format_named(name).extensions[0]}"
+    path = tmp_path / f"image{ending}"
     bp.imwrite(path, image, axes=axes)
     read = agrees(path)
     everything = agrees(path, ...)
@@ -75,3 +80,22 @@ def test_files_of_microscopes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(agrees(tmp_path / "a.lif", 1), images["b"])
     np.testing.assert_array_equal(agrees(tmp_path / "a.lif", ...), np.stack(list(images.values())))
     np.testing.assert_array_equal(agrees(nikon(tmp_path / "a.nd2", stack)), stack)
+
+
+def test_voxels_beside_their_header_are_no_other_format(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    image, _ = image_for("nifti")
+    nibabel.save(nibabel.Nifti1Pair(image.T, np.eye(4)), tmp_path / "a.img")
+    nibabel.save(nibabel.AnalyzeImage(image.T, np.eye(4)), tmp_path / "b.img.gz")
+    for name in ("a.img", "a.hdr", "b.img.gz", "b.hdr.gz"):
+        np.testing.assert_array_equal(agrees(tmp_path / name), image)
+
+
+def test_a_gzipped_file_is_known_by_what_is_packed(tmp_path: Path) -> None:
+    image, axes = image_for("nifti")
+    bp.imwrite(tmp_path / "a.nii.gz", image, axes=axes)
+    (tmp_path / "a.nii.gz").rename(tmp_path / "unnamed")
+    np.testing.assert_array_equal(agrees(tmp_path / "unnamed"), image)
+    (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"This is text" * 100))
+    with pytest.raises(bp.errors.FormatError, match="not an image"):
+        bp.imread(tmp_path / "text.nii.gz")

@@ -1,7 +1,8 @@
-"""LIF and LOF files of Leica, through liffile: an image for each series, decoded plane by plane."""
+"""LIF, LOF and XLEF files of Leica, through liffile: an image for each series, decoded plane by plane."""
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from ..opening import (
     require_memory,
     size_in_bytes,
 )
+from .leica_project import files_of, is_project
 
 _NAME = "LIF"
 _MAGIC = b"\x70\0\0\0"
@@ -104,6 +106,10 @@ def details(path: str, key: str | None) -> Details:
 def _file(path: str) -> Any:
     import liffile
 
+    if is_project(path):
+        files_of(path)
+        with reading(path, _NAME):
+            return liffile.LifFile(path)
     found = head_of(path, 13)
     if not found.startswith(_MAGIC) or found[8:9] != b"\x2a":
         raise no_such(path, _NAME, found)
@@ -128,11 +134,13 @@ def _pages(path: str, file: Any, image: Any) -> Pages:
     names = list(sizes)[: len(sizes) - len(page)]
     if tuple(shape[len(names) :]) != page:
         raise FormatError(f"{path}: the planes {page} are no last part of {shape}.", remedy="export it as OME-TIFF")
-    needed, there = size_in_bytes(shape, dtype), int(image.memory_block.size)
-    if needed > there or int(image.memory_block.offset) + there > os.path.getsize(path):
+    block = image.memory_block
+    needed, there = size_in_bytes(shape, dtype), int(block.size)
+    parts = [os.path.abspath(os.path.join(image.parent.dirname, one.file)) for one in block.frames]
+    if needed > there or (not parts and int(block.offset) + there > os.path.getsize(path)):
         raise FormatError(
             f"{path} is cut off, or its description is wrong: the image {shape} {dtype} takes {needed} bytes; {there}"
-            f" are announced, from byte {image.memory_block.offset} of {os.path.getsize(path)} on.",
+            f" are announced, from byte {block.offset} of {os.path.getsize(path)} on.",
             remedy=AGAIN,
         )
     lead = shape[: len(names)]
@@ -146,7 +154,10 @@ def _pages(path: str, file: Any, image: Any) -> Pages:
         with lock, reading(path, _NAME):
             return np.array(image.frame(**indices), dtype).reshape(page)
 
-    return Pages(lead, page, dtype.newbyteorder("="), load, file.close, lambda number: os.path.abspath(path))
+    def file_of(number: int) -> str:
+        return parts[number] if len(parts) == math.prod(lead) else parts[0] if parts else os.path.abspath(path)
+
+    return Pages(lead, page, dtype.newbyteorder("="), load, file.close, file_of)
 
 
 def _axes(image: Any) -> tuple[Axis, ...]:

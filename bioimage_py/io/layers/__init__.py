@@ -1,0 +1,1 @@
+"""Layers of viewers (Neuroglancer, WebKnossos) as image files, through their sources."""

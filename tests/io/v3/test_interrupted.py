@@ -1,0 +1,65 @@
+"""A write that is cut short, by a kill or a full disk: the old file is there, and nothing under the name but that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bioimage_py as bp
+
+pytest.importorskip("tifffile")
+pytestmark = pytest.mark.processes
+
+OLD = np.arange(8 * 64 * 64, dtype="u2").reshape(8, 64, 64)
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+import bioimage_py as bp
+
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # all is written, but for its name
+bp.imwrite(sys.argv[1], np.ones((8, 64, 64), "u2"), axes="zyx", **eval(sys.argv[2]))
+"""
+FULL = """
+import resource, sys
+import numpy as np
+import bioimage_py as bp
+from bioimage_py.errors import StorageError
+
+image = np.random.default_rng(0).integers(0, 2**16, (8, 64, 64)).astype("u2")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    bp.imwrite(sys.argv[1], image, axes="zyx", **eval(sys.argv[2]))
+except StorageError as error:
+    assert error.remedy and isinstance(error, OSError), error
+    print("refused")
+"""
+CASES = [("a.tif", {}), ("a.tif", {"tiles": (16, 16), "pyramid": True}), ("a.nii.gz", {}), ("a.npy", {}), ("a.mha", {})]
+
+
+def run(script: str, path: Path, options: dict[str, object]) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-B", "-c", script, str(path), repr(options)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES[1:3])
+def test_a_writer_that_is_killed(name: str, options: dict[str, object], tmp_path: Path) -> None:
+    bp.imwrite(tmp_path / name, OLD, axes="zyx")
+    assert run(KILLED, tmp_path / name, options).returncode == -9
+    assert run(KILLED, tmp_path / f"new-{name}", options).returncode == -9
+    assert len(list(tmp_path.glob(".*"))) == 2
+    np.testing.assert_array_equal(bp.imread(tmp_path / name), OLD)
+    assert not (tmp_path / f"new-{name}").exists()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES[1:])
+def test_a_disk_that_is_full(name: str, options: dict[str, object], tmp_path: Path) -> None:
+    bp.imwrite(tmp_path / name, OLD, axes="zyx")
+    done = run(FULL, tmp_path / name, options)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    np.testing.assert_array_equal(bp.imread(tmp_path / name), OLD)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
