@@ -84,6 +84,32 @@ def test_tags_are_labels_and_categories(tmp_path: Path) -> None:
     assert len(data.filter(tags=["Reviewed"])) == 1
 
 
+def test_reading_again_tells_no_spec_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each spec that tensorstore tells costs memory that it never gives back: an epoch would grow with its items."""
+    from bioimage_py.sources.arrays.tensor_handle import TensorHandle
+
+    told: list[int] = []
+    whole = TensorHandle.metadata
+    monkeypatch.setattr(TensorHandle, "metadata", lambda self: told.append(1) or whole(self))
+    voxels = np.arange(64, dtype="u1").reshape(8, 8)
+    bp.copy(voxels, tmp_path / "a.zarr", job_type="local", progress=False)
+    data = ImageDataset(resources=[tmp_path / "a.zarr"])
+    data[0]
+    seen = len(told)
+    for _ in range(20):
+        assert np.array_equal(data[0]["image"][0], voxels)
+    assert len(told) == seen
+    bp.copy(voxels[:4], tmp_path / "b.zarr", job_type="local", progress=False)
+    source = data.get_resource(0).open()
+    source.check_there()
+    (tmp_path / "a.zarr").rename(tmp_path / "old")
+    with pytest.raises(StorageError):
+        source.check_there()
+    (tmp_path / "b.zarr").rename(tmp_path / "a.zarr")
+    with pytest.raises(StorageError):
+        source.check_there()
+
+
 def test_an_image_that_is_gone(tmp_path: Path) -> None:
     for i in range(2):
         tifffile.imwrite(tmp_path / f"{i}.tif", np.full((4, 4), i, "u1"))
