@@ -45,6 +45,17 @@ def test_an_edit_is_seen_or_not_as_asked(tmp_path: Path) -> None:
         pinned[0]
 
 
+def test_a_project_does_not_grow_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bioimage_py.datasets.resources import project_store
+
+    data = ImageDataset(make_project(tmp_path / "p", 3).path)
+    before = data.store._live  # type: ignore[attr-defined]
+    monkeypatch.setattr(project_store, "_MOST_OPENED", 2)
+    monkeypatch.setattr(project_store, "_KEPT", 1)
+    assert [int(item["segmentations"]["bob"].sum()) for _ in range(2) for item in data] == [80] * 6
+    assert data.store._live is not before  # type: ignore[attr-defined]
+
+
 def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", 1)
     descriptor = project.descriptors[0]

@@ -25,6 +25,8 @@ Stamp = tuple[int, ...] | None
 Versions = Mapping[str, Mapping[str, str]]
 _KEPT = 256
 """Resources whose annotations are kept."""
+_MOST_OPENED = 8192
+"""Resources, 8 kB each, that a project has opened when it is loaded anew, as it never forgets one."""
 
 
 class ProjectStore(Store):
@@ -53,6 +55,7 @@ class ProjectStore(Store):
         if not auto_update:
             self._pinned = {id: versions_of(self._live.descriptors[id]) for id in self._ids}
         self._kept: OrderedDict[str, tuple[Hashable, ProjectResource]] = OrderedDict()
+        self._opened = 0
 
     @cached_property
     def _live(self) -> Project:
@@ -74,6 +77,10 @@ class ProjectStore(Store):
         stamp = self._stamp(id)
         kept = self._kept.get(id)
         if kept is None or (self._auto_update and kept[0] != stamp):
+            self._opened += 1
+            if self._opened > _MOST_OPENED:
+                self.__dict__.pop("_live", None)
+                self._kept, self._opened = OrderedDict(), 0
             descriptor = self._live.descriptors[id]
             if self._auto_update:
                 descriptor.sync()
