@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import KeyNotFoundError, ParameterError, ReadOnlyError
+from . import stored_spaces
 from .image_properties import ImageProperties
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
 from .storage.leases import SECONDS, LockToken, read_lease
@@ -137,6 +138,23 @@ class Descriptor(ImageProperties):
     def add_space(self, id: str, *, kind: str | None = None) -> Any:
         """Add an annotation space; ParameterError where there is one of that id."""
         return self._project._spaces.add(self, id, kind)
+
+    @property
+    def space_versions(self) -> dict[str, str]:
+        """Stored version of each annotation space, by the space's id; one that was never saved has none."""
+        return stored_spaces.versions(self)
+
+    def read_space(self, id: str, version: str) -> Any:
+        """Return an annotation space as a stored version has it: a value of its own, which is neither kept nor saved.
+
+        Raises
+        ------
+        SourceNotFoundError
+            There is no such version, or it was pruned.
+        FormatError
+            It is damaged.
+        """
+        return stored_spaces.read(self, id, version)
 
     def consider_frame_annotated(self, frame: int, annotated: bool) -> None:
         """Mark a frame as annotated, or not.

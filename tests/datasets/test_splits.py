@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,6 +146,27 @@ def test_groups_and_strata() -> None:
         data.split(a=0.5, b=0.5, group_by="studdy")
     with pytest.raises(KeyNotFoundError, match="stage"):
         data.split(a=0.5, b=0.5, stratify="stag")
+
+
+@pytest.mark.parametrize(("by", "title"), [("patient", "patient"), ("Study", "Study"), ("site", "site"), (None, None)])
+def test_a_result_can_be_pickled(by: str | None, title: str | None) -> None:
+    given = [
+        Resource(PIXEL, id=str(i), groups={"Study": f"s{i % 3}", "patient": f"p{i % 4}"}, tags={"site": f"t{i % 5}"})
+        for i in range(12)
+    ]
+    parts = ImageDataset(resources=given).split(a=0.5, b=0.5, seed=2, group_by=by, stratify="site")
+    again = pickle.loads(pickle.dumps(parts))
+    assert isinstance(again, SplitResult)
+    assert ids_of(again) == ids_of(parts)
+    assert again.check() == parts.check()
+    assert again.to_json() == parts.to_json()
+
+
+@pytest.mark.parametrize("ratios", [{"a": 0.5, "b": 0.5}, {"a": 0.7, "b": 0.2, "c": 0.1}])
+def test_strata_of_one_group_each_do_not_pile_up(ratios: dict[str, float]) -> None:
+    given = [Resource(PIXEL, id=str(i), groups={"study": f"s{i // 2}"}, tags={"site": f"t{i // 2}"}) for i in range(40)]
+    parts = ImageDataset(resources=given).split(seed=0, group_by="study", stratify="site", **ratios)
+    assert all(abs(len(parts[name]) - 40 * ratio) <= 2 for name, ratio in ratios.items())
 
 
 def test_folds() -> None:

@@ -47,6 +47,17 @@ def test_an_edit_is_seen_or_not_as_asked(tmp_path: Path) -> None:
         pinned[0]
 
 
+def test_a_project_does_not_grow_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bioimage_py.datasets.resources import project_store
+
+    data = ImageDataset(make_project(tmp_path / "p", 3).path)
+    before = data.store._live  # type: ignore[attr-defined]
+    monkeypatch.setattr(project_store, "_MOST_OPENED", 2)
+    monkeypatch.setattr(project_store, "_KEPT", 1)
+    assert [int(item["segmentations"]["bob"].sum()) for _ in range(2) for item in data] == [80] * 6
+    assert data.store._live is not before  # type: ignore[attr-defined]
+
+
 def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", 1)
     descriptor = project.descriptors[0]
@@ -84,6 +95,32 @@ def test_tags_are_labels_and_categories(tmp_path: Path) -> None:
     assert data[1]["image_labels"]["unknown"].tolist() == [1]
     assert int(data[1]["image_categories"]["unknown"]) == 1
     assert len(data.filter(tags=["Reviewed"])) == 1
+
+
+def test_reading_again_tells_no_spec_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each spec that tensorstore tells costs memory that it never gives back: an epoch would grow with its items."""
+    from bioimage_py.sources.arrays.tensor_handle import TensorHandle
+
+    told: list[int] = []
+    whole = TensorHandle.metadata
+    monkeypatch.setattr(TensorHandle, "metadata", lambda self: told.append(1) or whole(self))
+    voxels = np.arange(64, dtype="u1").reshape(8, 8)
+    bp.copy(voxels, tmp_path / "a.zarr", job_type="local", progress=False)
+    data = ImageDataset(resources=[tmp_path / "a.zarr"])
+    data[0]
+    seen = len(told)
+    for _ in range(20):
+        assert np.array_equal(data[0]["image"][0], voxels)
+    assert len(told) == seen
+    bp.copy(voxels[:4], tmp_path / "b.zarr", job_type="local", progress=False)
+    source = data.get_resource(0).open()
+    source.check_there()
+    (tmp_path / "a.zarr").rename(tmp_path / "old")
+    with pytest.raises(StorageError):
+        source.check_there()
+    (tmp_path / "b.zarr").rename(tmp_path / "a.zarr")
+    with pytest.raises(StorageError):
+        source.check_there()
 
 
 def test_an_image_that_is_gone(tmp_path: Path) -> None:

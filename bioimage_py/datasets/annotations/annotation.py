@@ -16,7 +16,7 @@ _OURS = ("mask", "extra")
 
 @dataclass(frozen=True)
 class Annotation:
-    """A label, category, segmentation, box or point of a resource, or of one of its frames.
+    """A label, category, segmentation, box, point, ... of a resource, or of one of its frames.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ class Annotation:
         Name of the label or category.
     scope : {"image", "frame"}
     annotation_type : str
-        "segmentation", "label", "category", "box" or "point".
+        "segmentation", "label", "category", "box" or "point"; from spaces also "text", "number", "polyline", "skeleton"
+        and "mesh", which have no place in items.
     resource_id : str
     created_by : str, optional
         Who made it.
@@ -34,7 +35,8 @@ class Annotation:
     text_value : str, optional
         Value of a category.
     geometry : list
-        Of a box: x0, y0, x1, y1 or x0, y0, z0, x1, y1, z1 in pixels, pixel ``i`` covering [i, i+1); of a point x, y, z.
+        In pixels, pixel ``i`` covering [i, i+1): of a box x0, y0, x1, y1 or x0, y0, z0, x1, y1, z1; of a point
+        x, y(, z); of lines, skeletons and meshes of spaces one dict, as spaces store it.
     source : str, optional
         "manual", "imported" or "model".
     mask : Mask, optional

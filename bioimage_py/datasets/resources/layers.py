@@ -1,4 +1,4 @@
-"""Annotations of a descriptor, read from its layers and tags: the one place that knows how projects store them.
+"""Annotations of a descriptor, read from its layers, spaces and tags: the one place that knows how projects store them.
 
 ``project.configuration["annotators"]`` says who made a layer, by its name: ``{"cells by ann": "ann@lab.org"}``, or
 ``{"cells by net": {"created_by_model": "net 3", "source": "model"}}`` with fields of `Annotation`.
@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import DatasetError, StorageError
+from ...errors import DatasetError, SourceNotFoundError, StorageError
 from ...projects import BoxSet, Descriptor, LandmarkSet, Layer, LayerKind, Project, TagKind
 from ...projects.values.sets import from_table
 from ...sources import Source
@@ -23,10 +23,13 @@ from ..annotations.label_index import label_index
 from ..annotations.label_sets import LabelSets
 from ..annotations.masks import LabelMask
 from ..layout import Layout
+from .spaces import annotations_of_space, authors_of, labels_of
 
 ANNOTATORS = "annotators"
 _FIELDS = {"created_by", "created_by_model", "source", "status", "created_at", "set_name"}
 Sets = Mapping[str, LabelSets]
+SPACES, TAGS = "spaces", "tags"
+"""Names of what is defined beside layers."""
 
 
 def told_of(project: Project, layer: str) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def layers_of(project: Project) -> list[Layer]:
 
 
 def definitions_of(project: Project) -> Sets:
-    """Return the labels that a project defines, by layer; those of tags under "tags"."""
+    """Return the labels that a project defines, by layer; of tags under "tags", of the ontology under "spaces"."""
     found = {}
     for layer in layers_of(project):
         names = tuple(label.name for label in layer.labels if label.value != 0)
@@ -65,8 +68,22 @@ def definitions_of(project: Project) -> Sets:
             found[layer.name] = LabelSets(box=names)
     labels = tuple(tag.name for tag in project.tags if tag.kind == TagKind.Bool)
     categories = tuple((tag.name, option) for tag in project.tags if tag.kind == TagKind.Enum for option in tag.options)
-    found["tags"] = LabelSets(image=labels, image_categories=categories)
+    found[TAGS] = LabelSets(image=labels, image_categories=categories)
+    found[SPACES] = labels_of(project.ontology)
     return found
+
+
+def versions_of(descriptor: Descriptor) -> dict[str, dict[str, str]]:
+    """Return the version of everything that is stored of a descriptor: of layers by their id, of spaces by theirs."""
+    kinds = (descriptor.labelmap_layers, descriptor.boundingbox_layers, descriptor.landmark_layers)
+    layers = {layer.id: layer.version for kind in kinds for layer in kind if layer.version}
+    return {"layers": layers, SPACES: descriptor.space_versions}
+
+
+def authors_in(descriptor: Descriptor) -> set[str]:
+    """Who made the records of a descriptor's spaces."""
+    spaces = (_space(descriptor, id, version) for id, version in descriptor.space_versions.items())
+    return {name for space in spaces for name in authors_of(space)}
 
 
 def contradictions(project: Project, names: set[str]) -> list[str]:
@@ -83,26 +100,27 @@ def contradictions(project: Project, names: set[str]) -> list[str]:
 
 
 def annotations_of(
-    descriptor: Descriptor, layout: Layout, locate: Callable[[Any], tuple[str, str] | None], external: bool, exact: bool
+    descriptor: Descriptor, layout: Layout, versions: Mapping[str, Mapping[str, str]], external: bool, exact: bool
 ) -> Iterator[Annotation]:
-    """Return what a descriptor's layers and tags say.
+    """Return what a descriptor's layers, spaces and tags say.
 
     Parameters
     ----------
     descriptor : Descriptor
     layout : Layout
         Of its items.
-    locate : callable
-        Given a layer of the descriptor, path and version of what is stored in it, or None.
+    versions : mapping
+        What to read, of those that `versions_of` returned once.
     external : bool
         Whether values of a label map that no label of its layer has are annotations, "layer/value".
     exact : bool
         False: all labels of a layer that has data, whether or not its label map has them, without looking through it.
     """
     for layer in (*descriptor.labelmap_layers, *descriptor.boundingbox_layers, *descriptor.landmark_layers):
-        stored = locate(layer)
-        if stored is None:
+        version = versions["layers"].get(layer.id)
+        if version is None:
             continue
+        stored = (layer.version_path(version), version)
         common = {
             "resource_id": descriptor.identifier,
             "annotation_worklist_id": layer.id,
@@ -115,7 +133,20 @@ def annotations_of(
             yield from _of_labelmap(descriptor, layer, layout, stored, common, external, exact)
         else:
             yield from _of_table(descriptor, layer, layout, stored, common)
+    for id, version in versions[SPACES].items():
+        modality = descriptor.modality or None
+        space = _space(descriptor, id, version)
+        yield from annotations_of_space(
+            space, layout, descriptor.identifier, descriptor.name, resource_modality=modality
+        )
     yield from _of_tags(descriptor)
+
+
+def _space(descriptor: Descriptor, id: str, version: str) -> Any:
+    try:
+        return descriptor.read_space(id, version)
+    except SourceNotFoundError as error:
+        raise pruned(error.message, descriptor.name) from error
 
 
 def _of_labelmap(
@@ -191,7 +222,8 @@ def _of_table(
     names = {label.id: label.name for label in layer.definition.labels}
     kind = BoxSet if layer.kind == LayerKind.BOUNDINGBOX else LandmarkSet
     for number, row in enumerate(from_table(Path(path).read_text(encoding="utf-8"), kind, names, path)):
-        geometry = [((corner - offset) / scale).tolist() for corner in row[2:]]
+        half = 0.5 if kind is LandmarkSet else 0.0  # a point of the world's is at a centre, corners are at edges
+        geometry = [((corner - offset) / scale + half).tolist() for corner in row[2:]]
         if len(geometry) == 2 and frames > 1 and (over_time or geometry[0][2] == geometry[1][2]):  # in its frame
             geometry[0][2], geometry[1][2] = float(row.frame), row.frame + 1.0
         flat = [x for corner in geometry for x in (corner if frames > 1 or len(geometry) == 1 else corner[:2])]

@@ -17,13 +17,16 @@ from ..annotations.label_sets import LabelSets
 from ..layout import Layout
 from ..names import unknown
 from .cache import cached
-from .layers import ANNOTATORS, annotations_of, contradictions, definitions_of, told_of
+from .layers import ANNOTATORS, annotations_of, authors_in, contradictions, definitions_of, told_of, versions_of
 from .resource import Resource
 from .store import Store
 
 Stamp = tuple[int, ...] | None
+Versions = Mapping[str, Mapping[str, str]]
 _KEPT = 256
 """Resources whose annotations are kept."""
+_MOST_OPENED = 8192
+"""Resources, 8 kB each, that a project has opened when it is loaded anew, as it never forgets one."""
 
 
 class ProjectStore(Store):
@@ -48,10 +51,11 @@ class ProjectStore(Store):
         self.project = project.path if isinstance(project, Project) else _found(project)
         self._auto_update, self._external = auto_update, external
         self._ids = tuple(self._live.descriptors.identifiers)
-        self._pinned: Mapping[str, Mapping[str, str]] | None = None
+        self._pinned: Mapping[str, Versions] | None = None
         if not auto_update:
-            self._pinned = {id: _versions(self._live.descriptors[id]) for id in self._ids}
+            self._pinned = {id: versions_of(self._live.descriptors[id]) for id in self._ids}
         self._kept: OrderedDict[str, tuple[Hashable, ProjectResource]] = OrderedDict()
+        self._opened = 0
 
     @cached_property
     def _live(self) -> Project:
@@ -73,6 +77,10 @@ class ProjectStore(Store):
         stamp = self._stamp(id)
         kept = self._kept.get(id)
         if kept is None or (self._auto_update and kept[0] != stamp):
+            self._opened += 1
+            if self._opened > _MOST_OPENED:
+                self.__dict__.pop("_live", None)
+                self._kept, self._opened = OrderedDict(), 0
             descriptor = self._live.descriptors[id]
             if self._auto_update:
                 descriptor.sync()
@@ -91,7 +99,7 @@ class ProjectStore(Store):
         return (status.st_mtime_ns, status.st_ino, status.st_size)
 
     def definitions(self, worklists: Any) -> LabelSets | None:
-        """Return the labels of the layers that count, then those of tags.
+        """Return the labels of the layers that count, then those of tags and spaces.
 
         Raises
         ------
@@ -118,9 +126,11 @@ class ProjectStore(Store):
         return found
 
     def authors(self) -> set[str]:
-        """Who the project's configuration names, and "unknown"."""
+        """Who the project's configuration names, who made records of spaces, and "unknown"."""
         said = self._live.configuration.get(ANNOTATORS, {})
         names = {Annotation.label("", **told_of(self._live, layer)).author for layer in said}
+        for id in self._ids:
+            names |= authors_in(self._live.descriptors[id])
         return names | {"unknown"}
 
     @property
@@ -136,12 +146,12 @@ class ProjectResource(Resource):
     ----------
     descriptor : Descriptor
     pinned : mapping, optional
-        Version of every layer; None: those that are saved.
+        Versions of layers and spaces; None: those that are saved.
     external : bool
         Whether values without a label are annotations.
     """
 
-    def __init__(self, descriptor: Descriptor, pinned: Mapping[str, str] | None, external: bool) -> None:
+    def __init__(self, descriptor: Descriptor, pinned: Versions | None, external: bool) -> None:
         hierarchy = [title.lower() for title in descriptor.project.grouping_hierarchy]
         keys = [group.key for group in descriptor.grouping]
         patient = {"patient": descriptor.image_info.patient_id or ""}
@@ -184,25 +194,16 @@ class ProjectResource(Resource):
 
     @property
     def is_silent(self) -> bool:
-        """False: tags and layers have to be looked at."""
+        """False: tags, layers and spaces have to be looked at."""
         return False
 
     def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
-        """Return what its layers and tags say; not `exact`: also labels that a label map may not have."""
+        """Return what its layers, spaces and tags say; not `exact`: also labels that a label map may not have."""
         key = (layout, exact)
         if key not in self._made:
-            found = annotations_of(self._descriptor, layout, self._locate, self._external, exact)
-            self._made[key] = tuple(found)
+            versions = versions_of(self._descriptor) if self._pinned is None else self._pinned
+            self._made[key] = tuple(annotations_of(self._descriptor, layout, versions, self._external, exact))
         return self._made[key]
-
-    def _locate(self, layer: Any) -> tuple[str, str] | None:
-        version = layer.version if self._pinned is None else self._pinned.get(layer.id, "")
-        return (layer.version_path(version), version) if version else None
-
-
-def _versions(descriptor: Descriptor) -> dict[str, str]:
-    kinds = (descriptor.labelmap_layers, descriptor.boundingbox_layers, descriptor.landmark_layers)
-    return {layer.id: layer.version for kind in kinds for layer in kind if layer.version}
 
 
 def _found(path: Any) -> str:

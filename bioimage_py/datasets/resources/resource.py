@@ -38,6 +38,9 @@ class Resource:
     axes : str or sequence of Axis or str, optional
         One for each axis of the image, such as "cyx"; None: what the image says itself (arrays: z, y, x).
     annotations : sequence of Annotation
+    space : Space, str or os.PathLike, optional
+        An annotation space of the image, or the path of one (`bioimage_py.spaces.write_space`), whose records count
+        beside the annotations. A file is read again when it has changed.
     tags : mapping
         Values by name; True stands for a tag that is set.
     groups : mapping
@@ -63,6 +66,7 @@ class Resource:
         id: str | None = None,
         axes: Sequence[Axis | str] | None = None,
         annotations: Sequence[Annotation] = (),
+        space: Any = None,
         tags: Mapping[str, Any] | None = None,
         groups: Mapping[str, str] | None = None,
         affine: Any = None,
@@ -75,6 +79,7 @@ class Resource:
         self.tags = dict(tags or {})
         self.groups = {key.lower(): value for key, value in (groups or {}).items()}
         self.version = version
+        self.space = os.fspath(space) if isinstance(space, os.PathLike) else space
         self._given_axes = None if axes is None else tuple(axes)
         self._given_affine = None if affine is None else checked_affine(affine, self.name)
         self._annotations = tuple(annotation.of(self.id, i) for i, annotation in enumerate(annotations))
@@ -187,7 +192,7 @@ class Resource:
     @property
     def is_silent(self) -> bool:
         """Whether nothing is said of it, as far as that is known without opening its image."""
-        return not self._annotations and self._stored
+        return not self._annotations and self.space is None and self._stored
 
     def annotations(self, layout: Layout, exact: bool = True) -> tuple[Annotation, ...]:
         """Return all that is said of it, masks over the planes or frames, rows and columns of the layout.
@@ -214,6 +219,10 @@ class Resource:
             if ann.mask is not None:
                 ann.mask.over(layout.shape[1:], f"{ann.identifier!r} ({ann.id!r}) of {self.name!r} (id {self.id!r})")
             found.append(ann)
+        if self.space is not None:
+            from .spaces import annotations_of_given  # spaces need what others do without
+
+            found += annotations_of_given(self.space, layout, self.id, self.name)
         return tuple(found)
 
     @property

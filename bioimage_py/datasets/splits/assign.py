@@ -114,7 +114,10 @@ def assign(
 def _balanced(
     hashes: Sequence[bytes], ratios: Sequence[float], weights: Sequence[int], strata: Sequence[Hashable] | None
 ) -> Numbers:
-    """Greedy: after it no part deviates from its wish by the largest group or more."""
+    """Greedy: after it no part deviates from its wish by the largest group or more, without strata.
+
+    With strata each group goes where the sum of squares of what lacks, in its stratum and altogether, falls most.
+    """
     kinds = {kind: i for i, kind in enumerate(dict.fromkeys(strata or [None]))}
     stratum = [0] * len(hashes) if strata is None else [kinds[kind] for kind in strata]
     lack = np.zeros((len(ratios), len(kinds)))
@@ -122,7 +125,7 @@ def _balanced(
         lack[:, stratum[number]] += np.asarray(ratios) * weight
     parts = np.zeros(len(hashes), np.int64)
     for number in sorted(range(len(hashes)), key=lambda n: (-weights[n], hashes[n])):
-        column = np.round(lack[:, stratum[number]], 9)
+        column = np.round(lack[:, stratum[number]] + lack.sum(axis=1), 9)
         part = int(column.argmax())
         parts[number] = part
         lack[part, stratum[number]] -= weights[number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DatasetError, ParameterError
@@ -19,6 +20,17 @@ Key = Callable[[Resource], Any]
 MISSING = ("individual", "group", "skip", "error")
 
 
+@dataclass(frozen=True)
+class Level:
+    """Tells the group of a resource by a title: "patient", a level of grouping, or a tag. A value, so it is pickled."""
+
+    title: str
+
+    def __call__(self, resource: Resource) -> str | None:
+        """Return the group; None where there is none."""
+        return resource.patient if self.title == "patient" else resource.group(self.title)
+
+
 def group_key(group_by: str | Key, titles: set[str]) -> Key:
     """Return what tells the group of a resource: "patient", a level of grouping, a tag, or a function.
 
@@ -30,10 +42,10 @@ def group_key(group_by: str | Key, titles: set[str]) -> Key:
     if callable(group_by):
         return group_by
     if group_by.lower() == "patient":
-        return lambda resource: resource.patient
+        return Level("patient")
     if group_by not in titles and group_by.lower() not in titles:
         raise unknown("level of grouping or tag", group_by, titles)
-    return lambda resource: resource.group(group_by)
+    return Level(group_by)
 
 
 def grouped(dataset: Parts, numbers: Sequence[int], key: Key, none: str) -> dict[tuple[str, str], list[int]]:

@@ -1,0 +1,167 @@
+"""What loaders of torch get of data sets: beside bare reading, and random planes beside torchio, MONAI and gzip files.
+
+python -m venv /tmp/loaders; /tmp/loaders/bin/pip install ".[medical]" torch torchio monai   # gigabytes, with CUDA
+/tmp/loaders/bin/python benchmarks/loaders.py [--count 100] [--side 256] [--planes 60] [--out FILE]
+
+Peers that are not there are left out. All rows of a table are measured in turns, so that load meets them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import json
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import store, volume
+
+from bioimage_py.datasets import Resource, VolumeDataset, handles
+
+DIFFERENT = 2
+"""Volumes that are made; the others are copies of them, in files of their own."""
+ROUNDS = 3
+
+
+def made(folder: Path, count: int, side: int) -> tuple[list[Path], list[Path], list[Path]]:
+    """Volumes as chunked zarr, as gzip of a numpy array, and as NIfTI."""
+    import nibabel
+
+    for number in range(DIFFERENT):
+        voxels = volume(side) + np.uint16(number)
+        store(folder / f"{number}.zarr", voxels)
+        with gzip.open(folder / f"{number}.npy.gz", "wb", compresslevel=4) as file:
+            np.save(file, voxels)
+        nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4)), folder / f"{number}.nii.gz")
+    for number in range(DIFFERENT, count):
+        shutil.copytree(folder / f"{number % DIFFERENT}.zarr", folder / f"{number}.zarr")
+        for ending in ("npy.gz", "nii.gz"):
+            shutil.copy(folder / f"{number % DIFFERENT}.{ending}", folder / f"{number}.{ending}")
+    zarr, gz, nifti = ([folder / f"{i}.{e}" for i in range(count)] for e in ("zarr", "npy.gz", "nii.gz"))
+    return zarr, gz, nifti
+
+
+def sliced(paths: Sequence[Path]) -> list[Any]:
+    data = VolumeDataset(resources=[Resource(path, axes="zyx") for path in paths])
+    return [data.slice(axis) for axis in range(3)]
+
+
+def random_planes(zarr: list[Path], gz: list[Path], nifti: list[Path], side: int, planes: int) -> dict[str, float]:
+    """Milliseconds for a plane of a random volume, axis and index: the median of all."""
+    rng = np.random.default_rng(0)
+    wanted = np.stack([rng.integers(0, n, planes) for n in (len(zarr), 3, side)], axis=1).tolist()
+    sets = sliced(zarr)
+
+    def ours(number: int, axis: int, index: int) -> Any:
+        return sets[axis][number * side + index]["image"][0]
+
+    def whole(number: int, axis: int, index: int) -> Any:
+        with gzip.open(gz[number], "rb") as file:
+            return np.load(file).take(index, axis)
+
+    ways: dict[str, Callable[[int, int, int], Any]] = {"bioimage_py, zarr": ours, "numpy, gzip": whole}
+    if importlib.util.find_spec("torchio"):
+        import torchio
+
+        subjects = torchio.SubjectsDataset([torchio.Subject(image=torchio.ScalarImage(path)) for path in nifti])
+        ways["torchio, NIfTI"] = lambda number, axis, index: subjects[number].image.numpy()[0].T.take(index, axis)
+    if importlib.util.find_spec("monai"):
+        from monai.data import Dataset
+        from monai.transforms import LoadImaged
+
+        images = Dataset([{"image": str(path)} for path in nifti], LoadImaged("image", image_only=True))
+        ways["MONAI, NIfTI"] = lambda number, axis, index: images[number]["image"].numpy().T.take(index, axis)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for at in wanted:
+        shown = []
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            shown.append(np.asarray(way(*at)))
+            taken[name].append(time.perf_counter() - begin)
+        assert all(np.array_equal(shown[0], other) for other in shown)
+    found = {f"{name} [ms]": 1e3 * float(np.median(values)) for name, values in taken.items()}
+    for name in list(ways)[1:]:
+        least = ", target 5" if name == "numpy, gzip" else ""
+        found[f"times faster than {name}{least}"] = found[f"{name} [ms]"] / found["bioimage_py, zarr [ms]"]
+    return found
+
+
+_bare: dict[str, Any] = {}
+
+
+def read_bare(paths: list[str], wanted: list[tuple[int, int]]) -> int:
+    """Planes by tensorstore and nothing else, from handles that stay open and keep as many chunks."""
+    import tensorstore
+
+    total = 0
+    for number, index in wanted:
+        path = paths[number]
+        if path not in _bare:
+            driver = "zarr3" if (Path(path) / "zarr.json").exists() else "zarr"
+            spec = {"driver": driver, "kvstore": {"driver": "file", "path": path}}
+            cache = {"cache_pool": {"total_bytes_limit": handles.CACHE_BYTES}}  # as much as data sets keep of an array
+            _bare[path] = tensorstore.open(spec, context=tensorstore.Context(cache)).result()
+        total += _bare[path][index].read().result().nbytes
+    return total
+
+
+def feeding(zarr: list[Path], side: int, planes: int) -> dict[str, float]:
+    """Planes a second of a DataLoader with 2 workers, beside 2 processes that read the same ones by tensorstore."""
+    few = zarr[:8]
+    numbers = np.random.default_rng(1).permutation(len(few) * side)[: planes * 8]
+    wanted = [(int(n) // side, int(n) % side) for n in numbers]
+    data = sliced(few)[0].subset(numbers)
+    paths = [str(path) for path in few]
+    loader = data.get_dataloader(batch_size=8, num_workers=2, persistent_workers=True)
+    rates: dict[str, list[float]] = {"bare": [], "loader": []}
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        for turn in range(ROUNDS + 1):  # the first one starts workers and opens handles
+            begin = time.perf_counter()
+            # As the loader's: batches of 8, in turns.
+            parts = [[w for i, w in enumerate(wanted) if i // 8 % 2 == part] for part in range(2)]
+            total = sum(pool.map(read_bare, [paths] * 2, parts))
+            bare = len(wanted) / (time.perf_counter() - begin)
+            begin = time.perf_counter()
+            count = sum(len(batch["metainfo"]) for batch in loader)
+            fed = count / (time.perf_counter() - begin)
+            assert count == len(wanted)
+            assert total == count * side * side * 2
+            if turn:
+                rates["bare"].append(bare)
+                rates["loader"].append(fed)
+    ratio = float(np.median(np.array(rates["loader"]) / np.array(rates["bare"])))
+    bare, fed = (float(np.median(rates[name])) for name in ("bare", "loader"))
+    return {"tensorstore, 2 processes [1/s]": bare, "DataLoader, 2 workers [1/s]": fed, "part of it, target 0.8": ratio}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--planes", type=int, default=60)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        zarr, gz, nifti = made(Path(name), arguments.count, arguments.side)
+        found["random planes"] = random_planes(zarr, gz, nifti, arguments.side, arguments.planes)
+        if importlib.util.find_spec("torch"):
+            found["feeding"] = feeding(zarr, arguments.side, arguments.planes)
+    for title, figures in found.items():
+        print(title)
+        for key, value in figures.items():
+            print(f"    {key:44} {value:10.2f}")
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
