@@ -31,13 +31,12 @@ def open_file_source(
     resolved = resolve(path)
     if key is None and format is None:
         resolved, key = split_path(resolved)
-    place = locate(resolved, storage_options)
     if mode in ("r", "r+"):
         require_path(resolved)
     if isinstance(format, Format):
         entry = format
     else:
-        entry = format_named(format) if format else recognized(place)
+        entry = format_named(format) if format else recognized(locate(resolved, storage_options))
     for name, what, given, taken in (
         ("level", "levels", level is not None, entry.levels),
         ("storage_options", "stores", bool(storage_options), entry.stores),
@@ -64,7 +63,7 @@ def open_file_source(
     writes = entry.writable and mode != "r"
     if writes and mode != "r+":
         key = _prepare(resolved, key, entry, mode, creation, storage_options)
-    else:
+    elif mode not in ("r", "r+"):
         require_path(resolved)
     chosen = {} if level is None else {"level": level}
     opened = _open(entry, resolved, key, "r+" if writes else "r", {**arguments, **chosen})

@@ -7,7 +7,7 @@ import warnings
 
 from ..errors import AccessError, FormatError, StorageError
 from ..sources.stores.location import Location
-from .formats import Format, format_for_extension, format_named, format_of, supported_formats
+from .formats import Format, fits, format_for_extension, format_named, format_of, longest_sign
 
 _SHOWN = 12
 _PASS = "pass plugin=... (imopen(path, 'r', plugin='?') lists them), of open_source format=..."
@@ -26,9 +26,7 @@ def head_of(path: str, size: int) -> bytes:
 
 def fitting(path: str) -> list[Format]:
     """Return the formats whose files begin as a local file does, in the order of the table."""
-    known = [format_named(name) for name in supported_formats()]
-    head = head_of(path, max((at + len(sign) for entry in known for at, sign in entry.magic), default=0))
-    return [entry for entry in known if holds(head, entry)]
+    return fits(head_of(path, longest_sign()))
 
 
 def holds(head: bytes, entry: Format) -> bool:
