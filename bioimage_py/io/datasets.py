@@ -11,6 +11,7 @@ from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url, resolve
+from ..system.swap import recover
 from .formats import Format, format_named, require_library, require_path, split_path
 from .keys import key_among, wrong_key
 from .recognize import recognized
@@ -50,6 +51,8 @@ def open_file_source(
     if not (key is None or isinstance(key, str)):
         raise ParameterError(f"internal_path={key!r} is not text", remedy='internal_path="raw"')
     key = None if key is None else key.strip("/")
+    if key and entry.stores and not is_url(resolved):
+        recover(os.path.join(resolved, key))
     arguments = {name: value for name, value in kwargs.items() if name not in CREATION}
     if storage_options:
         arguments["storage_options"] = dict(storage_options)

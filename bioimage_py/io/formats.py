@@ -14,6 +14,7 @@ from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import is_url
+from ..system.swap import recover
 from .details import Creator
 from .table import ROWS, Constructor
 from .table import Format as Format
@@ -289,7 +290,7 @@ def require_path(path: str) -> None:
     if os.path.exists(path):
         return
     path = locate(path).url.partition("|zip:")[0]
-    if is_url(path) or os.path.exists(path):
+    if is_url(path) or os.path.exists(path) or recover(path):
         return
     parent = os.path.dirname(path)
     while not os.path.exists(parent) and parent != os.path.dirname(parent):

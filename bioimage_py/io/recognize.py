@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 
 from ..errors import AccessError, FormatError, StorageError
 from ..sources.stores.location import Location
 from .formats import Format, fits, format_for_extension, format_named, format_of, longest_sign
 
 _SHOWN = 12
+_GZIP = b"\x1f\x8b"
 _PASS = "pass plugin=... (imopen(path, 'r', plugin='?') lists them), of open_source format=..."
 
 
@@ -26,12 +28,18 @@ def head_of(path: str, size: int) -> bytes:
 
 def fitting(path: str) -> list[Format]:
     """Return the formats whose files begin as a local file does, in the order of the table."""
-    return fits(head_of(path, longest_sign()))
+    return _fitting(head_of(path, longest_sign()))
 
 
-def holds(head: bytes, entry: Format) -> bool:
-    """Tell whether a file that begins so has the signs of a format."""
-    return any(head[at : at + len(sign)] == sign for at, sign in entry.magic)
+def _fitting(head: bytes) -> list[Format]:
+    """The formats of a head; of one that is packed those that are written so, by what is in it."""
+    if not head.startswith(_GZIP):
+        return fits(head)
+    try:
+        inner = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, longest_sign())
+    except zlib.error:
+        return fits(head)
+    return [entry for entry in fits(inner) if any(ending.endswith(".gz") for ending in entry.extensions)] or fits(head)
 
 
 def recognized(place: Location, extension: str | None = None, *, strict: bool = False) -> Format:
@@ -78,7 +86,7 @@ def require_signs(path: str, entry: Format) -> None:
     """Raise `FormatError` for a local file that does not begin as files of its format do."""
     if not entry.magic or not os.path.isfile(path):
         return
-    if not holds(head_of(path, max(at + len(sign) for at, sign in entry.magic)), entry):
+    if entry not in fitting(path):
         raise unlike(path, entry)
 
 

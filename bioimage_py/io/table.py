@@ -193,7 +193,7 @@ ROWS = (
         (".npy", ".npz"),
         "image_files.npy",
         keys="keys",
-        magic=((0, b"\x93NUMPY"),),
+        magic=((0, b"\x93NUMPY"), (0, b"PK\3\4")),
         details="details",
         write="write",
         options=("compression",),
