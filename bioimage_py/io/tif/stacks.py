@@ -234,10 +234,13 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
     forks = count()
 
     def page_of(number: int) -> Any:
-        check_opened(forks, path)
-        page = series.pages[number]
+        page = unchecked(number)
         require_page(path, number, page)
         return page
+
+    def unchecked(number: int) -> Any:
+        check_opened(forks, path)
+        return series.pages[number]
 
     if split < 0 or tuple(series.shape[split:]) != page_shape:
         # An arrangement of pages that is not a stack of them: the library knows it, as a whole.
@@ -249,7 +252,7 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
     if in_segments(series.keyframe) and not series.is_multifile:
         lead = tuple(series.shape[:split])
-        return ImageStack(TiledPages(lead, series.keyframe, page_of, file.close, path), axes)
+        return ImageStack(TiledPages(lead, series.keyframe, unchecked, file.close, path), axes)
 
     def load(number: int, out: np.ndarray | None = None) -> np.ndarray:
         try:
