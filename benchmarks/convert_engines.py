@@ -1,4 +1,4 @@
-"""One conversion of a stack of tif to OME-Zarr; run by `convert.py` in the environment of its engine."""
+"""One conversion of a stack of tif to OME-Zarr; run by `convert.py` in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import zarr
 
 CHUNKS = (64, 64, 64)
+
+
+def codec() -> Any:
+    """The codec of all."""
+    return zarr.codecs.BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 
 
 def ours(path: str, output: str, levels: int) -> Callable[[], Any]:
     import bioimage_py.io.v3 as iio
     from bioimage_py.sources import open_source
 
-    return lambda: iio.imwrite(output, open_source(path), pyramid=levels - 1, chunks=CHUNKS, axes="zyx")
+    how = {"pyramid": levels - 1, "chunks": CHUNKS, "compression": codec(), "axes": "zyx"}
+    return lambda: iio.imwrite(output, open_source(path), **how)
 
 
 def _by_hand(read: Callable[[str], Any], output: str, levels: int) -> Any:
     """What one writes oneself: mean of 2 x 2 x 2 voxels, level by level."""
-    import zarr
-
     finer = read(output)
     group = zarr.open_group(output, mode="w", zarr_format=3)
-    codec = zarr.codecs.BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
     for level in range(levels):
         if level:
             z, y, x = (size // 2 for size in finer.shape)
             blocks = finer[: 2 * z, : 2 * y, : 2 * x].reshape(z, 2, y, 2, x, 2)
             finer = (blocks.mean(axis=(1, 3, 5)) + 0.5).astype(finer.dtype)
-        array = group.create_array(str(level), shape=finer.shape, chunks=CHUNKS, dtype=finer.dtype, compressors=codec)
+        array = group.create_array(str(level), shape=finer.shape, chunks=CHUNKS, dtype=finer.dtype, compressors=codec())
         array[...] = finer
     axes = [{"name": name, "type": "space"} for name in "zyx"]
     datasets = [
@@ -55,48 +59,10 @@ def imageio_zarr(path: str, output: str, levels: int) -> Callable[[], Any]:
     return lambda: _by_hand(lambda _: iio.imread(path), output, levels)
 
 
-def bioio(path: str, output: str, levels: int) -> Callable[[], Any]:
-    import bioio_tifffile
-    from bioio import BioImage
-    from bioio_ome_zarr.writers import OMEZarrWriter
-
-    def convert() -> None:
-        image = BioImage(path, reader=bioio_tifffile.Reader)
-        data = np.asarray(image.get_image_data("ZYX"))
-        shapes = [tuple(max(1, size // 2**level) for size in data.shape) for level in range(levels)]
-        writer = OMEZarrWriter(
-            store=output,
-            level_shapes=shapes,
-            dtype=data.dtype,
-            chunk_shape=[CHUNKS] * levels,
-            zarr_format=3,
-            axes_names=list("zyx"),
-            axes_types=["space"] * 3,
-            axes_units=[None] * 3,
-        )
-        writer.write_full_volume(data)
-
-    return convert
-
-
-def ngff_zarr(path: str, output: str, levels: int) -> Callable[[], Any]:
-    import ngff_zarr as nz
-
-    def convert() -> None:
-        image = nz.to_ngff_image(tifffile.imread(path), dims=["z", "y", "x"])
-        factors = [{"z": 2**level, "y": 2**level, "x": 2**level} for level in range(1, levels)]
-        scales = nz.to_multiscales(image, scale_factors=factors, chunks=64, method=nz.Methods.DASK_IMAGE_MODE)
-        nz.to_ngff_zarr(output, scales, version="0.5")
-
-    return convert
-
-
 ENGINES = {
     "ours": (ours, ("bioimage-blocks", "tensorstore")),
     "tifffile+zarr": (tifffile_zarr, ("tifffile", "zarr")),
     "imageio+zarr": (imageio_zarr, ("imageio", "zarr")),
-    "bioio": (bioio, ("bioio", "bioio-ome-zarr", "bioio-tifffile")),
-    "ngff-zarr": (ngff_zarr, ("ngff-zarr", "zarr")),
 }
 
 

@@ -57,7 +57,7 @@ def _czi(path: Path) -> None:
 def _lif(path: Path) -> None:
     from tests.io.image_files.test_lif import leica
 
-    leica(path, {"a": DATA, "b": DATA[:2]})
+    leica(path, {"a": DATA[None, :, None], "b": DATA[None, :2, None]})
 
 
 def _nd2(path: Path) -> None:
