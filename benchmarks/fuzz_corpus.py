@@ -96,7 +96,6 @@ FOREIGN: Mapping[str, Callable[[Path], None]] = {
     "a.ims": _ims,
     "ct.dcm": _dicom("CT_small.dcm"),
     "rle.dcm": _dicom("MR_small_RLE.dcm"),
-    "frames.dcm": _dicom("emri_small.dcm"),
 }
 MAKERS = (*WRITTEN, *FOREIGN)
 
