@@ -1,9 +1,10 @@
 """Read files with flipped, cut and overwritten bytes: an error of the package or an image, and nothing else.
 
-    python benchmarks/fuzz_files.py [--count 10000] [--seconds 10] [--seed 0] [--only a.jp2,a.jxl]
+    python benchmarks/fuzz_files.py [--count 10000] [--seconds 10] [--seed 0] [--only a.nii a.czi]
 
-Each input is read in this process under a limit of time. Prints how many were read, how many refused and by which
-error, the seed of each that broke a rule, and how much memory was taken; ends with 1 if a rule was broken.
+Each format has a process of its own, which may take 1 GiB of memory more than before its first file; each input has a
+limit of time. Prints how many were read, how many refused and by which error, and the seed of each that broke a rule,
+also of one that ended the process; ends with 1 if a rule was broken. `--count` is of each file.
 """
 
 from __future__ import annotations
@@ -12,51 +13,22 @@ import argparse
 import collections
 import logging
 import random
+import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import fuzz_corpus
 
 import bioimage_py.io.v3 as iio
 from bioimage_py.errors import BioimageError
 from bioimage_py.system.memory import peak_bytes
 
 MEMORY_BYTES = 2**30
-
-
-def corpus() -> dict[str, bytes]:
-    """Return a small file of each format that is written to one file, by its ending."""
-    data = np.random.default_rng(0).integers(0, 200, (3, 40, 48)).astype("u1")
-    made: dict[str, tuple[str, Any, Mapping[str, Any]]] = {
-        "ome.tif": (".tif", data, {"scale": 0.5, "unit": "um"}),
-        "imagej.tif": (".tif", data, {"flavor": "imagej", "scale": 0.5, "unit": "um"}),
-        "tiles.tif": (".tif", data, {"tiles": (16, 16), "compression": "zlib", "pyramid": 1}),
-        "strips.tif": (".tif", data, {"flavor": "plain", "compression": "lzw"}),
-        "big.tif": (".tif", data, {"bigtiff": True}),
-        "jpeg.tif": (".tif", np.moveaxis(data, 0, -1), {"axes": "yxc", "compression": "jpeg", "tiles": (16, 16)}),
-        "grey.png": (".png", data[0], {}),
-        "colour.png": (".png", np.moveaxis(data, 0, -1), {}),
-        "deep.png": (".png", np.moveaxis(data, 0, -1).astype("u2") * 200, {}),
-        "frames.png": (".png", data, {}),
-        "a.jpg": (".jpg", data[0], {}),
-        "a.bmp": (".bmp", data[0], {}),
-        "a.webp": (".webp", np.moveaxis(data, 0, -1), {}),
-        "a.gif": (".gif", data, {}),
-        "a.h5": (".h5", data, {}),
-        "a.jp2": (".jp2", np.moveaxis(data, 0, -1), {}),
-        "a.j2k": (".j2k", data[0].astype("u2"), {}),
-        "a.jxl": (".jxl", np.moveaxis(data, 0, -1), {}),
-        "deep.jxl": (".jxl", data[0].astype("u2") * 200, {}),
-        "a.avif": (".avif", np.moveaxis(data, 0, -1), {}),
-        "frames.avif": (".avif", data, {}),
-    }
-    return {name: iio.imwrite("<bytes>", image, extension=end, **more) for name, (end, image, more) in made.items()}
 
 
 def mutated(content: bytes, generator: random.Random) -> bytes:
@@ -91,52 +63,83 @@ def outcome(path: Path) -> str:
     return "read"
 
 
+def limit_memory() -> None:
+    """Have the process fail, and not the machine, where it takes more than it may."""
+    if Path("/proc/self/status").exists():
+        taken = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:")]
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (int(taken[0].split()[1]) * 1024 + MEMORY_BYTES, resource.RLIM_INFINITY)
+        )
+
+
+def fuzz(name: str, count: int, seconds: int, first: int, folder: Path) -> int:
+    """Read so many mutations of one file; return how many broke a rule."""
+    warnings.simplefilter("ignore")
+    for library in ("tifffile", "pydicom", "nibabel", "nd2", "libav"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    content = fuzz_corpus.made(name)
+    path = folder / f"whole-{name}"
+    path.write_bytes(content)
+    if outcome(path) != "read":
+        print(f"{name}: the whole file is not read")
+        return 1
+    before = peak_bytes()
+    limit_memory()
+    ends: collections.Counter[str] = collections.Counter()
+    wrong = 0
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    for seed in range(first, first + count):
+        path = folder / f"f{seed}-{name}"
+        path.write_bytes(mutated(content, random.Random(f"{seed} {name}")))
+        signal.alarm(seconds)
+        try:
+            ends[outcome(path)] += 1
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a finding
+            signal.alarm(0)
+            wrong += 1
+            ends[f"WRONG {type(error).__name__}"] += 1
+            if wrong <= 3:
+                print(f"seed {seed}, {name}: {type(error).__name__}: {error}")
+                print(traceback.format_exc(limit=-6), flush=True)
+        finally:
+            signal.alarm(0)
+        path.unlink()
+        if peak_bytes() - before > MEMORY_BYTES:
+            print(f"seed {seed}, {name}: {peak_bytes() - before} bytes of memory")
+            return wrong + 1
+    told = ", ".join(f"{end} {number}" for end, number in ends.most_common())
+    print(
+        f"{name:12} {count} inputs, {wrong} wrong, {(peak_bytes() - before) / 2**20:.0f} MiB more: {told}", flush=True
+    )
+    return wrong
+
+
 def main() -> int:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="names of the files that are damaged, with commas between")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    files = corpus()
-    wanted = arguments.only.split(",") if arguments.only else list(files)
-    files = {name: files[name] for name in wanted}
-    before = peak_bytes()
-    ends: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    parser.add_argument("--only", nargs="*", default=list(fuzz_corpus.MAKERS))
+    parser.add_argument("--here", action="store_true", help="in this process")
+    given = parser.parse_args()
     wrong = 0
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"more than {arguments.seconds} s")
-
-    signal.signal(signal.SIGALRM, late)
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(arguments.count):
-            seed = arguments.seed + number
-            generator = random.Random(seed)
-            name = list(files)[number % len(files)]
-            path = Path(folder) / f"f{number}-{name}"
-            path.write_bytes(mutated(files[name], generator))
-            signal.alarm(arguments.seconds)
-            try:
-                ends[name][outcome(path)] += 1
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is a finding
-                wrong += 1
-                ends[name][f"WRONG {type(error).__name__}"] += 1
-                print(f"seed {seed}, {name}: {type(error).__name__}: {error}")
-                if wrong <= 5:
-                    traceback.print_exc(limit=-6)
-            finally:
-                signal.alarm(0)
-            path.unlink()
-            if peak_bytes() - before > MEMORY_BYTES:
-                print(f"seed {seed}, {name}: {peak_bytes() - before} bytes of memory")
-                return 1
-    for name, counts in ends.items():
-        print(f"{name:12}", ", ".join(f"{end} {count}" for end, count in counts.most_common()))
-    print(f"{arguments.count} inputs, {wrong} wrong, {(peak_bytes() - before) / 2**20:.0f} MiB more at most")
+    for name in given.only:
+        with tempfile.TemporaryDirectory() as folder:
+            if given.here:
+                wrong += fuzz(name, given.count, given.seconds, given.seed, Path(folder))
+                continue
+            call = [sys.executable, __file__, "--here", "--only", name, "--count", str(given.count)]
+            call += ["--seconds", str(given.seconds), "--seed", str(given.seed)]
+            ended = subprocess.run(call, env={**fuzz_corpus.ENVIRONMENT, "TMPDIR": folder})
+            wrong += ended.returncode != 0
+            if ended.returncode < 0:  # by a signal: the input is still there
+                left = sorted(Path(folder).glob("*/f*"))
+                print(f"{name}: the process ended with {ended.returncode} at {left[0].name if left else '?'}")
     return 1 if wrong else 0
 
 

@@ -11,6 +11,7 @@ from ..sources.file import FileSource, Opened
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url, resolve
+from ..system.swap import recover
 from .formats import Format, format_named, require_library, require_path, split_path
 from .keys import key_among, wrong_key
 from .recognize import recognized
@@ -31,13 +32,12 @@ def open_file_source(
     resolved = resolve(path)
     if key is None and format is None:
         resolved, key = split_path(resolved)
-    place = locate(resolved, storage_options)
     if mode in ("r", "r+"):
         require_path(resolved)
     if isinstance(format, Format):
         entry = format
     else:
-        entry = format_named(format) if format else recognized(place)
+        entry = format_named(format) if format else recognized(locate(resolved, storage_options))
     for name, what, given, taken in (
         ("level", "levels", level is not None, entry.levels),
         ("storage_options", "stores", bool(storage_options), entry.stores),
@@ -51,6 +51,8 @@ def open_file_source(
     if not (key is None or isinstance(key, str)):
         raise ParameterError(f"internal_path={key!r} is not text", remedy='internal_path="raw"')
     key = None if key is None else key.strip("/")
+    if key and entry.stores and not is_url(resolved):
+        recover(os.path.join(resolved, key))
     arguments = {name: value for name, value in kwargs.items() if name not in CREATION}
     if storage_options:
         arguments["storage_options"] = dict(storage_options)
@@ -64,7 +66,7 @@ def open_file_source(
     writes = entry.writable and mode != "r"
     if writes and mode != "r+":
         key = _prepare(resolved, key, entry, mode, creation, storage_options)
-    else:
+    elif mode not in ("r", "r+"):
         require_path(resolved)
     chosen = {} if level is None else {"level": level}
     opened = _open(entry, resolved, key, "r+" if writes else "r", {**arguments, **chosen})

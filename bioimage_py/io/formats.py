@@ -15,12 +15,15 @@ from ..sources.registry import load_plugins
 from ..sources.spec import load_qualified
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import is_url
+from ..system.swap import recover
 from .details import Creator
 from .table import ROWS, Constructor
 from .table import Format as Format
 
 _formats: dict[str, Format] = {}
 _by_extension: dict[str, str] = {}
+_signs: list[tuple[int, bytes, Format]] = []
+_longest = 0
 _lock = threading.Lock()
 
 
@@ -57,8 +60,11 @@ def register_format(
 
 def add_format(entry: Format) -> None:
     """Add a format with all its details."""
+    global _longest
     with _lock:
         _formats[entry.name] = entry
+        _signs[:] = [(at, sign, known) for known in _formats.values() for at, sign in known.magic]
+        _longest = max((at + len(sign) for at, sign, _ in _signs), default=0)
         for extension in entry.extensions:
             _by_extension[extension] = entry.name
 
@@ -66,6 +72,17 @@ def add_format(entry: Format) -> None:
 def _clean(extension: str) -> str:
     lower = extension.lower()
     return lower if not lower or lower.startswith(".") else f".{lower}"
+
+
+def fits(head: bytes) -> list[Format]:
+    """Return the formats whose files begin so (see `longest_sign`), in the order of the table."""
+    found = {entry.name: entry for at, sign, entry in _signs if head.startswith(sign, at)}
+    return list(found.values())
+
+
+def longest_sign() -> int:
+    """Return how many bytes of a file tell its format."""
+    return _longest
 
 
 def supported_formats() -> list[str]:
@@ -209,8 +226,9 @@ def _named_by(path: str) -> str | None:
 
 def _registered_by(path: str) -> str | None:
     name = os.path.basename(path.rstrip("/")).lower()
-    endings = [ending for ending in _by_extension if ending and name.endswith(ending)]
-    return _by_extension[max(endings, key=len)] if endings else None
+    parts = name.split(".")
+    endings = ("." + ".".join(parts[number:]) for number in range(1, len(parts)))  # the longest first
+    return next((_by_extension[ending] for ending in endings if ending in _by_extension), None)
 
 
 def _unknown(ending: str) -> FormatError:
@@ -291,8 +309,10 @@ def open_file(
 
 def require_path(path: str) -> None:
     """Raise if a local path does not exist, naming the part of it that does; of an archive, if its file does not."""
+    if os.path.exists(path):
+        return
     path = locate(path).url.partition("|zip:")[0]
-    if is_url(path) or os.path.exists(path):
+    if is_url(path) or os.path.exists(path) or recover(path):
         return
     parent = os.path.dirname(path)
     while not os.path.exists(parent) and parent != os.path.dirname(parent):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
-from contextlib import suppress
 
 from ..errors import AccessError, FormatError, StorageError
 from ..sources.stores.location import Location
-from .formats import Format, format_for_extension, format_named, format_of, supported_formats
+from .formats import Format, fits, format_for_extension, format_named, format_of, longest_sign
 
 _SHOWN = 12
 _GZIP = b"\x1f\x8b"
@@ -31,32 +30,18 @@ def head_of(path: str, size: int) -> bytes:
 
 def fitting(path: str) -> list[Format]:
     """Return the formats whose files begin as a local file does, in the order of the table."""
-    known = [format_named(name) for name in supported_formats() if format_named(name).magic]
-    head = head_of(path, _reach(known))
-    if head.startswith(_GZIP):
-        known = [entry for entry in known if _packed(entry)]
-        head = _unpacked(head_of(path, _PACKED), _reach(known))
-    return [entry for entry in known if holds(head, entry)]
+    return _fitting(head_of(path, max(longest_sign(), _PACKED)))
 
 
-def _reach(entries: list[Format]) -> int:
-    return max((at + len(sign) for entry in entries for at, sign in entry.magic), default=0)
-
-
-def _packed(entry: Format) -> bool:
-    """Whether files of a format may be gzipped as a whole."""
-    return any(ending.endswith(".gz") for ending in entry.extensions)
-
-
-def _unpacked(content: bytes, size: int) -> bytes:
-    with suppress(zlib.error):
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, size)
-    return b""
-
-
-def holds(head: bytes, entry: Format) -> bool:
-    """Tell whether a file that begins so has the signs of a format."""
-    return any(head[at : at + len(sign)] == sign for at, sign in entry.magic)
+def _fitting(head: bytes) -> list[Format]:
+    """The formats of a head; of one that is packed those that are written so, by what is in it."""
+    if not head.startswith(_GZIP):
+        return fits(head)
+    try:
+        inner = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, longest_sign())
+    except zlib.error:
+        return fits(head)
+    return [entry for entry in fits(inner) if any(ending.endswith(".gz") for ending in entry.extensions)] or fits(head)
 
 
 def recognized(place: Location, extension: str | None = None, *, strict: bool = False) -> Format:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,11 @@ def here() -> str:
 def begun_here(pid: int, start: str) -> bool:
     """Whether a process of this system with this number and start lives."""
     return _start_of(pid) == start
+
+
+def started(pid: int) -> str:
+    """Return when a process of this system began, as a word; empty if there is none."""
+    return re.sub(r"\W+", "_", _start_of(pid))
 
 
 def rebooted(writer: dict[str, Any]) -> bool:

@@ -55,7 +55,7 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
         shape, dtype, colours = _layout(path, header)
         place = _voxel_file(path, header)
         start = int(header.get_data_offset())
-        packed = _is_packed(place)
+        packed = _is_packed(place)  # bytes that are read have no name
         array = deflated(place, 0, shape, dtype, start) if packed else mapped(place, dtype, start, shape)
         slope, inter = _scaling(header)
         if (slope, inter) != (1.0, 0.0) and not colours:

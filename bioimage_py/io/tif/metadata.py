@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from ..details import Details
 from ..formats import keep_local
+from .known import recall, state_of
 from .whole import reading_structure
 
 _FLAGS = ("is_imagej", "is_ome", "is_shaped", "is_lsm")
@@ -38,6 +39,8 @@ def details(path: str, key: str | None) -> Details:
     if os.path.isdir(path):
         return Details()
     number = int((key or "0").partition("/")[0] or 0)
+    if known := recall(path, number, state_of(path)):
+        return known.describe()
     with reading_structure(path), tifffile.TiffFile(path) as file:
         return series_details(path, file, number)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import StorageError
 from ...sources.indexing import normalize_index
+from .whole import require_page
 
 LEAST_BYTES = 4 * 2**20
 """Of a page: smaller ones are decoded whole, and kept."""
@@ -32,7 +33,7 @@ class TiledPages:
     first : tifffile.TiffPage
         One of the pages.
     page_of : callable
-        ``page_of(i)`` gives page i (C order over ``lead``), whose segments are all in the file.
+        ``page_of(i)`` gives page i (C order over ``lead``); None where it was never written.
     close : callable
         Closes the files.
     path : str
@@ -66,6 +67,8 @@ class TiledPages:
 
     def _fill(self, region: np.ndarray, number: int, inner: tuple[slice, ...]) -> None:
         page = self._page_of(number)
+        if page is None:
+            require_page(self._path, number, page)
         across = math.ceil(self.shape[len(self._lead) + 1] / self._tile[1])
         spans = [
             range(part.start // side, math.ceil(part.stop / side))
@@ -90,6 +93,12 @@ class TiledPages:
         if size == 0:
             return None
         handle = page.parent.filehandle
+        if offset + size > handle.size:  # of a page with thousands of tiles, only those that are read are looked at
+            raise StorageError(
+                f"{handle.path} is cut off: tile {segment} of page {number} ends at byte {offset + size}, the file at"
+                f" byte {handle.size}.",
+                remedy="copy the file again, or restore it",
+            )
         try:
             with handle.lock:
                 handle.seek(offset)

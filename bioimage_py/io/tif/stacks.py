@@ -21,6 +21,7 @@ from ...sources.forks import check_opened, count
 from ..details import Details
 from ..formats import keep_local
 from .axes import level_axes, tif_axes
+from .known import MOST_PAGES, Layout, Once, recall, remember, state_of
 from .metadata import series_details
 from .pages import Pages
 from .segments import TiledPages, in_segments
@@ -148,6 +149,9 @@ def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[I
     """Open a level of a series; its key is "" in a file that has only one series, for the finest level."""
     import tifffile
 
+    state = state_of(path)
+    if level == 0 and (known := recall(path, chosen, state)):
+        return _mapped(path, known), known.key
     with reading_structure(path), ExitStack() as on_error:
         file = on_error.enter_context(tifffile.TiffFile(path))
         found = _series_of(path, file, chosen)
@@ -158,11 +162,23 @@ def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[I
         level_found = found.levels[number]
         axes = level_axes(tif_axes(file, found), found.shape, level_found.shape)
         stack = _stack_of(path, file, level_found, axes)
-        stack.count = len(file.series)
+        stack.count = count = len(file.series)
         stack.level_shapes = tuple(tuple(one.shape) for one in found.levels)
-        stack.describe = lambda: series_details(path, file, chosen or 0)
+        stack.describe = Once(lambda: series_details(path, file, chosen or 0))
         on_error.pop_all()
+    array = stack[""]
+    small = len(found) <= MOST_PAGES
+    if isinstance(array, np.memmap) and not number and small and (count == 1 or chosen is not None):  # else it warns
+        parts = (array.offset, array.shape, array.dtype, axes, key, count, stack.level_shapes, stack.describe)
+        remember(path, chosen, state, Layout(*parts))
     return stack, key
+
+
+def _mapped(path: str, known: Layout) -> ImageStack:
+    with reading_structure(path):
+        stack = ImageStack(np.memmap(path, known.dtype, "r", known.offset, known.shape), known.axes)
+    stack.count, stack.level_shapes, stack.describe = known.count, known.level_shapes, known.describe
+    return stack
 
 
 def _series_of(path: str, file: Any, chosen: int | None) -> Any:
@@ -218,10 +234,13 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
     forks = count()
 
     def page_of(number: int) -> Any:
-        check_opened(forks, path)
-        page = series.pages[number]
+        page = unchecked(number)
         require_page(path, number, page)
         return page
+
+    def unchecked(number: int) -> Any:
+        check_opened(forks, path)
+        return series.pages[number]
 
     if split < 0 or tuple(series.shape[split:]) != page_shape:
         # An arrangement of pages that is not a stack of them: the library knows it, as a whole.
@@ -233,7 +252,7 @@ def _stack_of(path: str, file: Any, series: Any, axes: tuple[Axis, ...]) -> Imag
         return ImageStack(whole.astype(dtype.newbyteorder("="), copy=False), axes)
     if in_segments(series.keyframe) and not series.is_multifile:
         lead = tuple(series.shape[:split])
-        return ImageStack(TiledPages(lead, series.keyframe, page_of, file.close, path), axes)
+        return ImageStack(TiledPages(lead, series.keyframe, unchecked, file.close, path), axes)
 
     def load(number: int, out: np.ndarray | None = None) -> np.ndarray:
         try:

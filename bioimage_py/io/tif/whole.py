@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import struct
@@ -116,7 +117,7 @@ def require_page(path: str, number: int, page: Any) -> None:
             remedy="read the pages that are there, by a region of interest",
         )
     size = page.parent.filehandle.size
-    end = max((at + count for at, count in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+    end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
     if end > size:
         raise StorageError(
             f"{page.parent.filehandle.path} is cut off: page {number} ends at byte {end}, the file at byte {size}.",

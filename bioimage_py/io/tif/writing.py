@@ -19,6 +19,7 @@ from ...sources.base import Source
 from ..details import Image
 from ..written.halves import factors_of, halved, number_of_levels
 
+ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
 FLAVORS = ("ome", "imagej", "plain")
 BUFFER_BYTES = 256 * 2**20
 """Of a source, read at once."""
@@ -123,6 +124,12 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     """
     import tifffile
 
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in ENDINGS:
+        raise FormatError(
+            f"{ending} files have a layout of their own, by which they are read; written is {', '.join(ENDINGS)}.",
+            remedy='".ome.tif"',
+        )
     settings = Settings(**dict(options))
     flavor, big = settings.for_images(path, images)
     arguments = [settings.arguments(image) for image in images]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-from ...errors import AliasError, BioimageError, StorageError
+from ...errors import AliasError, StorageError
 from ...sources.arrays.tensorstore import detect_driver
 from ...sources.base import Source
 from ...sources.file import open_source
@@ -103,35 +103,18 @@ def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str
         _refuse_own(path, container, key, entry, arrays)
         yield path
     elif key is None:
-        with appearing(container) as beside:
+        with appearing(container, entry.stores) as beside:
             yield beside
     elif not os.path.exists(container):
-        with appearing(container) as beside:
+        with appearing(container, entry.stores) as beside:
             yield f"{beside}/{key}"
     elif entry.stores:
-        with appearing(os.path.join(container, key)) as beside:
+        with appearing(os.path.join(container, key), True) as beside:
             yield beside
     else:
-        yield from _in_file(container, key)
-
-
-def _in_file(container: str, key: str) -> Iterator[str]:
-    """In an HDF5 file: under another key, which is renamed."""
-    import h5py
-
-    beside = f"{os.path.dirname(key)}/.{uuid.uuid4().hex[:8]}".lstrip("/")
-    try:
-        yield f"{container}/{beside}"
-        with h5py.File(container, "r+") as file:
-            if key in file:
-                del file[key]
-            file.move(beside, key)
-    except BaseException as error:
-        with suppress(OSError, KeyError), h5py.File(container, "r+") as file:
-            del file[beside]
-        if isinstance(error, OSError) and not isinstance(error, BioimageError):
-            raise StorageError(f"Cannot write {container}/{key}: {error}", remedy="check the disk: df -h") from error
-        raise
+        with appearing(container) as beside:  # a file that is written in its place does not outlive a kill
+            shutil.copy2(container, beside)
+            yield f"{beside}/{key}"
 
 
 def _refuse_own(path: str, container: str, key: str | None, entry: Format, arrays: Sequence[Any]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import AccessError, BioimageError, FormatError, ParameterError, SourceNotFoundError, StorageError
 from ...sources.stores.paths import is_url, resolve
+from ...system.swap import beside, clear, put, recover, remove
 from ..create import array_exists
 from ..formats import Format, format_for_extension, format_named, infer_format, split_path, supported_formats
 from .plugins import format_of_plugin
@@ -62,6 +61,9 @@ def checked_target(uri: Any, mode: str) -> str:
         if mode != "w":
             raise ParameterError(f"mode {mode!r} is for local files, {path} is none.", remedy='mode="w"')
         return path
+    named = _by_name(container)
+    if key is not None or named is None or format_named(named).stores:
+        recover(container if key is None else os.path.join(container, key))
     if mode == "x" and (os.path.lexists(container) if key is None else _has(container, key)):
         raise StorageError(f"{path} is there already.", remedy="overwrite=True, or another name")
     folder = os.path.dirname(container)
@@ -76,7 +78,7 @@ def _has(container: str, key: str) -> bool:
 
 
 @contextmanager
-def appearing(path: str) -> Iterator[str]:
+def appearing(path: str, folder: bool = False) -> Iterator[str]:
     """Give a name beside a path; what is there after the body is put in its place, and removed where the body fails.
 
     Raises
@@ -85,43 +87,17 @@ def appearing(path: str) -> Iterator[str]:
         If it cannot be written; what was there before still is.
     """
     place = os.path.realpath(path)
-    folder, name = os.path.split(place)
-    # the same ending, by which a library may tell what to write
-    beside = os.path.join(folder, f".{uuid.uuid4().hex[:8]}.{name}")
+    above = os.path.dirname(place)
+    clear(place, again=folder)
+    new = beside(place)  # with the same ending, by which a library may tell what to write
     try:
-        yield beside
-        _put(beside, place)
+        yield new
+        put(new, place)
     except BioimageError:
         raise
     except PermissionError as error:
-        raise AccessError(f"Cannot write {path}: {error}", remedy=f"check the permissions: ls -ld {folder}") from error
+        raise AccessError(f"Cannot write {path}: {error}", remedy=f"check the permissions: ls -ld {above}") from error
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {error}", remedy="check the disk: df -h") from error
     finally:
-        _remove(beside)
-
-
-def _put(beside: str, place: str) -> None:
-    if not os.path.isdir(beside):
-        with open(beside, "rb") as file:  # or a machine that fails now leaves a name without content
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-        return
-    old = f"{beside}.old"
-    if os.path.lexists(place):
-        os.rename(place, old)
-    try:
-        os.rename(beside, place)
-    except BaseException:
-        if os.path.lexists(old):
-            os.rename(old, place)
-        raise
-    _remove(old)
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        remove(new)

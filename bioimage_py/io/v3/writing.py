@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +22,11 @@ from ...errors import (
     StorageError,
 )
 from ...sources.spec import load_qualified
+from ...sources.stores.location import Location
 from ..details import Image
 from ..formats import Format, require_library, split_path
+from ..keys import series_of
+from ..written.array_images import is_ome, write_layout
 from .contents import contents_of
 from .images import Wanted, images_of
 from .info import Request
@@ -121,6 +126,9 @@ class WriteHandle:
             raise ParameterError(f"No image was written to {self.request.uri!r:.200}.", remedy="handle.write(image)")
         writer = load_qualified(self._entry.write)
         adds = self.request.mode == "a" and split_path(self._path)[1] is None
+        if adds and (count := _numbered_images(self._path, self._entry, self._options)):
+            self._finish(_add_images(self._path, self._entry, count, self._images, self._options))
+            return
         with in_place_of(self._path, self._entry, [image.array for image in self._images]) as beside:
             images = [*self._there(self._path), *self._images] if adds else self._images
             lost = tuple(writer(beside, images, self._options))
@@ -208,3 +216,57 @@ def _checked_options(entry: Format, options: Mapping[str, Any]) -> dict[str, Any
             remedy=f"leave {unknown[0]} out",
         )
     return dict(options)
+
+
+def _numbered_images(path: str, entry: Format, options: Mapping[str, Any]) -> int:
+    """Return how many images a container has under "0", "1", ...; 0 where it is to be written anew to hold more."""
+    if not entry.container or not os.path.lexists(path):
+        return 0
+    keys = contents_of(Resource(path, path), entry.name, None, {}).images()
+    count = len(keys)
+    if count < 2 or set(keys) != {str(number) for number in range(count)}:
+        return 0
+    if entry.stores and bool(series_of(Location(path))) != (entry.name == "zarr" and is_ome(path, options)):
+        return 0
+    return count
+
+
+def _add_images(
+    path: str, entry: Format, count: int, images: Sequence[Image], options: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Add images under the next numbers; each is there when it is complete, and what was there stays.
+
+    Parameters
+    ----------
+    path : str
+        Container.
+    entry : Format
+        Its format.
+    count : int
+        Images that it has; see `_numbered_images`.
+    images : sequence of Image
+        Those that are added.
+    options : mapping
+        Of the format.
+
+    Returns
+    -------
+    tuple of str
+        What has no place in the container.
+    """
+    write = load_qualified(entry.write)
+    lost: list[str] = []
+    with ExitStack() as whole:
+        place = path
+        if not entry.stores:  # a file that is written in its place does not outlive a kill
+            place = whole.enter_context(in_place_of(path, entry, []))
+            shutil.copy2(path, place)
+        for number, image in enumerate(images, count):
+            if not entry.stores:
+                lost += write(f"{place}/{number}", [image], options)
+                continue
+            with in_place_of(f"{path}/{number}", entry, [image.array]) as beside:
+                lost += write(beside, [image], options)
+            if entry.name == "zarr" and is_ome(path, options):
+                write_layout(path, number + 1)
+    return tuple(dict.fromkeys(lost))

@@ -46,9 +46,9 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
     if key is not None and len(images) > 1:
         raise ParameterError(f"{path} is one array, not {len(images)}.", remedy=f"imwrite({container!r}, images)")
     lost: list[str] = []
-    ome = format == "zarr" and (container.lower().rstrip("/").endswith(OME_ENDING) or bool(options.get("pyramid")))
+    ome = format == "zarr" and is_ome(container, options)
     if ome and len(images) > 1:
-        _write_layout(container, len(images))
+        write_layout(container, len(images))
     for number, image in enumerate(images):
         own = key if key is not None else str(number) if len(images) > 1 else "data" if format == "hdf5" else ""
         _note_lost(image, ome, lost)
@@ -58,6 +58,11 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         with _created(format, container, own, image.array, image.axes, options) as target:
             copy_blocks(image.array, target)
     return tuple(dict.fromkeys(lost))
+
+
+def is_ome(container: str, options: Mapping[str, Any]) -> bool:
+    """Tell whether images of a zarr container are written as OME-Zarr: by its name, or because they have levels."""
+    return container.lower().rstrip("/").endswith(OME_ENDING) or bool(options.get("pyramid"))
 
 
 def write_zarr(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -159,7 +164,7 @@ def _write_channels(container: str, group: str, image: Image) -> None:
         node.attrs["omero"] = {"channels": entries}
 
 
-def _write_layout(container: str, count: int) -> None:
+def write_layout(container: str, count: int) -> None:
     """Say that a container holds several images, by the layout of bioformats2raw."""
     import zarr
 

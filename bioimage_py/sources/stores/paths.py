@@ -26,6 +26,8 @@ def resolve(path: Any) -> str:
 
     Besides strings and os.PathLike, it takes the URL objects of urllib, yarl and universal_pathlib.
     """
+    if isinstance(path, str) and path.startswith("/") and "\0" not in path:
+        return os.path.normpath(path)
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
     else:

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
+from bioimage_py.errors import FormatError
 from bioimage_py.io.formats import format_named, supported_formats
 
 from ..image_files.test_lif import leica
 from ..image_files.test_nd2 import nikon
 
 WRITTEN = [name for name in supported_formats() if format_named(name).write]
+ENDINGS = [
+    (name, ending)
+    for name in WRITTEN
+    for ending in format_named(name).extensions
+    if ending not in (".zip", ".ozx", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".bif")  # these are only read
+]
 FLAT = {"png", "jpeg", "bmp", "webp", "avif", "jpeg2000", "jpegxl"}
 LOSSY = {"jpeg", "webp", "gif", "video"}
 
@@ -37,10 +44,6 @@ def agrees(path: Path, index: object = None) -> np.ndarray:
     return read
 
 
-ENDINGS = [(name, format_named(name).extensions[0]) for name in WRITTEN]
-ENDINGS += [("nifti", ".nii.gz"), ("npy", ".npz"), ("nrrd", ".nhdr"), ("metaimage", ".mhd"), ("jpeg2000", ".j2k")]
-
-
 @pytest.mark.parametrize(("name", "ending"), ENDINGS)
 def test_what_was_written_comes_back(name: str, ending: str, tmp_path: Path) -> None:
     image, axes = image_for(name)
@@ -56,6 +59,13 @@ def test_what_was_written_comes_back(name: str, ending: str, tmp_path: Path) -> 
         source = file.source()
     np.testing.assert_array_equal(source[...], bp.open_source(path)[...])
     np.testing.assert_array_equal(source[...], read)
+
+
+@pytest.mark.parametrize("ending", [".lsm", ".stk", ".svs", ".ndpi", ".scn", ".bif"])
+def test_what_only_instruments_write_is_not_written(ending: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="layout of their own"):
+        bp.imwrite(tmp_path / f"a{ending}", np.zeros((8, 6), "u1"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["gif", "video"])

@@ -10,7 +10,8 @@ import pytest
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import ShapeError
+from bioimage_py.errors import ShapeError, StorageError
+from bioimage_py.io.v3.writing import WriteHandle
 from bioimage_py.io.written import halves
 from bioimage_py.sources import open_source
 
@@ -161,6 +162,38 @@ def test_an_image_is_added(name: str, tmp_path: Path) -> None:
         reused[:] = 0
     assert [image.shape for image in iio.imiter(tmp_path / name)] == [(8, 9), (5, 6)]
     np.testing.assert_array_equal(iio.imread(tmp_path / name, index=1), voxels((5, 6)))
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.ome.zarr", "a.n5", "a.h5"])
+def test_what_is_there_is_not_written_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [voxels((8, 9)), voxels((5, 6)), voxels((7, 4)), voxels((3, 3))]
+    iio.imwrite(tmp_path / name, images[:2])
+    before = {path: path.stat().st_ino for path in (tmp_path / name).glob("[01]/**/*")}
+    monkeypatch.setattr(WriteHandle, "_there", None)
+    with iio.imopen(tmp_path / name, "a") as file:
+        file.write(images[2])
+        file.write(images[3])
+    assert {path: path.stat().st_ino for path in before} == before
+    with iio.imopen(tmp_path / name, "r") as file:
+        assert len(file) == 4
+        for number, image in enumerate(images):
+            np.testing.assert_array_equal(file.read(number), image)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.ome.zarr", "a.h5"])
+def test_an_image_that_cannot_be_added_changes_nothing(name: str, tmp_path: Path) -> None:
+    class Breaking:
+        shape, dtype = (4, 5), np.dtype("u1")
+
+        def __getitem__(self, index: object) -> np.ndarray:
+            raise OSError("gone")
+
+    iio.imwrite(tmp_path / name, [voxels((8, 9)), voxels((5, 6))])
+    with pytest.raises(StorageError, match="gone"), iio.imopen(tmp_path / name, "a") as file:
+        file.write(Breaking())
+    assert [image.shape for image in iio.imiter(tmp_path / name)] == [(8, 9), (5, 6)]
+    assert os.listdir(tmp_path) == [name]
 
 
 # Parts
