@@ -244,9 +244,7 @@ def test_plugins_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("no such library")
 
     monkeypatch.setattr(registry_module, "_plugins_loaded", False)
-    monkeypatch.setattr(
-        importlib.metadata, "entry_points", lambda group: [Point(broken), Point(register)]
-    )
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Point(broken), Point(register)])
     try:
         with pytest.warns(UserWarning, match="'things' .* failed: OSError"):
             source = from_spec(SourceSpec("ones", params={"size": 3}))

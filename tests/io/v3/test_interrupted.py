@@ -16,14 +16,15 @@ pytestmark = pytest.mark.processes
 
 OLD = np.arange(8 * 64 * 64, dtype="u2").reshape(8, 64, 64)
 
-KILLED = """
+WHOLE = """
 import os, signal, sys
 import numpy as np
 import bioimage_py as bp
 
-os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # all is written, but for its name
 bp.imwrite(sys.argv[1], np.ones((8, 64, 64), "u2"), axes="zyx", **eval(sys.argv[2]))
 """
+KILLED = WHOLE.replace("bp.imwrite", "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nbp.imwrite")
+"""All is written, but for its name."""
 FULL = """
 import resource, sys
 import numpy as np
@@ -51,9 +52,11 @@ def test_a_writer_that_is_killed(name: str, options: dict[str, object], tmp_path
     bp.imwrite(tmp_path / name, OLD, axes="zyx")
     assert run(KILLED, tmp_path / name, options).returncode == -9
     assert run(KILLED, tmp_path / f"new-{name}", options).returncode == -9
-    assert len(list(tmp_path.glob(".*"))) == 2
     np.testing.assert_array_equal(bp.imread(tmp_path / name), OLD)
     assert not (tmp_path / f"new-{name}").exists()
+    assert list(tmp_path.glob(".*")), "what was being written lies beside it"
+    assert run(WHOLE, tmp_path / name, options).returncode == 0
+    assert not list(tmp_path.glob(".*")), "and is removed by the next process that writes there"
 
 
 @pytest.mark.parametrize(("name", "options"), CASES[1:])
