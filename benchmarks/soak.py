@@ -154,7 +154,10 @@ class Soak:
     def _interrupted(self, job: str, backend: str, place: Path, rng: random.Random) -> bool:
         """Kill a call while it works; whether it left a run that may be begun anew."""
         call = Call(job, backend, place)
-        time.sleep(rng.uniform(0.3, 1) * self.tally.seconds[f"{job} {backend}"])
+        least = rng.randint(1, 12)
+        # a machine under load takes its time until a block is done
+        while call.process.poll() is None and blocks_done(place) < least:
+            time.sleep(0.005)
         call.process.kill()
         call.check_orphans()
         return unfinished(place)
