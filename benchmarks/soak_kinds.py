@@ -155,6 +155,7 @@ KINDS = {
     "handle of tensorstore": Kind(make_zarr, open_tensorstore, in_place=False),
     "precomputed": Kind(make_precomputed, open_layer),
     "precomputed, `open_tensorstore_precomputed`": Kind(make_precomputed, open_precomputed),
+    "precomputed, `open_source`": Kind(make_precomputed, open_path(format="precomputed")),
     "precomputed in shards": Kind(
         lambda path, shape: make_precomputed(path, shape, sharding=SHARDING), open_layer, in_place=False
     ),
@@ -163,6 +164,9 @@ KINDS = {
     ),
     "WebKnossos wkw": Kind(lambda path, shape: make_webknossos(path, shape, "wkw"), open_webknossos),
     "WebKnossos zarr": Kind(lambda path, shape: make_webknossos(path, shape, "zarr3"), open_webknossos),
+    "WebKnossos, `open_source`": Kind(
+        lambda path, shape: make_webknossos(path, shape, "zarr3"), open_path("raw", "webknossos")
+    ),
     "views of these": Kind(
         lambda path, shape: make_zarr(path, (shape[0] + CHUNK, *shape[1:])),
         lambda path: RoiSource(open_source(path, "", "zarr", mode="r+"), slice(CHUNK, None)),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from contextlib import suppress
+from time import monotonic, sleep
 from typing import Any
 
 from .base import Backend, BackendEvent, Limits, Work
+
+_START_SECONDS = 5.0
+"""How long a thread may take to begin on a loaded machine."""
 
 
 class LocalBackend(Backend):
@@ -28,7 +32,14 @@ class LocalBackend(Backend):
         """Start a thread."""
         thread = threading.Thread(target=self._run, args=(worker, work), name=f"bioimage_py-{worker}", daemon=True)
         self._threads[worker] = thread
-        thread.start()
+        try:
+            thread.start()
+        except KeyboardInterrupt:
+            # it may be about to begin all the same; once it has, it is waited for
+            deadline = monotonic() + _START_SECONDS
+            while thread.ident is None and monotonic() < deadline:
+                sleep(0.01)
+            raise
 
     def _run(self, worker: str, work: Work) -> None:
         try:

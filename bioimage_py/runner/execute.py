@@ -73,7 +73,7 @@ def execute(
         raise ParameterError(f"name={name!r} is not text", remedy=f'name="{name}"')
     if pre_cleanup is not None and not callable(pre_cleanup):
         raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
-    how = chosen(stages, how) if how.job_type == "auto" else how
+    how = chosen(stages, how)
     stages = [arranged(stage, how) for stage in stages]
     session = current_session()
     if session is not None and session.through is not None and not (how.debug or how.plan):

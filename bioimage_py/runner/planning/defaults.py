@@ -16,7 +16,9 @@ LARGE_VOXELS = 2**27
 
 
 def chosen(stages: Sequence[Stage], how: Execution) -> Execution:
-    """The execution with the backend that ``"auto"`` stands for."""
+    """The execution with the backend that ``"auto"`` stands for; itself where it names another."""
+    if how.job_type != "auto":
+        return how
     processes = (
         how.num_workers > 1
         and any(stage.holds_gil and _voxels(stage) >= LARGE_VOXELS for stage in stages)

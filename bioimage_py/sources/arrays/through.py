@@ -82,5 +82,8 @@ class SourceBacking(Backing):
     def stored_units(self) -> np.ndarray | None:
         return self._source.stored_units()
 
+    def moved(self, folder: str) -> Backing:
+        return SourceBacking(self._source.moved(folder))
+
     def close(self) -> None:
         self._source.close()
