@@ -135,15 +135,7 @@ class ForkError(BioimageError, RuntimeError):
 
 
 class ResumeConflict(BioimageError, RuntimeError):  # noqa: N818 - a conflict is what it is called
-    """An unfinished run writes the same region, but this call cannot continue it; the message says what differs.
-
-    Attributes
-    ----------
-    complete : str, optional
-        Folder of that run, where all that is against it is that it was complete and nobody was told.
-    """
-
-    complete: str | None = None
+    """An unfinished run writes the same region, but this call cannot continue it; the message says what differs."""
 
 
 class PipelineError(BioimageError, RuntimeError):

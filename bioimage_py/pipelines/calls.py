@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import PipelineError, ResumeConflict
-from ..run_folder import RunState
+from ..errors import PipelineError
 from ..runner.driver.report import RunReport
 from ..runner.lease.conflict import UNTELLABLE
 from ..runner.lease.folders import run_root
-from ..runner.lease.ownership import runs_in
-from ..runner.lease.roll_back import end
-from ..runner.lease.stamp_places import place_of
-from ..runner.lease.stamps import Stamp, folder_of, outputs_of
 from ..sources.to_be import ArrayToBe
 from ..system.faults import fault
-from ..system.owner import is_own
 from .call import Call, Explanation
+from .leftovers import complete_run, end_complete, under_way
 from .lineage import leads, same
 from .records import CallRecord, Change, Records
 from .states import MISSING, Unit, units_of
@@ -51,10 +46,13 @@ class Calls:
         self.explained: list[Explanation] = []
         self._expected: dict[str, _Expected] = {}
         self._ordinals: dict[str, int] = {}
+        self._root = Path()
+        begun = [Path(name) for record in records if not record.done for name in record.wrote]
+        self._times = {str(path): path.stat().st_mtime_ns for path in begun if path.is_file()}
 
     def through(self, call: Call) -> RunReport:
         """The report of a call, which is run unless it was done."""
-        definition = call.definition()
+        definition, self._root = call.definition(), run_root(call.stages, call.how.settings.tmp_root)
         ordinal = self._ordinals[call.name] = self._ordinals.get(call.name, 0) + 1
         reads, writes = call.units()
         record, reason = self._done(call, definition, reads, writes, ordinal)
@@ -70,6 +68,7 @@ class Calls:
     def done(self, call: Call) -> tuple[CallRecord | None, str]:
         """The record of a call that was done, or why it has to be run; nothing is run."""
         ordinal = self._ordinals[call.name] = self._ordinals.get(call.name, 0) + 1
+        self._root = run_root(call.stages, call.how.settings.tmp_root)
         return self._done(call, call.definition(), *call.units(), ordinal)
 
     def _done(
@@ -142,7 +141,12 @@ class Calls:
         for record in to_come:
             change = record.wrote.get(name)
             begun = change is not None and not record.done and change.before is not None
-            if begun and change is not None and change.before is not None and _is_under_way(record, unit):
+            if (
+                begun
+                and change is not None
+                and change.before is not None
+                and under_way(record.definition, unit, self._root)
+            ):
                 if same(self.records, name, then, change.before):
                     return True
                 if leads(self.records, to_come, name, then, change.before):
@@ -178,14 +182,8 @@ class Calls:
 
     def _told(self, call: Call, record: CallRecord, writes: dict[str, Unit]) -> CallRecord:
         """End the run of a call that was killed when its record was there, but its run folder was too."""
-        runs = [
-            (folder, state)
-            for folder, state in runs_in(run_root(call.stages, call.how.settings.tmp_root))
-            if state.state == "complete" and _is_run_of(state, record) and not state.alive(folder) and is_own(folder)
-        ]
-        for folder, state in runs:
-            end(folder, state, outputs_of(call.stages))
-        if runs and any(record.now(name) != unit.state() for name, unit in writes.items()):
+        ended = end_complete(record.definition, call.stages, self._root)
+        if ended and any(record.now(name) != unit.state() for name, unit in writes.items()):
             record = record.again({name: unit.state() for name, unit in writes.items()})
             self.records.put(record)
         return record
@@ -207,7 +205,8 @@ class Calls:
     def _changed_in_place(self, name: str, now: str | None) -> bool:
         """Whether a unit is as a call has left it that comes later in the script, and that changed what was there."""
         changes = [record.wrote.get(name) for record in self._to_come() if record.in_place and record.done]
-        return any(change is not None and now in change.after and change.before != now for change in changes)
+        # where no state can be told, what was done once must not be done again
+        return any(c is not None and (now is None or (now in c.after and c.before != now)) for c in changes)
 
     def _again(self, call: Call, record: CallRecord, place: int, why: str) -> None:
         """Run a call that was skipped, because a later one needs what it wrote."""
@@ -243,7 +242,7 @@ class Calls:
             (r for r in self.records if not r.done and r.number not in self.met and dict(r.definition) == definition),
             None,
         )
-        mine = begun is not None and any(_is_under_way(begun, unit) for unit in writes.values())
+        mine = begun is not None and any(under_way(definition, unit, self._root) for unit in writes.values())
         if not mine:
             self._need({name: unit for name, unit in reads.items() if name not in writes}, f"{call.name} reads it")
             changed = {name: unit for name, unit in writes.items() if name in reads}
@@ -256,14 +255,14 @@ class Calls:
             )
             for name, unit in writes.items()
         }
-        if begun is not None:
-            self.records.forget([begun])
         number = self.records.next_number()
         was_there = any(change.before != MISSING for change in changes.values())
         in_place = any(stage.in_place or (stage.reads_outputs and was_there) for stage in call.stages)
         record = CallRecord(number, call.name, definition, found, changes, in_place)
         if writes:
             self.records.put(record)
+        if begun is not None:
+            self.records.forget([begun])
         fault("pipeline-begun")
         begin = time.perf_counter()
         place = len(self.explained)
@@ -276,7 +275,9 @@ class Calls:
             kept.append(self._finish(record, writes, report, time.perf_counter() - begin))
             fault("pipeline-after-record")
 
-        report = self._to_its_end(call, finished)
+        # where it had come to its end when it was killed, and only the record was missing, that is taken
+        over = complete_run(definition, list(writes.values()), self._root, self._times) if mine else None
+        report = call.run(over, finished)
         if not kept:  # a run in memory has no folder, and nothing to lose
             kept.append(self._finish(record, writes, report, time.perf_counter() - begin))
         elif any(kept[0].now(name) != unit.state() for name, unit in writes.items()):
@@ -308,22 +309,14 @@ class Calls:
         for name in record.wrote:
             self._expected[name].again = again
 
-    def _to_its_end(self, call: Call, finished: Callable[[RunReport], None]) -> RunReport:
-        """Run a call; where it had come to its end when it was killed, and only the record was missing, take that."""
-        try:
-            return call.run(None, finished)
-        except ResumeConflict as conflict:
-            if conflict.complete is None:
-                raise
-            return call.run(conflict.complete, finished)
-
     def _finish(self, record: CallRecord, writes: dict[str, Unit], report: RunReport, seconds: float) -> CallRecord:
         states = {name: unit.state() for name, unit in writes.items()}
         wrote = {name: replace(change, after=(states[name],)) for name, change in record.wrote.items()}
         blocks = sum(stage.n_blocks for stage in report.stages)
         record = replace(record, wrote=wrote, done=True, seconds=seconds, blocks=blocks, finished=time.time())
         stored = report if not hasattr(report.results, "detached") else replace(report, results=list(report.results))
-        if self.records.put_value(record, stored):
+        # what was changed in place must be known to be, also where its value cannot be kept
+        if self.records.put_value(record, stored) or record.in_place:
             self.records.put(record)
         else:
             self.records.forget([record])
@@ -345,22 +338,6 @@ def _changed_later(name: str) -> PipelineError:
         " be run now",
         remedy="restore it, or take it as it is; in both cases remove the folder of the pipeline and start the script",
     )
-
-
-def _is_under_way(record: CallRecord, unit: Unit) -> bool:
-    """Whether the data bear the stamp of the run of a call that has not come to its end."""
-    if unit.state() == MISSING or (place := place_of(unit.source)) is None:
-        return False
-    for name in place.names():
-        folder = folder_of(Stamp.parse(name, place.read(name) or ""), place)
-        state = None if folder is None else RunState.read(folder)
-        if state is not None and _is_run_of(state, record):
-            return True
-    return False
-
-
-def _is_run_of(state: RunState, record: CallRecord) -> bool:
-    return state.definition == {key: value for key, value in record.definition.items() if key != "package"}
 
 
 def _difference(record: CallRecord, definition: dict[str, str]) -> str:

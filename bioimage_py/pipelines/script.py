@@ -53,6 +53,9 @@ class Pipeline:
         self._records = Records(folder / "calls")
         self._calls = Calls(self._records, self._scratch)
         self._planner = Planner(self._calls) if plan else None
+        for name in {name for record in self._records for name, change in record.wrote.items() if change.removed}:
+            if Path(name).is_relative_to(self._scratch):  # a kill may have left a part of it
+                shutil.rmtree(name, ignore_errors=True)
 
     def scratch(self, name: str) -> Path:
         """An output that belongs to the pipeline: made when a call writes it, removed when all is done.
@@ -177,7 +180,8 @@ class Pipeline:
 
     def _end(self) -> None:
         """The script has come to its end: what it did not call is forgotten, scratch arrays go."""
-        stale = [record for record in self._records if record.number not in self._calls.met]
+        # what was changed in place stays changed, also where the script leaves that out for once
+        stale = [r for r in self._records if r.number not in self._calls.met and not (r.in_place and r.done)]
         self._records.forget(stale)
         if self.keep or not self._scratch.is_dir():
             return

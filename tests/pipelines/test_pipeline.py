@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,43 @@ def test_an_intermediate_result_that_was_changed_in_place_is_made_again(tmp_path
     np.testing.assert_array_equal(bp.open_source(tmp_path / "a.zarr")[...], raw[...] + 6)
     assert names(again) == [("add", "run again"), ("multiply", "run"), ("add", "run")]
     assert {action for _, action in names(run(2))} == {"skipped"}
+
+
+def test_what_was_changed_in_place_is_not_changed_again_by_a_function_that_cannot_be_compared(
+    tmp_path: Path, raw: Any
+) -> None:
+    lock = threading.Lock()
+
+    def more(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        with lock:
+            outputs[0][bp.to_roi(block)] = inputs[0][bp.to_roi(block)] + 1
+
+    before = raw[...]
+    with bp.pipeline(tmp_path / "p"):
+        bp.map_blocks(more, [raw], [raw], **HOW)
+    with pytest.raises(PipelineError, match="was changed in place"), bp.pipeline(tmp_path / "p"):
+        bp.map_blocks(more, [raw], [raw], **HOW)
+    np.testing.assert_array_equal(raw[...], before + 1)
+
+
+def test_a_change_in_place_that_was_left_out_for_once_is_not_made_twice(tmp_path: Path, raw: Any) -> None:
+    before = raw[...]
+    for changes in (True, False, True):
+        with bp.pipeline(tmp_path / "p"):
+            bp.stats.max(raw, **HOW)
+            if changes:
+                bp.operations.add(raw, 1, raw, **HOW)
+    np.testing.assert_array_equal(raw[...], before + 1)
+
+
+def test_a_scratch_array_that_was_half_removed_is_removed(tmp_path: Path, raw: Any) -> None:
+    with bp.pipeline(tmp_path / "p") as p:
+        bp.operations.add(raw, 1, p.scratch("more"), **HOW)
+    part = tmp_path / "p" / "scratch" / "more.zarr"
+    bp.io.create_array(part, "", shape=(16, 16), dtype="u1", chunks=(8, 8))
+    with bp.pipeline(tmp_path / "p") as p:
+        more = bp.operations.add(raw, 1, p.scratch("more"), **HOW)
+        np.testing.assert_array_equal(more[...], raw[...] + 1)
 
 
 def test_a_numpy_output_is_made_every_time(tmp_path: Path, raw: Any) -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 UNTELLABLE = "untellable"
 _CODE = ("function", "setup")
-_UNTOLD = "was complete, but nobody was told"
 
 
 @dataclass(frozen=True)
@@ -95,23 +94,20 @@ def check(
         found += [Difference(f"stamp in {url}: then there, now missing (the output was made anew)") for url in missing]
     changed = [stage for stage in stages if stage.in_place or stage.reads_outputs]
     if other.state == "complete" and any(stage.in_place for stage in changed):
-        found.append(Difference(f"it changes data in place and {_UNTOLD}"))
+        found.append(Difference("it changes data in place and was complete, but nobody was told"))
     elif other.state == "complete" and found:  # a kill at its very end looks like this, too
-        found.append(Difference(f"it {_UNTOLD}"))
+        found.append(Difference("it was complete, but nobody was told"))
     if other.state != "complete" and any(not stage.undo for stage in changed):
         text = "it changes data in place in a storage whose old content cannot be kept: restore the data first"
         found.append(Difference(text, bearable=False))
     if accepted:
         found = [difference for difference in found if not difference.bearable]
     if found:
-        conflict = ResumeConflict(
+        raise ResumeConflict(
             f"the unfinished run {other.run!r} in {folder} writes the same region, but this call differs from it:\n  "
             + "\n  ".join(difference.text for difference in found),
             remedy=_remedy(other, folder, found),
         )
-        if all(difference.text.endswith(_UNTOLD) for difference in found):
-            conflict.complete = str(folder)
-        raise conflict
 
 
 def _remedy(other: RunState, folder: Path, found: Sequence[Difference]) -> str:
