@@ -21,6 +21,7 @@ from ..errors import ArgumentError, ConfigError
 from ..runner.control.detached import returned
 from ..runner.execution import Execution, current_execution, current_session
 from ..sources.to_be import ArrayToBe
+from .declaration import Declaration
 from .job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,6 +89,7 @@ def operation(
     positional: Sequence[str] = (),
     omit: Sequence[str] = (),
     axes: Literal["space", "voxels", "own"] = "voxels",
+    declaration: Declaration | None = None,
 ) -> Callable[[F], F]:
     """Turn a function with ``**run`` into a public operation.
 
@@ -102,6 +104,8 @@ def operation(
     axes : {"space", "voxels", "own"}
         "space": it works along the axes of space, unless ``axes=`` names others. "voxels": axes play no part. "own":
         its docstring says what they are for.
+    declaration : Declaration, optional
+        Kept as ``call.declaration``; left out by what is not computed block by block, such as a whole workflow.
     """
 
     def decorate(function: F) -> F:
@@ -146,6 +150,7 @@ def operation(
             return returned(lambda: _made(function(**given)))
 
         call.__signature__ = signature  # type: ignore[attr-defined]
+        call.declaration = declaration  # type: ignore[attr-defined]
         doc = (function.__doc__ or "").rstrip() + "\n" + _DOC
         doc += "".join(text for name, text in _WHERE_DOCS.items() if name in shared)
         doc += (_AXES_DOC if axes == "space" else "") + (_CHUNKS_DOC if "chunks" in shared else "")
