@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -33,6 +35,11 @@ class Item:
 def test_a_quick_test_that_starts_a_process_fails(start: Any) -> None:
     with promised(), pytest.raises(pytest.fail.Exception, match=r"os\.\w+ in a test of --quick"):
         start()
+
+
+def test_a_program_that_a_library_runs_once_a_machine_is_let_through() -> None:
+    with promised(), contextlib.suppress(FileNotFoundError):
+        subprocess.Popen(["fc-list", "--help"], stdout=subprocess.DEVNULL).wait()
 
 
 def test_few_rows_of_every_table_are_quick() -> None:
