@@ -1,0 +1,77 @@
+"""The regions themselves: sizes, places, and sums of what lies in them, added up over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import fastremap
+import numpy as np
+import numpy.typing as npt
+
+from .edge_table import Array
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """Ids, ascending, and sums over their voxels.
+
+    Parameters
+    ----------
+    ids : ndarray of uint64, (nodes,)
+        Without 0.
+    size : ndarray of int64, (nodes,)
+        Voxels.
+    places : ndarray of int64, (nodes, axes)
+        Sums of the voxels' positions in the volume.
+    total : ndarray of uint64, (nodes,)
+        Of the boundary, in steps (`edge_table.LEVELS`).
+    """
+
+    ids: npt.NDArray[np.uint64]
+    size: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    total: npt.NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def centers(self) -> npt.NDArray[np.float64]:
+        """Mean position of each region, (nodes, axes)."""
+        return self.places / np.maximum(self.size, 1)[:, None]
+
+
+def nodes_of(labels: Array, boundaries: npt.NDArray[np.uint32], begin: Sequence[int]) -> NodeTable:
+    """The regions of a block that begins at a position of the volume."""
+    ids, local = fastremap.unique(labels, return_inverse=True)
+    local = local.reshape(labels.shape)
+    size = np.bincount(local.ravel(), minlength=len(ids))
+    places = np.stack([_places(local, axis, start, len(ids)) for axis, start in enumerate(begin)], axis=1)
+    total = np.bincount(local.ravel(), boundaries.ravel(), len(ids)).astype(np.uint64)  # exact below 2^53
+    there = ids != 0
+    return NodeTable(ids[there].astype(np.uint64), size[there], places[there], total[there])
+
+
+def _places(local: Array, axis: int, start: int, n: int) -> npt.NDArray[np.int64]:
+    """Sums of the positions along an axis: of each plane, how often each region occurs in it."""
+    planes = np.moveaxis(local, axis, 0)
+    found = np.zeros(n, np.int64)
+    for at, plane in enumerate(planes):
+        found += np.bincount(plane.ravel(), minlength=n) * (start + at)
+    return found
+
+
+def merged(tables: Sequence[NodeTable]) -> NodeTable:
+    """One table of several, in which a region may occur in more than one; at least one table."""
+    columns: dict[str, Any] = {
+        one.name: np.concatenate([getattr(table, one.name) for table in tables]) for one in fields(NodeTable)
+    }
+    if not len(columns["ids"]):
+        return tables[0]
+    order = np.argsort(columns["ids"], kind="stable")
+    ids = columns.pop("ids")[order]
+    begins = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+    return NodeTable(
+        ids=ids[begins], **{name: np.add.reduceat(column[order], begins, axis=0) for name, column in columns.items()}
+    )

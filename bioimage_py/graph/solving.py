@@ -1,0 +1,47 @@
+"""Multicut problems that fit a processor: bioimage-cpp's solvers on a `Problem`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .problem import Problem, numbered
+
+Solver = Literal["kernighan-lin", "greedy-additive", "greedy-fixation", "fusion-moves"]
+SOLVERS: tuple[Solver, ...] = ("kernighan-lin", "greedy-additive", "greedy-fixation", "fusion-moves")
+
+
+def solved(problem: Problem, solver: Solver) -> npt.NDArray[np.int64]:
+    """The parts of a problem, one number for each node, 0 .. m - 1 by their first nodes.
+
+    Each connected part is solved by itself. "kernighan-lin" begins with the greedy additive result and moves nodes
+    between neighbours; "fusion-moves" fuses that with proposals of watersheds of the graph, always with the same seed.
+    The same problem has the same parts, whatever the machine does beside.
+    """
+    from bioimage_cpp.graph import UndirectedGraph
+    from bioimage_cpp.graph.multicut import MulticutObjective
+
+    if not len(problem.edges) or problem.costs.max() <= 0:
+        return np.arange(problem.n, dtype=np.int64)
+    graph = UndirectedGraph.from_unique_edges(problem.n, problem.edges.astype(np.uint64))
+    objective = MulticutObjective(graph, problem.costs)
+    for step in _steps(solver):
+        step.optimize(objective)
+    return numbered(np.asarray(objective.labels))
+
+
+def _steps(solver: Solver) -> list[Any]:
+    from bioimage_cpp.graph import multicut
+
+    greedy = multicut.GreedyAdditiveMulticut()
+    if solver == "greedy-additive":
+        return [greedy]
+    if solver == "greedy-fixation":
+        return [multicut.GreedyFixationMulticut()]
+    if solver == "kernighan-lin":
+        return [greedy, multicut.KernighanLinMulticut()]
+    proposals = multicut.WatershedProposalGenerator(seed=0)
+    fusion = multicut.FusionMoveMulticut(proposal_generator=proposals, number_of_threads=1)
+    return [greedy, multicut.KernighanLinMulticut(), fusion]
