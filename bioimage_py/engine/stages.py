@@ -10,7 +10,7 @@ from ..blocks import Groups, Halo
 from ..runner.driver.report import RunReport
 from ..runner.execute import execute
 from ..runner.ledger.stage_record import Results
-from ..runner.planning.build import Where, blocks_stage, once_stage, plan_groups
+from ..runner.planning.build import Where, blocks_stage, items_stage, once_stage, plan_groups
 from ..runner.planning.checks import check_shapes
 from ..runner.planning.stage import Stage
 from ..sources import Source
@@ -59,6 +59,25 @@ class BlocksStage:
 
 
 @dataclass(frozen=True)
+class ItemsStage:
+    """A stage that calls ``function(index, context=...)`` for 0 .. n - 1 and keeps the values for later stages.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+    n : int
+    setup : callable
+        As of a `BlocksStage`.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    n: int
+    setup: Callable[[Results], Any]
+
+
+@dataclass(frozen=True)
 class OnceStage:
     """A stage that one worker runs a single time: ``function(earlier)``; see `BlocksStage` for ``earlier``."""
 
@@ -66,7 +85,10 @@ class OnceStage:
     function: Callable[[Results], Any]
 
 
-def run_stages(name: str, stages: Sequence[BlocksStage | OnceStage], job: Job) -> RunReport:
+AnyStage = BlocksStage | ItemsStage | OnceStage
+
+
+def run_stages(name: str, stages: Sequence[AnyStage], job: Job) -> RunReport:
     """Run the stages of an operation one after the other on the same workers.
 
     Stages without a `where` of their own have one grid, so that they may speak of blocks by number: its cuts suit the
@@ -91,9 +113,11 @@ def _common(stages: Sequence[BlocksStage], job: Job) -> Groups:
     return plan_groups(shape, inputs, outputs, job.block_shape, job.roi)
 
 
-def _build(stage: BlocksStage | OnceStage, groups: Groups | None, job: Job) -> Stage:
+def _build(stage: AnyStage, groups: Groups | None, job: Job) -> Stage:
     if isinstance(stage, OnceStage):
         return once_stage(stage.function, name=stage.name)
+    if isinstance(stage, ItemsStage):
+        return items_stage(stage.function, stage.n, None, name=stage.name, setup=stage.setup)
     return blocks_stage(
         stage.function,
         list(stage.inputs),

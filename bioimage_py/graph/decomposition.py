@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .problem import Problem, numbered
+from .solving import Solver, solved
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Cells:
         """The cell of each node."""
         grid = np.array(self.grid)
         index = np.clip((places / np.array(self.size)).astype(np.int64), 0, grid - 1)
-        return np.ravel_multi_index(tuple(index.T), self.grid).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(index.T), self.grid), np.int64)
 
     def doubled(self) -> Cells:
         """Cells of twice the size."""
@@ -44,7 +45,7 @@ class Cells:
 
 
 def levels(shape: Sequence[int], size: Sequence[int]) -> list[Cells]:
-    """The cells of all levels; the last but one level of doubling would be the whole volume, which is solved apart."""
+    """The cells of all levels, each twice as large, as long as there is more than one."""
     found = []
     cells = Cells(tuple(shape), tuple(size))
     while cells.n > 1:
@@ -53,16 +54,34 @@ def levels(shape: Sequence[int], size: Sequence[int]) -> list[Cells]:
     return found
 
 
-def of_cell(problem: Problem, cells: Cells, index: int) -> npt.NDArray[np.int64]:
-    """The nodes of a cell, ascending."""
-    return np.flatnonzero(cells.of(problem.places) == index)
+@dataclass(frozen=True)
+class Solution:
+    """What the division of a cell says of its own nodes."""
+
+    nodes: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
 
 
-def combined(n: int, parts: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> npt.NDArray[np.int64]:
-    """A labelling of all nodes from those of cells: ``(nodes, labels)``; what lies in none stays by itself."""
+def solve_cell(problem: Problem, cells: Cells, index: int, solver: Solver) -> Solution:
+    """Divide the nodes of a cell, seen together with those around it.
+
+    The surroundings reach half a cell far. What lies near the border of a cell would be divided without knowing its
+    neighbours; so they are divided with it, but only what is said of the cell's own nodes counts.
+    """
+    corner = np.array(np.unravel_index(index, cells.grid)) * np.array(cells.size)
+    margin = np.array(cells.size) / 2
+    inside = (problem.places >= corner - margin) & (problem.places < corner + np.array(cells.size) + margin)
+    seen = np.flatnonzero(inside.all(axis=1))
+    own = cells.of(problem.places[seen]) == index
+    labels = solved(problem.part(seen), solver)
+    return Solution(seen[own], numbered(labels[own]))
+
+
+def combined(n: int, solutions: Iterable[Solution]) -> npt.NDArray[np.int64]:
+    """A labelling of all n nodes from those of cells; a node that lies in none stays by itself."""
     labels = np.arange(n, dtype=np.int64)
-    for nodes, found in parts:
-        first = np.full(int(found.max(initial=-1)) + 1, n, np.int64)
-        np.minimum.at(first, found, nodes)
-        labels[nodes] = first[found]
+    for one in solutions:
+        first = np.full(int(one.labels.max(initial=-1)) + 1, n, np.int64)
+        np.minimum.at(first, one.labels, one.nodes)
+        labels[one.nodes] = first[one.labels]
     return numbered(labels)

@@ -52,7 +52,7 @@ class EdgeTable:
     @classmethod
     def empty(cls, ndim: int) -> EdgeTable:
         """A table without edges."""
-        wide, small, whole = (np.zeros(0, kind) for kind in (np.uint64, np.uint32, np.int64))
+        wide, small, whole = np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64)
         histogram = np.zeros((0, BINS), np.uint32)
         return cls(wide.reshape(0, 2), whole.reshape(0, ndim), whole, wide, wide, small, small, histogram)
 
@@ -178,9 +178,7 @@ def merged(tables: Sequence[EdgeTable]) -> EdgeTable:
     tables : sequence of EdgeTable
         At least one; the result has the same bits in any order.
     """
-    columns = {
-        one.name: np.concatenate([getattr(table, one.name) for table in tables]) for one in fields(EdgeTable)
-    }
+    columns = {one.name: np.concatenate([getattr(table, one.name) for table in tables]) for one in fields(EdgeTable)}
     ids = columns["ids"]
     if not len(ids):
         return tables[0]

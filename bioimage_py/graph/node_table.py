@@ -34,6 +34,12 @@ class NodeTable:
     places: npt.NDArray[np.int64]
     total: npt.NDArray[np.uint64]
 
+    @classmethod
+    def empty(cls, ndim: int) -> NodeTable:
+        """A table without regions."""
+        whole, wide = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        return cls(wide, whole, whole.reshape(0, ndim), wide)
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -72,6 +78,7 @@ def merged(tables: Sequence[NodeTable]) -> NodeTable:
     order = np.argsort(columns["ids"], kind="stable")
     ids = columns.pop("ids")[order]
     begins = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-    return NodeTable(
-        ids=ids[begins], **{name: np.add.reduceat(column[order], begins, axis=0) for name, column in columns.items()}
-    )
+    added = {
+        name: np.add.reduceat(column[order], begins, axis=0, dtype=column.dtype) for name, column in columns.items()
+    }
+    return NodeTable(ids=ids[begins], **added)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .flooding import distance_seeds, seed_mask
     from .labelling import label
     from .relabelling import relabel, relabel_consecutive
+    from .superpixels.watershed import distance_watershed
     from .watersheds import watershed
 else:
     from ..lazy import names_of
@@ -20,6 +21,7 @@ else:
         __name__,
         {
             "distance_seeds": ".flooding",
+            "distance_watershed": ".superpixels.watershed",
             "label": ".labelling",
             "relabel": ".relabelling",
             "relabel_consecutive": ".relabelling",
@@ -32,6 +34,7 @@ else:
 
 __all__ = [
     "distance_seeds",
+    "distance_watershed",
     "label",
     "relabel",
     "relabel_consecutive",

@@ -166,17 +166,18 @@ def items_stage(
     name: str = "items",
     returns: Literal["none", "each", "fold"] = "each",
     merge: Callable[[Any, Any], Any] | None = None,
+    setup: Callable[[Any], Any] | None = None,
 ) -> Stage:
-    """A checked stage over indices: ``function(index)``."""
+    """A checked stage over indices: ``function(index)``; with ``setup`` also ``context=``."""
     if n_items is None and item_ids is None:
         raise ParameterError("neither n_items nor item_ids is given", remedy="n_items=10")
-    check_function(function, 1)
+    check_function(function, 1, context=setup is not None)
     check_runs(merge)
     ids = whole_numbers(item_ids, "item_ids")
     total = len(ids or ()) if n_items is None else whole_numbers([n_items], "n_items")[0]
     if total < 0:
         raise ParameterError(f"n_items={total} is negative", remedy="n_items=0 or more")
-    return Stage(name, "items", function, Units.select(total, None, ids), returns=returns, merge=merge)
+    return Stage(name, "items", function, Units.select(total, None, ids), returns=returns, merge=merge, setup=setup)
 
 
 def once_stage(function: Callable[[Any], Any], *, name: str) -> Stage:

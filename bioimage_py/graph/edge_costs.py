@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from .region_graph import RegionGraph
+from .regions import RegionGraph
 
 _SURE = 0.001
 """Probabilities nearer than this to 0 or 1 are taken for it: no edge is beyond doubt."""
@@ -18,13 +18,13 @@ def costs(
     graph: RegionGraph,
     probabilities: npt.NDArray[np.float64] | None = None,
     *,
-    beta: float = 0.6,
+    beta: float = 0.5,
     size_exponent: float = 0.5,
     quantile: float | None = None,
 ) -> npt.NDArray[np.float64]:
     """What it costs to cut each edge of a region graph: positive where its regions belong together.
 
-    The cost is ``log((1 - p) / p) + log((1 - b) / b)`` with ``b = 1 - beta``, times the size of the edge to a power:
+    The cost is ``log((1 - p) / p) + log((1 - beta) / beta)``, times the size of the edge to a power:
     an edge of many voxels is better known than one of few.
 
     Parameters
@@ -32,8 +32,8 @@ def costs(
     graph : RegionGraph
     probabilities : ndarray of float, (edges,), optional
         That there is a boundary, 0 to 1; by default the mean boundary of each edge.
-    beta : float, default 0.6
-        Between 0 and 1. The probability at which an edge is as good cut as kept: a larger one... joins less.
+    beta : float, default 0.5
+        Between 0 and 1: larger cuts more. An edge of the probability ``1 - beta`` is as good cut as kept.
     size_exponent : float, default 0.5
         0 takes all edges alike, 1 weights them by their number of voxels (relative to the mean of all edges).
     quantile : float, optional

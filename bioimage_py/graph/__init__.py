@@ -1,0 +1,40 @@
+"""Graphs of regions: which of them touch, what lies between them, and which belong together.
+
+Public names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .building import region_graph
+    from .edge_costs import costs
+    from .multicuts import Partition, multicut
+    from .regions import RegionGraph
+    from .stored import open_graph, save
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "Partition": ".multicuts",
+            "RegionGraph": ".regions",
+            "costs": ".edge_costs",
+            "multicut": ".multicuts",
+            "open_graph": ".stored",
+            "region_graph": ".building",
+            "save": ".stored",
+        },
+    )
+
+__all__ = [
+    "Partition",
+    "RegionGraph",
+    "costs",
+    "multicut",
+    "open_graph",
+    "region_graph",
+    "save",
+]

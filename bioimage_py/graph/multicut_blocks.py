@@ -1,0 +1,102 @@
+"""What a worker does for `multicut`: the problem, its cells, and what they say put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..runner.ledger.stage_record import Results
+from .decomposition import Cells, Solution, combined, solve_cell
+from .problem import Problem
+from .regions import RegionGraph
+from .solving import Solver, solved
+from .stored import open_graph
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a problem stands: what has been joined so far, and the energy of that."""
+
+    problem: Problem
+    labels: npt.NDArray[np.int64]
+    energies: tuple[float, ...] = ()
+
+    def joined(self, labels: npt.NDArray[np.int64]) -> Level:
+        """The next level, in which the parts of a labelling are nodes; never a worse one than this."""
+        if self.problem.energy(labels) > self.problem.energy(np.arange(self.problem.n)):
+            labels = np.arange(self.problem.n, dtype=np.int64)
+        problem = self.problem.joined(labels)
+        return Level(problem, labels[self.labels], (*self.energies, float(problem.costs.sum())))
+
+
+def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
+    """The multicut problem of a region graph and the costs of its edges."""
+    return Problem(graph.nodes.centers(), graph.nodes.size, graph.pairs, costs)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The first level, of a graph in memory or in a file."""
+
+    graph: RegionGraph | str
+    costs: npt.NDArray[np.float64]
+
+    def __call__(self, earlier: Results) -> Level:
+        """The level before anything is joined."""
+        graph = open_graph(self.graph) if isinstance(self.graph, str) else self.graph
+        problem = problem_of(graph, self.costs)
+        return Level(problem, np.arange(problem.n, dtype=np.int64), (float(problem.costs.sum()),))
+
+
+@dataclass(frozen=True)
+class LevelOf:
+    """The level that an earlier stage has made."""
+
+    stage: str
+
+    def __call__(self, earlier: Results) -> Level:
+        """The level."""
+        level: Level = earlier[self.stage]
+        return level
+
+
+@dataclass(frozen=True)
+class SolveCell:
+    """Divide one cell of a level."""
+
+    cells: Cells
+    solver: Solver
+
+    def __call__(self, index: int, *, context: Level) -> Solution:
+        """The division of a cell."""
+        return solve_cell(context.problem, self.cells, index, self.solver)
+
+
+@dataclass(frozen=True)
+class JoinCells:
+    """After the cells of a level: join what they join."""
+
+    before: LevelOf
+    cells: str
+
+    def __call__(self, earlier: Results) -> Level:
+        """The next level."""
+        level = self.before(earlier)
+        solutions: Any = (value for _, value in earlier.each(self.cells))
+        return level.joined(combined(level.problem.n, solutions))
+
+
+@dataclass(frozen=True)
+class SolveRest:
+    """The last stage: what is left, as a whole."""
+
+    before: LevelOf
+    solver: Solver
+
+    def __call__(self, earlier: Results) -> Level:
+        """The last level."""
+        level = self.before(earlier)
+        return level.joined(solved(level.problem, self.solver))
