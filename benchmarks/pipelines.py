@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import bioimage_py as bp
-from bioimage_py.pipelines.script import known_calls
+from bioimage_py.pipelines.folder import known_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

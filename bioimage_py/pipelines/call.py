@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .. import __version__
 from ..runner.driver.report import RunReport
+from ..runner.execute import Prepared
 from ..runner.execution import Execution
 from ..runner.identity.definition import definition_of
 from ..runner.planning.stage import Stage
+from ..runner.together import reports_of, together
 from .records import CallRecord
 from .states import Unit, in_memory, units_of
 
@@ -23,15 +25,25 @@ class Call:
     name : str
     stages : tuple of Stage
     how : Execution
-    run : callable
-        ``run(resume, on_complete)`` runs it; ``on_complete()`` is called when all is written, before the run's folder
-        goes.
+    run : Prepared
+        ``run(resume, on_complete)`` runs it; ``on_complete(report)`` is called when all is written, before the run's
+        folder goes.
+    reports : callable
+        Takes the report of several calls apart.
     """
 
     name: str
     stages: tuple[Stage, ...]
     how: Execution
-    run: Callable[[str | None, Callable[[RunReport], None]], RunReport]
+    run: Prepared
+    reports: Callable[[RunReport], list[RunReport]] = lambda report: [report]
+
+    @classmethod
+    def together(cls, calls: Sequence[Call]) -> Call:
+        """Several calls as one, whose report `reports` takes apart."""
+        prepared = [call.run for call in calls]
+        run = together(prepared)
+        return cls(run.name, run.stages, run.how, run, lambda report: reports_of(report, prepared))
 
     def definition(self) -> dict[str, str]:
         """What it computes."""

@@ -1,0 +1,32 @@
+"""Content that somebody has promised: whoever reads or writes such an array first has it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Source
+
+_promised: dict[Hashable, Callable[[], None]] = {}
+
+
+def promise(source: Source, keep: Callable[[], None]) -> None:
+    """Have ``keep`` called before the storage of a source is next read or written in this process."""
+    for part in source.parts:
+        _promised[part.identity] = keep
+
+
+def forget(keep: Callable[[], None]) -> None:
+    """Take back what was promised so."""
+    for identity in [identity for identity, kept in _promised.items() if kept == keep]:
+        _promised.pop(identity, None)
+
+
+def settle(source: Source) -> None:
+    """Keep what was promised of the storage of a source."""
+    if not _promised:
+        return
+    for part in source.parts:
+        if (keep := _promised.get(part.identity)) is not None:
+            keep()
