@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any
@@ -14,10 +14,12 @@ import cloudpickle
 from ..errors import PipelineError
 from ..runner.driver.report import RunReport, StageReport
 from ..runner.execution import Execution
+from ..runner.identity.definition import definition_of
+from ..runner.lease.conflict import UNTELLABLE
 from ..runner.planning.needs import shift_of
 from ..runner.planning.stage import Stage
 from ..sources.base import Source
-from ..sources.promises import forget, promise
+from ..sources.promises import forget, needed, promise
 from ..sources.sharing import overlap
 from .call import Call
 from .calls import Calls
@@ -39,6 +41,7 @@ class Overlap:
         self._calls = calls
         self._alone = alone
         self.waiting: list[Call] = []
+        self._told: list[dict[str, str]] = []
 
     def add(self, call: Call) -> RunReport:
         """Take a call, which is run later; what it returns says nothing yet.
@@ -50,15 +53,35 @@ class Overlap:
         """
         check_overlap(call, self.waiting)
         self.waiting.append(call)
+        self._told.append(definition_of(call.stages))
         stage = call.stages[0]
         for output in stage.outputs:
             promise(output, self.run)
+        for source in stage.sources:
+            needed(source, self.run)
         for array in to_be(call):
             array.pending = self.run
         return RunReport(call.name, (StageReport(stage.name, stage.units.n_blocks),), 0.0, call.how.num_workers, 0)
 
     def run(self) -> None:
-        """Run all calls that wait."""
+        """Run all calls that wait.
+
+        Raises
+        ------
+        PipelineError
+            What one of them computes is not what it was when the script called it: a variable of its function, or an
+            array in memory, has changed since.
+        """
+        for call, told in zip(self.waiting, self._told, strict=True):
+            if not (change := _change(call, told)):
+                continue
+            self.abandon()
+            raise PipelineError(
+                f"{call.name} is run when the overlap() block ends, and what it computes has changed since the"
+                f" script called it: {change}",
+                remedy="give the function its values when it is made (functools.partial, or a default argument), and"
+                " leave arrays in memory as they are until then",
+            )
         calls = self.drop()
         if calls:
             with self._alone():
@@ -74,7 +97,7 @@ class Overlap:
 
     def drop(self) -> list[Call]:
         """Take all calls that wait, and what was promised of them."""
-        calls, self.waiting = self.waiting, []
+        calls, self.waiting, self._told = self.waiting, [], []
         forget(self.run)
         for call in calls:
             for array in to_be(call):
@@ -126,6 +149,8 @@ def _of_itself(call: Call) -> Iterator[str]:
         yield "it returns a value, which needs all blocks"
     if stage.setup is not None:
         yield "its set-up may look at all of its input"
+    if any(value.startswith(UNTELLABLE) for value in definition_of(call.stages).values()):
+        yield "what its function does cannot be compared, and could change before it is run"
     if stage.units.ids is not None:
         yield "it runs some blocks only (block_ids, skip_empty)"
     if stage.in_place:
@@ -159,11 +184,17 @@ def _of_two(stage: Stage, before: Call) -> Iterator[str]:
                 yield f"it reads what {before.name} writes through a view of which the blocks cannot be told"
 
 
+def _change(call: Call, told: Mapping[str, str]) -> str:
+    """What of a call is no longer as it was told; nothing where all is."""
+    now = definition_of(call.stages)
+    return ", ".join(key for key in {**told, **now} if told.get(key) != now.get(key))
+
+
 def _differs(how: Execution, other: Execution) -> str:
     """The first setting that differs."""
     for part in fields(Execution):
         mine, theirs = getattr(how, part.name), getattr(other, part.name)
-        if mine != theirs and repr(mine) != repr(theirs):
+        if part.name != "progress" and mine != theirs and repr(mine) != repr(theirs):
             return part.name
     return ""
 

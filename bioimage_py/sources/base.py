@@ -179,7 +179,7 @@ class Source(abc.ABC):
         """
         if not self.writable:
             raise self._read_only()
-        settle(self)
+        settle(self, writing=True)
         selection = normalize_index(index, self.shape)
         converted = convert_values(value, self.dtype, casting, selection)
         self._write(selection, broadcast_value(converted, selection.shape))

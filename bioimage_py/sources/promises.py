@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .base import Source
 
 _promised: dict[Hashable, Callable[[], None]] = {}
+_needed: dict[Hashable, Callable[[], None]] = {}
 
 
 def promise(source: Source, keep: Callable[[], None]) -> None:
@@ -17,16 +18,22 @@ def promise(source: Source, keep: Callable[[], None]) -> None:
         _promised[part.identity] = keep
 
 
+def needed(source: Source, keep: Callable[[], None]) -> None:
+    """Have ``keep`` called before the storage of a source is next written in this process."""
+    for part in source.parts:
+        _needed[part.identity] = keep
+
+
 def forget(keep: Callable[[], None]) -> None:
     """Take back what was promised so."""
-    for identity in [identity for identity, kept in _promised.items() if kept == keep]:
-        _promised.pop(identity, None)
+    for known in (_promised, _needed):
+        for identity in [identity for identity, kept in known.items() if kept == keep]:
+            known.pop(identity, None)
 
 
-def settle(source: Source) -> None:
+def settle(source: Source, *, writing: bool = False) -> None:
     """Keep what was promised of the storage of a source."""
-    if not _promised:
-        return
-    for part in source.parts:
-        if (keep := _promised.get(part.identity)) is not None:
-            keep()
+    for known in (_promised, _needed) if writing else (_promised,):
+        for part in source.parts if known else ():
+            if (keep := known.get(part.identity)) is not None:
+                keep()

@@ -69,8 +69,13 @@ class Early:
         """Blocks of a stage are done; of some groups, ``pending`` are those that lack others."""
         if stage not in self._done:
             return
-        groups = Ranges.of(self._plan.stages[stage].units.groups_of(ids))
-        for group in groups - pending(groups):
+        units = self._plan.stages[stage].units
+        if units.groups is not None and units.groups.trivial:
+            done = ids.tolist()
+        else:
+            groups = Ranges.of(units.groups_of(ids))
+            done = list(groups - pending(groups))
+        for group in done:
             self._group_done(stage, group)
 
     def _group_done(self, stage: int, group: int) -> None:

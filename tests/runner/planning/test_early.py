@@ -1,4 +1,4 @@
-"""Stages whose blocks begin early: nothing is read before it was written, nothing is left, and the bits are the same."""
+"""Stages whose blocks begin early: nothing is read before it was written, nothing is left, the bits are the same."""
 
 from __future__ import annotations
 
@@ -187,6 +187,7 @@ def test_a_driver_that_leaves_blocks_says_so() -> None:
         blocks_stage(Sum(0), [middle], [end], Where(4), halo=0, name="b", reads_outputs=False),
     ]
     run = together([Prepared(s.name, (s,), Execution(progress=False)) for s in stages])
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RunnerError, match="inputs have not all been written"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Early, "take", lambda self, how, few: [])
-        run(None, lambda report: None)
+        with pytest.raises(RunnerError, match="inputs have not all been written"):
+            run(None, lambda report: None)
