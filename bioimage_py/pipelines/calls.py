@@ -273,6 +273,9 @@ class Calls:
 
         # where it had come to its end when it was killed, and only the record was missing, that is taken
         over = complete_run(run, units, self._root, self._times) if mine else None
+        # what another call has begun in arrays of the pipeline itself is of no use to anybody
+        if not mine and all(Path(unit.name).is_relative_to(self.scratch) for unit in units):
+            over = "never"
         report = whole.run(over, finished)
         reports = _taken_apart(report, whole, parts)
         # a run in memory has no folder, and nothing to lose; HDF5 touches a file once more when the stamp is taken out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,16 +25,25 @@ def script_path() -> str:
     return "" if path is None else os.path.abspath(path)
 
 
-def check_folder(path: Path) -> None:
-    """ParameterError where a folder is no pipeline's, and not empty."""
+def check_folder(path: Path) -> dict[str, Any]:
+    """What the folder of a pipeline says of itself, nothing where it is new; ParameterError where it is another one."""
     about = path / ABOUT
     if not about.exists():
         if any(not entry.name.startswith(".") and entry.name != "lock" for entry in path.iterdir()):
             raise ParameterError(
                 f"{path} holds other files, and is no folder of a pipeline", remedy="name a folder that is not there"
             )
-        return
-    read_about(path)
+        return {}
+    return read_about(path)
+
+
+def empty_folder(path: Path) -> None:
+    """Remove all that a pipeline has left; only for who has the lock."""
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in ("lock", ABOUT):  # what says whose it is goes last
+            entry.unlink()
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -14,15 +14,16 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigError, ParameterError, PipelineError
+from ..io.target import OwnPath
 from ..runner.driver.report import RunReport
 from ..runner.execute import Prepared
 from ..runner.execution import Execution, current_session, execution
 from ..runner.planning.stage import Stage
 from ..system.files import own_folder, write_once
 from ..system.owner import check_own
-from .call import Call, Explanation
+from .call import Call, Explanation, Whole
 from .calls import Calls
-from .folder import ABOUT, FORMAT, bytes_in, check_folder, lock_folder, script_path
+from .folder import ABOUT, FORMAT, bytes_in, check_folder, empty_folder, lock_folder, script_path
 from .overlap import Overlap, check_overlap
 from .plan import PipelinePlan, PlanEnds, Planner
 from .records import Records
@@ -46,11 +47,14 @@ class Pipeline:
         self.parameters = settings.parameters
         self.scratch_bytes = scratch_bytes
         self.keep = keep
+        self.discarded = False
+        self.new = False
         self._settings = settings
         self._scratch = folder / "scratch"
         self._names: dict[str, Path] = {}
         self._records = Records(folder / "calls")
         self._records.settle()
+        self.new = not any(True for _ in self._records)
         self._calls = Calls(self._records, self._scratch)
         self._overlap: Overlap | None = None
         self._planner = Planner(self._calls) if plan else None
@@ -84,7 +88,7 @@ class Pipeline:
             raise ParameterError(f"{name!r} is no name of an array", remedy='p.scratch("smooth")')
         if name in self._names:
             raise ParameterError(f"this pipeline has an array {name!r} already", remedy=f'p.scratch("{name}2")')
-        self._names[name] = self._scratch / f"{name}.zarr"
+        self._names[name] = OwnPath(self._scratch / f"{name}.zarr")
         return self._names[name]
 
     def explain(self) -> list[Explanation]:
@@ -121,7 +125,7 @@ class Pipeline:
 
         write_once(Path(path), page(self.folder.name, self.explain()).encode())
 
-    def _through(self, name: str, stages: tuple[Stage, ...], how: Execution, run: Prepared) -> RunReport:
+    def _through(self, name: str, stages: tuple[Stage, ...], how: Execution, run: Prepared | Whole) -> RunReport:
         if how.detach:
             raise ConfigError("a call of a pipeline cannot be detached by itself", remedy="drop detach=True")
         call = Call(name or _called(stages[-1].function), stages, how, run)
@@ -185,6 +189,10 @@ class Pipeline:
                 f" are there, this is above scratch_bytes={self.scratch_bytes}",
                 remedy=f"scratch_bytes={new + there}, or p.remove(...) what no later call reads",
             )
+
+    def discard(self) -> None:
+        """Have the whole folder removed at the end of the block: nothing of it is needed any more."""
+        self.discarded = True
 
     def remove(self, name: str) -> None:
         """Remove a scratch array that no later call reads; where one does, it is made again.
@@ -299,26 +307,62 @@ def pipeline(
     plan = plan or plans is not None
     script = script_path()
     chosen = settings_beside(script) if settings is None else Settings.read(Path(settings))
-    own_folder(path)
-    check_own(path)
-    check_folder(path)
-    with lock_folder(path):
-        write_once(path / ABOUT, json.dumps({"format": FORMAT, "version": __version__, "script": script}).encode())
-        made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=chosen)
-        with execution(**{**how, **chosen.execution}):
-            session = current_session()
-            assert session is not None
-            session.through, session.override = made._through, chosen.override
-            try:
-                yield made
-            except PlanEnds as end:
-                if made._planner is None:
-                    raise
-                made._planner.ends = str(end)
+    about = {"script": script}
+    with _opened(path, about, chosen, scratch_bytes=scratch_bytes, keep=keep, plan=plan, how=how) as made:
+        try:
+            yield made
+        except PlanEnds as end:
+            if made._planner is None:
+                raise
+            made._planner.ends = str(end)
         if plans is not None:
             plans.append((path, made.plan()))
-        elif not plan:
-            made._end()
+
+
+@contextmanager
+def job_pipeline(folder: Path, purpose: str | None, how: Execution) -> Iterator[Pipeline]:
+    """The pipeline of a job that is one call to its user: settings beside the script are none of its business.
+
+    What was left there for another ``purpose`` goes first; with None, all that was left. The folder goes at the end of
+    the block, and after an error where `Pipeline.discard` was called.
+    """
+    about = {"script": "", "purpose": purpose}
+    with _opened(folder, about, Settings(), how={"job_type": how}) as made:
+        yield made
+        made.discard()
+
+
+@contextmanager
+def _opened(
+    path: Path,
+    about: dict[str, Any],
+    settings: Settings,
+    *,
+    how: dict[str, Any],
+    scratch_bytes: int | None = None,
+    keep: bool = False,
+    plan: bool = False,
+) -> Iterator[Pipeline]:
+    own_folder(path)
+    check_own(path)
+    known = check_folder(path)
+    with lock_folder(path):
+        if "purpose" in about and (about["purpose"] is None or known.get("purpose") != about["purpose"]):
+            empty_folder(path)
+        told = {"format": FORMAT, "version": __version__, **about}
+        write_once(path / ABOUT, json.dumps(told).encode())
+        made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=settings)
+        try:
+            with execution(**{**how, **settings.execution}):
+                session = current_session()
+                assert session is not None
+                session.through, session.override = made._through, settings.override
+                yield made
+            if not plan and not made.discarded:
+                made._end()
+        finally:
+            if made.discarded:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 _plans: ContextVar[list[tuple[Path, PipelinePlan]] | None] = ContextVar("bioimage_py_plans", default=None)
