@@ -1,10 +1,14 @@
 """What a pipeline costs, and whether a script that is killed at random instants ends with the same bits.
 
-    python benchmarks/pipelines.py [--calls 40] [--kills 60] [--seed 1]
+    python benchmarks/pipelines.py [--calls 40] [--overlap 16] [--kills 60] [--seed 1]
 
 The cost of a call is the difference between the same calls with and without a pipeline, in turns, on arrays of one
 block; that of a call that is skipped is its whole time. The kills are of the script that the tests run: of its driver
 or of a worker, at a random instant, until it has come to its end; then it is begun anew.
+
+The overlap is of four calls with a halo on so many workers: a block sleeps 0.05 s, one in sixteen 0.5 s. The
+critical path is the least time that any schedule needs: the longest chain of blocks that need each other, or all their
+seconds over the workers.
 """
 
 from __future__ import annotations
@@ -19,13 +23,14 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import bioimage_py as bp
-from bioimage_py.pipelines.script import known_calls
+from bioimage_py.pipelines.folder import known_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -54,6 +59,55 @@ def add_all(folder: Path, raw: Any, around: Any, calls: int, seconds: list[float
             begin = time.perf_counter()
             bp.operations.add(raw, number, folder / f"{number}.zarr", block_shape=64, progress=False)
             seconds.append(time.perf_counter() - begin)
+
+
+@dataclass(frozen=True)
+class Sleepy:
+    """A block function that sleeps, some blocks longer than others."""
+
+    number: int
+
+    def seconds(self, block_id: int) -> float:
+        """How long a block sleeps."""
+        return 0.5 if random.Random(100 * block_id + self.number).random() < 1 / 16 else 0.05
+
+    def __call__(self, block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        """Sleep, read with the halo, and write."""
+        time.sleep(self.seconds(block.inner_block.id))
+        outputs[0][bp.to_roi(block.inner_block)] = inputs[0][bp.to_roi(block.outer_block)].max()
+
+
+def all_of(calls: list[Sleepy], folder: Path, size: int, around: Any) -> None:
+    with around:
+        last: Any = np.ones((size, size), "u1")
+        for call in calls:
+            path = folder / f"{call.number}.zarr"
+            target = bp.io.create_array(path, "", shape=last.shape, dtype="u1", chunks=(16, 16))
+            bp.map_blocks(call, [last], [target], block_shape=16, halo=1, name=f"sleepy{call.number}")
+            last = target
+
+
+def overlap(workers: int, stages: int = 4, side: int = 8) -> bool:
+    """Seconds of calls with and without overlap, and of the critical path; whether the ratios are what they must be."""
+    calls = [Sleepy(number) for number in range(stages)]
+    path = np.zeros((side, side))
+    for call in calls:
+        padded = np.pad(path, 1)
+        near = [padded[i : i + side, j : j + side] for i in range(3) for j in range(3)]
+        path = np.max(near, axis=0) + np.array([call.seconds(n) for n in range(side * side)]).reshape(side, side)
+    least = max(path.max(), sum(call.seconds(n) for call in calls for n in range(side * side)) / workers)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for lap in (False, True) * 2:
+        with tempfile.TemporaryDirectory() as name:
+            begin = time.perf_counter()
+            with bp.pipeline(Path(name, "run"), num_workers=workers, progress=False) as p:
+                around = p.overlap() if lap else nullcontext()
+                all_of(calls, Path(name), 16 * side, around)
+            took[lap].append(time.perf_counter() - begin)
+    plain, lapped = (min(took[lap]) for lap in (False, True))
+    print(f"{stages} calls, {workers} workers: {plain:.2f} s, overlapping {lapped:.2f} s, critical path {least:.2f} s")
+    print(f"overlap is {plain / lapped:.2f} x faster, {lapped / least:.2f} x the critical path")
+    return plain / lapped >= 1.3 and lapped / least <= 1.15
 
 
 def kill_all(kills: int, seed: int) -> bool:
@@ -126,14 +180,17 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=40)
+    parser.add_argument("--overlap", type=int, default=16)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or time.time_ns() % 10**6))
     asked = parser.parse_args()
     if asked.calls:
         cost(asked.calls)
+    right = not asked.overlap or overlap(asked.overlap)
     if asked.kills:
         print(f"seed {asked.seed}")
-        sys.exit(not kill_all(asked.kills, asked.seed))
+        right = kill_all(asked.kills, asked.seed) and right
+    sys.exit(not right)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def plan(script: str, arguments: tuple[str, ...]) -> None:
 @json_option
 def status(target: str, as_json: bool) -> None:
     """List the calls that a script, or the folder of its pipeline, has come to the end of."""
-    from ..pipelines.script import known_calls
+    from ..pipelines.folder import known_calls
 
     shown = {str(folder): known_calls(folder) for folder in _folders(target)}
     if as_json:
@@ -74,7 +74,7 @@ def status(target: str, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clean(target: str, yes: bool) -> None:
     """Remove the records and scratch arrays of a script's pipeline; outputs stay, and the next start does all again."""
-    from ..pipelines.script import lock_folder
+    from ..pipelines.folder import lock_folder
     from ..system.owner import check_own
 
     for folder in _folders(target):
@@ -98,7 +98,7 @@ def _run(script: str, arguments: tuple[str, ...]) -> None:
 
 def _folders(target: str) -> list[Path]:
     """The folder of a pipeline, or those beside a script, or here, that it has made."""
-    from ..pipelines.script import read_about
+    from ..pipelines.folder import read_about
 
     path = Path(os.path.abspath(target))
     if path.is_dir():

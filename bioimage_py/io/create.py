@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import data_type, named
-from ..errors import DtypeError, KeyNotFoundError, ParameterError, ReadOnlyError, ShapeError
+from ..errors import BioimageError, DtypeError, KeyNotFoundError, ParameterError, ReadOnlyError, ShapeError
 from ..sources.arrays.tensorstore import detect_driver
 from ..sources.axes import Axis, default_axes
 from ..sources.chunked.unit_files import METADATA_FILES
@@ -22,7 +22,7 @@ from .details import NewArray
 from .formats import Format, format_named, require_library
 from .keys import array_keys, is_group
 from .ome import check_axes, write_multiscales
-from .target import Target, target_of
+from .target import OwnPath, Target, target_of
 
 
 @named
@@ -117,6 +117,8 @@ def create_array(
             f"{root} cannot be written: zip archives and web servers are read only.",
             remedy="write to a folder or a bucket (s3://, gs://)",
         )
+    if isinstance(path, OwnPath) and not overwrite and not fits(place, size, kind, storage_options):
+        shutil.rmtree(os.path.join(container, key), ignore_errors=True)
     if not overwrite and array_exists(container, key, name, storage_options):
         found = _existing(root, key, name, size, kind)
     else:
@@ -168,6 +170,19 @@ def array_exists(path: str, key: str | None, format: str, storage_options: Mappi
     except KeyNotFoundError:
         return False
     return True
+
+
+def fits(
+    place: Target, shape: tuple[int, ...], dtype: np.dtype, storage_options: Mapping[str, Any] | None = None
+) -> bool:
+    """Tell whether there is an array of a shape and data type at a place, or nothing."""
+    if not os.path.exists(os.path.join(place.path, place.key)):
+        return True
+    try:
+        with open_source(place.path, place.key, format=place.format, storage_options=storage_options) as there:
+            return there.shape == shape and there.dtype == dtype.newbyteorder("=")
+    except BioimageError:  # half made, by a call that was killed
+        return False
 
 
 def clear_array(path: str, key: str | None, format: str, storage_options: Mapping[str, Any] | None = None) -> None:

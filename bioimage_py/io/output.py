@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 from ..errors import ParameterError
 from ..sources.axes import default_axes
 from ..sources.base import Concurrency, Source
-from ..sources.file import FileSource
+from ..sources.file import FileSource, open_source
 from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from .chunks import check_chunks, suit
-from .create import array_exists, create_array
+from .create import array_exists, create_array, fits
 from .formats import format_named
 from .ome import check_axes
-from .target import target_of
+from .target import OwnPath, Target, target_of
 
 
 def output_array(
@@ -62,10 +63,18 @@ def output_array(
         check_axes(axes or default_axes(len(shape)))
     grid, outer = check_chunks(chunks, shards, shape, axes, entry)
     wanted: dict[str, Any] = {"shape": shape, "dtype": dtype, "chunks": chunks, "shards": shards, "axes": axes}
-    if not array_exists(place.path, place.key, place.format):
+    if not array_exists(place.path, place.key, place.format) or (
+        isinstance(path, OwnPath) and not (fits(place, shape, dtype) and _has(place, asked, shape))
+    ):
+
+        def make() -> Source:
+            if isinstance(path, OwnPath):
+                shutil.rmtree(os.path.join(place.path, place.key), ignore_errors=True)
+            return create_array(path, **wanted)
+
         spec = SourceSpec("file", place.path, place.key, {"format": place.format, "mode": "r+"})
         concurrency: Concurrency = "aligned" if entry.stores else "single-writer"
-        return ArrayToBe(shape, dtype, grid, outer, axes, spec, concurrency, lambda: create_array(path, **wanted))
+        return ArrayToBe(shape, dtype, grid, outer, axes, spec, concurrency, make)
     there = create_array(path, **wanted)
     for name, value in asked:
         if value is not None and _fitted(value, shape) != _fitted(getattr(there, name), shape):
@@ -74,6 +83,14 @@ def output_array(
                 remedy=f"leave out {name}=, or write to another path",
             )
     return there
+
+
+def _has(place: Target, asked: Sequence[tuple[str, Any]], shape: tuple[int, ...]) -> bool:
+    """Whether the array at a place has the chunks and shards that are asked for."""
+    with open_source(place.path, place.key, format=place.format) as there:
+        return all(
+            value is None or _fitted(value, shape) == _fitted(getattr(there, name), shape) for name, value in asked
+        )
 
 
 def _fitted(unit: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...] | None:

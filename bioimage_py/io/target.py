@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import FormatError, ParameterError
@@ -14,6 +15,10 @@ from ..sources.stores.paths import resolve
 from .formats import creatable_formats, format_of, split_path
 
 OME_ENDING = ".ome.zarr"
+
+
+class OwnPath(type(Path())):  # type: ignore[misc]
+    """A path whose content belongs to who gives it: an array there that does not fit is replaced."""
 
 
 class Target(NamedTuple):

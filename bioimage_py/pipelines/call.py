@@ -1,15 +1,22 @@
-"""A call as an operation hands it over, and what became of it."""
+"""A call as an operation, or a job of several, hands it over, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
 
 from .. import __version__
-from ..runner.driver.report import RunReport
-from ..runner.execution import Execution
+from ..runner.driver.report import RunReport, StageReport
+from ..runner.execute import Prepared
+from ..runner.execution import Execution, current_session
 from ..runner.identity.definition import definition_of
+from ..runner.planning.build import once_stage
 from ..runner.planning.stage import Stage
+from ..runner.together import reports_of, together
+from ..sources.base import Source
+from ..system.memory import peak_bytes
 from .records import CallRecord
 from .states import Unit, in_memory, units_of
 
@@ -23,15 +30,25 @@ class Call:
     name : str
     stages : tuple of Stage
     how : Execution
-    run : callable
-        ``run(resume, on_complete)`` runs it; ``on_complete()`` is called when all is written, before the run's folder
-        goes.
+    run : Prepared
+        ``run(resume, on_complete)`` runs it; ``on_complete(report)`` is called when all is written, before the run's
+        folder goes.
+    reports : callable
+        Takes the report of several calls apart.
     """
 
     name: str
     stages: tuple[Stage, ...]
     how: Execution
-    run: Callable[[str | None, Callable[[RunReport], None]], RunReport]
+    run: Prepared | Whole
+    reports: Callable[[RunReport], list[RunReport]] = lambda report: [report]
+
+    @classmethod
+    def together(cls, calls: Sequence[Call]) -> Call:
+        """Several calls as one, whose report `reports` takes apart."""
+        prepared = [call.run for call in calls if isinstance(call.run, Prepared)]
+        run = together(prepared)
+        return cls(run.name, run.stages, run.how, run, lambda report: reports_of(report, prepared))
 
     def definition(self) -> dict[str, str]:
         """What it computes."""
@@ -77,3 +94,56 @@ class Explanation:
 
     def __str__(self) -> str:
         return f"{self.number:3d}  {self.action:<9}  {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What runs a job when it has to be run; it goes on by itself where it was."""
+
+    name: str
+    how: Execution
+    work: Callable[[], Any]
+    pre_cleanup: None = None
+
+    def __call__(self, resume: str | None, complete: Callable[[RunReport], None]) -> RunReport:
+        """Run it; ``complete`` is called when all is written."""
+        begin = perf_counter()
+        value = self.work()
+        stages = (StageReport(self.name, 1, 1),)
+        report = RunReport(self.name, stages, perf_counter() - begin, self.how.num_workers, peak_bytes(), results=value)
+        complete(report)
+        return report
+
+
+def within_pipeline() -> bool:
+    """Whether calls made here are those of a pipeline."""
+    session = current_session()
+    return session is not None and session.through is not None
+
+
+def as_one_call(
+    name: str,
+    does: Any,
+    inputs: Sequence[Source],
+    outputs: Sequence[Source],
+    how: Execution,
+    work: Callable[[], Any],
+) -> Any:
+    """What a job returns, which is one call of the pipeline around it, if there is any.
+
+    Parameters
+    ----------
+    name : str
+    does : callable
+        Stands for what it computes, in the comparison with an earlier call.
+    inputs, outputs : sequence of Source
+        What it reads and writes; outputs may be `ArrayToBe`.
+    how : Execution
+    work : callable
+        Runs it; not called where it was done and nothing has changed.
+    """
+    session = current_session()
+    if session is None or session.through is None:
+        return work()
+    stage = replace(once_stage(does, name=name), inputs=tuple(inputs), outputs=tuple(outputs))
+    return session.through(name, (stage,), how, Whole(name, how, work)).results

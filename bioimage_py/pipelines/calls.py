@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from ..errors import PipelineError
 from ..runner.driver.report import RunReport
 from ..runner.lease.conflict import UNTELLABLE
 from ..runner.lease.folders import run_root
-from ..sources.to_be import ArrayToBe
 from ..system.faults import fault
 from .call import Call, Explanation
 from .leftovers import complete_run, end_complete, under_way
 from .lineage import leads, same
-from .records import CallRecord, Change, Records
+from .making import Part, begin, finish, to_be
+from .records import CallRecord, Records
 from .states import MISSING, Unit, units_of
+
+_UNREADABLE = "what it had returned cannot be read any more"
 
 
 @dataclass
@@ -52,24 +54,28 @@ class Calls:
 
     def through(self, call: Call) -> RunReport:
         """The report of a call, which is run unless it was done."""
+        part, record = self._look(call)
+        if not call.kept:
+            return self._just_run(call, part.reads, part.reason)
+        if record is not None:
+            report = self.skipped(call, record, part.reads, part.writes)
+            if report is not None:
+                return report
+            part = replace(part, reason=_UNREADABLE)
+        return self._run([part], call, part.definition)[0]
+
+    def _look(self, call: Call) -> tuple[Part, CallRecord | None]:
+        """A call that is met, and its record where it was done."""
         definition, self._root = call.definition(), run_root(call.stages, call.how.settings.tmp_root)
         ordinal = self._ordinals[call.name] = self._ordinals.get(call.name, 0) + 1
         reads, writes = call.units()
         record, reason = self._done(call, definition, reads, writes, ordinal)
-        if not call.kept:
-            return self._just_run(call, reads, reason)
-        if record is not None:
-            report = self.skipped(call, record, reads, writes)
-            if report is not None:
-                return report
-            reason = "what it had returned cannot be read any more"
-        return self._run(call, definition, reads, writes, reason)
+        return Part(call, definition, reads, writes, reason), record
 
     def done(self, call: Call) -> tuple[CallRecord | None, str]:
         """The record of a call that was done, or why it has to be run; nothing is run."""
-        ordinal = self._ordinals[call.name] = self._ordinals.get(call.name, 0) + 1
-        self._root = run_root(call.stages, call.how.settings.tmp_root)
-        return self._done(call, call.definition(), *call.units(), ordinal)
+        part, record = self._look(call)
+        return record, part.reason
 
     def _done(
         self, call: Call, definition: dict[str, str], reads: dict[str, Unit], writes: dict[str, Unit], ordinal: int
@@ -145,7 +151,7 @@ class Calls:
                 begun
                 and change is not None
                 and change.before is not None
-                and under_way(record.definition, unit, self._root)
+                and under_way(record.of_run, unit, self._root)
             ):
                 if same(self.records, name, then, change.before):
                     return True
@@ -182,7 +188,7 @@ class Calls:
 
     def _told(self, call: Call, record: CallRecord, writes: dict[str, Unit]) -> CallRecord:
         """End the run of a call that was killed when its record was there, but its run folder was too."""
-        ended = end_complete(record.definition, call.stages, self._root)
+        ended = end_complete(record.of_run, call.stages, self._root)
         if ended and any(record.now(name) != unit.state() for name, unit in writes.items()):
             record = record.again({name: unit.state() for name, unit in writes.items()})
             self.records.put(record)
@@ -223,73 +229,103 @@ class Calls:
         begin = time.perf_counter()
 
         def finished(report: RunReport) -> None:
-            self.records.put(record.again({name: unit.state() for name, unit in writes.items()}))
+            again = record.again({name: unit.state() for name, unit in writes.items()})
+            self.records.put(replace(again, run={}))  # it was run by itself now
 
         call.run(None, finished)
         now = {name: unit.state() for name, unit in writes.items()}
         if any(self.records[record.number].now(name) != state for name, state in now.items()):
-            self.records.put(record.again(now))
+            self.records.put(replace(record.again(now), run={}))
         for name, state in now.items():
             self._expected[name].state = state
         self.explained[place] = replace(
             self.explained[place], action="run again", reason=why, seconds=time.perf_counter() - begin
         )
 
-    def _run(
-        self, call: Call, definition: dict[str, str], reads: dict[str, Unit], writes: dict[str, Unit], reason: str
-    ) -> RunReport:
-        begun = next(
-            (r for r in self.records if not r.done and r.number not in self.met and dict(r.definition) == definition),
-            None,
-        )
-        mine = begun is not None and any(under_way(definition, unit, self._root) for unit in writes.values())
-        if not mine:
-            self._need({name: unit for name, unit in reads.items() if name not in writes}, f"{call.name} reads it")
-            changed = {name: unit for name, unit in writes.items() if name in reads}
-            self._need(changed, f"{call.name} changes it")
-        found = {name: unit.state() for name, unit in reads.items() if name not in writes}
-        changes = {
-            name: Change(
-                begun.wrote[name].before if mine and begun is not None and name in begun.wrote else unit.state(),
-                scratch=Path(name).is_relative_to(self.scratch),
+    def _run(self, parts: Sequence[Part], whole: Call, run: Mapping[str, str]) -> list[RunReport]:
+        """Run a call, or several as one (``whole``), whose definition is ``run``."""
+        begun = [next((r for r in self._begun(part.definition) if dict(r.of_run) == dict(run)), None) for part in parts]
+        written = {name: unit for part in parts for name, unit in part.writes.items()}
+        units = list(written.values())
+        mine = any(one is not None for one in begun) and any(under_way(run, unit, self._root) for unit in units)
+        for part in parts if not mine else ():
+            self._need({n: u for n, u in part.reads.items() if n not in written}, f"{part.call.name} reads it")
+            self._need({n: u for n, u in part.writes.items() if n in part.reads}, f"{part.call.name} changes it")
+        records, places = [], []
+        for part, old in zip(parts, begun, strict=True):
+            records.append(
+                begin(self.records, part, old if mine else None, written, {} if len(parts) == 1 else run, self.scratch)
             )
-            for name, unit in writes.items()
-        }
-        number = self.records.next_number()
-        was_there = any(change.before != MISSING for change in changes.values())
-        in_place = any(stage.in_place or (stage.reads_outputs and was_there) for stage in call.stages)
-        record = CallRecord(number, call.name, definition, found, changes, in_place)
-        if writes:
-            self.records.put(record)
-        if begun is not None:
-            self.records.forget([begun])
+            if old is not None:
+                self.records.forget([old])
+            places.append(len(self.explained))
+            self.explained.append(Explanation(len(self.explained) + 1, part.call.name, "failed", part.reason))
+            self.met.add(records[-1].number)
         fault("pipeline-begun")
-        begin = time.perf_counter()
-        place = len(self.explained)
-        self.explained.append(Explanation(place + 1, call.name, "failed", reason))
-        self.met.add(number)
+        start = time.perf_counter()
         kept: list[CallRecord] = []
 
         def finished(report: RunReport) -> None:
             fault("pipeline-before-record")
-            kept.append(self._finish(record, writes, report, time.perf_counter() - begin))
+            took = time.perf_counter() - start
+            kept[:] = finish(self.records, records, parts, _taken_apart(report, whole, parts), took)
             fault("pipeline-after-record")
 
         # where it had come to its end when it was killed, and only the record was missing, that is taken
-        over = complete_run(definition, list(writes.values()), self._root, self._times) if mine else None
-        report = call.run(over, finished)
-        if not kept:  # a run in memory has no folder, and nothing to lose
-            kept.append(self._finish(record, writes, report, time.perf_counter() - begin))
-        elif any(kept[0].now(name) != unit.state() for name, unit in writes.items()):
-            # HDF5 touches a file once more when the run's stamp is taken out of it
-            kept[0] = self._finish(record, writes, report, kept[0].seconds)
-        for name in writes:
-            self._expected[name] = _Expected(kept[0].now(name), number)
-        for name, state in found.items():
-            self._expected.setdefault(name, _Expected(state))
-        self.explained[place] = Explanation(place + 1, call.name, "run", reason, kept[0].seconds, kept[0])
-        self._remember_how(call, kept[0], place)
-        return report
+        over = complete_run(run, units, self._root, self._times) if mine else None
+        # what another call has begun in arrays of the pipeline itself is of no use to anybody
+        if not mine and all(Path(unit.name).is_relative_to(self.scratch) for unit in units):
+            over = "never"
+        report = whole.run(over, finished)
+        reports = _taken_apart(report, whole, parts)
+        # a run in memory has no folder, and nothing to lose; HDF5 touches a file once more when the stamp is taken out
+        if not kept or any(record.now(name) != written[name].state() for record in kept for name in record.wrote):
+            took = sum(record.seconds for record in kept) or time.perf_counter() - start
+            kept = finish(self.records, records, parts, reports, took)
+        for part, place, record in zip(parts, places, kept, strict=True):
+            for name in part.writes:
+                self._expected[name] = _Expected(record.now(name), record.number)
+            for name, state in record.reads.items():
+                self._expected.setdefault(name, _Expected(state))
+            self.explained[place] = Explanation(place + 1, part.call.name, "run", part.reason, record.seconds, record)
+            self._remember_how(part.call, record, place)
+        return reports
+
+    def _begun(self, definition: dict[str, str]) -> Iterator[CallRecord]:
+        """Records of a call that was not finished."""
+        for record in self.records:
+            if not record.done and record.number not in self.met and dict(record.definition) == definition:
+                yield record
+
+    def overlapping(self, calls: Sequence[Call]) -> None:
+        """Run those of some calls that have to be run as one, so that a block begins when what it reads is there."""
+        parts: list[Part] = []
+        anew: set[str] = set()
+        for call in calls:
+            part, record = self._look(call)
+            touched = sorted(anew & {*part.reads, *part.writes})
+            if record is not None and not touched and self.skipped(call, record, part.reads, part.writes) is not None:
+                continue
+            if record is not None:
+                reason = f"{touched[0]} is made anew" if touched else _UNREADABLE
+                part = replace(part, reason=reason)
+            parts.append(part)
+            anew |= set(part.writes)
+        # what was begun by itself, in a script without overlap, goes on by itself
+        alone = [
+            any(not record.run and under_way(part.definition, unit, self._root) for unit in part.writes.values())
+            for part in parts
+            for record in [next(self._begun(part.definition), None)]
+            if record is not None
+        ]
+        if len(parts) > 1 and not any(alone):
+            whole = Call.together([part.call for part in parts])
+            self._root = run_root(whole.stages, whole.how.settings.tmp_root)
+            self._run(parts, whole, whole.definition())
+            return
+        for part in parts:
+            self._root = run_root(part.call.stages, part.call.how.settings.tmp_root)
+            self._run([part], part.call, part.definition)
 
     def _just_run(self, call: Call, reads: dict[str, Unit], reason: str) -> RunReport:
         """Run a call of which nothing is kept."""
@@ -309,27 +345,9 @@ class Calls:
         for name in record.wrote:
             self._expected[name].again = again
 
-    def _finish(self, record: CallRecord, writes: dict[str, Unit], report: RunReport, seconds: float) -> CallRecord:
-        states = {name: unit.state() for name, unit in writes.items()}
-        wrote = {name: replace(change, after=(states[name],)) for name, change in record.wrote.items()}
-        blocks = sum(stage.n_blocks for stage in report.stages)
-        record = replace(record, wrote=wrote, done=True, seconds=seconds, blocks=blocks, finished=time.time())
-        stored = report if not hasattr(report.results, "detached") else replace(report, results=list(report.results))
-        # what was changed in place must be known to be, also where its value cannot be kept
-        if self.records.put_value(record, stored) or record.in_place:
-            self.records.put(record)
-        else:
-            self.records.forget([record])
-        return record
 
-
-def to_be(call: Call) -> Iterator[ArrayToBe]:
-    """Outputs of a call that have not been made."""
-    for stage in call.stages:
-        for source in stage.outputs:
-            for part in source.parts:
-                if isinstance(part, ArrayToBe) and not part.there:
-                    yield part
+def _taken_apart(report: RunReport, whole: Call, parts: Sequence[Part]) -> list[RunReport]:
+    return [report] if len(parts) == 1 else whole.reports(report)
 
 
 def _changed_later(name: str) -> PipelineError:

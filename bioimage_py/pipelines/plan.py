@@ -11,7 +11,8 @@ from ..runner.driver.report import RunReport, StageReport
 from ..runner.planning.estimate import RunPlan, plan_of
 from ..runner.planning.stage import Plan
 from .call import Call, Explanation
-from .calls import Calls, to_be
+from .calls import Calls
+from .making import to_be
 from .states import units_of
 
 

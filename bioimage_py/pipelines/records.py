@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..system.faults import fault
 from ..system.files import listed, read_small, write_once
 from ..system.json_text import parse_json
 
+_TOGETHER = ".together"
+"""Ending of a file with the records of several calls, until each has its own."""
 LARGEST_VALUE = 2**28
 """Bytes of a returned value that is kept; a call that returns more is run again."""
 
@@ -68,6 +71,8 @@ class CallRecord:
     blocks : int
     finished : float
         Seconds since the epoch.
+    run : mapping
+        Definition of the run that it was part of, where that was one of several calls.
     """
 
     number: int
@@ -80,6 +85,12 @@ class CallRecord:
     seconds: float = 0.0
     blocks: int = 0
     finished: float = 0.0
+    run: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def of_run(self) -> Mapping[str, str]:
+        """Definition of the run that it was, or was part of."""
+        return self.run or self.definition
 
     @property
     def file(self) -> str:
@@ -111,6 +122,7 @@ class CallRecord:
         told = parse_json(text)
         kinds = {"number": int, "name": str, "definition": dict, "reads": dict, "wrote": dict, "in_place": bool}
         kinds |= {"done": bool, "seconds": (int, float), "blocks": int, "finished": (int, float)}  # type: ignore[dict-item]
+        kinds |= {"run": dict}
         if not isinstance(told, dict) or set(told) != set(kinds):
             raise ValueError(f"a record has {sorted(kinds)}")
         for name, kind in kinds.items():
@@ -147,6 +159,22 @@ class Records:
                 self.damaged.append(str(path))
                 continue
             self._records[record.number] = record
+        for path in listed(folder):
+            if path.suffix == _TOGETHER and not path.name.startswith("."):
+                try:
+                    told = [CallRecord.from_json(json.dumps(one).encode()) for one in parse_json(read_small(path))]
+                except (ValueError, TypeError, KeyError, AttributeError, StorageError):
+                    self.damaged.append(str(path))
+                    continue
+                self._records.update({record.number: record for record in told})
+
+    def settle(self) -> None:
+        """Write what a kill has kept from being written; only for who has the lock of the folder."""
+        for path in [path for path in listed(self.folder) if path.suffix == _TOGETHER and path.name[0] != "."]:
+            if str(path) not in self.damaged:
+                for one in parse_json(read_small(path)):
+                    self.put(self._records[one["number"]])
+            path.unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[CallRecord]:
         return iter([self._records[number] for number in sorted(self._records)])
@@ -162,6 +190,19 @@ class Records:
         """Write a record."""
         write_once(self.folder / f"{record.file}.json", record.to_json())
         self._records[record.number] = record
+
+    def put_all(self, records: Sequence[CallRecord]) -> None:
+        """Write several records, of which a kill leaves all or none."""
+        if len(records) == 1:
+            self.put(records[0])
+            return
+        told = json.dumps([asdict(record) for record in records]).encode()
+        path = self.folder / f"{records[0].number:05d}{_TOGETHER}"
+        write_once(path, told)
+        for record in records:
+            fault("pipeline-between-records")
+            self.put(record)
+        path.unlink()
 
     def put_value(self, record: CallRecord, value: Any) -> bool:
         """Keep what a call returned; False where it is too large, or cannot be kept."""

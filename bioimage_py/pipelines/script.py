@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -14,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import ConfigError, ParameterError, PipelineError, RunningError, StorageError
+from ..errors import ConfigError, ParameterError, PipelineError
+from ..io.target import OwnPath
 from ..runner.driver.report import RunReport
+from ..runner.execute import Prepared
 from ..runner.execution import Execution, current_session, execution
 from ..runner.planning.stage import Stage
-from ..system.files import own_folder, read_small, write_once
-from ..system.json_text import parse_json
+from ..system.files import own_folder, write_once
 from ..system.owner import check_own
-from .call import Call, Explanation
+from .call import Call, Explanation, Whole
 from .calls import Calls
+from .folder import ABOUT, FORMAT, bytes_in, check_folder, empty_folder, lock_folder, script_path
+from .overlap import Overlap, check_overlap
 from .plan import PipelinePlan, PlanEnds, Planner
-from .records import CallRecord, Records
+from .records import Records
 from .settings import Settings, settings_beside
-
-FORMAT = 1
-_ABOUT = "pipeline.json"
+from .states import units_of
 
 
 class Pipeline:
@@ -47,11 +47,16 @@ class Pipeline:
         self.parameters = settings.parameters
         self.scratch_bytes = scratch_bytes
         self.keep = keep
+        self.discarded = False
+        self.new = False
         self._settings = settings
         self._scratch = folder / "scratch"
         self._names: dict[str, Path] = {}
         self._records = Records(folder / "calls")
+        self._records.settle()
+        self.new = not any(True for _ in self._records)
         self._calls = Calls(self._records, self._scratch)
+        self._overlap: Overlap | None = None
         self._planner = Planner(self._calls) if plan else None
         for name in {name for record in self._records for name, change in record.wrote.items() if change.removed}:
             if Path(name).is_relative_to(self._scratch):  # a kill may have left a part of it
@@ -83,7 +88,7 @@ class Pipeline:
             raise ParameterError(f"{name!r} is no name of an array", remedy='p.scratch("smooth")')
         if name in self._names:
             raise ParameterError(f"this pipeline has an array {name!r} already", remedy=f'p.scratch("{name}2")')
-        self._names[name] = self._scratch / f"{name}.zarr"
+        self._names[name] = OwnPath(self._scratch / f"{name}.zarr")
         return self._names[name]
 
     def explain(self) -> list[Explanation]:
@@ -120,41 +125,74 @@ class Pipeline:
 
         write_once(Path(path), page(self.folder.name, self.explain()).encode())
 
-    def _through(
-        self, name: str, stages: tuple[Stage, ...], how: Execution, run: Callable[..., RunReport]
-    ) -> RunReport:
+    def _through(self, name: str, stages: tuple[Stage, ...], how: Execution, run: Prepared | Whole) -> RunReport:
         if how.detach:
             raise ConfigError("a call of a pipeline cannot be detached by itself", remedy="drop detach=True")
         call = Call(name or _called(stages[-1].function), stages, how, run)
+        waiting = [] if self._overlap is None else self._overlap.waiting
         if self._planner is not None:
+            if self._overlap is not None:
+                check_overlap(call, waiting)
+                waiting.append(call)
             return self._planner.through(call)
-        self._check_budget(call)
-        # a call inside of a call, of its pre_cleanup say, is none of the script's
-        session = current_session()
-        if session is None:
+        self._check_budget([*waiting, call])
+        if self._overlap is not None:
+            return self._overlap.add(call)
+        with _nobodys():
             return self._calls.through(call)
-        session.through, through = None, session.through
-        try:
-            return self._calls.through(call)
-        finally:
-            session.through = through
 
-    def _check_budget(self, call: Call) -> None:
+    @contextmanager
+    def overlap(self) -> Iterator[None]:
+        """Run the calls of a ``with`` block as one: blocks of the next one begin when those that they read are done.
+
+        So no worker waits for the last blocks of a call. The results have the same bits, and a script that died goes
+        on as ever. The calls are run when the block ends, or when an array that one of them writes is read in it.
+
+        Raises
+        ------
+        PipelineError
+            A call needs all of what others write (it merges or returns a value, changes data in place, ...); says why.
+
+        Examples
+        --------
+        >>> with p.overlap():  # doctest: +SKIP
+        ...     smooth = bioimage_py.filters.gaussian_smoothing(raw, 2.0, p.scratch("smooth"))
+        ...     bright = bioimage_py.operations.multiply(smooth, 2, "bright.zarr")
+        """
+        if self._overlap is not None:
+            raise PipelineError("this is inside of another overlap() already", remedy="one `with p.overlap():` for all")
+        overlap = self._overlap = Overlap(self._calls, _nobodys)
+        try:
+            yield
+        except BaseException:
+            overlap.abandon()
+            raise
+        finally:
+            self._overlap = None
+        if self._planner is None:
+            overlap.run()
+
+    def _check_budget(self, calls: Sequence[Call]) -> None:
         if self.scratch_bytes is None:
             return
         new = sum(
             output.nbytes
+            for call in calls
             for stage in call.stages
             for output in stage.outputs
-            if str(getattr(output, "path", "")).startswith(str(self._scratch)) or _to_be_in(output, self._scratch)
+            if any(Path(name).is_relative_to(self._scratch) for name in units_of([output]))
         )
-        there = _bytes_in(self._scratch)
+        there = bytes_in(self._scratch)
         if new and new + there > self.scratch_bytes:
             raise PipelineError(
-                f"{call.name} makes a scratch array of {new / 2**20:.1f} MiB; with {there / 2**20:.1f} MiB that are"
-                f" there, this is above scratch_bytes={self.scratch_bytes}",
+                f"{calls[-1].name} makes a scratch array of {new / 2**20:.1f} MiB; with {there / 2**20:.1f} MiB that"
+                f" are there, this is above scratch_bytes={self.scratch_bytes}",
                 remedy=f"scratch_bytes={new + there}, or p.remove(...) what no later call reads",
             )
+
+    def discard(self) -> None:
+        """Have the whole folder removed at the end of the block: nothing of it is needed any more."""
+        self.discarded = True
 
     def remove(self, name: str) -> None:
         """Remove a scratch array that no later call reads; where one does, it is made again.
@@ -167,6 +205,8 @@ class Pipeline:
         path = self._names.get(name)
         if path is None:
             raise ParameterError(f"this pipeline has no array {name!r}", remedy=f"one of {sorted(self._names)}")
+        if self._overlap is not None:
+            self._overlap.run()
         if self._planner is None:
             self._remove(path)
 
@@ -191,18 +231,22 @@ class Pipeline:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+@contextmanager
+def _nobodys() -> Iterator[None]:
+    """A call inside of a call, of its pre_cleanup say, is none of the script's."""
+    session = current_session()
+    if session is None:
+        yield
+        return
+    session.through, through = None, session.through
+    try:
+        yield
+    finally:
+        session.through = through
+
+
 def _called(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
-
-
-def _to_be_in(output: Any, folder: Path) -> bool:
-    from .states import units_of
-
-    return any(Path(name).is_relative_to(folder) for name in units_of([output]))
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 
 @contextmanager
@@ -263,26 +307,62 @@ def pipeline(
     plan = plan or plans is not None
     script = script_path()
     chosen = settings_beside(script) if settings is None else Settings.read(Path(settings))
-    own_folder(path)
-    check_own(path)
-    _check_folder(path)
-    with lock_folder(path):
-        write_once(path / _ABOUT, json.dumps({"format": FORMAT, "version": __version__, "script": script}).encode())
-        made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=chosen)
-        with execution(**{**how, **chosen.execution}):
-            session = current_session()
-            assert session is not None
-            session.through, session.override = made._through, chosen.override
-            try:
-                yield made
-            except PlanEnds as end:
-                if made._planner is None:
-                    raise
-                made._planner.ends = str(end)
+    about = {"script": script}
+    with _opened(path, about, chosen, scratch_bytes=scratch_bytes, keep=keep, plan=plan, how=how) as made:
+        try:
+            yield made
+        except PlanEnds as end:
+            if made._planner is None:
+                raise
+            made._planner.ends = str(end)
         if plans is not None:
             plans.append((path, made.plan()))
-        elif not plan:
-            made._end()
+
+
+@contextmanager
+def job_pipeline(folder: Path, purpose: str | None, how: Execution) -> Iterator[Pipeline]:
+    """The pipeline of a job that is one call to its user: settings beside the script are none of its business.
+
+    What was left there for another ``purpose`` goes first; with None, all that was left. The folder goes at the end of
+    the block, and after an error where `Pipeline.discard` was called.
+    """
+    about = {"script": "", "purpose": purpose}
+    with _opened(folder, about, Settings(), how={"job_type": how}) as made:
+        yield made
+        made.discard()
+
+
+@contextmanager
+def _opened(
+    path: Path,
+    about: dict[str, Any],
+    settings: Settings,
+    *,
+    how: dict[str, Any],
+    scratch_bytes: int | None = None,
+    keep: bool = False,
+    plan: bool = False,
+) -> Iterator[Pipeline]:
+    own_folder(path)
+    check_own(path)
+    known = check_folder(path)
+    with lock_folder(path):
+        if "purpose" in about and (about["purpose"] is None or known.get("purpose") != about["purpose"]):
+            empty_folder(path)
+        told = {"format": FORMAT, "version": __version__, **about}
+        write_once(path / ABOUT, json.dumps(told).encode())
+        made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=settings)
+        try:
+            with execution(**{**how, **settings.execution}):
+                session = current_session()
+                assert session is not None
+                session.through, session.override = made._through, settings.override
+                yield made
+            if not plan and not made.discarded:
+                made._end()
+        finally:
+            if made.discarded:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 _plans: ContextVar[list[tuple[Path, PipelinePlan]] | None] = ContextVar("bioimage_py_plans", default=None)
@@ -301,58 +381,3 @@ def planning() -> Iterator[list[tuple[Path, PipelinePlan]]]:
             raise
     finally:
         _plans.reset(token)
-
-
-def script_path() -> str:
-    """The script that runs; nothing in an interactive session."""
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    return "" if path is None else os.path.abspath(path)
-
-
-def _check_folder(path: Path) -> None:
-    about = path / _ABOUT
-    if not about.exists():
-        if any(not entry.name.startswith(".") and entry.name != "lock" for entry in path.iterdir()):
-            raise ParameterError(
-                f"{path} holds other files, and is no folder of a pipeline", remedy="name a folder that is not there"
-            )
-        return
-    read_about(path)
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """What a pipeline's folder says of itself; StorageError where it cannot be read by this version."""
-    about = path / _ABOUT
-    try:
-        told = parse_json(read_small(about))
-        if told["format"] != FORMAT or not isinstance(told["script"], str):
-            raise ValueError(f"its format is {told['format']!r}, this version reads {FORMAT}")
-        return dict(told)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{about} cannot be read: {error}", remedy=f"rm -r {str(path)!r}") from error
-
-
-@contextmanager
-def lock_folder(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder; it ends with the process, however that ends.
-
-    Raises
-    ------
-    RunningError
-        Another process holds it.
-    """
-    import fcntl
-
-    with (path / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunningError(
-                f"another process is working in {path}", remedy="wait for it, or give this pipeline another folder"
-            ) from None
-        yield
-
-
-def known_calls(path: Path) -> list[CallRecord]:
-    """Calls that a pipeline's folder knows, in the order in which they were first made."""
-    return list(Records(path / "calls"))

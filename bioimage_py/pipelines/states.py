@@ -126,7 +126,8 @@ def _name_of(part: Source) -> str | None:
     archive, pipe, _ = spec.path.partition("|zip:")
     whole = Path(absolute_path(archive))
     inside = whole / (spec.internal_path or "")
-    in_folder = inside.is_dir() or (not whole.exists() and spec.params.get("format") in _FOLDERS)
+    # also where the array is yet to be made, in a container that is there
+    in_folder = inside.is_dir() or (not whole.is_file() and spec.params.get("format") in _FOLDERS)
     return str(inside if in_folder and not pipe else whole)
 
 

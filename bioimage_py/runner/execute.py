@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ from .planning.plan_file import keep_plan, kept_plan, plan_bytes
 from .planning.stage import Plan, Stage
 from .worker.process import versions
 from .worker.undo import can_keep
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call before it runs, with the arguments of `execute`; calling it runs it."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    how: Execution
+    value: Callable[[Results], Any] = Results.folded
+    pre_cleanup: Callable[[str], None] | None = None
+
+    def __call__(self, resume: str | None, complete: Callable[[RunReport], None]) -> RunReport:
+        """Run it, or go on with the run in a folder; ``complete`` is called when all is written."""
+        how = self.how if resume is None else replace(self.how, resume=resume)
+        return _execute(self.name, self.stages, how, self.value, self.pre_cleanup, complete)
 
 
 def execute(
@@ -79,12 +95,8 @@ def execute(
     stages = [arranged(stage, how) for stage in stages]
     session = current_session()
     if session is not None and session.through is not None and not (how.debug or how.plan):
-
-        def run(resume: str | None, complete: Callable[[RunReport], None]) -> RunReport:
-            asked = how if resume is None else replace(how, resume=resume)
-            return _execute(name, stages, asked, value, pre_cleanup, complete)
-
-        return session.through(name, tuple(stages), how, run)  # type: ignore[no-any-return]
+        prepared = Prepared(name, tuple(stages), how, value, pre_cleanup)
+        return session.through(name, tuple(stages), how, prepared)  # type: ignore[no-any-return]
     return _execute(name, stages, how, value, pre_cleanup)
 
 

@@ -237,7 +237,8 @@ def execution(
         base = job_type
     elif job_type is not None:
         changes["job_type"] = job_type
-    session = Session(current_session())
+    outer = current_session()
+    session = Session(outer)
     tokens = _current.set(base.updated(changes)), _session.set(session)
     try:
         with session.stack:
@@ -245,3 +246,5 @@ def execution(
     finally:
         _current.reset(tokens[0])
         _session.reset(tokens[1])
+        if outer is not None:
+            outer.reports.extend(session.reports)

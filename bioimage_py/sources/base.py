@@ -18,6 +18,7 @@ from .axes import Axis, default_axes
 from .casting import Casting, broadcast_value, convert_values
 from .chunked.unit_files import is_whole
 from .indexing import Roi, Selection, normalize_index
+from .promises import settle
 from .sharing import Extent, of_chunks, of_files
 from .spec import SourceSpec, reopened
 
@@ -140,6 +141,7 @@ class Source(abc.ABC):
         IndexingError
             For an index that numpy's basic indexing does not allow.
         """
+        settle(self)
         return self._get_selected(normalize_index(index, self.shape))
 
     def _get_selected(self, selection: Selection) -> np.ndarray:
@@ -147,6 +149,7 @@ class Source(abc.ABC):
 
     def view(self, index: Any = ...) -> np.ndarray:
         """Return the selected voxels without copying what lies in memory already; not to be modified."""
+        settle(self)
         return self._view_selected(normalize_index(index, self.shape))
 
     def _view_selected(self, selection: Selection) -> np.ndarray:
@@ -176,6 +179,7 @@ class Source(abc.ABC):
         """
         if not self.writable:
             raise self._read_only()
+        settle(self, writing=True)
         selection = normalize_index(index, self.shape)
         converted = convert_values(value, self.dtype, casting, selection)
         self._write(selection, broadcast_value(converted, selection.shape))

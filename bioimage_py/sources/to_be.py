@@ -56,8 +56,10 @@ class ArrayToBe(Source):
     def made(self) -> Source:
         """The array, which is made now; itself where there is nothing to make."""
         if (pending := self.pending) is not None:
-            self.pending = None
             pending()
+            self.pending = None
+            if self.there:  # made on the way
+                return self.__dict__["made"]  # type: ignore[no-any-return]
         return self if self._make is None else self._make()
 
     @property

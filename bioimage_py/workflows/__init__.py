@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .demonstration import Demo, demo
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
-    from .segmenting import Segmentation, segment
+    from .segmentation import Segmentation
+    from .segmenting import segment
 else:
     from ..lazy import names_of
 
@@ -22,7 +23,7 @@ else:
             "Conversion": ".converting",
             "Demo": ".demonstration",
             "Scores": ".scoring",
-            "Segmentation": ".segmenting",
+            "Segmentation": ".segmentation",
             "convert": ".converting",
             "demo": ".demonstration",
             "evaluate": ".scoring",

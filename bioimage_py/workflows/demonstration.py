@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ from ..errors import ParameterError
 from ..extras import DISTRIBUTION, need
 from ..io.create import create_array
 from ..operations.copying import copy
+from ..pipelines.script import job_pipeline
 from ..runner.driver.report import joined
 from ..runner.execution import Execution, current_execution, current_session
-from ..runner.execution import execution as within
 from ..sample import neurites
 from ..sources import Source
 from ..sources.file import open_source
 from .pyramids import write_pyramid
 from .scoring import Scores, evaluate
-from .segmenting import Segmentation, segment
+from .segmentation import Segmentation
+from .segmenting import segment
 
 _LIBRARIES = ("numpy", "zarr", "tensorstore", "bioimage-cpp", "connected-components-3d", "scikit-image")
 
@@ -77,7 +78,7 @@ def demo(
     folder : str or os.PathLike, default "demo"
         Where the results go: neurites.ome.zarr, overview.png, metrics.json, metrics.md, report.json,
         report.txt, and run.html, the report of its runs. What
-        an earlier demonstration left there is replaced.
+        an earlier demonstration left there is replaced; one that was interrupted goes on.
     shape : sequence of three int, default (256, 256, 256)
         Size in voxels: z, y, x.
     seed : int, default 0
@@ -99,14 +100,10 @@ def demo(
         If matplotlib is not installed.
     """
     need("matplotlib", "The overview of the demonstration")
-    # The arrays are made anew below, so an interrupted demonstration has left nothing to go on with.
-    how = replace(current_execution(execution), resume="never")
+    how = current_execution(execution)
     target = Path(os.path.abspath(os.fspath(folder)))
     volume = target / "neurites.ome.zarr"
     sample = neurites(shape, seed)
-    _clear(target, volume)
-    # Says whose folder it is, also after an interruption.
-    _json(target / "report.json", {"finished": False})
     stages: list[tuple[str, float]] = []
 
     @contextmanager
@@ -117,7 +114,13 @@ def demo(
         stages.append((name, time.perf_counter() - begin))
 
     size = "x".join(str(n) for n in sample.shape)
-    with within(how):
+    purpose = json.dumps({"shape": sample.shape, "seed": seed, "version": __version__})
+    _check(target, volume)
+    with job_pipeline(target / "neurites.run", purpose, how) as p:
+        if p.new:
+            _clear(target, volume)
+            # Says whose folder it is, also after an interruption.
+            _json(target / "report.json", {"finished": False})
         with step("sample", f"making {size} voxels of neurites with known ground truth (seed {seed}) ..."):
             raw = _write(sample.raw, volume, "", how, name="neurites", method="mean")
             truth = _write(sample.labels, volume, "labels/groundtruth", how, name="groundtruth", method="mode")
@@ -141,13 +144,14 @@ def demo(
     return done
 
 
-def _clear(folder: Path, volume: Path) -> None:
-    if not volume.exists():
-        return
-    if not (folder / "report.json").is_file():
+def _check(folder: Path, volume: Path) -> None:
+    if volume.exists() and not (folder / "report.json").is_file():
         raise ParameterError(
             f"{volume} exists, and was not left by a demonstration.", remedy="remove it, or use another folder"
         )
+
+
+def _clear(folder: Path, volume: Path) -> None:
     for leftover in (volume, volume.with_name(f"{volume.name}-labels-segmentation.scratch")):
         shutil.rmtree(leftover, ignore_errors=True)
 

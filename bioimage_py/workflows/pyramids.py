@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from ..errors import ConfigError, KeyNotFoundError, ParameterError
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
 from ..operations.pyramids import pyramid
+from ..pipelines.call import as_one_call
 from ..runner.execution import Execution, current_execution
-from ..sources import Axis
-from ..sources.file import FileSource, open_source
+from ..sources import Axis, Source
+from ..sources.file import FileSource, absolute_path, open_source
+from ..sources.spec import SourceSpec
+from ..sources.to_be import ArrayToBe
 from ..wrapper.downsample import DownsampleSource
 
 
@@ -114,15 +117,51 @@ def write_pyramid(
         raise ConfigError(
             "write_pyramid makes its levels, also with plan=True or debug=True", remedy="bioimage_py.pyramid"
         )
-    levels = [level]
     factors = level_factors(level.shape, level.axes, smallest)
-    for number, factor in enumerate(factors, 1):
-        view = DownsampleSource(levels[-1], factor, method)
-        level = create_array(
-            path, f"{prefix}{number}", shape=view.shape, dtype=view.dtype, axes=view.axes, format="zarr", overwrite=True
-        )
-        levels.append(level)
-    pyramid(levels[0], factors, levels[1:], method=method, execution=how)
-    described = [(str(number), found.axes) for number, found in enumerate(levels)]
-    write_multiscales(path, key, levels=described, name=name, method=method, label=label, source=source)
-    return levels
+    views: list[Source] = [level]
+    for factor in factors:
+        views.append(DownsampleSource(views[-1], factor, method))
+
+    def work() -> None:
+        levels = [level]
+        for number, view in enumerate(views[1:], 1):
+            made = create_array(
+                path,
+                f"{prefix}{number}",
+                shape=view.shape,
+                dtype=view.dtype,
+                axes=view.axes,
+                format="zarr",
+                overwrite=True,
+            )
+            levels.append(made)
+        pyramid(level, factors, levels[1:], method=method, execution=how)
+        described = [(str(number), found.axes) for number, found in enumerate(levels)]
+        write_multiscales(path, key, levels=described, name=name, method=method, label=label, source=source)
+
+    container = absolute_path(path)
+    specs = [
+        SourceSpec("file", container, f"{prefix}{number}", {"format": "zarr", "mode": "r+"})
+        for number in range(1, len(views))
+    ]
+    outputs = [
+        ArrayToBe(view.shape, view.dtype, axes=view.axes, spec=spec)
+        for view, spec in zip(views[1:], specs, strict=True)
+    ]
+    does = _Does(tuple(factors), method, name, label, source)
+    as_one_call("write_pyramid", does, [level], outputs, how, work)
+    return [level, *(open_source(path, f"{prefix}{n}", format="zarr", mode="r+") for n in range(1, len(views)))]
+
+
+@dataclass(frozen=True)
+class _Does:
+    """What `write_pyramid` writes."""
+
+    factors: tuple[tuple[int, ...], ...]
+    method: str
+    name: str
+    label: bool
+    source: str | None
+
+    def __call__(self, earlier: Any) -> None:
+        raise NotImplementedError("it stands for a pyramid, and is none")

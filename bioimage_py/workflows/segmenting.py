@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,107 +26,28 @@ from ..errors import (
     RunnerError,
     RunningError,
 )
+from ..io.create import create_array
 from ..io.ome import read_multiscales, write_multiscales
+from ..pipelines.call import as_one_call, within_pipeline
+from ..pipelines.script import Pipeline, job_pipeline
 from ..runner.identity.fingerprints import fingerprints
 from ..runner.planning.build import once_stage
 from ..segmentation import label, size_filter
 from ..sources import Source, as_source
 from ..sources.file import FileSource, open_source
+from ..sources.spec import SourceSpec
+from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
+from .place import ResultPlace, check_output
 from .pyramids import write_pyramid
-from .scratch import Scratch
+from .segmentation import Segmentation, StageTime
 from .segmentation_kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
 from .settings import Settings, check_settings
 
 _LOG = logging.getLogger("bioimage_py")
 
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
-
-
-@dataclass(frozen=True)
-class StageTime:
-    """How long a stage took."""
-
-    name: str
-    seconds: float
-    voxels: int
-
-    @property
-    def voxels_per_second(self) -> float:
-        """Voxels of the region over wall time."""
-        return self.voxels / self.seconds if self.seconds > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What `segment` did.
-
-    Attributes
-    ----------
-    path : str
-        The OME-Zarr label image.
-    method : str
-    n_objects : int
-    shape : tuple of int
-        Of the finest level.
-    levels : tuple of tuple of int
-        Shapes of all levels.
-    threshold : float
-        In grey values of the input: the one given, or found.
-    settings : dict
-        The other settings in use; lengths in voxels per axis.
-    stages : tuple of StageTime
-    num_workers : int
-    peak_bytes : int
-        Highest resident memory of this process.
-    """
-
-    path: str
-    method: str
-    n_objects: int
-    shape: tuple[int, ...]
-    levels: tuple[tuple[int, ...], ...]
-    threshold: float
-    settings: dict[str, Any]
-    stages: tuple[StageTime, ...]
-    num_workers: int
-    peak_bytes: int
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all stages."""
-        return sum(stage.seconds for stage in self.stages)
-
-    @property
-    def voxels_per_second(self) -> float:
-        """Voxels of the finest level over wall time."""
-        return float(np.prod(self.shape)) / self.seconds if self.seconds > 0 else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        found = asdict(self)
-        found["stages"] = [
-            {"name": s.name, "seconds": round(s.seconds, 4), "voxels_per_second": round(s.voxels_per_second)}
-            for s in self.stages
-        ]
-        return {**found, "seconds": round(self.seconds, 4), "voxels_per_second": round(self.voxels_per_second)}
-
-    def summary(self) -> str:
-        """A table for people."""
-        lines = [
-            f"{self.path}: {self.n_objects:,} objects by {self.method}",
-            f"  shape {_times(self.shape)}, {len(self.levels)} levels down to {_times(self.levels[-1])}",
-            f"  threshold {self.threshold:.6g}, "
-            + ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None),
-            f"  {'stage':<12} {'seconds':>9} {'voxels/s':>14}",
-        ]
-        lines += [f"  {s.name:<12} {s.seconds:>9.2f} {s.voxels_per_second:>14,.0f}" for s in self.stages]
-        lines.append(
-            f"  {'all':<12} {self.seconds:>9.2f} {self.voxels_per_second:>14,.0f}"
-            f"   {self.num_workers} workers, peak memory {self.peak_bytes / 2**20:,.0f} MiB"
-        )
-        return "\n".join(lines)
 
 
 @operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "plan", "debug"))
@@ -215,44 +137,71 @@ def segment(
         job = replace(job, roi=None)
     settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
     chunks = _chunks(job.block_shape, source.shape)
-    definition = _definition(source, settings, job.block_shape)
-    scratch = Scratch(output_path, definition, overwrite=overwrite, chunks=chunks)
-    try:
-        return _Run(source, settings, job, scratch, name or _stem(scratch.output)).segmentation()
-    except (RunnerError, RunningError, ResumeConflict):
-        raise  # what has been computed stays, and may be somebody else's
-    except BioimageError:
-        # Bad input: going on makes no sense, so nothing is left behind.
-        scratch.remove()
-        raise
-    finally:
-        scratch.close()
+    does = _Does(settings, None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim))
+    place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
+    titled = name or _stem(place.output)
+
+    def work() -> Segmentation:
+        check_output(output_path, overwrite=overwrite)
+        with job_pipeline(place.folder, _purpose(source, does), job.execution) as p:
+            try:
+                return _Run(source, settings, job, p, place, chunks, titled).segmentation()
+            except (RunnerError, RunningError, ResumeConflict):
+                raise  # what has been computed stays, and may be somebody else's
+            except BioimageError:
+                p.discard()  # Bad input: going on makes no sense, so nothing is left behind.
+                raise
+
+    spec = SourceSpec("file", str(place.output), "0", {"format": "zarr", "mode": "r+"})
+    finest = ArrayToBe(source.shape, np.uint64, chunks, axes=source.axes, spec=spec)
+    return as_one_call("segment", does, [source], [finest], job.execution, work)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Does:
+    """What a segmentation computes."""
+
+    settings: Settings
+    block_shape: tuple[int, ...] | None
+
+    def __call__(self, earlier: Any) -> None:
+        raise NotImplementedError("it stands for a segmentation, and is none")
 
 
 class _Run:
     """The stages of one call, in order."""
 
-    def __init__(self, source: Source, settings: Settings, job: Job, scratch: Scratch, name: str) -> None:
-        self.source, self.settings, self.job, self.scratch, self.name = source, settings, job, scratch, name
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        job: Job,
+        pipeline: Pipeline,
+        place: ResultPlace,
+        chunks: tuple[int, ...] | None,
+        name: str,
+    ) -> None:
+        self.source, self.settings, self.job, self.name = source, settings, job, name
+        self.pipeline, self.place, self.chunks = pipeline, place, chunks
         self.stages: list[StageTime] = []
         self.bright = Brightness(source.dtype.str, settings.sigma, settings.objects == "dark")
         self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
 
     def segmentation(self) -> Segmentation:
-        smooth = self.scratch.array("smooth", self.source, self.bright.kept)
+        smooth = self._array("smooth", self.bright.kept)
         self._stage("smooth", lambda: self._map(self.bright, [self.source], smooth, halo=self.bright.halo))
         if self.settings.threshold is None:
             kept = float(self._stage("threshold", lambda: self._otsu(smooth)))
         else:
             kept = self.bright.keep(self.settings.threshold)
-        result = self.scratch.level(self.source, np.uint64)
+        result = self._made(self.place.result, "0", np.uint64)
         make = self._components if self.settings.method == "components" else self._watershed
         make(smooth, kept, result)
         found = self._stage("count", lambda: int(stats.max(result, execution=self.job.execution)))
         self._stage("pyramid", self._pyramid)
         levels = self._publish()
         return Segmentation(
-            str(self.scratch.output),
+            str(self.place.output),
             self.settings.method,
             found,
             self.source.shape,
@@ -266,33 +215,41 @@ class _Run:
 
     def _components(self, smooth: Source, threshold: float, result: Source) -> None:
         filtered = self.settings.min_size > 1
-        target = self.scratch.array("components", self.source, np.uint64) if filtered else result
+        target = self._array("components", np.uint64) if filtered else result
         self._stage("components", lambda: self._run(label, smooth, target, threshold=threshold))
         if filtered:
             self._stage("filter", lambda: self._run(size_filter, target, result, min_size=self.settings.min_size))
 
     def _watershed(self, smooth: Source, threshold: float, result: Source) -> None:
         settings = self.settings
-        mask = self.scratch.array("seed_mask", self.source, np.bool_)
-        seeds = self.scratch.array("seeds", self.source, np.uint64)
+        mask = self._array("seed_mask", np.bool_)
+        seeds = self._array("seeds", np.uint64)
         inside = SeedMask(threshold, settings.sampling, settings.seed_distance)
         self._stage("seed mask", lambda: self._map(inside, [smooth], mask, halo=inside.halo, factor=8.0))
         self._stage("seeds", lambda: self._run(label, mask, seeds))
         flood = Flood(None if settings.fill else threshold)
         filtered = settings.min_size > 1
-        flooded = self.scratch.array("flooded", self.source, np.uint64) if filtered else result
+        flooded = self._array("flooded", np.uint64) if filtered else result
         self._stage("watershed", lambda: self._map(flood, [smooth, seeds], flooded, halo=settings.halo, factor=4.0))
         if not filtered:
             return
-        kept = self.scratch.array("kept", self.source, np.uint64) if settings.fill else result
+        kept = self._array("kept", np.uint64) if settings.fill else result
         self._stage("filter", lambda: self._run(size_filter, flooded, kept, min_size=settings.min_size))
         if settings.fill:
             self._stage("refill", lambda: self._map(flood, [smooth, kept], result, halo=settings.halo, factor=4.0))
 
     def _pyramid(self) -> None:
-        path, how = self.scratch.result, self.job.execution
+        path, how = self.place.result, self.job.execution
         for level in write_pyramid(path, method="mode", name=self.name, label=True, execution=how):
             level.close()
+
+    def _array(self, name: str, dtype: Any) -> FileSource:
+        """An array between stages."""
+        return self._made(self.pipeline.scratch(name), "", dtype)
+
+    def _made(self, path: Path, key: str, dtype: Any) -> FileSource:
+        like = self.source
+        return create_array(path, key, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr")
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
         function(*arguments, **settings, **self.how)
@@ -321,18 +278,21 @@ class _Run:
 
     def _publish(self) -> list[FileSource]:
         """Put the result in its place, and return its levels."""
-        (image,) = read_multiscales(self.scratch.result)
-        self.scratch.publish()
-        container, key = self.scratch.container, self.scratch.key
+        (image,) = read_multiscales(self.place.result)
+        self.place.publish()
+        container, key = self.place.container, self.place.key
         if key and Path(key).parent.name == "labels":
             # Once more in its place, for the list of labels in the group above.
             write_multiscales(
                 container, key, levels=image.levels, name=self.name, method="mode", label=True, source="../../"
             )
-        return [open_source(self.scratch.output, name, format="zarr") for name, _ in image.levels]
+        return [open_source(self.place.output, name, format="zarr") for name, _ in image.levels]
 
     def _stage(self, name: str, function: Callable[[], Any]) -> Any:
-        value, seconds = self.scratch.once(name, function)
+        before = len(self.pipeline.explain())
+        value = function()
+        # that of a call that was made before it was interrupted is what it took then
+        seconds = sum(call.seconds for call in self.pipeline.explain()[before:])
         self.stages.append(StageTime(name, seconds, self.source.size))
         _LOG.info("segment: %s took %.2f s", name, seconds)
         return value
@@ -351,24 +311,20 @@ def _chunk(size: int) -> int:
     return best if best >= _SMALLEST_CHUNK else min(size, 2 * _LARGEST_CHUNK)
 
 
-def _definition(source: Source, settings: Settings, block_shape: Any) -> dict[str, Any] | None:
+def _purpose(source: Source, does: _Does) -> str | None:
     """What must be equal for a call to go on where another was interrupted; None for an input that can't be told."""
     try:
         spec = source.to_spec()
     except NotReopenableError:
         return None
-    return {
+    told = {
         "input": spec.to_dict(),
-        "fingerprint": fingerprints([replace(once_stage(lambda earlier: None, name="segment"), inputs=(source,))]),
-        "settings": asdict(settings),
-        "block_shape": None if block_shape is None else normalize_block_shape(block_shape, source.ndim),
+        "fingerprint": fingerprints([replace(once_stage(does, name="segment"), inputs=(source,))]),
+        **asdict(does),
         "version": __version__,
     }
+    return json.dumps(told, sort_keys=True)
 
 
 def _stem(output: Path) -> str:
     return output.name.split(".")[0]
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(str(size) for size in shape)

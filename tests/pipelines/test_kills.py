@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
-from bioimage_py.pipelines.script import known_calls
+from bioimage_py.pipelines.folder import known_calls
 
 from . import script
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,52 @@ def test_a_report_shows_a_bar_for_each_call(tmp_path: Path, raw: Any) -> None:
     assert page.count("<rect ") == 2
     assert "<a>" not in page
     assert "&lt;a&gt;.zarr" in page
+
+
+@pytest.mark.parametrize("left", ["another shape", "another type", "other chunks", "half made"])
+@pytest.mark.parametrize("how", ["path", "created"])
+def test_a_scratch_array_that_does_not_fit_is_made_anew(tmp_path: Path, raw: Any, left: str, how: str) -> None:
+    with pytest.raises(ZeroDivisionError), bp.pipeline(tmp_path / "p") as p:  # noqa: PT012 - the block is the script
+        path = p.scratch("more")
+        if left == "half made":
+            path.mkdir(parents=True)
+            (path / "zarr.json.__lock").touch()
+        else:
+            shape, kind, chunks = {
+                "another shape": ((9, 9), "u1", (8, 8)),
+                "another type": ((16, 16), "f4", (8, 8)),
+                "other chunks": ((16, 16), "u1", (4, 4)),
+            }[left]
+            bp.operations.add(np.zeros(shape, kind), 1, path, chunks=chunks, **HOW)
+        raise ZeroDivisionError
+    with bp.pipeline(tmp_path / "p") as p:
+        path = p.scratch("more")
+        if how == "created":
+            output = bp.io.create_array(path, shape=(16, 16), dtype="u1", chunks=(8, 8))
+            bp.operations.add(raw, 1, output, **HOW)
+        else:
+            output = bp.operations.add(raw, 1, path, chunks=(8, 8), **HOW)
+        np.testing.assert_array_equal(output[...], raw[...] + 1)
+        assert output.shape == (16, 16)
+    with bp.pipeline(tmp_path / "p", plan=True) as p:
+        bp.operations.add(raw, 1, p.scratch("more"), chunks=(8, 8), **HOW)
+    assert p.plan().calls[0].done
+
+
+def test_a_scratch_array_of_a_call_that_was_edited_after_a_failure_is_made_anew(tmp_path: Path, raw: Any) -> None:
+    def fails(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        if block.id == 3:
+            raise ValueError
+        outputs[0][bp.to_roi(block)] = 7
+
+    def works(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+        outputs[0][bp.to_roi(block)] = inputs[0][bp.to_roi(block)] + 1
+
+    for function in (fails, works):
+        with (
+            pytest.raises(bp.errors.RunnerError) if function is fails else nullcontext(),
+            bp.pipeline(tmp_path / "p") as p,
+        ):
+            output = bp.io.create_array(p.scratch("more"), shape=(16, 16), dtype="u1", chunks=(8, 8))
+            bp.map_blocks(function, [raw], [output], block_shape=8, name="more", progress=False)
+            np.testing.assert_array_equal(output[...], raw[...] + 1)

@@ -32,11 +32,12 @@ from bioimage_py.errors import (
 )
 from bioimage_py.filters.gaussian_kernel import Gaussian
 from bioimage_py.io import create_array, read_multiscales
+from bioimage_py.pipelines.folder import known_calls
+from bioimage_py.pipelines.script import job_pipeline
 from bioimage_py.segmentation import distance_seeds, label, size_filter, watershed
 from bioimage_py.sources import Axis, Source
-from bioimage_py.workflows import demo, evaluate, segment, write_pyramid
+from bioimage_py.workflows import demo, evaluate, segment, segmenting, write_pyramid
 from bioimage_py.workflows.pyramids import level_factors
-from bioimage_py.workflows.scratch import Scratch
 from bioimage_py.workflows.segmentation_kernels import Brightness, Histogram, otsu
 
 SHAPE = (40, 100, 110)
@@ -266,6 +267,19 @@ class Breaking(Source):
         return self.values[roi].copy()
 
 
+def leave(call, stored, output):
+    """Begin a call that fails after its first stage; names of the calls inside of it that were made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmenting, "label", fails)
+        with pytest.raises(RunnerError, match="on purpose"):
+            segment(stored, output, **call)
+    return [one.name for one in known_calls(output.with_name(f"{output.name}.scratch")) if one.done]
+
+
+def fails(*arguments, **settings):
+    raise RunnerError("on purpose", [], None)
+
+
 class TestFailures:
     def test_a_failed_run_leaves_no_output(self, raw, tmp_path):
         with pytest.raises(RunnerError, match="the disk is gone"):
@@ -283,51 +297,69 @@ class TestFailures:
             "segment(bp.open_source(sys.argv[1], 'raw'), sys.argv[2], block_shape=16, progress=False)\n"
         )
         process = subprocess.Popen([sys.executable, "-c", code, stored.path, str(tmp_path / "a.zarr")])
-        seeds = tmp_path / "a.zarr.scratch" / "intermediate.zarr" / "seeds"
+        seeds = tmp_path / "a.zarr.scratch" / "scratch" / "seeds.zarr"
         end = time.monotonic() + 60
         while not seeds.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert os.listdir(tmp_path) == ["a.zarr.scratch"]
-        done = json.loads((seeds.parent / "done.json").read_text())
-        assert list(done)[:2] == ["smooth", "threshold"]
+        done = [call for call in known_calls(tmp_path / "a.zarr.scratch") if call.done]
+        assert [call.name for call in done][:2] == ["brightness", "histogram"]
         found = segment(bp.open_source(stored.path, "raw"), tmp_path / "a.zarr", block_shape=16, **QUIET)
         assert os.listdir(tmp_path) == ["a.zarr"]
         times = {stage.name: stage.seconds for stage in found.stages}
-        assert {name: times[name] for name in done} == {name: seconds for name, (_, seconds) in done.items()}
+        assert [times["smooth"], times["threshold"]] == [call.seconds for call in done[:2]]
         clean = segment(stored, tmp_path / "b.zarr", block_shape=16, **QUIET)
         np.testing.assert_array_equal(ids(found.path), ids(clean.path))
 
     def test_another_call_starts_anew(self, stored, tmp_path):
-        definition = {"settings": 1}
-        scratch = Scratch(tmp_path / "a.zarr", definition, overwrite=False)
-        scratch.array("smooth", stored, np.uint8)[...] = 1
-        assert scratch.once("smooth", lambda: 5)[0] == 5
-        scratch.close()
-        scratch = Scratch(tmp_path / "a.zarr", definition, overwrite=False)
-        assert scratch.once("smooth", lambda: 6)[0] == 5
-        assert (scratch.array("smooth", stored, np.uint8)[...] == 1).all()
-        scratch.close()
-        scratch = Scratch(tmp_path / "a.zarr", {"settings": 2}, overwrite=False)
-        assert not scratch.array("smooth", stored, np.uint8)[...].any()
-        assert scratch.once("smooth", lambda: 6)[0] == 6
-        scratch.remove()
-        assert os.listdir(tmp_path) == []
+        """Whatever was left of the one before: here a run that this call could not go on with."""
+        folder, output = tmp_path / "a.zarr.scratch", tmp_path / "a.zarr"
+        one = dict(method="components", threshold=120, sigma=2.0, block_shape=32, **QUIET)
+        begun = leave(one, stored, output)
+        assert begun == ["brightness"]
+        kept = (folder / "scratch" / "smooth.zarr" / "zarr.json").stat().st_ino
+        assert leave(one, stored, output) == begun
+        assert (folder / "scratch" / "smooth.zarr" / "zarr.json").stat().st_ino == kept, "the same call goes on"
+        found = segment(stored, output, **{**one, "sigma": 1.0})
+        np.testing.assert_array_equal(
+            ids(found.path), ids(segment(stored, tmp_path / "b.zarr", **{**one, "sigma": 1.0}).path)
+        )
+        assert sorted(os.listdir(tmp_path)) == ["a.zarr", "b.zarr"]
 
     def test_two_calls_for_one_output_are_refused(self, raw, tmp_path):
-        scratch = Scratch(tmp_path / "a.zarr", None, overwrite=False)
-        with pytest.raises(RunningError, match="Another call is working in"):
-            segment(raw, tmp_path / "a.zarr", **QUIET)
-        scratch.close()
+        folder = tmp_path / "a.zarr.scratch"
+        with job_pipeline(folder, None, bp.Execution()) as p:
+            with pytest.raises(RunningError, match="another process is working in"):
+                segment(raw, tmp_path / "a.zarr", execution=bp.Execution(progress=False))
+            p.discard()
         segment(raw, tmp_path / "a.zarr", **QUIET)
 
     def test_a_folder_of_somebody_else_is_not_touched(self, raw, tmp_path):
         (tmp_path / "a.zarr.scratch").mkdir()
         (tmp_path / "a.zarr.scratch" / "mine").write_text("x")
-        with pytest.raises(ParameterError, match="is no scratch folder"):
+        with pytest.raises(ParameterError, match="holds other files"):
             segment(raw, tmp_path / "a.zarr", **QUIET)
         assert (tmp_path / "a.zarr.scratch" / "mine").read_text() == "x"
+
+    def test_in_a_pipeline_it_is_one_call(self, stored, tmp_path):
+        def script(**changes):
+            with bp.pipeline(tmp_path / "script.run", progress=False) as p:
+                out = tmp_path / "a.zarr"
+                found = segment(stored, out, block_shape=32, **{"threshold": 120, "method": "components", **changes})
+                most = bp.stats.max(bp.open_source(out, "0"), block_shape=32)
+            return [(call.name, call.action) for call in p.explain()], found, most
+
+        first = script()
+        assert first[0] == [("segment", "run"), ("max", "run")]
+        assert script() == ([("segment", "skipped"), ("max", "skipped")], *first[1:])
+        assert not (tmp_path / "a.zarr.scratch").exists()
+        with pytest.raises(ParameterError, match="overwrite=True replaces it"):
+            script(threshold=130)
+        actions, found, _ = script(threshold=130, overwrite=True)
+        assert actions == [("segment", "run"), ("max", "run")]
+        assert found.threshold == 130
 
     @pytest.mark.parametrize(
         ("changes", "error", "text"),

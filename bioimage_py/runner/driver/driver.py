@@ -18,7 +18,7 @@ from ...sources.arrays.tensor_handle import calls
 from ...system.memory import freed_kept, peak_bytes
 from ...system.threads import limited_threads
 from ..lease.ownership import taken_over
-from ..ledger.events import BatchEnded, BlocksDone, Event, Reissued, Retry, WorkerEnded
+from ..ledger.events import BatchEnded, BlocksDone, Event, Reissued, Released, Retry, WorkerEnded
 from ..ledger.interface import Ledger, Loss
 from ..ledger.records import MARK_GROWTH, BlockFailure, environment
 from ..ledger.stage_record import Results
@@ -65,7 +65,7 @@ class Driver:
         for index, stage in enumerate(plan.stages):
             allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
             retries = how.retries if stage.repeatable else 0
-            rules.append(StageRules(stage.units.n_blocks, ledger.batches(index), retries, allowed))
+            rules.append(StageRules(stage.units.n_blocks, ledger.batches(index), retries, allowed, stage.early))
         self.supervisor = Supervisor(
             rules,
             min(how.num_workers, widest),
@@ -115,6 +115,9 @@ class Driver:
         finally:
             progress.close()
         self._mark()
+        records = zip(self.plan.stages, self.ledger.records, strict=True)
+        if not self.reason and any(stage.early and record.n_done < stage.units.n_blocks for stage, record in records):
+            self.reason = "blocks were left whose inputs have not all been written"
         if self.reason:
             raise self._failure()
         return self._report()
@@ -204,6 +207,10 @@ class Driver:
             self.work.close()
 
     def _handle(self, event: Event) -> None:
+        # before the end of a batch is told: it may have been the last one that is open
+        few = self.supervisor.open_batches <= 2 * self.supervisor.num_workers
+        if released := self.ledger.release(few=few):
+            self._apply(self.supervisor.handle(Released(released)))
         if not isinstance(event, (BlocksDone, BatchEnded)):
             self._note(event)
         self._apply(self.supervisor.handle(event))
@@ -223,8 +230,8 @@ class Driver:
         loss = self._losses[end.worker] = self.ledger.lost(end.worker)
         if end.kind == "more memory":
             self._short.add(end.worker)
-        held = loss.batch is not None
-        self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began, loss.done))
+        held, stage = loss.batch is not None, 0 if loss.batch is None else loss.batch.stage
+        self._handle(WorkerEnded(end.worker, end.kind, end.detail, held, loss.running, loss.began, loss.done, stage))
         if self.supervisor.num_workers == 1:
             self.ledger.alone()
 

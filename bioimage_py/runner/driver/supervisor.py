@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..ledger.events import BatchEnded, BlocksDone, Event, GroupFailed, Reissued, Retry, WorkerEnded
+from ..ledger.events import BatchEnded, BlocksDone, Event, GroupFailed, Reissued, Released, Retry, WorkerEnded
 
 FIRST_BLOCKS = 3
 """Write groups that fail with one cause, before any success, and so stop a run: a bug, not bad luck."""
@@ -62,29 +62,33 @@ Decision = Start | Reissue | Open | Retry | SetAside | Stop | Finish
 
 @dataclass(frozen=True)
 class StageRules:
-    """What the supervisor must know of a stage: sizes, and whether its blocks may be repeated."""
+    """What the supervisor must know of a stage: sizes, and whether its blocks may be repeated.
+
+    An ``early`` stage is open together with the one in front; more batches of it are released as time passes.
+    """
 
     n_blocks: int
     n_batches: int
     retries: int
     max_failures: int
+    early: bool = False
 
 
 @dataclass
 class Supervisor:
-    """State machine of one run."""
+    """State machine of one run; `stage` is the last of those that are open."""
 
     stages: list[StageRules]
     num_workers: int
     stage: int = -1
     over: bool = False
     open_batches: int = 0
-    done: int = 0
-    causes: dict[int, str] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+    causes: dict[int, dict[int, str]] = field(default_factory=dict)
     set_aside: dict[int, list[int]] = field(default_factory=dict)
     live: int = 0
     barren: int = 0
-    ends_in: dict[int, int] = field(default_factory=dict)
+    ends_in: dict[tuple[int, int], int] = field(default_factory=dict)
     one_machine: bool = True
 
     def begin(self) -> list[Decision]:
@@ -99,11 +103,14 @@ class Supervisor:
         if isinstance(event, GroupFailed):
             return self._failed(event)
         if isinstance(event, BlocksDone):
-            self.done += event.count
+            self.done[event.stage] = self.done.get(event.stage, 0) + event.count
             return []
         if isinstance(event, BatchEnded):
             self.open_batches -= 1
             return self._advance() if self.open_batches == 0 else []
+        if isinstance(event, Released):
+            self.open_batches += event.batches
+            return []
         if isinstance(event, Reissued):
             self.open_batches += event.batches - 1
             return self._advance() if self.open_batches == 0 else []
@@ -131,11 +138,12 @@ class Supervisor:
             return []
         if event.running < 0 or event.free:
             return [Reissue(event.worker)]
-        ends = self.ends_in[event.running] = self.ends_in.get(event.running, 0) + 1
+        where = event.stage, event.running
+        ends = self.ends_in[where] = self.ends_in.get(where, 0) + 1
         if ends < GUILTY_ENDS:
             return [Reissue(event.worker)]
         why = f"{ends} workers ended while they ran this block, the last one {event.kind}: {event.detail}"
-        aside = self._aside(self.stage, (event.running,), why)
+        aside = self._aside(event.stage, (event.running,), why)
         return aside if self.over else [*aside, Reissue(event.worker, event.running)]
 
     def _fill(self) -> list[Decision]:
@@ -149,9 +157,10 @@ class Supervisor:
         if event.environment:
             return self._stop(event.environment)
         rules = self.stages[event.stage]
-        self.causes[event.group] = event.cause
-        first = self.done == 0 and rules.n_blocks > 1 and len(self.causes) >= min(FIRST_BLOCKS, rules.n_blocks)
-        if first and len(set(self.causes.values())) == 1:
+        causes = self.causes.setdefault(event.stage, {})
+        causes[event.group] = event.cause
+        first = not self.done.get(event.stage) and rules.n_blocks > 1
+        if first and len(causes) >= min(FIRST_BLOCKS, rules.n_blocks) and len(set(causes.values())) == 1:
             return self._stop("the first blocks all failed in the same way")
         if event.attempt < rules.retries:
             self.open_batches += 1
@@ -174,10 +183,12 @@ class Supervisor:
         if self.stage >= 0 and self.set_aside:
             return self._stop("blocks failed")
         while self.stage + 1 < len(self.stages):
-            self.stage += 1
-            self.done, self.causes, self.ends_in = 0, {}, {}
-            self.open_batches = self.stages[self.stage].n_batches
+            first = self.stage = self.stage + 1
+            while self.stage + 1 < len(self.stages) and self.stages[self.stage + 1].early:
+                self.stage += 1
+            opened = range(first, self.stage + 1)
+            self.open_batches = sum(self.stages[stage].n_batches for stage in opened)
             if self.open_batches:
-                return [Open(self.stage)]
+                return [Open(stage) for stage in opened]
         self.over = True
         return [Finish()]

@@ -20,6 +20,7 @@ from ...system.faults import fault
 from ...system.files import own_folder, read_by_others, write_once
 from ...system.frames import frame, read_payload
 from ...system.processes import end_named
+from ..planning.early import Early
 from ..planning.id_sets import Ranges
 from ..planning.stage import Plan
 from ..planning.work_list import Batch, cut_batches, listed
@@ -30,6 +31,7 @@ from .in_memory import retry_batch
 from .interface import Ledger, Loss, Progress
 from .journal import load_stage
 from .progress import read_progress
+from .records import Record
 from .worker_side import FolderWork
 
 RECLAIM_SECONDS = 1.0
@@ -74,9 +76,10 @@ class FolderLedger(Ledger):
         self._dead: set[str] = set()
         self._reclaimed = perf_counter()
         self._cut_batches: dict[int, list[Batch]] = {}
+        self._early = Early(plan, lambda stage: self.records[stage].pending_groups())
         self._before = sum(record.n_done for record in self.records)
         self._before -= sum(read_progress(inside.progress / name).done for name in adopted)
-        self._open = -1
+        self._open = range(0)
         for mark in (inside.over, inside.stop):
             mark.unlink(missing_ok=True)
             _waiting(mark).touch()
@@ -114,22 +117,36 @@ class FolderLedger(Ledger):
 
     def _cut(self, stage: int) -> list[Batch]:
         if stage not in self._cut_batches:
-            units, record = self.plan.stages[stage].units, self.records[stage]
+            one, record = self.plan.stages[stage], self.records[stage]
             held = [self._groups_left(batch) for batch in self._held if batch.stage == stage]
             picked = None
-            if record.n_done or held:
+            if one.early:
+                picked = self._early.begin(stage, reduce(Ranges.__or__, held, Ranges()))
+            elif record.n_done or held:
                 picked = reduce(Ranges.__sub__, held, record.pending_groups())
-            self._cut_batches[stage] = cut_batches(stage, units.n_groups, self.plan.execution, picked)
+            self._cut_batches[stage] = cut_batches(stage, one.units.n_groups, self.plan.execution, picked)
         return self._cut_batches[stage]
 
     def open(self, stage: int) -> None:
         """Let workers claim the batches of a stage; what they read of the earlier ones does not change any more."""
         fault("before-stage")
-        for journal in self._journals[:stage]:
-            journal.admit(None)
-        self._open = stage
-        self._publish(self._cut(stage))
+        chain = self.plan.chain(stage)
+        if chain != self._open:
+            for journal in self._journals[: chain.start]:
+                journal.admit(None)
+            self._open = chain
+        if batches := self._cut(stage):
+            self._publish(batches)
         fault("after-stage")
+
+    def release(self, *, few: bool) -> int:
+        """Publish blocks of early stages whose inputs are there by now."""
+        batches = self._early.take(self.plan.execution, few=few)
+        if batches:
+            fault("before-release")
+            self._publish(batches)
+            fault("after-release")
+        return len(batches)
 
     def retry(self, decision: Retry) -> None:
         """Let another worker run failed blocks again."""
@@ -149,9 +166,10 @@ class FolderLedger(Ledger):
         while True:
             begin, heard = perf_counter(), self._work.recorded.rung
             events: list[Event] = []
-            for record in self._journals[self._open].poll() if self._open >= 0 else ():
-                record.ended = record.ended and record.batch.key in self._published
-                events += self.records[self._open].add(record)
+            for stage in self._open:
+                for record in self._journals[stage].poll():
+                    record.ended = record.ended and record.batch.key in self._published
+                    events += self._add(stage, record)
             if events:
                 self._pause = 0.0
                 return events
@@ -162,6 +180,12 @@ class FolderLedger(Ledger):
                 self._work.recorded.wait(heard, self._pause)
             if perf_counter() >= deadline:
                 return self._reclaim()
+
+    def _add(self, stage: int, record: Record) -> list[Event]:
+        events = self.records[stage].add(record)
+        if record.ids:
+            self._early.done(stage, np.frombuffer(record.ids, np.int64), self.records[stage].pending_groups)
+        return events
 
     def _reclaim(self) -> list[Event]:
         """Publish again what a worker took after it was held dead: it may live on, where nobody can ask."""
@@ -189,7 +213,7 @@ class FolderLedger(Ledger):
 
     def lost(self, worker: str) -> Loss:
         """Hold a worker dead: nothing it writes from now on counts. Call `events` before, for what it has written."""
-        for journal in self._journals[self._open :]:
+        for journal in self._journals[self._open.start :]:
             journal.cut(worker)
         self._dead.add(worker)
         at = read_progress(self._inside.progress / worker)

@@ -60,6 +60,8 @@ class WorkerEnded:
         It had begun a block, now or before.
     done : int
         Blocks that it had finished.
+    stage : int
+        Of the block it was in.
     """
 
     worker: str
@@ -69,6 +71,7 @@ class WorkerEnded:
     running: int = -1
     began: bool = False
     done: int = 0
+    stage: int = 0
 
     @property
     def free(self) -> bool:
@@ -83,7 +86,14 @@ class Reissued:
     batches: int
 
 
-Event = GroupFailed | BlocksDone | BatchEnded | WorkerEnded | Reissued
+@dataclass(frozen=True)
+class Released:
+    """Blocks whose inputs are there by now can be claimed, in so many batches more."""
+
+    batches: int
+
+
+Event = GroupFailed | BlocksDone | BatchEnded | WorkerEnded | Reissued | Released
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
+import numpy as np
+
+from ..planning.early import Early
+from ..planning.id_sets import Ranges
 from ..planning.stage import Plan
 from ..planning.work_list import Batch, cut_batches
 from .events import Event, Retry
@@ -21,9 +25,11 @@ class MemoryLedger(Ledger, WorkerSide):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.records = [StageRecord.of(stage) for stage in plan.stages]
+        self._early = Early(plan, lambda stage: self.records[stage].pending_groups())
         self._counts: dict[str, int] = {}
         self._stopping = False
         self._queue: deque[Batch] = deque()
+        self._cut_batches: dict[int, list[Batch]] = {}
         self._over = False
         self._changed = threading.Condition()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -52,8 +58,12 @@ class MemoryLedger(Ledger, WorkerSide):
         return Recorder(worker, batch, self.plan.stages[batch.stage], self._take)
 
     def _take(self, record: Record) -> None:
+        stage = record.batch.stage
         with self._changed:
-            for event in self.records[record.batch.stage].add(record):
+            events = self.records[stage].add(record)
+            if record.ids:
+                self._early.done(stage, np.array(record.ids, np.int64), self.records[stage].pending_groups)
+            for event in events:
                 self._events.put(event)
 
     def earlier(self, stage: int) -> Results:
@@ -76,7 +86,18 @@ class MemoryLedger(Ledger, WorkerSide):
         return batches
 
     def _cut(self, stage: int) -> list[Batch]:
-        return cut_batches(stage, self.plan.stages[stage].units.n_groups, self.plan.execution)
+        if stage not in self._cut_batches:
+            one = self.plan.stages[stage]
+            picked = self._early.begin(stage, Ranges()) if one.early else None
+            self._cut_batches[stage] = cut_batches(stage, one.units.n_groups, self.plan.execution, picked)
+        return self._cut_batches[stage]
+
+    def release(self, *, few: bool) -> int:
+        """Queue blocks of early stages whose inputs are there by now."""
+        with self._changed:
+            batches = self._early.take(self.plan.execution, few=few)
+        self._put(batches)
+        return len(batches)
 
     def events(self, timeout: float) -> Iterable[Event]:
         """Events since the last call."""

@@ -129,6 +129,10 @@ class Ledger(ABC):
     def open(self, stage: int) -> None:
         """Let workers claim the batches of a stage."""
 
+    def release(self, *, few: bool) -> int:
+        """Publish blocks of early stages whose inputs are there, in so many batches; all where workers have few."""
+        return 0
+
     @abstractmethod
     def retry(self, decision: Retry) -> None:
         """Let another worker run failed blocks again."""

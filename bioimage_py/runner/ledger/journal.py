@@ -31,6 +31,7 @@ class StageJournal:
 
     def __init__(self, folder: Path, index: int, stage: Stage, *, opened: bool = False) -> None:
         self.journals = RunFolder(folder).journals_of(index)
+        self._folder = str(self.journals)
         self.results = RunFolder(folder).results_of(index)
         self.index = index
         self.stage = stage
@@ -62,10 +63,11 @@ class StageJournal:
         return name in self._limits or (unlimited and not name.startswith("."))
 
     def _read(self, name: str, check: bool) -> Iterator[Record]:
-        path = self.journals / name
         start, stop = self._offsets.setdefault(name, 0), self._limits.get(name)
-        if start == stop or path.stat().st_size == start:
+        # asked for every worker at every look, so without a Path
+        if start == stop or os.stat(f"{self._folder}/{name}").st_size == start:
             return
+        path = self.journals / name
         for end, payload in read_frames(path, start, stop):
             if start == 0 and self._offsets[name] == 0:
                 writer = _writer_of(payload)

@@ -134,6 +134,10 @@ class Results:
         """Values of stages whose records are at hand."""
         return cls([record.stage for record in records], records.__getitem__)
 
+    def alone(self, number: int, stage: Stage) -> Results:
+        """Values of one stage, under the name that it has in ``stage``."""
+        return Results([stage], lambda _: self._record(number))
+
     def _named(self, name: str) -> StageRecord:
         return self._record(self._numbers[name])
 

@@ -91,7 +91,9 @@ def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_by
     stages = tuple(_stage(stage) for stage in plan.stages)
     workers = min(plan.execution.num_workers, max((stage.n_groups for stage in stages), default=1)) or 1
     block = max((stage.block_bytes for stage in stages), default=0)
-    cache = max((stage.cache_bytes for stage in stages), default=0)
+    # stages that run at the same time have their inputs open at the same time
+    chains = {plan.chain(index) for index in range(len(stages))}
+    cache = max((sum(stages[index].cache_bytes for index in chain) for chain in chains), default=0)
     promised = cache + workers * block if shares_memory else workers * (PROCESS_BYTES + cache + block)
     arrays = sum(array.nbytes for array in run_arrays(plan))
     promised += arrays if shares_memory and not on_disk(plan) else 0

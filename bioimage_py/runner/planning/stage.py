@@ -47,6 +47,9 @@ class Stage:
         Units are kept before they are written, and read from.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
+    early : bool
+        A group of its blocks begins as soon as those groups of the stages in front that write what it reads are done;
+        else the stage begins when the one in front has ended.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Stage:
     reads_outputs: bool = False
     undo: bool = False
     holds_gil: bool = False
+    early: bool = False
 
     @property
     def repeatable(self) -> bool:
@@ -101,6 +105,15 @@ class Plan:
     stages: tuple[Stage, ...]
     execution: Execution
     handed: tuple[Any, ...] = ()
+
+    def chain(self, stage: int) -> range:
+        """The stages that run at the same time as one: from the last one that waits for all before it."""
+        first, past = stage, stage + 1
+        while self.stages[first].early and first:
+            first -= 1
+        while past < len(self.stages) and self.stages[past].early:
+            past += 1
+        return range(first, past)
 
     def part_of_a_larger_one(self) -> Plan:
         """The plan where its blocks are some of a larger run's, whose other ones may be done already."""

@@ -16,6 +16,7 @@ from ...system.threads import limit_loaded
 from ...wrapper.cached import with_cache
 from ..ledger.interface import WorkerSide
 from ..planning.stage import Stage
+from .inputs import GuardedInput, guarded
 from .outputs import GroupBuffer, GuardedOutput
 from .read_ahead import ReadAhead
 from .undo import Undo
@@ -63,8 +64,10 @@ class StageHandles:
         """A stage, opened by the first worker that asks."""
         with self._lock:
             if index not in self._opened:
-                # earlier stages are over: their handles and caches go
-                self._opened = {index: self._open(index, self._ledger.plan.stages[index])}
+                # earlier stages are over, but for those that run at the same time: their handles and caches go
+                chain = self._ledger.plan.chain(index)
+                self._opened = {stage: opened for stage, opened in self._opened.items() if stage in chain}
+                self._opened[index] = self._open(index, self._ledger.plan.stages[index])
             return self._opened[index]
 
     def _open(self, index: int, stage: Stage) -> Opened:
@@ -106,9 +109,13 @@ class BlockRunner:
             for number, output in enumerate(stage.outputs)
         )
         inputs = opened.inputs
-        self._inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(inputs))
-        self._ahead = [one for one in self._inputs if isinstance(one, ReadAhead)]
-        self._mask = opened.mask
+        inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(inputs))
+        self._ahead = [one for one in inputs if isinstance(one, ReadAhead)]
+        in_front = ledger.plan.stages[ledger.plan.chain(index).start : index]
+        written = frozenset(output.identity for one in in_front for output in one.outputs)
+        self._inputs = tuple(guarded(one, written) for one in inputs)
+        self._mask = None if opened.mask is None else guarded(opened.mask, written)
+        self._guards = [one for one in (*self._inputs, self._mask) if isinstance(one, GuardedInput)]
         self._extra = {} if stage.setup is None else {"context": opened.context}
         self._earlier = ledger.earlier(index) if stage.kind == "once" else None
 
@@ -160,6 +167,8 @@ class BlockRunner:
         block = grid.block(block_id, stage.halo)
         for source in self._ahead:
             source.enter(_read_box(block), None if following is None else _read_box(grid.block(following, stage.halo)))
+        for guard in self._guards:
+            guard.enter(_read_box(block))
         for output in self.outputs:
             output.enter(block.inner_block if isinstance(block, BlockWithHalo) else block)
         return ran(stage.function(block, self._inputs, self.outputs, self._mask, **self._extra))

@@ -22,13 +22,16 @@ class InProcess:
 
     def __call__(self, worker: str) -> None:
         """Run batches until the ledger says that there is nothing left to do."""
-        ledger, runner, current, total = self._ledger, None, -1, 0
+        ledger, total = self._ledger, 0
+        runners: dict[int, BlockRunner] = {}
         while (batch := ledger.claim(worker)) is not None:
-            if batch.stage != current or runner is None:
-                current = batch.stage
+            index = batch.stage
+            if index not in runners:
+                open_now = ledger.plan.chain(index)
+                runners = {stage: runner for stage, runner in runners.items() if stage in open_now}
                 casting = ledger.plan.execution.casting
-                runner = BlockRunner(ledger.plan.stages[current], self._handles, current, casting, ledger)
-            total = run_batch(worker, batch, runner, ledger, total)
+                runners[index] = BlockRunner(ledger.plan.stages[index], self._handles, index, casting, ledger)
+            total = run_batch(worker, batch, runners[index], ledger, total)
 
     def close(self) -> None:
         """Close the files of the ledger."""
