@@ -13,10 +13,10 @@ STAMP := $(VENV)/.installed-$(VERSION)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check check-slice docs clean
+.PHONY: help install demo test quick test-cpu test-wheel test-slurm test-sources test-projects soak lint bench bench-growth bench-check bench-segmentation check-slice docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv and install the package with all it needs
 
@@ -67,6 +67,9 @@ bench-growth: $(STAMP) ## what runs cost beside the work, up to a petavoxel on p
 
 bench-check: $(STAMP) ## the same comparison; fails and lists where the speed falls short of a target
 	$(BIN)/python benchmarks/speed/run.py --check
+
+bench-segmentation: $(STAMP) ## quality of segmenting neurons at three levels of noise, in blocks, as a whole, and by other ways
+	$(BIN)/python benchmarks/segmentation.py
 
 check-slice: $(STAMP) ## check what the first slice promises; fails where it falls short
 	$(BIN)/python benchmarks/check_slice.py

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .building import region_graph
     from .edge_costs import costs
-    from .multicuts import Partition, multicut
+    from .multicuts import multicut
+    from .parts import Partition, apply_node_labels, join_small_parts
     from .regions import RegionGraph
     from .stored import open_graph, save
 else:
@@ -19,9 +20,11 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
-            "Partition": ".multicuts",
+            "Partition": ".parts",
             "RegionGraph": ".regions",
+            "apply_node_labels": ".parts",
             "costs": ".edge_costs",
+            "join_small_parts": ".parts",
             "multicut": ".multicuts",
             "open_graph": ".stored",
             "region_graph": ".building",
@@ -32,7 +35,9 @@ else:
 __all__ = [
     "Partition",
     "RegionGraph",
+    "apply_node_labels",
     "costs",
+    "join_small_parts",
     "multicut",
     "open_graph",
     "region_graph",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,43 +18,13 @@ from ..engine.stages import ItemsStage, OnceStage, run_stages
 from ..errors import ParameterError, SourceTypeError
 from .decomposition import Cells, levels
 from .multicut_blocks import Begin, JoinCells, Level, LevelOf, SolveCell, SolveRest
+from .parts import Partition
 from .regions import RegionGraph
 from .solving import SOLVERS, Solver
 from .stored import open_graph
 
 _LOG = logging.getLogger("bioimage_py")
 _CELL = 128
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Which regions belong together.
-
-    Parameters
-    ----------
-    ids : ndarray of uint64, (regions,)
-        Of the label volume.
-    parts : ndarray of uint64, (regions,)
-        Of which part each is, 1 to the number of parts, by the first region.
-    energies : tuple of float
-        Costs of all edges that are cut: of none joined, after each level of cells, at the end.
-    bound : float
-        No partition has less.
-    """
-
-    ids: npt.NDArray[np.uint64]
-    parts: npt.NDArray[np.uint64]
-    energies: tuple[float, ...] = field(compare=False, default=())
-    bound: float = field(compare=False, default=float("-inf"))
-
-    @property
-    def n(self) -> int:
-        """Number of parts."""
-        return int(self.parts.max(initial=0))
-
-    def __repr__(self) -> str:
-        energy = f", energy {self.energies[-1]:.6g}, bound {self.bound:.6g}" if self.energies else ""
-        return f"Partition({len(self.ids)} regions in {self.n} parts{energy})"
 
 
 @operation(

@@ -14,39 +14,41 @@ import numpy as np
 from .. import __version__, stats
 from ..blocks.shape import normalize_block_shape
 from ..engine.job import Job, RunKeywords
-from ..engine.mapping import run_map
 from ..engine.operation import operation
-from ..engine.reducing import run_reduce
 from ..errors import (
     BioimageError,
     ConfigError,
     NotReopenableError,
-    ParameterError,
     ResumeConflict,
     RunnerError,
     RunningError,
 )
-from ..io.create import create_array
 from ..io.ome import read_multiscales, write_multiscales
 from ..pipelines.call import as_one_call, within_pipeline
-from ..pipelines.script import Pipeline, job_pipeline
+from ..pipelines.script import job_pipeline
 from ..runner.identity.fingerprints import fingerprints
 from ..runner.planning.build import once_stage
-from ..segmentation import label, size_filter
 from ..sources import Source, as_source
 from ..sources.file import FileSource, open_source
 from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
+from .by_graph import by_multicut
+from .by_threshold import components, watershed
 from .place import ResultPlace, check_output
 from .pyramids import write_pyramid
-from .segmentation import Segmentation, StageTime
-from .segmentation_kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
-from .settings import Settings, check_settings
+from .segmentation import Segmentation
+from .settings import Method, Settings, check_settings
+from .work import Work
 
 _LOG = logging.getLogger("bioimage_py")
 
+_METHODS: dict[str, Callable[[Work, Source], float]] = {
+    "components": components,
+    "watershed": watershed,
+    "multicut": by_multicut,
+}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
@@ -55,7 +57,7 @@ def segment(
     input: Any,
     output_path: Any,
     *,
-    method: Literal["components", "watershed"] = "watershed",
+    method: Method = "watershed",
     threshold: float | None = None,
     sigma: float | Sequence[float] | None = None,
     seed_distance: float | None = None,
@@ -63,6 +65,7 @@ def segment(
     objects: Literal["bright", "dark"] = "bright",
     fill: bool | None = None,
     halo: int | Sequence[int] | None = None,
+    beta: float | None = None,
     name: str | None = None,
     overwrite: bool = False,
     **run: Unpack[RunKeywords],
@@ -74,6 +77,9 @@ def segment(
     `seed_distance` from any voxel below the threshold, and grows them over the smoothed image, dark voxels last: so
     objects that touch, or are joined by a small gap in a membrane, are told apart.
 
+    "multicut" takes boundaries instead, as a network predicts them (0 to 1, or integers of which the largest of their
+    type is 1): it cuts the volume into superpixels, and joins those between which there is none.
+
     Arrays between the stages lie in a folder ``<output>.scratch`` beside the output. It is removed at the end, when
     the result has got its name; if the call is interrupted, the folder stays, and the same call goes on in it.
 
@@ -83,25 +89,29 @@ def segment(
         Image with 2 or 3 axes of space, numbers. Its axes say how anisotropic it is.
     output_path : str or os.PathLike
         OME-Zarr (0.5) to make, such as "labels.ome.zarr"; or a path into one, such as "a.ome.zarr/labels/cells".
-    method : {"watershed", "components"}, default "watershed"
+    method : {"watershed", "components", "multicut"}, default "watershed"
     threshold : float, optional
-        Grey value of the smoothed image; by default Otsu's, from the histogram of the region.
+        Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut": from here on
+        a voxel is a boundary, for the seeds of superpixels; default 0.15.
     sigma : float or sequence of float, optional
         Smoothing; 0 for none. A number counts in voxels of the finest axis and is the same physical length along all
-        axes; a sequence is in voxels, per axis. Default 1.5.
+        axes; a sequence is in voxels, per axis. Default 1.5; 0.7 for "multicut".
     seed_distance : float, optional
         "watershed": in voxels of the finest axis, physically the same along all axes. Larger means more and smaller
         objects. Default 3.
     min_size : int, optional
-        Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. Default 0 for
-        "watershed", 100 for "components".
+        Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. "multicut": joined to
+        the neighbour from which the least boundary divides them. Default 100 for "components", else 0.
     objects : {"bright", "dark"}, default "bright"
         Whether objects are brighter or darker than what is between them.
     fill : bool, optional
         "watershed": give every voxel to an object (default), as in tissue without gaps. False leaves what is below
         the threshold to the background, 0, as "components" always does.
     halo : int or sequence of int, optional
-        "watershed": voxels around a block that are flooded with it. Default 32 voxels of the finest axis.
+        Voxels around a block that are flooded with it. Default 32 voxels of the finest axis for "watershed", 8 for
+        "multicut".
+    beta : float, optional
+        "multicut": between 0 and 1; larger cuts more. Default 0.5.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False
@@ -122,8 +132,8 @@ def segment(
 
     Notes
     -----
-    "components" does not depend on the blocks. "watershed" does, near their borders; the same grid and halo give the
-    same bits on every backend.
+    "components" does not depend on the blocks. The others do, near their borders; the same grid and halo give the same
+    bits on every backend.
     """
     job = Job.of(run)
     if job.execution.plan or job.execution.debug:
@@ -135,7 +145,7 @@ def segment(
     if job.roi is not None:
         source = RoiSource(source, job.roi)
         job = replace(job, roi=None)
-    settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo)
+    settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta)
     chunks = _chunks(job.block_shape, source.shape)
     does = _Does(settings, None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim))
     place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
@@ -145,7 +155,7 @@ def segment(
         check_output(output_path, overwrite=overwrite)
         with job_pipeline(place.folder, _purpose(source, does), job.execution) as p:
             try:
-                return _Run(source, settings, job, p, place, chunks, titled).segmentation()
+                return _segmented(Work(source, settings, job, p, chunks), place, titled)
             except (RunnerError, RunningError, ResumeConflict):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
@@ -168,134 +178,43 @@ class _Does:
         raise NotImplementedError("it stands for a segmentation, and is none")
 
 
-class _Run:
+def _segmented(work: Work, place: ResultPlace, name: str) -> Segmentation:
     """The stages of one call, in order."""
+    settings, how = work.settings, work.job.execution
+    result = work.made(place.result, "0", np.uint64)
+    threshold = _METHODS[settings.method](work, result)
+    found = work.stage("count", lambda: int(stats.max(result, execution=how)))
 
-    def __init__(
-        self,
-        source: Source,
-        settings: Settings,
-        job: Job,
-        pipeline: Pipeline,
-        place: ResultPlace,
-        chunks: tuple[int, ...] | None,
-        name: str,
-    ) -> None:
-        self.source, self.settings, self.job, self.name = source, settings, job, name
-        self.pipeline, self.place, self.chunks = pipeline, place, chunks
-        self.stages: list[StageTime] = []
-        self.bright = Brightness(source.dtype.str, settings.sigma, settings.objects == "dark")
-        self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
-
-    def segmentation(self) -> Segmentation:
-        smooth = self._array("smooth", self.bright.kept)
-        self._stage("smooth", lambda: self._map(self.bright, [self.source], smooth, halo=self.bright.halo))
-        if self.settings.threshold is None:
-            kept = float(self._stage("threshold", lambda: self._otsu(smooth)))
-        else:
-            kept = self.bright.keep(self.settings.threshold)
-        result = self._made(self.place.result, "0", np.uint64)
-        make = self._components if self.settings.method == "components" else self._watershed
-        make(smooth, kept, result)
-        found = self._stage("count", lambda: int(stats.max(result, execution=self.job.execution)))
-        self._stage("pyramid", self._pyramid)
-        levels = self._publish()
-        return Segmentation(
-            str(self.place.output),
-            self.settings.method,
-            found,
-            self.source.shape,
-            tuple(level.shape for level in levels),
-            self.bright.show(kept),
-            self.settings.shown(),
-            tuple(self.stages),
-            self.job.execution.num_workers,
-            peak_bytes(),
-        )
-
-    def _components(self, smooth: Source, threshold: float, result: Source) -> None:
-        filtered = self.settings.min_size > 1
-        target = self._array("components", np.uint64) if filtered else result
-        self._stage("components", lambda: self._run(label, smooth, target, threshold=threshold))
-        if filtered:
-            self._stage("filter", lambda: self._run(size_filter, target, result, min_size=self.settings.min_size))
-
-    def _watershed(self, smooth: Source, threshold: float, result: Source) -> None:
-        settings = self.settings
-        mask = self._array("seed_mask", np.bool_)
-        seeds = self._array("seeds", np.uint64)
-        inside = SeedMask(threshold, settings.sampling, settings.seed_distance)
-        self._stage("seed mask", lambda: self._map(inside, [smooth], mask, halo=inside.halo, factor=8.0))
-        self._stage("seeds", lambda: self._run(label, mask, seeds))
-        flood = Flood(None if settings.fill else threshold)
-        filtered = settings.min_size > 1
-        flooded = self._array("flooded", np.uint64) if filtered else result
-        self._stage("watershed", lambda: self._map(flood, [smooth, seeds], flooded, halo=settings.halo, factor=4.0))
-        if not filtered:
-            return
-        kept = self._array("kept", np.uint64) if settings.fill else result
-        self._stage("filter", lambda: self._run(size_filter, flooded, kept, min_size=settings.min_size))
-        if settings.fill:
-            self._stage("refill", lambda: self._map(flood, [smooth, kept], result, halo=settings.halo, factor=4.0))
-
-    def _pyramid(self) -> None:
-        path, how = self.place.result, self.job.execution
-        for level in write_pyramid(path, method="mode", name=self.name, label=True, execution=how):
+    def pyramid() -> None:
+        for level in write_pyramid(place.result, method="mode", name=name, label=True, execution=how):
             level.close()
 
-    def _array(self, name: str, dtype: Any) -> FileSource:
-        """An array between stages."""
-        return self._made(self.pipeline.scratch(name), "", dtype)
+    work.stage("pyramid", pyramid)
+    levels = _publish(place, name)
+    return Segmentation(
+        str(place.output),
+        settings.method,
+        found,
+        work.source.shape,
+        tuple(level.shape for level in levels),
+        threshold,
+        settings.shown(),
+        tuple(work.stages),
+        how.num_workers,
+        peak_bytes(),
+    )
 
-    def _made(self, path: Path, key: str, dtype: Any) -> FileSource:
-        like = self.source
-        return create_array(path, key, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr")
 
-    def _run(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
-        function(*arguments, **settings, **self.how)
-
-    def _map(self, kernel: Any, inputs: Sequence[Source], output: Source, *, halo: Any, factor: float = 5.0) -> None:
-        if halo is not None:
-            halo = tuple(min(margin, size) for margin, size in zip(halo, output.shape, strict=True))
-        run_map(
-            kernel,
-            inputs,
-            output,
-            self.job,
-            name=type(kernel).__name__.lower(),
-            dtype=output.dtype,
-            halo=halo,
-            memory_factor=factor,
+def _publish(place: ResultPlace, name: str) -> list[FileSource]:
+    """Put the result in its place, and return its levels."""
+    (image,) = read_multiscales(place.result)
+    place.publish()
+    if place.key and Path(place.key).parent.name == "labels":
+        # Once more in its place, for the list of labels in the group above.
+        write_multiscales(
+            place.container, place.key, levels=image.levels, name=name, method="mode", label=True, source="../../"
         )
-
-    def _otsu(self, smooth: Source) -> float:
-        low, high = (0, 65536) if self.bright.fixed else stats.min_and_max(smooth, **self.how)
-        if not np.isfinite([low, high]).all():
-            raise ParameterError("The image has NaN or infinite values.", remedy="replace them with numpy.nan_to_num")
-        histogram = Histogram(float(low), float(max(high, np.nextafter(low, np.inf))))
-        counts = run_reduce(histogram, add, [smooth], self.job, name="histogram", memory_factor=12.0)
-        return otsu(histogram, counts)
-
-    def _publish(self) -> list[FileSource]:
-        """Put the result in its place, and return its levels."""
-        (image,) = read_multiscales(self.place.result)
-        self.place.publish()
-        container, key = self.place.container, self.place.key
-        if key and Path(key).parent.name == "labels":
-            # Once more in its place, for the list of labels in the group above.
-            write_multiscales(
-                container, key, levels=image.levels, name=self.name, method="mode", label=True, source="../../"
-            )
-        return [open_source(self.place.output, name, format="zarr") for name, _ in image.levels]
-
-    def _stage(self, name: str, function: Callable[[], Any]) -> Any:
-        before = len(self.pipeline.explain())
-        value = function()
-        # that of a call that was made before it was interrupted is what it took then
-        seconds = sum(call.seconds for call in self.pipeline.explain()[before:])
-        self.stages.append(StageTime(name, seconds, self.source.size))
-        _LOG.info("segment: %s took %.2f s", name, seconds)
-        return value
+    return [open_source(place.output, level, format="zarr") for level, _ in image.levels]
 
 
 def _chunks(block_shape: Any, shape: Sequence[int]) -> tuple[int, ...] | None:

@@ -14,16 +14,27 @@ from ..filters.gaussian_kernel import normalize_sigma
 from ..sources import Source
 from .segmentation_kernels import physical
 
+Method = Literal["components", "watershed", "multicut"]
+METHODS: tuple[Method, ...] = ("watershed", "components", "multicut")
+
 # Defaults, all lengths in voxels of the finest axis.
-_SIGMA, _SEED_DISTANCE, _HALO = 1.5, 3.0, 32.0
-_MIN_SIZE = {"components": 100, "watershed": 0}
+_SEED_DISTANCE, _SEED_SIGMA, _BETA = 3.0, 2.0, 0.5
+_SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7}
+_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0}
+_MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0}
+_OWN = {
+    "components": {"objects"},
+    "watershed": {"objects", "seed_distance", "fill", "halo"},
+    "multicut": {"beta", "halo"},
+}
+"""Parameters that not all methods take, by those that do."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides what comes out, checked; lengths in voxels per axis where they are tuples."""
 
-    method: Literal["components", "watershed"]
+    method: Method
     threshold: float | None
     sigma: tuple[float, ...] | None
     seed_distance: float
@@ -32,12 +43,12 @@ class Settings:
     fill: bool
     halo: tuple[int, ...]
     sampling: tuple[float, ...]
+    seed_sigma: tuple[float, ...]
+    beta: float
 
     def shown(self) -> dict[str, Any]:
         """The settings that the method uses, as JSON values."""
-        names = ["sigma", "min_size", "objects"]
-        if self.method == "watershed":
-            names += ["seed_distance", "halo", "fill"]
+        names = ["sigma", "min_size", *sorted(_OWN[self.method])]
         values = {name: getattr(self, name) for name in names}
         return {
             name: [round(v, 4) for v in value] if isinstance(value, tuple) else value for name, value in values.items()
@@ -54,6 +65,7 @@ def check_settings(
     objects: str,
     fill: bool | None,
     halo: int | Sequence[int] | None,
+    beta: float | None = None,
 ) -> Settings:
     """Check what the user gave, and fill in the defaults; `segment` explains the parameters.
 
@@ -63,14 +75,23 @@ def check_settings(
         Bad input.
     """
     _check_image(source)
-    if method not in _MIN_SIZE:
-        raise ParameterError(f"method is {method!r}.", remedy='method="watershed" or method="components"')
+    if method not in METHODS:
+        raise ParameterError(f"method is {method!r}.", remedy=" or ".join(f'method="{one}"' for one in METHODS))
     if objects not in ("bright", "dark"):
         raise ParameterError(f"objects is {objects!r}.", remedy='objects="bright" or objects="dark"')
-    if method == "components" and (fill or seed_distance is not None or halo is not None):
+    given = {"objects": objects != "bright", "fill": bool(fill), "beta": beta is not None}
+    given |= {"seed_distance": seed_distance is not None, "halo": halo is not None}
+    if vain := sorted(name for name, there in given.items() if there and name not in _OWN[method]):
+        takes = [one for one in METHODS if set(vain) <= _OWN[one]]
         raise ParameterError(
-            "fill, seed_distance and halo do nothing for method='components'.",
-            remedy="leave them out, or use 'watershed'",
+            f"{', '.join(vain)} {'do' if len(vain) > 1 else 'does'} nothing for method={method!r}.",
+            remedy="leave it out" + "".join(f', or method="{one}"' for one in takes),
+        )
+    if beta is not None and not 0 < beta < 1:
+        raise ParameterError(f"beta is {beta!r}, and not between 0 and 1.", remedy="beta=0.5")
+    if method == "multicut" and threshold is not None and not 0 <= threshold <= 1:
+        raise ParameterError(
+            f"threshold is {threshold!r}, and boundaries lie between 0 and 1.", remedy="threshold=0.15"
         )
     if threshold is not None and not np.isfinite(threshold):
         raise ParameterError(f"threshold is {threshold!r}.", remedy="pass a finite number, or leave it out")
@@ -82,19 +103,21 @@ def check_settings(
         raise ParameterError(f"min_size is {min_size!r}.", remedy="min_size=0")
     steps = [axis.scale for axis in source.axes]
     if halo is None:
-        margin = tuple(int(np.ceil(size)) for size in physical(_HALO, steps))
+        margin = tuple(int(np.ceil(size)) for size in physical(_HALO[method], steps))
     else:
         margin = normalize_halo(halo, source.ndim) or ()
     return Settings(
-        method,  # type: ignore[arg-type]
+        method,
         None if threshold is None else float(threshold),
-        _sigma(_SIGMA if sigma is None else sigma, steps),
+        _sigma(_SIGMA[method] if sigma is None else sigma, steps),
         distance,
         int(least),
         objects,  # type: ignore[arg-type]
         method == "watershed" and fill is not False,
         margin,
         tuple(step / min(steps) for step in steps),
+        physical(_SEED_SIGMA, steps),
+        _BETA if beta is None else float(beta),
     )
 
 

@@ -45,6 +45,13 @@ CASES = [
         "uint64",
         None,
     ),
+    Case(
+        "distance watershed",
+        lambda v, out, k: bp.segmentation.distance_watershed(v["raw"], out, min_size=9, **k),
+        "uint64",
+        None,
+    ),
+    Case("region graph", lambda v, out, k: _columns(bp.graph.region_graph(v["few"], v["raw"], **k))),
     Case("relabel", lambda v, out, k: bp.segmentation.relabel(v["few"], np.arange(300) * 7, out, **k), "uint64"),
     Case(
         "relabel dict",
@@ -67,6 +74,11 @@ CASES = [
     Case("vi", lambda v, out, k: bp.evaluation.variation_of_information(v["few"], v["ids"], **k)),
     Case("rand", lambda v, out, k: bp.evaluation.rand_index(v["few"], v["ids"], **k)),
 ]
+
+
+def _columns(graph: bp.graph.RegionGraph) -> tuple[np.ndarray, ...]:
+    tables = (graph.nodes, graph.edges)
+    return tuple(getattr(table, column.name) for table in tables for column in fields(table))
 
 
 def _volumes() -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ from bioimage_py.pipelines.folder import known_calls
 from bioimage_py.pipelines.script import job_pipeline
 from bioimage_py.segmentation import distance_seeds, label, size_filter, watershed
 from bioimage_py.sources import Axis, Source
-from bioimage_py.workflows import demo, evaluate, segment, segmenting, write_pyramid
+from bioimage_py.workflows import by_threshold, demo, evaluate, segment, write_pyramid
 from bioimage_py.workflows.pyramids import level_factors
 from bioimage_py.workflows.segmentation_kernels import Brightness, Histogram, otsu
 
@@ -270,7 +270,7 @@ class Breaking(Source):
 def leave(call, stored, output):
     """Begin a call that fails after its first stage; names of the calls inside of it that were made."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmenting, "label", fails)
+        patch.setattr(by_threshold, "label", fails)
         with pytest.raises(RunnerError, match="on purpose"):
             segment(stored, output, **call)
     return [one.name for one in known_calls(output.with_name(f"{output.name}.scratch")) if one.done]
@@ -374,7 +374,11 @@ class TestFailures:
             ({"min_size": 2.5}, ParameterError, "min_size is 2.5"),
             ({"halo": -1}, HaloError, "halo"),
             ({"halo": (1, 2)}, HaloError, "halo"),
-            ({"method": "components", "fill": True}, ParameterError, "do nothing for method='components'"),
+            ({"method": "components", "fill": True}, ParameterError, "fill does nothing for method='components'"),
+            ({"method": "multicut", "seed_distance": 2}, ParameterError, "seed_distance does nothing for method='mult"),
+            ({"method": "multicut", "threshold": 140}, ParameterError, "boundaries lie between 0 and 1"),
+            ({"method": "multicut", "beta": 1}, ParameterError, "beta is 1"),
+            ({"beta": 0.4}, ParameterError, "beta does nothing for method='watershed'"),
             ({"block_shape": 0}, BlockShapeError, "below 1"),
             ({"block_shape": (8, 8)}, BlockShapeError, "2 entries"),
             ({"roi": (slice(0, 41),)}, RegionError, "0:41"),

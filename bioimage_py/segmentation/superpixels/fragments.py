@@ -70,6 +70,8 @@ class Fragments:
 
         hills = Gaussian(self.seed_sigma)(distance) if self.seed_sigma else distance
         tops = (hills == maximum_filter(hills, size=3)) & (distance > 0)
+        if distance.min() == distance.max():  # nowhere is a middle, and rounding would make some
+            tops[...] = False
         if inside is not None:
             tops &= inside
         if not tops.any():

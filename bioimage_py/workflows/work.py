@@ -1,0 +1,79 @@
+"""What the methods of `segment` work with: the input, arrays between stages, and the stages that are timed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..engine.job import Job
+from ..engine.mapping import run_map
+from ..io.create import create_array
+from ..pipelines.script import Pipeline
+from ..sources import Source
+from ..sources.file import FileSource
+from .segmentation import StageTime
+from .settings import Settings
+
+_LOG = logging.getLogger("bioimage_py")
+
+
+class Work:
+    """One call of `segment`.
+
+    Parameters
+    ----------
+    source : Source
+        The image, or the boundaries.
+    settings : Settings
+    job : Job
+    pipeline : Pipeline
+        Of the call: it knows what is done already, and owns the arrays between stages.
+    chunks : tuple of int, optional
+        Of all arrays.
+    """
+
+    def __init__(
+        self, source: Source, settings: Settings, job: Job, pipeline: Pipeline, chunks: tuple[int, ...] | None
+    ) -> None:
+        self.source, self.settings, self.job, self.pipeline, self.chunks = source, settings, job, pipeline, chunks
+        self.stages: list[StageTime] = []
+        self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
+
+    def array(self, name: str, dtype: Any) -> FileSource:
+        """An array between stages."""
+        return self.made(self.pipeline.scratch(name), "", dtype)
+
+    def made(self, path: Path, key: str, dtype: Any) -> FileSource:
+        """An array like the input."""
+        like = self.source
+        return create_array(path, key, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr")
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+        """Call an operation, on the workers and blocks of the call."""
+        return function(*arguments, **settings, **self.how)
+
+    def map(self, kernel: Any, inputs: Sequence[Source], output: Source, *, halo: Any, factor: float = 5.0) -> None:
+        """Call a kernel block by block."""
+        if halo is not None:
+            halo = tuple(min(margin, size) for margin, size in zip(halo, output.shape, strict=True))
+        run_map(
+            kernel,
+            inputs,
+            output,
+            self.job,
+            name=type(kernel).__name__.lower(),
+            dtype=output.dtype,
+            halo=halo,
+            memory_factor=factor,
+        )
+
+    def stage(self, name: str, function: Callable[[], Any]) -> Any:
+        """The value of a stage; one that was made before the call was interrupted took what it took then."""
+        before = len(self.pipeline.explain())
+        value = function()
+        seconds = sum(call.seconds for call in self.pipeline.explain()[before:])
+        self.stages.append(StageTime(name, seconds, self.source.size))
+        _LOG.info("segment: %s took %.2f s", name, seconds)
+        return value

@@ -1,0 +1,168 @@
+"""Multicut: right on problems whose best partition is known, the same on every backend, and near the whole by cells."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bioimage_py as bp
+from bioimage_py.errors import ParameterError, ShapeError, SourceTypeError
+from bioimage_py.graph import apply_node_labels, costs, join_small_parts, multicut, region_graph
+from bioimage_py.graph.decomposition import Cells, levels
+from bioimage_py.graph.problem import Problem, numbered
+from bioimage_py.graph.solving import SOLVERS, solved
+
+from .test_region_graph import volume
+
+
+def problem(n: int, seed: int) -> Problem:
+    rng = np.random.default_rng(seed)
+    pairs = np.array([pair for pair in itertools.combinations(range(n), 2) if rng.random() < 0.6], np.int64)
+    pairs = pairs.reshape(-1, 2)
+    return Problem(rng.random((n, 3)) * 100, np.ones(n, np.int64), pairs, rng.normal(size=len(pairs)))
+
+
+def partitions(n: int) -> Any:
+    """All divisions of n things."""
+    if n == 0:
+        yield []
+        return
+    for rest in partitions(n - 1):
+        for part in range(max(rest, default=-1) + 2):
+            yield [*rest, part]
+
+
+@given(st.integers(1, 7), st.integers(0, 500), st.sampled_from(SOLVERS))
+def test_small_problems_are_solved_nearly_as_well_as_by_trying_all(n: int, seed: int, solver: Any) -> None:
+    given_ = problem(n, seed)
+    best = min(given_.energy(np.array(labels)) for labels in partitions(n))
+    found = solved(given_, solver)
+    assert found.tolist() == numbered(found).tolist()
+    assert given_.bound <= best <= given_.energy(found) + 1e-9
+    assert given_.energy(found) <= 1e-9  # not worse than joining all
+    if solver == "kernighan-lin":
+        assert given_.energy(found) <= best + 0.25 * abs(best) + 0.5
+
+
+@given(st.integers(2, 30), st.integers(0, 500))
+def test_joining_keeps_the_energy(n: int, seed: int) -> None:
+    given_ = problem(n, seed)
+    rng = np.random.default_rng(seed)
+    first = numbered(rng.integers(0, 5, n))
+    smaller = given_.joined(first)
+    second = numbered(rng.integers(0, 2, smaller.n))
+    assert smaller.energy(second) == pytest.approx(given_.energy(second[first]), abs=1e-9)
+    assert smaller.size.sum() == n
+    assert smaller.size @ smaller.places == pytest.approx(given_.size @ given_.places)
+
+
+def test_every_node_lies_in_one_cell() -> None:
+    cells = Cells((100, 60, 10), (30, 30, 30))
+    assert cells.grid == (4, 2, 1)
+    rng = np.random.default_rng(0)
+    places = rng.random((500, 3)) * (100, 60, 10)
+    assert (np.bincount(cells.of(places), minlength=cells.n) > 0).all()
+    assert [one.size[0] for one in levels((100, 60, 10), (30, 30, 30))] == [30, 60]
+    assert levels((100, 60, 10), (100, 60, 10)) == []
+
+
+def neurons(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A volume of truth, its boundaries with noise, and superpixels."""
+    truth, _ = volume(seed, (48, 48, 48))
+    rng = np.random.default_rng(seed)
+    edges = np.zeros(truth.shape, bool)
+    for axis in range(3):
+        one = np.moveaxis(truth, axis, 0)
+        differ = one[1:] != one[:-1]
+        np.moveaxis(edges, axis, 0)[1:] |= differ
+        np.moveaxis(edges, axis, 0)[:-1] |= differ
+    boundaries = np.clip(edges * 0.8 + rng.normal(0.05, 0.1, truth.shape), 0, 1).astype(np.float32)
+    pieces = bp.segmentation.distance_watershed(boundaries, seed_sigma=0.5, min_size=5, block_shape=24)
+    return truth, boundaries, np.asarray(pieces)
+
+
+def test_cells_come_near_the_whole_and_blocks_and_backends_make_no_difference() -> None:
+    _, boundaries, pieces = neurons()
+    graph = region_graph(pieces, boundaries)
+    given_ = costs(graph)
+    whole = multicut(graph, given_, cell_shape=48)
+    assert len(whole.energies) == 2
+    cells = multicut(graph, given_, cell_shape=12)
+    assert len(cells.energies) == 4
+    assert list(cells.energies) == sorted(cells.energies, reverse=True)
+    assert cells.bound <= whole.energies[-1] <= cells.energies[-1] * 0.98
+    for how in ({"num_workers": 3}, {"job_type": "subprocess", "num_workers": 2}):
+        again = multicut(graph, given_, cell_shape=12, **how)
+        assert np.array_equal(again.parts, cells.parts)
+        assert again.energies == cells.energies
+
+
+def test_superpixels_and_multicut_find_the_truth() -> None:
+    truth, boundaries, pieces = neurons(1)
+    graph = region_graph(pieces, boundaries)
+    found = multicut(graph, costs(graph))
+    labels = apply_node_labels(pieces.copy(), found)
+    before, after = (sum(bp.evaluation.variation_of_information(one, truth)) for one in (pieces, labels))
+    assert after < 0.5 * before
+    assert labels.max() == found.n == len(np.unique(labels))
+
+
+def test_ids_far_apart_are_relabelled_too() -> None:
+    labels = np.array([[5, 5, 2**63], [2**64 - 1, 0, 2**63]], np.uint64)
+    graph = region_graph(labels, np.zeros((2, 3), np.float32))
+    found = multicut(graph, [1.0, -1.0])
+    assert found.ids.tolist() == [5, 2**63, 2**64 - 1]
+    assert apply_node_labels(labels, found).tolist() == [[1, 1, 1], [2, 0, 1]]
+
+
+def test_small_parts_join_the_neighbour_with_the_least_boundary() -> None:
+    labels = np.array([[1, 1, 1, 2, 3, 3, 3, 0, 4]], np.uint64)
+    boundaries = np.array([[0, 0, 0.9, 0.9, 0.1, 0, 0, 0, 0]], np.float32)
+    graph = region_graph(labels, boundaries)
+    apart = multicut(graph, [-1.0, -1.0])
+    assert join_small_parts(graph, apart, 2).parts.tolist() == [1, 2, 2, 3]  # 4 has no neighbour
+    assert join_small_parts(graph, apart, 1).parts.tolist() == [1, 2, 3, 4]
+    assert join_small_parts(graph, apart, 100).parts.tolist() == [1, 1, 1, 2]
+
+
+def test_no_regions_no_parts() -> None:
+    graph = region_graph(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32))
+    found = multicut(graph, costs(graph))
+    assert found.n == 0
+    assert join_small_parts(graph, found, 5).n == 0
+
+
+def test_beta_and_size_change_costs_as_they_say() -> None:
+    graph = region_graph(*volume(2))
+    flat = costs(graph, size_exponent=0)
+    assert flat == pytest.approx(np.log((1 - graph.mean()) / graph.mean()), abs=1e-9)
+    assert (costs(graph, beta=0.7) < costs(graph)).all()
+    assert costs(graph, size_exponent=1) == pytest.approx(flat * graph.edges.count / graph.edges.count.mean())
+    sure = costs(graph, np.array([0.0, 1.0] + [0.5] * (len(graph.edges) - 2)), size_exponent=0)
+    assert np.isfinite(sure).all()
+    assert sure[0] == pytest.approx(-sure[1])
+    assert sure[0] > 6
+    assert not sure[2:].any()
+
+
+def test_bad_calls_are_refused() -> None:
+    graph = region_graph(*volume())
+    n = len(graph.edges)
+    with pytest.raises(ShapeError, match=f"each of {n} edges"):
+        multicut(graph, [1.0])
+    with pytest.raises(ParameterError, match="nan"):
+        multicut(graph, [np.nan] * n)
+    with pytest.raises(ParameterError, match="kernighan-lin"):
+        multicut(graph, [1.0] * n, solver="magic")
+    with pytest.raises(SourceTypeError, match="region graph"):
+        multicut(np.zeros(4), [1.0])
+    for wrong in ({"beta": 0}, {"beta": 1.5}, {"size_exponent": -1}):
+        with pytest.raises(ParameterError):
+            costs(graph, **wrong)
+    with pytest.raises(ShapeError, match="other ones"):
+        join_small_parts(region_graph(np.eye(3, dtype=np.uint8), np.zeros((3, 3))), multicut(graph, [1.0] * n), 2)

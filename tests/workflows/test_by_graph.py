@@ -1,0 +1,90 @@
+"""`segment` by multicut: as the operations one by one, on any backend, and after kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bioimage_py as bp
+from bioimage_py.io import create_array
+from bioimage_py.sources import Axis
+from bioimage_py.workflows import segment
+
+from ..graph.test_multicut import neurons
+
+QUIET: dict[str, Any] = {"progress": False, "block_shape": 24}
+
+
+@pytest.fixture(scope="module")
+def boundaries(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("boundaries")
+    array = create_array(folder / "in.zarr", "boundaries", shape=(48, 48, 48), dtype="uint8", chunks=(24, 24, 24))
+    array[...] = np.rint(neurons(2)[1] * 255)
+    return array
+
+
+def labels(found: Any) -> np.ndarray:
+    return np.asarray(bp.open_source(found.path)[...])
+
+
+def test_as_the_operations_one_by_one(boundaries: Any, tmp_path: Path) -> None:
+    found = segment(boundaries, tmp_path / "a.zarr", method="multicut", num_workers=2, **QUIET)
+    pieces = np.asarray(bp.segmentation.distance_watershed(boundaries, block_shape=24))
+    graph = bp.graph.region_graph(pieces, boundaries[...])
+    parts = bp.graph.multicut(graph, bp.graph.costs(graph))
+    expected = bp.graph.apply_node_labels(pieces, parts)
+    assert np.array_equal(labels(found), expected)
+    assert found.n_objects == parts.n > 5
+    assert [stage.name for stage in found.stages] == ["superpixels", "graph", "multicut", "labels", "count", "pyramid"]
+    assert os.listdir(tmp_path) == ["a.zarr"]
+    assert "by multicut" in found.summary()
+    again = segment(boundaries, tmp_path / "b.zarr", method="multicut", job_type="subprocess", num_workers=2, **QUIET)
+    assert np.array_equal(labels(again), expected)
+
+
+def test_small_objects_join_their_neighbours(boundaries: Any, tmp_path: Path) -> None:
+    found = labels(segment(boundaries, tmp_path / "a.zarr", method="multicut", beta=0.9, min_size=300, **QUIET))
+    assert np.bincount(found.ravel())[1:].min() >= 300
+    assert found.min() == 1
+
+
+def test_boundaries_of_thick_sections(tmp_path: Path) -> None:
+    axes = [Axis(name, unit="nanometer", scale=scale) for name, scale in zip("zyx", (30, 10, 10), strict=True)]
+    array = create_array(tmp_path / "in.zarr", "b", shape=(12, 48, 48), dtype="f4", chunks=(12, 24, 24), axes=axes)
+    array[...] = neurons(3)[1][::4]
+    found = segment(array, tmp_path / "a.zarr", method="multicut", **QUIET)
+    assert found.settings["sigma"] == [pytest.approx(0.7 / 3, abs=1e-4), 0.7, 0.7]
+    assert found.n_objects > 1
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("at", ["superpixels", "graph", "multicut", "labels"])
+def test_the_same_call_goes_on_after_a_kill(boundaries: Any, tmp_path: Path, at: str) -> None:
+    code = (
+        "import os, sys, logging, bioimage_py as bp\n"
+        "from bioimage_py.workflows import segment, work\n"
+        "stage = work.Work.stage\n"
+        "def killed(self, name, function):\n"
+        "    value = stage(self, name, function)\n"
+        "    if name == sys.argv[3]: os.kill(os.getpid(), 9)\n"
+        "    return value\n"
+        "work.Work.stage = killed\n"
+        "segment(bp.open_source(sys.argv[1], 'boundaries'), sys.argv[2], method='multicut', block_shape=24,"
+        " progress=False)\n"
+    )
+    command = [sys.executable, "-c", code, str(boundaries.path), str(tmp_path / "a.zarr"), at]
+    assert subprocess.run(command, timeout=300, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "a.zarr").exists()
+    found = segment(boundaries, tmp_path / "a.zarr", method="multicut", **QUIET)
+    fresh = segment(boundaries, tmp_path / "b.zarr", method="multicut", **QUIET)
+    assert np.array_equal(labels(found), labels(fresh))
+    assert sorted(os.listdir(tmp_path)) == ["a.zarr", "b.zarr"]
+    first = next(stage for stage in found.stages if stage.name == "superpixels")
+    assert first.seconds > 0
