@@ -16,7 +16,7 @@ from .inputs import open_input
 @click.option("--key", help="Key of the image in INPUT, for containers with several arrays.")
 @click.option(
     "--method",
-    type=click.Choice(["watershed", "components", "multicut"]),
+    type=click.Choice(["watershed", "components", "multicut", "agglomerate"]),
     default="watershed",
     show_default=True,
     help="Grow seeds, take connected components, or join superpixels of boundaries (0 to 1).",
@@ -44,9 +44,9 @@ from .inputs import open_input
     "--halo",
     type=numbers,
     metavar="N[,N,N]",
-    help="Voxels around a block.  [default: 32 of the finest axis for watershed, 8 for multicut]",
+    help="Voxels around a block.  [default: 32 of the finest axis for watershed, 8 for the others]",
 )
-@click.option("--beta", type=float, help="Multicut: 0 to 1, larger cuts more.  [default: 0.5]")
+@click.option("--beta", type=float, help="Multicut, agglomerate: 0 to 1, larger cuts more.  [default: 0.5]")
 @click.option(
     "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agglomeration import MergeTree, agglomerate
     from .building import region_graph
     from .edge_costs import costs
     from .multicuts import multicut
@@ -20,8 +21,10 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "MergeTree": ".agglomeration",
             "Partition": ".parts",
             "RegionGraph": ".regions",
+            "agglomerate": ".agglomeration",
             "apply_node_labels": ".parts",
             "costs": ".edge_costs",
             "join_small_parts": ".parts",
@@ -33,8 +36,10 @@ else:
     )
 
 __all__ = [
+    "MergeTree",
     "Partition",
     "RegionGraph",
+    "agglomerate",
     "apply_node_labels",
     "costs",
     "join_small_parts",

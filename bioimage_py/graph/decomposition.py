@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .problem import Problem, numbered
-from .solving import Solver, solved
+from .solving import Way, solved
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Solution:
     labels: npt.NDArray[np.int64]
 
 
-def solve_cell(problem: Problem, cells: Cells, index: int, solver: Solver) -> Solution:
+def solve_cell(problem: Problem, cells: Cells, index: int, way: Way) -> Solution:
     """Divide the nodes of a cell, seen together with those around it.
 
     The surroundings reach half a cell far. What lies near the border of a cell would be divided without knowing its
@@ -73,7 +73,7 @@ def solve_cell(problem: Problem, cells: Cells, index: int, solver: Solver) -> So
     inside = (problem.places >= corner - margin) & (problem.places < corner + np.array(cells.size) + margin)
     seen = np.flatnonzero(inside.all(axis=1))
     own = cells.of(problem.places[seen]) == index
-    labels = solved(problem.part(seen), solver)
+    labels = solved(problem.part(seen), way)
     return Solution(seen[own], numbered(labels[own]))
 
 

@@ -5,26 +5,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from ..blocks.shape import normalize_block_shape
 from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
-from ..engine.stages import ItemsStage, OnceStage, run_stages
-from ..errors import ParameterError, SourceTypeError
-from .decomposition import Cells, levels
-from .multicut_blocks import Begin, JoinCells, Level, LevelOf, SolveCell, SolveRest
+from ..engine.stages import run_stages
+from ..errors import ParameterError
+from .partition_blocks import Begin, Level
+from .partition_stages import cells_of, opened, partition_stages
 from .parts import Partition
 from .regions import RegionGraph
 from .solving import SOLVERS, Solver
-from .stored import open_graph
 
 _LOG = logging.getLogger("bioimage_py")
-_CELL = 128
 
 
 @operation(
@@ -85,34 +82,10 @@ def multicut(
         raise ParameterError(f"unknown solver {solver!r}", remedy=" or ".join(f"solver={one!r}" for one in SOLVERS))
     found, given = opened(graph)
     values = found.check_edges(costs, "costs")
-    sizes = (_CELL,) * len(found.shape) if cell_shape is None else cell_shape
-    cells = levels(found.shape, normalize_block_shape(sizes, len(found.shape)))
-    level: Level = run_stages("multicut", _stages(Begin(given, values), cells, solver), job).results["rest"]
+    stages, last = partition_stages(Begin(given, values), cells_of(found, cell_shape), solver)
+    level: Level = run_stages("multicut", stages, job).results[last.stage]
     partition = Partition(
         found.nodes.ids, (level.labels + 1).astype(np.uint64), level.energies, float(values[values < 0].sum())
     )
     _LOG.info("multicut: %r, energies %s", partition, ", ".join(f"{one:.6g}" for one in level.energies))
     return partition
-
-
-def opened(graph: Any) -> tuple[RegionGraph, RegionGraph | str]:
-    """A graph, and what workers are given of it: where it lies, if it lies in a file."""
-    if isinstance(graph, RegionGraph):
-        return graph, graph
-    if isinstance(graph, str | os.PathLike):
-        path = os.path.abspath(graph)
-        return open_graph(path), path
-    raise SourceTypeError(
-        f"{type(graph).__name__} is no region graph", remedy="graph=bp.graph.region_graph(labels, boundaries)"
-    )
-
-
-def _stages(begin: Begin, cells: Sequence[Cells], solver: Solver) -> list[ItemsStage | OnceStage]:
-    stages: list[ItemsStage | OnceStage] = [OnceStage("problem", begin)]
-    before = LevelOf("problem")
-    for number, level in enumerate(cells):
-        name = f"cells {number}"
-        stages.append(ItemsStage(name, SolveCell(level, solver), level.n, before))
-        stages.append(OnceStage(f"join {number}", JoinCells(before, name)))
-        before = LevelOf(f"join {number}")
-    return [*stages, OnceStage("rest", SolveRest(before, solver))]

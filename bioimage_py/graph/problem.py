@@ -25,12 +25,15 @@ class Problem:
         The smaller node first; ascending, each pair once.
     costs : ndarray of float64, (edges,)
         What it costs to cut the edge: positive where its nodes belong together.
+    weights : ndarray of float64, (edges,)
+        Pairs of voxels of each edge, for whoever needs the mean cost of a pair.
     """
 
     places: npt.NDArray[np.float64]
     size: npt.NDArray[np.int64]
     edges: npt.NDArray[np.int64]
     costs: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
 
     @property
     def n(self) -> int:
@@ -53,7 +56,7 @@ class Problem:
         number[chosen] = np.arange(len(chosen))
         edges = number[self.edges]
         among = (edges >= 0).all(axis=1)
-        return Problem(self.places[chosen], self.size[chosen], edges[among], self.costs[among])
+        return Problem(self.places[chosen], self.size[chosen], edges[among], self.costs[among], self.weights[among])
 
     def joined(self, labels: npt.NDArray[np.int64]) -> Problem:
         """The problem whose nodes are the parts 0 .. m - 1 of a labelling, with the costs between them added up."""
@@ -63,12 +66,12 @@ class Problem:
         places = np.stack([np.bincount(labels, column * self.size, n) for column in self.places.T], axis=1)
         pairs = np.sort(labels[self.edges], axis=1)
         between = pairs[:, 0] != pairs[:, 1]
-        pairs, costs = pairs[between], self.costs[between]
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        pairs, costs = pairs[order], costs[order]
+        order = np.flatnonzero(between)[np.lexsort((pairs[between, 1], pairs[between, 0]))]
+        pairs, costs, weights = pairs[order], self.costs[order], self.weights[order]
         begins = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(axis=1)]) if len(pairs) else np.zeros(0, int)
-        summed = np.add.reduceat(costs, begins) if len(begins) else costs
-        return Problem(places / np.maximum(size, 1)[:, None], size, pairs[begins], summed)
+        if len(begins):
+            costs, weights = np.add.reduceat(costs, begins), np.add.reduceat(weights, begins)
+        return Problem(places / np.maximum(size, 1)[:, None], size, pairs[begins], costs, weights)
 
 
 def numbered(labels: Array) -> npt.NDArray[np.int64]:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ..graph import apply_node_labels, costs, join_small_parts, multicut, region_graph
+from ..graph import (
+    Partition,
+    RegionGraph,
+    agglomerate,
+    apply_node_labels,
+    costs,
+    join_small_parts,
+    multicut,
+    region_graph,
+)
 from ..segmentation import distance_watershed
 from ..sources import Source
 from .work import Work
@@ -12,6 +23,21 @@ from .work import Work
 
 def by_multicut(work: Work, result: Source) -> float:
     """Superpixels joined by multicut; returns the threshold of boundaries."""
+    beta = work.settings.beta
+    return _joined(work, result, "multicut", lambda graph: work.on(multicut, graph, costs(graph, beta=beta)))
+
+
+def by_agglomeration(work: Work, result: Source) -> float:
+    """Superpixels joined as long as the mean boundary between two of them allows it; returns as `by_multicut`."""
+    limit = 1 - work.settings.beta
+
+    def partition(graph: RegionGraph) -> Partition:
+        return work.on(agglomerate, graph, thresholds=limit).partition(limit)  # type: ignore[no-any-return]
+
+    return _joined(work, result, "agglomerate", partition)
+
+
+def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGraph], Partition]) -> float:
     settings = work.settings
     threshold = 0.15 if settings.threshold is None else settings.threshold
     pieces = work.array("superpixels", np.uint64)
@@ -28,12 +54,12 @@ def by_multicut(work: Work, result: Source) -> float:
             halo=settings.halo,
         ),
     )
-    graph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source))
+    graph: RegionGraph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source))
 
-    def partition() -> object:
-        found = multicut(graph, costs(graph, beta=settings.beta), execution=work.job.execution)
+    def parts() -> Partition:
+        found = partition(graph)
         return join_small_parts(graph, found, settings.min_size) if settings.min_size else found
 
-    parts = work.stage("multicut", partition)
-    work.stage("labels", lambda: work.run(apply_node_labels, pieces, parts, result))
+    found = work.stage(name, parts)
+    work.stage("labels", lambda: work.run(apply_node_labels, pieces, found, result))
     return threshold

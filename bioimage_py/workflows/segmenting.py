@@ -34,7 +34,7 @@ from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
-from .by_graph import by_multicut
+from .by_graph import by_agglomeration, by_multicut
 from .by_threshold import components, watershed
 from .place import ResultPlace, check_output
 from .pyramids import write_pyramid
@@ -48,6 +48,7 @@ _METHODS: dict[str, Callable[[Work, Source], float]] = {
     "components": components,
     "watershed": watershed,
     "multicut": by_multicut,
+    "agglomerate": by_agglomeration,
 }
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
@@ -77,8 +78,10 @@ def segment(
     `seed_distance` from any voxel below the threshold, and grows them over the smoothed image, dark voxels last: so
     objects that touch, or are joined by a small gap in a membrane, are told apart.
 
-    "multicut" takes boundaries instead, as a network predicts them (0 to 1, or integers of which the largest of their
-    type is 1): it cuts the volume into superpixels, and joins those between which there is none.
+    "multicut" and "agglomerate" take boundaries instead, as a network predicts them (0 to 1, or integers of which the
+    largest of their type is 1): they cut the volume into superpixels, and join those between which there is none.
+    "multicut" weighs all boundaries of an object against each other; "agglomerate" joins two parts after the other as
+    long as the mean boundary between them is below ``1 - beta``.
 
     Arrays between the stages lie in a folder ``<output>.scratch`` beside the output. It is removed at the end, when
     the result has got its name; if the call is interrupted, the folder stays, and the same call goes on in it.
@@ -89,19 +92,20 @@ def segment(
         Image with 2 or 3 axes of space, numbers. Its axes say how anisotropic it is.
     output_path : str or os.PathLike
         OME-Zarr (0.5) to make, such as "labels.ome.zarr"; or a path into one, such as "a.ome.zarr/labels/cells".
-    method : {"watershed", "components", "multicut"}, default "watershed"
+    method : {"watershed", "components", "multicut", "agglomerate"}, default "watershed"
     threshold : float, optional
-        Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut": from here on
-        a voxel is a boundary, for the seeds of superpixels; default 0.15.
+        Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut", "agglomerate":
+        from here on a voxel is a boundary, for the seeds of superpixels; default 0.15.
     sigma : float or sequence of float, optional
         Smoothing; 0 for none. A number counts in voxels of the finest axis and is the same physical length along all
-        axes; a sequence is in voxels, per axis. Default 1.5; 0.7 for "multicut".
+        axes; a sequence is in voxels, per axis. Default 1.5; 0.7 for "multicut" and "agglomerate".
     seed_distance : float, optional
         "watershed": in voxels of the finest axis, physically the same along all axes. Larger means more and smaller
         objects. Default 3.
     min_size : int, optional
-        Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. "multicut": joined to
-        the neighbour from which the least boundary divides them. Default 100 for "components", else 0.
+        Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. "multicut",
+        "agglomerate": joined to the neighbour from which the least boundary divides them. Default 100 for "components",
+        else 0.
     objects : {"bright", "dark"}, default "bright"
         Whether objects are brighter or darker than what is between them.
     fill : bool, optional
@@ -109,9 +113,9 @@ def segment(
         the threshold to the background, 0, as "components" always does.
     halo : int or sequence of int, optional
         Voxels around a block that are flooded with it. Default 32 voxels of the finest axis for "watershed", 8 for
-        "multicut".
+        "multicut" and "agglomerate".
     beta : float, optional
-        "multicut": between 0 and 1; larger cuts more. Default 0.5.
+        "multicut", "agglomerate": between 0 and 1; larger cuts more. Default 0.5.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False

@@ -14,18 +14,19 @@ from ..filters.gaussian_kernel import normalize_sigma
 from ..sources import Source
 from .segmentation_kernels import physical
 
-Method = Literal["components", "watershed", "multicut"]
-METHODS: tuple[Method, ...] = ("watershed", "components", "multicut")
+Method = Literal["components", "watershed", "multicut", "agglomerate"]
+METHODS: tuple[Method, ...] = ("watershed", "components", "multicut", "agglomerate")
 
 # Defaults, all lengths in voxels of the finest axis.
 _SEED_DISTANCE, _SEED_SIGMA, _BETA = 3.0, 2.0, 0.5
-_SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7}
-_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0}
-_MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0}
+_SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7, "agglomerate": 0.7}
+_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0, "agglomerate": 8.0}
+_MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0, "agglomerate": 0}
 _OWN = {
     "components": {"objects"},
     "watershed": {"objects", "seed_distance", "fill", "halo"},
     "multicut": {"beta", "halo"},
+    "agglomerate": {"beta", "halo"},
 }
 """Parameters that not all methods take, by those that do."""
 
@@ -89,7 +90,7 @@ def check_settings(
         )
     if beta is not None and not 0 < beta < 1:
         raise ParameterError(f"beta is {beta!r}, and not between 0 and 1.", remedy="beta=0.5")
-    if method == "multicut" and threshold is not None and not 0 <= threshold <= 1:
+    if "beta" in _OWN[method] and threshold is not None and not 0 <= threshold <= 1:
         raise ParameterError(
             f"threshold is {threshold!r}, and boundaries lie between 0 and 1.", remedy="threshold=0.15"
         )

@@ -54,6 +54,10 @@ class Work:
         """Call an operation, on the workers and blocks of the call."""
         return function(*arguments, **settings, **self.how)
 
+    def on(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+        """Call what has no blocks of voxels, on the workers of the call."""
+        return function(*arguments, **settings, execution=self.job.execution)
+
     def map(self, kernel: Any, inputs: Sequence[Source], output: Source, *, halo: Any, factor: float = 5.0) -> None:
         """Call a kernel block by block."""
         if halo is not None:

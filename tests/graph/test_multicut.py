@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import bioimage_py as bp
 from bioimage_py.errors import ParameterError, ShapeError, SourceTypeError
-from bioimage_py.graph import apply_node_labels, costs, join_small_parts, multicut, region_graph
+from bioimage_py.graph import agglomerate, apply_node_labels, costs, join_small_parts, multicut, region_graph
 from bioimage_py.graph.decomposition import Cells, levels
 from bioimage_py.graph.problem import Problem, numbered
 from bioimage_py.graph.solving import SOLVERS, solved
@@ -24,7 +25,8 @@ def problem(n: int, seed: int) -> Problem:
     rng = np.random.default_rng(seed)
     pairs = np.array([pair for pair in itertools.combinations(range(n), 2) if rng.random() < 0.6], np.int64)
     pairs = pairs.reshape(-1, 2)
-    return Problem(rng.random((n, 3)) * 100, np.ones(n, np.int64), pairs, rng.normal(size=len(pairs)))
+    ones = np.ones(len(pairs))
+    return Problem(rng.random((n, 3)) * 100, np.ones(n, np.int64), pairs, rng.normal(size=len(pairs)), ones)
 
 
 def partitions(n: int) -> Any:
@@ -166,3 +168,45 @@ def test_bad_calls_are_refused() -> None:
             costs(graph, **wrong)
     with pytest.raises(ShapeError, match="other ones"):
         join_small_parts(region_graph(np.eye(3, dtype=np.uint8), np.zeros((3, 3))), multicut(graph, [1.0] * n), 2)
+
+
+def test_agglomeration_gives_a_tree_of_partitions() -> None:
+    truth, boundaries, pieces = neurons(1)
+    graph = region_graph(pieces, boundaries)
+    tree = agglomerate(graph, cell_shape=48)
+    counts = [tree.partition(threshold).n for threshold in tree.thresholds]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > 0.9 * len(graph.nodes)
+    assert counts[-1] == 1
+    for low, high in itertools.pairwise(tree.parts):
+        assert len(np.unique(np.stack([low, high]), axis=1).T) == low.max()  # each part lies in one of the next
+    scores = [
+        sum(bp.evaluation.variation_of_information(apply_node_labels(pieces.copy(), tree.partition(one)), truth))
+        for one in (0.05, 0.5, 0.95)
+    ]
+    assert scores[1] < 0.7 * min(scores[0], scores[2])
+    alone = agglomerate(graph, thresholds=0.5, cell_shape=48)
+    assert len(alone.thresholds) == 1
+    again = agglomerate(graph, cell_shape=12, num_workers=2)
+    assert again.ids.tolist() == tree.ids.tolist()
+    assert np.array_equal(again.parts, agglomerate(graph, cell_shape=12, job_type="subprocess").parts)
+
+
+@given(st.integers(2, 12), st.integers(0, 300))
+def test_what_is_joined_has_a_mean_below_the_threshold(n: int, seed: int) -> None:
+    given_ = problem(n, seed)
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(1, 50, len(given_.edges)).astype(np.float64)
+    weighted = dataclasses.replace(given_, costs=given_.costs * weights, weights=weights)
+    rest = weighted.joined(solved(weighted, "mean linkage"))
+    assert (rest.costs <= 1e-9).all()  # nothing is left that would be joined
+    assert rest.weights.sum() <= weights.sum()
+
+
+def test_thresholds_of_agglomeration_are_checked() -> None:
+    graph = region_graph(*volume())
+    for wrong in ([0.5, 0.4], [], [2.0], [0.5, 0.5], float("nan")):
+        with pytest.raises(ParameterError, match="ascend"):
+            agglomerate(graph, thresholds=wrong)
+    with pytest.raises(ParameterError, match="below the first"):
+        agglomerate(graph, thresholds=[0.5]).partition(0.4)

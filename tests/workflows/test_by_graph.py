@@ -49,6 +49,14 @@ def test_as_the_operations_one_by_one(boundaries: Any, tmp_path: Path) -> None:
     assert np.array_equal(labels(again), expected)
 
 
+def test_agglomeration_up_to_a_mean_boundary(boundaries: Any, tmp_path: Path) -> None:
+    found = segment(boundaries, tmp_path / "a.zarr", method="agglomerate", beta=0.6, num_workers=2, **QUIET)
+    pieces = np.asarray(bp.segmentation.distance_watershed(boundaries, block_shape=24))
+    tree = bp.graph.agglomerate(bp.graph.region_graph(pieces, boundaries[...]), thresholds=0.4)
+    assert np.array_equal(labels(found), bp.graph.apply_node_labels(pieces, tree.partition(0.4)))
+    assert found.method == "agglomerate"
+
+
 def test_small_objects_join_their_neighbours(boundaries: Any, tmp_path: Path) -> None:
     found = labels(segment(boundaries, tmp_path / "a.zarr", method="multicut", beta=0.9, min_size=300, **QUIET))
     assert np.bincount(found.ravel())[1:].min() >= 300

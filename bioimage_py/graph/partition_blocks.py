@@ -1,8 +1,8 @@
-"""What a worker does for `multicut`: the problem, its cells, and what they say put together."""
+"""What a worker does for a partition: the problem, its cells, and what they say put together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..runner.ledger.stage_record import Results
 from .decomposition import Cells, Solution, combined, solve_cell
 from .problem import Problem
 from .regions import RegionGraph
-from .solving import Solver, solved
+from .solving import Way, solved
 from .stored import open_graph
 
 
@@ -33,8 +33,8 @@ class Level:
 
 
 def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
-    """The multicut problem of a region graph and the costs of its edges."""
-    return Problem(graph.nodes.centers(), graph.nodes.size, graph.pairs, costs)
+    """The problem of a region graph and the costs of its edges."""
+    return Problem(graph.nodes.centers(), graph.nodes.size, graph.pairs, costs, graph.edges.count.astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class SolveCell:
     """Divide one cell of a level."""
 
     cells: Cells
-    solver: Solver
+    way: Way
 
     def __call__(self, index: int, *, context: Level) -> Solution:
         """The division of a cell."""
-        return solve_cell(context.problem, self.cells, index, self.solver)
+        return solve_cell(context.problem, self.cells, index, self.way)
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,28 @@ class SolveRest:
     """The last stage: what is left, as a whole."""
 
     before: LevelOf
-    solver: Solver
+    way: Way
 
     def __call__(self, earlier: Results) -> Level:
         """The last level."""
         level = self.before(earlier)
-        return level.joined(solved(level.problem, self.solver))
+        return level.joined(solved(level.problem, self.way))
+
+
+@dataclass(frozen=True)
+class JoinMore:
+    """After agglomeration up to the first threshold: up to others, ever higher, each on what is joined already."""
+
+    before: LevelOf
+    rises: tuple[float, ...]
+
+    def __call__(self, earlier: Results) -> list[npt.NDArray[np.int64]]:
+        """The parts at each threshold."""
+        level = self.before(earlier)
+        found = [level.labels]
+        for rise in self.rises:
+            problem = level.problem
+            raised = replace(problem, costs=problem.costs + rise * problem.weights)
+            level = replace(level, problem=raised).joined(solved(raised, "mean linkage"))
+            found.append(level.labels)
+        return found
