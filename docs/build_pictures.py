@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from scipy import ndimage
 
+import bioimage_py as bp
 from bioimage_py.spaces import Box, Ellipse, ObjectClass, ObjectInstance, Ontology, Point, Polyline, Space
 from bioimage_py.spaces.raster import rasterise, vectorise
 
@@ -87,5 +89,27 @@ def draw(pane: Any, geometry: Any, color: Any, width: float) -> None:
         pane.plot(*line.T, color=shade, linewidth=width)
 
 
+def segmentation() -> None:
+    """Boundaries with noise, superpixels, the objects that they are joined to, and the truth."""
+    sys.path.insert(0, str(FOLDER.parents[1] / "benchmarks"))
+    from boundaries import LEVELS, boundaries
+
+    volume = bp.sample.neurites((48, 200, 200), seed=5, spacing=(10, 10, 10))
+    truth = np.asarray(volume.labels[...])
+    found = boundaries(truth, LEVELS["mid"], seed=1)
+    pieces = np.asarray(bp.segmentation.distance_watershed(found))
+    graph = bp.graph.region_graph(pieces, found)
+    joined = bp.graph.apply_node_labels(pieces.copy(), bp.graph.multicut(graph, bp.graph.costs(graph)))
+    figure, panes = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
+    titles = ("boundaries", f"{pieces.max()} superpixels", f"{joined.max()} objects", "truth")
+    colors = np.random.default_rng(3).random((4096, 3)) * 0.85 + 0.15
+    for pane, title, values in zip(panes, titles, (found, pieces, joined, truth), strict=True):
+        plane = values[24]
+        pane.set(title=title, xticks=(), yticks=())
+        pane.imshow(plane if plane.dtype == np.float32 else colors[plane % 4096], cmap="gray", interpolation="nearest")
+    figure.savefig(FOLDER / "segmentation.png", dpi=90, metadata={"Software": None})
+
+
 if __name__ == "__main__":
     spaces()
+    segmentation()

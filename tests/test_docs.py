@@ -58,6 +58,7 @@ def make_data() -> None:
     raw = np.zeros((24, 24, 24), "u1")
     raw[4:12, 4:12, 4:20] = 200
     bp.copy(raw, "volume.zarr/raw")
+    bp.copy((raw == 0).astype("f4"), "volume.zarr/boundaries")
     bp.copy(raw > 100, "cells.zarr/mask")
 
 

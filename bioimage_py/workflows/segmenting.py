@@ -94,8 +94,8 @@ def segment(
         OME-Zarr (0.5) to make, such as "labels.ome.zarr"; or a path into one, such as "a.ome.zarr/labels/cells".
     method : {"watershed", "components", "multicut", "agglomerate"}, default "watershed"
     threshold : float, optional
-        Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut", "agglomerate":
-        from here on a voxel is a boundary, for the seeds of superpixels; default 0.15.
+        Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut" and
+        "agglomerate": from here on a voxel is a boundary, for the seeds of superpixels; default 0.15.
     sigma : float or sequence of float, optional
         Smoothing; 0 for none. A number counts in voxels of the finest axis and is the same physical length along all
         axes; a sequence is in voxels, per axis. Default 1.5; 0.7 for "multicut" and "agglomerate".
