@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .flooding import distance_seeds, seed_mask
     from .labelling import label
     from .relabelling import relabel, relabel_consecutive
+    from .superpixels.mutex_watershed import mutex_watershed
     from .superpixels.watershed import distance_watershed
     from .watersheds import watershed
 else:
@@ -23,6 +24,7 @@ else:
             "distance_seeds": ".flooding",
             "distance_watershed": ".superpixels.watershed",
             "label": ".labelling",
+            "mutex_watershed": ".superpixels.mutex_watershed",
             "relabel": ".relabelling",
             "relabel_consecutive": ".relabelling",
             "seed_mask": ".flooding",
@@ -36,6 +38,7 @@ __all__ = [
     "distance_seeds",
     "distance_watershed",
     "label",
+    "mutex_watershed",
     "relabel",
     "relabel_consecutive",
     "seed_mask",

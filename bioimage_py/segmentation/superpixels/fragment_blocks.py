@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...blocks.boxes import within
 from ...runner.ledger.stage_record import Results
 from ...sources import Source
 from ..labelling_blocks import check_ids
-from .fragments import Array, Fragments, connected
+from .fragments import Array, connected
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class FindFragments:
 
     Parameters
     ----------
-    kernel : Fragments
+    kernel : callable
+        ``kernel(*arrays, inside=mask)``: ids 1 .. n of arrays of one shape.
     along : tuple of int
         Axes that the kernel works along; every index of the others is an array of its own.
     """
 
-    kernel: Fragments
+    kernel: Callable[..., npt.NDArray[np.uint32]]
     along: tuple[int, ...]
 
     def __call__(
@@ -38,17 +39,17 @@ class FindFragments:
         inner = to_roi(block.inner_block if isinstance(block, BlockWithHalo) else block)
         outer = to_roi(block.outer_block) if isinstance(block, BlockWithHalo) else inner
         inside = None if mask is None else mask[outer].astype(np.bool_, copy=False)
-        labels, n = self.of(inputs[0].view(outer), inside, within(inner, outer))
+        labels, n = self.of([source.view(outer) for source in inputs], inside, within(inner, outer))
         outputs[0][inner] = labels
         return n
 
     def of(
-        self, boundaries: Array, inside: npt.NDArray[np.bool_] | None, part: tuple[slice, ...]
+        self, arrays: Sequence[Array], inside: npt.NDArray[np.bool_] | None, part: tuple[slice, ...]
     ) -> tuple[npt.NDArray[np.uint32], int]:
-        """Fragments of a part of an array, 1 .. n, each of which hangs together."""
-        apart = [axis for axis in range(boundaries.ndim) if axis not in self.along]
+        """Fragments of a part of arrays of one shape, 1 .. n, each of which hangs together."""
+        apart = [axis for axis in range(arrays[0].ndim) if axis not in self.along]
         order = (*apart, *self.along)
-        values = boundaries.transpose(order)
+        values = [array.transpose(order) for array in arrays]
         masks = None if inside is None else inside.transpose(order)
         cut = tuple(part[axis] for axis in order)
         lead = cut[: len(apart)]
@@ -56,7 +57,8 @@ class FindFragments:
         n = 0
         for index in np.ndindex(result.shape[: len(apart)]):
             at = tuple(side.start + step for side, step in zip(lead, index, strict=True))
-            found = connected(self.kernel(values[at], None if masks is None else masks[at])[cut[len(apart) :]])
+            mask = None if masks is None else masks[at]
+            found = connected(self.kernel(*(array[at] for array in values), inside=mask)[cut[len(apart) :]])
             found[found != 0] += np.uint32(n)
             n = max(n, int(found.max(initial=0)))
             result[index] = found

@@ -38,7 +38,7 @@ class Fragments:
     alpha: float
     min_size: int
 
-    def __call__(self, boundaries: Array, inside: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.uint32]:
+    def __call__(self, boundaries: Array, *, inside: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.uint32]:
         """Ids 1 .. n of an array; 0 outside of a mask."""
         if not boundaries.size or (inside is not None and not inside.any()):
             return np.zeros(boundaries.shape, np.uint32)

@@ -8,21 +8,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ...blocks.shape import normalize_block_shape
 from ...engine.declaration import Declaration
 from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
-from ...engine.outputs import prepare_output
-from ...engine.stages import BlocksStage, OnceStage, run_stages
 from ...errors import DtypeError, ParameterError, ShapeError
 from ...filters.gaussian_kernel import normalize_sigma
 from ...sources import Source, as_source
 from ...sources.along import per_axis
-from ...sources.run_array import RunArray
-from ..labelling_blocks import check_ids
-from ..tables import check_output_dtype
-from .fragment_blocks import CountFragments, FindFragments, TakenOf, WriteIds
 from .fragments import Fragments
+from .running import find_in_blocks
 
 _HALO, _CHUNK = 8, 64
 
@@ -120,35 +114,7 @@ def distance_watershed(
         int(min_size),
     )
     margin = per_axis(_HALO if halo is None else halo, source.axes, along, name="halo", elsewhere=0)
-    target, returned = prepare_output(output, source.shape, np.uint64, job, source=source)
-    check_output_dtype(target.dtype, "distance_watershed")
-    find = FindFragments(kernel, along)
-    direct = job.whole([source])
-    if direct and job.execution.plan:
-        job = job.as_one(source.shape)
-    elif direct:
-        labels, n = find.of(source.view(), None, tuple(slice(0, size) for size in source.shape))
-        check_ids(n, target.dtype if job.execution.casting == "checked" else None)
-        target.write(..., labels, casting=job.execution.casting)
-        return returned
-    between = RunArray("fragments", source.shape, np.uint32, _chunks(target, job))
-    limit = target.dtype if job.execution.casting == "checked" else None
-    stages: list[BlocksStage | OnceStage] = [
-        BlocksStage(
-            "fragments", find, [source], [between], halo=margin, returns="each", memory_factor=10.0, holds_gil=True
-        ),
-        OnceStage("count", CountFragments("fragments", limit)),
-        BlocksStage("ids", WriteIds(), [between], [target], setup=TakenOf("count")),
-    ]
-    run_stages("distance_watershed", stages, job)
-    return returned
-
-
-def _chunks(target: Source, job: Job) -> tuple[int, ...]:
-    """Chunks of the array between the passes: those of the output, else whole blocks."""
-    if target.write_chunks is not None:
-        return target.write_chunks
-    return normalize_block_shape(_CHUNK if job.block_shape is None else job.block_shape, target.ndim)
+    return find_in_blocks("distance_watershed", kernel, [source], output, job, along, margin)
 
 
 def _check(source: Source, along: Sequence[int], threshold: Any, alpha: Any, min_size: Any) -> None:
