@@ -491,9 +491,13 @@ def test_a_memory_kill_means_fewer_workers(folder: Path) -> None:
         import bioimage_py as bp
 
         def function(block, inputs, outputs, mask):
+            Path(f"worker-{os.getpid()}").touch()
             if block.id > 1:
+                end = time.monotonic() + 60
+                while len(list(Path().glob("worker-*"))) < 2 and time.monotonic() < end:
+                    time.sleep(0.01)  # the other one is about to begin: both hold their memory at a time
                 ballast = np.ones(200 * 2**20, np.uint8)
-                time.sleep(0.05)
+                time.sleep(0.5)
             outputs[0][bp.to_roi(block)] = inputs[0][bp.to_roi(block)] + 1
 
         if __name__ == "__main__":
