@@ -28,8 +28,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_ARGUMENTS
 def run(script: str, arguments: tuple[str, ...], detach: bool) -> None:
     """Run SCRIPT; where it was interrupted, it goes on. What follows SCRIPT is for the script."""
-    from ..pipelines.detached import run_script
-    from ..pipelines.script import detaching
+    from ..pipelines.detached import detaching, run_script
 
     with detaching() if detach else nullcontext():
         run_script(script, arguments)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ from ..runner.driver.driver import Left
 from ..runner.execution import Execution
 from ..runner.lease.stamp_places import InFolder
 from ..runner.lease.stamps import Stamp, folder_of
-from ..system.files import read_small, write_once
+from ..system.files import own_folder, read_small, write_once
 from ..system.json_text import parse_json
 from ..system.owner import check_own
-from .folder import driving, known_calls
+from .folder import check_folder, driving, known_calls, lock_folder, write_about
 
 _DRIVER, _ORDER, _CONFIG, _END, _LOG = (f"driver.{end}" for end in ("json", "order", "config", "end", "log"))
 _CODE = "from bioimage_py.pipelines.detached import main; main()"
@@ -170,6 +171,38 @@ def detach(folder: Path, how: Execution, script: str) -> DetachedPipeline:
     job = f"job {program['job']}" if "job" in program else f"process {program['pid']} on {program['host']}"
     write_once(folder / _DRIVER, json.dumps({**told, "program": program, "job": job}).encode(), sync=True)
     return made
+
+
+def as_job(path: Path, script: str, how: Execution) -> Detached:
+    """What ends this process when its script has begun as a job; see `pipeline`."""
+    own_folder(path)
+    check_own(path)
+    check_folder(path)
+    DetachedPipeline(path).check_alone()
+    with lock_folder(path):
+        write_about(path, {"script": script})
+    detached = detach(path, how, script)
+    told = f"the script runs as {detached.status()}\n  look: bioimage-py pipeline status {path}"
+    sys.stderr.write(f"{told}\n  end:  bioimage-py pipeline cancel {path}\n")
+    return Detached(detached)
+
+
+_detaching: ContextVar[bool] = ContextVar("bioimage_py_detaching", default=False)
+
+
+def wanted_as_job() -> bool:
+    """Whether the script that runs here is to be begun as a job."""
+    return _detaching.get()
+
+
+@contextmanager
+def detaching() -> Iterator[None]:
+    """Have the script that begins a pipeline in a ``with`` block go on as a job."""
+    token = _detaching.set(True)
+    try:
+        yield
+    finally:
+        _detaching.reset(token)
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,8 +21,7 @@ from ..system.files import own_folder, write_once
 from ..system.owner import check_own
 from .call import Call, Explanation, Whole
 from .calls import Calls
-from .detached import Detached, DetachedPipeline
-from .detached import detach as detach_script
+from .detached import as_job, wanted_as_job
 from .folder import bytes_in, check_folder, empty_folder, is_driver, lock_folder, script_path, write_about
 from .overlap import Overlap, check_overlap
 from .plan import PipelinePlan, PlanEnds, Planner
@@ -314,8 +312,11 @@ def pipeline(
     plan = plan or plans is not None
     script = script_path()
     chosen = settings_beside(script) if settings is None else Settings.read(Path(settings))
-    if (detach or _detaching.get()) and not (plan or is_driver()):
-        raise _begun_as_job(path, script, current_execution().updated({**how, **chosen.execution}))
+    settled = dict(chosen.execution)
+    chosen = replace(chosen, execution=settled)
+    detach = bool(settled.pop("detach", detach)) or wanted_as_job()
+    if detach and not (plan or is_driver()):
+        raise as_job(path, script, current_execution().updated({**how, **chosen.execution}))
     about = {"script": script}
     with _opened(path, about, chosen, scratch_bytes=scratch_bytes, keep=keep, plan=plan, how=how) as made:
         try:
@@ -371,32 +372,6 @@ def _opened(
         finally:
             if made.discarded:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _begun_as_job(path: Path, script: str, how: Execution) -> Detached:
-    own_folder(path)
-    check_own(path)
-    check_folder(path)
-    DetachedPipeline(path).check_alone()
-    with lock_folder(path):
-        write_about(path, {"script": script})
-    detached = detach_script(path, how, script)
-    told = f"the script runs as {detached.status()}\n  look: bioimage-py pipeline status {path}"
-    sys.stderr.write(f"{told}\n  end:  bioimage-py pipeline cancel {path}\n")
-    return Detached(detached)
-
-
-_detaching: ContextVar[bool] = ContextVar("bioimage_py_detaching", default=False)
-
-
-@contextmanager
-def detaching() -> Iterator[None]:
-    """Have the script that begins a pipeline in a ``with`` block go on as a job."""
-    token = _detaching.set(True)
-    try:
-        yield
-    finally:
-        _detaching.reset(token)
 
 
 _plans: ContextVar[list[tuple[Path, PipelinePlan]] | None] = ContextVar("bioimage_py_plans", default=None)

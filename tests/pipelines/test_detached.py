@@ -163,6 +163,22 @@ def test_a_job_is_cancelled_with_its_workers(site: Site, job_type: str) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("job_type", ["slurm"], indirect=True)
+def test_a_job_whose_time_is_up_hands_over(site: Site, job_type: str) -> None:
+    (site.folder / "script.toml").write_text("[execution]\ndetach = true\n")
+    site.seconds(0.3)
+    assert site.start(job_type).returncode == 0
+    wait(lambda: len(list((site.folder / "0.zarr" / "c").glob("*/*"))) > 3)
+    first = site.pipeline._told()["program"]
+    (pid,) = [job["pid"] for job in fake_slurm.jobs(site.folder / "slurm") if job["name"] == first["name"]]
+    os.kill(pid, signal.SIGUSR2)
+    wait(lambda: site.pipeline._told()["program"] != first)
+    site.seconds(0)
+    assert site.ended() == "finished", site.pipeline.log.read_text()
+    site.right()
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize("job_type", ["local"], indirect=True)
 def test_a_script_that_fails_says_so_and_the_command_line_detaches_any(site: Site, job_type: str) -> None:
     script = site.folder / "script.py"
