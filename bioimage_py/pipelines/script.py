@@ -23,7 +23,7 @@ from .call import Call, Explanation, Whole
 from .calls import Calls
 from .detached import as_job, wanted_as_job
 from .folder import bytes_in, check_folder, empty_folder, is_driver, lock_folder, script_path, write_about
-from .overlap import Overlap, check_overlap
+from .overlap import Overlap, check_overlap, forget_refused
 from .plan import PipelinePlan, PlanEnds, Planner
 from .records import Records
 from .settings import Settings, settings_beside
@@ -370,6 +370,7 @@ def _opened(
             if not plan and not made.discarded:
                 made._end()
         finally:
+            forget_refused()
             if made.discarded:
                 shutil.rmtree(path, ignore_errors=True)
 
