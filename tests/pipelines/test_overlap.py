@@ -473,3 +473,15 @@ def test_a_script_that_was_killed_with_overlap_goes_on(tmp_path: Path, job_type:
     told = json.loads(out.rpartition("]")[0] + "]")
     assert [action for _, action, _ in told] == ["skipped", "skipped", "run", "run", "run", "run"]
     np.testing.assert_array_equal(bp.open_source(tmp_path / "t3.zarr")[...], overlapping.expected())
+
+
+def test_a_mask_is_waited_for_like_an_input(tmp_path: Path, raw: Any) -> None:
+    found = []
+    for lap in (False, True):
+        with bp.pipeline(tmp_path / f"p{lap}", num_workers=3, progress=False) as p:
+            with p.overlap() if lap else nullcontext():
+                inside = bp.operations.greater(raw, 50, p.scratch("inside"), block_shape=(16, 8))
+                out = bp.operations.add(raw, 1, tmp_path / f"{lap}.zarr", mask=inside, block_shape=8)
+            found.append(out[...])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[1], np.where(raw[...] > 50, raw[...] + 1, 0))
