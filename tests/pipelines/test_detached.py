@@ -126,6 +126,7 @@ def test_a_job_that_is_killed_is_told_and_the_next_one_goes_on(site: Site, job_t
     site.seconds(0.1)
     assert site.start(job_type, "detach").returncode == 0
     wait(lambda: site.begun("slow1"))
+    site.seconds(3)
     again = site.start(job_type, "detach")
     assert again.returncode == 1
     assert "waiting or running" in again.stderr
