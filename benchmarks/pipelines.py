@@ -3,8 +3,9 @@
     python benchmarks/pipelines.py [--calls 40] [--overlap 16] [--kills 60] [--seed 1]
 
 The cost of a call is the difference between the same calls with and without a pipeline, in turns, on arrays of one
-block; that of a call that is skipped is its whole time. The kills are of the script that the tests run: of its driver
-or of a worker, at a random instant, until it has come to its end; then it is begun anew.
+block; that of a call that is skipped is its whole time. The kills are of the scripts that the tests run, one of them
+with calls that overlap: of the driver or of a worker, at a random instant, until it has come to its end; then it is
+begun anew.
 
 The overlap is of four calls with a halo on so many workers: a block sleeps 0.05 s, one in sixteen 0.5 s. The
 critical path is the least time that any schedule needs: the longest chain of blocks that need each other, or all their
@@ -112,20 +113,21 @@ def overlap(workers: int, stages: int = 4, side: int = 8) -> bool:
 
 def kill_all(kills: int, seed: int) -> bool:
     """Kill scripts at random instants; whether nothing was lost or done twice."""
-    from tests.pipelines import script
+    from tests.pipelines import overlapping, script
 
     chance, done, right = random.Random(seed), 0, True
-    result, most = script.expected()
-    longest = 0.0
+    longest = {script: 0.0, overlapping: 0.0}
     while done < kills:
         with tempfile.TemporaryDirectory() as name:
             folder, known = Path(name), dict[tuple[int, str], float]()
-            script.begin(folder)
+            which = chance.choice([script, overlapping])
+            which.begin(folder)
+            result, most = which.ended()
             job_type = chance.choice(["local", "subprocess"])
             while True:
                 begin = time.monotonic()
                 process = subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-m", "tests.pipelines.script", str(folder), job_type],
+                    [sys.executable, "-W", "ignore", "-m", which.__name__, str(folder), job_type],
                     cwd=ROOT,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -135,7 +137,7 @@ def kill_all(kills: int, seed: int) -> bool:
                 whom = chance.choice(["driver", "driver", "worker"]) if done < kills else "nobody"
                 try:
                     out, errors = process.communicate(
-                        timeout=chance.uniform(0.5, longest or 3.0) if whom != "nobody" else 300
+                        timeout=chance.uniform(0.5, longest[which] or 3.0) if whom != "nobody" else 300
                     )
                 except subprocess.TimeoutExpired:
                     done += kill(process, whom)
@@ -146,12 +148,12 @@ def kill_all(kills: int, seed: int) -> bool:
                     right = False
                 known = records
                 if process.returncode == 0:
-                    longest = max(longest, time.monotonic() - begin)
+                    longest[which] = max(longest[which], time.monotonic() - begin)
                     break
                 if process.returncode not in (-9, 0) and whom != "worker":
                     print(f"FAILED: {errors[-2000:]}")
                     return False
-            same = np.array_equal(bp.open_source(folder / "plus.zarr")[...], result) and int(out.split()[-1]) == most
+            same = np.array_equal(bp.open_source(folder / which.RESULT)[...], result) and int(out.split()[-1]) == most
             left = [*(folder / "script.run").glob("scratch"), *(folder / ".bioimage_py").glob("[!.]*")]
             if not same or left:
                 print(f"LOST: {job_type}, same bits {same}, left {left}")

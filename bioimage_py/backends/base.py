@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -141,6 +142,26 @@ class Backend(ABC):
     def detach(self, folder: Path) -> str:
         """Have a run driven by a job of its own, where the backend can (`Limits.detaches`); the job's id."""
         raise ConfigError(f"{type(self).__name__} has no jobs that could drive a run", remedy='job_type="slurm"')
+
+    def begin_program(self, command: Sequence[str], log: Path) -> dict[str, Any]:
+        """Begin a program that goes on without this process and prints to a log; what to know of it, as JSON."""
+        from . import programs
+
+        return programs.begin(command, log)
+
+    @classmethod
+    def program_lives(cls, told: Mapping[str, Any]) -> bool | None:
+        """Whether such a program waits or runs; None where that cannot be told from here."""
+        from . import programs
+
+        return programs.lives(told)
+
+    @classmethod
+    def end_program(cls, told: Mapping[str, Any]) -> None:
+        """End such a program, and wait until it is gone."""
+        from . import programs
+
+        programs.end(told)
 
     @abstractmethod
     def start(self, worker: str, work: Work) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import runpy
 import shutil
-import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -24,11 +23,17 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 
 
 @pipeline.command(cls=Command, context_settings={"ignore_unknown_options": True})
+@click.option("--detach", is_flag=True, help="As a job of its own, which goes on when this terminal is closed.")
 @_SCRIPT
 @_ARGUMENTS
-def run(script: str, arguments: tuple[str, ...]) -> None:
+def run(script: str, arguments: tuple[str, ...], detach: bool) -> None:
     """Run SCRIPT; where it was interrupted, it goes on. What follows SCRIPT is for the script."""
-    _run(script, arguments)
+    from ..pipelines.detached import detaching, run_script
+
+    with detaching() if detach else nullcontext():
+        run_script(script, arguments)
+        if detach:
+            raise _no_pipeline(script)
 
 
 @pipeline.command(cls=Command, context_settings={"ignore_unknown_options": True})
@@ -36,12 +41,13 @@ def run(script: str, arguments: tuple[str, ...]) -> None:
 @_ARGUMENTS
 def plan(script: str, arguments: tuple[str, ...]) -> None:
     """Show what SCRIPT will do, call by call, without running a block; what is done already says so."""
+    from ..pipelines.detached import run_script
     from ..pipelines.script import planning
 
     with planning() as plans:
-        _run(script, arguments)
+        run_script(script, arguments)
     if not plans:
-        raise ConfigError(f"{script} has no `with bioimage_py.pipeline(...)` block", remedy="see docs/pipelines.md")
+        raise _no_pipeline(script)
     for folder, found in plans:
         click.echo(f"{folder}\n{found}")
 
@@ -51,6 +57,7 @@ def plan(script: str, arguments: tuple[str, ...]) -> None:
 @json_option
 def status(target: str, as_json: bool) -> None:
     """List the calls that a script, or the folder of its pipeline, has come to the end of."""
+    from ..pipelines.detached import DetachedPipeline
     from ..pipelines.folder import known_calls
 
     shown = {str(folder): known_calls(folder) for folder in _folders(target)}
@@ -62,11 +69,23 @@ def status(target: str, as_json: bool) -> None:
         return
     for folder, calls in shown.items():
         click.echo(folder)
+        with suppress(ConfigError):
+            click.echo(f"  {DetachedPipeline(Path(folder)).status()}")
         for call in calls:
             click.echo(
                 f"  {'done' if call.done else 'begun':<6} {call.seconds:9.2f} s {call.blocks:8d} blocks  {call.name}"
             )
         click.echo(f"  {sum(call.done for call in calls)} of {len(calls)} calls that were begun are done")
+
+
+@pipeline.command(cls=Command)
+@click.argument("target", metavar="SCRIPT|FOLDER", type=click.Path(exists=True))
+def cancel(target: str) -> None:
+    """End the job that runs a detached script, and its workers; what is done stays, and the script goes on later."""
+    from ..pipelines.detached import DetachedPipeline
+
+    for folder in _folders(target):
+        click.echo(f"{folder}\n  {DetachedPipeline(folder).cancel()}")
 
 
 @pipeline.command(cls=Command)
@@ -85,15 +104,8 @@ def clean(target: str, yes: bool) -> None:
             click.echo(f"removed {folder}")
 
 
-def _run(script: str, arguments: tuple[str, ...]) -> None:
-    path = os.path.abspath(script)
-    before, sys.argv = sys.argv, [path, *arguments]
-    sys.path.insert(0, os.path.dirname(path))
-    try:
-        runpy.run_path(path, run_name="__main__")
-    finally:
-        sys.argv = before
-        sys.path.remove(os.path.dirname(path))
+def _no_pipeline(script: str) -> ConfigError:
+    return ConfigError(f"{script} has no `with bioimage_py.pipeline(...)` block", remedy="see docs/pipelines.md")
 
 
 def _folders(target: str) -> list[Path]:

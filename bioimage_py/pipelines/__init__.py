@@ -1,7 +1,17 @@
 """Pipelines: a script of calls that goes on where it was."""
 
 from .call import Explanation
+from .detached import Detached, DetachedPipeline, DriverStatus
 from .plan import PipelinePlan, PlannedCall
 from .script import Pipeline, pipeline
 
-__all__ = ["Explanation", "Pipeline", "PipelinePlan", "PlannedCall", "pipeline"]
+__all__ = [
+    "Detached",
+    "DetachedPipeline",
+    "DriverStatus",
+    "Explanation",
+    "Pipeline",
+    "PipelinePlan",
+    "PlannedCall",
+    "pipeline",
+]

@@ -14,9 +14,8 @@ from ..runner.lease.folders import run_root
 from ..system.faults import fault
 from .call import Call, Explanation
 from .leftovers import complete_run, end_complete, under_way
-from .lineage import leads, same
 from .making import Part, begin, finish, to_be
-from .records import CallRecord, Records
+from .records import CallRecord, Records, leads, same
 from .states import MISSING, Unit, units_of
 
 _UNREADABLE = "what it had returned cannot be read any more"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
+from .. import __version__
 from ..errors import ParameterError, RunningError, StorageError
-from ..system.files import read_small
+from ..system.files import read_small, write_once
 from ..system.json_text import parse_json
 from .records import CallRecord, Records
 
@@ -46,6 +49,11 @@ def empty_folder(path: Path) -> None:
             entry.unlink()
 
 
+def write_about(path: Path, about: Mapping[str, Any]) -> None:
+    """Write what a pipeline's folder says of itself."""
+    write_once(path / ABOUT, json.dumps({"format": FORMAT, "version": __version__, **about}).encode())
+
+
 def read_about(path: Path) -> dict[str, Any]:
     """What a pipeline's folder says of itself; StorageError where it cannot be read by this version."""
     about = path / ABOUT
@@ -56,6 +64,27 @@ def read_about(path: Path) -> dict[str, Any]:
         return dict(told)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{about} cannot be read: {error}", remedy=f"rm -r {str(path)!r}") from error
+
+
+_driving = False
+HANDOVER_SECONDS = 60.0
+"""How long a job waits for the process that it takes over from."""
+
+
+@contextmanager
+def driving() -> Iterator[None]:
+    """Be the job that runs a script: what is to be detached is."""
+    global _driving
+    _driving = True
+    try:
+        yield
+    finally:
+        _driving = False
+
+
+def is_driver() -> bool:
+    """Whether this process is the job that runs a script."""
+    return _driving
 
 
 @contextmanager
@@ -69,13 +98,19 @@ def lock_folder(path: Path) -> Iterator[None]:
     """
     import fcntl
 
+    deadline = monotonic() + (HANDOVER_SECONDS if _driving else 0.0)
     with (path / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunningError(
-                f"another process is working in {path}", remedy="wait for it, or give this pipeline another folder"
-            ) from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() > deadline:
+                    raise RunningError(
+                        f"another process is working in {path}",
+                        remedy="wait for it, or give this pipeline another folder",
+                    ) from None
+                sleep(0.1)
         yield
 
 

@@ -21,6 +21,7 @@ from ..runner.planning.stage import Stage
 from ..sources.base import Source
 from ..sources.promises import forget, needed, promise
 from ..sources.sharing import overlap
+from ..sources.to_be import ArrayToBe
 from .call import Call
 from .calls import Calls
 from .making import to_be
@@ -82,18 +83,17 @@ class Overlap:
                 remedy="give the function its values when it is made (functools.partial, or a default argument), and"
                 " leave arrays in memory as they are until then",
             )
-        calls = self.drop()
-        if calls:
-            with self._alone():
-                self._calls.overlapping(calls)
+        if calls := self.drop():
+            try:
+                with self._alone():
+                    self._calls.overlapping(calls)
+            except BaseException:
+                _refuse(calls)
+                raise
 
     def abandon(self) -> None:
         """Run none of the calls that wait: whoever reads what one of them was to write is told so."""
-        calls = self.drop()
-        for output in (output for call in calls for output in call.stages[0].outputs):
-            promise(output, _not_run)
-        for array in (array for call in calls for array in to_be(call)):
-            array.pending = _not_run
+        _refuse(self.drop())
 
     def drop(self) -> list[Call]:
         """Take all calls that wait, and what was promised of them."""
@@ -106,7 +106,22 @@ class Overlap:
 
 
 def _not_run() -> None:
-    raise PipelineError("the call that writes this array was not run: its overlap() block ended with an error")
+    raise PipelineError("the call that writes this array has not ended: its overlap() block ended with an error")
+
+
+def _refuse(calls: Sequence[Call]) -> None:
+    """Have whoever reads what some calls were to write be told that they have not."""
+    for output in (output for call in calls for output in call.stages[0].outputs):
+        promise(output, _not_run)
+        if isinstance(output, ArrayToBe) and output.there:
+            promise(output.made, _not_run)
+    for array in (array for call in calls for array in to_be(call)):
+        array.pending = _not_run
+
+
+def forget_refused() -> None:
+    """Let arrays be read again that calls have left unfinished."""
+    forget(_not_run)
 
 
 def check_overlap(call: Call, earlier: Sequence[Call]) -> None:

@@ -1,4 +1,4 @@
-"""A page about a pipeline: what its calls took, read and wrote."""
+"""A page about a pipeline: what its calls took, read and wrote, and how they hang together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from .call import Explanation
+from .graph import graph
 
 _COLOURS = {"run": "#2f6fb0", "run again": "#c9792b", "skipped": "#b9c3cc", "failed": "#b03a3a", "planned": "#dfe5ea"}
 _WIDTH, _ROW = 560, 26
@@ -21,8 +22,13 @@ def page(name: str, calls: Sequence[Explanation]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title>'
         "<style>body{font:15px sans-serif;margin:2em;color:#222}table{border-collapse:collapse}"
         "td,th{text-align:left;padding:.25em .8em;border-bottom:1px solid #ddd;vertical-align:top}</style></head>"
-        f"<body><h1>{escape(name)}</h1><p>{told}</p>{_bars(calls)}{_table(calls)}</body></html>"
+        f"<body><h1>{escape(name)}</h1><p>{told}</p>{_bars(calls)}{_between(calls)}{_table(calls)}</body></html>"
     )
+
+
+def _between(calls: Sequence[Explanation]) -> str:
+    drawn = graph(calls, _COLOURS)
+    return f"<h2>Arrays and calls</h2>{drawn}<h2>Calls</h2>" if drawn else ""
 
 
 def _bars(calls: Sequence[Explanation]) -> str:

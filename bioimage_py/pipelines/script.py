@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,19 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import ConfigError, ParameterError, PipelineError
 from ..io.target import OwnPath
 from ..runner.driver.report import RunReport
 from ..runner.execute import Prepared
-from ..runner.execution import Execution, current_session, execution
+from ..runner.execution import Execution, current_execution, current_session, execution
 from ..runner.planning.stage import Stage
 from ..system.files import own_folder, write_once
 from ..system.owner import check_own
 from .call import Call, Explanation, Whole
 from .calls import Calls
-from .folder import ABOUT, FORMAT, bytes_in, check_folder, empty_folder, lock_folder, script_path
-from .overlap import Overlap, check_overlap
+from .detached import as_job, wanted_as_job
+from .folder import bytes_in, check_folder, empty_folder, is_driver, lock_folder, script_path, write_about
+from .overlap import Overlap, check_overlap, forget_refused
 from .plan import PipelinePlan, PlanEnds, Planner
 from .records import Records
 from .settings import Settings, settings_beside
@@ -257,6 +256,7 @@ def pipeline(
     keep: bool = False,
     plan: bool = False,
     settings: str | os.PathLike[str] | None = None,
+    detach: bool = False,
     **how: Any,
 ) -> Iterator[Pipeline]:
     """Remember the calls of a ``with`` block, so that a script that died goes on where it was.
@@ -279,6 +279,9 @@ def pipeline(
     settings : path, optional
         TOML that changes keywords: see the page on pipelines. By default the file that is called as the script, with
         the ending ``.toml``, where there is one.
+    detach : bool, default False
+        Run the whole script as a job that goes on without this process: of the scheduler where ``job_type="slurm"``,
+        else a process of its own session on this machine. Here the script ends at this line, with `Detached`.
     **how
         Fields of `bioimage_py.Execution` for all calls in the block, such as ``job_type="slurm", num_workers=200``.
         Workers live across the calls.
@@ -295,6 +298,8 @@ def pipeline(
         The folder is somebody else's, or others can write in it: what it holds would be opened as code.
     PipelineError
         A call has to be run on data as they were before a later call changed them in place.
+    Detached
+        The script goes on as a job: an exit of this process with code 0, unless it is caught.
 
     Examples
     --------
@@ -307,6 +312,11 @@ def pipeline(
     plan = plan or plans is not None
     script = script_path()
     chosen = settings_beside(script) if settings is None else Settings.read(Path(settings))
+    settled = dict(chosen.execution)
+    chosen = replace(chosen, execution=settled)
+    detach = bool(settled.pop("detach", detach)) or wanted_as_job()
+    if detach and not (plan or is_driver()):
+        raise as_job(path, script, current_execution().updated({**how, **chosen.execution}))
     about = {"script": script}
     with _opened(path, about, chosen, scratch_bytes=scratch_bytes, keep=keep, plan=plan, how=how) as made:
         try:
@@ -349,8 +359,7 @@ def _opened(
     with lock_folder(path):
         if "purpose" in about and (about["purpose"] is None or known.get("purpose") != about["purpose"]):
             empty_folder(path)
-        told = {"format": FORMAT, "version": __version__, **about}
-        write_once(path / ABOUT, json.dumps(told).encode())
+        write_about(path, about)
         made = Pipeline(path, scratch_bytes=scratch_bytes, keep=keep, plan=plan, settings=settings)
         try:
             with execution(**{**how, **settings.execution}):
@@ -361,6 +370,7 @@ def _opened(
             if not plan and not made.discarded:
                 made._end()
         finally:
+            forget_refused()
             if made.discarded:
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..io.create import create_array
 from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
+from ..sources.promises import lift, settle
 from ..system.files import write_once
 from .driver.debug import run_here
 from .driver.driver import Driver, Left
@@ -92,11 +93,10 @@ def execute(
     if pre_cleanup is not None and not callable(pre_cleanup):
         raise ParameterError(f"pre_cleanup={pre_cleanup!r} cannot be called", remedy="leave it out")
     how = chosen(stages, how)
-    stages = [arranged(stage, how) for stage in stages]
-    session = current_session()
+    stages = tuple(arranged(stage, how) for stage in stages)
+    session, prepared = current_session(), Prepared(name, stages, how, value, pre_cleanup)
     if session is not None and session.through is not None and not (how.debug or how.plan):
-        prepared = Prepared(name, tuple(stages), how, value, pre_cleanup)
-        return session.through(name, tuple(stages), how, prepared)  # type: ignore[no-any-return]
+        return session.through(name, prepared.stages, how, prepared)  # type: ignore[no-any-return]
     return _execute(name, stages, how, value, pre_cleanup)
 
 
@@ -109,6 +109,11 @@ def _execute(
     complete: Callable[[RunReport], None] | None = None,
 ) -> RunReport:
     """Run stages; ``complete`` is called when all is written, before the run is forgotten."""
+    for stage in stages:
+        for output in () if how.debug else stage.outputs:
+            lift(output)
+        for source in stage.sources:
+            settle(source)
     if how.debug and not how.plan:
         report = run_here(placed_in_memory(Plan(name, tuple(stages), how)))
         return replace(report, results=value(report.results))

@@ -31,6 +31,12 @@ def forget(keep: Callable[[], None]) -> None:
             known.pop(identity, None)
 
 
+def lift(source: Source) -> None:
+    """Take back all that was promised of the storage of a source: it has been written."""
+    for part in source.parts if _promised else ():
+        _promised.pop(part.identity, None)
+
+
 def settle(source: Source, *, writing: bool = False) -> None:
     """Keep what was promised of the storage of a source."""
     for known in (_promised, _needed) if writing else (_promised,):

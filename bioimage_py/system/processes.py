@@ -42,6 +42,11 @@ def begun_here(pid: int, start: str) -> bool:
     return _start_of(pid) == start
 
 
+def start_of(pid: int) -> str:
+    """When a process of this system began; empty if there is none."""
+    return _start_of(pid)
+
+
 def started(pid: int) -> str:
     """Return when a process of this system began, as a word; empty if there is none."""
     return re.sub(r"\W+", "_", _start_of(pid))

@@ -12,6 +12,7 @@ import pytest
 import zarr
 
 import bioimage_py as bp
+from bioimage_py.errors import PipelineError
 from bioimage_py.io.create import create_array
 
 SHAPE = (40, 44, 52)
@@ -173,3 +174,28 @@ def test_same_bits_in_place(name: str, call: Callable[..., Any], pool: None, tmp
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
     assert not np.array_equal(results[0], few)
+
+
+OVERLAPPING = {"copy", "gaussian", "watershed", "add", "multiply", "greater", "isin", "relabel", "relabel dict"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_same_bits_in_an_overlap_or_it_is_refused(case: Case, stored: dict[str, Any], tmp_path: Path) -> None:
+    """Each operation behind calls that write its inputs, of other block shapes."""
+    how = {"block_shape": BLOCKS, "job_type": "local", "num_workers": 3}
+    refused = None
+    with bp.pipeline(tmp_path / "p", progress=False, num_workers=3) as p:
+        try:
+            with p.overlap():
+                inputs = {
+                    name: bp.copy(array, p.scratch(name), block_shape=(32, 16, 16)) for name, array in stored.items()
+                }
+                lapped = _output(case, tmp_path / "lapped")
+                case.call(inputs, lapped, how)
+        except PipelineError as error:
+            refused = error
+    assert (refused is None) == (case.name in OVERLAPPING), refused
+    if refused is None:
+        plain = _output(case, tmp_path / "plain")
+        case.call(stored, plain, how)
+        assert _same([np.asarray(lapped)], [np.asarray(plain)])

@@ -15,6 +15,7 @@ import bioimage_py as bp
 
 SHAPE, CHUNKS = (40, 40), (8, 8)
 STAGES = 4
+RESULT = f"t{STAGES - 1}.zarr"
 
 
 class Shift:
@@ -76,6 +77,11 @@ def expected(more: int = 0) -> np.ndarray:
     for number in range(STAGES):
         result = added(result) + np.uint64(number + (more if number == 2 else 0))
     return result
+
+
+def ended() -> tuple[np.ndarray, int]:
+    """What is in the last array, and what the script prints last."""
+    return expected(), int(expected().max())
 
 
 if __name__ == "__main__":

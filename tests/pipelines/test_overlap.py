@@ -24,6 +24,8 @@ import bioimage_py as bp
 from bioimage_py.errors import PipelineError, RunnerError
 from bioimage_py.pipelines.folder import known_calls
 from bioimage_py.runner import SlurmConfig
+from bioimage_py.runner.planning.stage import Plan, Stage
+from bioimage_py.runner.planning.work_list import Units
 from bioimage_py.wrapper import RoiSource, ThresholdSource
 from tests.backends.slurm_fake import fake_slurm
 
@@ -73,6 +75,25 @@ def test_overlap_on_jobs_of_a_scheduler(tmp_path: Path, monkeypatch: pytest.Monk
     p, _ = overlapping.run(tmp_path, job_type="slurm", num_workers=2, job_config=config)
     np.testing.assert_array_equal(bp.open_source(tmp_path / "t3.zarr")[...], overlapping.expected())
     assert set(actions(p)) == {"run"}
+
+
+@pytest.mark.processes
+def test_the_next_driver_adopts_the_jobs_of_an_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slurm").mkdir()
+    monkeypatch.setenv("PATH", f"{fake_slurm.install(tmp_path / 'site')}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "slurm"))
+    monkeypatch.setenv("BIOIMAGE_PY_NO_CONFIG", "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    overlapping.begin(tmp_path)
+    one = start(tmp_path, "slurm", '{"num_workers": 2}', SECONDS_A_BLOCK="0.1")
+    end = time.monotonic() + 90
+    while time.monotonic() < end and len(list((tmp_path / "t1.zarr").glob("c/*/*"))) < 3:
+        time.sleep(0.02)
+    one.kill()
+    one.communicate()
+    before = {job["id"] for job in fake_slurm.jobs(tmp_path / "slurm")}
+    check_goes_on(tmp_path, "slurm")
+    assert before <= {job["id"] for job in fake_slurm.jobs(tmp_path / "slurm")}
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -189,13 +210,36 @@ def test_what_changes_between_a_call_and_its_run_is_refused(tmp_path: Path, raw:
 
 def test_after_an_error_nothing_stands_for_what_was_not_computed(tmp_path: Path, raw: Any) -> None:
     target = bp.io.create_array(tmp_path / "b.zarr", "", shape=(16, 16), dtype="u1", chunks=(8, 8))
-    with pytest.raises(ZeroDivisionError), bp.pipeline(tmp_path / "p") as p, p.overlap():  # noqa: PT012
-        more = bp.operations.add(raw, 1, p.scratch("more"), **HOW)
-        bp.operations.add(more, 1, target, **HOW)
-        raise ZeroDivisionError
-    for array in (more, target, more, target):
-        with pytest.raises(PipelineError, match="was not run"):
-            array[...]
+    with bp.pipeline(tmp_path / "p") as p:
+        with pytest.raises(ZeroDivisionError), p.overlap():  # noqa: PT012
+            more = bp.operations.add(raw, 1, p.scratch("more"), **HOW)
+            bp.operations.add(more, 1, target, **HOW)
+            raise ZeroDivisionError
+        for array in (more, target, more, target):
+            with pytest.raises(PipelineError, match="has not ended"):
+                array[...]
+        bp.operations.add(raw, 5, target, **HOW)
+        np.testing.assert_array_equal(target[...], raw[...] + 5)
+    with pytest.raises(PipelineError, match="has not ended"):
+        more[...]
+
+
+def test_a_call_that_looks_by_itself_waits_for_those_in_front(tmp_path: Path, raw: Any) -> None:
+    target = bp.io.create_array(tmp_path / "b.zarr", "", shape=(16, 16), dtype="u1", chunks=(8, 8))
+    seen = []
+    with bp.pipeline(tmp_path / "p") as p, p.overlap():
+        bp.operations.add(raw, 1, target, **HOW)
+
+        def look(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
+            seen.append(inputs[0][bp.to_roi(block)].max())
+
+        bp.map_blocks(look, [target], [], block_shape=16, debug=True, progress=False)
+    assert seen == [raw[...].max() + 1]
+
+
+def test_calls_of_few_blocks_use_all_workers() -> None:
+    stages = tuple(Stage("s", "items", print, Units(4), early=early) for early in (False, True))
+    assert Plan("x", stages, bp.Execution()).widest == 8
 
 
 def broken(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
@@ -420,3 +464,15 @@ def test_a_script_that_was_killed_with_overlap_goes_on(tmp_path: Path, job_type:
     told = json.loads(out.rpartition("]")[0] + "]")
     assert [action for _, action, _ in told] == ["skipped", "skipped", "run", "run", "run", "run"]
     np.testing.assert_array_equal(bp.open_source(tmp_path / "t3.zarr")[...], overlapping.expected())
+
+
+def test_a_mask_is_waited_for_like_an_input(tmp_path: Path, raw: Any) -> None:
+    found = []
+    for lap in (False, True):
+        with bp.pipeline(tmp_path / f"p{lap}", num_workers=3, progress=False) as p:
+            with p.overlap() if lap else nullcontext():
+                inside = bp.operations.greater(raw, 50, p.scratch("inside"), block_shape=(16, 8))
+                out = bp.operations.add(raw, 1, tmp_path / f"{lap}.zarr", mask=inside, block_shape=8)
+            found.append(out[...])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[1], np.where(raw[...] > 50, raw[...] + 1, 0))

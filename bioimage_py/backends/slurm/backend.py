@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, RunningError
 from ...extras import need
 from ...run_folder import RunFolder
 from ..base import Backend, BackendEvent, Limits, Work
@@ -23,7 +23,7 @@ from ..config import SlurmConfig, memory_bytes
 from . import commands, orders
 from .endings import VANISHED, SlurmWorker, explain, log_of
 from .orders import STALE_SECONDS
-from .submission import Submitter, submit_driver
+from .submission import Submitter, submit_driver, submit_program
 
 QUEUE_SECONDS = 30.0
 """How long cancelled jobs may take to leave the queue."""
@@ -216,6 +216,22 @@ class SlurmBackend(Backend):
     def detach(self, folder: Path) -> str:
         """Submit the job that drives a run from now on; its id."""
         return submit_driver(folder.absolute(), self.config)
+
+    def begin_program(self, command: Sequence[str], log: Path) -> dict[str, Any]:
+        """Submit a job that runs a program."""
+        return submit_program(command, log, self.config)
+
+    @classmethod
+    def program_lives(cls, told: Mapping[str, Any]) -> bool | None:
+        """Whether the job waits or runs, as the scheduler says."""
+        found = commands.queued([told["name"]])
+        return None if found is None else bool(found)
+
+    @classmethod
+    def end_program(cls, told: Mapping[str, Any]) -> None:
+        """Cancel the job, and wait until it has left the queue."""
+        if not _cancel({told["name"]}):
+            raise RunningError(f"job {told['job']} does not end", remedy=f"scancel {told['job']}")
 
     def abandon(self) -> None:
         """Cancel all jobs."""

@@ -12,6 +12,7 @@ import secrets
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,15 +212,34 @@ def submit_driver(run: Path, config: SlurmConfig) -> str:
     """
     prepare(run)
     python = os.fspath(config.python_executable or sys.executable)
-    variables = [f"{name}={value}" for name, value in worker_environment(python).items()]
-    command = shlex.join(["env", *variables, python, "-c", DRIVER_CODE, str(run)])
     name = f"{NAME}driver-{secrets.token_hex(6)}"
     write_once(RunFolder(run).orders / name, b"", sync=True)
+    return _submit_alone(RunFolder(run).orders, name, [python, "-c", DRIVER_CODE, str(run)], config)
+
+
+def submit_program(command: Sequence[str], log: Path, config: SlurmConfig) -> dict[str, Any]:
+    """Submit a job that runs a program, with the settings of a driver; its name and id.
+
+    Raises
+    ------
+    RunnerError
+        The scheduler refuses.
+    """
+    name = f"{NAME}pipeline-{secrets.token_hex(6)}"
+    folder = log.parent / "jobs"
+    own_folder(folder)
+    return {"name": name, "job": _submit_alone(folder, name, command, config)}
+
+
+def _submit_alone(folder: Path, name: str, program: Sequence[str], config: SlurmConfig) -> str:
+    """Submit a single small job."""
+    variables = [f"{key}={value}" for key, value in worker_environment(program[0]).items()]
+    command = shlex.join(["env", *variables, *program])
     own, why = config.for_driver(), ""
     mem = None if own.mem is None else str(own.mem)
     for attempt in range(SUBMIT_TRIES):
         sleep(min(30.0, 2.0**attempt - 1))
-        found, why = _try(why, RunFolder(run).orders, name, 0, command, own, mem, "")
+        found, why = _try(why, folder, name, 0, command, own, mem, "")
         if found:
             return found
         if not _transient(why):

@@ -60,7 +60,6 @@ class Driver:
         self._looked = self.begin
         self._noted = 0
         self._watch = Watch(plan)
-        widest = max((stage.units.n_groups for stage in plan.stages), default=0)
         how, rules = plan.execution, []
         for index, stage in enumerate(plan.stages):
             allowed = max(10, stage.units.n_blocks // 100) if how.max_failures is None else how.max_failures
@@ -68,7 +67,7 @@ class Driver:
             rules.append(StageRules(stage.units.n_blocks, ledger.batches(index), retries, allowed, stage.early))
         self.supervisor = Supervisor(
             rules,
-            min(how.num_workers, widest),
+            min(how.num_workers, plan.widest),
             one_machine=backend.limits.one_machine,
             live=len(ledger.adopted),
         )

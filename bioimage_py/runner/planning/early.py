@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ class Early:
                 for need in self._needs[index]:
                     self._readers.setdefault(need.stage, []).append((index, need))
         self._done = {index: self._flags(index) for index in self._readers}
+        self._missing: dict[int, npt.NDArray[np.int32]] = {}
         self._waiting: dict[int, npt.NDArray[np.bool_]] = {}
         self._ready: dict[int, set[int]] = {}
 
@@ -52,18 +53,26 @@ class Early:
 
     def begin(self, stage: int, held: Ranges) -> Ranges:
         """Groups of an early stage that can be run at once; those that are ``held`` have begun already."""
-        left = self._pending(stage) - held
-        waiting = np.zeros(self._plan.stages[stage].units.n_groups, bool)
-        for begin, end in left.rows.tolist():
-            waiting[begin:end] = True
-        self._waiting[stage] = waiting
-        counts = self._counts(stage)
-        found = [g for g in np.flatnonzero(waiting).tolist() if self._free(stage, _position(g, counts))]
-        waiting[found] = False
-        return Ranges.of(np.array(found, np.int64))
+        waiting = ~self._flags(stage)
+        for begin, end in held.rows.tolist():
+            waiting.ravel()[begin:end] = False
+        self._missing[stage] = self._needed(stage)
+        found = waiting & (self._missing[stage] == 0)
+        self._waiting[stage] = waiting & ~found
+        return Ranges.of(np.flatnonzero(found))
 
-    def _free(self, stage: int, position: Sequence[int]) -> bool:
-        return all(bool(self._done[need.stage][need.of(position)].all()) for need in self._needs[stage])
+    def _needed(self, stage: int) -> npt.NDArray[np.int32]:
+        """Of how many groups each group of a stage has to wait, by sums over boxes."""
+        counted = np.zeros(self._counts(stage), np.int32)
+        for need in self._needs[stage]:
+            missing = (~self._done[need.stage]).astype(np.int32)
+            for axis, (first, past) in enumerate(span for span in need.spans if span is not None):
+                pad = [(int(at == axis), 0) for at in range(missing.ndim)]
+                sums = np.pad(np.cumsum(missing, axis, dtype=np.int32), pad)
+                missing = np.take(sums, np.maximum(first, past), axis) - np.take(sums, first, axis)
+            others = tuple(axis for axis, span in enumerate(need.spans) if span is None)
+            counted += np.expand_dims(missing, others)
+        return counted
 
     def done(self, stage: int, ids: Ids, pending: Callable[[Ranges], Ranges]) -> None:
         """Blocks of a stage are done; of some groups, ``pending`` are those that lack others."""
@@ -79,17 +88,21 @@ class Early:
             self._group_done(stage, group)
 
     def _group_done(self, stage: int, group: int) -> None:
-        position = _position(group, self._done[stage].shape)
+        position = tuple(int(at) for at in np.unravel_index(group, self._done[stage].shape))
         if self._done[stage][position]:
             return
         self._done[stage][position] = True
         for reader, need in self._readers[stage]:
-            counts, waiting = self._counts(reader), self._waiting.get(reader)
-            for at in need.readers(position, counts) if waiting is not None else ():
-                number = int(np.ravel_multi_index(at, counts))
-                if waiting is not None and waiting[number] and self._free(reader, at):
-                    waiting[number] = False
-                    self._ready.setdefault(reader, set()).add(number)
+            if reader not in self._missing:  # it counts when it begins
+                continue
+            box = need.readers(position)
+            missing, waiting = self._missing[reader][box], self._waiting[reader][box]
+            missing -= 1
+            if (free := (missing == 0) & waiting).any():
+                waiting &= ~free
+                at = tuple(found + part.start for found, part in zip(np.nonzero(free), box, strict=True))
+                numbers = np.ravel_multi_index(at, self._missing[reader].shape)
+                self._ready.setdefault(reader, set()).update(numbers.tolist())
 
     def take(self, how: Execution, *, few: bool) -> list[Batch]:
         """Batches of what can be run by now: all of it where workers have ``few`` others, else what fills a batch."""
@@ -103,7 +116,3 @@ class Early:
             whole = [Batch(stage, 0, len(picked), picked=picked)]
             batches += cut_batches(stage, units.n_groups, how, picked) if few else whole
         return batches
-
-
-def _position(group: int, counts: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(at) for at in np.unravel_index(group, counts))

@@ -89,7 +89,7 @@ class RunPlan:
 def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_bytes: int | None = None) -> RunPlan:
     """What a run will need, and may use: of this machine, or ``job_bytes`` a worker (None: nobody knows)."""
     stages = tuple(_stage(stage) for stage in plan.stages)
-    workers = min(plan.execution.num_workers, max((stage.n_groups for stage in stages), default=1)) or 1
+    workers = min(plan.execution.num_workers, plan.widest if stages else 1) or 1
     block = max((stage.block_bytes for stage in stages), default=0)
     # stages that run at the same time have their inputs open at the same time
     chains = {plan.chain(index) for index in range(len(stages))}

@@ -6,9 +6,8 @@ found once for all runs of that axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -38,22 +37,17 @@ class Need:
     stage: int
     spans: tuple[tuple[Ids, Ids] | None, ...]
 
-    def of(self, position: Sequence[int]) -> Box:
-        """The earlier groups that the group at a position needs."""
-        pairs = zip(self.spans, position, strict=True)
-        return tuple(slice(int(span[0][at]), int(span[1][at])) for span, at in pairs if span is not None)
-
-    def readers(self, position: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Positions of the groups that need the earlier group at a position."""
+    def readers(self, position: Sequence[int]) -> Box:
+        """The groups that need the earlier group at a position."""
         earlier = iter(position)
-        ranges = []
-        for span, count in zip(self.spans, counts, strict=True):
+        box = []
+        for span in self.spans:
             if span is None:
-                ranges.append(range(count))
+                box.append(slice(0, None))
                 continue
             at = next(earlier)
-            ranges.append(range(int(np.searchsorted(span[1], at, "right")), int(np.searchsorted(span[0], at, "right"))))
-        return product(*ranges)
+            box.append(slice(int(np.searchsorted(span[1], at, "right")), int(np.searchsorted(span[0], at, "right"))))
+        return tuple(box)
 
 
 def needs_of(stages: Sequence[Stage], index: int, first: int) -> list[Need]:

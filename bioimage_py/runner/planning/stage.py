@@ -115,6 +115,12 @@ class Plan:
             past += 1
         return range(first, past)
 
+    @property
+    def widest(self) -> int:
+        """Groups that could be run at the same time at most."""
+        chains = {self.chain(index) for index in range(len(self.stages))}
+        return max((sum(self.stages[index].units.n_groups for index in chain) for chain in chains), default=0)
+
     def part_of_a_larger_one(self) -> Plan:
         """The plan where its blocks are some of a larger run's, whose other ones may be done already."""
         shared = (replace(stage, units=replace(stage.units, shared=True)) for stage in self.stages)
