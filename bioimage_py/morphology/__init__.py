@@ -1,0 +1,27 @@
+"""Morphology: objects measured, distances, maxima, and shapes changed by neighbourhoods, at any size.
+
+Public names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .measuring import morphology
+    from .properties import regionprops
+else:
+    from ..lazy import names_of
+
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "morphology": ".measuring",
+            "regionprops": ".properties",
+        },
+    )
+
+__all__ = [
+    "morphology",
+    "regionprops",
+]
