@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .distances import distance_transform
     from .measuring import morphology
     from .properties import regionprops
 else:
@@ -16,12 +17,14 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "distance_transform": ".distances",
             "morphology": ".measuring",
             "regionprops": ".properties",
         },
     )
 
 __all__ = [
+    "distance_transform",
     "morphology",
     "regionprops",
 ]

@@ -191,7 +191,7 @@ def selected(table: Objects, which: Array) -> Objects:
         return Intensity(one.low[which], one.high[which], one.total[which], one.squares[which], values)
 
     parts = {name: None if getattr(table, name) is None else getattr(table, name)[which] for name in _PLAIN}
-    return Objects(**parts, intensities=tuple(map(of, table.intensities)))
+    return Objects(**parts, intensities=tuple(map(of, table.intensities)))  # type: ignore[arg-type]
 
 
 def empty(ndim: int, dtype: Any, values: Sequence[Any] = (), *, surface: bool = False) -> Objects:
