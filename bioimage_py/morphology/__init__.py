@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .distances import distance_transform
+    from .maxima import find_local_maxima
     from .measuring import morphology
+    from .points import map_points_to_objects
     from .properties import regionprops
 else:
     from ..lazy import names_of
@@ -18,6 +20,8 @@ else:
         __name__,
         {
             "distance_transform": ".distances",
+            "find_local_maxima": ".maxima",
+            "map_points_to_objects": ".points",
             "morphology": ".measuring",
             "regionprops": ".properties",
         },
@@ -25,6 +29,8 @@ else:
 
 __all__ = [
     "distance_transform",
+    "find_local_maxima",
+    "map_points_to_objects",
     "morphology",
     "regionprops",
 ]

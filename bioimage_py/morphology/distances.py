@@ -52,9 +52,9 @@ def distance_transform(
     """Distance of every voxel to the nearest one that is 0; exact whatever the size of the volume.
 
     The same as `scipy.ndimage.distance_transform_edt` on the whole array (float32), also for voxels whose nearest
-    background is at the other end of the volume. Blocks are whole lines, axis after axis; memory is that of a few blocks
-    (about 150 MB for each worker), whatever the volume. What one axis hands on to the next lies in the run's
-    folder until the run ends: 4 bytes a voxel and stage, one or two stages.
+    background is at the other end of the volume. Blocks are whole planes and lines, so memory is that of a few blocks
+    (about 150 MB for each worker), whatever the volume. What one stage hands on to the next lies in the run's folder
+    until the run ends: 4 bytes a voxel, compressed, once or twice.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
         ]
     done, stages, inputs = first, list[BlocksStage](), [source]
     rest = [axis for axis in reversed(kernel.along) if axis not in first]
-    for number, axis in enumerate([None, *rest]):
-        axes = first if axis is None else (axis,)
+    for stage, axis in enumerate([None, *rest]):
+        axes, before = first if axis is None else (axis,), done if kernel.trace else ()
         done = first if axis is None else (*done, axis)
         # what a later axis needs are whole lines along it; along all others the region is enough
         later = [one for one in kernel.along if one not in done]
@@ -157,18 +157,18 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
         halo = _halo(shape, axes, own)
         if not later:
             assert axis is not None
-            function: Any = replace(last, stage=NextAxis(kernel, axis, done[:-1] if kernel.trace else ()))
+            function: Any = replace(last, stage=NextAxis(kernel, axis, before))
             outputs = list(targets)
             where = _where(shape, axes, job, own, targets[0])
         else:
-            function = FirstAxes(kernel, first) if axis is None else NextAxis(kernel, axis, done[:-1] if kernel.trace else ())
+            function = FirstAxes(kernel, first) if axis is None else NextAxis(kernel, axis, before)
             where = _where(shape, axes, job, own)
             # thin where whole planes are written: a block has few of them
             chunks = tuple(map(min, _chunks(shape, job), where.block_shape))
             names = ["squares", *(f"index {one}" for one in sorted(done))] if kernel.trace else ["squares"]
             kinds = [kernel.metric.dtype, *[np.dtype(np.int32)] * (len(names) - 1)]
             outputs = [
-                RunArray(f"{name} {number}", shape, kind, chunks) for name, kind in zip(names, kinds, strict=True)
+                RunArray(f"{name} {stage}", shape, kind, chunks) for name, kind in zip(names, kinds, strict=True)
             ]
         stages.append(BlocksStage(f"axes {axes}", function, inputs, outputs, where, halo, memory_factor=5.0))
         inputs = outputs
