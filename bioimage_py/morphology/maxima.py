@@ -20,7 +20,7 @@ from .maxima_blocks import ChooseMaxima, FindCandidates
 
 
 @operation(
-    omit=("casting", "block_ids", "skip_empty"),
+    omit=("casting", "skip_empty"),
     axes="space",
     declaration=Declaration("exact", "scipy.ndimage.maximum_filter1d", "min_distance", 8.0),
 )
@@ -31,7 +31,6 @@ def find_local_maxima(
     threshold_abs: float | None = None,
     threshold_rel: float | None = None,
     exclude_border: bool | int = True,
-    block_ids: Any = None,
     **run: Unpack[RunKeywords],
 ) -> np.ndarray:
     """Coordinates of the local maxima; the same for any blocks.
@@ -53,8 +52,6 @@ def find_local_maxima(
         And above so many times the highest value of the whole volume.
     exclude_border : bool or int
         Leave out maxima within so many voxels of the volume's border; True stands for `min_distance`, False for 0.
-    block_ids
-        Refused: what is relative to the whole volume needs all blocks.
 
     Returns
     -------
@@ -66,7 +63,8 @@ def find_local_maxima(
     DtypeError
         Complex input.
     ParameterError
-        A distance below 1, a threshold that is no number, or block_ids.
+        A distance below 1, a threshold that is no number, or ``block_ids=``: what is relative to the whole volume needs
+        all blocks.
 
     Examples
     --------
@@ -78,7 +76,7 @@ def find_local_maxima(
     job, source = Job.of(run), as_source(input)
     if source.dtype.kind not in "biuf":
         raise DtypeError(f"find_local_maxima cannot order values of type {source.dtype}", remedy="np.abs(array)")
-    if block_ids is not None:
+    if job.block_ids is not None:
         raise ParameterError(
             "find_local_maxima needs all blocks, block_ids= asks for some", remedy="roi=(slice(0, 64),)"
         )
@@ -97,7 +95,7 @@ def find_local_maxima(
     find = FindCandidates(along, distance, above, shape, region, border)
     choose = ChooseMaxima(lattice, along, distance, above, relative, shape)
     factor = 3.0 + 12 / source.dtype.itemsize
-    stages = [
+    stages: list[BlocksStage | OnceStage] = [
         BlocksStage("candidates", find, [source], halo=halo, returns="each", memory_factor=factor),
         OnceStage("maxima", choose),
     ]
