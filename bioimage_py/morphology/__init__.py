@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .binary import binary_closing, binary_dilation, binary_erosion, binary_opening
-    from .distances import distance_transform
+    from .distance.distances import distance_transform
     from .growing import expand_labels, skeletonize
     from .holes import fill_holes, remove_small_holes, remove_small_objects
     from .maxima import find_local_maxima
-    from .measuring import morphology
+    from .measures.measuring import morphology
+    from .measures.properties import regionprops
     from .points import map_points_to_objects
-    from .properties import regionprops
 else:
     from ..lazy import names_of
 
@@ -26,13 +26,13 @@ else:
             "binary_dilation": ".binary",
             "binary_erosion": ".binary",
             "binary_opening": ".binary",
-            "distance_transform": ".distances",
+            "distance_transform": ".distance.distances",
             "expand_labels": ".growing",
             "fill_holes": ".holes",
             "find_local_maxima": ".maxima",
             "map_points_to_objects": ".points",
-            "morphology": ".measuring",
-            "regionprops": ".properties",
+            "morphology": ".measures.measuring",
+            "regionprops": ".measures.properties",
             "remove_small_holes": ".holes",
             "remove_small_objects": ".holes",
             "skeletonize": ".growing",

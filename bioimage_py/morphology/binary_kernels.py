@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .distance_lines import Metric
+from .distance.distance_lines import Metric
 
 Array = npt.NDArray[Any]
 

@@ -18,8 +18,8 @@ from ..errors import DtypeError, ParameterError
 from ..sources import as_source
 from ..sources.along import per_axis
 from .binary_kernels import Expand, Skeleton
-from .measuring import as_labels
-from .properties import spacing_of
+from .measures.measuring import as_labels
+from .measures.properties import spacing_of
 
 
 @operation(

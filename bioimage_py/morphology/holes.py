@@ -15,7 +15,7 @@ from ..errors import ParameterError
 from ..runner.planning.build import plan_groups
 from ..segmentation import components, size_filter
 from .holes_blocks import ChangePieces, ChoosePieces, FindPieces, Pieces, filling_of
-from .measuring import as_labels
+from .measures.measuring import as_labels
 
 _OMIT = ("block_ids", "resume_from", "skip_empty")
 _DECLARED = Declaration("exact", "cc3d.connected_components", "1 voxel in the first pass", 8.0)

@@ -15,9 +15,9 @@ from ..engine.stages import BlocksStage, run_stages
 from ..errors import ParameterError, ShapeError
 from ..runner.ledger.stage_record import Results
 from ..runner.planning.build import Where, plan_groups
-from .measuring import as_labels
-from .points_blocks import MapPoints
-from .properties import spacing_of
+from .measures.measuring import as_labels
+from .measures.properties import spacing_of
+from .points_blocks import MapPoints, joined
 
 
 @operation(
@@ -103,11 +103,6 @@ def map_points_to_objects(
     found: Results = run_stages("map_points_to_objects", [stage], job).results
     ids[inside], distances[inside] = found["points"]
     return ids, distances
-
-
-def joined(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of two runs of blocks, one after the other."""
-    return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
 
 
 def _voxels(points: Any, ndim: int) -> np.ndarray:

@@ -124,3 +124,8 @@ def _look(
         lowest, which = found[ties].min(), own[row]
         if distance[row] < best[which] or lowest < ids[which]:
             ids[which], best[which] = lowest, distance[row]
+
+
+def joined(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Answers of two runs of blocks, one after the other."""
+    return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])

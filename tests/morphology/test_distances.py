@@ -13,7 +13,8 @@ from scipy.ndimage import distance_transform_edt
 
 from bioimage_py.errors import DtypeError, ParameterError
 from bioimage_py.io import create_array
-from bioimage_py.morphology import distance_transform, distances
+from bioimage_py.morphology import distance_transform
+from bioimage_py.morphology.distance import distances
 from bioimage_py.sources.axes import Axis
 
 from . import volumes

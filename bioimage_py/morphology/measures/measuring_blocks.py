@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..blocks import Block, BlockWithHalo, to_roi
-from ..sources import Source
+from ...blocks import Block, BlockWithHalo, to_roi
+from ...sources import Source
 from .objects import Objects, grouped, intensity_of, runs_of
 from .surface import add_surface
 

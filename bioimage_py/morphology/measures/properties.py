@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from ..engine.declaration import Declaration
-from ..engine.job import Job, RunKeywords
-from ..engine.operation import operation
-from ..errors import DtypeError, ParameterError, ShapeError
-from ..sources import Source, as_source
-from ..wrapper import RoiSource
+from ...engine.declaration import Declaration
+from ...engine.job import Job, RunKeywords
+from ...engine.operation import operation
+from ...errors import DtypeError, ParameterError, ShapeError
+from ...sources import Source, as_source
+from ...wrapper import RoiSource
 from .measuring import as_labels, axis_names, label_column, measured, per_axis_columns, places, table_of
 from .objects import Intensity, Objects, selected
 from .table_files import check_table_path, read_table, write_table

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..blocks import Block, BlockWithHalo, to_roi
-from ..blocks.boxes import within
-from ..sources import Source
+from ...blocks import Block, BlockWithHalo, to_roi
+from ...blocks.boxes import within
+from ...sources import Source
 from .distance_lines import Metric, first_axis, next_axis
 
 Array = npt.NDArray[Any]

@@ -9,20 +9,20 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ..arguments import number
-from ..blocks import normalize_block_shape, normalize_halo, region_bounds
-from ..engine.declaration import Declaration
-from ..engine.job import Job, RunKeywords
-from ..engine.operation import operation
-from ..engine.outputs import prepare_output
-from ..engine.stages import BlocksStage, run_stages
-from ..errors import DtypeError, ParameterError
-from ..runner.planning.build import Where
-from ..sources import Source, as_source
-from ..sources.run_array import RunArray
+from ...arguments import number
+from ...blocks import normalize_block_shape, normalize_halo, region_bounds
+from ...engine.declaration import Declaration
+from ...engine.job import Job, RunKeywords
+from ...engine.operation import operation
+from ...engine.outputs import prepare_output
+from ...engine.stages import BlocksStage, run_stages
+from ...errors import DtypeError, ParameterError
+from ...runner.planning.build import Where
+from ...sources import Source, as_source
+from ...sources.run_array import RunArray
+from ..measures.properties import spacing_of
 from .distance_blocks import Distances, FirstAxes, LastAxis, NextAxis
 from .distance_lines import Metric
-from .properties import spacing_of
 
 _BLOCK_VOXELS = 2**22
 """Of a block of whole lines, unless the caller says how large blocks are."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from ..blocks import region_bounds
-from ..engine.declaration import Declaration
-from ..engine.job import Job, RunKeywords
-from ..engine.operation import operation
-from ..engine.stages import BlocksStage, run_stages
-from ..errors import DtypeError
-from ..sources import Source, as_source
+from ...blocks import region_bounds
+from ...engine.declaration import Declaration
+from ...engine.job import Job, RunKeywords
+from ...engine.operation import operation
+from ...engine.stages import BlocksStage, run_stages
+from ...errors import DtypeError
+from ...sources import Source, as_source
 from .measuring_blocks import MeasureBlock
 from .objects import Objects, empty, merged
 

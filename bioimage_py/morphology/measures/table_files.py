@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FormatError
-from ..extras import need
+from ...errors import FormatError
+from ...extras import need
 
 if TYPE_CHECKING:
     import pandas as pd
