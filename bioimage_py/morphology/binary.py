@@ -161,7 +161,7 @@ def binary_opening(
     Examples
     --------
     >>> binary_opening(np.array([0, 1, 0, 1, 1, 1]))
-    array([False, False, False,  True,  True, False])
+    array([False, False, False,  True,  True,  True])
     """
     return _run("binary_opening", ("erosion", "dilation"), input, output, footprint, iterations, border_value, run)
 

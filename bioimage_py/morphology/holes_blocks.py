@@ -92,7 +92,7 @@ class FindPieces:
         if not found.n:
             return None
         sizes = np.bincount(found.labels.reshape(-1), minlength=found.n + 1)[1:]
-        low, high = np.full(found.n, np.iinfo(around.dtype).max, around.dtype), np.zeros(found.n, around.dtype)
+        low, high = _nothing(found.n, around.dtype)
         open_ = np.zeros(found.n, np.bool_)
         if self.pieces.closed or self.pieces.background:
             self._surroundings(found.labels, around, inside, own, block, low, high, open_)
@@ -147,6 +147,12 @@ def _neighbours(own: tuple[slice, ...], axis: int, step: int, size: int) -> tupl
     return here, there
 
 
+def _nothing(n: int, dtype: Any) -> tuple[Array, Array]:
+    """Lowest and highest id of nothing, for each of n components: the lowest is above the highest."""
+    limits = np.iinfo(dtype)
+    return np.full(n, limits.max, dtype), np.full(n, limits.min, dtype)
+
+
 def _native(labels: Array) -> Array:
     labels = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
     return labels.astype(labels.dtype.newbyteorder("="), copy=False)
@@ -172,7 +178,7 @@ class ChoosePieces:
             return Filling(merged, np.zeros(1, np.uint8))
         final, n = merged.table[1:] - 1, merged.n
         sizes, open_ = np.zeros(n, np.int64), np.zeros(n, np.bool_)
-        low, high = np.full(n, np.iinfo(known[0].low.dtype).max, known[0].low.dtype), np.zeros(n, known[0].low.dtype)
+        low, high = _nothing(n, known[0].low.dtype)
         np.add.at(sizes, final, np.concatenate([one.sizes for one in known]))
         np.logical_or.at(open_, final, np.concatenate([one.open for one in known]))
         np.minimum.at(low, final, np.concatenate([one.low for one in known]))
