@@ -15,6 +15,7 @@ from skimage.measure import marching_cubes, mesh_surface_area, regionprops_table
 from bioimage_py.errors import DtypeError, FormatError, MissingDependencyError, ParameterError, ShapeError
 from bioimage_py.io import create_array
 from bioimage_py.morphology import morphology, regionprops
+from bioimage_py.morphology.measures import measuring_blocks
 from bioimage_py.sources.axes import Axis
 
 from . import volumes
@@ -145,6 +146,21 @@ def test_times_are_apart_and_named(tmp_path: Path) -> None:
     assert physical["centroid_y"].tolist() == [12.0, 14.0]
     assert physical.attrs["units"] == "micrometer"
     assert morphology(stored, axes="tyx", **QUIET)["size"].tolist() == [3]
+
+
+def test_surfaces_of_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in slabs of a voxel or two."""
+    labels = np.random.default_rng(0).integers(0, 4, (3, 6, 7, 8)).astype("u2")
+    axes = (Axis("t", "time"), Axis("z"), Axis("y"), Axis("x"))
+    stored = create_array(tmp_path / "a.zarr", "a", shape=labels.shape, dtype="u2", chunks=(2, 3, 3, 4), axes=axes)
+    stored[...] = labels
+    expected = pd.concat([regionprops(one, compute_surface=True, intensity_image=one * 3) for one in labels])
+    for size in (2**18, 60):
+        monkeypatch.setattr(measuring_blocks, "_SLAB_VOXELS", size)
+        image = np.array(labels * 3)
+        found = regionprops(stored, compute_surface=True, intensity_image=image, block_shape=(2, 3, 3, 4), **QUIET)
+        assert found.pop("t").tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+        np.testing.assert_allclose(found.to_numpy(float), expected.to_numpy(float), rtol=1e-9)
 
 
 def test_table_of_the_peer_form_and_files(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from ...blocks import Block, BlockWithHalo, to_roi
 from ...sources import Source
-from .objects import Objects, grouped, intensity_of, runs_of
+from .objects import Objects, grouped, intensity_of, merged, runs_of
 from .surface import add_surface
 
 Array = npt.NDArray[Any]
+
+_SLAB_VOXELS = 2**18
+"""Of a block that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,29 @@ class MeasureBlock:
         labels = np.ascontiguousarray(labels)
         begin = [own.begin[axis] for axis in order]
         shape = [self.shape[axis] for axis in order]
-        rows, starts, stops = runs_of(labels, self.along, begin, shape, moments=self.moments)
         channels = [source.view(inner).transpose(order) for source in inputs[1:]]
-        intensities = tuple(intensity_of(one, starts, stops, keep=self.percentiles) for one in channels)
-        found = grouped(Objects(**{**vars(rows), "intensities": intensities}))
+        found = self._rows(labels, channels, begin, shape)
+        assert found is not None
         if self.spacing is None:
             return found
         return Objects(**{**vars(found), "surface": self._surface(found, own, inputs[0], mask, order, begin, shape)})
+
+    def _rows(
+        self, labels: Array, channels: Sequence[Array], begin: Sequence[int], shape: Sequence[int]
+    ) -> Objects | None:
+        """The objects of a block, without surface; of thin slabs at a time, for where ids change the rows are many."""
+        found: Objects | None = None
+        thick = max(1, _SLAB_VOXELS * len(labels) // labels.size)
+        for low in range(0, len(labels), thick):
+            slab = labels[low : low + thick]
+            at = [begin[0] + low, *begin[1:]]
+            rows, starts, stops = runs_of(slab, self.along, at, shape, moments=self.moments)
+            if not len(rows):
+                continue
+            values = (one[low : low + thick] for one in channels)
+            intensities = tuple(intensity_of(one, starts, stops, keep=self.percentiles) for one in values)
+            found = merged(found, grouped(Objects(**{**vars(rows), "intensities": intensities})))
+        return found
 
     def _surface(
         self,
