@@ -155,6 +155,7 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
         later = [one for one in kernel.along if one not in done]
         own = [(0, size) if one in later else box for one, (size, box) in enumerate(zip(shape, region, strict=True))]
         halo = _halo(shape, axes, own)
+        named = ", ".join(source.axes[one].name for one in axes)
         if not later:
             assert axis is not None
             function: Any = replace(last, stage=NextAxis(kernel, axis, before))
@@ -170,7 +171,7 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
             outputs = [
                 RunArray(f"{name} {stage}", shape, kind, chunks) for name, kind in zip(names, kinds, strict=True)
             ]
-        stages.append(BlocksStage(f"axes {axes}", function, inputs, outputs, where, halo, memory_factor=5.0))
+        stages.append(BlocksStage(f"along {named}", function, inputs, outputs, where, halo, memory_factor=5.0))
         inputs = outputs
     return stages
 
