@@ -41,6 +41,7 @@ def all_cases() -> Iterator[Case]:
     yield from _segmentation_cases()
     yield from _relabel_cases()
     yield from _evaluation_cases()
+    yield from _morphology_cases()
     yield from _source_cases()
     yield from _runner_cases()
     yield from _util_cases()
@@ -243,6 +244,66 @@ def _evaluation_cases() -> Iterator[Case]:
         )
     yield Case("as_dicts", lambda p, _: p("evaluation").contingency_table(a, b).as_dicts())
     yield Case("drop_ignore", lambda p, _: p("evaluation").contingency_table(a, b).drop_ignore([0], [1, 2]))
+
+
+def _morphology_cases() -> Iterator[Case]:
+    variants = {**VARIANTS, "mask": {**BLOCKED, "mask": inside()}}
+    for variant, run in variants.items():
+        yield Case(
+            f"morphology {variant}", lambda p, _, run=run: _columns(p("morphology").morphology(cells(), **run)), 1e-9
+        )
+    for variant, how in {"voxels": {}, "surface": {"compute_surface": True, "resolution": (2.0, 1.0, 0.5)}}.items():
+
+        def measured(p: Callable[[str], Any], _: Path, how: dict[str, Any] = how) -> Any:
+            table = p("morphology").morphology(cells())
+            return _columns(p("morphology").regionprops(cells(), table, verbose=False, **how))
+
+        def without(p: Callable[[str], Any], folder: Path, measured: Any = measured) -> Any:
+            return {name: values for name, values in measured(p, folder).items() if not name.startswith("centroid")}
+
+        yield Case(f"regionprops {variant}", without, 1e-5)
+        yield Case(f"regionprops {variant}, centroids", measured, 1e-5)
+    far = {"direct": {}, "blocked": BLOCKED, "sampling": {"sampling": (2.0, 1.0, 0.5), **BLOCKED}}
+    for variant, run in far.items():
+        yield Case(
+            f"distance_transform {variant}",
+            lambda p, _, run=run: p("morphology").distance_transform(blobs(), SHAPE, **run),
+            1e-5,
+        )
+    yield Case(
+        "distance_transform beyond the halo",
+        lambda p, _: p("morphology").distance_transform(np.indices(SHAPE).sum(0) > 0, (1, 1, 1), **BLOCKED),
+    )
+    yield Case(
+        "distance_transform without background",
+        lambda p, _: p("morphology").distance_transform(np.ones(SHAPE, dtype=bool), SHAPE),
+    )
+    points = np.array([[0, 0, 0], [11, 19, 23], [5, 10, 7], [6, 3, 20], [40, 0, 0]])
+    for variant, how in {"voxels": {}, "sampling": {"sampling": (2.0, 1.0, 0.5)}}.items():
+        yield Case(
+            f"map_points_to_objects {variant}",
+            lambda p, _, how=how: p("morphology").map_points_to_objects(seeds(), points, BLOCK, halo=SHAPE, **how),
+            1e-6,
+        )
+    yield Case(
+        "find_local_maxima plateaus",
+        lambda p, _: _in_order(p("morphology").find_local_maxima(hills("float32"), **BLOCKED)),
+    )
+    peaks = hills("float32") * 1000 + np.arange(hills().size, dtype="float32").reshape(SHAPE) / 10
+    for how in ({}, {"min_distance": 2}, {"threshold_abs": 150000}, {"threshold_rel": 0.7}):
+        for variant, run in VARIANTS.items():
+            yield Case(
+                f"find_local_maxima {how} {variant}",
+                lambda p, _, how=how, run=run: _in_order(p("morphology").find_local_maxima(peaks, **how, **run)),
+            )
+
+
+def _columns(frame: Any) -> dict[str, Any]:
+    return {name: frame[name].tolist() for name in frame.columns}
+
+
+def _in_order(points: np.ndarray) -> list[Any]:
+    return sorted(points.tolist())
 
 
 def _source_cases() -> Iterator[Case]:

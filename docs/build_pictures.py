@@ -11,6 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 import bioimage_py as bp
+from bioimage_py.morphology import distance_transform, expand_labels, fill_holes, find_local_maxima
+from bioimage_py.segmentation import label
 from bioimage_py.spaces import Box, Ellipse, ObjectClass, ObjectInstance, Ontology, Point, Polyline, Space
 from bioimage_py.spaces.raster import rasterise, vectorise
 
@@ -110,6 +112,26 @@ def segmentation() -> None:
     figure.savefig(FOLDER / "segmentation.png", dpi=90, metadata={"Software": None})
 
 
+def shapes() -> None:
+    """Objects with holes, what fills them, how far each voxel is from background, and labels that have grown."""
+    raw, _ = image()
+    inside = raw > 60
+    filled = fill_holes(inside, block_shape=32, progress=False)
+    far = distance_transform(filled, block_shape=32, progress=False)
+    peaks = find_local_maxima(far, min_distance=4, block_shape=32, progress=False)
+    grown = expand_labels(label(filled), 6, block_shape=32, progress=False)
+    figure, panes = plt.subplots(1, 4, figsize=(14, 2.9), layout="constrained")
+    titles = ("foreground", "fill_holes", "distance_transform, find_local_maxima", "expand_labels by 6")
+    shown = ((inside, "gray"), (filled, "gray"), (far, "viridis"), (np.ma.masked_equal(grown, 0), "tab20"))
+    for pane, title, (values, colors) in zip(panes, titles, shown, strict=True):
+        pane.set(title=title, xticks=(0, 40, 80, 120), yticks=(0, 40, 80))
+        pane.imshow(values, cmap=colors, interpolation="nearest")
+    panes[2].plot(peaks[:, 1], peaks[:, 0], "r.", markersize=6)
+    panes[3].contour(filled, [0.5], colors="black", linewidths=0.8)
+    figure.savefig(FOLDER / "morphology.png", dpi=80, metadata={"Software": None})
+
+
 if __name__ == "__main__":
     spaces()
     segmentation()
+    shapes()

@@ -225,9 +225,10 @@ def replay(ctx: click.Context, run: str, block: int, stage: str | None) -> None:
     """
     from ..runner.control.replay import check_block, replay_block
     from ..runner.ledger.worker_side import FolderWork
+    from ..runner.planning.placing import placed_in_folder
 
     status = _find(run)
-    plan = _opened(status)
+    plan = placed_in_folder(_opened(status), Path(status.folder))
     number = _stage_number(plan, stage, Path(status.folder))
     chosen = plan.stages[number]
     check_block(chosen, block)

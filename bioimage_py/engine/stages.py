@@ -88,11 +88,17 @@ class OnceStage:
 AnyStage = BlocksStage | ItemsStage | OnceStage
 
 
-def run_stages(name: str, stages: Sequence[AnyStage], job: Job) -> RunReport:
+def run_stages(
+    name: str,
+    stages: Sequence[AnyStage],
+    job: Job,
+    *,
+    pre_cleanup: Callable[[str], None] | None = None,
+) -> RunReport:
     """Run the stages of an operation one after the other on the same workers.
 
     Stages without a `where` of their own have one grid, so that they may speak of blocks by number: its cuts suit the
-    outputs of all of them.
+    outputs of all of them. ``pre_cleanup`` is called with the run folder before it is removed.
 
     Returns
     -------
@@ -102,7 +108,7 @@ def run_stages(name: str, stages: Sequence[AnyStage], job: Job) -> RunReport:
     alike = [stage for stage in stages if isinstance(stage, BlocksStage) and stage.where is None]
     groups = _common(alike, job) if alike else None
     built = [_build(stage, groups, job) for stage in stages]
-    return execute(name, built, job.execution)
+    return execute(name, built, job.execution, pre_cleanup=pre_cleanup)
 
 
 def _common(stages: Sequence[BlocksStage], job: Job) -> Groups:

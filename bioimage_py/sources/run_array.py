@@ -72,6 +72,9 @@ class RunArray(Source):
         """What opens it where it lies in a folder."""
         return SourceSpec("file", str(folder), self.name, {"format": "zarr", "mode": "r+"})
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace("(", f"({self.name!r}, ", 1)
+
     def _getitem(self, roi: Roi) -> np.ndarray:
         return np.zeros([part.stop - part.start for part in roi], self._dtype)
 

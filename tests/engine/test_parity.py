@@ -52,7 +52,7 @@ CASES = [
         "uint64",
         None,
     ),
-    Case("region graph", lambda v, out, k: _columns(bp.graph.region_graph(v["few"], v["raw"], **k))),
+    Case("region graph", lambda v, out, k: _tables(bp.graph.region_graph(v["few"], v["raw"], **k))),
     Case("relabel", lambda v, out, k: bp.segmentation.relabel(v["few"], np.arange(300) * 7, out, **k), "uint64"),
     Case(
         "relabel dict",
@@ -73,13 +73,55 @@ CASES = [
     Case("unique", lambda v, out, k: bp.stats.unique(v["ids"], return_counts=True, **k)),
     Case("contingency", lambda v, out, k: bp.evaluation.contingency_table(v["few"], v["ids"], **k)),
     Case("vi", lambda v, out, k: bp.evaluation.variation_of_information(v["few"], v["ids"], **k)),
+    Case("morphology", lambda v, out, k: _columns(bp.morphology.morphology(v["ids"], **k))),
+    Case(
+        "regionprops",
+        lambda v, out, k: bp.morphology.regionprops(
+            v["few"], compute_surface=True, intensity_image=v["smooth"], percentiles=(50,), **k
+        ).to_numpy(float),
+        None,
+        1e-6,
+    ),
+    Case("distances", lambda v, out, k: bp.morphology.distance_transform(_rare(v), distances=out, **k), "float32"),
+    Case("maxima", lambda v, out, k: bp.morphology.find_local_maxima(v["smooth"], min_distance=2, **k)),
+    Case("points", lambda v, out, k: bp.morphology.map_points_to_objects(v["seeds"], POINTS, **_unmasked(k))),
+    Case("erosion", lambda v, out, k: bp.morphology.binary_erosion(_rare(v), out, iterations=2, **k), "bool"),
+    Case("dilation", lambda v, out, k: bp.morphology.binary_dilation(v["seeds"], out, iterations=2, **k), "bool"),
+    Case("opening", lambda v, out, k: bp.morphology.binary_opening(_rare(v), out, **k), "bool"),
+    Case("closing", lambda v, out, k: bp.morphology.binary_closing(v["seeds"], out, iterations=2, **k), "bool"),
+    Case("fill holes", lambda v, out, k: bp.morphology.fill_holes(v["few"], out, **k), "uint8"),
+    Case("small holes", lambda v, out, k: bp.morphology.remove_small_holes(v["few"], out, max_size=99, **k), "uint8"),
+    Case(
+        "small objects",
+        lambda v, out, k: bp.morphology.remove_small_objects(v["few"], out, max_size=2256, **k),
+        "uint8",
+    ),
+    Case("expand", lambda v, out, k: bp.morphology.expand_labels(v["seeds"], 3, out, **k), "uint64"),
     Case("rand", lambda v, out, k: bp.evaluation.rand_index(v["few"], v["ids"], **k)),
 ]
 
 
-def _columns(graph: bp.graph.RegionGraph) -> tuple[np.ndarray, ...]:
+def _tables(graph: bp.graph.RegionGraph) -> tuple[np.ndarray, ...]:
     tables = (graph.nodes, graph.edges)
     return tuple(getattr(table, column.name) for table in tables for column in fields(table))
+
+
+POINTS = np.random.default_rng(0).integers(0, 40, (50, 3))
+
+
+def _columns(frame: Any) -> dict[str, Any]:
+    return {name: frame[name].tolist() for name in frame}
+
+
+def _rare(volumes: dict[str, Any]) -> Any:
+    """Little background: distances are larger than blocks."""
+    from bioimage_py.wrapper import ThresholdSource
+
+    return ThresholdSource(volumes["smooth"], 119.0)
+
+
+def _unmasked(keywords: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if name != "mask"}
 
 
 def _volumes() -> dict[str, np.ndarray]:

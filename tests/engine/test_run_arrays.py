@@ -102,6 +102,21 @@ def test_a_stage_that_is_done_is_not_run_again(stored: Any, tmp_path: Path) -> N
         assert left(tmp_path) == []
 
 
+def test_a_block_is_replayed_on_what_was_handed_on(
+    stored: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = stored
+    (tmp_path / "fails").touch()
+    with pytest.raises(RunnerError) as caught:
+        double_sums(source, output, "", str(tmp_path / "fails"), progress=False, retries=0)
+    (tmp_path / "fails").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "replay", str(caught.value.tmp_folder), "0", "--stage", "columns"])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    assert f"to {expected(DATA)[:, :8].max()}\n" in told
+
+
 def test_clean_removes_it(stored: Any, tmp_path: Path) -> None:
     source, output = stored
     (tmp_path / "fails").touch()

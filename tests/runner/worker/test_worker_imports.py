@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import bioimage_py as bp
-from bioimage_py import evaluation, filters, operations, segmentation, stats
+from bioimage_py import evaluation, filters, morphology, operations, segmentation, stats
 from bioimage_py.runner import map_blocks
 
 from ...layout.package_graph import imports
@@ -91,4 +91,12 @@ def test_a_worker_of_operations_imports_nothing_of_the_driver(arrays: list[zarr.
         segmentation.relabel_consecutive(labels, output, block_shape=BLOCK)
         segmentation.size_filter(labels, output, min_size=1, block_shape=BLOCK)
         segmentation.watershed(numbers, labels, output, halo=2, block_shape=BLOCK)
+        assert of_worker() == []
+        morphology.regionprops(labels, compute_surface=True, block_shape=BLOCK)
+        morphology.distance_transform(labels, distances=output, block_shape=BLOCK)
+        morphology.find_local_maxima(numbers, block_shape=BLOCK)
+        morphology.map_points_to_objects(labels, [[9, 3, 3]], BLOCK)
+        morphology.binary_closing(labels, output, block_shape=BLOCK)
+        morphology.fill_holes(labels, output, block_shape=BLOCK)
+        morphology.expand_labels(labels, 2, output, block_shape=BLOCK)
         assert of_worker() == []

@@ -1,0 +1,1 @@
+"""Exact distances to the background, one axis after the other."""

@@ -1,0 +1,228 @@
+"""The operation `distance_transform`: exact at any size, one axis after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+
+from ...arguments import number
+from ...blocks import normalize_block_shape, normalize_halo, region_bounds
+from ...engine.declaration import Declaration
+from ...engine.job import Job, RunKeywords
+from ...engine.operation import operation
+from ...engine.outputs import prepare_output
+from ...engine.stages import BlocksStage, run_stages
+from ...errors import DtypeError, ParameterError
+from ...runner.planning.build import Where
+from ...sources import Source, as_source
+from ...sources.run_array import RunArray
+from ..measures.properties import spacing_of
+from .distance_blocks import Distances, FirstAxes, LastAxis, NextAxis
+from .distance_lines import Metric
+
+_BLOCK_VOXELS = 2**22
+"""Of a block of whole lines, unless the caller says how large blocks are."""
+_PLANES_VOXELS = 2**23
+"""Of a block of whole planes, of which less is computed at once."""
+
+
+@operation(
+    omit=("mask", "skip_empty", "casting"),
+    axes="space",
+    declaration=Declaration(
+        "exact", "edt.edtsq, and lower envelopes of whole lines in numpy", "none; max_distance with max_distance=", 5.0
+    ),
+)
+def distance_transform(
+    input: Any,
+    halo: Any = None,
+    *,
+    sampling: float | Sequence[float] | None = None,
+    return_distances: bool = True,
+    return_indices: bool = False,
+    distances: Any = None,
+    indices: Any = None,
+    max_distance: float | None = None,
+    **run: Unpack[RunKeywords],
+) -> Any:
+    """Distance of every voxel to the nearest one that is 0; exact whatever the size of the volume.
+
+    The same as `scipy.ndimage.distance_transform_edt` on the whole array (float32), also for voxels whose nearest
+    background is at the other end of the volume. Blocks are whole planes and lines, so memory is that of a few blocks
+    (about 150 MB for each worker), whatever the volume. What one stage hands on to the next lies in the run's folder
+    until the run ends: 4 bytes a voxel, compressed, once or twice.
+
+    Parameters
+    ----------
+    input : source-like
+        Voxels that are not 0 are foreground (NaN too). Any number of axes.
+    halo : int or sequence of int, optional
+        Not needed, and taken for scripts that give it: distances are exact beyond it too.
+    sampling : float or sequence of float, optional
+        Size of a voxel along each axis that is worked along, by default 1.
+    return_distances, return_indices : bool
+        What to return.
+    distances, indices : source-like, optional
+        Where to write; by default numpy arrays (float32, and int32 with a leading axis for the coordinates).
+    max_distance : float, optional
+        Larger distances are given as this one. Then one pass over the blocks is enough, with a halo of so much.
+
+    Returns
+    -------
+    object or tuple
+        Distances, indices, or both: what was passed, or the arrays allocated. Indices are those of the nearest
+        background voxel: of several, always the same one, whatever the blocks are. Where there is no background at
+        all the distance is infinite (at most `max_distance`) and the indices are -1, also beyond `max_distance`.
+
+    Raises
+    ------
+    ParameterError
+        Nothing to return, a sampling or distance that is none, or ``block_ids=`` without ``max_distance=``: a part of
+        the blocks says nothing of the rest.
+    DtypeError
+        Complex input.
+
+    Notes
+    -----
+    Separable transform: A. Meijster et al. 2000, P. Felzenszwalb and D. Huttenlocher 2012.
+    """
+    job, source = Job.of(run), as_source(input)
+    along = job.along(source)
+    kernel = Distances(
+        Metric.of(spacing_of("sampling", sampling, len(along)), tuple(source.shape[axis] for axis in along)),
+        along,
+        return_indices,
+        None if max_distance is None else number("max_distance", max_distance, example=10.0),
+    )
+    _check(source, halo, kernel, job, return_distances, return_indices)
+    returned, targets = [], []
+    for wanted, given, shape, dtype in (
+        (return_distances, distances, source.shape, np.float32),
+        (return_indices, indices, (len(along), *source.shape), np.int32),
+    ):
+        if wanted:
+            target, result = prepare_output(given, tuple(shape), dtype, job, source=source)
+            targets.append(target)
+            returned.append(result)
+    last = LastAxis(kernel, None, return_distances, return_indices)
+    if job.whole([source]) or kernel.within is not None:
+        job = job.as_one(source.shape) if job.whole([source]) else job
+        reach = [0] * source.ndim
+        for which, axis in enumerate(along):
+            reach[axis] = kernel.metric.reach(which, kernel.within) or 0
+        stages = [BlocksStage("distances", last, [source], targets, halo=reach, memory_factor=8.0)]
+    else:
+        stages = _stages(source, targets, last, job)
+    run_stages("distance_transform", stages, job)
+    return returned[0] if len(returned) == 1 else tuple(returned)
+
+
+def _check(source: Source, halo: Any, kernel: Distances, job: Job, wants_distances: bool, wants_indices: bool) -> None:
+    if source.dtype.kind == "c":
+        raise DtypeError(f"distance_transform cannot tell the background of {source.dtype}", remedy="np.abs(array)")
+    if not wants_distances and not wants_indices:
+        raise ParameterError("there is nothing to return", remedy="return_distances=True")
+    if kernel.within is not None and not kernel.within > 0:
+        raise ParameterError(f"max_distance={kernel.within} is not above 0", remedy="max_distance=20")
+    if halo is not None:
+        normalize_halo(halo, source.ndim)
+    if kernel.within is None and job.block_ids is not None:
+        raise ParameterError(
+            "block_ids= needs max_distance=: an exact distance depends on all blocks", remedy="max_distance=64"
+        )
+
+
+def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job) -> list[BlocksStage]:
+    """Whole planes (or lines) first, then the lines of one axis a stage."""
+    kernel, shape = last.kernel, tuple(source.shape)
+    region = region_bounds(job.roi, shape)
+    first = _together(shape, kernel.along)
+    if first == kernel.along:
+        where = _where(shape, first, job, region, targets[0])
+        return [
+            BlocksStage("distances", last, [source], targets, where, _halo(shape, first, region), memory_factor=8.0)
+        ]
+    done, stages, inputs = first, list[BlocksStage](), [source]
+    rest = [axis for axis in reversed(kernel.along) if axis not in first]
+    for stage, axis in enumerate([None, *rest]):
+        axes, before = first if axis is None else (axis,), done if kernel.trace else ()
+        done = first if axis is None else (*done, axis)
+        # what a later axis needs are whole lines along it; along all others the region is enough
+        later = [one for one in kernel.along if one not in done]
+        own = [(0, size) if one in later else box for one, (size, box) in enumerate(zip(shape, region, strict=True))]
+        halo = _halo(shape, axes, own)
+        named = ", ".join(source.axes[one].name for one in axes)
+        if not later:
+            assert axis is not None
+            function: Any = replace(last, stage=NextAxis(kernel, axis, before))
+            outputs = list(targets)
+            where = _where(shape, axes, job, own, targets[0])
+        else:
+            function = FirstAxes(kernel, first) if axis is None else NextAxis(kernel, axis, before)
+            where = _where(shape, axes, job, own)
+            # thin where whole planes are written: a block has few of them
+            chunks = tuple(map(min, _chunks(shape, job), where.block_shape))
+            names = ["squares", *(f"index {one}" for one in sorted(done))] if kernel.trace else ["squares"]
+            kinds = [kernel.metric.dtype, *[np.dtype(np.int32)] * (len(names) - 1)]
+            outputs = [
+                RunArray(f"{name} {stage}", shape, kind, chunks) for name, kind in zip(names, kinds, strict=True)
+            ]
+        stages.append(BlocksStage(f"along {named}", function, inputs, outputs, where, halo, memory_factor=5.0))
+        inputs = outputs
+    return stages
+
+
+def _together(shape: tuple[int, ...], along: tuple[int, ...]) -> tuple[int, ...]:
+    """The last axes, of which a block can be whole: one at least."""
+    for begin in range(len(along)):
+        whole = along[begin:]
+        size = math.prod(shape[axis] for axis in whole)
+        if 4 * size <= _PLANES_VOXELS or begin == len(along) - 1:
+            return whole
+    return along[-1:]
+
+
+def _chunks(shape: tuple[int, ...], job: Job) -> tuple[int, ...]:
+    """Of what is handed on: lines of blocks along any axis have few enough voxels."""
+    if job.block_shape is not None:
+        return tuple(
+            min(one, max(1, n))
+            for one, n in zip(normalize_block_shape(job.block_shape, len(shape)), shape, strict=True)
+        )
+    longest, across = max(shape, default=1), max(1, min(2, len(shape) - 1))
+    edge = 2 ** int(
+        np.clip(np.log2(max(1.0, (_BLOCK_VOXELS / max(1, longest)) ** (1 / across))), 3, 6 if across == 2 else 10)
+    )
+    leading = [1] * max(0, len(shape) - 3)
+    return (*leading, *(min(edge, max(1, n)) for n in shape[len(leading) :]))
+
+
+def _where(
+    shape: tuple[int, ...],
+    axes: Sequence[int],
+    job: Job,
+    region: Sequence[tuple[int, int]],
+    output: Source | None = None,
+) -> Where:
+    """Blocks that are whole along some axes, of whole units of an output along the others."""
+    block = list(_chunks(shape, job))
+    if output is not None and output.write_chunks is not None and job.block_shape is None:
+        units = output.write_chunks[output.ndim - len(shape) :]
+        block = [-(-size // unit) * unit for size, unit in zip(block, units, strict=True)]
+    if output is None and len(axes) > 1:  # planes: few at once
+        plane = math.prod(shape[axis] for axis in axes)
+        block = [max(1, min(size, _PLANES_VOXELS // max(1, plane))) for size in block]
+    sizes = [max(1, shape[axis]) if axis in axes else size for axis, size in enumerate(block)]
+    return Where(tuple(sizes), roi=tuple(slice(begin, end) for begin, end in region))
+
+
+def _halo(shape: tuple[int, ...], axes: Sequence[int], region: Sequence[tuple[int, int]]) -> list[int] | None:
+    """What makes lines whole where a region cuts them."""
+    found = [
+        n if axis in axes and box != (0, n) else 0 for axis, (n, box) in enumerate(zip(shape, region, strict=True))
+    ]
+    return found if any(found) else None

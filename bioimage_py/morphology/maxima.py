@@ -1,0 +1,113 @@
+"""The operation `find_local_maxima`."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Unpack
+
+import numpy as np
+
+from ..arguments import number
+from ..blocks import region_bounds
+from ..engine.declaration import Declaration
+from ..engine.job import Job, RunKeywords
+from ..engine.operation import operation
+from ..engine.stages import BlocksStage, OnceStage, run_stages
+from ..errors import DtypeError, ParameterError
+from ..runner.planning.build import plan_groups
+from ..sources import as_source
+from .maxima_blocks import ChooseMaxima, FindCandidates
+
+
+@operation(
+    omit=("casting", "skip_empty"),
+    axes="space",
+    declaration=Declaration("exact", "scipy.ndimage.maximum_filter1d", "min_distance", 8.0),
+)
+def find_local_maxima(
+    input: Any,
+    *,
+    min_distance: int = 1,
+    threshold_abs: float | None = None,
+    threshold_rel: float | None = None,
+    exclude_border: bool | int = True,
+    **run: Unpack[RunKeywords],
+) -> np.ndarray:
+    """Coordinates of the local maxima; the same for any blocks.
+
+    A voxel is a maximum where none within `min_distance` voxels along every axis is higher. Maxima that touch, also by
+    a corner, are one plateau, whatever its size, and counted once: by its first voxel in C order. Of maxima of equal
+    height that are nearer than `min_distance`, the first is kept. Without plateaus it is the result of
+    `skimage.feature.peak_local_max`.
+
+    Parameters
+    ----------
+    input : source-like
+        Real numbers. NaN is no maximum, and hides none.
+    min_distance : int
+        Least distance of maxima in voxels, along any axis; 1 or more.
+    threshold_abs : float, optional
+        Maxima are above it; by default above the lowest value of the whole volume (inside mask and region).
+    threshold_rel : float, optional
+        And above so many times the highest value of the whole volume.
+    exclude_border : bool or int
+        Leave out maxima within so many voxels of the volume's border; True stands for `min_distance`, False for 0.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, ndim)
+        The highest first, of equal ones in C order.
+
+    Raises
+    ------
+    DtypeError
+        Complex input.
+    ParameterError
+        A distance below 1, a threshold that is no number, or ``block_ids=``: what is relative to the whole volume needs
+        all blocks.
+
+    Examples
+    --------
+    >>> find_local_maxima(np.array([0, 1, 0, 3, 3, 0, 2, 0]))
+    array([[3],
+           [6],
+           [1]])
+    """
+    job, source = Job.of(run), as_source(input)
+    if source.dtype.kind not in "biuf":
+        raise DtypeError(f"find_local_maxima cannot order values of type {source.dtype}", remedy="np.abs(array)")
+    if job.block_ids is not None:
+        raise ParameterError(
+            "find_local_maxima needs all blocks, block_ids= asks for some", remedy="roi=(slice(0, 64),)"
+        )
+    distance = _distance(min_distance)
+    border = distance if exclude_border is True else operator.index(exclude_border)
+    along, shape = job.along(source), tuple(source.shape)
+    region = tuple(region_bounds(job.roi, shape))
+    above = None if threshold_abs is None else number("threshold_abs", threshold_abs, example=0.5)
+    relative = None if threshold_rel is None else number("threshold_rel", threshold_rel, example=0.1)
+    if not source.size:
+        return np.empty((0, source.ndim), np.int64)
+    if job.whole([source]):
+        job = job.as_one(shape)
+    lattice = plan_groups(shape, [source], [], job.block_shape, job.roi).grid.grid_shape
+    halo = [distance if axis in along else 0 for axis in range(source.ndim)]
+    find = FindCandidates(along, distance, above, shape, region, border)
+    choose = ChooseMaxima(lattice, along, distance, above, relative, shape)
+    factor = 3.0 + 12 / source.dtype.itemsize
+    stages: list[BlocksStage | OnceStage] = [
+        BlocksStage("candidates", find, [source], halo=halo, returns="each", memory_factor=factor),
+        OnceStage("maxima", choose),
+    ]
+    found: np.ndarray = run_stages("find_local_maxima", stages, job).results["maxima"]
+    return found
+
+
+def _distance(value: Any) -> int:
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = 0
+    if found < 1:
+        raise ParameterError(f"min_distance={value!r} is not a whole number above 0", remedy="min_distance=1")
+    return found

@@ -1,0 +1,171 @@
+"""What a worker does for `find_local_maxima`: the highest voxels of a block, joined where they touch, and a choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..blocks import Block, BlockWithHalo, to_roi
+from ..blocks.boxes import within
+from ..runner.ledger.stage_record import Results
+from ..segmentation import components, merging
+from ..sources import Source
+
+Array = npt.NDArray[Any]
+
+
+class Candidates(NamedTuple):
+    """What is known of a block: its plateaus, the value of each, and its lowest and highest value."""
+
+    part: merging.Part | None
+    values: Array
+    low: Any
+    high: Any
+
+
+@dataclass(frozen=True)
+class FindCandidates:
+    """The block function: voxels that no other in their window is above.
+
+    Parameters
+    ----------
+    along : tuple of int
+        Axes of the window.
+    distance : int
+        Voxels of the window to each side.
+    above : float, optional
+        Lower values do not count.
+    shape : tuple of int
+        Of the volume.
+    region : tuple of (int, int)
+        Where maxima are sought.
+    border : int
+        Voxels at each end of the axes of the window in which there are none.
+    """
+
+    along: tuple[int, ...]
+    distance: int
+    above: float | None
+    shape: tuple[int, ...]
+    region: tuple[tuple[int, int], ...]
+    border: int
+
+    def __call__(
+        self, block: BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
+    ) -> Candidates | None:
+        """Find the candidates of one block; None where all is NaN or masked."""
+        inner, outer = to_roi(block.inner_block), to_roi(block.outer_block)
+        values = inputs[0].view(outer)
+        values = values.view(np.uint8) if values.dtype.kind == "b" else values
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
+        if mask is not None:
+            known &= mask[outer].astype(np.bool_, copy=False)
+        part = within(inner, outer)
+        own = values[part][known[part]]
+        if not own.size:
+            return None
+        found = (self._highest(values, known)[part]) & known[part]
+        if self.above is not None:
+            found &= values[part] > self.above
+        for axis in self.along:
+            _exclude(found, axis, inner[axis].start, self.border, self.shape[axis] - self.border)
+        return Candidates(*self._joined(found, values[part], block.inner_block), own.min(), own.max())
+
+    def _highest(self, values: Array, known: Array) -> Array:
+        from scipy.ndimage import maximum_filter1d
+
+        lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
+        filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
+        highest = filled
+        for axis in self.along:
+            highest = maximum_filter1d(highest, 2 * self.distance + 1, axis, mode="nearest")
+        return np.asarray(filled == highest)
+
+    def _joined(self, found: Array, values: Array, block: Block) -> tuple[merging.Part | None, Array]:
+        """Candidates that touch, as one plateau; the value of each."""
+        labelled = components.components_apart(found, self.along, connectivity=len(self.along))
+        if not labelled.n:
+            return None, np.empty(0, values.dtype)
+        sides = [
+            (axis in self.along and begin > low, axis in self.along and end < high)
+            for axis, (begin, end, (low, high)) in enumerate(zip(block.begin, block.end, self.region, strict=True))
+        ]
+        part = components.summary(labelled, found, begin=block.begin, volume=self.shape, sides=sides)
+        return part, np.ascontiguousarray(values).reshape(-1)[labelled.first]
+
+
+def _exclude(found: Array, axis: int, begin: int, low: int, high: int) -> None:
+    """Leave out what lies before ``low`` or from ``high`` on, along an axis."""
+    lead = (slice(None),) * axis
+    found[(*lead, slice(0, max(0, low - begin)))] = False
+    found[(*lead, slice(max(0, high - begin), None))] = False
+
+
+@dataclass(frozen=True)
+class ChooseMaxima:
+    """Between plateaus of all blocks and points: one a plateau, above the thresholds, apart from each other."""
+
+    lattice: tuple[int, ...]
+    along: tuple[int, ...]
+    distance: int
+    above: float | None
+    relative: float | None
+    shape: tuple[int, ...]
+
+    def __call__(self, earlier: Results) -> Array:
+        """Coordinates, the highest first."""
+        parts: list[merging.Part | None] = [None] * math.prod(self.lattice)
+        values: list[Array] = [np.empty(0)] * len(parts)
+        lows, highs = [], []
+        for block_id, found in earlier.each("candidates"):
+            if found is not None:
+                parts[block_id], values[block_id] = found.part, found.values
+                lows.append(found.low)
+                highs.append(found.high)
+        if not highs:
+            return np.empty((0, len(self.shape)), np.int64)
+        merged = merging.merge(parts, self.lattice, len(self.along), self.along)
+        kinds = [one for one, part in zip(values, parts, strict=True) if part is not None]
+        if not merged.n:
+            return np.empty((0, len(self.shape)), np.int64)
+        height, first = np.concatenate(kinds), np.concatenate([part.first for part in parts if part is not None])
+        final = merged.table[1:]
+        at = np.full(merged.n, np.iinfo(np.int64).max)
+        np.minimum.at(at, final - 1, first)
+        value = np.empty(merged.n, height.dtype)
+        value[final - 1] = height
+        points = np.stack(np.unravel_index(at, self.shape), axis=1).astype(np.int64)
+        keep = value > self._threshold(min(lows), max(highs))
+        points, value = points[keep], value[keep]
+        order = np.lexsort((np.arange(len(value)), -value.astype(np.float64)))
+        if value.dtype.kind in "iu":  # exact above 2^53 too
+            order = np.argsort(value.max(initial=0) - value, kind="stable")
+        return _apart(points[order], self.along, self.distance)
+
+    def _threshold(self, low: Any, high: Any) -> Any:
+        absolute = low if self.above is None else self.above
+        return absolute if self.relative is None else max(absolute, self.relative * high)
+
+
+def _apart(points: Array, along: Sequence[int], distance: int) -> Array:
+    """Points of which none is nearer than a distance to one before it that is kept."""
+    if distance <= 1 or len(points) < 2:
+        return points
+    from scipy.spatial import KDTree
+
+    spread = points.astype(np.float64)
+    apart = [axis for axis in range(points.shape[1]) if axis not in along]
+    spread[:, apart] *= 2 * distance  # other channels and times are far away
+    pairs = KDTree(spread).query_pairs(distance - 0.5, p=np.inf, output_type="ndarray")
+    pairs.sort(axis=1)
+    keep = np.ones(len(points), np.bool_)
+    for one, other in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist():
+        if keep[one]:
+            keep[other] = False
+    return points[keep]

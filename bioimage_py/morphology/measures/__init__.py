@@ -1,0 +1,1 @@
+"""Objects measured block by block: tables that merge."""

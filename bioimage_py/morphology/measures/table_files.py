@@ -1,0 +1,61 @@
+"""Tables as files: csv, parquet and xlsx, by the ending of the path."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FormatError
+from ...extras import need
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LIBRARIES = {".csv": "", ".parquet": "pyarrow", ".xlsx": "openpyxl"}
+
+
+def check_table_path(path: str | os.PathLike[str]) -> str:
+    """The ending of a table's path.
+
+    Raises
+    ------
+    FormatError
+        Another ending.
+    MissingDependencyError
+        The library that it needs is not installed.
+    """
+    text = os.fspath(path)
+    ending = os.path.splitext(text)[1].lower()
+    if ending not in _LIBRARIES:
+        raise FormatError(f"{text} is no table: its ending is {ending!r}", remedy='output_path="objects.csv"')
+    if library := _LIBRARIES[ending]:
+        need(library, f"a {ending} file")
+    return ending
+
+
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table; it appears whole."""
+    ending, text = check_table_path(path), os.fspath(path)
+    folder, name = os.path.split(os.path.abspath(text))
+    private = os.path.join(folder, f".{name}.{os.getpid()}{ending}")
+    try:
+        if ending == ".csv":
+            frame.to_csv(private, index=False)
+        elif ending == ".parquet":
+            frame.to_parquet(private, index=False)
+        else:
+            frame.to_excel(private, index=False)
+        os.replace(private, text)
+    finally:
+        if os.path.exists(private):
+            os.unlink(private)
+
+
+def read_table(path: str | os.PathLike[str]) -> Any:
+    """Read a table."""
+    import pandas as pd
+
+    ending = check_table_path(path)
+    if ending == ".csv":
+        return pd.read_csv(path)
+    return pd.read_parquet(path) if ending == ".parquet" else pd.read_excel(path)
