@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ParameterError
-from .axes import Axis
+from .axes import Axis, unit_name
 
 AxisNames = str | int | Sequence[str | int] | None
 
@@ -119,7 +119,8 @@ def lengths(
     Raises
     ------
     ParameterError
-        If the number of values is another one, or an axis has neither a unit nor a scale and `physical` is set.
+        If the number of values is another one; or, where `physical` is set, an axis has neither a unit nor a scale, or
+        one value is given for axes of different units.
     """
     found = per_axis(value, axes, wanted, name=name, elsewhere=None)
     many = hasattr(found, "__len__") and not isinstance(found, str | bytes) and getattr(found, "ndim", 1) != 0
@@ -131,9 +132,16 @@ def lengths(
         )
     if not physical:
         return voxels
-    scales = voxel_sizes([axis for axis, one in zip(axes, voxels, strict=True) if one is not None], name=name)
+    meant = [axis for axis, one in zip(axes, voxels, strict=True) if one is not None]
+    scales = voxel_sizes(meant, name=name)
+    units = {axis.name: unit_name(axis.unit) for axis in meant}
+    if isinstance(value, numbers.Real) and len(set(units.values())) > 1:
+        raise ParameterError(
+            f"{name}={value!r} is one value for axes of the units {units}",
+            remedy=f"{name}={(value,) * len(meant)}, a value for each of {list(units)} in its unit",
+        )
     return tuple(
-        one / scales[axis.name] if isinstance(one, numbers.Real) else one
+        float(one) / scales[axis.name] if isinstance(one, numbers.Real) else one
         for axis, one in zip(axes, voxels, strict=True)
     )
 

@@ -288,7 +288,12 @@ def test_values_reach_the_axes_that_they_are_given_for(data: st.DataObject) -> N
     )
 
 
-PHYSICAL = [Axis("c", "channel"), Axis("z", unit="micrometer", scale=2.0), Axis("y", scale=-0.5), Axis("x", scale=0.5)]
+PHYSICAL = [
+    Axis("c", "channel"),
+    Axis("z", unit="micrometer", scale=2.0),
+    Axis("y", unit="µm", scale=-0.5),
+    Axis("x", unit="micron", scale=0.5),
+]
 
 
 @pytest.mark.parametrize(
@@ -314,3 +319,10 @@ def test_a_length_in_units_needs_a_scale(axis: Axis) -> None:
         lengths(2.0, [axis], name="size", physical=True)
     with pytest.raises(ParameterError, match="size has 2 values, the input has 1 axes"):
         lengths((2.0, 1.0), [axis], name="size")
+
+
+def test_one_length_for_axes_of_different_units() -> None:
+    axes = [Axis("t", "time", "second", 2.0), Axis("x", unit="micrometer", scale=0.5)]
+    assert lengths((4, 3), axes, "tx", name="sigma", physical=True) == (2.0, 6.0)
+    with pytest.raises(ParameterError, match=r"one value for axes of the units .*second"):
+        lengths(4, axes, "tx", name="sigma", physical=True)
