@@ -18,7 +18,7 @@ from .windows import normalize_sigma
 
 SMOOTHING = Declaration("tolerance", "cv2.sepFilter2D", "ceil(3 sigma)", 2.5)
 DIFFERENCE = Declaration("tolerance", "cv2.sepFilter2D", "ceil(3 high_sigma)", 3.5)
-CONTRAST = Declaration("tolerance", "cv2.sepFilter2D", "2 ceil(3 sigma)", 5.5)
+CONTRAST = Declaration("tolerance", "cv2.sepFilter2D", "2 ceil(3 sigma)", 7.0)
 
 
 @operation(axes="space", declaration=SMOOTHING)
