@@ -51,6 +51,7 @@ class Along:
         dtype: Any,
         declaration: Declaration,
         channels: int | None = None,
+        holds_gil: bool = False,
     ) -> Any:
         """Run a kernel that needs `halo` voxels along the axes."""
         return run_map(
@@ -61,7 +62,8 @@ class Along:
             name=name,
             dtype=dtype,
             channels=channels,
-            halo=per_axis(halo, self.source.axes, self.axes, name="halo", elsewhere=0),
+            halo=per_axis(halo, self.source.axes, self.axes or None, name="halo", elsewhere=0),
             memory_factor=declaration.memory,
             along=self.axes,
+            holds_gil=holds_gil,
         )

@@ -66,8 +66,8 @@ class GradientMagnitude(Derivatives):
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """Filter one block."""
-        result = np.empty(array.shape, smoothed_dtype(array.dtype))
-        if result.size:
+        result = np.zeros(array.shape, smoothed_dtype(array.dtype))
+        if result.size and result.ndim:
             shown = _shown_as_planes(result)
             for index, found in self.derivatives(array, _gradient(array.ndim)):
                 total = np.square(found[0], out=found[0])
@@ -85,8 +85,8 @@ class Laplacian(Derivatives):
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """Filter one block."""
-        result = np.empty(array.shape, smoothed_dtype(array.dtype))
-        if result.size:
+        result = np.zeros(array.shape, smoothed_dtype(array.dtype))
+        if result.size and result.ndim:
             shown = _shown_as_planes(result)
             for index, found in self.derivatives(array, _gradient(array.ndim, 2)):
                 for one in found[1:]:
@@ -136,7 +136,7 @@ class StructureTensorEigenvalues(Derivatives):
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """Filter one block: float32, float64 for float64 input."""
         ndim, dtype = array.ndim, smoothed_dtype(array.dtype)
-        if array.size == 0:
+        if array.size == 0 or ndim == 0:
             return np.empty((ndim, *array.shape), dtype)
         entries = np.empty((len(pairs(ndim)), *array.shape), dtype)
         shown = entries[:, np.newaxis] if ndim == 1 else entries

@@ -330,7 +330,16 @@ def _apply(
     _check_channel(name, channel, channels or 0)
     if channel is not None:
         kernel, channels = Channel(kernel, channel), None  # type: ignore[arg-type]
-    return along.run(kernel, kernel.halo, output, name=name, dtype=dtype, channels=channels, declaration=declaration)
+    return along.run(
+        kernel,
+        kernel.halo,
+        output,
+        name=name,
+        dtype=dtype,
+        channels=channels,
+        declaration=declaration,
+        holds_gil=name in SEVERAL,  # eigenvalues take many short steps
+    )
 
 
 def _check_channel(name: str, channel: Any, channels: int) -> None:

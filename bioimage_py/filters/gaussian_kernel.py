@@ -48,9 +48,7 @@ class DifferenceOfGaussians:
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """The difference as a new array."""
-        result = self.low(array)
-        result -= self.high(array)
-        return result
+        return np.asarray(self.low(array) - self.high(array))
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ class LocalContrast:
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """The result as a new float32 array, float64 for float64 input."""
         dtype = smoothed_dtype(array.dtype)
+        if not array.ndim:
+            return np.zeros((), dtype)
         # in double precision: where an image is flat, rounding would be taken for contrast
         values = array.astype(np.float64)
         values -= self.window(values)

@@ -44,6 +44,8 @@ class Rank:
         result = np.empty(array.shape, dtype)
         if not result.size:
             return result
+        if not result.ndim:
+            return data.astype(dtype)
         width = [(begin, one - 1 - begin) for begin, one in zip(before, size, strict=True)]
         padded = np.ascontiguousarray(np.pad(data, width, mode="symmetric"), data.dtype.newbyteorder("="))
         planes = max(1, SLAB_BYTES // (padded[0].nbytes * math.prod(size[1:])))

@@ -265,13 +265,14 @@ def _ranked(
 ) -> Any:
     along, found, dtype = _around(input, size, footprint, name, physical=physical, run=run)
     kernel = Rank(found, rank_of(len(found)))
-    return along.run(kernel, found.halo, output, name=name, dtype=dtype, declaration=RANK)
+    # comparators take microseconds, and between two of them a thread needs Python's lock
+    return along.run(kernel, found.halo, output, name=name, dtype=dtype, declaration=RANK, holds_gil=True)
 
 
 def _tophat(input: Any, size: Any, output: Any, footprint: Any, name: str, *, physical: bool, run: RunKeywords) -> Any:
     along, found, dtype = _around(input, size, footprint, name, physical=physical, run=run)
-    kernel = TopHat(found, white=name == "white_tophat")
-    return along.run(kernel, kernel.halo, output, name=name, dtype=tophat_dtype(dtype), declaration=TOPHAT)
+    kernel, dtype = TopHat(found, white=name == "white_tophat"), tophat_dtype(dtype)
+    return along.run(kernel, kernel.halo, output, name=name, dtype=dtype, declaration=TOPHAT, holds_gil=True)
 
 
 def _around(

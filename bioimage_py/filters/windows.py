@@ -38,7 +38,7 @@ def normalize_sigma(sigma: float | Sequence[float], ndim: int, name: str = "sigm
             f"{name} has {values.size} values, the input has {ndim} axes: {name}={sigma!r}",
             remedy=f"pass one number, or {ndim} numbers in the order of the axes",
         )
-    shown = sigma if not many or len({repr(value) for value in values}) > 1 else values[0]
+    shown = values[0] if many and len({repr(value) for value in values}) == 1 else sigma
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:

@@ -248,11 +248,11 @@ def test_flat_regions_have_no_contrast() -> None:
 
 
 def test_empty_arrays_and_single_voxels() -> None:
-    for shape in ((0, 5), (1, 1, 1), (1,), (3, 1, 20)):
+    for shape in ((), (0, 5), (1, 1, 1), (1,), (3, 1, 20)):
         array = np.ones(shape, np.uint8)
         for name in NAMES:
             found = apply_filter(array, name, 1.0, outer_scale=1.0)
-            assert found.shape[-len(shape) :] == shape
+            assert found.shape[found.ndim - len(shape) :] == shape
             assert np.isfinite(found).all()
 
 

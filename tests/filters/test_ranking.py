@@ -156,7 +156,7 @@ def test_channels_are_kept_apart_and_sizes_may_be_lengths() -> None:
 
 
 def test_empty_and_single_voxels() -> None:
-    for shape in ((0, 5), (1, 1, 1), (1,)):
+    for shape in ((), (0, 5), (1, 1, 1), (1,)):
         array = np.zeros(shape, np.int16)
         np.testing.assert_array_equal(median(array, 3), array)
         np.testing.assert_array_equal(black_tophat(array, 4), array)
