@@ -23,16 +23,17 @@ def eigenvalues(entries: Sequence[np.ndarray], out: np.ndarray) -> None:
     entries : sequence of ndarray
         One array for every entry, in the order of `pairs`, all of one shape and type (float32 or float64).
     out : ndarray
-        Where to write: the largest eigenvalues, the second largest, ... along the first axis. Not finite where an entry
-        is not.
+        Where to write: the largest eigenvalues, the second largest, ... along the first axis, each contiguous. Not
+        finite where an entry is not.
     """
     flat = [entry.reshape(-1) for entry in entries]
+    if not all(one.flags.c_contiguous for one in out):
+        raise ValueError("each of the outputs has to be contiguous")
     for begin in range(0, flat[0].size, CHUNK):
         part = slice(begin, begin + CHUNK)
         found = _chunk([entry[part] for entry in flat], out.shape[0])
         for index, values in enumerate(found):
-            # `out` may be a part of a larger array, which reshape would copy
-            out[index].flat[part] = values
+            out[index].reshape(-1)[part] = values
 
 
 def _chunk(entries: Sequence[np.ndarray], ndim: int) -> Sequence[np.ndarray] | np.ndarray:
@@ -87,22 +88,20 @@ def _three_closed(
     det -= dd
     det /= 2
     root = np.sqrt(size)
-    cube = size * root
-    sine = cube * cube
-    sine -= det * det
+    size *= root
+    size[size == 0] = 1
+    det /= size
+    # sine of the angle from its cosine while that is exact
+    sine = ((1 - det) * (1 + det)).astype(np.float32)
     np.sqrt(np.maximum(sine, 0, out=sine), out=sine)
-    # scaled by the cube, so that the squares of small numbers are not lost in single precision
-    cube[cube == 0] = 1
-    sine /= cube
-    det /= cube
-    angle = np.arctan2(sine.astype(np.float32), det.astype(np.float32))
+    angle = np.arctan2(sine, det.astype(np.float32))
     angle /= np.float32(3)
-    radius = root.astype(np.float32)
+    middle, radius = mean.astype(np.float32), root.astype(np.float32)
     along, across = np.cos(angle), np.sin(angle)
     along *= radius
     across *= radius
     across *= np.float32(3**0.5)
-    first, second, third = mean + 2 * along, mean - (along - across), mean - (along + across)
+    first, second, third = middle + (along + along), middle - (along - across), middle - (along + across)
     # equal ones differ by rounding, and still come in order
     return first, np.minimum(first, second, out=second), np.minimum(second, third, out=third)
 
