@@ -308,7 +308,7 @@ def _apply(
     run: RunKeywords,
 ) -> Any:
     """Run the filter of that name."""
-    if name not in FILTERS:
+    if not isinstance(name, str) or name not in FILTERS:
         names = ["gaussian_smoothing", *FILTERS]
         raise ParameterError(f"there is no filter {name!r}", remedy=f"filter_name={names[0]!r}; there are {names}")
     source, job = as_source(input), Job.of(run)
@@ -347,7 +347,7 @@ def _check_channel(name: str, channel: Any, channels: int) -> None:
     if channel is None:
         return
     try:
-        found = -channels <= operator.index(channel) < channels
+        found = not isinstance(channel, bool) and -channels <= operator.index(channel) < channels
     except TypeError:
         found = False
     if not found:

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import ParameterError
 
+LARGEST_SIZE = 10**5
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -37,10 +39,10 @@ class Footprint:
         return tuple(one // 2 for one in self.size)
 
     @property
-    def offsets(self) -> list[tuple[int, ...]]:
-        """Of its voxels from the first corner of the box."""
+    def array(self) -> np.ndarray:
+        """Whether each voxel of the box belongs to it."""
         inside = np.ones(self.size, bool) if self.inside is None else np.frombuffer(self.inside, bool)
-        return [tuple(map(int, one)) for one in np.argwhere(inside.reshape(self.size))]
+        return inside.reshape(self.size)
 
 
 def normalize_footprint(size: Sequence[Any] | None, footprint: Any, ndim: int, *, physical: bool = False) -> Footprint:
@@ -67,7 +69,10 @@ def normalize_footprint(size: Sequence[Any] | None, footprint: Any, ndim: int, *
         raise ParameterError(f"there can be one of size= and footprint=, {given} was given", remedy="size=3")
     if size is not None:
         return Footprint(tuple(_whole(one, size, physical=physical) for one in size))
-    array = np.asarray(footprint)
+    try:
+        array = np.asarray(footprint)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(footprint, object)
     if array.ndim != ndim or array.dtype.kind not in "buif" or not array.any():
         raise ParameterError(
             f"the footprint of shape {array.shape} and type {array.dtype} with {np.count_nonzero(array)} voxels doesn't"
@@ -79,15 +84,16 @@ def normalize_footprint(size: Sequence[Any] | None, footprint: Any, ndim: int, *
 
 
 def _whole(one: Any, size: Sequence[Any], *, physical: bool) -> int:
-    if physical and isinstance(one, float) and math.isfinite(one) and one > 0:
+    if physical and isinstance(one, float) and 0 < one <= LARGEST_SIZE:
         return 2 * math.floor(one / 2) + 1
     try:
-        found = operator.index(one)
+        found = 0 if isinstance(one, bool | np.bool_) else operator.index(one)
     except TypeError:
         found = 0
-    if found < 1 or physical:
+    if not 1 <= found <= LARGEST_SIZE or physical:
         shown = size[0] if len({repr(value) for value in size}) == 1 else tuple(size)
         raise ParameterError(
-            f"size={shown!r} is not made of {'' if physical else 'whole '}numbers above 0", remedy="size=3"
+            f"size={shown!r} is not made of {'' if physical else 'whole '}numbers from 1 to {LARGEST_SIZE}",
+            remedy="size=3",
         )
     return found

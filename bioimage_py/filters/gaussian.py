@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from ..arguments import number
 from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
@@ -179,7 +180,7 @@ def normalize_local_contrast(
     """
     source, job = as_source(input), Job.of(run)
     along = Along.of(source, job, sigma, "sigma")
-    if not (isinstance(epsilon, int | float) and math.isfinite(epsilon) and epsilon > 0):
+    if not 0 < number("epsilon", epsilon, example=1e-6) < math.inf:
         raise ParameterError(f"epsilon must be positive and finite, got {epsilon!r}", remedy="epsilon=1e-6")
     kernel = LocalContrast(_gaussian(along, sigma, "sigma", physical=physical), float(epsilon))
     dtype = smoothed_dtype(source.dtype, "normalize_local_contrast")

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .footprints import Footprint
-from .selection import select, select_at
+from .selection import select, select_at, select_sorting
 
 SLAB_BYTES = 1 << 22
 """Of all that is made at a time of a part of a block."""
+LARGE_BYTES = 1 << 13
+"""Of the values around a voxel: networks for more are slower than scipy, which sorts them."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,44 @@ class Rank:
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """Filter `array`: a new array of its shape and type, in native byte order."""
         dtype = array.dtype.newbyteorder("=")
+        if not array.size or not array.ndim:
+            return array.astype(dtype)
         # half precision is slow, and a negative zero could end up as either
         data = np.add(array, 0.0, dtype=np.float32 if dtype == np.float16 else dtype) if dtype.kind == "f" else array
         size = self.footprint.size
         before = [(one - 1) // 2 if self.mirrored else one // 2 for one in size]
-        result = np.empty(array.shape, dtype)
-        if not result.size:
-            return result
-        if not result.ndim:
-            return data.astype(dtype)
         width = [(begin, one - 1 - begin) for begin, one in zip(before, size, strict=True)]
         padded = np.ascontiguousarray(np.pad(data, width, mode="symmetric"), data.dtype.newbyteorder("="))
-        planes = max(1, SLAB_BYTES // (padded[0].nbytes * math.prod(size[1:])))
-        crop = tuple(slice(0, extent) for extent in array.shape[1:])
+        if self._large(data.dtype):
+            return self._cropped(select_sorting(padded, self._inside(), self.rank), array.shape).astype(dtype)
+        result = np.empty(array.shape, dtype)
+        kept = 1 if self._extreme else math.prod(size[1:])
+        planes = max(1, SLAB_BYTES // (padded[0].nbytes * kept))
         for begin in range(0, len(result), planes):
             part = result[begin : begin + planes]
-            found = self._selected(padded[begin : begin + len(part) + size[0] - 1])
-            part[...] = found[(slice(0, len(part)), *crop)]
+            part[...] = self._cropped(self._selected(padded[begin : begin + len(part) + size[0] - 1]), part.shape)
         return result
+
+    @property
+    def _extreme(self) -> bool:
+        return self.rank in (0, len(self.footprint) - 1)
+
+    def _large(self, dtype: np.dtype[Any]) -> bool:
+        """Whether sorting the values of each voxel is faster than a network."""
+        return not self._extreme and len(self.footprint) * dtype.itemsize > LARGE_BYTES
+
+    def _inside(self) -> np.ndarray:
+        inside = self.footprint.array
+        return inside[(slice(None, None, -1),) * inside.ndim] if self.mirrored else inside
 
     def _selected(self, padded: np.ndarray) -> np.ndarray:
         if self.footprint.inside is None:
             return select(padded, self.footprint.size, self.rank)
-        offsets = self.footprint.offsets
-        if self.mirrored:
-            offsets = [tuple(s - 1 - o for s, o in zip(self.footprint.size, one, strict=True)) for one in offsets]
-        return select_at(padded, offsets, self.rank)
+        return select_at(padded, np.argwhere(self._inside()).tolist(), self.rank)
+
+    @staticmethod
+    def _cropped(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return found[tuple(slice(0, extent) for extent in shape)]
 
 
 def tophat_dtype(dtype: Any) -> np.dtype[Any]:

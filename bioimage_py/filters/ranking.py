@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..arguments import number
 from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
@@ -17,7 +18,7 @@ from .applying import Along
 from .footprints import Footprint, normalize_footprint
 from .rank_kernels import Rank, TopHat, tophat_dtype
 
-RANK = Declaration("exact", "comparator network (numpy)", "size // 2", 4.0)
+RANK = Declaration("exact", "comparator network (numpy); scipy.ndimage.rank_filter for large sizes", "size // 2", 4.0)
 TOPHAT = Declaration("exact", "comparator network (numpy)", "size - 1", 5.0)
 
 Size = float | Sequence[float] | None
@@ -117,7 +118,7 @@ def percentile(
     --------
     >>> background = bp.filters.percentile(raw, 10, 25)  # doctest: +SKIP
     """
-    if not (isinstance(percentile, int | float | np.number) and -100 <= percentile <= 100):
+    if not -100 <= number("percentile", percentile, example=50) <= 100:
         raise ParameterError(f"percentile={percentile!r} is not between -100 and 100", remedy="percentile=50")
 
     def rank_of(n: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import data_type, named, number
 from ..blocks import normalize_halo
 from ..engine.job import Job
 from ..engine.mapping import run_map
@@ -21,6 +22,7 @@ from .own_kernel import OwnKernel
 HaloOf = int | Sequence[int] | Callable[..., int | Sequence[int]]
 
 
+@named
 def map(
     kernel: Callable[..., Any] | None = None,
     inputs: Any = None,
@@ -93,7 +95,15 @@ def map(
     >>> local_range(raw, radius=2, block_shape=2, num_workers=2)[0]
     array([10, 11, 11, 10], dtype=uint8)
     """
-    how = _How(halo, dtype, channels, memory_factor, holds_gil)
+    if channels is not None and (isinstance(channels, bool) or not isinstance(channels, int) or channels < 1):
+        raise ParameterError(f"channels={channels!r} is no whole number above 0", remedy="channels=3")
+    how = _How(
+        halo,
+        None if dtype is None else data_type(dtype),
+        channels,
+        float(number("memory_factor", memory_factor, least=0.1, example=4.0)),
+        holds_gil,
+    )
     if inputs is not None and kernel is not None:
         sources = inputs if isinstance(inputs, list | tuple) else (inputs,)
         return how.operation(kernel, len(sources))(*sources, output, **run)

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 import bioimage_py as bp
 from bioimage_py.errors import DtypeError, ParameterError
-from bioimage_py.filters import black_tophat, median, percentile, rank, white_tophat
+from bioimage_py.filters import black_tophat, median, percentile, rank, rank_kernels, white_tophat
 from bioimage_py.filters.footprints import Footprint
 from bioimage_py.filters.rank_kernels import Rank, TopHat
 from bioimage_py.filters.selection import network
@@ -79,6 +79,19 @@ def test_ranks_equal_those_of_sorted_values(case: Any, number: int) -> None:
         np.testing.assert_array_equal(found, expected)
     size = footprint.shape
     np.testing.assert_array_equal(median(array, size), ranked(array, np.ones(size, bool), int(np.prod(size)) // 2))
+
+
+@given(cases(), st.integers(0, 10**6), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_large_neighbourhoods_are_sorted_to_the_same_values(case: Any, number: int, mirrored: bool) -> None:
+    array, inside, _ = case
+    index = number % int(inside.sum())
+    kernel = Rank(Footprint(inside.shape, inside.tobytes()), index, mirrored)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rank_kernels, "LARGE_BYTES", 0)
+        found = kernel(array)
+    np.testing.assert_array_equal(found, ranked(array, inside, index, mirrored=mirrored))
+    np.testing.assert_array_equal(found, kernel(array))
 
 
 @given(cases())
@@ -167,7 +180,7 @@ def test_empty_and_single_voxels() -> None:
     [
         ({}, "neither was given"),
         ({"size": 3, "footprint": np.ones((3, 3))}, "both was given"),
-        ({"size": 0}, "size=0 is not made of whole numbers above 0"),
+        ({"size": 0}, "size=0 is not made of whole numbers from 1"),
         ({"size": 2.5}, r"size=2.5 is not made of whole"),
         ({"size": (3, 3, 3)}, "size has 3 values, the input has 2 axes"),
         ({"size": "wide"}, "size='wide' is not made of whole"),
