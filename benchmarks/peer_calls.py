@@ -36,6 +36,7 @@ class Case:
 def all_cases() -> Iterator[Case]:
     """Every case, names unique."""
     yield from _copy_cases()
+    yield from _filter_cases()
     yield from _stats_cases()
     yield from _operation_cases()
     yield from _segmentation_cases()
@@ -85,6 +86,68 @@ def _copy_cases() -> Iterator[Case]:
     yield Case("copy zarr blocked", lambda p, folder: copied_to_zarr(p, folder, **BLOCKED))
     yield Case("copy zarr mask", lambda p, folder: copied_to_zarr(p, folder, mask=inside(), **BLOCKED))
     yield Case("copy zarr block_ids", lambda p, folder: copied_to_zarr(p, folder, block_ids=[0, 3, 7], **BLOCKED))
+
+
+def _filter_cases() -> Iterator[Case]:
+    """Tolerances are those of the peer's single precision, on values of some hundreds and their squares."""
+
+    def applied(name: str, tolerance: float, label: str = "", data: Any = None, **options: Any) -> Iterator[Case]:
+        for variant, run in VARIANTS.items():
+            values = hills() if data is None else data
+            keywords = {"sigma": 1.0, **options, **run}
+            if run:
+                keywords["block_shape"] = BLOCK[-values.ndim :]
+            yield Case(
+                f"{name} {label}{' ' if label else ''}{variant}",
+                lambda p, _, values=values, keywords=keywords: p("filters").apply_filter(values, name, **keywords),
+                tolerance,
+            )
+
+    filters = {
+        "gaussian_gradient_magnitude": (1e-3, {}),
+        "laplacian_of_gaussian": (1e-3, {}),
+        "hessian_of_gaussian_eigenvalues": (0.05, {}),
+        "structure_tensor_eigenvalues": (2.0, {"outer_scale": 2.0}),
+    }
+    for name, (tolerance, options) in filters.items():
+        for dtype in ("uint8", "uint16", "float32", "float64"):
+            yield from applied(name, tolerance, dtype, noise(dtype=dtype), **options)
+        yield from applied(name, tolerance, "2D", noise()[3].copy(), **options)
+        yield from applied(name, tolerance, "per axis", sigma=(0.5, 1.5, 1.0), **options)
+        if len(options) or "hessian" in name:
+            yield from applied(name, tolerance, "channel 1", return_channel=1, **options)
+            yield from applied(name, tolerance, "channel -1", return_channel=-1, **options)
+            yield from applied(name, tolerance, "channel 3", return_channel=3, **options)
+    yield from applied("gaussian_smoothing", 2e-4, "by name")
+    yield from applied("structure_tensor_eigenvalues", 2.0, "without outer_scale")
+    yield from applied("laplacian_of_gaussian", 1e-3, "channel 0", return_channel=0)
+    yield from applied("laplacian_of_gaussian", 1e-3, "with outer_scale", outer_scale=2.0)
+    yield from applied("median", 1e-3)
+    yield from applied("laplacian_of_gaussian", 1e-3, "int16", noise(dtype="int16"))
+    for name in ("gaussian_gradient_magnitude", "laplacian_of_gaussian"):
+        yield Case(
+            f"{name} by its own name",
+            lambda p, _, name=name: getattr(p("filters"), name)(hills(), 1.0, **BLOCKED),
+            1e-3,
+        )
+
+    def into_zarr(p: Callable[[str], Any], folder: Path, **run: Any) -> np.ndarray:
+        output = stored(folder, "output", np.full(SHAPE, 7, dtype="float32"))
+        returned = p("filters").laplacian_of_gaussian(stored(folder, "input", noise()), 1.0, output, **run)
+        assert returned is output
+        return np.asarray(output[:])
+
+    yield Case("laplacian_of_gaussian zarr", lambda p, folder: into_zarr(p, folder, **BLOCKED), 1e-3)
+    yield Case("laplacian_of_gaussian mask", lambda p, folder: into_zarr(p, folder, mask=inside(), **BLOCKED), 1e-3)
+    yield Case(
+        "laplacian_of_gaussian block_ids", lambda p, folder: into_zarr(p, folder, block_ids=[0, 5], **BLOCKED), 1e-3
+    )
+
+    def in_place(p: Callable[[str], Any], _: Path) -> Any:
+        data = hills("float32")
+        return p("filters").laplacian_of_gaussian(data, 1.0, data, **BLOCKED)
+
+    yield Case("laplacian_of_gaussian in place", in_place, 1e-3)
 
 
 def _stats_cases() -> Iterator[Case]:

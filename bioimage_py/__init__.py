@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .io.v3 import imiter, immeta, imopen, improps, imread, imwrite
     from .operations.copying import copy
     from .operations.downsampling import downsample
+    from .operations.own import map
     from .operations.pyramids import pyramid
     from .pipelines import pipeline
     from .runner import RunReport, SlurmConfig, config_file_path, get_runner, map_blocks, write_slurm_config
@@ -83,6 +84,7 @@ else:
             "improps": ".io.v3",
             "imread": ".io.v3",
             "imwrite": ".io.v3",
+            "map": ".operations.own",
             "map_blocks": ".runner",
             "open_cloudvolume": ".sources",
             "open_source": ".sources",
@@ -128,6 +130,7 @@ __all__ = [
     "imread",
     "imwrite",
     "io",
+    "map",
     "map_blocks",
     "morphology",
     "open_cloudvolume",

@@ -1,8 +1,13 @@
-"""Draw the pictures of the pages, from what their code does: `python docs/build_pictures.py`."""
+"""Draw the pictures of the pages, from what their code does: `python docs/build_pictures.py [NUCLEI.tif]`.
+
+The picture of the filters needs `stardist/data/images/img3d.tif` of the StarDist repository, or another volume of
+nuclei.
+"""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +136,43 @@ def shapes() -> None:
     figure.savefig(FOLDER / "morphology.png", dpi=80, metadata={"Software": None})
 
 
+FILTERS: dict[str, dict[str, Any]] = {
+    "gaussian_smoothing": {"sigma": 1.5},
+    "median": {"size": 5},
+    "percentile": {"percentile": 10, "size": 9},
+    "rank": {"rank": -1, "size": 5},
+    "white_tophat": {"size": 13},
+    "black_tophat": {"size": 9},
+    "difference_of_gaussians": {"low_sigma": 1.0, "high_sigma": 4.0},
+    "normalize_local_contrast": {"sigma": 6.0, "epsilon": 5.0},
+    "gaussian_gradient_magnitude": {"sigma": 1.0},
+    "laplacian_of_gaussian": {"sigma": 2.5},
+    "hessian_of_gaussian_eigenvalues": {"sigma": 2.5, "return_channel": 0},
+    "structure_tensor_eigenvalues": {"sigma": 1.0, "outer_scale": 2.0, "return_channel": 0},
+}
+
+
+def filters(volume: str) -> None:
+    """What each filter makes of a volume of nuclei: one plane of it."""
+    raw = bp.imread(volume)
+    plane = len(raw) // 2
+    shown = {"the volume": raw}
+    for name, arguments in FILTERS.items():
+        told = textwrap.fill(", ".join(f"{key}={value}" for key, value in arguments.items()), 34)
+        shown[f"{name}\n{told}"] = getattr(bp.filters, name)(raw, **arguments)
+    figure, panes = plt.subplots(3, 5, figsize=(11, 7.4), layout="constrained")
+    for pane in panes.flat:
+        pane.axis("off")
+    for pane, (title, result) in zip(panes.flat, shown.items(), strict=False):
+        low, high = np.percentile(result[plane], (0.5, 99.5))
+        pane.set_title(title, fontsize=8)
+        pane.imshow(result[plane], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    figure.savefig(FOLDER / "filters.png", dpi=80, metadata={"Software": None})
+
+
 if __name__ == "__main__":
     spaces()
     segmentation()
     shapes()
+    if sys.argv[1:]:
+        filters(sys.argv[1])

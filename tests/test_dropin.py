@@ -37,6 +37,14 @@ DIFFERENT_ANSWERS: dict[str, str] = {
     "regionprops voxels, centroids": "Objects",
     "downsample odd shape direct": "downsample",
     "downsample odd shape blocked": "downsample",
+    **{
+        f"{name}_eigenvalues channel 3 {way}": "Filters"
+        for name in ("hessian_of_gaussian", "structure_tensor")
+        for way in ("direct", "blocked")
+    },
+    "laplacian_of_gaussian channel 0 blocked": "Filters",
+    "laplacian_of_gaussian int16 blocked": "Filters",
+    "laplacian_of_gaussian int16 direct": "Filters",
     "infer_format a.tif": "Formats",
     "label uint32 output": "Label types",
     "operations.add overflow": "Values out of range",

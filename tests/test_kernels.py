@@ -12,7 +12,10 @@ import pytest
 from scipy import ndimage
 
 import bioimage_py as bp
+from bioimage_py.filters.derivative_kernels import GradientMagnitude, HessianEigenvalues, Laplacian
+from bioimage_py.filters.footprints import Footprint
 from bioimage_py.filters.gaussian_kernel import Gaussian
+from bioimage_py.filters.rank_kernels import Rank
 from bioimage_py.segmentation.components import block_components
 from bioimage_py.segmentation.flooding import Watershed, seed_mask
 from bioimage_py.segmentation.merging import merge_table
@@ -86,6 +89,37 @@ def test_gaussian(dtype: str, shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found / scale, expected / scale, atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", [(40, 70), (9, 17, 33)])
+@pytest.mark.parametrize("dtype", [*INTEGERS, "f4"])
+def test_derivatives(dtype: str, shape: tuple[int, ...]) -> None:
+    array = checkered(dtype, shape)
+    if dtype == "f4":
+        array /= np.float32(2**70)
+    scale = float(np.abs(array.astype(np.float64)).max())
+    ndim = len(shape)
+    exact = array.astype(np.float64) / scale
+    for kernel in (
+        GradientMagnitude((1.5,) * ndim, (1.0,) * ndim),
+        Laplacian((1.5,) * ndim, (1.0,) * ndim),
+        HessianEigenvalues((1.5,) * ndim, (1.0,) * ndim),
+    ):
+        np.testing.assert_allclose(kernel(array) / scale, kernel(exact), atol=4e-6)
+
+
+@pytest.mark.parametrize("size", [3, (1, 5, 2)])
+@pytest.mark.parametrize("dtype", ALL)
+def test_ranks(dtype: str, size: Any) -> None:
+    rng = np.random.default_rng(0)
+    (low, high), one = limits(dtype), np.dtype(dtype).type(1)
+    array = rng.choice(np.array([low, low + one, 0, one, high - one, high], dtype), (9, 17, 33))
+    footprint = Footprint((size,) * 3 if size == 3 else size)
+    # the order of the values is that of their ranks, which scipy can hold in its float64
+    values, ranks = np.unique(array, return_inverse=True)
+    for index in (0, len(footprint) // 2, len(footprint) - 1):
+        expected = values[ndimage.rank_filter(ranks.reshape(array.shape), index, footprint.size)]
+        np.testing.assert_array_equal(Rank(footprint, index)(array), expected)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_components(dtype: str, multi_label: bool) -> None:
@@ -155,6 +189,17 @@ OPERATIONS = {
     "anti_aliasing": lambda a, **on: bp.downsample(a, 2, anti_aliasing=True, **on),
     "pyramid": lambda a, **on: bp.pyramid(a, [2, 2], progress=False, **on)[-1],
     "gaussian": lambda a, **on: bp.filters.gaussian_smoothing(a, 1.0, **on),
+    "gradient": lambda a, **on: bp.filters.gaussian_gradient_magnitude(a, 1.0, **on),
+    "laplacian": lambda a, **on: bp.filters.laplacian_of_gaussian(a, 1.0, **on),
+    "hessian": lambda a, **on: bp.filters.hessian_of_gaussian_eigenvalues(a, 1.0, **on),
+    "tensor": lambda a, **on: bp.filters.structure_tensor_eigenvalues(a, 1.0, 2.0, **on),
+    "bands": lambda a, **on: bp.filters.difference_of_gaussians(a, 1.0, **on),
+    "contrast": lambda a, **on: bp.filters.normalize_local_contrast(a, 1.0, **on),
+    "median": lambda a, **on: bp.filters.median(a, 3, **on),
+    "percentile": lambda a, **on: bp.filters.percentile(a, 80, (2, 5), **on),
+    "white_tophat": lambda a, **on: bp.filters.white_tophat(a, 4, **on),
+    "black_tophat": lambda a, **on: bp.filters.black_tophat(a, 4, **on),
+    "map": lambda a, **on: bp.map(lambda block: np.gradient(block.astype(float))[1], a, halo=1, **on),
     "add": lambda a, **on: bp.operations.add(a, 3, **on),
     "subtract": lambda a, **on: bp.operations.subtract(a, a, **on),
     "maximum": lambda a, **on: bp.operations.maximum(a, 7, **on),

@@ -60,6 +60,12 @@ def _gaussian(case: Case, sigma: float) -> None:
     _store(ndfilters.gaussian_filter(_open(case, "raw").astype(np.float32), sigma, truncate=3), case.output, case)
 
 
+def median(case: Case) -> None:
+    from dask_image import ndfilters
+
+    _store(ndfilters.median_filter(_open(case, "raw"), size=3), case.output, case)
+
+
 def _label(case: Case, structure: np.ndarray | None) -> None:
     from dask_image import ndmeasure
 
@@ -146,6 +152,7 @@ WORKS = {
     "copy": copy,
     "copy to shards": copy_shards,
     "gaussian 2": partial(_gaussian, sigma=2.0),
+    "median 3": median,
     "gaussian 8": partial(_gaussian, sigma=8.0),
     "label 6": partial(_label, structure=None),
     "label 26": partial(_label, structure=np.ones((3, 3, 3))),

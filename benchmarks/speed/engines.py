@@ -66,6 +66,7 @@ ENGINES = {
     engine.name: engine
     for engine in (
         *OWN,
+        Engine("scipy", HERE / "scipy_engine.py", "whole array"),
         Peer("bioimage-py", OWN[0].script, "local", "bioimage-py"),
         Peer("bioimage-py subprocess", OWN[0].script, "subprocess", "bioimage-py"),
         Peer("dask", HERE / "dask_engine.py", "threads", "dask"),

@@ -16,6 +16,8 @@ AGAINST_PEER = {
     "copy to shards": 1.75,
     "gaussian 2": 2.0,
     "gaussian 8": 2.0,
+    "hessian 1.5": 1.5,  # its kernel has the speed of the peer's, and half of the halo
+    "median 3": 3.0,  # the peer has none: scipy's in blocks
     "label 6": 3.0,
     "label 26": 3.0,
     "label multi": 3.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,26 @@ def _copy(folder: Path, found: Open, result: Any) -> str:
 def _gaussian(folder: Path, found: Open, result: Any, sigma: float) -> str:
     # libraries cut the kernel off at three or four sigma, and differ in the border rule
     return _near(found(""), expected.gaussian(folder, sigma), 0.3, edge=int(4 * sigma) + 1)
+
+
+def _hessian(folder: Path, found: Open, result: Any, sigma: float) -> str:
+    """Libraries cut the windows off at three to four sigma, and scale them after that or not."""
+    array = found("")
+    for box, values, inner in expected.cubes(folder, 48, math.ceil(6 * sigma)):
+        right = expected.curvatures(values, sigma)[(slice(None), *inner)]
+        off = float(np.abs(array[(slice(None), *box)] - right).max() / np.abs(right).max())
+        if not off < 0.03:
+            return f"off by {off:.1%} of the largest"
+    return ""
+
+
+def _median(folder: Path, found: Open, result: Any, size: int) -> str:
+    from scipy import ndimage
+
+    differ = 0
+    for box, values, inner in expected.cubes(folder, 48, size // 2):
+        differ += int((ndimage.median_filter(values, size)[inner] != found("")[box]).sum())
+    return f"{differ} voxels differ" if differ else ""
 
 
 def _label(folder: Path, found: Open, result: Any, name: str, connectivity: Literal[6, 26]) -> str:
@@ -152,6 +173,8 @@ CHECKS: dict[str, Check] = {
     "copy to shards": Check(("raw",), _copy),
     "gaussian 2": Check(("raw",), partial(_gaussian, sigma=2.0)),
     "gaussian 8": Check(("raw",), partial(_gaussian, sigma=8.0)),
+    "hessian 1.5": Check(("raw",), partial(_hessian, sigma=1.5)),
+    "median 3": Check(("raw",), partial(_median, size=3)),
     "label 6": Check(("binary",), partial(_label, name="binary", connectivity=6)),
     "label 26": Check(("binary",), partial(_label, name="binary", connectivity=26)),
     "label multi": Check(("objects",), partial(_label, name="objects", connectivity=6)),

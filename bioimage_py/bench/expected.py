@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,32 @@ def gaussian(folder: Path, sigma: float) -> Any:
         return np.asarray(smooth[slab.start - begin : slab.stop - begin])
 
     return _kept(folder, f"gaussian-{sigma:g}", raw.shape, planes)
+
+
+def cubes(folder: Path, edge: int, halo: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray, tuple[slice, ...]]]:
+    """Two cubes of ``raw``, at its first corner and in its middle: where, its voxels with a halo, where in these."""
+    raw = stored(folder, "raw")
+    for begin in (0, raw.shape[0] // 2):
+        box = tuple(slice(begin, min(begin + edge, size)) for size in raw.shape)
+        outer = tuple(slice(max(0, p.start - halo), min(n, p.stop + halo)) for p, n in zip(box, raw.shape, strict=True))
+        yield (
+            box,
+            raw[outer],
+            tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(box, outer, strict=True)),
+        )
+
+
+def curvatures(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Eigenvalues of the matrix of second derivatives, the largest first, along a first axis; mirrored border."""
+    from scipy import ndimage
+
+    matrix = np.empty((*values.shape, 3, 3))
+    for i in range(3):
+        for j in range(i, 3):
+            order = [int(axis == i) + int(axis == j) for axis in range(3)]
+            found = ndimage.gaussian_filter(values.astype(float), sigma, order, mode="mirror", truncate=6)
+            matrix[..., i, j] = matrix[..., j, i] = found
+    return np.moveaxis(np.linalg.eigvalsh(matrix)[..., ::-1], -1, 0)
 
 
 def components(folder: Path, name: str, connectivity: Literal[6, 26]) -> Any:

@@ -1,91 +1,26 @@
 """The floor: the library calls alone, in threads or forked processes, with no runner, no checks and no ledger.
 
 Chunks are read and written as files, by the bare zstd codec; the kernel is the fastest one known for the work.
-Run by path (see `protocol`), by nothing but libraries.
+Run by path (see `protocol`), by nothing but libraries; where no library has the kernel, by this package's own one.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bioimage_py.bench.store import Region, Store
+
 if TYPE_CHECKING:
     from bioimage_py.bench.protocol import Case
-
-Region = tuple[slice, ...]
-
-
-class Store:
-    """A zarr v3 array with cubic chunks and zstd, by files and codec alone."""
-
-    def __init__(self, path: str | Path) -> None:
-        facts = json.loads((Path(path) / "zarr.json").read_text())
-        self.path = str(path)
-        self.shape = tuple(facts["shape"])
-        self.dtype = np.dtype(facts["data_type"])
-        self.chunk = tuple(facts["chunk_grid"]["configuration"]["chunk_shape"])
-        self.level = 0
-
-    def _codec(self) -> Any:
-        from numcodecs import Zstd
-
-        return Zstd(level=self.level)
-
-    def read(self, region: Region) -> np.ndarray:
-        """Read a box; a chunk that has no file is zero."""
-        out = np.empty([part.stop - part.start for part in region], self.dtype)
-        codec = self._codec()
-        for position in self._chunks(region):
-            begin = [p * c for p, c in zip(position, self.chunk, strict=True)]
-            target, inner = [], []
-            for part, b, c in zip(region, begin, self.chunk, strict=True):
-                low, high = max(part.start, b), min(part.stop, b + c)
-                target.append(slice(low - part.start, high - part.start))
-                inner.append(slice(low - b, high - b))
-            try:
-                with open(self._file(position), "rb") as file:
-                    whole = np.frombuffer(codec.decode(file.read()), self.dtype).reshape(self.chunk)
-            except FileNotFoundError:
-                out[tuple(target)] = 0
-                continue
-            out[tuple(target)] = whole[tuple(inner)]
-        return out
-
-    def write(self, region: Region, value: np.ndarray) -> None:
-        """Write whole chunks; the region begins on one, and ends on one or at the end."""
-        codec = self._codec()
-        for position in self._chunks(region):
-            local = tuple(
-                slice(p * c - part.start, min((p + 1) * c, part.stop) - part.start)
-                for p, c, part in zip(position, self.chunk, region, strict=True)
-            )
-            part = value[local]
-            if part.shape != self.chunk:
-                part = np.pad(part, [(0, c - n) for c, n in zip(self.chunk, part.shape, strict=True)])
-            if not part.any():
-                continue
-            name = self._file(position)
-            os.makedirs(os.path.dirname(name), exist_ok=True)
-            with open(name, "wb") as file:
-                file.write(codec.encode(np.ascontiguousarray(part)))
-
-    def _chunks(self, region: Region) -> Iterator[tuple[int, ...]]:
-        return itertools.product(
-            *(range(part.start // c, -(-part.stop // c)) for part, c in zip(region, self.chunk, strict=True))
-        )
-
-    def _file(self, position: Sequence[int]) -> str:
-        return "/".join((self.path, "c", *map(str, position)))
 
 
 def _create(path: str, shape: Sequence[int], dtype: Any, case: Case) -> Store:
@@ -180,6 +115,44 @@ def _gaussian(case: Case, sigma: float) -> None:
         output.write(region, flat.reshape(data.shape)[inner])
 
     _threads(block, _blocks(source.shape, case.block), case.workers)
+
+
+def _filtered(case: Case, kernel: Callable[[np.ndarray], np.ndarray], halo: int, dtype: Any, channels: int = 0) -> None:
+    """Any kernel that needs a halo; with channels they are the first axis of the output, in chunks of their own."""
+    source = Store(case.input("raw"))
+    lead = (channels,) if channels else ()
+    import zarr
+
+    chunks = (*(1 for _ in lead), *(min(case.chunk, size) for size in source.shape))
+    zarr.create_array(case.output, shape=(*lead, *source.shape), chunks=chunks, dtype=dtype)
+    output = Store(case.output)
+
+    def block(region: Region) -> None:
+        outer = tuple(
+            slice(max(0, p.start - halo), min(n, p.stop + halo)) for p, n in zip(region, source.shape, strict=True)
+        )
+        inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(region, outer, strict=True))
+        found = kernel(source.read(outer))
+        output.write((*(slice(0, n) for n in lead), *region), found[(*(slice(None) for _ in lead), *inner)])
+
+    _threads(block, _blocks(source.shape, case.block), case.workers)
+
+
+def hessian(case: Case) -> None:
+    import cv2
+
+    from bioimage_py.filters.derivative_kernels import HessianEigenvalues
+
+    cv2.setNumThreads(1)
+    kernel = HessianEigenvalues((1.5,) * 3, (1.0,) * 3)
+    _filtered(case, kernel, kernel.halo[0], np.float32, channels=3)
+
+
+def median(case: Case) -> None:
+    from bioimage_py.filters.footprints import Footprint
+    from bioimage_py.filters.rank_kernels import Rank
+
+    _filtered(case, Rank(Footprint((3, 3, 3)), 13), 1, np.uint8)
 
 
 def _label(case: Case, name: str, connectivity: Literal[6, 26]) -> None:
@@ -380,6 +353,8 @@ WORKS = {
     "copy to shards": copy_to_shards,
     "gaussian 2": partial(_gaussian, sigma=2.0),
     "gaussian 8": partial(_gaussian, sigma=8.0),
+    "hessian 1.5": hessian,
+    "median 3": median,
     "label 6": partial(_label, name="binary", connectivity=6),
     "label 26": partial(_label, name="binary", connectivity=26),
     "label multi": partial(_label, name="objects", connectivity=6),

@@ -52,6 +52,31 @@ def _gaussian(case: Case, sigma: float) -> None:
     filters.gaussian_smoothing(source, sigma, _create(case.output, source.shape, "float32", case.chunk), **_run(case))
 
 
+def hessian(case: Case) -> None:
+    from bioimage_py import filters
+
+    source, chunk = _open(case, "raw"), min(case.chunk, *_open(case, "raw").shape)
+    output = zarr.create_array(case.output, shape=(3, *source.shape), chunks=(1, chunk, chunk, chunk), dtype="float32")
+    filters.apply_filter(source, "hessian_of_gaussian_eigenvalues", 1.5, output, **_run(case))
+
+
+def median(case: Case) -> None:
+    import bioimage_py as bp
+
+    source = _open(case, "raw")
+    output = _create(case.output, source.shape, source.dtype, case.chunk)
+    if hasattr(bp.filters, "median"):
+        bp.filters.median(source, 3, output, **_run(case))
+        return
+    from scipy import ndimage
+
+    from bioimage_py.wrapper import SimpleTransformationWithHaloSource
+
+    # as a user of the peer does it
+    smooth: Any = partial(ndimage.median_filter, size=3)
+    bp.copy(SimpleTransformationWithHaloSource(source, smooth, (1, 1, 1)), output, **_run(case))
+
+
 def _label(case: Case, name: str, **kind: Any) -> None:
     from bioimage_py import segmentation
 
@@ -145,6 +170,8 @@ WORKS = {
     "copy to shards": copy_to_shards,
     "gaussian 2": partial(_gaussian, sigma=2.0),
     "gaussian 8": partial(_gaussian, sigma=8.0),
+    "hessian 1.5": hessian,
+    "median 3": median,
     "label 6": partial(_label, name="binary", connectivity=1),
     "label 26": partial(_label, name="binary", connectivity=3),
     "label multi": partial(_label, name="objects", connectivity=1, multi_label=True),

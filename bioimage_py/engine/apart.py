@@ -16,7 +16,8 @@ class Apart:
     Parameters
     ----------
     kernel : callable
-        ``kernel(*arrays)`` on arrays with the axes `along` only, in array order; returns an array.
+        ``kernel(*arrays)`` on arrays with the axes `along` only, in array order; returns an array, which may have
+        leading channels: they come first in the result.
     along : tuple of int
         Axes to work along, ascending.
     """
@@ -47,7 +48,10 @@ class Apart:
         if result is None:  # no index at all
             found = self.kernel(*(np.zeros(array.shape[len(apart) :], array.dtype) for array in moved))
             result = np.empty((*lead, *found.shape), found.dtype)
-        return result.transpose(np.argsort(order))
+        channels = result.ndim - len(order)
+        if channels:
+            result = np.moveaxis(result, range(len(lead), len(lead) + channels), range(channels))
+        return result.transpose(*range(channels), *(channels + np.argsort(order)))
 
 
 def apart(kernel: Callable[..., Any], along: Sequence[int], ndim: int) -> Callable[..., Any]:

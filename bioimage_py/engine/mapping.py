@@ -73,6 +73,7 @@ def map_to(
     whole: bool = False,
     along: Sequence[int] | None = None,
     block: type[MapBlock] = MapBlock,
+    holds_gil: bool = False,
 ) -> None:
     """As `run_map`, into the output that `prepare_output` has given.
 
@@ -91,6 +92,8 @@ def map_to(
         others.
     block : type
         The block function, made of the kernel and the casting.
+    holds_gil : bool
+        Most of the kernel's time no other thread of its process can run.
     """
     shape = sources[0].shape
     if along is not None:
@@ -115,6 +118,7 @@ def map_to(
         num_workers=job.execution.num_workers,
         reads_outputs=False,
         memory_factor=memory_factor,
+        holds_gil=holds_gil,
     )
     execute(name, [stage], job.execution)
 

@@ -35,6 +35,8 @@ _DEFAULTS: dict[str, Any] = {
     **SETTINGS,
     "execution": None,
 }
+SHARED = tuple(_DEFAULTS)
+"""Names of the keywords that operations have in common."""
 _DOC = f"""
     Other Parameters
     ----------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 
 from ..errors import ParameterError
-from ..sources.axes import default_axes
+from ..sources.axes import Axis, default_axes
 from ..sources.base import Concurrency, Source
 from ..sources.file import FileSource, open_source
 from ..sources.spec import SourceSpec
@@ -39,8 +40,9 @@ def output_array(
     shape, dtype
         Of the array.
     like : Source, optional
-        What the output is made of: its axes are taken over where there are as many. So are its chunks and shards where
-        they have at most 128³ voxels and are not slices (one voxel thick along an axis of space that is longer).
+        What the output is made of: its axes are taken over, behind one of channels where the output has an axis more.
+        So are its chunks and shards (of one channel) where they have at most 128³ voxels and are not slices (one voxel
+        thick along an axis of space that is longer).
     chunks, shards : sequence of int, optional
         Take these instead.
 
@@ -53,12 +55,15 @@ def output_array(
     """
     place, asked = target_of(path), (("chunks", chunks), ("shards", shards))
     entry = format_named(place.format)
-    axes = like.axes if like is not None and like.ndim == len(shape) else ()
-    if chunks is None and like is not None and suit(like, shape):
-        chunks = like.chunks
-        # whole units of writing are moved undecoded, but not every format has shards
-        if shards is None and entry.shards and not place.root.exists(".zgroup"):
-            shards = like.shards
+    extra = 0 if like is None else len(shape) - like.ndim
+    axes: tuple[Axis, ...] = ()
+    if like is not None and extra in (0, 1):
+        axes = (*_channels(like.axes)[:extra], *like.axes)
+        if chunks is None and suit(like, shape[extra:]):
+            chunks = (*(1,) * extra, *(like.chunks or ()))
+            # whole units of writing are moved undecoded, but not every format has shards
+            if shards is None and like.shards and entry.shards and not place.root.exists(".zgroup"):
+                shards = (*(1,) * extra, *like.shards)
     if place.image:
         check_axes(axes or default_axes(len(shape)))
     grid, outer = check_chunks(chunks, shards, shape, axes, entry)
@@ -91,6 +96,13 @@ def _has(place: Target, asked: Sequence[tuple[str, Any]], shape: tuple[int, ...]
         return all(
             value is None or _fitted(value, shape) == _fitted(getattr(there, name), shape) for name, value in asked
         )
+
+
+def _channels(axes: Sequence[Axis]) -> tuple[Axis]:
+    """An axis of channels beside these axes."""
+    names = {axis.name for axis in axes}
+    free = (name for name in chain(("c", "channel"), (f"c{n}" for n in count(1))) if name not in names)
+    return (Axis(next(free), "channel"),)
 
 
 def _fitted(unit: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...] | None:

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import map_to, run_map
 from ..engine.operation import operation
@@ -14,8 +15,11 @@ from ..errors import ShapeError
 from ..sources import Source, as_source
 from .arithmetic_kernels import Apply, IsIn, Operation, canonical_name, resolve, result_dtype
 
+ARITHMETIC = Declaration("exact", "the function of numpy, in a type that holds the result", memory=2.5)
+MEMBERSHIP = Declaration("exact", "numpy.isin", memory=2.0)
 
-@operation()
+
+@operation(declaration=ARITHMETIC)
 def apply_operation(x: Any, y: Any, operation: Operation, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
     """Compute ``operation(x, y)`` voxel by voxel.
 
@@ -66,7 +70,7 @@ def _apply(operation: Operation, x: Any, y: Any, output: Any, run: RunKeywords) 
     target, returned = prepare_output(output, source.shape, dtype, job, source=source)
     kernel = Apply(_portable(operation), target.dtype, scalar, unsafe=job.execution.casting == "unsafe")
     inputs = [source] if operand is None else [source, operand]
-    map_to(kernel, inputs, target, job, name=name, memory_factor=2.5)
+    map_to(kernel, inputs, target, job, name=name, memory_factor=ARITHMETIC.memory)
     return returned
 
 
@@ -132,7 +136,7 @@ def _named(name: str, summary: str, example: str) -> Any:
     --------
     >>> {example}
     """
-    return operation()(function)
+    return operation(declaration=ARITHMETIC)(function)
 
 
 add = _named("add", "x + y for every voxel.", "add(volume, 10, output=volume)")
@@ -149,7 +153,7 @@ minimum = _named("minimum", "The smaller of x and y for every voxel.", "minimum(
 maximum = _named("maximum", "The larger of x and y for every voxel.", "maximum(volume, other)")
 
 
-@operation()
+@operation(declaration=MEMBERSHIP)
 def isin(x: Any, test_values: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
     """Whether each voxel is one of some values.
 
@@ -175,4 +179,4 @@ def isin(x: Any, test_values: Any, output: Any = None, **run: Unpack[RunKeywords
     job = Job.of(run)
     source = as_source(x)
     kernel = IsIn.of(test_values, source.dtype)
-    return run_map(kernel, [source], output, job, name="isin", dtype=np.dtype(bool), memory_factor=2.0)
+    return run_map(kernel, [source], output, job, name="isin", dtype=np.dtype(bool), memory_factor=MEMBERSHIP.memory)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from ..engine.block_functions import CopyBlock
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import run_map
 from ..engine.operation import operation
 from ..sources import as_source
 from .copy_kernels import same
 
+COPY = Declaration("exact", "none; chunks as they are stored where possible", memory=1.2)
 
-@operation()
+
+@operation(declaration=COPY)
 def copy(input: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
     """Copy block by block: to another format, other chunks, another data type, or a lazy view to storage.
 
@@ -50,5 +53,5 @@ def copy(input: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
     """
     source = as_source(input)
     return run_map(
-        same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=1.2, block=CopyBlock
+        same, [source], output, Job.of(run), name="copy", dtype=source.dtype, memory_factor=COPY.memory, block=CopyBlock
     )

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords, in_memory
 from ..engine.mapping import run_map
 from ..engine.operation import operation
@@ -17,8 +18,10 @@ from ..sources.along import per_axis
 from ..wrapper.downsample import DownsampleSource
 from .copy_kernels import same
 
+DOWNSAMPLE = Declaration("exact", "numpy; scipy.ndimage for anti_aliasing=", "none; 4 sigma for anti_aliasing=", 11.0)
 
-@operation(axes="space")
+
+@operation(axes="space", declaration=DOWNSAMPLE)
 def downsample(
     input: Any,
     scale_factor: int | Sequence[int],

@@ -26,10 +26,10 @@ from ..sources.to_be import ArrayToBe
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
 from .copy_kernels import write_levels
-from .downsampling import downsample, view_memory
+from .downsampling import DOWNSAMPLE, downsample, view_memory
 
 
-@operation(omit=("mask", "block_ids", "roi", "skip_empty"), axes="space")
+@operation(omit=("mask", "block_ids", "roi", "skip_empty"), axes="space", declaration=DOWNSAMPLE)
 def pyramid(
     input: Any,
     scale_factors: Sequence[int | Sequence[int]],

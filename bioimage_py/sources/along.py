@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ParameterError
-from .axes import Axis
+from .axes import Axis, unit_name
 
 AxisNames = str | int | Sequence[str | int] | None
 
@@ -89,6 +91,78 @@ def per_axis(value: Any, axes: Sequence[Axis], wanted: AxisNames = None, *, name
         f"{name}={value!r} has {len(values)} entries; there can be one, {len(along)} for the axes {names}{every}",
         remedy=f"{name}={values[0] if values else 1!r}",
     )
+
+
+def lengths(
+    value: Any, axes: Sequence[Axis], wanted: AxisNames = None, *, name: str, physical: bool = False
+) -> tuple[Any, ...]:
+    """A length in voxels for every axis of the data, None along the axes that are kept apart.
+
+    Every operation that takes a length (a sigma, a size, a distance) takes ``physical=`` as well, and has it from here.
+
+    Parameters
+    ----------
+    value : float or sequence of float
+        As for `per_axis`.
+    axes, wanted
+        See `working_axes`.
+    name : str
+        Of the parameter, for messages.
+    physical : bool, default False
+        The value counts in the units of the axes, not in voxels: it is divided by the scale of each axis.
+
+    Returns
+    -------
+    tuple
+        Values that are no numbers stay as they are, for the parameter's own check. Real numbers, not rounded.
+
+    Raises
+    ------
+    ParameterError
+        If the number of values is another one; or, where `physical` is set, an axis has neither a unit nor a scale, or
+        one value is given for axes of different units.
+    """
+    found = per_axis(value, axes, wanted, name=name, elsewhere=None)
+    many = hasattr(found, "__len__") and not isinstance(found, str | bytes) and getattr(found, "ndim", 1) != 0
+    voxels = tuple(found) if many else (found,) * len(axes)
+    if len(voxels) != len(axes):
+        raise ParameterError(
+            f"{name} has {len(voxels)} values, the input has {len(axes)} axes: {name}={value!r}",
+            remedy=f"pass one number, or {len(axes)} numbers in the order of the axes",
+        )
+    if not physical:
+        return voxels
+    meant = [axis for axis, one in zip(axes, voxels, strict=True) if one is not None]
+    scales = voxel_sizes(meant, name=name)
+    units = {axis.name: unit_name(axis.unit) for axis in meant}
+    if isinstance(value, numbers.Real) and len(set(units.values())) > 1:
+        raise ParameterError(
+            f"{name}={value!r} is one value for axes of the units {units}",
+            remedy=f"{name}={(value,) * len(meant)}, a value for each of {list(units)} in its unit",
+        )
+    return tuple(
+        float(one) / scales[axis.name] if isinstance(one, numbers.Real) else one
+        for axis, one in zip(axes, voxels, strict=True)
+    )
+
+
+def voxel_sizes(axes: Sequence[Axis], *, name: str) -> dict[str, float]:
+    """Distance between neighbouring voxels by name of axis, above 0.
+
+    Raises
+    ------
+    ParameterError
+        If an axis has neither a unit nor a scale, as those of numpy arrays.
+    """
+    for axis in axes:
+        if (axis.unit is None and axis.scale == 1) or not (math.isfinite(axis.scale) and axis.scale != 0):
+            raise ParameterError(
+                f"{name} cannot count in physical units: the axis {axis.name!r} of the input has the scale {axis.scale}"
+                f" and the unit {axis.unit}",
+                remedy="physical=False, or say what a voxel measures: bioimage_py.wrapper.AxesSource(input,"
+                ' [Axis("z", unit="micrometer", scale=2.0), ...])',
+            )
+    return {axis.name: abs(float(axis.scale)) for axis in axes}
 
 
 def _unknown(axis: Axis) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.reducing import run_reduce
@@ -32,6 +33,10 @@ from .block_statistics import (
 )
 
 _POSITIONAL = ("num_workers", "block_shape", "job_type", "job_config", "mask", "block_ids", "resume_from")
+
+EXTREMA = Declaration("exact", "numpy.min, numpy.max", memory=2.0)
+MOMENTS = Declaration("tolerance", "numpy.dot, cv2.sumElems; exact for integers", memory=2.0)
+UNIQUE = Declaration("exact", "numpy.bincount, numpy.unique", memory=2.0)
 
 Number = int | float
 
@@ -75,16 +80,16 @@ def _reduce(name: str, kernel: Any, merge: Any, input: Any, run: RunKeywords, me
 
 
 def _extrema(name: str, input: Any, run: RunKeywords, *, smallest: bool, largest: bool) -> tuple[Any, Any]:
-    found: tuple[Any, Any] = _reduce(name, Extrema(smallest, largest), merge_extrema, input, run, 2.0)
+    found: tuple[Any, Any] = _reduce(name, Extrema(smallest, largest), merge_extrema, input, run, EXTREMA.memory)
     return found
 
 
 def _moments(name: str, input: Any, run: RunKeywords, *, spread: bool) -> Moments:
-    moments: Moments = _reduce(name, BlockMoments(spread), merge_moments, input, run, 2.0)
+    moments: Moments = _reduce(name, BlockMoments(spread), merge_moments, input, run, MOMENTS.memory)
     return moments
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=EXTREMA)
 def min(input: Any, **run: Unpack[RunKeywords]) -> Number:
     """Smallest value.
 
@@ -109,7 +114,7 @@ def min(input: Any, **run: Unpack[RunKeywords]) -> Number:
     return found
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=EXTREMA)
 def max(input: Any, **run: Unpack[RunKeywords]) -> Number:
     """Largest value.
 
@@ -134,7 +139,7 @@ def max(input: Any, **run: Unpack[RunKeywords]) -> Number:
     return found
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=EXTREMA)
 def min_and_max(input: Any, **run: Unpack[RunKeywords]) -> tuple[Number, Number]:
     """Smallest and largest value in one pass.
 
@@ -158,7 +163,7 @@ def min_and_max(input: Any, **run: Unpack[RunKeywords]) -> tuple[Number, Number]
     return _extrema("min_and_max", input, run, smallest=True, largest=True)
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=MOMENTS)
 def mean(input: Any, **run: Unpack[RunKeywords]) -> float:
     """Mean.
 
@@ -182,7 +187,7 @@ def mean(input: Any, **run: Unpack[RunKeywords]) -> float:
     return _moments("mean", input, run, spread=False).mean()
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=MOMENTS)
 def std(input: Any, **run: Unpack[RunKeywords]) -> float:
     """Standard deviation with divisor n, as ``numpy.std``.
 
@@ -206,7 +211,7 @@ def std(input: Any, **run: Unpack[RunKeywords]) -> float:
     return _moments("std", input, run, spread=True).std()
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=MOMENTS)
 def mean_and_std(input: Any, **run: Unpack[RunKeywords]) -> tuple[float, float]:
     """Mean, and standard deviation with divisor n, in one pass.
 
@@ -231,7 +236,7 @@ def mean_and_std(input: Any, **run: Unpack[RunKeywords]) -> tuple[float, float]:
     return moments.mean(), moments.std()
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=MOMENTS)
 def summary(input: Any, **run: Unpack[RunKeywords]) -> Summary:
     """Count, minimum, maximum, sum, mean and standard deviation in one pass.
 
@@ -254,12 +259,12 @@ def summary(input: Any, **run: Unpack[RunKeywords]) -> Summary:
     DtypeError
         For other data.
     """
-    (low, high), moments = _reduce("summary", BlockSummary(), merge_summaries, input, run, 2.0)
+    (low, high), moments = _reduce("summary", BlockSummary(), merge_summaries, input, run, MOMENTS.memory)
     total = moments.total if isinstance(moments, IntegerMoments) else moments.count * moments.mean()
     return Summary(moments.count, low, high, total, moments.mean(), moments.std())
 
 
-@operation(positional=_POSITIONAL, omit=("casting",))
+@operation(positional=_POSITIONAL, omit=("casting",), declaration=UNIQUE)
 def unique(
     input: Any, return_counts: bool = False, **run: Unpack[RunKeywords]
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -286,5 +291,5 @@ def unique(
     DtypeError
         For other data.
     """
-    values, counts = _reduce("unique", UniqueValues(), merge_unique, input, run, 2.0)
+    values, counts = _reduce("unique", UniqueValues(), merge_unique, input, run, UNIQUE.memory)
     return (values, counts) if return_counts else values

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..blocks import normalize_halo
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..filters.gaussian_kernel import normalize_sigma
+from ..filters.windows import normalize_sigma
 from ..sources import Source
 from .segmentation_kernels import physical
 

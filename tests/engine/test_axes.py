@@ -15,7 +15,7 @@ import bioimage_py as bp
 from bioimage_py import filters, segmentation, stats
 from bioimage_py.errors import ParameterError, ShapeError
 from bioimage_py.sources import Axis
-from bioimage_py.sources.along import per_axis, working_axes
+from bioimage_py.sources.along import lengths, per_axis, working_axes
 
 KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space", "s": "other"}
 SIZES = {"t": 3, "c": 2, "s": 2, "z": 6, "y": 9, "x": 8}
@@ -286,3 +286,43 @@ def test_values_reach_the_axes_that_they_are_given_for(data: st.DataObject) -> N
     assert along == tuple(n for n, a in enumerate(axes) if a.kind == "space") or not any(
         a.kind == "space" for a in axes
     )
+
+
+PHYSICAL = [
+    Axis("c", "channel"),
+    Axis("z", unit="micrometer", scale=2.0),
+    Axis("y", unit="µm", scale=-0.5),
+    Axis("x", unit="micron", scale=0.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "physical", "expected"),
+    [
+        (4.0, None, False, (None, 4.0, 4.0, 4.0)),
+        (4.0, None, True, (None, 2.0, 8.0, 8.0)),
+        ((4, 1, 2), None, True, (None, 2.0, 2.0, 4.0)),
+        ((2, 4), "xz", True, (None, 2.0, None, 4.0)),
+        ((None, 4, 1, 2), None, True, (None, 2.0, 2.0, 4.0)),
+        (np.float32(4), "z", True, (None, 2.0, None, None)),
+        ("wide", "z", True, (None, "wide", None, None)),
+    ],
+)
+def test_lengths_in_voxels_and_in_units(value: Any, wanted: Any, physical: bool, expected: Any) -> None:
+    assert lengths(value, PHYSICAL, wanted, name="sigma", physical=physical) == expected
+
+
+@pytest.mark.parametrize("axis", [Axis("x"), Axis("x", unit="micrometer", scale=0.0), Axis("x", scale=float("nan"))])
+def test_a_length_in_units_needs_a_scale(axis: Axis) -> None:
+    assert lengths(2.0, [axis], name="size") == (2.0,)
+    with pytest.raises(ParameterError, match="size cannot count in physical units: the axis 'x'"):
+        lengths(2.0, [axis], name="size", physical=True)
+    with pytest.raises(ParameterError, match="size has 2 values, the input has 1 axes"):
+        lengths((2.0, 1.0), [axis], name="size")
+
+
+def test_one_length_for_axes_of_different_units() -> None:
+    axes = [Axis("t", "time", "second", 2.0), Axis("x", unit="micrometer", scale=0.5)]
+    assert lengths((4, 3), axes, "tx", name="sigma", physical=True) == (2.0, 6.0)
+    with pytest.raises(ParameterError, match=r"one value for axes of the units .*second"):
+        lengths(4, axes, "tx", name="sigma", physical=True)

@@ -20,6 +20,19 @@ CHUNKS = (16, 16, 16)
 BLOCKS = (16, 32, 16)
 
 
+CROSS = np.zeros((3, 3, 3), bool)
+CROSS[1, 1, :] = CROSS[1, :, 1] = CROSS[:, 1, 1] = True
+
+
+def _spread(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Looks two voxels far; at the border of the volume only at what is there."""
+    sums = one.astype(np.float32) + other
+    for axis in range(sums.ndim):
+        padded = np.pad(sums, [(2, 2) if axis == along else (0, 0) for along in range(sums.ndim)], mode="edge")
+        sums = np.lib.stride_tricks.sliding_window_view(padded, 5, axis).max(-1)
+    return sums
+
+
 @dataclass(frozen=True)
 class Case:
     """An operation: ``call(inputs, output, keywords)``; the output's data type, None where it writes nothing."""
@@ -34,6 +47,29 @@ class Case:
 CASES = [
     Case("copy", lambda v, out, k: bp.copy(v["raw"], out, **k), "uint8"),
     Case("gaussian", lambda v, out, k: bp.filters.gaussian_smoothing(v["raw"], 1.5, out, **k), "float32", 1e-3),
+    *(
+        Case(
+            name,
+            lambda v, out, k, name=name: bp.filters.apply_filter(v["raw"], name, 1.2, out, outer_scale=1.0, **k),
+            "float32",
+            2e-2 if name.startswith("structure") else 2e-3,
+            shape=(3, *SHAPE) if name.endswith("eigenvalues") else SHAPE,
+        )
+        for name in (
+            "gaussian_gradient_magnitude",
+            "laplacian_of_gaussian",
+            "hessian_of_gaussian_eigenvalues",
+            "structure_tensor_eigenvalues",
+        )
+    ),
+    Case("bands", lambda v, out, k: bp.filters.difference_of_gaussians(v["raw"], 0.8, None, out, **k), "float32", 1e-3),
+    Case("contrast", lambda v, out, k: bp.filters.normalize_local_contrast(v["raw"], 1.5, out, **k), "float32", 1e-5),
+    Case("median", lambda v, out, k: bp.filters.median(v["ids"], (3, 2, 5), out, **k), "uint64"),
+    Case("percentile", lambda v, out, k: bp.filters.percentile(v["smooth"], 20, 3, out, **k), "float32"),
+    Case("rank", lambda v, out, k: bp.filters.rank(v["raw"], -2, None, out, footprint=CROSS, **k), "uint8"),
+    Case("white tophat", lambda v, out, k: bp.filters.white_tophat(v["raw"], 5, out, **k), "uint8"),
+    Case("black tophat", lambda v, out, k: bp.filters.black_tophat(v["smooth"], 4, out, **k), "float32"),
+    Case("own kernel", lambda v, out, k: bp.map(_spread, [v["raw"], v["few"]], out, halo=2, **k), "float32", 1e-6),
     Case(
         "downsample", lambda v, out, k: bp.downsample(v["raw"], 2, out, method="mean", **k), "uint8", shape=(20, 22, 26)
     ),
@@ -156,7 +192,9 @@ def pool() -> Iterator[None]:
 def _output(case: Case, folder: Path) -> Any:
     if case.dtype is None:
         return None
-    return create_array(folder / "out.zarr", "x", shape=case.shape, dtype=case.dtype, chunks=CHUNKS)
+    return create_array(
+        folder / "out.zarr", "x", shape=case.shape, dtype=case.dtype, chunks=(1, *CHUNKS)[-len(case.shape) :]
+    )
 
 
 def _value(result: Any, output: Any) -> list[Any]:

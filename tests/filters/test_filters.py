@@ -17,13 +17,9 @@ from scipy import ndimage
 from bioimage_py.blocks import Grid, to_roi
 from bioimage_py.errors import AliasError, DtypeError, ParameterError, ShapeError
 from bioimage_py.filters import gaussian_smoothing
-from bioimage_py.filters.gaussian_kernel import (
-    Gaussian,
-    gaussian_radius,
-    gaussian_window,
-    normalize_sigma,
-    smoothed_dtype,
-)
+from bioimage_py.filters.gaussian_kernel import Gaussian
+from bioimage_py.filters.separable import smoothed_dtype
+from bioimage_py.filters.windows import gaussian_radius, gaussian_window, normalize_sigma
 
 # largest difference from the exact value, over the largest magnitude of the input
 TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}

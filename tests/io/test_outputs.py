@@ -281,6 +281,19 @@ def test_slices_and_huge_chunks_are_not_taken_over(
     assert [axis.name for axis in made.axes] == list(letters)
 
 
+def test_a_result_with_channels_has_the_axes_and_chunks_of_its_input(tmp_path: Path) -> None:
+    space = [Axis("z", unit="micrometer", scale=2.0), Axis("y", unit="micrometer"), Axis("x", unit="micrometer")]
+    for lead, expected in (((), "czyx"), ((Axis("c", "channel"),), "channel czyx")):
+        shape, chunks = (2, 12, 14, 16)[-3 - len(lead) :], (1, 4, 4, 8)[-3 - len(lead) :]
+        place = tmp_path / expected
+        source = bp.io.create_array(place / "in.zarr", shape=shape, dtype="u1", chunks=chunks, axes=(*lead, *space))
+        made = bp.filters.hessian_of_gaussian_eigenvalues(source, 1.0, place / "o.zarr", **QUIET)
+        assert (made.shape, made.chunks) == ((3, *shape), (1, *chunks))
+        assert made.axes[1:] == source.axes
+        assert made.axes[0] == Axis("c" if not lead else "channel", "channel")
+        assert bp.filters.median(made, 3, **QUIET).shape == (3, *shape)
+
+
 def test_a_stack_of_slices_becomes_a_volume_of_blocks(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     volume = np.random.default_rng(0).integers(0, 9, (70, 20, 30)).astype("u1")
