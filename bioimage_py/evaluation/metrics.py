@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.reducing import run_reduce
 from ..errors import DtypeError
+from ..segmentation.objects.pairs import OverlapCounts, merge_overlaps
 from ..sources import as_source
 from .dice import DiceSums, dice_of, merge_dice
 from .objects import best_dice_scores, check_matching, matching_scores, mean_segmentation_accuracy_scores
 from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
-from .table import ContingencyTable, OverlapCounts, check_labels, merge_overlaps
+from .table import ContingencyTable, check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _POSITIONAL = ("num_workers", "block_shape", "job_type", "job_config", "mask", "block_ids", "resume_from")
 _OMIT = ("block_ids", "resume_from", "casting")
+
+_COUNTED = Declaration("exact", "numpy.bincount and numpy.argsort of runs of voxels", memory=2.0)
 
 Labels = int | Sequence[int] | None
 
@@ -46,7 +50,7 @@ def _scored(
     return _table(name, seg, gt, ("segmentation", "groundtruth"), run).drop_ignore(ignore_seg, ignore_gt)
 
 
-@operation(positional=(*_POSITIONAL, "pre_cleanup"), omit=("casting",))
+@operation(positional=(*_POSITIONAL, "pre_cleanup"), omit=("casting",), declaration=_COUNTED)
 def contingency_table(
     seg_a: Any, seg_b: Any, *, pre_cleanup: Callable[[str], None] | None = None, **run: Unpack[RunKeywords]
 ) -> ContingencyTable:
@@ -74,7 +78,7 @@ def contingency_table(
     return _table("contingency_table", seg_a, seg_b, ("seg_a", "seg_b"), run)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def variation_of_information(
     segmentation: Any,
     groundtruth: Any,
@@ -111,7 +115,7 @@ def variation_of_information(
     return vi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def object_vi(
     segmentation: Any,
     groundtruth: Any,
@@ -146,7 +150,7 @@ def object_vi(
     return object_vi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def rand_index(
     segmentation: Any,
     groundtruth: Any,
@@ -179,7 +183,7 @@ def rand_index(
     return rand_scores(_scored("rand_index", segmentation, groundtruth, run, ignore_seg, ignore_gt))
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def cremi_score(
     segmentation: Any,
     groundtruth: Any,
@@ -214,7 +218,7 @@ def cremi_score(
     return cremi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def matching(
     segmentation: Any,
     groundtruth: Any,
@@ -254,7 +258,7 @@ def matching(
     return matching_scores(table, threshold=threshold, criterion=criterion, ignore_label=ignore_label)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def mean_segmentation_accuracy(
     segmentation: Any,
     groundtruth: Any,
@@ -297,7 +301,7 @@ def mean_segmentation_accuracy(
     )
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=_COUNTED)
 def symmetric_best_dice_score(
     segmentation: Any, groundtruth: Any, *, ignore_label: int | None = 0, **run: Unpack[RunKeywords]
 ) -> float:
@@ -324,7 +328,7 @@ def symmetric_best_dice_score(
     return best_dice_scores(table, ignore_label=ignore_label)
 
 
-@operation(omit=_OMIT)
+@operation(omit=_OMIT, declaration=Declaration("tolerance", "numpy.sum", memory=2.0))
 def dice_score(
     segmentation: Any,
     groundtruth: Any,

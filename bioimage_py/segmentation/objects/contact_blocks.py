@@ -1,0 +1,112 @@
+"""What a worker does for `contacts`: count the faces between voxels of different objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...blocks import BlockWithHalo, to_roi
+from ...blocks.boxes import within
+from ...sources import Source
+from ..partial import label_type
+from .groups import Apart
+
+Array = npt.NDArray[Any]
+Contacts = tuple[Array, Array, Array]
+"""Groups (int64), pairs of ids (n, 2) and faces along each axis (n, axes; int64), sorted by group and pair."""
+
+
+@dataclass(frozen=True)
+class ContactBlock:
+    """Faces between a block's voxels and their next neighbours, also beyond the block, along each axis.
+
+    Parameters
+    ----------
+    apart : Apart
+    region : tuple of (int, int)
+        What is counted: faces to voxels beyond it are none.
+    background : bool
+        Whether faces to 0 count.
+    """
+
+    apart: Apart
+    region: tuple[tuple[int, int], ...]
+    background: bool
+
+    def __call__(
+        self, block: BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
+    ) -> Contacts | None:
+        """Count one block; every face belongs to the block of its lower voxel."""
+        inner = to_roi(block.inner_block)
+        # the lower half of the halo is the other block's
+        wide = tuple(
+            slice(begin, min(part.stop, high)) if axis in self.apart.along else own
+            for axis, (own, part, (_, high)) in enumerate(
+                zip(inner, to_roi(block.outer_block), self.region, strict=True)
+            )
+            for begin in (own.start,)
+        )
+        labels = inputs[0].view(wide)
+        labels = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
+        inside = None if mask is None else mask[wide].astype(np.bool_, copy=False)
+        found = []
+        for group, where in self.apart.parts(inner):
+            for number, axis in enumerate(self.apart.along):
+                lower = list(within(inner, wide))
+                for other in self.apart.axes:
+                    lower[other] = where[other]
+                upper = list(lower)
+                upper[axis] = slice(1, lower[axis].stop + 1)
+                found.append(self._faces(labels, inside, tuple(lower), tuple(upper), group, number))
+        return summed([one for one in found if one is not None])
+
+    def _faces(
+        self,
+        labels: Array,
+        inside: Array | None,
+        lower: tuple[slice, ...],
+        upper: tuple[slice, ...],
+        group: int,
+        n: int,
+    ) -> Contacts | None:
+        above = labels[upper]
+        # at the end of the region there is no voxel above
+        lower = tuple(slice(one.start, one.start + size) for one, size in zip(lower, above.shape, strict=True))
+        below = labels[lower]
+        touch = below != above
+        if not self.background:
+            touch &= (below != 0) & (above != 0)
+        if inside is not None:
+            touch &= inside[lower] & inside[upper]
+        if not touch.any():
+            return None
+        native = label_type(labels.dtype)
+        a, b = below[touch].astype(native, copy=False), above[touch].astype(native, copy=False)
+        pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)
+        faces = np.zeros((len(pairs), len(self.apart.along)), np.int64)
+        faces[:, n] = 1
+        return np.full(len(pairs), group, np.int64), pairs, faces
+
+
+def summed(parts: Sequence[Contacts]) -> Contacts | None:
+    """The sums of several counts."""
+    if not parts:
+        return None
+    groups, pairs, faces = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], groups))
+    groups, pairs, faces = groups[order], pairs[order], faces[order]
+    new = np.ones(len(groups), np.bool_)
+    new[1:] = (groups[1:] != groups[:-1]) | (pairs[1:] != pairs[:-1]).any(axis=1)
+    starts = np.flatnonzero(new)
+    return groups[starts], pairs[starts], np.add.reduceat(faces, starts, axis=0)
+
+
+def merge_contacts(a: Contacts, b: Contacts) -> Contacts:
+    """Join the counts of two blocks."""
+    found = summed([a, b])
+    assert found is not None
+    return found
