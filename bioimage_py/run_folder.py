@@ -66,6 +66,8 @@ class RunFolder:
     """``<stage>/<worker>``: records of what is done; ``<stage>/.limits``: up to where each of them counts."""
     results = _Inside("results")
     """``<stage>/<worker>``: values that the blocks returned."""
+    arrays = _Inside("arrays.zarr")
+    """What the run's stages hand on to later ones, an array each."""
     undo = _Inside("undo")
     """``<stage>/<output>``: the old content of what is changed in place."""
     progress = _Inside("progress")

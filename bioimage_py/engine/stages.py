@@ -1,16 +1,17 @@
-"""Operations of several stages, of which the last alone writes the output."""
+"""Operations of several stages, each with the grid that suits it; one may hand an array of the run's own to another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..blocks import Halo
+from ..blocks import Groups, Halo
 from ..runner.driver.report import RunReport
 from ..runner.execute import execute
 from ..runner.ledger.stage_record import Results
-from ..runner.planning.build import blocks_stage, once_stage
+from ..runner.planning.build import Where, blocks_stage, once_stage, plan_groups
+from ..runner.planning.checks import check_shapes
 from ..runner.planning.stage import Stage
 from ..sources import Source
 from .job import Job
@@ -26,6 +27,11 @@ class BlocksStage:
     function : callable
         Picklable; gets ``context=`` as well where ``setup`` is given.
     inputs, outputs : sequence of Source
+        An output may be a `RunArray`: the run makes it in its folder (or in memory), later stages have it as an input,
+        and it goes when the run ends.
+    where : Where, optional
+        Grid, region and mask of this stage alone, for its own inputs and outputs, whose shape may be another one; by
+        default those of the call, shared with all other stages that have none.
     halo : int or sequence of int, optional
     returns : {"none", "each", "fold"}
         ``"each"`` keeps the values by block id for later stages, ``"fold"`` folds them with ``merge``.
@@ -43,6 +49,7 @@ class BlocksStage:
     function: Callable[..., Any]
     inputs: Sequence[Source]
     outputs: Sequence[Source] = ()
+    where: Where | None = None
     halo: Halo = None
     returns: Literal["none", "each", "fold"] = "none"
     merge: Callable[[Any, Any], Any] | None = None
@@ -62,26 +69,36 @@ class OnceStage:
 def run_stages(name: str, stages: Sequence[BlocksStage | OnceStage], job: Job) -> RunReport:
     """Run the stages of an operation one after the other on the same workers.
 
-    All block stages have the same grid: that of the outputs, which only the last stage may have.
+    Stages without a `where` of their own have one grid, so that they may speak of blocks by number: its cuts suit the
+    outputs of all of them.
 
     Returns
     -------
     RunReport
         ``report.results["stage"]`` is the value of a once or folded stage.
     """
-    outputs = [output for stage in stages if isinstance(stage, BlocksStage) for output in stage.outputs]
-    built = [_build(stage, outputs, job) for stage in stages]
+    alike = [stage for stage in stages if isinstance(stage, BlocksStage) and stage.where is None]
+    groups = _common(alike, job) if alike else None
+    built = [_build(stage, groups, job) for stage in stages]
     return execute(name, built, job.execution)
 
 
-def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) -> Stage:
+def _common(stages: Sequence[BlocksStage], job: Job) -> Groups:
+    """Grid and write groups of stages that share them."""
+    inputs = [source for stage in stages for source in stage.inputs]
+    outputs = [output for stage in stages for output in stage.outputs]
+    shape = check_shapes(inputs, outputs, None)
+    return plan_groups(shape, inputs, outputs, job.block_shape, job.roi)
+
+
+def _build(stage: BlocksStage | OnceStage, groups: Groups | None, job: Job) -> Stage:
     if isinstance(stage, OnceStage):
         return once_stage(stage.function, name=stage.name)
-    built = blocks_stage(
+    return blocks_stage(
         stage.function,
         list(stage.inputs),
-        list(outputs),
-        job,
+        list(stage.outputs),
+        job if stage.where is None else stage.where,
         name=stage.name,
         halo=stage.halo,
         returns=stage.returns,
@@ -91,8 +108,5 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
         reads_outputs=False,
         memory_factor=stage.memory_factor,
         holds_gil=stage.holds_gil,
+        groups=groups if stage.where is None else None,
     )
-    if stage.outputs:
-        return built
-    # reading stages share the grid, not the outputs: nothing they read is written yet, and they may be run again
-    return replace(built, outputs=(), in_place=False)

@@ -12,6 +12,7 @@ from ..errors import NotReopenableError
 from ..sources.base import Source
 from ..sources.chunked.marks import marks_of
 from ..sources.file import absolute_path
+from ..sources.run_array import RunArray
 from ..sources.stores.paths import is_url
 from ..wrapper.base import WrapperSource
 
@@ -109,7 +110,7 @@ def _bases(source: Source) -> Iterator[Source]:
     if isinstance(source, WrapperSource):
         for inner in source.sources:
             yield from _bases(inner)
-    else:
+    elif not isinstance(source, RunArray):  # it is nobody's but the run's
         yield source
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backends import Backend, Limits, get_backend
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
+from ..io.create import create_array
 from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..system.files import write_once
@@ -27,10 +28,11 @@ from .ledger.driver_side import FolderLedger
 from .ledger.in_memory import MemoryLedger
 from .ledger.stage_record import Results
 from .planning.build import with_outputs
-from .planning.defaults import arranged, chosen, reopenable
+from .planning.defaults import arranged, chosen, on_disk, reopenable
 from .planning.estimate import check_budget, plan_of
 from .planning.instead import Instead
 from .planning.pickling import dump_plan
+from .planning.placing import placed_in_folder, placed_in_memory, run_arrays
 from .planning.plan_file import keep_plan, kept_plan, plan_bytes
 from .planning.stage import Plan, Stage
 from .worker.process import versions
@@ -96,7 +98,7 @@ def _execute(
 ) -> RunReport:
     """Run stages; ``complete`` is called when all is written, before the run is forgotten."""
     if how.debug and not how.plan:
-        report = run_here(Plan(name, tuple(stages), how))
+        report = run_here(placed_in_memory(Plan(name, tuple(stages), how)))
         return replace(report, results=value(report.results))
     with _backend(how) as backend:
         limits = backend.limits
@@ -108,7 +110,7 @@ def _execute(
         check_budget(plan, promise, shares_memory=shares)
         _check_limits(how, limits)
         plan = replace(plan, stages=tuple(map(with_outputs, plan.stages)))
-        if shares and not _needs_folder(plan):
+        if shares and not on_disk(plan):
             report = _in_memory(plan, backend, value)
         else:
             report = _in_folder(plan, backend, value, pre_cleanup, complete)
@@ -151,6 +153,7 @@ def _in_memory(plan: Plan, backend: Backend, value: Callable[[Results], Any]) ->
             f"resume={how.resume!r}: this run is in memory and keeps no run folder to resume from",
             remedy="call again without it",
         )
+    plan = placed_in_memory(plan)
     try:
         report = Driver(plan, backend, MemoryLedger(plan)).run()
     finally:
@@ -159,12 +162,6 @@ def _in_memory(plan: Plan, backend: Backend, value: Callable[[Results], Any]) ->
                 output.flush()
     check_outputs(plan)
     return replace(report, results=value(report.results))
-
-
-def _needs_folder(plan: Plan) -> bool:
-    """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
-    outputs = [output for stage in plan.stages for output in stage.outputs]
-    return all(reopenable(output) for output in outputs) if outputs else plan.execution.settings.tmp_root is not None
 
 
 def _in_folder(
@@ -285,12 +282,13 @@ def _drive(
             if any(stage.units.n_blocks < n for stage, n in zip(plan.stages, run.state.blocks, strict=True)):
                 plan = plan.part_of_a_larger_one()
                 payload = dump_plan(plan, needed=not backend.limits.shares_memory)
+            placed = _with_arrays(plan, run.folder)
             session, adopted = run.state.sessions, frozenset(run.state.adopted)
-            ledger = FolderLedger(run.folder, plan, session=session, adopted=adopted)
+            ledger = FolderLedger(run.folder, placed, session=session, adopted=adopted)
             _describe(plan, backend, run, payload)
             if plan.handed:
                 fill_scratch(plan, run.folder)
-        report = Driver(plan, backend, ledger).run()
+        report = Driver(placed, backend, ledger).run()
         check_outputs(plan, run)
         whole = all(record.n_done >= n for record, n in zip(ledger.records, run.state.blocks, strict=True))
         if plan.handed:
@@ -318,6 +316,14 @@ def _drive(
     else:  # the caller is yet to come, or some blocks of a larger run were asked for
         run.release(state)
     return report
+
+
+def _with_arrays(plan: Plan, folder: Path) -> Plan:
+    """The plan with the arrays that the run makes for itself; those of an earlier session are there."""
+    for array in run_arrays(plan):
+        place = RunFolder(folder).arrays
+        create_array(place, array.name, shape=array.shape, dtype=array.dtype, chunks=array.chunks, format="zarr")
+    return placed_in_folder(plan, folder)
 
 
 def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:

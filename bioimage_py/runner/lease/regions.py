@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...run_folder import WrittenRegion
 from ...sources.base import Source
+from ...sources.run_array import RunArray
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
 
@@ -17,8 +18,8 @@ def written_regions(stages: Sequence[Stage]) -> list[WrittenRegion]:
 
 
 def written_region(stage: Stage, output: Source) -> WrittenRegion | None:
-    """What a stage writes of one output; None where it has no grid."""
-    if stage.units.groups is None:
+    """What a stage writes of one output; None where it has no grid, or is the run's own."""
+    if stage.units.groups is None or isinstance(output, RunArray):
         return None
     lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]
     source, region = output, (*lead, *stage.units.groups.grid.roi)

@@ -77,6 +77,7 @@ def blocks_stage(
     reads_outputs: bool = True,
     memory_factor: float = 3.0,
     holds_gil: bool = False,
+    groups: Groups | None = None,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -95,6 +96,8 @@ def blocks_stage(
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
+    groups : Groups, optional
+        The grid and the write groups of several stages, by default those of this one.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def blocks_stage(
         if not callable(merge):
             raise ParameterError(f"reduce={merge!r} cannot be called", remedy="reduce=lambda left, right: left + right")
         check_runs(merge)
-    groups = plan_groups(shape, sources, targets, where.block_shape, where.roi)
+    groups = groups or plan_groups(shape, sources, targets, where.block_shape, where.roi)
     ids = check_block_ids(where.block_ids, groups.grid.n_blocks)
     if where.skip_empty:
         ids = without_empty(groups, sources[0] if mask is None else mask, margin, ids)

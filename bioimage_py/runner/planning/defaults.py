@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import NotReopenableError
+from ...sources.run_array import RunArray
 from ..execution import Execution
-from .stage import Stage
+from .stage import Plan, Stage
 
 LARGE_VOXELS = 2**27
 """Voxels of a stage from which on the start of processes, about half a second, is soon made up for."""
@@ -34,6 +35,12 @@ def reopenable(source: Any) -> bool:
     except NotReopenableError:
         return False
     return True
+
+
+def on_disk(plan: Plan) -> bool:
+    """Whether a run in this process keeps a ledger on disk: all outputs outlive it, or the user said where."""
+    outputs = [output for stage in plan.stages for output in stage.outputs if not isinstance(output, RunArray)]
+    return all(map(reopenable, outputs)) if outputs else plan.execution.settings.tmp_root is not None
 
 
 def _voxels(stage: Stage) -> int:

@@ -14,7 +14,8 @@ from ...sources.base import Source
 from ...system.memory import available_bytes
 from ..execution import Execution
 from .build import cache_size, plan_groups
-from .defaults import arranged
+from .defaults import arranged, on_disk
+from .placing import run_arrays
 from .stage import Plan, Stage
 from .work_list import Units
 
@@ -50,6 +51,9 @@ class RunPlan:
         Memory that all workers together will need at most.
     budget_bytes : int
         What they may use.
+    array_bytes : int
+        Of the arrays that the run makes for itself: in its folder, and away with it; of a run in memory, part of what
+        is promised.
     """
 
     name: str
@@ -57,6 +61,7 @@ class RunPlan:
     num_workers: int
     promised_bytes: int
     budget_bytes: int
+    array_bytes: int = 0
 
     def __str__(self) -> str:
         need, may = self.promised_bytes / 2**20, self.budget_bytes / 2**20
@@ -68,6 +73,8 @@ class RunPlan:
                 f" {stage.bytes_read / 2**20:.0f} MiB, writes {stage.bytes_written / 2**20:.0f} MiB"
                 f" in {stage.files_written} files, {stage.block_bytes / 2**20:.1f} MiB a block"
             )
+        if self.array_bytes:
+            lines.append(f"  between stages: {self.array_bytes / 2**20:.0f} MiB, until the run ends")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -86,10 +93,12 @@ def plan_of(plan: Plan, *, shares_memory: bool, one_machine: bool = True, job_by
     block = max((stage.block_bytes for stage in stages), default=0)
     cache = max((stage.cache_bytes for stage in stages), default=0)
     promised = cache + workers * block if shares_memory else workers * (PROCESS_BYTES + cache + block)
+    arrays = sum(array.nbytes for array in run_arrays(plan))
+    promised += arrays if shares_memory and not on_disk(plan) else 0
     budget = plan.execution.memory
     if budget is None:
         budget = available_bytes() if one_machine else workers * job_bytes if job_bytes else promised
-    return RunPlan(plan.name, stages, workers, promised, budget)
+    return RunPlan(plan.name, stages, workers, promised, budget, arrays)
 
 
 def _mebi(size: int) -> str:

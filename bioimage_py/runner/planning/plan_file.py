@@ -17,6 +17,7 @@ from ...run_folder import RunFolder
 from ...system.files import write_once
 from ...system.frames import frame, frames_in
 from ...system.owner import _mine, _trusted, _writers, check_own, logger
+from .placing import placed_in_folder
 from .stage import Plan
 
 
@@ -33,9 +34,9 @@ def keep_plan(folder: Path, payload: bytes | None, *, part: bool) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of what is run now, see `read_plan_file`."""
+    """The plan of what is run now, with the run's own arrays, see `read_plan_file`."""
     inside = RunFolder(folder)
-    return read_plan_file(inside.part if inside.part.exists() else inside.plan)
+    return placed_in_folder(read_plan_file(inside.part if inside.part.exists() else inside.plan), folder)
 
 
 def kept_plan(folder: str | os.PathLike[str]) -> Plan:
