@@ -1,4 +1,4 @@
-"""Segmentation of volumes: connected components, watershed, and the ids of labels.
+"""Segmentation of volumes: connected components, watershed, tiles, and the objects of label volumes.
 
 Public names are imported on first use.
 """
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from .objects.smoothing import majority
     from .objects.splitting import split_disconnected
     from .relabelling import relabel, relabel_consecutive
+    from .stitching.multicut import (
+        compute_edge_costs,
+        multicut_decomposition,
+        multicut_gaec,
+        multicut_kernighan_lin,
+        transform_probabilities_to_costs,
+    )
+    from .stitching.stitching import stitch_segmentation, stitch_tiled_segmentation
     from .watersheds import watershed
 else:
     from ..lazy import names_of
@@ -24,6 +32,7 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "compute_edge_costs": ".stitching.multicut",
             "contacts": ".objects.meeting",
             "distance_seeds": ".flooding",
             "intersect": ".objects.meeting",
@@ -31,6 +40,9 @@ else:
             "label": ".labelling",
             "majority": ".objects.smoothing",
             "merge_labels": ".objects.joining",
+            "multicut_decomposition": ".stitching.multicut",
+            "multicut_gaec": ".stitching.multicut",
+            "multicut_kernighan_lin": ".stitching.multicut",
             "relabel": ".relabelling",
             "relabel_consecutive": ".relabelling",
             "remove_border_objects": ".objects.keeping",
@@ -38,11 +50,15 @@ else:
             "segmentation_filter": ".filtering",
             "size_filter": ".filtering",
             "split_disconnected": ".objects.splitting",
+            "stitch_segmentation": ".stitching.stitching",
+            "stitch_tiled_segmentation": ".stitching.stitching",
+            "transform_probabilities_to_costs": ".stitching.multicut",
             "watershed": ".watersheds",
         },
     )
 
 __all__ = [
+    "compute_edge_costs",
     "contacts",
     "distance_seeds",
     "intersect",
@@ -50,6 +66,9 @@ __all__ = [
     "label",
     "majority",
     "merge_labels",
+    "multicut_decomposition",
+    "multicut_gaec",
+    "multicut_kernighan_lin",
     "relabel",
     "relabel_consecutive",
     "remove_border_objects",
@@ -57,5 +76,8 @@ __all__ = [
     "segmentation_filter",
     "size_filter",
     "split_disconnected",
+    "stitch_segmentation",
+    "stitch_tiled_segmentation",
+    "transform_probabilities_to_costs",
     "watershed",
 ]

@@ -14,6 +14,7 @@ from ...blocks.boxes import within
 from ...sources import Source
 from ..partial import label_type
 from .groups import Apart
+from .pairs import sum_pairs
 
 Array = npt.NDArray[Any]
 Contacts = tuple[Array, Array, Array]
@@ -90,6 +91,21 @@ class ContactBlock:
         faces = np.zeros((len(pairs), len(self.apart.along)), np.int64)
         faces[:, n] = 1
         return np.full(len(pairs), group, np.int64), pairs, faces
+
+
+def touching_pairs(labels: Array, along: Sequence[int], *, background: bool) -> Array:
+    """Ids that share a face along some axes, smaller first, each pair once (n, 2; uint64); of labels >= 0."""
+    found = [np.empty((0, 2), np.uint64)]
+    for axis in along:
+        lower = labels[(slice(None),) * axis + (slice(None, -1),)]
+        upper = labels[(slice(None),) * axis + (slice(1, None),)]
+        touch = lower != upper
+        if not background:
+            touch &= (lower != 0) & (upper != 0)
+        a, b = lower[touch].astype(np.uint64), upper[touch].astype(np.uint64)
+        found.append(np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
+    pairs = np.concatenate(found)
+    return sum_pairs(pairs, np.ones(len(pairs), np.int64))[0]
 
 
 def summed(parts: Sequence[Contacts]) -> Contacts | None:
