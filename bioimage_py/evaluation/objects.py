@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arguments import number
 from ..errors import ParameterError
+from .assignment import most_pairs
 from .table import ContingencyTable
 
 CRITERIA = ("iop", "iot", "iou")
@@ -70,8 +71,8 @@ def matching_scores(
         For an unknown criterion or a threshold out of range.
     """
     check_matching(criterion, [threshold])
-    segments, objects, overlaps = _overlaps(table, criterion, ignore_label)
-    return _scores(_matched(overlaps, threshold), segments, objects)
+    segments, objects, edges = overlaps(table, criterion, ignore_label)
+    return scores_of(matched(edges, threshold), segments, objects)
 
 
 def mean_segmentation_accuracy_scores(
@@ -108,9 +109,9 @@ def mean_segmentation_accuracy_scores(
     if not levels:
         raise ParameterError("There is no threshold.", remedy="pass thresholds=[0.5, 0.75], or leave them out")
     check_matching("iou", levels)
-    segments, objects, overlaps = _overlaps(table, "iou", ignore_label)
+    segments, objects, edges = overlaps(table, "iou", ignore_label)
     accuracies = np.array(
-        [_scores(_matched(overlaps, level), segments, objects)["segmentation_accuracy"] for level in levels]
+        [scores_of(matched(edges, level), segments, objects)["segmentation_accuracy"] for level in levels]
     )
     mean = float(accuracies.mean())
     return (mean, accuracies) if return_accuracies else mean
@@ -151,7 +152,7 @@ def _background(ignore_label: int | None) -> np.uint64 | int:
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None) -> tuple[int, int, Edges]:
+def overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None) -> tuple[int, int, Edges]:
     """Numbers of segments and objects, and (segment, object, overlap) of the pairs that meet."""
     in_seg, in_gt = table.positions()
     sizes_seg, sizes_gt = table.sizes_a[in_seg], table.sizes_b[in_gt]
@@ -162,28 +163,22 @@ def _overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None)
     return int(keep_seg.sum()), int(keep_gt.sum()), edges
 
 
-def _matched(edges: Edges, threshold: float) -> int:
+def matched(edges: Edges, threshold: float) -> int:
     """Largest number of pairs that reach the threshold without using a segment or an object twice."""
-    in_seg, in_gt, overlap = edges
-    enough = overlap >= threshold
-    if not enough.any():
-        return 0
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    _, rows = np.unique(in_seg[enough], return_inverse=True)
-    _, columns = np.unique(in_gt[enough], return_inverse=True)
-    graph = csr_array((np.ones(rows.size, np.uint8), (rows, columns)))
-    return int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
+    in_seg, in_gt, share = edges
+    enough = share >= threshold
+    return most_pairs(in_seg[enough], in_gt[enough])
 
 
-def _scores(matched: int, segments: int, objects: int) -> dict[str, float]:
+def scores_of(found: int, segments: int, objects: int) -> dict[str, float]:
+    """Scores from the number of matches and of what can match."""
+
     def ratio(part: float, whole: float) -> float:
         return part / whole if whole else 0.0
 
     return {
-        "precision": ratio(matched, segments),
-        "recall": ratio(matched, objects),
-        "segmentation_accuracy": ratio(matched, segments + objects - matched),
-        "f1": ratio(2 * matched, segments + objects),
+        "precision": ratio(found, segments),
+        "recall": ratio(found, objects),
+        "segmentation_accuracy": ratio(found, segments + objects - found),
+        "f1": ratio(2 * found, segments + objects),
     }

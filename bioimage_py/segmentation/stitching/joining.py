@@ -91,8 +91,8 @@ class JoinTiles:
 
         def nodes(tile: int, wanted: Array) -> Array:
             if known is not None:
-                return np.searchsorted(known, wanted)
-            return np.searchsorted(tiles[tile].ids, wanted) + offsets[tile]
+                return np.asarray(np.searchsorted(known, wanted))
+            return np.asarray(np.searchsorted(tiles[tile].ids, wanted) + offsets[tile])
 
         empty = np.empty((0, 2), np.int64)
         between, counts, inside = [empty], [np.empty((0, 3), np.int64)], [empty]

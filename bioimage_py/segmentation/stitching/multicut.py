@@ -77,7 +77,7 @@ def transform_probabilities_to_costs(
     if not 0 < number("beta", beta, example=0.5) < 1:
         raise ParameterError(f"beta={beta!r} is not above 0 and below 1", remedy="beta=0.5")
     within = given * (1 - 2 * _LEAST) + _LEAST
-    costs = np.log((1 - within) / within) + np.log((1 - beta) / beta)
+    costs: Costs = np.log((1 - within) / within) + np.log((1 - beta) / beta)
     if edge_sizes is None:
         return costs
     sizes = _numbers(edge_sizes, "edge_sizes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -306,10 +305,10 @@ def _parts(source: Source, shape: Sequence[int] | None) -> tuple[list[Source], t
     if source.shape == wanted:
         return [source], (), ()
     behind, front = source.shape[len(wanted) :], source.shape[:more]
-    if more > 0 and math.prod(source.shape[-more:]) and source.shape[: len(wanted)] == wanted:
+    if more > 0 and 0 not in behind and source.shape[: len(wanted)] == wanted:
         space = (slice(None),) * len(wanted)
         return [RoiSource(source, (*space, *index), squeeze=True) for index in np.ndindex(*behind)], (), behind
-    if more > 0 and math.prod(front) and source.shape[more:] == wanted:
+    if more > 0 and 0 not in front and source.shape[more:] == wanted:
         return [RoiSource(source, index, squeeze=True) for index in np.ndindex(*front)], front, ()
     raise ShapeError(
         f"shape={wanted} is neither the begin nor the end of the input's shape {source.shape}",
