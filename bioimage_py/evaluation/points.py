@@ -14,6 +14,7 @@ from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.stages import BlocksStage, run_stages
 from ..errors import DtypeError, ParameterError, ShapeError
+from ..segmentation.objects.groups import steps_along
 from ..sources import as_source
 from .assignment import most_pairs
 from .geometry import GeometryBlock, merge_geometries
@@ -34,6 +35,7 @@ def centroid_matching(
     distance_threshold: float,
     resolution: Sequence[float] | None = None,
     ignore_label: int | None = 0,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> dict[str, float]:
     """Share of the objects that are found, by the distance of their centroids.
@@ -50,6 +52,8 @@ def centroid_matching(
         Distance between neighbouring voxels along each axis of the arrays; 1 by default.
     ignore_label : int, optional
         Background of both; None if there is none.
+    physical : bool, default False
+        The threshold counts in the units of the axes of the ground truth, instead of with a `resolution`.
 
     Returns
     -------
@@ -75,6 +79,10 @@ def centroid_matching(
     for source, name in zip(sources, ("segmentation", "groundtruth"), strict=True):
         check_labels(source.dtype, name)
     _threshold(distance_threshold)
+    if physical and resolution is not None:
+        raise ParameterError("resolution= and physical=True exclude each other", remedy="leave one of them out")
+    if physical:
+        resolution = steps_along(sources[1], range(sources[1].ndim), None)
     _scaled(np.empty((0, sources[0].ndim)), resolution)
     if job.whole(sources):
         job = job.as_one(sources[0].shape)

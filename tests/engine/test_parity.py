@@ -53,6 +53,29 @@ CASES = [
     ),
     Case("consecutive", lambda v, out, k: bp.segmentation.relabel_consecutive(v["ids"], out, **k), "uint64"),
     Case("size filter", lambda v, out, k: bp.segmentation.size_filter(v["few"], out, min_size=30, **k), "uint64"),
+    Case("largest", lambda v, out, k: bp.segmentation.keep_largest(v["ids"], out, n=3, **k), "uint64"),
+    Case(
+        "border", lambda v, out, k: bp.segmentation.remove_border_objects(v["seeds"], out, buffer_size=5, **k), "uint64"
+    ),
+    Case("split", lambda v, out, k: bp.segmentation.split_disconnected(v["ids"], out, **k), "uint64"),
+    Case("majority", lambda v, out, k: bp.segmentation.majority(v["ids"], out, size=(3, 1, 5), **k), "uint64"),
+    Case(
+        "merge labels", lambda v, out, k: bp.segmentation.merge_labels(v["few"], [(3, 5), (5, 9)], out, **k), "uint64"
+    ),
+    Case("intersect", lambda v, out, k: bp.segmentation.intersect(v["few"], v["ids"], **k)),
+    Case("contacts", lambda v, out, k: bp.segmentation.contacts(v["ids"], sampling=(2.0, 1.0, 0.5), **k)),
+    Case(
+        "stitch",
+        lambda v, out, k: bp.segmentation.stitch_segmentation(
+            v["smooth"], lambda tile, _: bp.segmentation.label(tile > 127, progress=False), (20, 24, 30), 4, out, **k
+        ),
+        "uint64",
+    ),
+    Case(
+        "stitch tiled",
+        lambda v, out, k: bp.segmentation.stitch_tiled_segmentation(v["few"], (20, 22, 26), out, unique=False, **k),
+        "uint64",
+    ),
     Case("add", lambda v, out, k: bp.operations.add(v["raw"], v["few"], out, **k), "uint16"),
     Case("multiply", lambda v, out, k: bp.operations.multiply(v["raw"], 3, out, **k), "uint16"),
     Case("greater", lambda v, out, k: bp.operations.greater(v["raw"], 120, out, **k), "bool"),
@@ -65,6 +88,16 @@ CASES = [
     Case("unique", lambda v, out, k: bp.stats.unique(v["ids"], return_counts=True, **k)),
     Case("contingency", lambda v, out, k: bp.evaluation.contingency_table(v["few"], v["ids"], **k)),
     Case("vi", lambda v, out, k: bp.evaluation.variation_of_information(v["few"], v["ids"], **k)),
+    Case("object vi", lambda v, out, k: bp.evaluation.object_vi(v["few"], v["ids"], **k)),
+    Case("cremi", lambda v, out, k: bp.evaluation.cremi_score(v["few"], v["ids"], **k)),
+    Case("dice", lambda v, out, k: bp.evaluation.dice_score(v["few"], v["ids"], **k)),
+    Case("best dice", lambda v, out, k: bp.evaluation.symmetric_best_dice_score(v["few"], v["ids"], **k)),
+    Case("matching", lambda v, out, k: bp.evaluation.matching(v["few"], v["ids"], **k)),
+    Case("accuracy", lambda v, out, k: bp.evaluation.mean_segmentation_accuracy(v["few"], v["ids"], **k)),
+    Case("precision", lambda v, out, k: bp.evaluation.average_precision(v["few"], v["ids"], **k)),
+    Case("pairs", lambda v, out, k: bp.evaluation.matched_pairs(v["few"], v["ids"], **k)),
+    Case("centroids", lambda v, out, k: bp.evaluation.centroid_matching(v["few"], v["ids"], distance_threshold=1, **k)),
+    Case("hausdorff", lambda v, out, k: bp.evaluation.hausdorff_distance(v["seeds"], v["seeds"], **k)),
     Case("rand", lambda v, out, k: bp.evaluation.rand_index(v["few"], v["ids"], **k)),
 ]
 

@@ -15,6 +15,8 @@ from scipy.spatial.distance import cdist
 from bioimage_py import evaluation
 from bioimage_py.errors import DtypeError, ParameterError, ShapeError
 from bioimage_py.evaluation.geometry import geometry_of
+from bioimage_py.sources.axes import Axis
+from bioimage_py.wrapper import AxesSource
 
 from ..segmentation.objects.cases import Case, cases
 
@@ -81,6 +83,17 @@ def test_background_and_its_lack() -> None:
     top = np.full((2, 2), 2**64 - 1, "u8")
     assert evaluation.centroid_matching(top, top, distance_threshold=0, ignore_label=2**64 - 1)["recall"] == 0
     assert evaluation.centroid_matching(top, top, distance_threshold=0, mask=top * 0)["recall"] == 0
+
+
+def test_a_threshold_in_units_of_the_axes() -> None:
+    a, b = np.zeros((6, 6), "u1"), np.zeros((6, 6), "u1")
+    a[0, 0] = b[0, 3] = 1
+    b = AxesSource(b, [Axis("y", scale=1.0), Axis("x", scale=-0.5, unit="micrometer")])
+    for limit, physical, recall in ((2, False, 0), (3, False, 1), (1.4, True, 0), (1.5, True, 1)):
+        scores = evaluation.centroid_matching(a, b, distance_threshold=limit, physical=physical)
+        assert scores["recall"] == recall
+    with pytest.raises(ParameterError, match="exclude"):
+        evaluation.centroid_matching(a, b, distance_threshold=1, physical=True, resolution=(1, 1))
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def steps_along(source: Source, along: Sequence[int], sampling: Any) -> list[flo
         Unless one positive number, or one for each of these axes, is given.
     """
     if sampling is None:
-        return [float(source.axes[axis].scale) for axis in along]
+        sampling = [abs(float(source.axes[axis].scale)) for axis in along]
     try:
         given = np.asarray(sampling, np.float64).reshape(-1)
         steps = np.repeat(given, len(along)) if given.size == 1 else given
