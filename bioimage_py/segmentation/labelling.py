@@ -22,7 +22,8 @@ _KERNEL_BYTES = 14  # measured
 
 
 @operation(
-    omit=("block_ids", "resume_from", "skip_empty"), axes="space",
+    omit=("block_ids", "resume_from", "skip_empty"),
+    axes="space",
     declaration=Declaration("exact", "cc3d.connected_components", memory=_KERNEL_BYTES + 1.0),
 )
 def label(

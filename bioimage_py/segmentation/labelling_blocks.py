@@ -60,9 +60,7 @@ class FindComponents:
     kernel: Labelling
     region: tuple[tuple[int, int], ...]
 
-    def __call__(
-        self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
-    ) -> Any:
+    def __call__(self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> Any:
         """Label one block and keep its faces; None if it has no foreground."""
         inside = _inside(block, mask)
         if inside is not None and not inside.any():

@@ -14,7 +14,7 @@ from ...blocks.boxes import within
 from ...sources import Source
 from ..partial import label_type
 from .groups import Apart
-from .pairs import sum_pairs
+from .pairs import OverlapCounts, sum_pairs
 
 Array = npt.NDArray[Any]
 Contacts = tuple[Array, Array, Array]
@@ -85,12 +85,21 @@ class ContactBlock:
             touch &= inside[lower] & inside[upper]
         if not touch.any():
             return None
-        native = label_type(labels.dtype)
-        a, b = below[touch].astype(native, copy=False), above[touch].astype(native, copy=False)
-        pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)
+        pairs, counts = _counted(below[touch], above[touch])
         faces = np.zeros((len(pairs), len(self.apart.along)), np.int64)
-        faces[:, n] = 1
+        faces[:, n] = counts
         return np.full(len(pairs), group, np.int64), pairs, faces
+
+
+def _counted(a: Array, b: Array) -> tuple[Array, Array]:
+    """Pairs of labels, smaller first (n, 2), and how often each occurs; of any integer type."""
+    native = label_type(a.dtype)
+    a, b = a.astype(native, copy=False), b.astype(native, copy=False)
+    bits = np.dtype(f"u{native.itemsize}")
+    found = OverlapCounts()(np.minimum(a, b).view(bits), np.maximum(a, b).view(bits))
+    if found is None:
+        return np.empty((0, 2), native), np.empty(0, np.int64)
+    return found[0].astype(bits).view(native), found[1]
 
 
 def touching_pairs(labels: Array, along: Sequence[int], *, background: bool) -> Array:
@@ -102,8 +111,7 @@ def touching_pairs(labels: Array, along: Sequence[int], *, background: bool) -> 
         touch = lower != upper
         if not background:
             touch &= (lower != 0) & (upper != 0)
-        a, b = lower[touch].astype(np.uint64), upper[touch].astype(np.uint64)
-        found.append(np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
+        found.append(_counted(lower[touch], upper[touch])[0].astype(np.uint64))
     pairs = np.concatenate(found)
     return sum_pairs(pairs, np.ones(len(pairs), np.int64))[0]
 

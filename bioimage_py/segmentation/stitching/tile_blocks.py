@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...blocks import Block, to_roi
-from ...blocks.boxes import size_of, within
+from ...blocks import Block
+from ...blocks.boxes import size_of
 from ...errors import DtypeError, ParameterError, ShapeError
 from ...sources import Source
 from .. import tables
@@ -55,10 +55,7 @@ class SegmentTile:
             if self.trail:
                 tile = np.moveaxis(tile, range(front, front + len(self.trail)), range(-len(self.trail), 0))
         labels = _checked(np.asarray(self.function(tile, block.id)), seen, block.id).reshape(size_of(outer))
-        slot = to_roi(block)
-        whole = np.zeros(size_of(slot), np.uint64)
-        whole[within(stored, slot)] = labels
-        outputs[0][slot] = whole
+        outputs[0][stored] = labels
 
 
 def _checked(labels: Array, shape: tuple[int, ...], tile_id: int) -> Array:

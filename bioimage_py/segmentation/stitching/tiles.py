@@ -16,7 +16,7 @@ from ...sources.indexing import Roi
 from ...wrapper.base import RegriddedSource, register_wrapper
 
 _UNIT = 64
-"""Voxels of a chunk of the slots along an axis."""
+"""Most voxels of a chunk of the slots along an axis."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Slots(Tiling):
     def pitch(self) -> tuple[int, ...]:
         """Voxels from slot to slot: whole chunks."""
         sizes = [one + 2 * more for one, more in zip(self.tile, self.overlap, strict=True)]
-        return tuple(size if size <= _UNIT else -(-size // _UNIT) * _UNIT for size in sizes)
+        return tuple(-(-size // one) * one for size, one in zip(sizes, self.chunks, strict=True))
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -111,7 +111,8 @@ class Slots(Tiling):
     @property
     def chunks(self) -> tuple[int, ...]:
         """Chunks of the array of slots."""
-        return tuple(min(one, _UNIT) for one in self.pitch)
+        sizes = [one + 2 * more for one, more in zip(self.tile, self.overlap, strict=True)]
+        return tuple(-(-size // -(-size // _UNIT)) for size in sizes)
 
     def stored(self, tile_id: int, roi: Roi) -> Roi:
         """In the slot of the tile, whose first voxel is that of the surroundings, be they within the volume or not."""
@@ -149,6 +150,11 @@ class SlotSource(RegriddedSource):
     def chunks(self) -> tuple[int, ...] | None:
         """A slot."""
         return self._slots.pitch
+
+    @property
+    def rereads(self) -> bool:
+        """True: what lies around a tile is read with its neighbours too."""
+        return any(self._slots.overlap)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -29,12 +29,14 @@ def smoothed(labels: np.ndarray, counts: np.ndarray, reach: tuple[int, ...]) -> 
 
 
 @pytest.mark.slow
-@given(cases(max_side=6), st.lists(st.sampled_from([1, 3, 5]), min_size=3, max_size=3))
+@given(cases(max_side=6), st.lists(st.sampled_from([1, 3, 5]), min_size=3, max_size=3), st.sampled_from([0, 10**9]))
 @settings(max_examples=60, deadline=None)
-def test_majority_is_that_of_the_whole_array(case: Case, sizes: list[int]) -> None:
+def test_majority_is_that_of_the_whole_array(case: Case, sizes: list[int], boxes: int) -> None:
     ndim = case.labels.ndim - case.apart
     output = np.full(case.labels.shape, 1, case.labels.dtype)
-    segmentation.majority(case.source, output, size=sizes[:ndim], **case.run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(majority_kernel, "_BOXES", boxes)
+        segmentation.majority(case.source, output, size=sizes[:ndim], **case.run)
     counts = case.run.get("mask", np.ones(case.labels.shape, "u1")) != 0
     expected = np.full_like(output, 1)
     reach = tuple(size // 2 for size in sizes[:ndim])
@@ -45,11 +47,14 @@ def test_majority_is_that_of_the_whole_array(case: Case, sizes: list[int]) -> No
     np.testing.assert_array_equal(output, expected)
 
 
-def test_pieces_of_the_kernel_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [3, 5, (1, 7), 21])
+def test_both_ways_of_the_kernel_agree(size: object, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(2).integers(0, 3, (8, 9)).astype("u2")
-    whole = segmentation.majority(labels)
-    monkeypatch.setattr(majority_kernel, "_VALUES", 20)
-    np.testing.assert_array_equal(segmentation.majority(labels), whole)
+    whole = segmentation.majority(labels, size=size)
+    for boxes, values in ((10**9, 2**22), (0, 2**22), (0, 20)):
+        monkeypatch.setattr(majority_kernel, "_BOXES", boxes)
+        monkeypatch.setattr(majority_kernel, "_VALUES", values)
+        np.testing.assert_array_equal(segmentation.majority(labels, size=size), whole)
 
 
 @pytest.mark.parametrize("size", [2, 0, (3, 3), -1, 3.0])
