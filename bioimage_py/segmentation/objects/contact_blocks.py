@@ -104,6 +104,8 @@ def _counted(a: Array, b: Array) -> tuple[Array, Array]:
 
 def touching_pairs(labels: Array, along: Sequence[int], *, background: bool) -> Array:
     """Ids that share a face along some axes, smaller first, each pair once (n, 2; uint64); of labels >= 0."""
+    if labels.ndim in (2, 3) and len(along) == labels.ndim and labels.size:
+        return _of_graph(labels, background)
     found = [np.empty((0, 2), np.uint64)]
     for axis in along:
         lower = labels[(slice(None),) * axis + (slice(None, -1),)]
@@ -113,6 +115,20 @@ def touching_pairs(labels: Array, along: Sequence[int], *, background: bool) -> 
             touch &= (lower != 0) & (upper != 0)
         found.append(_counted(lower[touch], upper[touch])[0].astype(np.uint64))
     pairs = np.concatenate(found)
+    return sum_pairs(pairs, np.ones(len(pairs), np.int64))[0]
+
+
+def _of_graph(labels: Array, background: bool) -> Array:
+    import fastremap
+    from bioimage_cpp.graph import region_adjacency_graph
+
+    native = np.ascontiguousarray(labels, label_type(labels.dtype))
+    numbers, names = fastremap.renumber(native, preserve_zero=True, in_place=False)
+    edges = region_adjacency_graph(numbers.astype(np.uint32), number_of_threads=1).uv_ids().astype(np.int64)
+    ids = np.zeros(max(names.values(), default=0) + 1, np.uint64)
+    ids[list(names.values())] = np.array(list(names), np.uint64)
+    pairs = ids[edges[edges.all(axis=1)] if not background else edges]
+    pairs.sort(axis=1)
     return sum_pairs(pairs, np.ones(len(pairs), np.int64))[0]
 
 

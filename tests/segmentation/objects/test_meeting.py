@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bioimage_py import segmentation
 from bioimage_py.errors import DtypeError, ParameterError
+from bioimage_py.segmentation.objects.contact_blocks import touching_pairs
 from bioimage_py.sources.axes import Axis
 from bioimage_py.wrapper import AxesSource
 
@@ -51,6 +52,16 @@ def test_contacts_are_those_of_the_whole_array(case: Case, background: bool) -> 
     for key, faces, size in zip(keys, table["faces"], table["area"], strict=True):
         assert faces == sum(expected[key])
         assert size == pytest.approx(sum(n * one for n, one in zip(expected[key], area, strict=True)))
+
+
+@given(cases(dtypes=["?", "u1", ">u2", "i4", "u8", ">u8"], max_side=6), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_pairs_that_touch_are_those_of_contacts(case: Case, background: bool) -> None:
+    labels = np.maximum(case.labels, np.zeros((), case.labels.dtype))
+    table = segmentation.contacts(labels, background=background, progress=False)
+    found = touching_pairs(labels, range(labels.ndim), background=background)
+    assert found.dtype == np.uint64
+    assert found.tolist() == table[["label_a", "label_b"]].to_numpy().astype("u8").tolist()
 
 
 def test_areas_have_the_units_of_the_axes() -> None:
