@@ -179,6 +179,10 @@ IN_PLACE = [
     ("add", lambda a, k: bp.operations.add(a, 1, a, **k)),
     ("relabel", lambda a, k: bp.segmentation.relabel(a, np.arange(200) + 1, **k)),
     ("consecutive", lambda a, k: bp.segmentation.relabel_consecutive(a, **k)),
+    ("largest", lambda a, k: bp.segmentation.keep_largest(a, a, n=4, **k)),
+    ("border", lambda a, k: bp.segmentation.remove_border_objects(a, a, axes=[0], **k)),
+    ("merge labels", lambda a, k: bp.segmentation.merge_labels(a, [(3, 6), (9, 6)], a, **k)),
+    ("stitch tiled", lambda a, k: bp.segmentation.stitch_tiled_segmentation(a, (20, 22, 26), a, **k)),
 ]
 
 

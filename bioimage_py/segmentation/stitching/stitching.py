@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -20,13 +20,14 @@ from ...runner.planning.checks import check_function
 from ...sources import Source, as_source
 from ...sources.along import per_axis
 from ...sources.run_array import RunArray
+from ...wrapper.combine import MultiTransformationSource
 from ...wrapper.roi import RoiSource
 from .. import tables
 from .joining import Criterion, JoinTiles, WriteStitched, stitched
-from .tile_blocks import CompareTile, SegmentTile
+from .tile_blocks import CompareTile, SegmentTile, inside_only
 from .tiles import Slots, SlotSource, TiledSource, Tiling
 
-_OMIT = ("block_ids", "resume_from", "skip_empty", "mask", "roi")
+_OMIT = ("block_ids", "resume_from", "skip_empty", "roi")
 
 
 @operation(
@@ -87,7 +88,8 @@ def stitch_segmentation(
     Returns
     -------
     object or tuple
-        The output, objects numbered 1..n in the order of tiles. With ``return_before_stitching`` a pair.
+        The output, objects numbered 1..n in the order of tiles, 0 where the mask is 0. Tiles of which the mask leaves
+        nothing are not segmented. With ``return_before_stitching`` a pair.
 
     Raises
     ------
@@ -125,6 +127,9 @@ def stitch_segmentation(
         _per_axis(tile_overlap, volume, job, "tile_overlap", 0, 0),
     )
     tiling = Slots(tiling.shape, tuple(map(min, tiling.tile, map(_at_least_one, tiling.shape))), tiling.overlap)
+    mask = _mask(job, volume, with_background)
+    if mask is not None:
+        mask = SlotSource(mask, tiling.tile, tiling.overlap)
     slots = RunArray("tiles", tiling.stored_shape, np.uint64, tiling.chunks)
     kept = tuple(axis for axis in range(volume.ndim) if axis not in along)
     segment = BlocksStage(
@@ -132,7 +137,7 @@ def stitch_segmentation(
         SegmentTile(segmentation_function, tiling, kept, lead, trail),
         [SlotSource(part, tiling.tile, tiling.overlap) for part in parts],
         [slots],
-        where=Where(block_shape=tiling.pitch),
+        where=Where(block_shape=tiling.pitch, mask=mask),
         memory_factor=4.0,
     )
     view = TiledSource(slots, tiling.shape, tiling.tile, tiling.overlap)
@@ -190,7 +195,7 @@ def stitch_tiled_segmentation(
     Returns
     -------
     object
-        The output, objects numbered 1..n in the order of tiles.
+        The output, objects numbered 1..n in the order of tiles, 0 where the mask is 0.
 
     Raises
     ------
@@ -215,6 +220,8 @@ def stitch_tiled_segmentation(
     tile = tuple(map(min, _per_axis(tile_shape, source, job, "tile_shape", 1, 1), map(_at_least_one, source.shape)))
     tiling = Tiling(tuple(source.shape), tile, (depth,) * source.ndim)
     how = _Joining(criterion, beta, threshold, unique, with_background)
+    if (mask := _mask(job, source, with_background)) is not None:
+        source = MultiTransformationSource(inside_only, source, mask, dtype=source.dtype)
     return _stitched(
         "stitch_tiled_segmentation", [], (source, source), tiling, along, how, output, job, source, before=False
     )
@@ -276,8 +283,21 @@ def _stitched(
         OnceStage("join", JoinTiles(how.criterion, how.beta, how.threshold, how.unique, limit)),
         BlocksStage("write", WriteStitched(tiling), [labels[1]], targets, setup=stitched, memory_factor=3.0),
     ]
-    run_stages(name, stages, job)
+    run_stages(name, stages, replace(job, mask=None))
     return (returned, more) if before else returned
+
+
+def _mask(job: Job, volume: Source, with_background: bool) -> Source | None:
+    if job.mask is None:
+        return None
+    mask = as_source(job.mask)
+    if mask.shape != volume.shape:
+        raise ShapeError(
+            f"the mask has the shape {mask.shape}, the volume {volume.shape}", remedy=f"a mask of shape {volume.shape}"
+        )
+    if not with_background:
+        raise ParameterError("what lies outside of a mask is background", remedy="with_background=True")
+    return mask
 
 
 def _at_least_one(size: int) -> int:

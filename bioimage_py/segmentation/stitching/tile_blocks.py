@@ -43,9 +43,12 @@ class SegmentTile:
     trail: tuple[int, ...]
 
     def __call__(self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> None:
-        """Segment one tile and write it to its slot."""
+        """Segment one tile and write it to its slot; not where the mask leaves nothing of it."""
         outer = self.slots.outer(block.id)
         stored = self.slots.stored(block.id, outer)
+        inside = None if mask is None else mask[stored].astype(np.bool_, copy=False)
+        if inside is not None and not inside.any():
+            return
         seen = tuple(size for axis, size in enumerate(size_of(outer)) if axis not in self.kept)
         parts = [source.view(stored).reshape(seen) for source in inputs]
         tile = np.array(parts[0])
@@ -55,7 +58,12 @@ class SegmentTile:
             if self.trail:
                 tile = np.moveaxis(tile, range(front, front + len(self.trail)), range(-len(self.trail), 0))
         labels = _checked(np.asarray(self.function(tile, block.id)), seen, block.id).reshape(size_of(outer))
-        outputs[0][stored] = labels
+        outputs[0][stored] = labels if inside is None else np.where(inside, labels, np.uint64(0))
+
+
+def inside_only(labels: Array, mask: Array) -> Array:
+    """Labels where a mask is not 0, else 0."""
+    return np.where(mask != 0, labels, np.zeros((), labels.dtype))
 
 
 def _checked(labels: Array, shape: tuple[int, ...], tile_id: int) -> Array:

@@ -77,3 +77,9 @@ def test_bad_input() -> None:
         segmentation.split_disconnected(np.zeros(3, int), np.zeros(3))
     with pytest.raises(ParameterError, match="connectivity"):
         segmentation.split_disconnected(np.zeros(3, int), connectivity=2)
+
+
+def test_in_place() -> None:
+    labels = np.array([4, 0, 4, 4, 0, 7], "u1")
+    assert segmentation.split_disconnected(labels, labels, block_shape=2, num_workers=2) is labels
+    assert labels.tolist() == [8, 0, 4, 4, 0, 7]

@@ -252,6 +252,32 @@ def test_tiles_that_were_done_are_not_done_again(tmp_path: Path, job_type: str) 
     assert set(function.done()) == set(range(9))
 
 
+def test_a_mask_leaves_background_and_whole_tiles_out() -> None:
+    image, mask = image_of(6, (12, 14)), np.zeros((12, 14), "u1")
+    mask[:7, :8] = 1
+    mask[3, 2:5] = 0
+    seen = []
+
+    def noted(tile: np.ndarray, tile_id: int) -> np.ndarray:
+        seen.append(tile_id)
+        return np.asarray(segmentation.label(tile))
+
+    whole = segmentation.label(image & (mask != 0))
+    output = np.full(image.shape, 9, "u4")
+    segmentation.stitch_segmentation(whole, renamed, 4, 2, output, mask=mask, block_shape=5)
+    assert same_partition(output, whole)
+    segmentation.stitch_segmentation(image, noted, 4, 1, mask=mask)
+    assert set(seen) == {0, 1, 2, 4, 5, 6}
+    tiled = segmentation.stitch_tiled_segmentation(
+        segmentation.label(image), (12, 14), mask=mask, unique=False, block_shape=5
+    )
+    assert same_partition(tiled, segmentation.label(image) * mask)
+    with pytest.raises(ParameterError, match="background"):
+        segmentation.stitch_tiled_segmentation(image, 4, mask=mask, with_background=False)
+    with pytest.raises(ShapeError, match="mask"):
+        segmentation.stitch_segmentation(image, renamed, 4, 1, mask=mask[1:])
+
+
 def test_bad_input() -> None:
     image = np.zeros((8, 8), "u1")
     stitch = segmentation.stitch_segmentation
