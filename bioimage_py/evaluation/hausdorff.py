@@ -14,6 +14,7 @@ from ..errors import DtypeError, ShapeError
 from ..runner.planning.build import plan_groups
 from ..segmentation.objects.groups import steps_along
 from ..sources import as_source
+from .objects import background_of
 from .surfaces import ChoosePairs, MeasureBlock, Meeting, chosen_pairs, merge_measured, merge_meetings
 from .table import check_labels
 
@@ -89,6 +90,7 @@ def hausdorff_distance(
     job, sources = Job.of(run), [as_source(segmentation), as_source(groundtruth)]
     for source, name in zip(sources, ("segmentation", "groundtruth"), strict=True):
         check_labels(source.dtype, name)
+    background_of(ignore_label)
     steps = tuple(steps_along(sources[1], range(sources[1].ndim), sampling))
     given = None if pairs is None else _given(pairs)
     if job.whole(sources):
@@ -120,7 +122,10 @@ def hausdorff_distance(
 
 
 def _given(pairs: Any) -> np.ndarray:
-    array = np.asarray(pairs)
+    try:
+        array = np.asarray(pairs)
+    except ValueError:  # rows of several lengths
+        array = np.empty((1,))
     if array.size == 0:
         return np.empty((0, 2), np.uint64)
     if array.ndim != 2 or array.shape[1] != 2:

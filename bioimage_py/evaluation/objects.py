@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -134,7 +135,7 @@ def best_dice_scores(table: ContingencyTable, *, ignore_label: int | None = 0) -
     """
     in_seg, in_gt = table.positions()
     dice = 2 * table.counts / (table.sizes_a[in_seg] + table.sizes_b[in_gt])
-    keep_seg, keep_gt = table.labels_a != _background(ignore_label), table.labels_b != _background(ignore_label)
+    keep_seg, keep_gt = table.labels_a != background_of(ignore_label), table.labels_b != background_of(ignore_label)
     dice[~(keep_seg[in_seg] & keep_gt[in_gt])] = 0
     if not keep_seg.any() or not keep_gt.any():
         return 0.0
@@ -144,9 +145,15 @@ def best_dice_scores(table: ContingencyTable, *, ignore_label: int | None = 0) -
     return float(min(of_segments[keep_seg].mean(), of_objects[keep_gt].mean()))
 
 
-def _background(ignore_label: int | None) -> np.uint64 | int:
-    # -1 is no label: nothing is left out
-    return -1 if ignore_label is None or not 0 <= ignore_label < 1 << 64 else np.uint64(ignore_label)
+def background_of(ignore_label: Any) -> np.uint64 | int:
+    """The label that is no object, as it compares with labels; ParameterError unless it is a whole number or None."""
+    if ignore_label is None:
+        return -1  # no label: nothing is left out
+    try:
+        label = operator.index(ignore_label)
+    except TypeError:
+        raise ParameterError(f"ignore_label={ignore_label!r} is no whole number", remedy="ignore_label=0") from None
+    return np.uint64(label) if 0 <= label < 1 << 64 else -1
 
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -157,7 +164,7 @@ def overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None) 
     in_seg, in_gt = table.positions()
     sizes_seg, sizes_gt = table.sizes_a[in_seg], table.sizes_b[in_gt]
     whole = {"iop": sizes_seg, "iot": sizes_gt, "iou": sizes_seg + sizes_gt - table.counts}[criterion]
-    keep_seg, keep_gt = table.labels_a != _background(ignore_label), table.labels_b != _background(ignore_label)
+    keep_seg, keep_gt = table.labels_a != background_of(ignore_label), table.labels_b != background_of(ignore_label)
     keep = keep_seg[in_seg] & keep_gt[in_gt]
     edges = in_seg[keep], in_gt[keep], (table.counts / whole)[keep]
     return int(keep_seg.sum()), int(keep_gt.sum()), edges

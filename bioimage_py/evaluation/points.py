@@ -18,7 +18,7 @@ from ..segmentation.objects.groups import steps_along
 from ..sources import as_source
 from .assignment import most_pairs
 from .geometry import GeometryBlock, merge_geometries
-from .objects import scores_of
+from .objects import background_of, scores_of
 from .table import check_labels
 
 Points = npt.NDArray[np.float64]
@@ -79,6 +79,7 @@ def centroid_matching(
     for source, name in zip(sources, ("segmentation", "groundtruth"), strict=True):
         check_labels(source.dtype, name)
     _threshold(distance_threshold)
+    background_of(ignore_label)
     if physical and resolution is not None:
         raise ParameterError("resolution= and physical=True exclude each other", remedy="leave one of them out")
     if physical:
@@ -159,7 +160,10 @@ def _threshold(value: Any) -> float:
 
 
 def _points(given: Any, name: str) -> Points:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise ShapeError(f"{name} have rows of several lengths", remedy=f"{name}=[[0, 0], [5, 5]]") from None
     if array.size and array.dtype.kind not in "biuf":
         raise DtypeError(f"{name} are no numbers but {array.dtype}", remedy=f"{name}=numpy.array([[0, 0], [5, 5]])")
     if array.ndim != 2 and array.size:

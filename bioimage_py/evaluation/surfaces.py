@@ -17,7 +17,7 @@ from ..segmentation.objects.pairs import OverlapCounts, Overlaps, merge_overlaps
 from ..sources import Source
 from ..sources.indexing import Roi
 from .geometry import Geometry, GeometryBlock, merge_geometries
-from .objects import overlaps
+from .objects import background_of, overlaps
 from .table import ContingencyTable
 
 Array = npt.NDArray[Any]
@@ -76,9 +76,7 @@ class ChoosePairs:
         if self.given is not None:
             labels, shares = self.given, self._of_given(table, in_seg, in_gt, iou)
         else:
-            objects = table.labels_b
-            if self.ignore_label is not None and self.ignore_label >= 0:
-                objects = objects[objects != np.uint64(self.ignore_label)]
+            objects = table.labels_b[table.labels_b != background_of(self.ignore_label)]
             best = np.lexsort((in_seg, -iou, in_gt))
             best = best[np.concatenate([[True], np.diff(in_gt[best]) > 0])] if len(best) else best
             labels = np.stack([np.zeros_like(objects), objects], axis=1)

@@ -125,8 +125,8 @@ def _of_graph(labels: Array, background: bool) -> Array:
     native = np.ascontiguousarray(labels, label_type(labels.dtype))
     numbers, names = fastremap.renumber(native, preserve_zero=True, in_place=False)
     edges = region_adjacency_graph(numbers.astype(np.uint32), number_of_threads=1).uv_ids().astype(np.int64)
-    ids = np.zeros(max(names.values(), default=0) + 1, np.uint64)
-    ids[list(names.values())] = np.array(list(names), np.uint64)
+    ids = np.zeros(int(numbers.max()) + 1, np.uint64)
+    ids[np.array(list(names.values()), np.int64)] = np.array(list(names), np.uint64)
     pairs = ids[edges[edges.all(axis=1)] if not background else edges]
     pairs.sort(axis=1)
     return sum_pairs(pairs, np.ones(len(pairs), np.int64))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
@@ -320,7 +321,10 @@ def _per_axis(value: Any, source: Source, job: Job, name: str, elsewhere: int, l
 
 def _parts(source: Source, shape: Sequence[int] | None) -> tuple[list[Source], tuple[int, ...], tuple[int, ...]]:
     """The channels of an input as volumes of a shape, and the sizes of the axes in front of and behind these."""
-    wanted = source.shape if shape is None else tuple(map(int, shape))
+    try:
+        wanted = source.shape if shape is None else tuple(map(operator.index, shape))
+    except TypeError:
+        raise ParameterError(f"shape={shape!r} is not made of whole numbers", remedy=f"shape={source.shape}") from None
     more = source.ndim - len(wanted)
     if source.shape == wanted:
         return [source], (), ()
