@@ -55,11 +55,27 @@ def best_pairs(rows: Array, columns: Array, costs: Array) -> npt.NDArray[np.int6
     size = int(ends[1].max()) + 1
     _, parts = connected_components(coo_array((np.ones(len(rows), np.uint8), ends), (size, size)), directed=False)
     of_edge = parts[of_row]
-    order = np.argsort(of_edge, kind="stable")
-    found = []
-    for part in np.split(order, np.flatnonzero(np.diff(of_edge[order])) + 1):
-        found.append(part if len(part) == 1 else part[_of_part(of_row[part], of_column[part], costs[part])])
+    alone = _single(of_row, of_edge) | _single(of_column, of_edge)
+    # one row or one column: its cheapest edge
+    cheapest = np.flatnonzero(alone)
+    cheapest = cheapest[np.lexsort((costs[cheapest], of_edge[cheapest]))]
+    found = [cheapest[np.flatnonzero(np.diff(of_edge[cheapest], prepend=-1))]]
+    others = np.flatnonzero(~alone)
+    others = others[np.argsort(of_edge[others], kind="stable")]
+    for part in np.split(others, np.flatnonzero(np.diff(of_edge[others])) + 1):
+        if len(part):
+            found.append(part[_of_part(of_row[part], of_column[part], costs[part])])
     return np.sort(np.concatenate(found)).astype(np.int64)
+
+
+def _single(ends: Array, parts: Array) -> npt.NDArray[np.bool_]:
+    """Whether all edges of an edge's part have the same end."""
+    n = int(parts.max()) + 1
+    low, high = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
+    np.minimum.at(low, parts, ends)
+    np.maximum.at(high, parts, ends)
+    single: npt.NDArray[np.bool_] = (low == high)[parts]
+    return single
 
 
 def _of_part(rows: Array, columns: Array, costs: Array) -> Array:
