@@ -17,7 +17,7 @@ from . import tables
 
 Array = npt.NDArray[Any]
 
-_PIECE = 2**24
+_PIECE = 2**22
 """Entries that are looked at at once where all of them are."""
 
 
@@ -101,7 +101,9 @@ class MappedTable:
     def check_fits(self, dtype: np.dtype[Any]) -> None:
         """ValueRangeError where a new id does not fit a type; reads the file once, piece by piece."""
         for begin in range(0, self.size, _PIECE):
-            piece = np.array(self.values[begin : begin + _PIECE])
+            count = min(_PIECE, self.size - begin)
+            where = self.offset + begin * np.dtype(self.dtype).itemsize
+            piece = np.fromfile(self.path, self.dtype, count, offset=where)
             tables.check_fits(tables.DenseTable(piece), dtype, first=begin)
 
 

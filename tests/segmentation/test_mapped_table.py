@@ -76,7 +76,7 @@ def test_ids_without_an_entry_and_ids_that_do_not_fit(tmp_path: Path, monkeypatc
     path = saved(tmp_path, np.arange(10) * 100)
     with pytest.raises(RunnerError, match=r"id 11 .* 10 entries"):
         segmentation.relabel(np.array([1, 11]), path, block_shape=1, retries=0)
-    for piece in (2**24, 2):
+    for piece in (2**22, 2):
         monkeypatch.setattr(mapped_table, "_PIECE", piece)
         with pytest.raises(ValueRangeError, match="maps id 3 to 300"):
             segmentation.relabel(np.array([1], "u1"), path)
