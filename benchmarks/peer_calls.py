@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peer_labels
 from peer_data import CHUNK, SHAPE, blobs, cells, hills, inside, noise, seeds, stored
 from peer_table import ARITHMETIC, COMPARISONS, STATISTICS, describe
 
@@ -43,6 +44,7 @@ def all_cases() -> Iterator[Case]:
     yield from _relabel_cases()
     yield from _evaluation_cases()
     yield from _morphology_cases()
+    yield from (Case(*one) for one in peer_labels.calls())
     yield from _source_cases()
     yield from _runner_cases()
     yield from _util_cases()

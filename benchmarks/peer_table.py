@@ -14,6 +14,30 @@ import numpy as np
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal")
 STATISTICS = ("min", "max", "mean", "std", "min_and_max", "mean_and_std")
+SCORES = (
+    "best_dice_scores",
+    "centroid_matching",
+    "coordinate_matching",
+    "cremi_score",
+    "cremi_scores",
+    "dice_score",
+    "matching",
+    "matching_scores",
+    "mean_segmentation_accuracy",
+    "mean_segmentation_accuracy_scores",
+    "object_vi",
+    "object_vi_scores",
+    "symmetric_best_dice_score",
+)
+STITCHING = (
+    "compute_edge_costs",
+    "multicut_decomposition",
+    "multicut_gaec",
+    "multicut_kernighan_lin",
+    "stitch_segmentation",
+    "stitch_tiled_segmentation",
+    "transform_probabilities_to_costs",
+)
 RUN_KEYWORDS = ("block_shape", "job_type", "job_config", "num_workers", "mask", "block_ids", "resume_from")
 CLASSES = (
     "evaluation.ContingencyTable",
@@ -42,6 +66,7 @@ NAMES = (
     "evaluation.vi_scores",
     "filters.apply_filter",
     "filters.gaussian_gradient_magnitude",
+    *(f"evaluation.{name}" for name in SCORES),
     "filters.gaussian_smoothing",
     "filters.laplacian_of_gaussian",
     "io.constructor_for_format",
@@ -71,6 +96,7 @@ NAMES = (
     "segmentation.segmentation_filter",
     "segmentation.size_filter",
     "segmentation.watershed",
+    *(f"segmentation.{name}" for name in STITCHING),
     "sources.ArraySource",
     "sources.ArraySource.reopen",
     "sources.FileSource",

@@ -135,6 +135,15 @@ def test_components(dtype: str, multi_label: bool) -> None:
     assert not found.labels[array == 0].any()
 
 
+@pytest.mark.parametrize("shape", [(5,), (1, 5), (5, 1), (1, 1), (5, 1, 1), (1, 5, 1), (1, 1, 5), (5, 1, 4)])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_components_of_thin_arrays(dtype: str, shape: tuple[int, ...]) -> None:
+    high = limits(dtype)[1]
+    array = np.where(np.arange(np.prod(shape)).reshape(shape) % 3 == 2, high - 1, high).astype(dtype)
+    found = block_components(array, connectivity=1, multi_label=True)
+    assert found.n == sum(ndimage.label(array == value)[1] for value in np.unique(array))
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("height", [*INTEGERS, "f4", "f8"])
 def test_watershed(height: str, dtype: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .hausdorff import hausdorff_distance
+    from .matches import average_precision, matched_pairs
     from .metrics import (
         contingency_table,
         cremi_score,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
         variation_of_information,
     )
     from .objects import best_dice_scores, matching_scores, mean_segmentation_accuracy_scores
+    from .points import centroid_matching, coordinate_matching
+    from .precision import average_precision_scores, matched_pairs_scores
     from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
     from .table import ContingencyTable
 else:
@@ -29,11 +33,18 @@ else:
         __name__,
         {
             "ContingencyTable": ".table",
+            "average_precision": ".matches",
+            "average_precision_scores": ".precision",
             "best_dice_scores": ".objects",
+            "centroid_matching": ".points",
             "contingency_table": ".metrics",
+            "coordinate_matching": ".points",
             "cremi_score": ".metrics",
             "cremi_scores": ".scores",
             "dice_score": ".metrics",
+            "hausdorff_distance": ".hausdorff",
+            "matched_pairs": ".matches",
+            "matched_pairs_scores": ".precision",
             "matching": ".metrics",
             "matching_scores": ".objects",
             "mean_segmentation_accuracy": ".metrics",
@@ -50,11 +61,18 @@ else:
 
 __all__ = [
     "ContingencyTable",
+    "average_precision",
+    "average_precision_scores",
     "best_dice_scores",
+    "centroid_matching",
     "contingency_table",
+    "coordinate_matching",
     "cremi_score",
     "cremi_scores",
     "dice_score",
+    "hausdorff_distance",
+    "matched_pairs",
+    "matched_pairs_scores",
     "matching",
     "matching_scores",
     "mean_segmentation_accuracy",

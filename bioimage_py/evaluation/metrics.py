@@ -10,43 +10,25 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.reducing import run_reduce
 from ..errors import DtypeError
 from ..sources import as_source
+from .counting import COUNTED, OMIT, Labels, scored, table_of
 from .dice import DiceSums, dice_of, merge_dice
 from .objects import best_dice_scores, check_matching, matching_scores, mean_segmentation_accuracy_scores
 from .scores import cremi_scores, object_vi_scores, rand_scores, vi_scores
-from .table import ContingencyTable, OverlapCounts, check_labels, merge_overlaps
+from .table import ContingencyTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _POSITIONAL = ("num_workers", "block_shape", "job_type", "job_config", "mask", "block_ids", "resume_from")
-_OMIT = ("block_ids", "resume_from", "casting")
-
-Labels = int | Sequence[int] | None
 
 
-def _table(name: str, a: Any, b: Any, names: tuple[str, str], run: RunKeywords) -> ContingencyTable:
-    job = Job.of(run)
-    first, second = as_source(a), as_source(b)
-    check_labels(first.dtype, names[0])
-    check_labels(second.dtype, names[1])
-    found = run_reduce(OverlapCounts(), merge_overlaps, [first, second], job, name=name, memory_factor=2.0)
-    if found is None:
-        found = np.empty((0, 2), np.uint64), np.empty(0, np.int64)
-    return ContingencyTable.from_overlaps(*found)
-
-
-def _scored(
-    name: str, seg: Any, gt: Any, run: RunKeywords, ignore_seg: Labels = None, ignore_gt: Labels = None
-) -> ContingencyTable:
-    return _table(name, seg, gt, ("segmentation", "groundtruth"), run).drop_ignore(ignore_seg, ignore_gt)
-
-
-@operation(positional=(*_POSITIONAL, "pre_cleanup"), omit=("casting",))
+@operation(positional=(*_POSITIONAL, "pre_cleanup"), omit=("casting",), declaration=COUNTED)
 def contingency_table(
     seg_a: Any, seg_b: Any, *, pre_cleanup: Callable[[str], None] | None = None, **run: Unpack[RunKeywords]
 ) -> ContingencyTable:
@@ -71,10 +53,10 @@ def contingency_table(
     ParameterError
         If a label is negative.
     """
-    return _table("contingency_table", seg_a, seg_b, ("seg_a", "seg_b"), run)
+    return table_of("contingency_table", seg_a, seg_b, ("seg_a", "seg_b"), run)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def variation_of_information(
     segmentation: Any,
     groundtruth: Any,
@@ -107,11 +89,11 @@ def variation_of_information(
     DtypeError
         If the labels are not integers.
     """
-    table = _scored("variation_of_information", segmentation, groundtruth, run, ignore_seg, ignore_gt)
+    table = scored("variation_of_information", segmentation, groundtruth, run, ignore_seg, ignore_gt)
     return vi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def object_vi(
     segmentation: Any,
     groundtruth: Any,
@@ -142,11 +124,11 @@ def object_vi(
     DtypeError
         If the labels are not integers.
     """
-    table = _scored("object_vi", segmentation, groundtruth, run, ignore_seg, ignore_gt)
+    table = scored("object_vi", segmentation, groundtruth, run, ignore_seg, ignore_gt)
     return object_vi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def rand_index(
     segmentation: Any,
     groundtruth: Any,
@@ -176,10 +158,10 @@ def rand_index(
     DtypeError
         If the labels are not integers.
     """
-    return rand_scores(_scored("rand_index", segmentation, groundtruth, run, ignore_seg, ignore_gt))
+    return rand_scores(scored("rand_index", segmentation, groundtruth, run, ignore_seg, ignore_gt))
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def cremi_score(
     segmentation: Any,
     groundtruth: Any,
@@ -210,11 +192,11 @@ def cremi_score(
     DtypeError
         If the labels are not integers.
     """
-    table = _scored("cremi_score", segmentation, groundtruth, run, ignore_seg, ignore_gt)
+    table = scored("cremi_score", segmentation, groundtruth, run, ignore_seg, ignore_gt)
     return cremi_scores(table, use_log2=use_log2)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def matching(
     segmentation: Any,
     groundtruth: Any,
@@ -250,11 +232,11 @@ def matching(
         If the labels are not integers.
     """
     check_matching(criterion, [threshold])
-    table = _scored("matching", segmentation, groundtruth, run)
+    table = scored("matching", segmentation, groundtruth, run)
     return matching_scores(table, threshold=threshold, criterion=criterion, ignore_label=ignore_label)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def mean_segmentation_accuracy(
     segmentation: Any,
     groundtruth: Any,
@@ -291,13 +273,13 @@ def mean_segmentation_accuracy(
     """
     if thresholds is not None:
         check_matching("iou", thresholds)
-    table = _scored("mean_segmentation_accuracy", segmentation, groundtruth, run)
+    table = scored("mean_segmentation_accuracy", segmentation, groundtruth, run)
     return mean_segmentation_accuracy_scores(
         table, thresholds=thresholds, ignore_label=ignore_label, return_accuracies=return_accuracies
     )
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=COUNTED)
 def symmetric_best_dice_score(
     segmentation: Any, groundtruth: Any, *, ignore_label: int | None = 0, **run: Unpack[RunKeywords]
 ) -> float:
@@ -320,11 +302,11 @@ def symmetric_best_dice_score(
     DtypeError
         If the labels are not integers.
     """
-    table = _scored("symmetric_best_dice_score", segmentation, groundtruth, run)
+    table = scored("symmetric_best_dice_score", segmentation, groundtruth, run)
     return best_dice_scores(table, ignore_label=ignore_label)
 
 
-@operation(omit=_OMIT)
+@operation(omit=OMIT, declaration=Declaration("tolerance", "numpy.sum", memory=2.0))
 def dice_score(
     segmentation: Any,
     groundtruth: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..arguments import number
 from ..errors import ParameterError
+from .assignment import most_pairs
 from .table import ContingencyTable
 
 CRITERIA = ("iop", "iot", "iou")
@@ -70,8 +72,8 @@ def matching_scores(
         For an unknown criterion or a threshold out of range.
     """
     check_matching(criterion, [threshold])
-    segments, objects, overlaps = _overlaps(table, criterion, ignore_label)
-    return _scores(_matched(overlaps, threshold), segments, objects)
+    segments, objects, edges = overlaps(table, criterion, ignore_label)
+    return scores_of(matched(edges, threshold), segments, objects)
 
 
 def mean_segmentation_accuracy_scores(
@@ -108,9 +110,9 @@ def mean_segmentation_accuracy_scores(
     if not levels:
         raise ParameterError("There is no threshold.", remedy="pass thresholds=[0.5, 0.75], or leave them out")
     check_matching("iou", levels)
-    segments, objects, overlaps = _overlaps(table, "iou", ignore_label)
+    segments, objects, edges = overlaps(table, "iou", ignore_label)
     accuracies = np.array(
-        [_scores(_matched(overlaps, level), segments, objects)["segmentation_accuracy"] for level in levels]
+        [scores_of(matched(edges, level), segments, objects)["segmentation_accuracy"] for level in levels]
     )
     mean = float(accuracies.mean())
     return (mean, accuracies) if return_accuracies else mean
@@ -133,7 +135,7 @@ def best_dice_scores(table: ContingencyTable, *, ignore_label: int | None = 0) -
     """
     in_seg, in_gt = table.positions()
     dice = 2 * table.counts / (table.sizes_a[in_seg] + table.sizes_b[in_gt])
-    keep_seg, keep_gt = table.labels_a != _background(ignore_label), table.labels_b != _background(ignore_label)
+    keep_seg, keep_gt = table.labels_a != background_of(ignore_label), table.labels_b != background_of(ignore_label)
     dice[~(keep_seg[in_seg] & keep_gt[in_gt])] = 0
     if not keep_seg.any() or not keep_gt.any():
         return 0.0
@@ -143,47 +145,47 @@ def best_dice_scores(table: ContingencyTable, *, ignore_label: int | None = 0) -
     return float(min(of_segments[keep_seg].mean(), of_objects[keep_gt].mean()))
 
 
-def _background(ignore_label: int | None) -> np.uint64 | int:
-    # -1 is no label: nothing is left out
-    return -1 if ignore_label is None or not 0 <= ignore_label < 1 << 64 else np.uint64(ignore_label)
+def background_of(ignore_label: Any) -> np.uint64 | int:
+    """The label that is no object, as it compares with labels; ParameterError unless it is a whole number or None."""
+    if ignore_label is None:
+        return -1  # no label: nothing is left out
+    try:
+        label = operator.index(ignore_label)
+    except TypeError:
+        raise ParameterError(f"ignore_label={ignore_label!r} is no whole number", remedy="ignore_label=0") from None
+    return np.uint64(label) if 0 <= label < 1 << 64 else -1
 
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None) -> tuple[int, int, Edges]:
+def overlaps(table: ContingencyTable, criterion: str, ignore_label: int | None) -> tuple[int, int, Edges]:
     """Numbers of segments and objects, and (segment, object, overlap) of the pairs that meet."""
     in_seg, in_gt = table.positions()
     sizes_seg, sizes_gt = table.sizes_a[in_seg], table.sizes_b[in_gt]
     whole = {"iop": sizes_seg, "iot": sizes_gt, "iou": sizes_seg + sizes_gt - table.counts}[criterion]
-    keep_seg, keep_gt = table.labels_a != _background(ignore_label), table.labels_b != _background(ignore_label)
+    keep_seg, keep_gt = table.labels_a != background_of(ignore_label), table.labels_b != background_of(ignore_label)
     keep = keep_seg[in_seg] & keep_gt[in_gt]
     edges = in_seg[keep], in_gt[keep], (table.counts / whole)[keep]
     return int(keep_seg.sum()), int(keep_gt.sum()), edges
 
 
-def _matched(edges: Edges, threshold: float) -> int:
+def matched(edges: Edges, threshold: float) -> int:
     """Largest number of pairs that reach the threshold without using a segment or an object twice."""
-    in_seg, in_gt, overlap = edges
-    enough = overlap >= threshold
-    if not enough.any():
-        return 0
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    _, rows = np.unique(in_seg[enough], return_inverse=True)
-    _, columns = np.unique(in_gt[enough], return_inverse=True)
-    graph = csr_array((np.ones(rows.size, np.uint8), (rows, columns)))
-    return int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
+    in_seg, in_gt, share = edges
+    enough = share >= threshold
+    return most_pairs(in_seg[enough], in_gt[enough])
 
 
-def _scores(matched: int, segments: int, objects: int) -> dict[str, float]:
+def scores_of(found: int, segments: int, objects: int) -> dict[str, float]:
+    """Scores from the number of matches and of what can match."""
+
     def ratio(part: float, whole: float) -> float:
         return part / whole if whole else 0.0
 
     return {
-        "precision": ratio(matched, segments),
-        "recall": ratio(matched, objects),
-        "segmentation_accuracy": ratio(matched, segments + objects - matched),
-        "f1": ratio(2 * matched, segments + objects),
+        "precision": ratio(found, segments),
+        "recall": ratio(found, objects),
+        "segmentation_accuracy": ratio(found, segments + objects - found),
+        "f1": ratio(2 * found, segments + objects),
     }

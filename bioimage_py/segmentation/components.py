@@ -240,6 +240,8 @@ def _label_3d(values: Array, connectivity: int) -> tuple[Array, int]:
     if not values.any():
         return np.zeros(values.shape, _label_dtype(values.size)), 0
     plane = values[np.newaxis] if values.ndim == 1 else values
+    if plane.dtype == np.uint64:  # it passes some ids through a C long (4.1.1), and only compares them
+        plane = plane.view(np.int64)
     labels, n = cc3d.connected_components(  # type: ignore[call-overload]
         plane,
         connectivity=_CC3D_CONNECTIVITY[plane.ndim][connectivity - 1],

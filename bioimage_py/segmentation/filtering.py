@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import run_map
 from ..engine.operation import operation
@@ -16,7 +17,10 @@ from .relabelling import apply_from_ids
 from .relabelling_blocks import BlockFunction, BySize, FilterBlock
 
 
-@operation(omit=("block_ids", "resume_from", "skip_empty"))
+@operation(
+    omit=("block_ids", "resume_from", "skip_empty"),
+    declaration=Declaration("exact", "fastremap.unique, then numpy.take", memory=2.0),
+)
 def size_filter(
     input: Any,
     output: Any = None,
@@ -63,7 +67,7 @@ def size_filter(
     return returned
 
 
-@operation()
+@operation(declaration=Declaration("blockwise", "filter_function", memory=2.0))
 def segmentation_filter(
     input: Any,
     filter_function: BlockFunction,

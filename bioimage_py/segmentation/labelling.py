@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.outputs import prepare_output
@@ -20,7 +21,11 @@ from .labelling_blocks import FindComponents, Labelling, MergeComponents, WriteC
 _KERNEL_BYTES = 14  # measured
 
 
-@operation(omit=("block_ids", "resume_from", "skip_empty"), axes="space")
+@operation(
+    omit=("block_ids", "resume_from", "skip_empty"),
+    axes="space",
+    declaration=Declaration("exact", "cc3d.connected_components", memory=_KERNEL_BYTES + 1.0),
+)
 def label(
     input: Any,
     output: Any = None,

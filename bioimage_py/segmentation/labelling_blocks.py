@@ -60,9 +60,7 @@ class FindComponents:
     kernel: Labelling
     region: tuple[tuple[int, int], ...]
 
-    def __call__(
-        self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
-    ) -> merging.Part | None:
+    def __call__(self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> Any:
         """Label one block and keep its faces; None if it has no foreground."""
         inside = _inside(block, mask)
         if inside is not None and not inside.any():
@@ -76,7 +74,7 @@ class FindComponents:
             (axis in along and begin > low, axis in along and end < high)
             for axis, (begin, end, (low, high)) in enumerate(zip(block.begin, block.end, self.region, strict=True))
         ]
-        return components.summary(
+        part = components.summary(
             found,
             values,
             begin=[begin - low for begin, (low, _) in zip(block.begin, self.region, strict=True)],
@@ -84,6 +82,11 @@ class FindComponents:
             multi_label=self.kernel.multi_label,
             sides=sides,
         )
+        return self.told(part, found)
+
+    def told(self, part: merging.Part, found: components.Components) -> Any:
+        """What is kept of a block: a `Part`."""
+        return part
 
 
 @dataclass(frozen=True)

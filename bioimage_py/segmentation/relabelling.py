@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords, in_memory
 from ..engine.mapping import map_to
 from ..engine.operation import operation
@@ -15,12 +16,13 @@ from ..engine.outputs import prepare_output
 from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..sources import Source, as_source
 from . import tables
+from .mapped_table import MappedTable
 from .relabelling_blocks import ApplyTable, Consecutive, CountBlock, MakeTable, TableSetup, WriteTable
 
 Array = npt.NDArray[Any]
 
 
-@operation()
+@operation(declaration=Declaration("exact", "numpy.take", memory=2.5))
 def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeywords]) -> Any:
     """Replace every id by another one.
 
@@ -28,8 +30,9 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
     ----------
     input : source-like
         Labels, any integer type.
-    labeling : mapping of int to int, or source-like of integers with one axis
+    labeling : mapping of int to int, or source-like of integers with one axis, or Path of a .npy file
         New id by old id. Every id that occurs needs an entry, background too. In an array the position is the old id.
+        A `numpy.memmap` and a ``.npy`` file are mapped by the workers, not loaded: take one for many millions of ids.
     output : source-like, optional
         By default the input itself is changed if it is stored in a file; numpy arrays are copied.
 
@@ -52,20 +55,25 @@ def relabel(input: Any, labeling: Any, output: Any = None, **run: Unpack[RunKeyw
     job = Job.of(run)
     source = as_source(input)
     tables.check_label_dtype(source.dtype, "the input of relabel")
-    given = labeling if isinstance(labeling, (Mapping, np.ndarray)) else as_source(labeling)[...]
-    table = tables.as_table(given, source.dtype)
+    table = _table(labeling, source.dtype)
     target, returned = prepare_output(
         _output(input, source, output, job), source.shape, source.dtype, job, source=source
     )
     if job.execution.casting == "checked":
-        tables.check_fits(table, target.dtype)
+        if isinstance(table, MappedTable):
+            table.check_fits(target.dtype)
+        else:
+            tables.check_fits(table, target.dtype)
     masks = [] if job.mask is None else [as_source(job.mask)]
     kernel = ApplyTable(table.narrowed(target.dtype))
     map_to(kernel, [source, *masks], target, job, name="relabel", memory_factor=2.5)
     return returned
 
 
-@operation(omit=("block_ids", "resume_from", "skip_empty"))
+@operation(
+    omit=("block_ids", "resume_from", "skip_empty"),
+    declaration=Declaration("exact", "fastremap.unique, then numpy.take", memory=2.0),
+)
 def relabel_consecutive(
     input: Any,
     output: Any = None,
@@ -162,6 +170,13 @@ def apply_from_ids(name: str, make: Any, source: Source, target: Source, job: Jo
     report = run_stages(name, stages, job)
     keys, values = report.results["table"]
     return keys, values
+
+
+def _table(labeling: Any, dtype: np.dtype[Any]) -> tables.Table | MappedTable:
+    if (mapped := MappedTable.of(labeling)) is not None:
+        return mapped
+    given = labeling if isinstance(labeling, (Mapping, np.ndarray)) else as_source(labeling)[...]
+    return tables.as_table(given, dtype)
 
 
 def _output(input: Any, source: Source, output: Any, job: Job) -> Any:

@@ -15,6 +15,8 @@ from ..errors import ShapeError
 from ..runner.ledger.stage_record import Results
 from ..sources import Source
 from . import tables
+from .mapped_table import MappedTable
+from .partial import PartialTable
 
 Array = npt.NDArray[Any]
 BlockFunction = Callable[[Array, Array | None], Array]
@@ -24,15 +26,16 @@ BlockFunction = Callable[[Array, Array | None], Array]
 class ApplyTable:
     """A kernel that maps ids, where a mask allows it."""
 
-    table: tables.Table
+    table: tables.Table | MappedTable | PartialTable
 
     def __call__(self, labels: Array, mask: Array | None = None) -> Array:
         """New ids of an array; 0 outside the mask, where ids need no entry."""
         inside = None if mask is None else mask.astype(np.bool_, copy=False)
         if inside is None or inside.all():
             return self.table(labels)
-        result = np.zeros(labels.shape, self.table.values.dtype)
-        result[inside] = self.table(labels[inside])
+        new = self.table(labels[inside])
+        result = np.zeros(labels.shape, new.dtype)
+        result[inside] = new
         return result
 
 

@@ -164,8 +164,8 @@ def as_table(labeling: Mapping[Any, Any] | Array, dtype: np.dtype[Any]) -> Table
     return DenseTable(np.ascontiguousarray(values))
 
 
-def check_fits(table: Table, dtype: np.dtype[Any]) -> None:
-    """Refuse a table with new ids that a type cannot hold.
+def check_fits(table: Table, dtype: np.dtype[Any], *, first: int = 0) -> None:
+    """Refuse a table with new ids that a type cannot hold; `first` is the id of entry 0 of a dense one.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def check_fits(table: Table, dtype: np.dtype[Any]) -> None:
     limits = np.iinfo(dtype)
     wrong = (table.values < limits.min) | (table.values > limits.max)
     at = int(np.flatnonzero(wrong)[0])
-    old = int(table.keys[at]) if isinstance(table, SparseTable) else at
+    old = int(table.keys[at]) if isinstance(table, SparseTable) else first + at
     raise ValueRangeError(
         f"the labeling maps id {old} to {int(table.values[at])}, which the output's type {dtype} cannot hold"
         f" ({limits.min} to {limits.max})",
@@ -219,7 +219,7 @@ def consecutive(ids: Array, *, start_label: int = 0, keep_zeros: bool = True) ->
     ValueRangeError
         If the highest new id exceeds 2^64 - 1.
     """
-    start = _whole_number(start_label, "start_label")
+    start = whole_number(start_label, "start_label")
     zero = ids == 0
     if keep_zeros:
         start = max(1, start)
@@ -299,8 +299,8 @@ def check_size_limits(min_size: int | None, max_size: int | None) -> tuple[int |
     """
     if min_size is None and max_size is None:
         raise ParameterError("size_filter needs a limit", remedy="pass min_size= or max_size= (voxels), or both")
-    low = None if min_size is None else _whole_number(min_size, "min_size")
-    high = None if max_size is None else _whole_number(max_size, "max_size")
+    low = None if min_size is None else whole_number(min_size, "min_size")
+    high = None if max_size is None else whole_number(max_size, "max_size")
     if low is not None and high is not None and low > high:
         raise ParameterError(
             f"min_size {low} is above max_size {high}: no object can stay",
@@ -309,7 +309,8 @@ def check_size_limits(min_size: int | None, max_size: int | None) -> tuple[int |
     return low, high
 
 
-def _whole_number(value: Any, name: str) -> int:
+def whole_number(value: Any, name: str) -> int:
+    """A whole number >= 0; ParameterError otherwise."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -340,12 +341,12 @@ def _narrowed(values: Array, dtype: np.dtype[Any]) -> Array:
 def _from_mapping(labeling: Mapping[Any, Any], dtype: np.dtype[Any]) -> Table:
     key_type = _key_type(dtype)
     try:
-        keys = _exact(labeling.keys(), len(labeling), key_type)
+        keys = exact(labeling.keys(), len(labeling), key_type)
     except OverflowError:
         # Keys that the labels' type cannot hold never occur.
         limits = np.iinfo(key_type)
         labeling = {key: value for key, value in labeling.items() if limits.min <= key <= limits.max}
-        keys = _exact(labeling.keys(), len(labeling), key_type)
+        keys = exact(labeling.keys(), len(labeling), key_type)
     values = _exact_values(labeling)
     order = np.argsort(keys, kind="stable")
     return sparse(keys[order], values[order])
@@ -354,7 +355,7 @@ def _from_mapping(labeling: Mapping[Any, Any], dtype: np.dtype[Any]) -> Table:
 def _exact_values(labeling: Mapping[Any, Any]) -> Array:
     for dtype in (np.int64, np.uint64):
         try:
-            return _exact(labeling.values(), len(labeling), np.dtype(dtype))
+            return exact(labeling.values(), len(labeling), np.dtype(dtype))
         except OverflowError:
             continue
     raise ValueRangeError(
@@ -363,7 +364,8 @@ def _exact_values(labeling: Mapping[Any, Any]) -> Array:
     )
 
 
-def _exact(ids: Iterable[Any], n: int, dtype: np.dtype[Any]) -> Array:
+def exact(ids: Iterable[Any], n: int, dtype: np.dtype[Any]) -> Array:
+    """Whole numbers as an array; OverflowError where the type cannot hold one, DtypeError where one is none."""
     try:
         return np.fromiter(map(operator.index, ids), dtype, n)
     except TypeError as error:

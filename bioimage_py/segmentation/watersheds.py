@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import map_to
 from ..engine.operation import operation
@@ -18,7 +19,10 @@ from .flooding import FloodBlock, Watershed, check_flooding
 from .tables import check_output_dtype
 
 
-@operation(axes="space")
+@operation(
+    axes="space",
+    declaration=Declaration("blockwise", "bioimage_cpp.segmentation.watershed", halo="halo", memory=2.0),
+)
 def watershed(
     input: Any,
     seeds: Any,

@@ -114,6 +114,11 @@ class Source(abc.ABC):
         return False
 
     @property
+    def rereads(self) -> bool:
+        """True if boxes that lie apart are made of the same stored voxels, so that decoded chunks are worth keeping."""
+        return False
+
+    @property
     def thins(self) -> bool:
         """True if reading with steps needs no memory for the voxels between them."""
         return False

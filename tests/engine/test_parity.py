@@ -97,6 +97,29 @@ CASES = [
     ),
     Case("consecutive", lambda v, out, k: bp.segmentation.relabel_consecutive(v["ids"], out, **k), "uint64"),
     Case("size filter", lambda v, out, k: bp.segmentation.size_filter(v["few"], out, min_size=30, **k), "uint64"),
+    Case("largest", lambda v, out, k: bp.segmentation.keep_largest(v["ids"], out, n=3, **k), "uint64"),
+    Case(
+        "border", lambda v, out, k: bp.segmentation.remove_border_objects(v["seeds"], out, buffer_size=5, **k), "uint64"
+    ),
+    Case("split", lambda v, out, k: bp.segmentation.split_disconnected(v["ids"], out, **k), "uint64"),
+    Case("majority", lambda v, out, k: bp.segmentation.majority(v["ids"], out, size=(3, 1, 5), **k), "uint64"),
+    Case(
+        "merge labels", lambda v, out, k: bp.segmentation.merge_labels(v["few"], [(3, 5), (5, 9)], out, **k), "uint64"
+    ),
+    Case("intersect", lambda v, out, k: bp.segmentation.intersect(v["few"], v["ids"], **k)),
+    Case("contacts", lambda v, out, k: bp.segmentation.contacts(v["ids"], sampling=(2.0, 1.0, 0.5), **k)),
+    Case(
+        "stitch",
+        lambda v, out, k: bp.segmentation.stitch_segmentation(
+            v["smooth"], lambda tile, _: bp.segmentation.label(tile > 127, progress=False), (20, 24, 30), 4, out, **k
+        ),
+        "uint64",
+    ),
+    Case(
+        "stitch tiled",
+        lambda v, out, k: bp.segmentation.stitch_tiled_segmentation(v["few"], (20, 22, 26), out, unique=False, **k),
+        "uint64",
+    ),
     Case("add", lambda v, out, k: bp.operations.add(v["raw"], v["few"], out, **k), "uint16"),
     Case("multiply", lambda v, out, k: bp.operations.multiply(v["raw"], 3, out, **k), "uint16"),
     Case("greater", lambda v, out, k: bp.operations.greater(v["raw"], 120, out, **k), "bool"),
@@ -133,6 +156,16 @@ CASES = [
         "uint8",
     ),
     Case("expand", lambda v, out, k: bp.morphology.expand_labels(v["seeds"], 3, out, **k), "uint64"),
+    Case("object vi", lambda v, out, k: bp.evaluation.object_vi(v["few"], v["ids"], **k)),
+    Case("cremi", lambda v, out, k: bp.evaluation.cremi_score(v["few"], v["ids"], **k)),
+    Case("dice", lambda v, out, k: bp.evaluation.dice_score(v["few"], v["ids"], **k)),
+    Case("best dice", lambda v, out, k: bp.evaluation.symmetric_best_dice_score(v["few"], v["ids"], **k)),
+    Case("matching", lambda v, out, k: bp.evaluation.matching(v["few"], v["ids"], **k)),
+    Case("accuracy", lambda v, out, k: bp.evaluation.mean_segmentation_accuracy(v["few"], v["ids"], **k)),
+    Case("precision", lambda v, out, k: bp.evaluation.average_precision(v["few"], v["ids"], **k)),
+    Case("pairs", lambda v, out, k: bp.evaluation.matched_pairs(v["few"], v["ids"], **k)),
+    Case("centroids", lambda v, out, k: bp.evaluation.centroid_matching(v["few"], v["ids"], distance_threshold=1, **k)),
+    Case("hausdorff", lambda v, out, k: bp.evaluation.hausdorff_distance(v["seeds"], v["seeds"], **k)),
     Case("rand", lambda v, out, k: bp.evaluation.rand_index(v["few"], v["ids"], **k)),
 ]
 
@@ -239,6 +272,10 @@ IN_PLACE = [
     ("add", lambda a, k: bp.operations.add(a, 1, a, **k)),
     ("relabel", lambda a, k: bp.segmentation.relabel(a, np.arange(200) + 1, **k)),
     ("consecutive", lambda a, k: bp.segmentation.relabel_consecutive(a, **k)),
+    ("largest", lambda a, k: bp.segmentation.keep_largest(a, a, n=4, **k)),
+    ("border", lambda a, k: bp.segmentation.remove_border_objects(a, a, axes=[0], **k)),
+    ("merge labels", lambda a, k: bp.segmentation.merge_labels(a, [(3, 6), (9, 6)], a, **k)),
+    ("stitch tiled", lambda a, k: bp.segmentation.stitch_tiled_segmentation(a, (20, 22, 26), a, **k)),
 ]
 
 

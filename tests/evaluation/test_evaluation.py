@@ -20,7 +20,8 @@ from skimage import metrics
 from bioimage_py import evaluation as ev
 from bioimage_py.errors import DtypeError, ParameterError, RunnerError, ShapeError
 from bioimage_py.evaluation.dice import DiceSums
-from bioimage_py.evaluation.table import ContingencyTable, OverlapCounts, merge_overlaps
+from bioimage_py.evaluation.table import ContingencyTable
+from bioimage_py.segmentation.objects.pairs import OverlapCounts, merge_overlaps
 
 LABELS = [0, 1, 2, 3, 2**32 - 1, 2**32, 2**53 + 1, 2**53, 720575940612345601, 720575940612345602, 2**63 - 1]
 

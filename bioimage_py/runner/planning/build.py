@@ -222,7 +222,7 @@ def cache_size(inputs: Sequence[Source], groups: Groups, halo: tuple[int, ...] |
         fits = all(
             b % c == 0 or b >= n for b, c, n in zip(groups.grid.block_shape, chunks, groups.grid.shape, strict=True)
         )
-        if fits and not (halo and any(halo)):
+        if fits and not source.rereads and not (halo and any(halo)):
             continue
         margins = halo or (0,) * groups.grid.ndim
         thick = groups.grid.block_shape[0] + 2 * margins[0] + 2 * chunks[0]

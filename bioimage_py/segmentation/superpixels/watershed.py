@@ -12,7 +12,7 @@ from ...engine.declaration import Declaration
 from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
 from ...errors import DtypeError, ParameterError, ShapeError
-from ...filters.gaussian_kernel import normalize_sigma
+from ...filters.windows import normalize_sigma
 from ...sources import Source, as_source
 from ...sources.along import per_axis
 from .fragments import Fragments

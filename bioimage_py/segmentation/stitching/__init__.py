@@ -1,0 +1,1 @@
+"""Segmentations made tile by tile, and joined by what neighbouring tiles say of the same voxels."""
