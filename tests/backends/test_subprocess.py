@@ -770,12 +770,11 @@ def kept_by_the_driver(folder: Path, n: int, monkeypatch: pytest.MonkeyPatch) ->
     """Bytes that the driver keeps of a stage of ``n`` blocks with values."""
     import tracemalloc
 
-    from bioimage_py.runner.ledger import block_times, values
+    from bioimage_py.runner.ledger import block_times
     from bioimage_py.runner.planning.build import items_stage
     from bioimage_py.runner.planning.stage import Plan
 
     monkeypatch.setattr(block_times, "SAMPLE", 1000)
-    monkeypatch.setattr(values, "_SPOOLED", 16_000)
     stage = items_stage(lambda item: "x" * 50, n, None)
     ledger = FolderLedger(folder, Plan("job", (stage,), Execution()))
     ledger.open(0)

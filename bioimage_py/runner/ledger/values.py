@@ -16,7 +16,7 @@ import cloudpickle
 import numpy as np
 
 from ...errors import ParameterError, StorageError
-from ...system.files import read_by_others
+from ...system.files import naming, read_by_others
 from ...system.frames import frames_in, read_frame
 from ..planning.id_sets import Ids, pieces
 
@@ -69,7 +69,7 @@ def dump_values(values: list[Any], stem: Path | None, *, sync: bool = False) -> 
         if stem is None or data.nbytes < MAPPED_BYTES:
             return True
         path = stem.with_name(f"{stem.name}.{len(arrays)}")
-        with open(path, "wb", opener=read_by_others) as file:
+        with naming(path), open(path, "wb", opener=read_by_others) as file:
             file.write(data)
             if sync:
                 file.flush()
@@ -118,10 +118,11 @@ class BlockValues:
         entries["file"] = self._files.setdefault(values.path, len(self._files) + 1)
         entries["frame"] = values.offset
         entries["place"] = np.arange(len(ids))
-        for start, stop in pieces(np.diff(ids) != 1, len(ids)):
-            self._index.seek(int(ids[start]) * _ENTRY.itemsize)
-            self._index.write(entries[start:stop].tobytes())
-        self._index.flush()  # it is read by its number, so that threads need no turn
+        with naming(self._scratch or values.path):
+            for start, stop in pieces(np.diff(ids) != 1, len(ids)):
+                self._index.seek(int(ids[start]) * _ENTRY.itemsize)
+                self._index.write(entries[start:stop].tobytes())
+            self._index.flush()  # it is read by its number, so that threads need no turn
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """Ids and values, ascending."""
@@ -160,10 +161,12 @@ class BlockValues:
         if self._scratch is None:
             return
         merged, begins = TemporaryFile(dir=self._scratch), [0]  # noqa: SIM115 - open as long as the values are there
-        for path in self._files:
-            with open(path, "rb") as file:
-                shutil.copyfileobj(file, merged, 2**20)
-            begins.append(merged.tell())
+        with naming(self._scratch):
+            for path in self._files:
+                with open(path, "rb") as file:
+                    shutil.copyfileobj(file, merged, 2**20)
+                begins.append(merged.tell())
+            merged.flush()
         self._merged = merged, begins
 
 

@@ -28,7 +28,7 @@ from ...sources.chunked.unit_files import METADATA_FILES, UnitFiles
 from ...sources.indexing import Roi
 from ...sources.stores.location import Location
 from ...system.faults import fault
-from ...system.files import own_folder, read_by_others, sync_folder
+from ...system.files import naming, own_folder, read_by_others, sync_folder
 from ...system.frames import frame
 from ...wrapper.base import WrapperSource
 
@@ -149,7 +149,7 @@ def _write_once(content: BinaryIO, target: Path) -> None:
     """Write a file so that it appears whole, once; whoever comes first decides."""
     private = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with open(private, "wb", opener=read_by_others) as file:
+        with naming(private), open(private, "wb", opener=read_by_others) as file:
             shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())
