@@ -17,6 +17,7 @@ from ..errors import ParameterError
 from ..sources import Source, as_source
 from ..sources.along import AxisNames, per_axis, working_axes
 from ..wrapper.interpolation.sampling import result_shape
+from ..wrapper.interpolation.splines import check_order
 from ..wrapper.resample import AffineSource, ResampledSource, ResizedSource
 from .memory import reading_memory
 
@@ -105,7 +106,7 @@ def _view(
         )
     if smooth is not None and not isinstance(smooth, bool | np.bool_):
         raise ParameterError(f"anti_aliasing={smooth!r} is neither True nor False.", remedy="anti_aliasing=True")
-    anti_aliasing = order > 0 if smooth is None else bool(smooth)
+    anti_aliasing = check_order(order) > 0 if smooth is None else bool(smooth)
     if shape is not None:
         sizes = result_shape(shape, source.shape, working_axes(source.axes, names))
         return ResizedSource(source, sizes, order=order, anti_aliasing=anti_aliasing)

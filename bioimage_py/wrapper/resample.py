@@ -28,7 +28,7 @@ from ..sources.casting import convert_values
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
 from .base import RegriddedSource, register_wrapper
-from .interpolation.boundary import CONSTANTS
+from .interpolation.boundary import CONSTANTS, settled
 from .interpolation.lines import Line, Stretch
 from .interpolation.matrices import check_matrix, compute_affine_matrix, one_to_one
 from .interpolation.sampling import MOST_PLACES, MOST_VOXELS, Grid, Sampling, check_smoothing, halves, result_shape
@@ -205,15 +205,15 @@ class ResampledSource(SampledSource):
         return Line(float(self._matrix[row, column]), float(self._translation[row]))
 
     def _places(self, parts: Sequence[slice]) -> np.ndarray:
-        """Places of the voxels of a box, computed from absolute indices: the same bits in every box."""
+        """Places of the voxels of a box, of absolute indices: sums on a lattice, the same bits in every box."""
         index = np.ix_(*(np.arange(part.start, part.stop, dtype=np.float64) for part in parts))
         places = np.empty((len(parts), *size_of(parts)))
-        for at, row, start in zip(places, self._matrix, self._translation, strict=True):
-            terms = [factor * steps for factor, steps in zip(row, index, strict=True) if factor]
+        for at, row, start in zip(places, self._matrix, settled(self._translation), strict=True):
+            terms = [settled(factor * steps) for factor, steps in zip(row, index, strict=True) if factor]
             total: Any = start
             for term in terms[:-1]:
                 total = total + term
-            np.add(total, terms[-1], out=at) if terms else at.fill(start)
+            np.add(total, terms[-1] if terms else 0.0, out=at)
         return places
 
 

@@ -15,6 +15,7 @@ from ..sources.indexing import Roi
 from ..sources.registry import as_source
 from .base import register_wrapper
 from .combine import CombinedSource
+from .interpolation.boundary import settled
 from .interpolation.sampling import Grid
 from .resample import SampledSource
 
@@ -99,7 +100,11 @@ class WarpSource(SampledSource, CombinedSource):
             for axis, (at, part) in enumerate(zip(places, parts, strict=True)):
                 steps = np.arange(part.start, part.stop)
                 at += steps.reshape([-1 if one == axis else 1 for one in range(len(parts))])
-        return self._sampling.at_points(grid, roi, self._along, places)
+        known = np.isfinite(places).all(axis=0)
+        lost = None if known.all() else ~known
+        if lost is not None:
+            places[:, lost] = 0.0
+        return self._sampling.at_points(grid, roi, self._along, settled(places), lost)
 
     @classmethod
     def _from_several(cls, sources: tuple[Source, ...], params: dict[str, Any]) -> Self:

@@ -50,10 +50,7 @@ def source_index(mode: str, at: np.ndarray, size: int) -> np.ndarray:
 def settled(at: np.ndarray) -> np.ndarray:
     """Coordinates on the lattice on which all are: no farther than 2^52, and in steps of 2^-38 of a voxel."""
     at = np.clip(at, -_FAR, _FAR)
-    at /= _FINEST
-    np.rint(at, out=at)
-    at *= _FINEST
-    return np.asarray(at)
+    return np.asarray(np.rint(at / _FINEST) * _FINEST)
 
 
 def folded(mode: str, at: np.ndarray, size: int, reach: int) -> np.ndarray:

@@ -27,7 +27,7 @@ def nearest_values(block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Data type of the block, shape ``coordinates.shape[1:]``.
+        Data type of the block in the byte order of the machine, shape ``coordinates.shape[1:]``.
     """
     plain = block.dtype.newbyteorder("=")
     if block.ndim in (2, 3) and coordinates.ndim == block.ndim + 1 and plain.itemsize in (1, 2, 4, 8):
@@ -38,7 +38,7 @@ def nearest_values(block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
         voxels = np.ascontiguousarray(block, plain).view(carrier)
         found = map_coordinates(voxels, np.ascontiguousarray(coordinates), order=0)
         return np.asarray(found).view(plain)
-    return np.asarray(block[tuple(map(nearest_index, coordinates))])
+    return np.asarray(block[tuple(map(nearest_index, coordinates))], plain)
 
 
 def spline_values(block: np.ndarray, coordinates: np.ndarray, order: int) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 from ...blocks.boxes import size_of
 from ...errors import DtypeError, MemoryBudgetError, ParameterError, ShapeError
 from ...sources.indexing import Roi
-from .boundary import MOST_LENGTH, check_mode, folded, settled
+from .boundary import MOST_LENGTH, check_mode, folded
 from .lines import Line, Stretch, values_on
-from .lookup import nearest_values, rounded, spline_values
+from .lookup import nearest_index, nearest_values, rounded, spline_values
 from .spans import TRUNCATE, Reader, Span, read_indices
 from .splines import RADII, check_order, first_tap
 
@@ -136,7 +136,9 @@ class Sampling:
                 result[(slice(None),) * turned[axis] + (beyond,)] = self.fill
         return result
 
-    def at_points(self, grid: Grid, roi: Roi, along: Sequence[int], coordinates: np.ndarray) -> np.ndarray | None:
+    def at_points(
+        self, grid: Grid, roi: Roi, along: Sequence[int], places: np.ndarray, lost: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """A box of a result of which every voxel has its place in the array.
 
         Parameters
@@ -146,32 +148,34 @@ class Sampling:
             Box of the result; of the array too, on the axes that are kept apart.
         along : sequence of int
             The other axes, ascending.
-        coordinates : numpy.ndarray
-            (len(along), ...) float64, changed here; where one is no number there is `fill`.
+        places : numpy.ndarray
+            (len(along), ...) float64, `settled`; changed here.
+        lost : numpy.ndarray, optional
+            Which of them are no places, so that there is `fill`.
 
         Returns
         -------
         numpy.ndarray, optional
             None where that would take too much of the array at once.
         """
-        outside = ~np.isfinite(coordinates).all(axis=0)
         if self.mode == "constant":
             last = np.array([grid.shape[axis] - 1 for axis in along]).reshape(-1, *[1] * len(along))
-            with np.errstate(invalid="ignore"):
-                outside |= ((coordinates < 0) | (coordinates > last)).any(axis=0)
-        if outside.all():
+            beyond = ((places < 0) | (places > last)).any(axis=0)
+            lost = beyond if lost is None else lost | beyond
+        if lost is not None and lost.all():
             return np.full(size_of(roi), self.fill, grid.dtype)
-        some = outside.any()
         spans = {}
-        for at, axis in zip(coordinates, along, strict=True):
-            at[...] = settled(np.where(outside, 0.0, at) if some else at)
-            at[...] = folded(self.mode, at, grid.shape[axis], RADII[self.order])
-            known = at[~outside] if some else at
+        for at, axis in zip(places, along, strict=True):
+            if lost is not None:
+                at[lost] = at[~lost][0]
+            size = grid.shape[axis]
+            if at.min() < 0 or at.max() > size - 1:
+                if not self.order:
+                    at[...] = nearest_index(at)  # half-way up, also where the continuation runs backwards
+                at[...] = folded(self.mode, at, size, RADII[self.order])
             margin = self.order // 2
-            low, high = int(np.floor(known.min())) - margin, int(np.floor(known.max())) + margin + 2
-            spans[axis] = Span.of(low, high, grid.shape[axis], self.order, self.mode, self.sigmas[axis])
-            if some:
-                at[outside] = low
+            low, high = int(np.floor(at.min())) - margin, int(np.floor(at.max())) + margin + 2
+            spans[axis] = Span.of(low, high, size, self.order, self.mode, self.sigmas[axis])
             at -= low
         longest = max(len(span.take) for span in spans.values())
         if longest > MOST_LENGTH and math.prod(size_of(roi)) > 1:
@@ -183,13 +187,13 @@ class Sampling:
             block = span.apply(block, axis, self.fill)
         apart = [axis for axis in range(block.ndim) if axis not in along]
         moved = block.transpose(*apart, *along)
-        result = np.empty((*moved.shape[: len(apart)], *outside.shape), grid.dtype)
+        result = np.empty((*moved.shape[: len(apart)], *places.shape[1:]), grid.dtype)
         for index in np.ndindex(result.shape[: len(apart)]):
             one = moved[index]
-            found = spline_values(one, coordinates, self.order) if self.order else nearest_values(one, coordinates)
+            found = spline_values(one, places, self.order) if self.order else nearest_values(one, places)
             result[index] = rounded(found, grid.dtype)
-            if some:
-                result[index][outside] = self.fill
+            if lost is not None:
+                result[index][lost] = self.fill
         return np.array(result.transpose(np.argsort([*apart, *along])), order="C", copy=None)
 
     def _read(self, grid: Grid, parts: Sequence[slice], spans: Mapping[int, Span]) -> np.ndarray | None:
