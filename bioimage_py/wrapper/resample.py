@@ -306,6 +306,11 @@ class AffineSource(ResampledSource):
         matrix[:n, :n], matrix[:n, n] = self._matrix, self._translation
         return matrix
 
+    @property
+    def matrix(self) -> Matrix:
+        """The same as `affine_matrix`."""
+        return self.affine_matrix
+
     def _params(self) -> dict[str, Any]:
         params = {
             "shape": list(self._shape),
@@ -361,6 +366,11 @@ class ResizedSource(ResampledSource):
             fill_value=fill_value,
             sigmas=bool(anti_aliasing),
         )
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Voxels of the source that a voxel of the result is wide, per axis."""
+        return tuple(old / new if new else 1.0 for old, new in zip(self._source.shape, self._shape, strict=True))
 
     def _line(self, row: int, column: int) -> Line | Stretch:
         axis = self._along[row]
