@@ -21,6 +21,11 @@ from ..wrapper.interpolation.splines import check_order
 from ..wrapper.resample import AffineSource, ResampledSource, ResizedSource
 from .memory import reading_memory
 
+KEPT = object()
+"""Stands for an axis that is to stay as it is."""
+LEAST = 1e-9
+"""Width of a voxel of the result, in voxels, at least; and one over it at most."""
+
 
 @operation(
     axes="space",
@@ -134,16 +139,21 @@ def _view(
 def _steps(source: Source, scale: Any, spacing: Any, names: AxisNames) -> list[float]:
     """Voxels of the input that a voxel of the result is wide, per axis."""
     name = "scale" if spacing is None else "spacing"
-    given = per_axis(scale if spacing is None else spacing, source.axes, names, name=name, elsewhere=None)
-    values = list(given) if np.ndim(given) else [given] * source.ndim
+    given = per_axis(scale if spacing is None else spacing, source.axes, names, name=name, elsewhere=KEPT)
+    values = list(given) if isinstance(given, Sequence | np.ndarray) and np.ndim(given) else [given] * source.ndim
     if len(values) != source.ndim:
         raise ParameterError(
             f"{name}={given!r} has {len(values)} entries, the input {source.ndim} axes.", remedy=f"{name}=0.5"
         )
     for value in values:
-        if value is not None and not 0 < number(name, value, example=0.5) < math.inf:
+        if value is not KEPT and not 0 < number(name, value, example=0.5) < math.inf:
             raise ParameterError(f"{name}={value!r} is not above 0 and finite.", remedy=f"{name}=0.5")
-    if spacing is None:
-        return [1.0 if value is None else 1 / float(value) for value in values]
-    scales = [abs(axis.scale) for axis in source.axes]
-    return [1.0 if value is None else float(value) / one for value, one in zip(values, scales, strict=True)]
+    widths = [1.0 if spacing is None else abs(axis.scale) for axis in source.axes]
+    pairs = zip(values, widths, strict=True)
+    steps = [1.0 if value is KEPT else 1 / value if spacing is None else value / width for value, width in pairs]
+    if not all(LEAST < step < 1 / LEAST for step in steps):
+        raise ParameterError(
+            f"{name}={given!r} makes voxels {max(steps):g} or {min(steps):g} times as wide as they are.",
+            remedy=f"{name}={0.5 if spacing is None else min(widths)}, a factor between {LEAST} and {1 / LEAST:g}",
+        )
+    return [float(step) for step in steps]

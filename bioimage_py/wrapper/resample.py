@@ -349,6 +349,8 @@ class ResizedSource(ResampledSource):
         self, source: Any, shape: Sequence[int], *, order: int = 0, anti_aliasing: bool = False, fill_value: Any = 0
     ) -> None:
         inner = as_source(source)
+        if shape is None:
+            raise ShapeError("A ResizedSource needs the shape of the result.", remedy=f"shape={inner.shape}")
         sizes = result_shape(shape, inner.shape, range(inner.ndim))
         # axes that keep their size keep their voxels, and what lies beside a NaN stays what it is
         along = [axis for axis, (new, old) in enumerate(zip(sizes, inner.shape, strict=True)) if new != old]

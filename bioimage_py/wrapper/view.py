@@ -203,7 +203,13 @@ class FlipSource(TurnedSource):
 
     def __init__(self, source: Any, axis: AxisLike | Sequence[AxisLike] | None = None) -> None:
         inner = as_source(source)
-        given = range(inner.ndim) if axis is None else [axis] if isinstance(axis, int | str) else axis
+        given = (
+            range(inner.ndim)
+            if axis is None
+            else axis
+            if isinstance(axis, Iterable) and not isinstance(axis, str)
+            else [axis]
+        )
         super().__init__(inner, range(inner.ndim), sorted({find_axis(inner.axes, one) for one in given}))
 
     def _params(self) -> dict[str, Any]:
@@ -236,7 +242,7 @@ class Rotate90Source(TurnedSource):
         inner = as_source(source)
         if isinstance(k, bool | np.bool_) or not isinstance(k, int | np.integer):
             raise ParameterError(f"k={k!r} is no number of quarter turns.", remedy="k=1")
-        plane = [find_axis(inner.axes, axis) for axis in axes]
+        plane = [find_axis(inner.axes, axis) for axis in axes] if isinstance(axes, Iterable) else []
         if len(set(plane)) != 2 or len(plane) != 2:
             raise ParameterError(f"axes={axes!r} are not the two of a plane.", remedy="axes=(-2, -1)")
         self._turns, self._plane = int(k) % 4, plane
@@ -385,6 +391,6 @@ def find_axis(axes: Sequence[Axis], axis: AxisLike) -> int:
     if isinstance(axis, str):
         if axis in names:
             return names.index(axis)
-    elif -len(axes) <= axis < len(axes):
-        return axis % len(axes)
+    elif isinstance(axis, int | np.integer) and -len(axes) <= axis < len(axes):
+        return int(axis) % len(axes)
     raise ParameterError(f"There is no axis {axis!r}; the axes are {names}.", remedy="use a name, or a number")

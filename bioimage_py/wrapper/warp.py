@@ -100,10 +100,9 @@ class WarpSource(SampledSource, CombinedSource):
             for axis, (at, part) in enumerate(zip(places, parts, strict=True)):
                 steps = np.arange(part.start, part.stop)
                 at += steps.reshape([-1 if one == axis else 1 for one in range(len(parts))])
-        known = np.isfinite(places).all(axis=0)
-        lost = None if known.all() else ~known
-        if lost is not None:
-            places[:, lost] = 0.0
+        unknown = np.asarray(~np.isfinite(places).all(axis=0))
+        lost = unknown if unknown.any() else None
+        places[:, unknown] = 0.0
         return self._sampling.at_points(grid, roi, self._along, settled(places), lost)
 
     @classmethod

@@ -29,7 +29,7 @@ class Line:
         return whole.astype(np.int64), at - whole
 
     def _at(self, begin: int, end: int) -> np.ndarray:
-        return settled(self.factor * np.arange(begin, end, dtype=np.float64)) + settled(np.float64(self.offset))
+        return settled(self.factor * np.arange(begin, end, dtype=np.float64)) + settled(np.asarray(self.offset))
 
 
 @dataclass(frozen=True)

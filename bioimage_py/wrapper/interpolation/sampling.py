@@ -160,8 +160,8 @@ class Sampling:
         """
         if self.mode == "constant":
             last = np.array([grid.shape[axis] - 1 for axis in along]).reshape(-1, *[1] * len(along))
-            beyond = ((places < 0) | (places > last)).any(axis=0)
-            lost = beyond if lost is None else lost | beyond
+            beyond = np.any((places < 0) | (places > last), axis=0)
+            lost = np.asarray(beyond if lost is None else lost | beyond)
         if lost is not None and lost.all():
             return np.full(size_of(roi), self.fill, grid.dtype)
         spans = {}
