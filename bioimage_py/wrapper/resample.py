@@ -104,9 +104,10 @@ class SampledSource(RegriddedSource):
 
     def block_bytes(self, voxels: int) -> int:
         """Bytes that reading a block of so many voxels takes at most, and the block, as measured."""
-        held = min(MOST_VOXELS, int(voxels * self._density())) * (self.dtype.itemsize + self._sampling.voxel_bytes)
+        held = min(MOST_VOXELS, 2 * self._source.size, voxels * self._density())
         places = min(voxels, MOST_PLACES) * (16 * len(self._along) + 16)
-        return held + places + 2 * voxels * self.dtype.itemsize
+        each = self.dtype.itemsize + self._sampling.voxel_bytes
+        return int(held * each) + places + 2 * voxels * self.dtype.itemsize
 
     def _density(self) -> float:
         """Voxels of the source that are read for one of the result, as far as that is known."""

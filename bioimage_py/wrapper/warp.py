@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Self
 
@@ -93,9 +94,16 @@ class WarpSource(SampledSource, CombinedSource):
                 axes[axis] = replace(axes[axis], scale=said.scale, unit=said.unit, offset=said.offset)
         return tuple(axes)
 
+    def _density(self) -> float:
+        return math.inf  # as scattered as places may be
+
     def _sampled(self, grid: Grid, roi: Roi) -> np.ndarray | None:
         parts = [roi[axis] for axis in self._along]
-        places = self._sources[1].view((slice(None), *parts))[self._component].astype(np.float64)
+        field = self._sources[1].view((slice(None), *parts))
+        places = np.empty(field.shape)
+        for at, component in zip(places, self._component, strict=True):
+            at[...] = field[component]
+        del field
         if self._displacement:
             for axis, (at, part) in enumerate(zip(places, parts, strict=True)):
                 steps = np.arange(part.start, part.stop)
@@ -103,7 +111,7 @@ class WarpSource(SampledSource, CombinedSource):
         unknown = np.asarray(~np.isfinite(places).all(axis=0))
         lost = unknown if unknown.any() else None
         places[:, unknown] = 0.0
-        return self._sampling.at_points(grid, roi, self._along, settled(places), lost)
+        return self._sampling.at_points(grid, roi, self._along, settled(places, out=places), lost)
 
     @classmethod
     def _from_several(cls, sources: tuple[Source, ...], params: dict[str, Any]) -> Self:

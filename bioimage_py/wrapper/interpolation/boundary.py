@@ -47,10 +47,12 @@ def source_index(mode: str, at: np.ndarray, size: int) -> np.ndarray:
     return np.where(folded < size, folded, last - folded)
 
 
-def settled(at: np.ndarray) -> np.ndarray:
+def settled(at: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Coordinates on the lattice on which all are: no farther than 2^52, and in steps of 2^-38 of a voxel."""
-    at = np.clip(at, -_FAR, _FAR)
-    return np.asarray(np.rint(at / _FINEST) * _FINEST)
+    found = np.clip(np.asarray(at, np.float64), -_FAR, _FAR, out=np.empty(np.shape(at)) if out is None else out)
+    np.divide(found, _FINEST, out=found)
+    np.rint(found, out=found)
+    return np.multiply(found, _FINEST, out=found)
 
 
 def folded(mode: str, at: np.ndarray, size: int, reach: int) -> np.ndarray:

@@ -29,7 +29,8 @@ class Line:
         return whole.astype(np.int64), at - whole
 
     def _at(self, begin: int, end: int) -> np.ndarray:
-        return settled(self.factor * np.arange(begin, end, dtype=np.float64)) + settled(np.asarray(self.offset))
+        steps = settled(self.factor * np.arange(begin, end, dtype=np.float64))
+        return np.asarray(steps + settled(np.asarray(self.offset)))
 
 
 @dataclass(frozen=True)

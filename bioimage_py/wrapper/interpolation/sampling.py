@@ -170,7 +170,7 @@ class Sampling:
                 at[lost] = at[~lost][0]
             size = grid.shape[axis]
             if at.min() < 0 or at.max() > size - 1:
-                if not self.order:
+                if not self.order and self.mode in ("reflect", "mirror"):
                     at[...] = nearest_index(at)  # half-way up, also where the continuation runs backwards
                 at[...] = folded(self.mode, at, size, RADII[self.order])
             margin = self.order // 2
