@@ -1,11 +1,11 @@
-"""Affine transforms and resampling beside scipy on the whole array, and the bare kernel: `python benchmarks/transformation.py`.
+"""Affine transforms and resampling beside scipy on the whole array, and the bare kernel.
 
     python benchmarks/transformation.py [--size 192] [--repeats 3]
 
 Least CPU time of some repeats, in nanoseconds for a voxel of the result: it depends less on what else the machine does
-than seconds do. The floor of a turned volume is the lookup at coordinates that are there already; that of a scaled one is
-to read every voxel once and to write the result. With the Python of an environment that has the peer package instead of
-this one, and away from the checkout, it measures the peer.
+than seconds do. The floor of a turned volume is the lookup at coordinates that are there already; that of a scaled one
+is to read every voxel once and to write the result. With the Python of an environment that has the peer package instead
+of this one, and away from the checkout, it measures the peer.
 """
 
 from __future__ import annotations

@@ -37,13 +37,14 @@ def affine(
     """Transform by an affine matrix: turn, scale, shear and move.
 
     Index ``o`` of the result shows the input at ``matrix @ (o, 1)``, with voxel centres at integers (the convention of
-    `scipy.ndimage.affine_transform`): to make an image larger by 2, the scale is 1/2. Places are rounded to 2^-38 of a
-    voxel. The result does not depend on the blocks, to the bit: a block reads the box of the input that its places lie
-    in and what the spline reaches, in parts where that is more than 2^23 voxels.
+    `scipy.ndimage.affine_transform`): to make an image larger by 2, the scale is 1/2. Entries of the matrix are rounded
+    to 2^-42: a place is off by less than 1e-8 of a voxel at a distance of 10,000. The result does not depend on the
+    blocks, to the bit: a block reads the box of the input that its places lie in and what the spline reaches, in parts
+    where that is more than 2^23 voxels.
 
     Order 0 copies the nearest voxel (half-way up), of any data type and labels up to 2^64 - 1. The others compute in
     float64, in which integers above 2^53 lose their last digits, and round once: integers half up, cut to the range of
-    their type. Order 1 is scipy's to 1e-10 of the values; from order 2 on, coefficients of the spline leave out what is
+    their type. Order 1 is scipy's to 1e-8 of the values; from order 2 on, coefficients of the spline leave out what is
     below 1e-7 of the values (scipy's filter runs over whole lines). NaN reaches all voxels that the spline through it
     does; for a scaled or moved axis and order 1, only those with a weight.
 

@@ -1,12 +1,12 @@
 """Sources on another grid: affine transforms and resizing, computed when they are read.
 
 Index ``o`` of the result lies at ``matrix @ o + translation`` in the indices of the source (the convention of
-`scipy.ndimage.affine_transform`); integers are the centres of voxels in both, and places are rounded to 2^-38 of a
-voxel. Interpolation is by splines, of which order 0 is the nearest voxel, half-way up. A voxel has the same bits
-whatever box is read. Order 0 copies voxels of any data type; the others compute in float64 (integers beyond 2^53 lose
-their last digits) and round once: integers half up, cut to the range of their type. Orders 0 and 1 are what scipy
-computes; from order 2 on, coefficients leave out what is below 1e-7 of the values. NaN and infinity reach as far as the
-spline that they are in.
+`scipy.ndimage.affine_transform`); integers are the centres of voxels in both. Entries of a matrix are rounded to 2^-42
+(a place is off by less than 1e-8 of a voxel at a distance of 10,000), so that places are exact sums, and a voxel has
+the same bits whatever box is read. Interpolation is by splines, of which order 0 is the nearest voxel, half-way up. Order 0
+copies voxels of any data type; the others compute in float64 (integers beyond 2^53 lose their last digits) and round
+once: integers half up, cut to the range of their type. Orders 0 and 1 are what scipy computes; from order 2 on,
+coefficients leave out what is below 1e-7 of the values. NaN and infinity reach as far as the spline that they are in.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..sources.casting import convert_values
 from ..sources.indexing import Roi
 from ..sources.registry import as_source
 from .base import RegriddedSource, register_wrapper
-from .interpolation.boundary import CONSTANTS, settled
+from .interpolation.boundary import CONSTANTS, FAR, LATTICE, MOST_LENGTH, settled
 from .interpolation.lines import Line, Stretch
 from .interpolation.matrices import check_matrix, compute_affine_matrix, one_to_one
 from .interpolation.sampling import MOST_PLACES, MOST_VOXELS, Grid, Sampling, check_smoothing, halves, result_shape
@@ -160,6 +160,10 @@ class ResampledSource(SampledSource):
         given = np.maximum(0.0, (steps - 1) / 2) * sigmas if isinstance(sigmas, bool) else sigmas
         super().__init__(source, shape, along, order=order, mode=mode, fill_value=fill_value, sigmas=list(given))
         self._of = one_to_one(self._matrix)
+        # entries on the lattice, as whole numbers of its steps: sums of them are exact
+        self._exact = settled(self._matrix)
+        entries = np.column_stack([self._exact, settled(self._translation)])
+        self._whole = [[int(value * 2**LATTICE) for value in row] for row in entries.tolist()]
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -192,8 +196,7 @@ class ResampledSource(SampledSource):
 
     def _sampled(self, grid: Grid, roi: Roi) -> np.ndarray | None:
         if self._of is None:
-            places = self._places([roi[axis] for axis in self._along])
-            return self._sampling.at_points(grid, roi, self._along, places)
+            return self._turned(grid, roi)
         turned = list(range(self.ndim))
         lines = {}
         for row, (axis, column) in enumerate(zip(self._along, self._of, strict=True)):
@@ -205,17 +208,28 @@ class ResampledSource(SampledSource):
         """How an axis of the source is passed by the one axis of the result that moves on it."""
         return Line(float(self._matrix[row, column]), float(self._translation[row]))
 
-    def _places(self, parts: Sequence[slice]) -> np.ndarray:
-        """Places of the voxels of a box, of absolute indices: sums on a lattice, the same bits in every box."""
-        index = np.ix_(*(np.arange(part.start, part.stop, dtype=np.float64) for part in parts))
-        places = np.empty((len(parts), *size_of(parts)))
-        for at, row, start in zip(places, self._matrix, settled(self._translation), strict=True):
-            terms = [settled(factor * steps) for factor, steps in zip(row, index, strict=True) if factor]
-            total: Any = start
+    def _turned(self, grid: Grid, roi: Roi) -> np.ndarray | None:
+        """A box of which the places lie on the lattice of `settled`: exact, from wherever they are counted."""
+        starts, sizes = zip(*((roi[axis].start, roi[axis].stop - roi[axis].start) for axis in self._along), strict=True)
+        if (np.abs(self._exact) * (np.array(sizes) - 1)).sum(axis=1).max() >= MOST_LENGTH:
+            return None
+        origin, rest = [], []
+        for row in self._whole:
+            corner = sum(step * start for step, start in zip(row[:-1], starts, strict=True)) + row[-1]
+            origin.append(min(max(corner >> LATTICE, -FAR), FAR))
+            rest.append((corner - ((corner >> LATTICE) << LATTICE)) / 2**LATTICE)
+        found = self._sampling.on_lattice(grid, roi, self._along, self._exact, np.array(rest), origin)
+        if found is not None:
+            return found
+        index = np.ix_(*map(np.arange, sizes))
+        places = np.empty((len(rest), *sizes))
+        for at, row, part in zip(places, self._exact, rest, strict=True):
+            terms = [factor * steps for factor, steps in zip(row, index, strict=True) if factor]
+            total: Any = part
             for term in terms[:-1]:
                 total = total + term
             np.add(total, terms[-1] if terms else 0.0, out=at)
-        return places
+        return self._sampling.at_points(grid, roi, self._along, places, origin)
 
 
 @register_wrapper

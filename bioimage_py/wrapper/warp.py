@@ -111,7 +111,7 @@ class WarpSource(SampledSource, CombinedSource):
         unknown = np.asarray(~np.isfinite(places).all(axis=0))
         lost = unknown if unknown.any() else None
         places[:, unknown] = 0.0
-        return self._sampling.at_points(grid, roi, self._along, settled(places, out=places), lost)
+        return self._sampling.at_points(grid, roi, self._along, settled(places, out=places), [0] * len(parts), lost)
 
     @classmethod
     def _from_several(cls, sources: tuple[Source, ...], params: dict[str, Any]) -> Self:

@@ -9,11 +9,13 @@ from ...errors import ParameterError
 MODES = ("grid-constant", "constant", "nearest", "reflect", "mirror", "grid-wrap")
 CONSTANTS = ("grid-constant", "constant")
 
-# beyond this an index is no longer told apart from its neighbour in float64, and everything is far outside
-_FAR = 2.0**52
-MOST_LENGTH = 1 << 15
-"""Length of a region in which places, counted from its corner, are exact."""
-_FINEST = 2.0**-38
+FAR = 2**52
+"""Beyond this an index is no longer told apart from its neighbour in float64, and everything is far outside."""
+LATTICE = 42
+"""Places are multiples of 2^-42 of a voxel, which with 11 digits before the point is what float64 holds."""
+MOST_LENGTH = 1 << 11
+"""Length of a region in which places, counted from its corner, are therefore exact."""
+_FINEST = 2.0**-LATTICE
 
 
 def check_mode(mode: str) -> str:
@@ -48,8 +50,8 @@ def source_index(mode: str, at: np.ndarray, size: int) -> np.ndarray:
 
 
 def settled(at: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Coordinates on the lattice on which all are: no farther than 2^52, and in steps of 2^-38 of a voxel."""
-    found = np.clip(np.asarray(at, np.float64), -_FAR, _FAR, out=np.empty(np.shape(at)) if out is None else out)
+    """Coordinates on the lattice on which all are: no farther than 2^52, and in steps of 2^-42 of a voxel."""
+    found = np.clip(np.asarray(at, np.float64), -FAR, FAR, out=np.empty(np.shape(at)) if out is None else out)
     np.divide(found, _FINEST, out=found)
     np.rint(found, out=found)
     return np.multiply(found, _FINEST, out=found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 # what the lookup of order 1 takes as it is: it computes in float64 and rounds once, halves up as they are not negative
@@ -14,7 +16,7 @@ def nearest_index(at: np.ndarray) -> np.ndarray:
     return np.asarray(whole.astype(np.int64) + (at - whole >= 0.5))
 
 
-def nearest_values(block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+def nearest_values(block: np.ndarray, coordinates: np.ndarray, order: int = 0) -> np.ndarray:
     """Voxels nearest to some places, half-way up; their bits are copied, whatever they mean.
 
     Parameters
@@ -23,6 +25,8 @@ def nearest_values(block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
         Of any data type.
     coordinates : numpy.ndarray
         (ndim, ...) float64, from 0 to the size of an axis minus 1.
+    order : int, default 0
+        That of a spline; 0.
 
     Returns
     -------
@@ -69,6 +73,48 @@ def spline_values(block: np.ndarray, coordinates: np.ndarray, order: int) -> np.
 
     found = any_order(block.astype(np.float64, copy=False), coordinates, order=order, mode="nearest", prefilter=False)
     return np.asarray(found)
+
+
+def affine_values(
+    block: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...], order: int, fill: Any
+) -> np.ndarray | None:
+    """Values at ``matrix @ (index, 1)`` for the indices of a result, as `nearest_values` and `spline_values` give them.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+    matrix : numpy.ndarray
+        (ndim, ndim + 1), such that all places are exact in float64.
+    shape : tuple of int
+        Shape of the result.
+    order : {0, 1}
+    fill : scalar
+        Value of places before the first voxel of the block and beyond the last.
+
+    Returns
+    -------
+    numpy.ndarray, optional
+        None where the library has no such function.
+    """
+    if block.ndim not in (2, 3):
+        return None
+    plain = block.dtype.newbyteorder("=")
+    if order:
+        kept = plain if plain.str[1:] in _AS_THEY_ARE else np.dtype(np.float64)
+        value = np.array(fill, kept)
+    elif plain.itemsize in (1, 2, 4, 8):
+        kept = np.dtype("f8" if plain.itemsize == 8 else f"u{plain.itemsize}")
+        value = np.array(fill, plain).view(kept)
+        if value != value:  # bits that a number of Python may not keep
+            return None
+    else:
+        return None
+    from bioimage_cpp.transformation import affine_transform
+
+    voxels = np.ascontiguousarray(block, kept) if order else np.ascontiguousarray(block, plain).view(kept)
+    box = tuple(slice(0, size) for size in shape)
+    found = np.asarray(affine_transform(voxels, matrix, bounding_box=box, order=order, fill_value=value.item()))
+    return found if order else found.view(plain)
 
 
 def rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...errors import DtypeError, MemoryBudgetError, ParameterError, ShapeError
 from ...sources.indexing import Roi
 from .boundary import MOST_LENGTH, check_mode, folded
 from .lines import Line, Stretch, values_on
-from .lookup import nearest_index, nearest_values, rounded, spline_values
+from .lookup import affine_values, nearest_index, nearest_values, rounded, spline_values
 from .spans import TRUNCATE, Reader, Span, read_indices
 from .splines import RADII, check_order, first_tap
 
@@ -137,7 +137,13 @@ class Sampling:
         return result
 
     def at_points(
-        self, grid: Grid, roi: Roi, along: Sequence[int], places: np.ndarray, lost: np.ndarray | None = None
+        self,
+        grid: Grid,
+        roi: Roi,
+        along: Sequence[int],
+        places: np.ndarray,
+        origin: Sequence[int],
+        lost: np.ndarray | None = None,
     ) -> np.ndarray | None:
         """A box of a result of which every voxel has its place in the array.
 
@@ -150,6 +156,8 @@ class Sampling:
             The other axes, ascending.
         places : numpy.ndarray
             (len(along), ...) float64, `settled`; changed here.
+        origin : sequence of int
+            Where index 0 of the places is.
         lost : numpy.ndarray, optional
             Which of them are no places, so that there is `fill`.
 
@@ -159,42 +167,97 @@ class Sampling:
             None where that would take too much of the array at once.
         """
         if self.mode == "constant":
-            last = np.array([grid.shape[axis] - 1 for axis in along]).reshape(-1, *[1] * len(along))
-            beyond = np.any((places < 0) | (places > last), axis=0)
-            lost = np.asarray(beyond if lost is None else lost | beyond)
+            for at, axis, base in zip(places, along, origin, strict=True):
+                beyond = (at < -base) | (at > grid.shape[axis] - 1 - base)
+                lost = np.asarray(beyond if lost is None else lost | beyond)
         if lost is not None and lost.all():
             return np.full(size_of(roi), self.fill, grid.dtype)
         spans = {}
-        for at, axis in zip(places, along, strict=True):
+        for at, axis, base in zip(places, along, origin, strict=True):
             if lost is not None:
                 at[lost] = at[~lost][0]
-            size = grid.shape[axis]
-            if at.min() < 0 or at.max() > size - 1:
-                if not self.order and self.mode in ("reflect", "mirror"):
-                    at[...] = nearest_index(at)  # half-way up, also where the continuation runs backwards
-                at[...] = folded(self.mode, at, size, RADII[self.order])
-            margin = self.order // 2
-            low, high = int(np.floor(at.min())) - margin, int(np.floor(at.max())) + margin + 2
-            spans[axis] = Span.of(low, high, size, self.order, self.mode, self.sigmas[axis])
-            at -= low
-        longest = max(len(span.take) for span in spans.values())
-        if longest > MOST_LENGTH and math.prod(size_of(roi)) > 1:
-            return None
+            low, high = self._settle(at, base, grid.shape[axis])
+            if high - low > MOST_LENGTH and at.size > 1:
+                return None
+            spans[axis] = Span.of(low, high, grid.shape[axis], self.order, self.mode, self.sigmas[axis])
         block = self._read(grid, roi, spans)
         if block is None or not block.size:
             return None if block is None else np.full(size_of(roi), self.fill, grid.dtype)
         for axis, span in spans.items():
             block = span.apply(block, axis, self.fill)
-        apart = [axis for axis in range(block.ndim) if axis not in along]
-        moved = block.transpose(*apart, *along)
-        result = np.empty((*moved.shape[: len(apart)], *places.shape[1:]), grid.dtype)
-        for index in np.ndindex(result.shape[: len(apart)]):
-            one = moved[index]
-            found = spline_values(one, places, self.order) if self.order else nearest_values(one, places)
-            result[index] = rounded(found, grid.dtype)
+        lookup = spline_values if self.order else nearest_values
+
+        def values(one: np.ndarray) -> np.ndarray:
+            found = rounded(lookup(one, places, self.order), grid.dtype)
             if lost is not None:
-                result[index][lost] = self.fill
-        return np.array(result.transpose(np.argsort([*apart, *along])), order="C", copy=None)
+                found[lost] = self.fill
+            return found
+
+        return _each(values, block, along)
+
+    def _settle(self, at: np.ndarray, base: int, size: int) -> tuple[int, int]:
+        """Move places beyond the ends of an axis, and count all from the first coefficient that they need.
+
+        Returns that one, and the end of the coefficients. Places that stay are moved by whole numbers only: exactly.
+        """
+        margin = self.order // 2
+        beyond = (at < -base) | (at > size - 1 - base) if at.min() < -base or at.max() > size - 1 - base else None
+        if beyond is None:
+            low, high = math.floor(at.min()) + base, math.floor(at.max()) + base
+            at += base - (low - margin)
+            return low - margin, high + margin + 2
+        moved, kept = at[beyond] + base, at[~beyond]
+        if not self.order and self.mode in ("reflect", "mirror"):
+            moved = nearest_index(moved).astype(np.float64)  # half-way up, also where the continuation runs backwards
+        moved = folded(self.mode, moved, size, RADII[self.order])
+        low, high = math.floor(moved.min()), math.floor(moved.max())
+        if kept.size:
+            low, high = min(low, math.floor(kept.min()) + base), max(high, math.floor(kept.max()) + base)
+        at += base - (low - margin)
+        at[beyond] = moved - (low - margin)
+        return low - margin, high + margin + 2
+
+    def on_lattice(
+        self, grid: Grid, roi: Roi, along: Sequence[int], matrix: np.ndarray, rest: np.ndarray, origin: Sequence[int]
+    ) -> np.ndarray | None:
+        """As `at_points`, of the places ``origin + rest + matrix @ index``, where no voxel of them has to be looked at.
+
+        None also where this cannot be, or is too much at once.
+        """
+        sizes = [roi[axis].stop - roi[axis].start for axis in along]
+        if self.order > 1:
+            return None
+        ends = matrix * (np.array(sizes) - 1)
+        lows, highs = rest + np.minimum(ends, 0).sum(axis=1), rest + np.maximum(ends, 0).sum(axis=1)
+        spans, offset = {}, []
+        for axis, base, part, low, high in zip(along, origin, rest, lows, highs, strict=True):
+            size = grid.shape[axis]
+            begin, end = math.floor(low) + base, math.floor(high) + base + 2
+            if begin < 0 or high > size - 1 - base:
+                if self.mode != "grid-constant":
+                    return None
+                begin, end = max(begin, -1), min(end, size + 1)
+                if begin >= end:
+                    return np.full(size_of(roi), self.fill, grid.dtype)
+            spans[axis] = Span.of(begin, end, size, self.order, self.mode, self.sigmas[axis])
+            offset.append(part + (base - begin))
+        block = self._read(grid, roi, spans)
+        if block is None or not block.size:
+            return None if block is None else np.full(size_of(roi), self.fill, grid.dtype)
+        for axis, span in spans.items():
+            block = span.apply(block, axis, self.fill)
+        full = np.column_stack([matrix, offset])
+        if (
+            affine_values(np.empty((2,) * len(along), block.dtype), full, (1,) * len(along), self.order, self.fill)
+            is None
+        ):
+            return None
+        shape = tuple(sizes)
+
+        def values(one: np.ndarray) -> np.ndarray:
+            return rounded(np.asarray(affine_values(one, full, shape, self.order, self.fill)), grid.dtype)
+
+        return _each(values, block, along)
 
     def _read(self, grid: Grid, parts: Sequence[slice], spans: Mapping[int, Span]) -> np.ndarray | None:
         """What the spans need, an empty array where that is nothing, None where it is too much."""
@@ -205,6 +268,18 @@ class Sampling:
         if math.prod(held) > MOST_VOXELS and any(part.stop - part.start > 1 for part in parts):
             return None
         return read_indices(grid.read, indices)
+
+
+def _each(values: Callable[[np.ndarray], np.ndarray], block: np.ndarray, along: Sequence[int]) -> np.ndarray:
+    """A function of arrays with the axes `along`, for every index of the others."""
+    apart = [axis for axis in range(block.ndim) if axis not in along]
+    if not apart:
+        return values(block)
+    moved = block.transpose(*apart, *along)
+    lead = moved.shape[: len(apart)]
+    found = [values(moved[index]) for index in np.ndindex(lead)]
+    stacked = np.stack(found).reshape(*lead, *found[0].shape)
+    return np.array(stacked.transpose(np.argsort([*apart, *along])), order="C", copy=None)
 
 
 def halves(roi: Roi) -> tuple[Roi, Roi]:
