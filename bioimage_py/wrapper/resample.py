@@ -3,9 +3,9 @@
 Index ``o`` of the result lies at ``matrix @ o + translation`` in the indices of the source (the convention of
 `scipy.ndimage.affine_transform`); integers are the centres of voxels in both. Entries of a matrix are rounded to 2^-42
 (a place is off by less than 1e-8 of a voxel at a distance of 10,000), so that places are exact sums, and a voxel has
-the same bits whatever box is read. Interpolation is by splines, of which order 0 is the nearest voxel, half-way up. Order 0
-copies voxels of any data type; the others compute in float64 (integers beyond 2^53 lose their last digits) and round
-once: integers half up, cut to the range of their type. Orders 0 and 1 are what scipy computes; from order 2 on,
+the same bits whatever box is read. Interpolation is by splines, of which order 0 is the nearest voxel, half-way up.
+Order 0 copies voxels of any data type; the others compute in float64 (integers beyond 2^53 lose their last digits) and
+round once: integers half up, cut to the range of their type. Orders 0 and 1 are what scipy computes; from order 2 on,
 coefficients leave out what is below 1e-7 of the values. NaN and infinity reach as far as the spline that they are in.
 """
 

@@ -260,6 +260,18 @@ def test_integer_moves_keep_every_value_also_beside_nan_and_infinity() -> None:
     np.testing.assert_array_equal(turned, np.rot90(array, -1))
 
 
+def test_a_fill_value_of_nan_reaches_what_lies_outside_only() -> None:
+    array = np.random.default_rng(0).random((12, 12))
+    for smooth in (False, True):
+        view = AffineSource(
+            array, (9, 9), scale=(2, 1), translation=(-3, 0), order=1, fill_value=np.nan, anti_aliasing=smooth
+        )
+        places = np.arange(9) * 2.0 - 3
+        outside = (places <= -1) | (places >= 12)
+        np.testing.assert_array_equal(np.isnan(view[...]).all(axis=1), outside)
+        np.testing.assert_array_equal(np.isnan(view[...]).any(axis=1), outside)
+
+
 @pytest.mark.parametrize("order", range(6))
 def test_quarter_turns_are_exact(order: int) -> None:
     array = np.random.default_rng(0).integers(0, 255, (7, 9), np.uint8)

@@ -15,7 +15,7 @@ from ...sources.indexing import Roi
 from .boundary import MOST_LENGTH, check_mode, folded
 from .lines import Line, Stretch, values_on
 from .lookup import affine_values, nearest_index, nearest_values, rounded, spline_values
-from .spans import TRUNCATE, Reader, Span, read_indices
+from .spans import TRUNCATE, Reader, Span, read_indices, smoothed_values
 from .splines import RADII, check_order, first_tap
 
 MOST_VOXELS = 1 << 23
@@ -121,6 +121,9 @@ class Sampling:
         # what becomes smaller, first
         for axis in sorted(lines, key=lambda axis: (-abs(lines[axis].factor), axis)):
             whole, rest = places[axis]
+            if self.order == 1 and self.sigmas[axis]:
+                block = smoothed_values(block, axis, spans[axis], whole, rest, self.fill)
+                continue
             block = spans[axis].apply(block, axis, self.fill)
             if self.order:
                 block = values_on(block, axis, self.order, whole - spans[axis].begin, rest)

@@ -90,6 +90,34 @@ class Span:
         return block
 
 
+def smoothed_values(
+    block: np.ndarray, axis: int, span: Span, whole: np.ndarray, rest: np.ndarray, fill: Any
+) -> np.ndarray:
+    """Linear values between smoothed voxels: `Span.apply` and `values_on` at once, for places that are few.
+
+    Each is a sum over the window of the Gaussian around the voxels on both sides of it.
+    """
+    radius = int(TRUNCATE * span.sigma + 0.5)
+    window = np.exp(-0.5 / span.sigma**2 * np.arange(-radius, radius + 1.0) ** 2)
+    window /= window.sum()
+    low = whole - span.begin
+    high = np.minimum(low + 1, len(span.take) - 1)
+    weights = [np.where(span.outside[at], 0.0, weight) for at, weight in ((low, 1 - rest), (high, rest))]
+    beyond = span.outside[low] * (1 - rest) + span.outside[high] * rest
+    # a neighbour that is not seen stands where the other one is
+    first = span.take[np.where(span.outside[low], high, low)]
+    apart = span.take[np.where(span.outside[high], low, high)] - first
+    shape = [-1 if one == axis else 1 for one in range(block.ndim)]
+    result = np.empty((*block.shape[:axis], len(whole), *block.shape[axis + 1 :]))
+    result[...] = np.where(beyond > 0, fill * beyond, 0.0).reshape(shape)
+    for tap in range(2 * radius + 2):
+        before, here = (window[at] if 0 <= at < len(window) else 0.0 for at in (tap - 1, tap))
+        weight = weights[0] * here + weights[1] * np.where(apart > 0, before, here)
+        part = block.take(np.minimum(first + tap, block.shape[axis] - 1), axis)
+        result += np.multiply(part, weight.reshape(shape), dtype=np.float64)
+    return result
+
+
 def read_indices(read: Reader, indices: Sequence[np.ndarray]) -> np.ndarray:
     """The voxels of an array at the given indices of each axis, read as few boxes that hold little else."""
     for axis, at in enumerate(indices):
