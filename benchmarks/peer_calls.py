@@ -7,31 +7,19 @@ asks this package the same and compares. So this module may import nothing that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import peer_labels
+from peer_case import Case
 from peer_data import CHUNK, SHAPE, blobs, cells, hills, inside, noise, seeds, stored
+from peer_geometry import transformation_cases, wrapper_cases
 from peer_table import ARITHMETIC, COMPARISONS, STATISTICS, describe
 
 BLOCK = (6, 10, 8)
 BLOCKED: dict[str, Any] = {"block_shape": BLOCK, "num_workers": 2}
 VARIANTS: dict[str, dict[str, Any]] = {"direct": {}, "blocked": BLOCKED}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call; `call(part, folder)` gets a function from a module's name to that module of the package asked.
-
-    Floats agree within `tolerance`; labels where `ranked` is set agree up to their numbering.
-    """
-
-    name: str
-    call: Callable[[Callable[[str], Any], Path], Any]
-    tolerance: float = 0.0
-    ranked: bool = False
 
 
 def all_cases() -> Iterator[Case]:
@@ -46,6 +34,8 @@ def all_cases() -> Iterator[Case]:
     yield from _morphology_cases()
     yield from (Case(*one) for one in peer_labels.calls())
     yield from _source_cases()
+    yield from wrapper_cases()
+    yield from transformation_cases()
     yield from _runner_cases()
     yield from _util_cases()
 

@@ -39,6 +39,21 @@ STITCHING = (
     "transform_probabilities_to_costs",
 )
 RUN_KEYWORDS = ("block_shape", "job_type", "job_config", "num_workers", "mask", "block_ids", "resume_from")
+WRAPPERS = (
+    "AffineSource",
+    "ExpandDimsSource",
+    "MultiTransformationSource",
+    "NormalizeSource",
+    "PadSource",
+    "ResizedSource",
+    "SimpleTransformationSource",
+    "SimpleTransformationWithHaloSource",
+    "ThresholdSource",
+    "TransformationSource",
+    "WrapperSource",
+    "register_wrapper",
+    "wrapper_from_spec",
+)
 CLASSES = (
     "evaluation.ContingencyTable",
     "runner.Runner",
@@ -47,6 +62,8 @@ CLASSES = (
     "sources.FileSource",
     "sources.Source",
     "sources.SourceSpec",
+    # the constant that NormalizeSource of the peer adds to the range of each block has no meaning here
+    *(f"wrapper.{name}" for name in WRAPPERS if name[0].isupper() and name != "NormalizeSource"),
     "wrapper.RoiSource",
 )
 NAMES = (
@@ -122,6 +139,17 @@ NAMES = (
     "util.sigma_to_halo",
     "util.take_mapping",
     "util.to_roi",
+    *(
+        f"transformation.{name}"
+        for name in (
+            "compute_affine_matrix",
+            "transform_coordinate",
+            "transform_roi_with_affine",
+            "transform_subvolume_affine",
+            "transform_subvolume_coordinates",
+        )
+    ),
+    *(f"wrapper.{name}" for name in WRAPPERS),
     "wrapper.RoiSource",
 )
 

@@ -16,10 +16,12 @@ import numpy as np
 from scipy import ndimage
 
 import bioimage_py as bp
+from bioimage_py import transformation as tf
 from bioimage_py.morphology import distance_transform, expand_labels, fill_holes, find_local_maxima
 from bioimage_py.segmentation import label
 from bioimage_py.spaces import Box, Ellipse, ObjectClass, ObjectInstance, Ontology, Point, Polyline, Space
 from bioimage_py.spaces.raster import rasterise, vectorise
+from bioimage_py.wrapper import compute_affine_matrix
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -170,9 +172,39 @@ def filters(volume: str) -> None:
     figure.savefig(FOLDER / "filters.png", dpi=80, metadata={"Software": None})
 
 
+def transformation() -> None:
+    """An image turned, resampled without and with smoothing, and deformed; its labels turned."""
+    raw, labels = image()
+    turn = compute_affine_matrix(rotation=25, ndim=2)
+    middle = (np.array(raw.shape) - 1) / 2
+    turn[:2, 2] = middle - turn[:2, :2] @ middle
+    fine = raw + 60 * (np.indices(raw.shape).sum(0) % 3 == 0)
+    y, x = np.indices(raw.shape)
+    field = np.stack([6 * np.sin(x / 12), 6 * np.cos(y / 10)])
+    lines = ((x % 15 == 0) | (y % 10 == 0)) * 200.0
+    shown = (
+        ("an image", raw, "gray"),
+        ("affine(..., rotation=25, order=1)", tf.affine(raw, turn, order=1, fill_value=30), "gray"),
+        ("its labels, order=0", tf.affine(labels, turn), "tab20"),
+        ("stripes, every 4th voxel", tf.resample(fine, scale=0.25, order=1, anti_aliasing=False), "gray"),
+        ("resample(..., scale=1/4, order=1)", tf.resample(fine, scale=0.25, order=1), "gray"),
+        ("warp(..., displacement=True)", tf.warp(np.maximum(raw, lines), field, displacement=True, order=1), "gray"),
+    )
+    figure, panes = plt.subplots(2, 3, figsize=(11, 5.4), layout="constrained")
+    for pane, (title, array, colors) in zip(panes.ravel(), shown, strict=True):
+        pane.set_title(title, fontsize=10)
+        pane.set(xticks=(), yticks=())
+        seen = np.ma.masked_equal(array, 0) if colors == "tab20" else array
+        pane.imshow(
+            seen, cmap=colors, interpolation="nearest", **({} if colors == "tab20" else {"vmin": 10, "vmax": 200})
+        )
+    figure.savefig(FOLDER / "transformation.png", dpi=90, metadata={"Software": None})
+
+
 if __name__ == "__main__":
     spaces()
     segmentation()
     shapes()
     if sys.argv[1:]:
         filters(sys.argv[1])
+    transformation()

@@ -60,6 +60,32 @@ DIFFERENT_ANSWERS: dict[str, str] = {
     "source[slice(-100, 3)]": "Indexing",
     "source[1.7]": "Indexing",
     "stats.max mask without block_shape": "Masks and block ids",
+    "wrapper.AffineSource at the border": "Affine transforms",
+    "wrapper.AffineSource rotation about axis 0 order 0": "Affine transforms",
+    "wrapper.AffineSource rotation about axis 0 order 1": "Affine transforms",
+    "compute_affine_matrix rotation about all axes": "Affine transforms",
+    "compute_affine_matrix rotation about axes 0 and 2": "Affine transforms",
+    "compute_affine_matrix rotation about axis 0": "Affine transforms",
+    "compute_affine_matrix shear": "Affine transforms",
+    "compute_affine_matrix shear of three": "Affine transforms",
+    **{
+        f"transform_subvolume_{what} order {order}": "Affine transforms"
+        for what in ("affine", "coordinates")
+        for order in (2, 3, 4, 5)
+    },
+    "transform_subvolume_affine half a voxel beyond": "Affine transforms",
+    "transform_subvolume_affine large ids": "Affine transforms",
+    **{
+        f"wrapper.{name} {where}": "Wrappers"
+        for name in ("ExpandDimsSource", "SimpleTransformationSource")
+        for where in ("all", "box")
+    },
+    "wrapper.PadSource beyond": "Wrappers",
+    **{
+        f"wrapper.ResizedSource {shape} order {order}": "Wrappers"
+        for shape in ("(6, 10, 12)", "(24, 20, 8)")
+        for order in (0, 1)
+    },
 }
 
 

@@ -21,6 +21,7 @@ from bioimage_py.segmentation.flooding import Watershed, seed_mask
 from bioimage_py.segmentation.merging import merge_table
 from bioimage_py.segmentation.tables import counted
 from bioimage_py.stats.block_statistics import BlockMoments, Extrema, UniqueValues
+from bioimage_py.wrapper.interpolation.lookup import nearest_values, rounded, spline_values
 from bioimage_py.wrapper.voxel_blocks import mean_blocks, mode_blocks
 
 INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
@@ -233,3 +234,58 @@ def test_byte_order_changes_nothing(name: str, dtype: str) -> None:
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
     in_blocks = OPERATIONS[name](array.astype(f">{dtype}"), block_shape=(8, 24), num_workers=2)
     np.testing.assert_array_equal(np.asarray(in_blocks), np.asarray(OPERATIONS[name](array, block_shape=(8, 24))))
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (5, 6, 7), (1, 1), (3, 2, 2, 4)])
+@pytest.mark.parametrize("dtype", [*ALL, "?", "f2", "c8", "c16", ">u2", ">i8", ">f4"])
+def test_nearest_voxels_are_copied_to_the_bit(dtype: str, shape: tuple[int, ...]) -> None:
+    rng, kind = np.random.default_rng(0), np.dtype(dtype)
+    bits = rng.integers(0, 256, (*shape, kind.itemsize), dtype=np.uint8)
+    bits[rng.random(shape) < 0.2] = 255  # NaN that signal, NaN that do not, and the largest ids
+    array = (bits[..., 0] & 1).astype(bool) if kind.kind == "b" else bits.view(kind)[..., 0]
+    if kind == np.float64:
+        array.reshape(-1)[0] = np.array(0x7FF0000000000001, np.uint64).view(np.float64)
+    last = np.array(shape).reshape(-1, *[1] * len(shape)) - 1
+    places = rng.random((len(shape), *shape)) * last
+    for number, place in enumerate((0.5, 1.5, 0.49999999999)[: array.size]):
+        places.reshape(len(shape), -1)[:, number] = np.minimum(place, last.reshape(-1))
+    whole = np.floor(places).astype(np.int64)
+    expected = array[tuple(whole + (places - whole >= 0.5))]
+    assert nearest_values(array, places).tobytes() == expected.astype(kind.newbyteorder("=")).tobytes()
+    assert nearest_values(array, places[..., :0]).size == 0
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (5, 6, 7)])
+@pytest.mark.parametrize("dtype", [*ALL, "?", "f2", ">u2", ">f4"])
+def test_linear_values_are_rounded_once_half_up(dtype: str, shape: tuple[int, ...]) -> None:
+    rng, kind = np.random.default_rng(0), np.dtype(dtype)
+    array = checkered(dtype, shape) if kind.kind in "iu" else (rng.random(shape) * 2).astype(kind)
+    if kind.kind == "f":
+        array.reshape(-1)[::5] = np.finfo(kind).max / 2 ** ndimage_terms(shape)
+    places = rng.random((len(shape), 12, 13, 14)[: len(shape) + 1]) * (
+        np.array(shape).reshape(-1, *[1] * len(shape)) - 1
+    )
+    places[..., 0] = np.floor(places[..., 0])
+    places[..., 1] = np.floor(places[..., 1]) + 0.5 if min(shape) > 1 else 0
+    np.minimum(places, (np.array(shape).reshape(-1, *[1] * len(shape)) - 1), out=places)
+    exact = ndimage.map_coordinates(array.astype(np.float64), places, order=1, prefilter=False)
+    found = rounded(spline_values(array, places, 1), kind)
+    assert found.dtype == kind
+    wide = spline_values(array.astype(np.float64), places, 1)
+    np.testing.assert_allclose(wide, exact, rtol=1e-13, atol=1e-12 * float(np.abs(exact).max()))
+    np.testing.assert_array_equal(found, rounded(wide, kind))
+
+
+def ndimage_terms(shape: tuple[int, ...]) -> int:
+    """So many halvings keep a sum of that many neighbours finite."""
+    return len(shape) + 1
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_values_beyond_a_type_are_cut_to_its_ends(dtype: str) -> None:
+    low, high = limits(dtype)
+    values = np.array(
+        [float(low) * 2 - 9, float(low), -0.5, 0.49, 0.5, 2.5, float(high), float(high) * 2, np.nan, np.inf]
+    )
+    found = rounded(values.copy(), np.dtype(dtype))
+    assert found.tolist() == [low, low, 0, 0, 1, 3, high, high, 0, high]

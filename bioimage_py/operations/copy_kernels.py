@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..blocks import Block, to_roi
 from ..sources import Source
-
-
-def same(array: np.ndarray) -> np.ndarray:
-    """Kernel: the block as it is."""
-    return array
 
 
 def write_levels(block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: None) -> None:

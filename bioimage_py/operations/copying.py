@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from ..engine.block_functions import CopyBlock
+from ..engine.block_functions import CopyBlock, same
 from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.mapping import run_map
 from ..engine.operation import operation
 from ..sources import as_source
-from .copy_kernels import same
 
 COPY = Declaration("exact", "none; chunks as they are stored where possible", memory=1.2)
 

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 from ..engine.declaration import Declaration
-from ..engine.job import Job, RunKeywords, in_memory
-from ..engine.mapping import run_map
+from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
-from ..engine.outputs import prepare_output
+from ..engine.views import run_view
 from ..errors import ParameterError
 from ..sources import as_source
 from ..sources.along import per_axis
 from ..wrapper.downsample import DownsampleSource
-from .copy_kernels import same
 
 DOWNSAMPLE = Declaration("exact", "numpy; scipy.ndimage for anti_aliasing=", "none; 4 sigma for anti_aliasing=", 11.0)
 
@@ -80,15 +78,7 @@ def downsample(
     source = as_source(input)
     factors = per_axis(scale_factor, source.axes, job.axes, name="scale_factor", elsewhere=1)
     view = DownsampleSource(source, factors, method or "stride", anti_aliasing)
-    direct = in_memory(source) and job.unblocked()
-    if direct and job.execution.plan:
-        job = job.as_one(view.shape)
-    elif direct:
-        target, returned = prepare_output(output, view.shape, view.dtype, job, source=view)
-        target.write(..., view.view(), casting=job.execution.casting)
-        return returned
-    factor = view_memory(view, anti_aliasing)
-    return run_map(same, [view], output, job, name="downsample", dtype=view.dtype, memory_factor=factor)
+    return run_view(view, output, job, name="downsample", memory_factor=view_memory(view, anti_aliasing))
 
 
 def view_memory(view: DownsampleSource, anti_aliasing: bool = False) -> float:

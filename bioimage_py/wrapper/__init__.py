@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .cast import CastSource
     from .combine import ConcatenateSource, MultiTransformationSource, StackSource
     from .downsample import DownsampleSource
-    from .matrices import compute_affine_matrix
+    from .interpolation.matrices import compute_affine_matrix
     from .normalize import NormalizeSource, StandardizeSource
     from .pad import PadSource
     from .resample import AffineSource, ResizedSource
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         ThresholdSource,
         TransformationSource,
     )
-    from .view import AxesSource, ExpandDimsSource, FlipSource, TransposeSource
+    from .view import AxesSource, ExpandDimsSource, FlipSource, Rotate90Source, TransposeSource
+    from .warp import WarpSource
 else:
     from ..lazy import names_of
 
@@ -45,6 +46,7 @@ else:
             "PadSource": ".pad",
             "ResizedSource": ".resample",
             "RoiSource": ".roi",
+            "Rotate90Source": ".view",
             "SimpleTransformationSource": ".transform",
             "SimpleTransformationWithHaloSource": ".transform",
             "StackSource": ".combine",
@@ -52,8 +54,9 @@ else:
             "ThresholdSource": ".transform",
             "TransformationSource": ".transform",
             "TransposeSource": ".view",
+            "WarpSource": ".warp",
             "WrapperSource": ".base",
-            "compute_affine_matrix": ".matrices",
+            "compute_affine_matrix": ".interpolation.matrices",
             "register_wrapper": ".base",
             "wrapper_from_spec": ".base",
         },
@@ -74,6 +77,7 @@ __all__ = [
     "PadSource",
     "ResizedSource",
     "RoiSource",
+    "Rotate90Source",
     "SimpleTransformationSource",
     "SimpleTransformationWithHaloSource",
     "StackSource",
@@ -81,6 +85,7 @@ __all__ = [
     "ThresholdSource",
     "TransformationSource",
     "TransposeSource",
+    "WarpSource",
     "WrapperSource",
     "compute_affine_matrix",
     "register_wrapper",

@@ -266,6 +266,11 @@ class ThresholdSource(WrapperSource):
         self._operator = operator
 
     @property
+    def threshold(self) -> Any:
+        """What the voxels are compared with."""
+        return self._threshold
+
+    @property
     def dtype(self) -> np.dtype:
         """Bool."""
         return np.dtype(bool)

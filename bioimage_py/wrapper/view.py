@@ -13,6 +13,7 @@ from ..errors import ParameterError, ReadOnlyError
 from ..sources.axes import Axis
 from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi
+from ..sources.registry import as_source
 from .base import WrapperSource, register_wrapper
 
 AxisLike = int | str
@@ -97,8 +98,62 @@ class ViewSource(WrapperSource):
         return self._source._read_only()
 
 
+class TurnedSource(ViewSource):
+    """A view with the axes in another order, and some of them reversed.
+
+    Parameters
+    ----------
+    source : Source or array_like
+        The inner source.
+    order : sequence of int
+        Axes of the inner source in the order of the view.
+    flipped : sequence of int
+        Axes of the inner source that are reversed.
+    """
+
+    def __init__(self, source: Any, order: Sequence[int], flipped: Sequence[int]) -> None:
+        super().__init__(source)
+        self._order, self._flipped = tuple(order), tuple(flipped)
+
+    def _per_axis(self, values: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
+        return tuple(values[axis] for axis in self._order)
+
+    @property
+    def grid_origin(self) -> tuple[int, ...]:
+        """Index of the view at which a unit of writing begins."""
+        origins = enumerate(zip(self._source.grid_origin, self._source.shape, strict=True))
+        # the border before voxel b is the border before voxel size - b of the view
+        return self._per_axis(tuple(n - b if axis in self._flipped else b for axis, (b, n) in origins), 0)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes of the inner source in the order of the view, the reversed ones counted from the other end."""
+        axes = enumerate(zip(self._source.axes, self._source.shape, strict=True))
+        turned = (_reversed(axis, size) if n in self._flipped else axis for n, (axis, size) in axes)
+        return self._per_axis(tuple(turned), None)
+
+    def _inner(self, roi: Roi) -> Roi:
+        parts = enumerate(
+            zip((roi[self._order.index(axis)] for axis in range(len(roi))), self._source.shape, strict=True)
+        )
+        return tuple(
+            slice(size - part.stop, size - part.start) if axis in self._flipped else part
+            for axis, (part, size) in parts
+        )
+
+    def _shown(self, region: np.ndarray) -> np.ndarray:
+        return np.flip(region, self._flipped).transpose(self._order)
+
+    def _stored(self, region: np.ndarray) -> np.ndarray:
+        return np.flip(region.transpose(np.argsort(self._order)), self._flipped)
+
+
+def _reversed(axis: Axis, size: int) -> Axis:
+    return replace(axis, scale=-axis.scale, offset=axis.offset + (size - 1) * axis.scale)
+
+
 @register_wrapper
-class TransposeSource(ViewSource):
+class TransposeSource(TurnedSource):
     """A view with the axes in another order.
 
     Parameters
@@ -115,39 +170,22 @@ class TransposeSource(ViewSource):
     """
 
     def __init__(self, source: Any, order: Sequence[AxisLike] | None = None) -> None:
-        super().__init__(source)
-        ndim = self._source.ndim
-        given = range(ndim)[::-1] if order is None else order if isinstance(order, Iterable) else [order]
-        self._order = tuple(find_axis(self._source.axes, axis) for axis in given)
-        if sorted(self._order) != list(range(ndim)):
+        inner = as_source(source)
+        given = range(inner.ndim)[::-1] if order is None else order if isinstance(order, Iterable) else [order]
+        found = tuple(find_axis(inner.axes, axis) for axis in given)
+        if sorted(found) != list(range(inner.ndim)):
             raise ParameterError(
-                f"The order {order!r} does not name each of the {ndim} axes once.",
-                remedy=f"order={tuple(range(ndim))[::-1]}",
+                f"The order {order!r} does not name each of the {inner.ndim} axes once.",
+                remedy=f"order={tuple(range(inner.ndim))[::-1]}",
             )
-
-    def _per_axis(self, values: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
-        return tuple(values[axis] for axis in self._order)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Axes of the inner source in the order of the view."""
-        return self._per_axis(self._source.axes, None)
-
-    def _inner(self, roi: Roi) -> Roi:
-        return tuple(roi[self._order.index(axis)] for axis in range(len(roi)))
-
-    def _shown(self, region: np.ndarray) -> np.ndarray:
-        return region.transpose(self._order)
-
-    def _stored(self, region: np.ndarray) -> np.ndarray:
-        return region.transpose(np.argsort(self._order))
+        super().__init__(inner, found, ())
 
     def _params(self) -> dict[str, Any]:
         return {"order": list(self._order)}
 
 
 @register_wrapper
-class FlipSource(ViewSource):
+class FlipSource(TurnedSource):
     """A view with some axes reversed; their scale is negative, and the offset that of the last voxel.
 
     Parameters
@@ -164,45 +202,58 @@ class FlipSource(ViewSource):
     """
 
     def __init__(self, source: Any, axis: AxisLike | Sequence[AxisLike] | None = None) -> None:
-        super().__init__(source)
-        given = range(self._source.ndim) if axis is None else [axis] if isinstance(axis, int | str) else axis
-        self._flipped = tuple(sorted({find_axis(self._source.axes, one) for one in given}))
-
-    def _per_axis(self, values: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
-        return values
-
-    @property
-    def grid_origin(self) -> tuple[int, ...]:
-        """Index of the view at which a unit of writing begins."""
-        origins = zip(self._source.grid_origin, self._source.shape, strict=True)
-        # the border before voxel b is the border before voxel size - b of the view
-        return tuple(n - begin if axis in self._flipped else begin for axis, (begin, n) in enumerate(origins))
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """Axes of the inner source, the reversed ones counted from the other end."""
-        return tuple(
-            replace(axis, scale=-axis.scale, offset=axis.offset + (size - 1) * axis.scale)
-            if i in self._flipped
+        inner = as_source(source)
+        given = (
+            range(inner.ndim)
+            if axis is None
             else axis
-            for i, (axis, size) in enumerate(zip(self._source.axes, self._source.shape, strict=True))
+            if isinstance(axis, Iterable) and not isinstance(axis, str)
+            else [axis]
         )
-
-    def _inner(self, roi: Roi) -> Roi:
-        parts = zip(roi, self._source.shape, strict=True)
-        return tuple(
-            slice(size - part.stop, size - part.start) if axis in self._flipped else part
-            for axis, (part, size) in enumerate(parts)
-        )
-
-    def _shown(self, region: np.ndarray) -> np.ndarray:
-        return np.flip(region, self._flipped)
-
-    def _stored(self, region: np.ndarray) -> np.ndarray:
-        return np.flip(region, self._flipped)
+        super().__init__(inner, range(inner.ndim), sorted({find_axis(inner.axes, one) for one in given}))
 
     def _params(self) -> dict[str, Any]:
         return {"axis": list(self._flipped)}
+
+
+@register_wrapper
+class Rotate90Source(TurnedSource):
+    """A view that is turned by quarter turns in the plane of two axes, as by `numpy.rot90`.
+
+    The axes go with their voxels, so that every voxel stays where it is in the world: a quarter turn of (y, x) has the
+    axes (x, y), of which the first one is reversed.
+
+    Parameters
+    ----------
+    source : Source or array_like
+        The inner source.
+    k : int, default 1
+        Quarter turns from the first of the two axes to the second; negative ones turn back.
+    axes : sequence of two int or str, default (-2, -1)
+        The plane.
+
+    Raises
+    ------
+    ParameterError
+        If these are not two axes of the source, or `k` is no whole number.
+    """
+
+    def __init__(self, source: Any, k: int = 1, axes: Sequence[AxisLike] = (-2, -1)) -> None:
+        inner = as_source(source)
+        if isinstance(k, bool | np.bool_) or not isinstance(k, int | np.integer):
+            raise ParameterError(f"k={k!r} is no number of quarter turns.", remedy="k=1")
+        plane = [find_axis(inner.axes, axis) for axis in axes] if isinstance(axes, Iterable) else []
+        if len(set(plane)) != 2 or len(plane) != 2:
+            raise ParameterError(f"axes={axes!r} are not the two of a plane.", remedy="axes=(-2, -1)")
+        self._turns, self._plane = int(k) % 4, plane
+        order, (first, second) = list(range(inner.ndim)), plane
+        if self._turns % 2:
+            order[first], order[second] = second, first
+        flipped = ((), (second,), (first, second), (first,))[self._turns]
+        super().__init__(inner, order, sorted(flipped))
+
+    def _params(self) -> dict[str, Any]:
+        return {"k": self._turns, "axes": self._plane}
 
 
 @register_wrapper
@@ -340,6 +391,6 @@ def find_axis(axes: Sequence[Axis], axis: AxisLike) -> int:
     if isinstance(axis, str):
         if axis in names:
             return names.index(axis)
-    elif -len(axes) <= axis < len(axes):
-        return axis % len(axes)
+    elif isinstance(axis, int | np.integer) and -len(axes) <= axis < len(axes):
+        return int(axis) % len(axes)
     raise ParameterError(f"There is no axis {axis!r}; the axes are {names}.", remedy="use a name, or a number")

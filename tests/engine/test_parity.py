@@ -167,6 +167,63 @@ CASES = [
     Case("centroids", lambda v, out, k: bp.evaluation.centroid_matching(v["few"], v["ids"], distance_threshold=1, **k)),
     Case("hausdorff", lambda v, out, k: bp.evaluation.hausdorff_distance(v["seeds"], v["seeds"], **k)),
     Case("rand", lambda v, out, k: bp.evaluation.rand_index(v["few"], v["ids"], **k)),
+    *(
+        Case(
+            f"affine {order}",
+            lambda v, out, k, n=order: bp.transformation.affine(
+                v["smooth"], None, out, rotation=(4, 9, 20), translation=(2.5, 8, -6), order=n, **k
+            ),
+            "float32",
+        )
+        for order in (1, 2, 3)
+    ),
+    Case(
+        "affine ids",
+        lambda v, out, k: bp.transformation.affine(v["ids"], None, out, rotation=(9, 5, 30), **k),
+        "uint64",
+    ),
+    Case(
+        "resample",
+        lambda v, out, k: bp.transformation.resample(v["raw"], out, scale=(0.5, 1.5, 0.75), order=1, **k),
+        "uint8",
+        shape=(20, 66, 39),
+    ),
+    Case(
+        "resample ids",
+        lambda v, out, k: bp.transformation.resample(v["ids"], out, shape=(33, 50, 61), **k),
+        "uint64",
+        shape=(33, 50, 61),
+    ),
+    Case(
+        "warp",
+        lambda v, out, k: bp.transformation.warp(v["raw"], v["field"], out, displacement=True, order=1, **k),
+        "uint8",
+    ),
+    Case(
+        "rotate90",
+        lambda v, out, k: bp.transformation.rotate90(v["ids"], 1, out, plane="zx", **k),
+        "uint64",
+        shape=(52, 44, 40),
+    ),
+    Case("flip", lambda v, out, k: bp.transformation.flip(v["raw"], "y", out, **k), "uint8"),
+    Case(
+        "transpose",
+        lambda v, out, k: bp.transformation.transpose(v["raw"], "xzy", out, **k),
+        "uint8",
+        shape=(52, 40, 44),
+    ),
+    Case(
+        "crop",
+        lambda v, out, k: bp.transformation.crop(v["raw"], (slice(3, 36), slice(5, 40)), out, **k),
+        "uint8",
+        shape=(33, 35, 52),
+    ),
+    Case(
+        "pad",
+        lambda v, out, k: bp.transformation.pad(v["raw"], [(3, 4), 5, 0], out, mode="reflect", **k),
+        "uint8",
+        shape=(47, 49, 52),
+    ),
 ]
 
 
@@ -203,7 +260,8 @@ def _volumes() -> dict[str, np.ndarray]:
     ids[few == 0] = 0
     seeds = np.zeros(SHAPE, np.uint64)
     seeds[4::8, 4::8, 4::8] = np.arange(1, seeds[4::8, 4::8, 4::8].size + 1).reshape(seeds[4::8, 4::8, 4::8].shape)
-    return {"raw": raw, "smooth": smooth, "few": few, "ids": ids, "seeds": seeds}
+    field = (rng.random((3, *SHAPE)) * 9 - 4).astype(np.float32)
+    return {"raw": raw, "smooth": smooth, "few": few, "ids": ids, "seeds": seeds, "field": field}
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +269,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("inputs")
     arrays = {}
     for name, data in _volumes().items():
-        arrays[name] = zarr.create_array(folder / "in.zarr" / name, shape=data.shape, chunks=CHUNKS, dtype=data.dtype)
+        chunks = (3,) * (data.ndim - 3) + CHUNKS
+        arrays[name] = zarr.create_array(folder / "in.zarr" / name, shape=data.shape, chunks=chunks, dtype=data.dtype)
         arrays[name][...] = data
     return arrays
 

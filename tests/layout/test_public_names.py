@@ -34,6 +34,20 @@ SAVED = {
         {"roi": [{"__slice__": [1, 3, None]}, {"__slice__": [None, None, None]}], "squeeze": False},
         VOXELS[1:3],
     ),
+    "bioimage_py.wrapper.resample:AffineSource": (
+        {
+            "shape": [2, 3],
+            "affine_matrix": [[2.0, 0.0, 1.0], [0.0, 2.0, 0.0], [0.0, 0.0, 1.0]],
+            "order": 0,
+            "fill_value": 0,
+            "anti_aliasing": False,
+        },
+        VOXELS[1::2, ::2],
+    ),
+    "bioimage_py.wrapper.resample:ResizedSource": (
+        {"shape": [2, 2], "order": 0, "anti_aliasing": False},
+        VOXELS[1::2, 1::3],
+    ),
     "bioimage_py.wrapper.transform:SimpleTransformationSource": (
         {"transformation": {"__callable__": "numpy:sqrt"}},
         np.sqrt(VOXELS),

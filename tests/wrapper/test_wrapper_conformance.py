@@ -28,6 +28,7 @@ from bioimage_py.wrapper import (
     PadSource,
     ResizedSource,
     RoiSource,
+    Rotate90Source,
     SimpleTransformationSource,
     SimpleTransformationWithHaloSource,
     StackSource,
@@ -35,6 +36,7 @@ from bioimage_py.wrapper import (
     ThresholdSource,
     TransformationSource,
     TransposeSource,
+    WarpSource,
 )
 
 VIEW = {"foreign": "a view has no format"}
@@ -142,6 +144,22 @@ class TestFlip(Wrapped):
 
     def wrap(self, *sources: Source) -> Source:
         return FlipSource(sources[0], (0, -1))
+
+
+class TestRotate90(Wrapped):
+    kind = "Rotate90Source"
+    shards = (8, 10, 16)
+
+    def stored(self, content: np.ndarray) -> np.ndarray:
+        return np.rot90(content, -1, (0, 2))
+
+    def stored_axes(self, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        # what is first here is the last axis there, from its other end
+        first = replace(axes[0], scale=-axes[0].scale, offset=axes[0].offset + (self.shape[0] - 1) * axes[0].scale)
+        return (axes[2], axes[1], first)
+
+    def wrap(self, *sources: Source) -> Source:
+        return Rotate90Source(sources[0], 1, (0, 2))
 
 
 class TestExpandDims(Wrapped):
@@ -414,6 +432,32 @@ class TestAffine(Computed):
 
     def wrap(self, *sources: Source) -> Source:
         return AffineSource(sources[0], self.shape, affine_matrix=[[0, 1, 0, 2], [1, 0, 0, 1], [0, 0, 1, 0]])
+
+
+class TestWarp(Computed):
+    kind = "WarpSource"
+
+    def stored(self, content: np.ndarray) -> np.ndarray:
+        return content[:, ::-1]
+
+    @pytest.fixture
+    def make_source(self, make_stored: MakeSource, tmp_path: Path) -> MakeSource:
+        counter = itertools.count()
+
+        def make(content: np.ndarray, *, writable: bool = True, axes: tuple[Axis, ...] | None = None) -> Source:
+            shifts = np.zeros((3, *content.shape), np.float32)
+            shifts[1] = content.shape[1] - 1 - 2 * np.indices(content.shape)[1]  # to what was reversed
+            path = tmp_path / f"field{next(counter)}.zarr"
+            field = create_array(path, "f", shape=shifts.shape, dtype="f4", chunks=(3, 4, 5, 8))
+            field[...] = shifts
+            return WarpSource(make_stored(content, axes=axes), open_source(path, "f"), displacement=True)
+
+        return make
+
+    make_stored = Wrapped.make_source
+
+    def wrap(self, *sources: Source) -> Source:
+        return sources[0]
 
 
 class TestResized(Computed):

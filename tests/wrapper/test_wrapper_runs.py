@@ -26,6 +26,7 @@ from bioimage_py.wrapper import (
     NormalizeSource,
     PadSource,
     RoiSource,
+    Rotate90Source,
     SimpleTransformationSource,
     SimpleTransformationWithHaloSource,
     TransposeSource,
@@ -42,6 +43,7 @@ def sharded(path: Path, key: str = "a", shape: tuple[int, ...] = SHAPE) -> Sourc
 OUTPUTS: dict[str, tuple[tuple[int, ...], Callable[[Source], Source]]] = {
     "transpose": (SHAPE, TransposeSource),
     "flip": ((37, 43), FlipSource),
+    "quarter turn": ((37, 43), lambda source: Rotate90Source(source, 3)),
     "channel": ((3, *SHAPE), lambda source: ChannelSource(source, 1)),
     "cast": (SHAPE, lambda source: CastSource(source, "int64")),
     "roi": ((50, 60), lambda source: RoiSource(source, (slice(3, 47), slice(5, -2)))),

@@ -23,6 +23,7 @@ DRIVER = (
     "engine.outputs",
     "engine.reducing",
     "engine.stages",
+    "engine.views",
     "io.create",
     "io.output",
     "projects",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import named
-from ..errors import ParameterError
+from ...arguments import named
+from ...errors import ParameterError, ShapeError
 
 
 @named
@@ -18,13 +18,15 @@ def compute_affine_matrix(
 ) -> npt.NDArray[np.float64]:
     """Return the matrix ``translation @ rotation @ shear @ scale`` for homogeneous coordinates.
 
+    It maps indices of the result to indices of the source: ``scale=2`` shows every second voxel.
+
     Parameters
     ----------
     scale : sequence of float, optional
         Factor for each axis.
     rotation : float or sequence of float, optional
         In degrees. Two dimensions: one angle, from axis 0 to axis 1. Three: three angles, about axis 0 (from axis 1 to
-        2), about axis 1 (2 to 0) and about axis 2 (0 to 1); the last one is applied first.
+        2), about axis 1 (2 to 0) and about axis 2 (0 to 1), applied in this order. Quarter turns are exact.
     shear : float or sequence of float, optional
         In degrees: an angle ``a`` adds ``tan(a)`` times one coordinate to another. Two dimensions: axis 1 to axis 0.
         Three: axis 1 to 0, axis 2 to 0, axis 2 to 1.
@@ -82,11 +84,14 @@ def _ndim_of(values: dict[str, np.ndarray]) -> int:
 def _rotation(angles: np.ndarray, n: int) -> np.ndarray:
     matrix = np.eye(n)
     planes = [(0, 1)] if n == 2 else [(1, 2), (2, 0), (0, 1)]
-    for (first, second), angle in zip(planes, np.deg2rad(angles), strict=True):
+    for (first, second), angle in zip(planes, angles, strict=True):
         turn = np.eye(n)
-        turn[[first, second], [first, second]] = np.cos(angle)
-        turn[second, first], turn[first, second] = np.sin(angle), -np.sin(angle)
-        matrix = matrix @ turn
+        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        if angle % 90 == 0:
+            cosine, sine = np.rint(cosine), np.rint(sine)
+        turn[[first, second], [first, second]] = cosine
+        turn[second, first], turn[first, second] = sine, -sine
+        matrix = turn @ matrix
     return matrix
 
 
@@ -95,3 +100,34 @@ def _shear(angles: np.ndarray, n: int) -> np.ndarray:
     for (row, column), angle in zip(itertools.combinations(range(n), 2), np.deg2rad(angles), strict=True):
         matrix[row, column] = np.tan(angle)
     return matrix
+
+
+def check_matrix(given: Any, n: int) -> npt.NDArray[np.float64]:
+    """The upper (n, n + 1) part of a matrix for n axes.
+
+    Raises
+    ------
+    ShapeError
+        For another shape.
+    ParameterError
+        For what is no finite number, and a last row other than 0, ..., 0, 1.
+    """
+    try:
+        matrix = np.array(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"The matrix is not made of numbers: {error}", remedy=f"numpy.eye({n + 1})") from None
+    if matrix.shape not in ((n, n + 1), (n + 1, n + 1)):
+        raise ShapeError(f"The matrix has the shape {matrix.shape}, and is for {n} axes.", remedy=f"use ({n}, {n + 1})")
+    if not np.isfinite(matrix).all():
+        raise ParameterError("The matrix has entries that are not finite.", remedy="check what it is made of")
+    if matrix.shape[0] > n and (matrix[n] != [*[0] * n, 1]).any():
+        raise ParameterError(f"The last row of the matrix is {matrix[n].tolist()}.", remedy="use 0, ..., 0, 1")
+    return matrix[:n]
+
+
+def one_to_one(matrix: np.ndarray) -> tuple[int, ...] | None:
+    """For every row the one column that is not zero; None where a row or column has several, or none."""
+    used = matrix != 0
+    if not ((used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all()):
+        return None
+    return tuple(int(row.argmax()) for row in used)
