@@ -10,7 +10,7 @@ from ..blocks import Halo
 from ..runner.driver.report import RunReport
 from ..runner.execute import execute
 from ..runner.ledger.stage_record import Results
-from ..runner.planning.build import blocks_stage, once_stage
+from ..runner.planning.build import Where, blocks_stage, once_stage
 from ..runner.planning.stage import Stage
 from ..sources import Source
 from .job import Job
@@ -37,6 +37,8 @@ class BlocksStage:
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
+    where : Where, optional
+        Another grid, of a stage without outputs: what it finds then does not depend on the blocks that are written.
     """
 
     name: str
@@ -49,6 +51,7 @@ class BlocksStage:
     setup: Callable[[Results], Any] | None = None
     memory_factor: float = 3.0
     holds_gil: bool = False
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class OnceStage:
 def run_stages(name: str, stages: Sequence[BlocksStage | OnceStage], job: Job) -> RunReport:
     """Run the stages of an operation one after the other on the same workers.
 
-    All block stages have the same grid: that of the outputs, which only the last stage may have.
+    Block stages have the same grid: that of the outputs, which only the last stage may have. A reading stage can name
+    another one.
 
     Returns
     -------
@@ -80,8 +84,8 @@ def _build(stage: BlocksStage | OnceStage, outputs: Sequence[Source], job: Job) 
     built = blocks_stage(
         stage.function,
         list(stage.inputs),
-        list(outputs),
-        job,
+        list(outputs if stage.where is None else stage.outputs),
+        job if stage.where is None else stage.where,
         name=stage.name,
         halo=stage.halo,
         returns=stage.returns,

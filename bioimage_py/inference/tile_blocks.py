@@ -1,0 +1,222 @@
+"""What a worker does for `predict`: the tiles of a block, their predictions, and the blend of these."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..blocks import Block, BlockWithHalo, to_roi
+from ..blocks.boxes import within
+from ..engine.block_functions import write_inside
+from ..errors import ShapeError
+from ..runner.ledger.stage_record import Results
+from ..sources import Source
+from ..sources.casting import Casting
+from ..sources.indexing import Roi
+from .devices import Devices, PerDevice
+from .models import Model
+from .scaling import Pair, Scaling, scaled
+from .tiling import Tiling, Weights
+
+MEASURE = "measure"
+"""Name of the stage that looks through the volume first."""
+
+Tile = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a prediction becomes a value of the output.
+
+    Floating point outputs get the nearest value, of two that are as near the even one. Integer outputs get the nearest
+    whole number to ``scale * prediction``, of two the even one, and at most what they can hold.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the output.
+    scale : float
+    """
+
+    dtype: np.dtype[Any]
+    scale: float = 1.0
+
+    def __call__(self, values: npt.NDArray[np.float64]) -> np.ndarray:
+        """Round to the values of an integer type; NaN, and all of a floating point type, is left to the writing."""
+        if self.scale != 1.0:
+            values = values * self.scale
+        if self.dtype.kind == "f":
+            return values
+        low, high = (float(limit) for limit in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
+        # the largest int64 and uint64 are no floats: what is nearest to them would run over
+        whole = np.clip(np.rint(values), low, high if int(high) == np.iinfo(self.dtype).max else np.nextafter(high, 0))
+        return whole if np.isnan(whole).any() else whole.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Open:
+    """What the workers of a process share: the model on each device, and the numbers of the scaling."""
+
+    models: PerDevice
+    pairs: tuple[Pair, ...] | None
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """Once a process: the model on a device, as soon as a worker asks for it, and what the first pass has found."""
+
+    model: Model
+    devices: Devices
+    scaling: Scaling
+    dtypes: tuple[np.dtype[Any], ...]
+
+    def __call__(self, earlier: Results) -> Open:
+        """Get ready."""
+        found = None if self.scaling.measure is None else earlier[MEASURE]
+        return Open(PerDevice(self.devices, self.model.open), self.scaling.pairs(found, self.dtypes))
+
+
+@dataclass(frozen=True)
+class PredictBlock:
+    """The block function: predict all tiles that a block needs, and write their blend.
+
+    Every voxel adds its tiles up in their C order, in float64, so its value is the same in any block.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    along : tuple of int
+        Axes that the model works along, ascending; the others have tiles of one voxel.
+    channels : int
+        Channels that the model makes.
+    led : bool
+        The output has an axis of channels in front.
+    batch : int
+        Tiles that the model gets at a time: always so many, the last one repeated where there are fewer, so that a
+        tile is computed in the same way wherever the block begins.
+    rounding : Rounding
+    casting : {"checked", "unsafe"}
+    """
+
+    tiling: Tiling
+    along: tuple[int, ...]
+    channels: int
+    led: bool
+    batch: int
+    rounding: Rounding
+    casting: Casting
+
+    def __call__(
+        self,
+        block: Block | BlockWithHalo,
+        inputs: Sequence[Source],
+        outputs: Sequence[Source],
+        mask: Source | None,
+        *,
+        context: Open,
+    ) -> None:
+        """Run one block."""
+        inner = to_roi(block.inner_block if isinstance(block, BlockWithHalo) else block)
+        outer = to_roi(block.outer_block) if isinstance(block, BlockWithHalo) else inner
+        inside = None if mask is None else mask[inner].astype(bool, copy=False)
+        if inside is not None and not inside.any():
+            return
+        blend = Blend(self.tiling, inner, self.channels)
+        voxels = [source.view(outer) for source in inputs]
+        predict = context.models.mine()
+        tiles = blend.needed(inside)
+        while several := list(itertools.islice(tiles, self.batch)):
+            full = several + several[-1:] * (self.batch - len(several))
+            batch = np.stack([self._read(tile, voxels, outer, context.pairs) for tile in full])
+            for tile, prediction in zip(several, self._checked(predict(batch), batch.shape), strict=False):
+                blend.add(tile, prediction)
+        result = self.rounding(blend.total)
+        write_inside(outputs[0], inner, result if self.led else result[0], inside, self.casting)
+
+    def _read(
+        self, tile: Tile, voxels: Sequence[np.ndarray], outer: Roi, pairs: tuple[Pair, ...] | None
+    ) -> npt.NDArray[np.float32]:
+        """A tile as the model gets it, (channels, *tile); mirrored where the volume is shorter than a tile."""
+        axes = [(self.tiling.axes[axis], tile[axis], outer[axis].start) for axis in range(len(tile))]
+        where = tuple(
+            slice(one.begin(index) - start, min(one.begin(index) + one.tile, one.size) - start)
+            for one, index, start in axes
+        )
+        shape = [self.tiling.axes[axis].tile for axis in self.along]
+        cut = np.stack(
+            [
+                scaled(channel[where], None if pairs is None else pairs[number]).reshape(
+                    [part.stop - part.start for axis, part in enumerate(where) if axis in self.along]
+                )
+                for number, channel in enumerate(voxels)
+            ]
+        )
+        missing = [(0, full - there) for full, there in zip(shape, cut.shape[1:], strict=True)]
+        return np.pad(cut, [(0, 0), *missing], mode="reflect") if any(more for _, more in missing) else cut
+
+    def _checked(self, prediction: Any, batch: tuple[int, ...]) -> npt.NDArray[Any]:
+        """What the model has returned, (batch, channels, *block); ShapeError where it is of another shape."""
+        found = np.asarray(prediction)
+        wanted = (batch[0], self.channels, *batch[2:])
+        if self.channels == 1 and found.shape == (batch[0], *batch[2:]):
+            found = found[:, np.newaxis]
+        if found.shape != wanted or found.dtype.kind not in "buif":
+            raise ShapeError(
+                f"the model made {found.dtype} of shape {found.shape} of a batch of shape {batch}, not numbers of shape"
+                f" {wanted}: batch, channels, and the tile",
+                remedy=f"channels={found.shape[1]}"
+                if found.ndim == len(batch) and found.shape[2:] == batch[2:]
+                else "a model that gives a value for every voxel of a tile",
+            )
+        return found.reshape(*wanted[:2], *(one.tile for one in self.tiling.axes))
+
+
+class Blend:
+    """The values of a block, to which its tiles are added one after the other."""
+
+    def __init__(self, tiling: Tiling, inner: Roi, channels: int) -> None:
+        self.total = np.zeros((channels, *(part.stop - part.start for part in inner)))
+        self._tiling = tiling
+        self._inner = inner
+        self._weights: list[dict[int, Weights]] = [{} for _ in inner]
+
+    def needed(self, inside: np.ndarray | None) -> Iterator[Tile]:
+        """Tiles that give a value for a voxel of the block inside of the mask, in C order."""
+        touching = (
+            axis.touching(part.start, part.stop) for axis, part in zip(self._tiling.axes, self._inner, strict=True)
+        )
+        for tile in itertools.product(*touching):
+            if inside is None or inside[within(self._used(tile), self._inner)].any():
+                yield tile
+
+    def add(self, tile: Tile, prediction: np.ndarray) -> None:
+        """Add the share of a tile; its prediction has the shape (channels, *tile)."""
+        used = self._used(tile)
+        begins = [axis.begin(index) for axis, index in zip(self._tiling.axes, tile, strict=True)]
+        own = tuple(slice(part.start - b, part.stop - b) for part, b in zip(used, begins, strict=True))
+        share = prediction[(slice(None), *own)].astype(np.float64)
+        for axis, part in enumerate(used):
+            weights = self._weights_of(axis, tile[axis])[part.start - self._tiling.axes[axis].used(tile[axis])[0] :]
+            weights = weights[: part.stop - part.start]
+            if (weights != 1.0).any():
+                share *= weights.reshape(-1, *(1,) * (len(used) - axis - 1))
+        self.total[(slice(None), *within(used, self._inner))] += share
+
+    def _used(self, tile: Tile) -> Roi:
+        """The part of the block that a tile gives values for."""
+        ranges = [axis.used(index) for axis, index in zip(self._tiling.axes, tile, strict=True)]
+        return tuple(
+            slice(max(low, part.start), min(high, part.stop))
+            for (low, high), part in zip(ranges, self._inner, strict=True)
+        )
+
+    def _weights_of(self, axis: int, index: int) -> Weights:
+        known = self._weights[axis]
+        if index not in known:
+            known[index] = self._tiling.axes[axis].weights(index)
+        return known[index]
