@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arguments import named_fields
 from ..errors import ConfigError, DtypeError, FormatError, ParameterError, SourceNotFoundError
-from ..extras import need
+from ..extras import need, pip_line
 from ..runner.planning.checks import check_function
 from .devices import CPU, Devices
 from .models import ONNX_TYPES, Model, OnnxFile, PlainModel, TorchFile, TorchModule, is_script
@@ -136,7 +136,7 @@ def _check_devices(devices: Devices) -> None:
         if kind != CPU and f"{kind.upper()}ExecutionProvider" not in known:
             raise ConfigError(
                 f"devices={name!r}: this onnxruntime has no {kind.upper()}ExecutionProvider, it has {known}",
-                remedy="pip install onnxruntime-gpu, or leave out devices=",
+                remedy=f"{pip_line('onnxruntime-gpu')}, or leave out devices=",
             )
 
 

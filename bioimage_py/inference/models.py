@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ConfigError, FormatError, StorageError
-from ..extras import needing
+from ..extras import needing, pip_line
 from .devices import CPU
 from .onnx_files import digest_of, files_of
 
@@ -102,7 +102,7 @@ class OnnxFile:
         if device != CPU and session.get_providers()[0] == "CPUExecutionProvider":
             raise ConfigError(
                 f"onnxruntime could not use the device {device!r} and fell back to the processor",
-                remedy="pip install onnxruntime-gpu, or leave out devices=",
+                remedy=f"{pip_line('onnxruntime-gpu')}, or leave out devices=",
             )
         return session
 

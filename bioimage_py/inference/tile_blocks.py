@@ -26,6 +26,9 @@ from .tiling import Tiling, Weights
 MEASURE = "measure"
 """Name of the stage that looks through the volume first."""
 
+_PIECE = 1 << 15
+"""Voxels that are rounded at a time: they fit the cache."""
+
 Tile = tuple[int, ...]
 
 
@@ -47,15 +50,23 @@ class Rounding:
     scale: float = 1.0
 
     def __call__(self, values: npt.NDArray[np.float64]) -> np.ndarray:
-        """Round to the values of an integer type; NaN, and all of a floating point type, is left to the writing."""
-        if self.scale != 1.0:
-            values = values * self.scale
+        """Round a contiguous array, which is changed; NaN, and all of a floating point type, is left to the writing."""
         if self.dtype.kind == "f":
-            return values
-        low, high = (float(limit) for limit in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
-        # the largest int64 and uint64 are no floats: what is nearest to them would run over
-        whole = np.clip(np.rint(values), low, high if int(high) == np.iinfo(self.dtype).max else np.nextafter(high, 0))
-        return whole if np.isnan(whole).any() else whole.astype(self.dtype)
+            return values if self.scale == 1.0 else np.multiply(values, self.scale, out=values)
+        info = np.iinfo(self.dtype)
+        low, high = float(info.min), float(info.max)
+        if int(high) > info.max:  # the largest int64 and uint64 are no floats: what is nearest to them would run over
+            high = float(np.nextafter(high, 0))
+        result, unknown = np.empty(values.shape, self.dtype), False
+        flat, rounded = values.reshape(-1), result.reshape(-1)
+        for start in range(0, flat.size, _PIECE):
+            piece = flat[start : start + _PIECE]
+            np.multiply(piece, self.scale, out=piece)
+            np.clip(np.rint(piece, out=piece), low, high, out=piece)
+            unknown = unknown or bool(np.isnan(piece).any())
+            with np.errstate(invalid="ignore"):
+                rounded[start : start + _PIECE] = piece
+        return values if unknown else result
 
 
 @dataclass(frozen=True)
@@ -201,10 +212,11 @@ class Blend:
         own = tuple(slice(part.start - b, part.stop - b) for part, b in zip(used, begins, strict=True))
         share = prediction[(slice(None), *own)].astype(np.float64)
         for axis, part in enumerate(used):
-            weights = self._weights_of(axis, tile[axis])[part.start - self._tiling.axes[axis].used(tile[axis])[0] :]
-            weights = weights[: part.stop - part.start]
-            if (weights != 1.0).any():
-                share *= weights.reshape(-1, *(1,) * (len(used) - axis - 1))
+            first = self._tiling.axes[axis].used(tile[axis])[0]
+            weights = self._weights_of(axis, tile[axis])[part.start - first : part.stop - first]
+            for part_of in _ramps(weights):
+                there = (slice(None),) * (axis + 1)
+                share[(*there, part_of)] *= weights[part_of].reshape(-1, *(1,) * (len(used) - axis - 1))
         self.total[(slice(None), *within(used, self._inner))] += share
 
     def _used(self, tile: Tile) -> Roi:
@@ -220,3 +232,11 @@ class Blend:
         if index not in known:
             known[index] = self._tiling.axes[axis].weights(index)
         return known[index]
+
+
+def _ramps(weights: Weights) -> list[slice]:
+    """Parts of weights that are not one: those at both ends, in most cases."""
+    level = np.flatnonzero(weights == 1.0)
+    if not level.size or level[-1] - level[0] >= level.size:
+        return [slice(None)]
+    return [part for part in (slice(0, level[0]), slice(level[-1] + 1, len(weights))) if part.start < part.stop]
