@@ -178,7 +178,8 @@ def torch_predictor(module: Any, device: str) -> Predictor:
 
 def is_script(path: Path) -> bool:
     """Whether a file is TorchScript: a zip archive with code and constants, and no pickled module."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except zipfile.BadZipFile:
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -29,8 +30,8 @@ from .tile_blocks import MEASURE, OpenModel, PredictBlock
 from .tiling import Tiling
 from .values import asked_rounding, asked_scaling, output_type
 
-_BLEND_BYTES = 32
-"""Of a voxel and channel while a block is predicted: the sum, a share of it, and rounding."""
+_BLEND_BYTES = 18
+"""Of a voxel and channel while a block is predicted: the sum, and what is written of it."""
 
 
 @operation(
@@ -134,9 +135,10 @@ def predict(
 
     Notes
     -----
-    A block computes every tile that it needs, so tiles at its border are computed by its neighbours, too. Blocks are
-    large by default (up to 256³ voxels), which keeps that low; `docs/inference.md` has the factors. `memory` does not
-    know what a model needs for itself.
+    A block computes every tile that it needs, so tiles at its border are computed by its neighbours, too; but a worker
+    keeps those that reach into the next block, and goes on with them if that is its own. Blocks are large by default
+    (up to 256³ voxels), which keeps the rest low; `docs/inference.md` has the factors. `memory` does not know what a
+    model needs for itself.
     """
     job = Job.of(run)
     parts, job = _volume(as_source(input), channel_axis, job)
@@ -179,7 +181,11 @@ def _stages(
         stages.append(
             BlocksStage(MEASURE, measure, parts, returns="fold", merge=merge_found, memory_factor=need, where=where)
         )
-    factor = 1 + _BLEND_BYTES * block.channels / moved
+    held = math.prod(
+        size + axis.tile - 1 for size, axis in zip(grid.block_shape[:-1], block.tiling.axes[:-1], strict=True)
+    ) * max((axis.tile for axis in block.tiling.axes), default=1)
+    voxels = max(1, math.prod(grid.block_shape))
+    factor = 1 + block.channels * (_BLEND_BYTES + 4 * held / voxels) / moved
     stages.append(
         BlocksStage(
             "predict",

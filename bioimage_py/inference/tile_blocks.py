@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,23 @@ class Rounding:
         return values if unknown else result
 
 
+class Kept(threading.local):
+    """Predictions of the block that a worker has done last, of the tiles that reach into the one after it."""
+
+    def __init__(self) -> None:
+        self.tiles: dict[Tile, np.ndarray] = {}
+
+
 @dataclass(frozen=True)
 class Open:
-    """What the workers of a process share: the model on each device, and the numbers of the scaling."""
+    """What the workers of a process share: the model on each device, and the numbers of the scaling.
+
+    ``kept`` is each worker's own.
+    """
 
     models: PerDevice
     pairs: tuple[Pair, ...] | None
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True)
@@ -139,15 +151,34 @@ class PredictBlock:
             return
         blend = Blend(self.tiling, inner, self.channels)
         voxels = [source.view(outer) for source in inputs]
-        predict = context.models.mine()
-        tiles = blend.needed(inside)
-        while several := list(itertools.islice(tiles, self.batch)):
-            full = several + several[-1:] * (self.batch - len(several))
-            batch = np.stack([self._read(tile, voxels, outer, context.pairs) for tile in full])
-            for tile, prediction in zip(several, self._checked(predict(batch), batch.shape), strict=False):
+        predict, kept = context.models.mine(), context.kept.tiles
+        context.kept.tiles = {}
+        for several in self._batches(blend.needed(inside), kept):
+            missing = [tile for tile in several if tile not in kept]
+            if missing:
+                full = missing + missing[-1:] * (self.batch - len(missing))
+                batch = np.stack([self._read(tile, voxels, outer, context.pairs) for tile in full])
+                kept.update(zip(missing, self._checked(predict(batch), batch.shape), strict=False))
+            for tile in several:
+                prediction = kept.pop(tile)
                 blend.add(tile, prediction)
+                if blend.goes_on(tile):
+                    context.kept.tiles[tile] = prediction.copy()  # a model may use its memory again
         result = self.rounding(blend.total)
         write_inside(outputs[0], inner, result if self.led else result[0], inside, self.casting)
+
+    def _batches(self, tiles: Iterator[Tile], kept: Mapping[Tile, np.ndarray]) -> Iterator[list[Tile]]:
+        """Tiles in their order, as many at a time as leave one batch for the model."""
+        several: list[Tile] = []
+        n_missing = 0
+        for tile in tiles:
+            several.append(tile)
+            n_missing += tile not in kept
+            if n_missing == self.batch:
+                yield several
+                several, n_missing = [], 0
+        if several:
+            yield several
 
     def _read(
         self, tile: Tile, voxels: Sequence[np.ndarray], outer: Roi, pairs: tuple[Pair, ...] | None
@@ -218,6 +249,13 @@ class Blend:
                 there = (slice(None),) * (axis + 1)
                 share[(*there, part_of)] *= weights[part_of].reshape(-1, *(1,) * (len(used) - axis - 1))
         self.total[(slice(None), *within(used, self._inner))] += share
+
+    def goes_on(self, tile: Tile) -> bool:
+        """Whether a tile reaches into the block that follows in C order, along the last axis that has several."""
+        for axis, part, index in reversed(list(zip(self._tiling.axes, self._inner, tile, strict=True))):
+            if part.start > 0 or part.stop < axis.size:
+                return bool(axis.used(index)[1] > part.stop)
+        return False
 
     def _used(self, tile: Tile) -> Roi:
         """The part of the block that a tile gives values for."""

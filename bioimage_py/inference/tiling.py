@@ -110,7 +110,10 @@ class Tiling:
         )
 
     def cost(self, grid: Grid) -> float:
-        """How often a tile is computed by the blocks of a grid, on average: 1 where no two blocks share a tile."""
+        """How often a tile is computed by the blocks of a grid, on average: 1 where no two blocks share a tile.
+
+        At most, for a worker takes over the tiles of the block that it has done before.
+        """
         return math.prod(self._cost(grid, axis) for axis in range(grid.ndim))
 
     def _reaches(self, grid: Grid, axis: int) -> list[tuple[int, int, tuple[int, int]]]:

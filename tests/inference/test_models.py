@@ -284,6 +284,11 @@ def test_without_a_gpu_the_call_says_so(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", 2)
     with pytest.raises(ConfigError, match="CUDAExecutionProvider"):
         predict(VALUES, path, tile=12, devices="cuda")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ConfigError, match="fell back to the processor"),
+    ):  # a worker whose onnxruntime is another one than the driver's
+        OnnxFile(str(path)).session("cuda:0")
 
 
 # -- torch, of which only the interface is needed ----------------------------------------------------------------------
@@ -373,6 +378,13 @@ def test_pickled_modules_are_refused_unless_trusted(tmp_path: Path, torch: Any) 
         predict(VALUES, TorchModel(path, trusted=True), tile=8, progress=False, retries=0)
     with pytest.raises(SourceNotFoundError):
         predict(VALUES, tmp_path / "none.pt", tile=8)
+
+
+def test_a_damaged_archive_is_not_trusted(tmp_path: Path, torch: Any) -> None:
+    path = script(tmp_path / "net.pt")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(FormatError, match="trusted=True"):
+        predict(VALUES, path, tile=8)
 
 
 def test_without_torch_the_pip_line_is_said(tmp_path: Path) -> None:

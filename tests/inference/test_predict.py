@@ -163,6 +163,39 @@ def test_tiles_outside_of_the_mask_are_not_computed() -> None:
     np.testing.assert_array_equal(output, np.where(mask, values, -5))
 
 
+def test_a_model_may_return_the_same_memory_again() -> None:
+    memory = np.zeros((1, 1, 16), np.float32)
+
+    def model(batch: np.ndarray) -> np.ndarray:
+        memory[...] = batch * 2
+        return memory
+
+    values = np.arange(100.0)
+    np.testing.assert_array_equal(predict(values, model, tile=16, overlap=6, block_shape=21), values * 2)
+
+
+@pytest.mark.parametrize(("tile", "overlap", "margin"), [(8, 2, 0), (9, 6, 2), (16, 4, 2)])
+def test_a_worker_takes_over_tiles_of_the_block_before(tile: int, overlap: int, margin: int) -> None:
+    calls: list[int] = []
+
+    def count(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        return batch
+
+    values = np.arange(2 * 200.0).reshape(2, 200)
+    count_of = AxisTiles(200, tile, overlap, margin).count
+    how: dict[str, Any] = {"tile": (1, tile), "overlap": (0, overlap), "margin": (0, margin)}
+    for blocks in ((2, 200), (1, 200), (1, 23), (1, 100), (1, 5)):
+        calls.clear()
+        np.testing.assert_array_equal(predict(values, count, block_shape=blocks, **how), values)
+        # a block that is shorter than a tile keeps what the next one needs, not what comes after that
+        assert len(calls) == 2 * count_of or blocks[1] < tile
+        np.testing.assert_array_equal(predict(values, count, block_shape=blocks, batch=3, **how), values)
+    calls.clear()
+    predict(values.T.copy(), count, block_shape=(23, 2), tile=(tile, 1), overlap=(overlap, 0), margin=(margin, 0))
+    assert len(calls) == 2 * count_of
+
+
 def test_axes_that_are_kept_apart(folder: Path) -> None:
     axes = [Axis("t", "time"), Axis("c", "channel"), Axis("z"), Axis("y"), Axis("x")]
     values = np.random.default_rng(0).random((2, 2, 6, 20, 24), np.float32)
