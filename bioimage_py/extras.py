@@ -22,6 +22,7 @@ _EXTRAS = {
     "mrcfile": "em",
     "nd2": "microscopy",
     "nibabel": "medical",
+    "onnxruntime": "inference",
     "pydantic": "projects",
     "pydicom": "medical",
     "shapely": "spaces",

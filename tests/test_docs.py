@@ -122,7 +122,15 @@ def make_files() -> None:
         file["raw"], file["labels"] = raw, raw > 100
 
 
-MAKE = {"files.md": make_files, "sources.md": make_sources, "projects.md": make_projects}
+def make_network() -> None:
+    """The network of docs/inference.md."""
+    pytest.importorskip("onnx")
+    from .inference.networks import network
+
+    network(Path("net.onnx"))
+
+
+MAKE = {"inference.md": make_network, "files.md": make_files, "sources.md": make_sources, "projects.md": make_projects}
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
@@ -191,6 +199,7 @@ SHOWN = (
     "copy",
     "evaluation.contingency_table",
     "filters.gaussian_smoothing",
+    "inference.predict",
     "operations.add",
     "projects.Project.apply",
     "pyramid",

@@ -58,6 +58,10 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "nnunet.export_nnunet(project(), 'out', file_ending='.nii.gz')",
         "nnunet.export_nnunet(project(), 'out', file_ending='.nii')",
     ),
+    "onnxruntime": (
+        "bp.inference.predict(array, 'net.onnx')",
+        "bp.inference.predict(array, bp.inference.OnnxModel('a'))",
+    ),
     "pydantic": (
         "bp.projects.Project",
         ["project", "create", "p"],

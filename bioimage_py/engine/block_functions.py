@@ -36,22 +36,26 @@ class MapBlock:
         inside = None if mask is None else mask[inner].astype(bool, copy=False)
         if inside is not None and not inside.any():
             return
-        result = self.result(inner, outer, inputs)
-        if inside is not None and not inside.all():
-            target = (slice(None),) * (outputs[0].ndim - inside.ndim) + inner
-            kept = outputs[0][target]
-            # zeros fit everywhere: only values that are written are checked, and an error names their place
-            written = np.where(inside, result, np.zeros(1, result.dtype))
-            place = normalize_index(target, outputs[0].shape)
-            np.copyto(kept, convert_values(written, kept.dtype, self.casting, place), where=inside)
-            result = kept
-        outputs[0][(..., *inner)] = result
+        write_inside(outputs[0], inner, self.result(inner, outer, inputs), inside, self.casting)
 
     def result(self, inner: Roi, outer: Roi, inputs: Sequence[Source]) -> Any:
         """What the kernel makes of a block from the block with its halo."""
         result = self.kernel(*(source.view(outer) for source in inputs))
         # uncut where there is no halo: a result of another shape must not look whole
         return result if inner == outer else result[(..., *within(inner, outer))]
+
+
+def write_inside(output: Source, inner: Roi, result: Any, inside: np.ndarray | None, casting: Casting) -> None:
+    """Write the result of a block, with leading channels or without; what the mask leaves out stays as it is."""
+    if inside is not None and not inside.all():
+        target = (slice(None),) * (output.ndim - inside.ndim) + inner
+        kept = output[target]
+        # zeros fit everywhere: only values that are written are checked, and an error names their place
+        written = np.where(inside, result, np.zeros(1, result.dtype))
+        place = normalize_index(target, output.shape)
+        np.copyto(kept, convert_values(written, kept.dtype, casting, place), where=inside)
+        result = kept
+    output[(..., *inner)] = result
 
 
 @dataclass(frozen=True)

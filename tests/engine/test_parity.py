@@ -44,6 +44,16 @@ class Case:
     shape: tuple[int, ...] = SHAPE
 
 
+def tilted(batch: np.ndarray) -> np.ndarray:
+    """A model whose values depend on where a voxel lies in its tile."""
+    return np.asarray(batch + np.arange(batch.shape[-1], dtype=np.float32))
+
+
+def predict(v: dict[str, Any], out: Any, k: dict[str, Any]) -> Any:
+    tiles: dict[str, Any] = {"tile": 20, "overlap": 8, "margin": 2, "batch": 2, "normalize": "standard"}
+    return bp.inference.predict(v["raw"], tilted, out, **tiles, **k)
+
+
 CASES = [
     Case("copy", lambda v, out, k: bp.copy(v["raw"], out, **k), "uint8"),
     Case("gaussian", lambda v, out, k: bp.filters.gaussian_smoothing(v["raw"], 1.5, out, **k), "float32", 1e-3),
@@ -89,6 +99,7 @@ CASES = [
         None,
     ),
     Case("region graph", lambda v, out, k: _tables(bp.graph.region_graph(v["few"], v["raw"], **k))),
+    Case("predict", predict, "float32"),
     Case("relabel", lambda v, out, k: bp.segmentation.relabel(v["few"], np.arange(300) * 7, out, **k), "uint64"),
     Case(
         "relabel dict",

@@ -93,9 +93,9 @@ def same_view(one: Source, other: Source) -> bool:
     return not hasattr(one, "source") and not hasattr(other, "source") and one.shape == other.shape
 
 
-def check_function(function: Any, n_arguments: int, *, context: bool = False) -> None:
-    """ParameterError where the function cannot be called the way a run calls it."""
-    wanted = {4: "block, inputs, outputs, mask", 2: "labels, mask"}.get(n_arguments, "index")
+def check_function(function: Any, n_arguments: int, *, context: bool = False, names: str = "") -> None:
+    """ParameterError where the function cannot be called the way a run calls it; `names` are those of its arguments."""
+    wanted = names or {4: "block, inputs, outputs, mask", 2: "labels, mask"}.get(n_arguments, "index")
     wanted += ", context" if context else ""
     if not callable(function):
         message = f"the function is a {type(function).__name__}, which cannot be called"

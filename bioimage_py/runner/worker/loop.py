@@ -6,6 +6,7 @@ from itertools import chain, pairwise
 from time import perf_counter
 from typing import Any
 
+from ...system.worker import enter_worker
 from ..ledger.interface import WorkerSide
 from ..ledger.records import BlockFailure
 from ..planning.work_list import Batch
@@ -22,6 +23,7 @@ class InProcess:
 
     def __call__(self, worker: str) -> None:
         """Run batches until the ledger says that there is nothing left to do."""
+        enter_worker(worker)
         ledger, total = self._ledger, 0
         runners: dict[int, BlockRunner] = {}
         while (batch := ledger.claim(worker)) is not None:

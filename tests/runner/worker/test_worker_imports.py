@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import bioimage_py as bp
-from bioimage_py import evaluation, filters, morphology, operations, segmentation, stats
+from bioimage_py import evaluation, filters, inference, morphology, operations, segmentation, stats
 from bioimage_py.runner import map_blocks
 
 from ...layout.package_graph import imports
@@ -83,6 +83,7 @@ def test_a_worker_of_operations_imports_nothing_of_the_driver(arrays: list[zarr.
         filters.gaussian_smoothing(numbers, 1.0, output, block_shape=BLOCK, casting="unsafe")
         assert of_worker() == []
         bp.copy(labels, output, block_shape=BLOCK)
+        inference.predict(numbers, np.negative, output, tile=4, normalize="standard", dtype="uint64", block_shape=BLOCK)
         bp.downsample(numbers, 2, half, block_shape=(4, 4, 4), method="mean")
         bp.pyramid(numbers, [2], [half], block_shape=(4, 4, 4))
         operations.add(numbers, 1.0, numbers, block_shape=BLOCK)
