@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ...arguments import number
+from ...blocks import region_bounds
 from ...engine.declaration import Declaration
 from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
@@ -28,7 +29,7 @@ from .joining import Criterion, JoinTiles, WriteStitched, stitched
 from .tile_blocks import CompareTile, SegmentTile, inside_only
 from .tiles import Slots, SlotSource, TiledSource, Tiling
 
-_OMIT = ("block_ids", "resume_from", "skip_empty", "roi")
+_OMIT = ("block_ids", "resume_from", "skip_empty")
 
 
 @operation(
@@ -104,9 +105,10 @@ def stitch_segmentation(
 
     Notes
     -----
-    The tiles' labels are kept in the run's folder, so that an unfinished call that is repeated segments only the tiles
-    that are missing. The result depends on the tiles, not on blocks, workers or the backend. Channels and times are
-    segmented each for themselves unless `shape` or `axes` say otherwise.
+    With `roi` the region is treated as a volume of its own. The tiles' labels are kept in the run's folder, so that
+    an unfinished call that is repeated segments only the tiles that are missing. The result depends on the tiles,
+    not on blocks, workers or the backend. Channels and times are segmented each for themselves unless `shape` or
+    `axes` say otherwise.
 
     Examples
     --------
@@ -120,17 +122,15 @@ def stitch_segmentation(
     job, source = Job.of(run), as_source(input)
     check_function(segmentation_function, 2)
     parts, lead, trail = _parts(source, shape)
-    volume = parts[0] if parts else source
-    along = job.along(volume)
-    tiling = Slots(
-        tuple(volume.shape),
-        _per_axis(tile_shape, volume, job, "tile_shape", 1, 1),
-        _per_axis(tile_overlap, volume, job, "tile_overlap", 0, 0),
-    )
-    tiling = Slots(tiling.shape, tuple(map(min, tiling.tile, map(_at_least_one, tiling.shape))), tiling.overlap)
+    volume = parts[0]
+    along, region = job.along(volume), _region(job, volume)
+    parts = [_within(part, region) for part in parts]
+    tile = _per_axis(tile_shape, volume, job, "tile_shape", 1, 1)
+    overlap = _per_axis(tile_overlap, volume, job, "tile_overlap", 0, 0)
+    tiling = Slots(tuple(parts[0].shape), _fitting(tile, parts[0]), overlap)
     mask = _mask(job, volume, with_background)
     if mask is not None:
-        mask = SlotSource(mask, tiling.tile, tiling.overlap)
+        mask = SlotSource(_within(mask, region), tiling.tile, tiling.overlap)
     slots = RunArray("tiles", tiling.stored_shape, np.uint64, tiling.chunks)
     kept = tuple(axis for axis in range(volume.ndim) if axis not in along)
     segment = BlocksStage(
@@ -218,13 +218,15 @@ def stitch_tiled_segmentation(
     depth = tables.whole_number(overlap, "overlap")
     if not depth:
         raise ParameterError("overlap=0: there is nothing to compare", remedy="overlap=1")
-    tile = tuple(map(min, _per_axis(tile_shape, source, job, "tile_shape", 1, 1), map(_at_least_one, source.shape)))
-    tiling = Tiling(tuple(source.shape), tile, (depth,) * source.ndim)
+    region = _region(job, source)
+    inside = _within(source, region)
+    tile = _fitting(_per_axis(tile_shape, source, job, "tile_shape", 1, 1), inside)
+    tiling = Tiling(tuple(inside.shape), tile, (depth,) * source.ndim)
     how = _Joining(criterion, beta, threshold, unique, with_background)
     if (mask := _mask(job, source, with_background)) is not None:
-        source = MultiTransformationSource(inside_only, source, mask, dtype=source.dtype)
+        inside = MultiTransformationSource(inside_only, inside, _within(mask, region), dtype=source.dtype)
     return _stitched(
-        "stitch_tiled_segmentation", [], (source, source), tiling, along, how, output, job, source, before=False
+        "stitch_tiled_segmentation", [], (inside, inside), tiling, along, how, output, job, source, before=False
     )
 
 
@@ -263,12 +265,13 @@ def _stitched(
     before: bool,
 ) -> Any:
     """Compare tiles, join, and write: ``labels`` are those of the tiles as they are stored, and as a volume."""
-    target, returned = prepare_output(output, tiling.shape, np.uint64, job, source=volume)
+    target, returned = prepare_output(output, tuple(volume.shape), np.uint64, job, source=volume)
     tables.check_output_dtype(target.dtype, name)
     targets, more = [target], None
     if before:
-        other, more = prepare_output(None, tiling.shape, np.uint64, job)
+        other, more = prepare_output(None, tuple(volume.shape), np.uint64, replace(job, chunks=None, shards=None))
         targets.append(other)
+    targets = [_within(one, _region(job, volume)) for one in targets]
     limit = target.dtype if job.execution.casting == "checked" else None
     step = tiling.pitch if isinstance(tiling, Slots) else tiling.tile
     stages: list[BlocksStage | OnceStage] = [
@@ -284,7 +287,7 @@ def _stitched(
         OnceStage("join", JoinTiles(how.criterion, how.beta, how.threshold, how.unique, limit)),
         BlocksStage("write", WriteStitched(tiling), [labels[1]], targets, setup=stitched, memory_factor=3.0),
     ]
-    run_stages(name, stages, replace(job, mask=None))
+    run_stages(name, stages, replace(job, mask=None, roi=None))
     return (returned, more) if before else returned
 
 
@@ -301,8 +304,19 @@ def _mask(job: Job, volume: Source, with_background: bool) -> Source | None:
     return mask
 
 
-def _at_least_one(size: int) -> int:
-    return max(1, size)
+def _region(job: Job, volume: Source) -> tuple[slice, ...] | None:
+    """What the call works on, as if it were a volume of its own; None for all of it."""
+    if job.roi is None:
+        return None
+    return tuple(slice(begin, end) for begin, end in region_bounds(job.roi, volume.shape))
+
+
+def _within(source: Source, region: tuple[slice, ...] | None) -> Source:
+    return source if region is None else RoiSource(source, region)
+
+
+def _fitting(tile: tuple[int, ...], volume: Source) -> tuple[int, ...]:
+    return tuple(min(one, max(1, size)) for one, size in zip(tile, volume.shape, strict=True))
 
 
 def _per_axis(value: Any, source: Source, job: Job, name: str, elsewhere: int, least: int) -> tuple[int, ...]:

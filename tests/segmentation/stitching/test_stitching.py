@@ -278,6 +278,28 @@ def test_a_mask_leaves_background_and_whole_tiles_out() -> None:
         segmentation.stitch_segmentation(image, renamed, 4, 1, mask=mask[1:])
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_region_is_a_volume_of_its_own(masked: bool, tmp_path: Path) -> None:
+    image, roi = image_of(8, (14, 17)), (slice(3, 12), slice(1, 16))
+    mask = np.random.default_rng(1).random(image.shape) < 0.9 if masked else np.ones(image.shape, bool)
+    run: dict[str, Any] = {"roi": roi, **({"mask": mask.astype("u1")} if masked else {})}
+    whole = segmentation.label((image & mask)[roi])
+    labels = np.zeros(image.shape, "u8")
+    labels[roi] = whole
+    output = zarr.create_array(tmp_path / "out.zarr", shape=image.shape, chunks=(4, 4), dtype="u4")
+    output[...] = 99
+    segmentation.stitch_segmentation(labels, renamed, 5, 2, output, num_workers=2, **run)
+    found = output[...]
+    assert same_partition(found[roi], whole)
+    found[roi] = 99
+    assert (found == 99).all()
+    ours, before = segmentation.stitch_segmentation(labels, renamed, 5, 2, return_before_stitching=True, **run)
+    assert same_partition(ours[roi], whole)
+    assert before.shape == image.shape
+    tiled = segmentation.stitch_tiled_segmentation(labels, 15, block_shape=4, **run)
+    assert same_partition(tiled, labels * mask)
+
+
 def test_bad_input() -> None:
     image = np.zeros((8, 8), "u1")
     stitch = segmentation.stitch_segmentation
