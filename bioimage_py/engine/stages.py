@@ -43,8 +43,6 @@ class BlocksStage:
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
-    where : Where, optional
-        Another grid, of a stage without outputs: what it finds then does not depend on the blocks that are written.
     """
 
     name: str
