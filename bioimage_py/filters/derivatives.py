@@ -200,10 +200,9 @@ def hessian_of_gaussian_eigenvalues(
     physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> Any:
-    """Eigenvalues of the matrix of second derivatives of the smoothed volume: curvatures, which tell blobs, lines,
-    sheets.
+    """Eigenvalues of the matrix of second derivatives of the smoothed volume, which tell blobs, lines and sheets.
 
-    In a bright line two of three are strongly negative, in a bright sheet one. Windows and border are those of
+    In a bright line two of three are strongly negative, in a bright sheet one. Windows, border and NaN are those of
     `laplacian_of_gaussian`, with ``ceil(4 sigma)`` voxels to each side. The eigenvalues are exact to the precision of
     the result, also where two are equal. Block by block they differ from the whole-array result by rounding only: at
     most 4e-6 times the largest magnitude of the input for float32 results, over sigma² where that is below 1.
@@ -255,7 +254,8 @@ def structure_tensor_eigenvalues(
 
     Products of first derivatives (windows of `gaussian_gradient_magnitude`), smoothed with `outer_scale` (window of
     `gaussian_smoothing`). Block by block they differ from the whole-array result by rounding only: at most 4e-6 times
-    the square of the largest magnitude of the input for float32 results, over sigma² where that is below 1.
+    the square of the largest magnitude of the input for float32 results, over sigma² where that is below 1. A NaN makes
+    NaN of all that both windows reach.
 
     Parameters
     ----------

@@ -149,7 +149,7 @@ class _How:
         )
         function.__name__ = function.__qualname__ = _name(kernel)
         function.__module__ = getattr(kernel, "__module__", None) or __name__
-        function.__doc__ = inspect.getdoc(kernel) or f"{_name(kernel)}, block by block."
+        function.__doc__ = kernel.__doc__ or f"{_name(kernel)}, block by block."
         made: Callable[..., Any] = operation(axes="space")(function)
         return made
 

@@ -293,3 +293,31 @@ def test_a_filter_is_written_to_a_file_with_its_channels(tmp_path: Any) -> None:
     made = hessian_of_gaussian_eigenvalues(raw, 1.0, tmp_path / "a.zarr" / "hessian", chunks=(3, 8, 8, 8))
     assert made.shape == (3, 20, 21, 22)
     np.testing.assert_allclose(made[...], hessian_of_gaussian_eigenvalues(array, 1.0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "lengths"),
+    [
+        ("gaussian_smoothing", {"sigma": 2.0}),
+        ("difference_of_gaussians", {"low_sigma": 2.0, "high_sigma": 3.0}),
+        ("difference_of_gaussians", {"low_sigma": 1.0}),
+        ("normalize_local_contrast", {"sigma": 2.0}),
+        ("median", {"size": 4.0}),
+        ("white_tophat", {"size": 4.0}),
+    ],
+)
+def test_a_length_in_units_is_one_in_voxels_over_the_scale(name: str, lengths: dict[str, float]) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (2, 9, 12, 14), dtype=np.uint8)
+    scales = (2.0, 1.0, 0.5)
+    axes = [Axis("c", "channel"), *(Axis(a, unit="micrometer", scale=s) for a, s in zip("zyx", scales, strict=True))]
+    source = AxesSource(array, axes)
+    # a box of 4 micrometres holds the voxels that are at most 2 away
+    voxels = {
+        key: tuple(2 * (value / s // 2) + 1 if key == "size" else value / s for s in scales)
+        for key, value in lengths.items()
+    }
+    voxels = {key: tuple(map(int, value)) if key == "size" else value for key, value in voxels.items()}
+    call = getattr(bp.filters, name)
+    for measured in (lengths, {key: (value,) * 3 for key, value in lengths.items()}):
+        found = call(source, **measured, physical=True, block_shape=(1, 5, 6, 14))
+        np.testing.assert_array_equal(found, call(source, **voxels, block_shape=(1, 5, 6, 14)))
