@@ -45,9 +45,10 @@ def regionprops(
 ) -> pd.DataFrame:
     """Properties of every object, in one pass over the blocks.
 
-    Names and units are those of scikit-image. Counts, boxes, centroids, extrema and sums of integers are exact; lengths
-    of axes, surfaces and standard deviations depend on the blocks by rounding only (1e-9 of the value). An object may
-    be larger than memory: it is measured block by block, and what is kept of it is a row.
+    Names and units are those of scikit-image. Counts, boxes, centroids, extrema and sums of integers (of at most 32
+    bits) are exact; lengths of axes, surfaces, standard deviations and other sums depend on the blocks by rounding only
+    (1e-9 of the value). An object may be larger than memory: it is measured block by block, and what is kept of it is a
+    row.
 
     Parameters
     ----------
