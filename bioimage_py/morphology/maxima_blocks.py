@@ -15,6 +15,7 @@ from ..blocks.boxes import within
 from ..runner.ledger.stage_record import Results
 from ..segmentation import components, merging
 from ..sources import Source
+from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
@@ -60,9 +61,7 @@ class FindCandidates:
     ) -> Candidates | None:
         """Find the candidates of one block; None where all is NaN or masked."""
         inner, outer = to_roi(block.inner_block), to_roi(block.outer_block)
-        values = inputs[0].view(outer)
-        values = values.view(np.uint8) if values.dtype.kind == "b" else values
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        values = native(inputs[0].view(outer))
         known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
         if mask is not None:
             known &= mask[outer].astype(np.bool_, copy=False)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..blocks import Block
 from ..sources import Source
+from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
@@ -107,7 +108,7 @@ def _look(
     from scipy.ndimage import binary_erosion
     from scipy.spatial import KDTree
 
-    labels = source.view(box)
+    labels = native(source.view(box))
     inside = labels != 0
     begin = np.array([part.start for part in box])
     local = points - begin
