@@ -165,6 +165,53 @@ def test_distances_and_maxima_far_from_the_border() -> None:
     assert np.unique(np.nonzero(seeds)[2]).tolist() == [2000]
 
 
+@pytest.mark.parametrize("dtype", ALL)
+def test_maxima(dtype: str) -> None:
+    low, high = limits(dtype)
+    image = np.full((40, 37), low, dtype)
+    image[5, 5], image[20, 20], image[30, 30] = high, high // 2, 1
+    found = bp.morphology.find_local_maxima(image, min_distance=2)
+    assert found.tolist() == [[5, 5], [20, 20], [30, 30]]
+    assert bp.morphology.find_local_maxima(checkered(dtype, (9, 33)), exclude_border=False).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("dtype", ALL)
+def test_intensities_of_objects(dtype: str) -> None:
+    image = checkered(dtype, (40, 70))
+    labels = np.where(np.indices(image.shape)[1] < 35, 1, 3)
+    with np.errstate(over="ignore"):
+        found = bp.morphology.regionprops(labels, intensity_image=image)
+    low, high = limits(dtype)
+    assert found["intensity_min"].tolist() == [low, low]
+    assert found["intensity_max"].tolist() == [high, high]
+    if dtype in ("u1", "i1", "u2", "i2", "u4", "i4"):
+        assert found["intensity_sum"].tolist() == [700 * (int(low) + int(high))] * 2
+        np.testing.assert_allclose(found["intensity_std"], (int(high) - int(low)) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_ids_of_objects_and_holes(dtype: str) -> None:
+    low, high = limits(dtype)
+    labels = np.zeros((20, 33), dtype)
+    labels[2:9, 2:30], labels[11:18, 2:30] = high, low or 1
+    labels[4, 5:20] = labels[14, 7:9] = 0
+    assert [int(one) for one in bp.morphology.morphology(labels)["label"]] == sorted([int(high), int(low) or 1])
+    filled = bp.morphology.fill_holes(labels)
+    assert (filled[2:9, 2:30] == high).all()
+    assert (filled[11:18, 2:30] == (low or 1)).all()
+    grown = bp.morphology.expand_labels(labels, 1)
+    assert (grown[1, 2:30] == high).all()
+    assert (grown[9, 2:30] == high).all()
+
+
+@pytest.mark.parametrize("length", [*LONG, 40000])
+def test_distances_along_lines(length: int) -> None:
+    array = np.ones((3, length), bool)
+    array[1, length // 3] = False
+    expected = np.hypot(np.indices(array.shape)[0] - 1.0, np.indices(array.shape)[1] - length // 3).astype("f4")
+    assert np.array_equal(bp.morphology.distance_transform(array), expected)
+
+
 def test_joining_of_many_components() -> None:
     n = 70_000
     edges = np.stack([np.arange(1, n), np.arange(2, n + 1)], axis=1).astype(np.uint64)

@@ -16,6 +16,7 @@ from ..errors import StorageError
 from ..runner.ledger.stage_record import Results
 from ..segmentation import components, merging, tables
 from ..sources import Source
+from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
@@ -85,7 +86,7 @@ class FindPieces:
             slice(max(low, part.start - 1), min(high, part.stop + 1)) if axis in along else part
             for axis, (part, (low, high)) in enumerate(zip(inner, self.region, strict=True))
         )
-        around = _native(inputs[0].view(outer))
+        around = native(inputs[0].view(outer))
         inside = None if mask is None else mask[outer].astype(np.bool_, copy=False)
         own = within(inner, outer)
         found = self.pieces.labelled(self.pieces.of(around[own], None if inside is None else inside[own]))
@@ -153,11 +154,6 @@ def _nothing(n: int, dtype: Any) -> tuple[Array, Array]:
     return np.full(n, limits.max, dtype), np.full(n, limits.min, dtype)
 
 
-def _native(labels: Array) -> Array:
-    labels = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
-    return labels.astype(labels.dtype.newbyteorder("="), copy=False)
-
-
 @dataclass(frozen=True)
 class ChoosePieces:
     """Between the passes: what becomes of each component."""
@@ -220,7 +216,7 @@ class ChangePieces:
         values[0] = 0
         result = labels
         if values.any():
-            found, n = self.pieces.labelled(self.pieces.of(_native(labels), inside))[:2]
+            found, n = self.pieces.labelled(self.pieces.of(native(labels), inside))[:2]
             if n != end - begin:
                 raise StorageError(
                     f"block {block.id} {block.where()} had {end - begin} components in the first pass and has {n} now:"
@@ -229,7 +225,7 @@ class ChangePieces:
                 )
             new = tables.take(values, found)
             chosen = new if self.pieces.background else np.zeros(1, values.dtype)
-            result = np.where(new != 0, chosen, _native(labels)).astype(labels.dtype)
+            result = np.where(new != 0, chosen, native(labels)).astype(labels.dtype)
         if inside is not None and not inside.all():
             result = np.where(inside, result, outputs[0][roi].astype(result.dtype))
         outputs[0][roi] = result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, Unpack
 
@@ -85,6 +86,8 @@ def find_local_maxima(
     along, shape = job.along(source), tuple(source.shape)
     region = tuple(region_bounds(job.roi, shape))
     above = None if threshold_abs is None else number("threshold_abs", threshold_abs, example=0.5)
+    if above is not None and source.dtype.kind in "iu" and math.isfinite(above):
+        above = math.floor(above)  # the same for integers, which numpy then compares exactly
     relative = None if threshold_rel is None else number("threshold_rel", threshold_rel, example=0.1)
     if not source.size:
         return np.empty((0, source.ndim), np.int64)

@@ -15,6 +15,7 @@ from ..blocks.boxes import within
 from ..runner.ledger.stage_record import Results
 from ..segmentation import components, merging
 from ..sources import Source
+from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
@@ -60,9 +61,7 @@ class FindCandidates:
     ) -> Candidates | None:
         """Find the candidates of one block; None where all is NaN or masked."""
         inner, outer = to_roi(block.inner_block), to_roi(block.outer_block)
-        values = inputs[0].view(outer)
-        values = values.view(np.uint8) if values.dtype.kind == "b" else values
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        values = native(inputs[0].view(outer))
         known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
         if mask is not None:
             known &= mask[outer].astype(np.bool_, copy=False)
@@ -80,6 +79,8 @@ class FindCandidates:
     def _highest(self, values: Array, known: Array) -> Array:
         from scipy.ndimage import maximum_filter1d
 
+        if values.dtype.itemsize == 8 and values.dtype.kind in "iu":  # scipy's filter computes with floats
+            values = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)
         lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
         filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
         highest = filled
@@ -143,14 +144,17 @@ class ChooseMaxima:
         points = np.stack(np.unravel_index(at, self.shape), axis=1).astype(np.int64)
         keep = value > self._threshold(min(lows), max(highs))
         points, value = points[keep], value[keep]
-        order = np.lexsort((np.arange(len(value)), -value.astype(np.float64)))
-        if value.dtype.kind in "iu":  # exact above 2^53 too
-            order = np.argsort(value.max(initial=0) - value, kind="stable")
+        rank = np.unique(value, return_inverse=True)[1]  # what is subtracted may run over, or lose digits
+        order = np.argsort(-rank, kind="stable")
         return _apart(points[order], self.along, self.distance)
 
     def _threshold(self, low: Any, high: Any) -> Any:
         absolute = low if self.above is None else self.above
-        return absolute if self.relative is None else max(absolute, self.relative * high)
+        if self.relative is None:
+            return absolute
+        share = self.relative * (high.item() if hasattr(high, "item") else high)
+        whole = isinstance(high, np.integer) and math.isfinite(share)
+        return max(absolute, math.floor(share) if whole else share)
 
 
 def _apart(points: Array, along: Sequence[int], distance: int) -> Array:

@@ -12,11 +12,14 @@ import numpy.typing as npt
 
 from ..blocks import Block
 from ..sources import Source
+from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
 _FIRST_MARGIN = 16
 _BOX_VOXELS = 2**21
+_TIES = 6
+"""Equally near voxels that are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _look(
     from scipy.ndimage import binary_erosion
     from scipy.spatial import KDTree
 
-    labels = source.view(box)
+    labels = native(source.view(box))
     inside = labels != 0
     begin = np.array([part.start for part in box])
     local = points - begin
@@ -118,12 +121,22 @@ def _look(
     at = np.argwhere(inside & ~binary_erosion(inside))
     found = labels[tuple(at.T)]
     tree = KDTree((at + begin) * sampling)
-    distance, _ = tree.query(points * sampling, distance_upper_bound=float(reach.max()) * (1 + 1e-9) + 1e-9)
-    for row in np.flatnonzero(distance <= reach):
-        ties = tree.query_ball_point(points[row] * sampling, distance[row] * (1 + 1e-12))
-        lowest, which = found[ties].min(), own[row]
-        if distance[row] < best[which] or lowest < ids[which]:
-            ids[which], best[which] = lowest, distance[row]
+    few = min(_TIES, len(at))
+    limit = float(reach.max()) * (1 + 1e-9) + 1e-9
+    distance, nearest = tree.query(points * sampling, range(1, few + 1), distance_upper_bound=limit)
+    first = distance[:, 0]
+    rows = np.flatnonzero(first <= reach)
+    equal = distance[rows] <= first[rows, None] * (1 + 1e-12)
+    top = np.iinfo(found.dtype).max
+    lowest = np.where(equal, found[np.minimum(nearest[rows], len(at) - 1)], top).min(axis=1)
+    if few < len(at):
+        for row in np.flatnonzero(equal.all(axis=1)):  # there may be more of them
+            ties = tree.query_ball_point(points[rows[row]] * sampling, first[rows[row]] * (1 + 1e-12))
+            lowest[row] = found[ties].min()
+    which, far = own[rows], first[rows]
+    alike = far <= best[which] * (1 + 1e-12)
+    better = (far < best[which] * (1 - 1e-12)) | (alike & (lowest < ids[which]))
+    ids[which[better]], best[which[better]] = lowest[better], far[better]
 
 
 def joined(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -93,9 +93,9 @@ def test_a_distance_transform_that_failed_goes_on(tmp_path: Path, monkeypatch: p
         return run(self, inputs, outer)
 
     how: dict[str, Any] = {"distances": output, "block_shape": 10, "retries": 0, **QUIET}
-    from bioimage_py.morphology.distance import distances
+    from bioimage_py.morphology.distance import cut
 
-    monkeypatch.setattr(distances, "_PLANES_VOXELS", 4)
+    monkeypatch.setattr(cut, "PLANES_VOXELS", 4)
     with monkeypatch.context() as patch:
         patch.setattr(distance_blocks.NextAxis, "run", failing)
         with bp.execution(version="1"), pytest.raises(RunnerError) as caught:

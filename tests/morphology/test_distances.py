@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from bioimage_py.errors import DtypeError, ParameterError
 from bioimage_py.io import create_array
 from bioimage_py.morphology import distance_transform
-from bioimage_py.morphology.distance import distances
+from bioimage_py.morphology.distance import cut
 from bioimage_py.sources.axes import Axis
 
 from . import volumes
@@ -25,7 +25,7 @@ QUIET: dict[str, Any] = {"progress": False}
 @pytest.fixture(params=["planes at once", "a line at a time"], autouse=True)
 def together(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small volumes are cut as large ones are."""
-    monkeypatch.setattr(distances, "_PLANES_VOXELS", 4 * 40 if request.param == "planes at once" else 1)
+    monkeypatch.setattr(cut, "PLANES_VOXELS", 4 * 40 if request.param == "planes at once" else 1)
 
 
 def foreground(draw: Any) -> np.ndarray:
@@ -109,6 +109,16 @@ def test_stored_in_files(job_type: str, tmp_path: Path) -> None:
     output = distance_transform(source, distances=tmp_path / "a.zarr" / "d", job_type=job_type, num_workers=2, **QUIET)
     assert np.array_equal(output[...], distance_transform_edt(array).astype("f4"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_it_fits_the_memory_that_it_may_use(tmp_path: Path) -> None:
+    source = create_array(tmp_path / "a.zarr", "a", shape=(1024,) * 3, dtype="bool", chunks=(64,) * 3)
+    for memory in (None, 2**29, 2**28, 2**27):
+        how: dict[str, Any] = {"distances": tmp_path / "a.zarr" / "d", "memory": memory, "num_workers": 2, "plan": True}
+        how["cache"] = None if memory is None else 0
+        plan = distance_transform(source, **how)
+        assert plan.promised_bytes < (memory or 2**30)
+        assert plan.array_bytes in (4 * 1024**3, 8 * 1024**3)
 
 
 def test_times_are_apart(tmp_path: Path) -> None:

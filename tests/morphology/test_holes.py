@@ -82,6 +82,22 @@ def test_a_hole_gets_the_id_around_it(data: st.DataObject) -> None:
     assert np.array_equal(found, filled(labels))
 
 
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_holes_in_a_mask(data: st.DataObject) -> None:
+    """A hole touches neither the border nor what the mask leaves out."""
+    image = data.draw(images())
+    mask = np.random.default_rng(data.draw(st.integers(0, 99))).random(image.shape) < 0.9
+    expected, (holes, n) = image.copy(), ndimage.label(~image & mask)
+    for one in range(1, n + 1):
+        own = holes == one
+        around = ndimage.binary_dilation(np.pad(own, 1)) & ~np.pad(own, 1)
+        if not (around & ~np.pad(mask, 1)).any():
+            expected[own] = True
+    block = data.draw(volumes.blocks(image.ndim))
+    assert np.array_equal(fill_holes(image, image.copy(), mask=mask, block_shape=block, **QUIET), expected)
+
+
 def test_a_mask_is_a_border_and_what_is_outside_stays() -> None:
     image = np.ones((9, 9), "u1")
     image[2, 2] = image[6, 6] = 0

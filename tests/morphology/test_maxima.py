@@ -39,10 +39,11 @@ def test_without_plateaus_it_is_scikit_image(data: st.DataObject) -> None:
 @given(data=st.data())
 def test_plateaus_are_counted_once_whatever_the_blocks(data: st.DataObject) -> None:
     shape = data.draw(volumes.shapes((2, 3)))
-    image = np.random.default_rng(data.draw(st.integers(0, 999))).integers(0, 4, shape).astype("u8") + np.uint64(2**63)
+    small = np.random.default_rng(data.draw(st.integers(0, 999))).integers(0, 4, shape)
+    image = small.astype("u8") + np.uint64(2**63)
     found = find_local_maxima(image, exclude_border=False, block_shape=data.draw(volumes.blocks(len(shape))), **QUIET)
     assert np.array_equal(found, find_local_maxima(image, exclude_border=False))
-    highest = (image == maximum_filter(image.astype("i8"), 3, mode="nearest").astype("u8")) & (image > image.min())
+    highest = (small == maximum_filter(small, 3, mode="nearest")) & (small > small.min())
     joined, n = label(highest, np.ones((3,) * len(shape)))
     assert sorted(joined[tuple(found.T)]) == list(range(1, n + 1))
     assert sorted(map(tuple, found)) == sorted(tuple(np.argwhere(joined == one)[0]) for one in range(1, n + 1))
@@ -61,6 +62,14 @@ def test_thresholds_are_those_of_the_whole_volume() -> None:
     image = np.zeros((4, 40))
     image[2, 5], image[2, 35] = 1, 10
     assert find_local_maxima(image, threshold_rel=0.5, block_shape=(4, 10), **QUIET).tolist() == [[2, 35]]
+
+
+def test_thresholds_of_large_integers_are_exact() -> None:
+    image = np.zeros(9, "u8")
+    image[[2, 6]] = 2**60 + 1, 2**60 + 3
+    assert find_local_maxima(image, threshold_abs=2**60 + 2, block_shape=4, **QUIET).tolist() == [[6]]
+    assert find_local_maxima(image, threshold_abs=2.0**60, block_shape=4, **QUIET).tolist() == [[6], [2]]
+    assert find_local_maxima(image, threshold_rel=1 - 2**-50, block_shape=4, **QUIET).tolist() == [[6], [2]]
 
 
 def test_equal_maxima_that_are_near() -> None:

@@ -184,6 +184,16 @@ def test_a_library_that_is_missing_is_said_first(tmp_path: Path, monkeypatch: py
         regionprops(np.ones((2, 2), int), output_path=tmp_path / "a.xlsx")
 
 
+@pytest.mark.parametrize(("ending", "library"), [("csv", "pandas"), ("parquet", "pyarrow"), ("xlsx", "openpyxl")])
+def test_ids_survive_a_file(ending: str, library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    labels = np.array([[2**64 - 1, 2**64 - 1, 2**53 + 1]], "u8")
+    regionprops(labels, output_path=tmp_path / f"t.{ending}", **QUIET)
+    found = regionprops(labels, tmp_path / f"t.{ending}", **QUIET)
+    assert [int(one) for one in found["label"]] == [2**53 + 1, 2**64 - 1]
+    assert [path.name for path in tmp_path.iterdir()] == [f"t.{ending}"]
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0, 2), (4, 4)])
 def test_nothing_there(shape: tuple[int, ...]) -> None:
     for found in (morphology(np.zeros(shape, "u2"), **QUIET), regionprops(np.zeros(shape, "u2"), **QUIET)):
@@ -194,6 +204,12 @@ def test_nothing_there(shape: tuple[int, ...]) -> None:
 def test_bad_input() -> None:
     with pytest.raises(DtypeError):
         morphology(np.ones((3, 3)))
-    for wrong in ({"resolution": (1, 2, 3)}, {"resolution": 0}, {"percentiles": [101]}, {"compute_surface": True}):
+    for wrong in (
+        {"resolution": (1, 2, 3)},
+        {"resolution": 0},
+        {"percentiles": [101]},
+        {"compute_surface": True},
+        {"item_ids": [0]},
+    ):
         with pytest.raises(ParameterError):
             regionprops(np.ones((3, 3), int), **wrong)

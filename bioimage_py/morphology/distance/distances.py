@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -10,24 +9,19 @@ from typing import Any, Unpack
 import numpy as np
 
 from ...arguments import number
-from ...blocks import normalize_block_shape, normalize_halo, region_bounds
+from ...blocks import normalize_halo, region_bounds
 from ...engine.declaration import Declaration
 from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
 from ...engine.outputs import prepare_output
 from ...engine.stages import BlocksStage, run_stages
 from ...errors import DtypeError, ParameterError
-from ...runner.planning.build import Where
 from ...sources import Source, as_source
 from ...sources.run_array import RunArray
 from ..measures.properties import spacing_of
+from .cut import Cut
 from .distance_blocks import Distances, FirstAxes, LastAxis, NextAxis
 from .distance_lines import Metric
-
-_BLOCK_VOXELS = 2**22
-"""Of a block of whole lines, unless the caller says how large blocks are."""
-_PLANES_VOXELS = 2**23
-"""Of a block of whole planes, of which less is computed at once."""
 
 
 @operation(
@@ -53,8 +47,9 @@ def distance_transform(
 
     The same as `scipy.ndimage.distance_transform_edt` on the whole array (float32), also for voxels whose nearest
     background is at the other end of the volume. Blocks are whole planes and lines, so memory is that of a few blocks
-    (about 150 MB for each worker), whatever the volume. What one stage hands on to the next lies in the run's folder
-    until the run ends: 4 bytes a voxel, compressed, once or twice.
+    (about 200 MB for each worker, less with ``memory=``), whatever the volume. What one stage hands on to the next lies
+    in the run's folder until the run ends: 4 bytes a voxel, compressed, once or twice. Where sizes of voxels are no
+    multiples of the smallest one, distances agree with scipy's up to the rounding of float32.
 
     Parameters
     ----------
@@ -140,12 +135,11 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
     """Whole planes (or lines) first, then the lines of one axis a stage."""
     kernel, shape = last.kernel, tuple(source.shape)
     region = region_bounds(job.roi, shape)
-    first = _together(shape, kernel.along)
+    cut = Cut.of(shape, job, 1 + len(kernel.along) * kernel.trace)
+    first = cut.together(kernel.along)
     if first == kernel.along:
-        where = _where(shape, first, job, region, targets[0])
-        return [
-            BlocksStage("distances", last, [source], targets, where, _halo(shape, first, region), memory_factor=8.0)
-        ]
+        where, halo = cut.where(first, region, targets[0]), cut.halo(first, region)
+        return [BlocksStage("distances", last, [source], targets, where, halo, memory_factor=8.0)]
     done, stages, inputs = first, list[BlocksStage](), [source]
     rest = [axis for axis in reversed(kernel.along) if axis not in first]
     for stage, axis in enumerate([None, *rest]):
@@ -154,18 +148,18 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
         # what a later axis needs are whole lines along it; along all others the region is enough
         later = [one for one in kernel.along if one not in done]
         own = [(0, size) if one in later else box for one, (size, box) in enumerate(zip(shape, region, strict=True))]
-        halo = _halo(shape, axes, own)
+        halo = cut.halo(axes, own)
         named = ", ".join(source.axes[one].name for one in axes)
         if not later:
             assert axis is not None
             function: Any = replace(last, stage=NextAxis(kernel, axis, before))
             outputs = list(targets)
-            where = _where(shape, axes, job, own, targets[0])
+            where = cut.where(axes, own, targets[0])
         else:
             function = FirstAxes(kernel, first) if axis is None else NextAxis(kernel, axis, before)
-            where = _where(shape, axes, job, own)
+            where = cut.where(axes, own)
             # thin where whole planes are written: a block has few of them
-            chunks = tuple(map(min, _chunks(shape, job), where.block_shape))
+            chunks = tuple(map(min, cut.chunks, where.block_shape))
             names = ["squares", *(f"index {one}" for one in sorted(done))] if kernel.trace else ["squares"]
             kinds = [kernel.metric.dtype, *[np.dtype(np.int32)] * (len(names) - 1)]
             outputs = [
@@ -174,55 +168,3 @@ def _stages(source: Source, targets: Sequence[Source], last: LastAxis, job: Job)
         stages.append(BlocksStage(f"along {named}", function, inputs, outputs, where, halo, memory_factor=5.0))
         inputs = outputs
     return stages
-
-
-def _together(shape: tuple[int, ...], along: tuple[int, ...]) -> tuple[int, ...]:
-    """The last axes, of which a block can be whole: one at least."""
-    for begin in range(len(along)):
-        whole = along[begin:]
-        size = math.prod(shape[axis] for axis in whole)
-        if 4 * size <= _PLANES_VOXELS or begin == len(along) - 1:
-            return whole
-    return along[-1:]
-
-
-def _chunks(shape: tuple[int, ...], job: Job) -> tuple[int, ...]:
-    """Of what is handed on: lines of blocks along any axis have few enough voxels."""
-    if job.block_shape is not None:
-        return tuple(
-            min(one, max(1, n))
-            for one, n in zip(normalize_block_shape(job.block_shape, len(shape)), shape, strict=True)
-        )
-    longest, across = max(shape, default=1), max(1, min(2, len(shape) - 1))
-    edge = 2 ** int(
-        np.clip(np.log2(max(1.0, (_BLOCK_VOXELS / max(1, longest)) ** (1 / across))), 3, 6 if across == 2 else 10)
-    )
-    leading = [1] * max(0, len(shape) - 3)
-    return (*leading, *(min(edge, max(1, n)) for n in shape[len(leading) :]))
-
-
-def _where(
-    shape: tuple[int, ...],
-    axes: Sequence[int],
-    job: Job,
-    region: Sequence[tuple[int, int]],
-    output: Source | None = None,
-) -> Where:
-    """Blocks that are whole along some axes, of whole units of an output along the others."""
-    block = list(_chunks(shape, job))
-    if output is not None and output.write_chunks is not None and job.block_shape is None:
-        units = output.write_chunks[output.ndim - len(shape) :]
-        block = [-(-size // unit) * unit for size, unit in zip(block, units, strict=True)]
-    if output is None and len(axes) > 1:  # planes: few at once
-        plane = math.prod(shape[axis] for axis in axes)
-        block = [max(1, min(size, _PLANES_VOXELS // max(1, plane))) for size in block]
-    sizes = [max(1, shape[axis]) if axis in axes else size for axis, size in enumerate(block)]
-    return Where(tuple(sizes), roi=tuple(slice(begin, end) for begin, end in region))
-
-
-def _halo(shape: tuple[int, ...], axes: Sequence[int], region: Sequence[tuple[int, int]]) -> list[int] | None:
-    """What makes lines whole where a region cuts them."""
-    found = [
-        n if axis in axes and box != (0, n) else 0 for axis, (n, box) in enumerate(zip(shape, region, strict=True))
-    ]
-    return found if any(found) else None

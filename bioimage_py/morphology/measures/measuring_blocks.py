@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...blocks import Block, BlockWithHalo, to_roi
 from ...sources import Source
-from .objects import Objects, grouped, intensity_of, merged, runs_of
+from .objects import Objects, grouped, intensity_of, merged, native, runs_of
 from .surface import add_surface
 
 Array = npt.NDArray[Any]
@@ -122,9 +122,7 @@ class MeasureBlock:
 
 def _labels(source: Source, roi: tuple[slice, ...], mask: Source | None) -> Array:
     """Labels in the machine's byte order, integers; 0 outside the mask."""
-    labels = source.view(roi)
-    labels = labels.view(np.uint8) if labels.dtype.kind == "b" else labels
-    labels = labels.astype(labels.dtype.newbyteorder("="), copy=False)
+    labels = native(source.view(roi))
     if mask is None:
         return labels
     return np.where(mask[roi].astype(np.bool_, copy=False), labels, np.zeros(1, labels.dtype))

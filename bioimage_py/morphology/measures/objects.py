@@ -79,6 +79,12 @@ class Objects:
         return self.sums / self.count[:, None]
 
 
+def native(values: Array) -> Array:
+    """An array in the machine's byte order, bools as integers."""
+    values = values.view(np.uint8) if values.dtype.kind == "b" else values
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
 _PLAIN = ("place", "ids", "count", "sums", "low", "high", "central", "surface")
 
 
@@ -259,13 +265,11 @@ def runs_of(
 
 def intensity_of(values: Array, starts: Array, stops: Array, *, keep: bool) -> Intensity:
     """The values of the runs of one channel, which is in the order of the labels; ``keep`` for percentiles."""
-    flat = np.ascontiguousarray(values, values.dtype.newbyteorder("=")).reshape(-1)
+    flat = np.ascontiguousarray(native(values)).reshape(-1)
     lengths = stops - starts
     rows = np.repeat(np.arange(len(starts)), lengths)
     inside = flat[np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())]
     begins = np.cumsum(lengths) - lengths
-    if flat.dtype.kind == "b":
-        inside = inside.view(np.uint8)
     exact = inside.dtype.kind in "iu" and inside.dtype.itemsize <= 4
     wide = inside.astype(np.int64 if exact else np.float64)
     total = np.add.reduceat(wide, begins)

@@ -45,9 +45,10 @@ def regionprops(
 ) -> pd.DataFrame:
     """Properties of every object, in one pass over the blocks.
 
-    Names and units are those of scikit-image. Counts, boxes, centroids, extrema and sums of integers are exact; lengths
-    of axes, surfaces and standard deviations depend on the blocks by rounding only (1e-9 of the value). An object may
-    be larger than memory: it is measured block by block, and what is kept of it is a row.
+    Names and units are those of scikit-image. Counts, boxes, centroids, extrema and sums of integers (of at most 32
+    bits) are exact; lengths of axes, surfaces, standard deviations and other sums depend on the blocks by rounding only
+    (1e-9 of the value). An object may be larger than memory: it is measured block by block, and what is kept of it is a
+    row.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def regionprops(
     compute_surface : bool
         ``surface_area`` of the mesh of marching cubes (three axes only); objects are cut off at the volume's border.
     output_path : path, optional
-        Also write the table there: .csv, .parquet or .xlsx.
+        Also write the table there: .csv, .parquet or .xlsx (in which ids above 2^53 are text: its numbers are floats).
     intensity_image : source-like, or a sequence of them, optional
         Values to measure, of the shape of the labels; or with one leading axis of channels. Of a sequence, or of
         channels, every column has the number of the channel: ``intensity_mean-0``.
@@ -108,6 +109,8 @@ def regionprops(
     source = as_labels(input, "regionprops")
     if output_path is not None:
         check_table_path(output_path)
+    if table is None and item_ids is not None:
+        raise ParameterError("item_ids= are rows of a table, and none is given", remedy="table=morphology(labels)")
     wanted = None if table is None else _wanted(table, item_ids)
     along = job.along(source)
     sizes, origin, unit = _resolution(resolution, physical, source, along)

@@ -44,11 +44,17 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         elif ending == ".parquet":
             frame.to_parquet(private, index=False)
         else:
-            frame.to_excel(private, index=False)
+            _for_excel(frame).to_excel(private, index=False)
         os.replace(private, text)
     finally:
         if os.path.exists(private):
             os.unlink(private)
+
+
+def _for_excel(frame: pd.DataFrame) -> pd.DataFrame:
+    """Ids as text where some are above 2^53: numbers of a sheet are floats, which would make others of them."""
+    ids = frame["label"]
+    return frame.assign(label=ids.astype(str)) if len(ids) and int(ids.max()) > 2**53 else frame
 
 
 def read_table(path: str | os.PathLike[str]) -> Any:
