@@ -244,6 +244,7 @@ def test_what_lies_beside_the_data_is_no_plugin(tmp_path: Path) -> None:
 
 RUNS_CODE = {
     "runner/identity/digest.py": "a spec that the caller made, or trusts",
+    "inference/models.py": "a module of torch that the caller trusts",
     "pipelines/detached.py": "a pipeline's folder of one's own",
     "pipelines/records.py": "a pipeline's folder of one's own",
     "runner/ledger/records.py": "a copy of an exception of this process",
