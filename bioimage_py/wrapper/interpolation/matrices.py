@@ -131,3 +131,10 @@ def one_to_one(matrix: np.ndarray) -> tuple[int, ...] | None:
     if not ((used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all()):
         return None
     return tuple(int(row.argmax()) for row in used)
+
+
+def lined(matrix: np.ndarray) -> list[int]:
+    """Axes on which a place depends on the index of this axis alone, and on which no other place depends on it."""
+    used = matrix != 0
+    alone = (used.sum(axis=0) == 1) & (used.sum(axis=1) == 1) & used.diagonal()
+    return [int(axis) for axis in np.flatnonzero(alone)]
