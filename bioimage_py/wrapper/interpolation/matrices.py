@@ -56,6 +56,10 @@ def compute_affine_matrix(
             f"Affine parameters are for 2 or 3 axes, not {n}.", remedy="give affine_matrix=, (ndim, ndim + 1)"
         )
     for name, one in values.items():
+        if not np.isfinite(one).all():
+            raise ParameterError(
+                f"{name}={given[name]!r} is not made of finite numbers.", remedy=f"{name}={(1.0,) * n}"
+            )
         wanted = {2: 1, 3: 3}[n] if name in ("rotation", "shear") else n
         if one.shape != (wanted,):
             raise ParameterError(
