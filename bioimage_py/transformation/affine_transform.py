@@ -46,8 +46,8 @@ def affine(
     float64, in which integers above 2^53 lose their last digits, and round once: integers half up, cut to the range of
     their type. Order 1 is scipy's to 1e-8 of the values; from order 2 on, coefficients of the spline leave out what is
     below 1e-7 of the values (scipy's filter runs over whole lines). NaN reaches all voxels that the spline through it
-    does, also with a weight of 0 (and so does a `fill_value` of NaN); where axes are only scaled, moved or exchanged,
-    and the order is 1, only those with a weight.
+    does, also with a weight of 0 (and so does a `fill_value` of NaN); along axes that are only scaled and moved, as z
+    in a turn about z, and with order 1, only those with a weight.
 
     Parameters
     ----------

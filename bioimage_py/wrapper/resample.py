@@ -30,7 +30,7 @@ from ..sources.registry import as_source
 from .base import RegriddedSource, register_wrapper
 from .interpolation.boundary import CONSTANTS, FAR, LATTICE, MOST_LENGTH, settled
 from .interpolation.lines import Line, Stretch
-from .interpolation.matrices import check_matrix, compute_affine_matrix, one_to_one
+from .interpolation.matrices import check_matrix, compute_affine_matrix, lined, one_to_one
 from .interpolation.sampling import MOST_PLACES, MOST_VOXELS, Grid, Sampling, check_smoothing, halves, result_shape
 
 Matrix = npt.NDArray[np.float64]
@@ -132,14 +132,11 @@ class ResampledSource(SampledSource):
     shape : sequence of int
         Shape of the result.
     matrix : numpy.ndarray
-        (n, n + 1): from indices of the result to indices of the source, on the axes `along`.
-    along : sequence of int
-        n axes, ascending.
+        (n, n + 1): from indices of the result to indices of the source, on the n axes `along`, which are ascending.
     order, mode, fill_value
         See `Sampling`.
     sigmas : bool or sequence of float
-        Of the Gaussian that smooths before, per axis of `along`; True: ``(step - 1) / 2``, where a step of the result
-        passes so many voxels.
+        Of the Gaussian that smooths before, per axis of `along`; True: ``(step - 1) / 2`` of the voxels of a step.
     """
 
     def __init__(
@@ -160,9 +157,13 @@ class ResampledSource(SampledSource):
         given = np.maximum(0.0, (steps - 1) / 2) * sigmas if isinstance(sigmas, bool) else sigmas
         super().__init__(source, shape, along, order=order, mode=mode, fill_value=fill_value, sigmas=list(given))
         self._of = one_to_one(self._matrix)
+        # an axis that is only scaled and moved is a line by itself, whatever turns the others
+        self._lined = [] if self._sampling.mode == "constant" else lined(self._matrix)
+        free = [row for row in range(len(self._along)) if row not in self._lined]
+        self._free = tuple(self._along[row] for row in free)
         # entries on the lattice, as whole numbers of its steps: sums of them are exact
-        self._exact = settled(self._matrix)
-        entries = np.column_stack([self._exact, settled(self._translation)])
+        self._exact = settled(self._matrix[np.ix_(free, free)])
+        entries = np.column_stack([self._exact, settled(self._translation[free])])
         self._whole = [[int(value * 2**LATTICE) for value in row] for row in entries.tolist()]
 
     @property
@@ -210,7 +211,7 @@ class ResampledSource(SampledSource):
 
     def _turned(self, grid: Grid, roi: Roi) -> np.ndarray | None:
         """A box of which the places lie on the lattice of `settled`: exact, from wherever they are counted."""
-        starts, sizes = zip(*((roi[axis].start, roi[axis].stop - roi[axis].start) for axis in self._along), strict=True)
+        starts, sizes = zip(*((roi[axis].start, roi[axis].stop - roi[axis].start) for axis in self._free), strict=True)
         if (np.abs(self._exact) * (np.array(sizes) - 1)).sum(axis=1).max() >= MOST_LENGTH:
             return None
         origin, rest = [], []
@@ -218,7 +219,8 @@ class ResampledSource(SampledSource):
             corner = sum(step * start for step, start in zip(row[:-1], starts, strict=True)) + row[-1]
             origin.append(min(max(corner >> LATTICE, -FAR), FAR))
             rest.append((corner - ((corner >> LATTICE) << LATTICE)) / 2**LATTICE)
-        found = self._sampling.on_lattice(grid, roi, self._along, self._exact, np.array(rest), origin)
+        lines = {self._along[row]: self._line(row, row) for row in self._lined}
+        found = self._sampling.on_lattice(grid, roi, self._free, self._exact, np.array(rest), origin, lines)
         if found is not None:
             return found
         index = np.ix_(*map(np.arange, sizes))
@@ -229,7 +231,7 @@ class ResampledSource(SampledSource):
             for term in terms[:-1]:
                 total = total + term
             np.add(total, terms[-1] if terms else 0.0, out=at)
-        return self._sampling.at_points(grid, roi, self._along, places, origin)
+        return self._sampling.at_points(grid, roi, self._free, places, origin, lines=lines)
 
 
 @register_wrapper

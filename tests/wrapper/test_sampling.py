@@ -25,7 +25,7 @@ from bioimage_py.wrapper import (
 )
 from bioimage_py.wrapper.interpolation import sampling
 from bioimage_py.wrapper.interpolation.boundary import MODES, settled
-from bioimage_py.wrapper.interpolation.matrices import one_to_one
+from bioimage_py.wrapper.interpolation.matrices import lined, one_to_one
 from bioimage_py.wrapper.interpolation.splines import RADII, coefficient_window, first_tap, tap_weights
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">u2", ">i8", ">f4"]
@@ -117,10 +117,12 @@ def cases(draw: st.DrawFn, dims: tuple[int, int] = (1, 3)) -> dict[str, Any]:
     }
 
 
-def places_of(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    index, alone = np.indices(shape).astype(np.float64), one_to_one(matrix[:, :-1]) is not None
+def places_of(matrix: np.ndarray, shape: tuple[int, ...], mode: str) -> np.ndarray:
+    index, turned = np.indices(shape).astype(np.float64), one_to_one(matrix[:, :-1]) is not None
+    rows = [] if mode == "constant" else lined(matrix[:, :-1])
     places = np.zeros_like(index)
-    for at, row in zip(places, matrix, strict=True):
+    for number, (at, row) in enumerate(zip(places, matrix, strict=True)):
+        alone = turned or number in rows
         at += settled(row[-1:])[0]
         for factor, steps in zip(row[:-1], index, strict=True):
             at += settled(factor * steps) if alone else settled(np.array(factor)) * steps
@@ -144,16 +146,20 @@ def check(source: Source, case: dict[str, Any], places: np.ndarray, found: np.nd
 def test_an_affine_transform_is_what_it_is_by_definition(case: dict[str, Any], data: st.DataObject) -> None:
     n = case["array"].ndim
     number = st.sampled_from([0.0, 1.0, -1.0, 0.5, 2.0, 1.7, -0.3, 1 / 3])
-    kind = data.draw(st.sampled_from(["scaled", "turned", "any"]))
+    kind = data.draw(st.sampled_from(["scaled", "turned", "in plane", "any"]))
     matrix = np.zeros((n, n + 1))
-    if kind == "any":
+    if kind == "in plane" and n > 2:
+        first, *rest = data.draw(st.permutations(range(n)))
+        matrix[first, first] = data.draw(number.filter(bool))
+        matrix[np.ix_(rest, rest)] = [[data.draw(number) for _ in rest] for _ in rest]
+    elif kind in ("in plane", "any"):
         matrix[:, :n] = [[data.draw(number) for _ in range(n)] for _ in range(n)]
     else:
         order = data.draw(st.permutations(range(n))) if kind == "turned" else range(n)
         for row, column in enumerate(order):
             matrix[row, column] = data.draw(number.filter(bool))
     matrix[:, n] = [data.draw(st.sampled_from([0.0, 1.0, -1.5, 0.25, 3.0, -2.0, 4.3])) for _ in range(n)]
-    places = places_of(matrix, case["shape"])
+    places = places_of(matrix, case["shape"], case["mode"])
     if np.abs(places).max() > P - 20:  # the reference ends there
         return
     source = AffineSource(
@@ -258,6 +264,18 @@ def test_integer_moves_keep_every_value_also_beside_nan_and_infinity() -> None:
     np.testing.assert_array_equal(moved[:8, 2:], array[1:, :7])
     turned = AffineSource(array, rotation=90, translation=(8, 0), order=1)[...]
     np.testing.assert_array_equal(turned, np.rot90(array, -1))
+
+
+def test_a_turn_in_the_plane_keeps_nan_in_its_plane() -> None:
+    array = np.random.default_rng(0).random((5, 12, 12))
+    array[2, 6, 6] = np.nan
+    turned = AffineSource(array, rotation=(30, 0, 0), translation=(0, 4, -2), order=1, fill_value=np.nan)[...]
+    lost = np.isnan(turned).sum(axis=(1, 2))
+    assert len(set(lost[[0, 1, 3, 4]])) == 1
+    assert lost[0] < lost[2] < 100
+    for z in range(5):
+        alone = AffineSource(array[z], rotation=30, translation=(4, -2), order=1, fill_value=np.nan)[...]
+        np.testing.assert_array_equal(turned[z], alone)
 
 
 def test_a_fill_value_of_nan_reaches_what_lies_outside_only() -> None:

@@ -56,6 +56,10 @@ def compute_affine_matrix(
             f"Affine parameters are for 2 or 3 axes, not {n}.", remedy="give affine_matrix=, (ndim, ndim + 1)"
         )
     for name, one in values.items():
+        if not np.isfinite(one).all():
+            raise ParameterError(
+                f"{name}={given[name]!r} is not made of finite numbers.", remedy=f"{name}={(1.0,) * n}"
+            )
         wanted = {2: 1, 3: 3}[n] if name in ("rotation", "shear") else n
         if one.shape != (wanted,):
             raise ParameterError(
@@ -131,3 +135,10 @@ def one_to_one(matrix: np.ndarray) -> tuple[int, ...] | None:
     if not ((used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all()):
         return None
     return tuple(int(row.argmax()) for row in used)
+
+
+def lined(matrix: np.ndarray) -> list[int]:
+    """Axes on which a place depends on the index of this axis alone, and on which no other place depends on it."""
+    used = matrix != 0
+    alone = (used.sum(axis=0) == 1) & (used.sum(axis=1) == 1) & used.diagonal()
+    return [int(axis) for axis in np.flatnonzero(alone)]

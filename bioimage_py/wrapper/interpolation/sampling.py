@@ -102,33 +102,9 @@ class Sampling:
             None where that would take too much of the array at once.
         """
         parts = [roi[axis] for axis in turned]
-        spans, places = {}, {}
-        for axis, line in lines.items():
-            begin, end = parts[axis].start, parts[axis].stop
-            if self.order:
-                places[axis] = line.places(begin, end)
-                first = first_tap(self.order, *places[axis])[0]
-            else:
-                first = line.nearest(begin, end)
-                places[axis] = first, np.zeros(0)
-            low, high = int(first.min()), int(first.max()) + self.order + 1
-            if high - low > MOST_VOXELS and end - begin > 1:
-                return None
-            spans[axis] = Span.of(low, high, grid.shape[axis], self.order, self.mode, self.sigmas[axis])
-        block = self._read(grid, parts, spans)
+        block = self._coefficients(grid, parts, {}, lines)
         if block is None or not block.size:
             return None if block is None else np.full(size_of(roi), self.fill, grid.dtype)
-        # what becomes smaller, first
-        for axis in sorted(lines, key=lambda axis: (-abs(lines[axis].factor), axis)):
-            whole, rest = places[axis]
-            if self.order == 1 and self.sigmas[axis]:
-                block = smoothed_values(block, axis, spans[axis], whole, rest, self.fill)
-                continue
-            block = spans[axis].apply(block, axis, self.fill)
-            if self.order:
-                block = values_on(block, axis, self.order, whole - spans[axis].begin, rest)
-            elif len(whole) != block.shape[axis] or (np.diff(whole) != 1).any():
-                block = block.take(whole - spans[axis].begin, axis)
         result = rounded(block, grid.dtype).transpose(np.argsort(turned))
         result = np.array(result, order="C", copy=None if result.base is None and result.flags.c_contiguous else True)
         if self.mode == "constant":
@@ -147,6 +123,7 @@ class Sampling:
         places: np.ndarray,
         origin: Sequence[int],
         lost: np.ndarray | None = None,
+        lines: Mapping[int, Line | Stretch] | None = None,
     ) -> np.ndarray | None:
         """A box of a result of which every voxel has its place in the array.
 
@@ -163,6 +140,8 @@ class Sampling:
             Where index 0 of the places is.
         lost : numpy.ndarray, optional
             Which of them are no places, so that there is `fill`.
+        lines : mapping of int to Line or Stretch, optional
+            Further axes, on which a place depends on the index of this axis alone; not with the mode "constant".
 
         Returns
         -------
@@ -183,11 +162,9 @@ class Sampling:
             if high - low > MOST_LENGTH and at.size > 1:
                 return None
             spans[axis] = Span.of(low, high, grid.shape[axis], self.order, self.mode, self.sigmas[axis])
-        block = self._read(grid, roi, spans)
+        block = self._coefficients(grid, roi, spans, lines or {})
         if block is None or not block.size:
             return None if block is None else np.full(size_of(roi), self.fill, grid.dtype)
-        for axis, span in spans.items():
-            block = span.apply(block, axis, self.fill)
         lookup = spline_values if self.order else nearest_values
 
         def values(one: np.ndarray) -> np.ndarray:
@@ -221,14 +198,21 @@ class Sampling:
         return low - margin, high + margin + 2
 
     def on_lattice(
-        self, grid: Grid, roi: Roi, along: Sequence[int], matrix: np.ndarray, rest: np.ndarray, origin: Sequence[int]
+        self,
+        grid: Grid,
+        roi: Roi,
+        along: Sequence[int],
+        matrix: np.ndarray,
+        rest: np.ndarray,
+        origin: Sequence[int],
+        lines: Mapping[int, Line | Stretch] | None = None,
     ) -> np.ndarray | None:
         """As `at_points`, of the places ``origin + rest + matrix @ index``, where no voxel of them has to be looked at.
 
         None also where this cannot be, or is too much at once.
         """
         sizes = [roi[axis].stop - roi[axis].start for axis in along]
-        if self.order > 1:
+        if self.order > 1 or len(along) not in (2, 3):
             return None
         ends = matrix * (np.array(sizes) - 1)
         lows, highs = rest + np.minimum(ends, 0).sum(axis=1), rest + np.maximum(ends, 0).sum(axis=1)
@@ -244,11 +228,9 @@ class Sampling:
                     return np.full(size_of(roi), self.fill, grid.dtype)
             spans[axis] = Span.of(begin, end, size, self.order, self.mode, self.sigmas[axis])
             offset.append(part + (base - begin))
-        block = self._read(grid, roi, spans)
+        block = self._coefficients(grid, roi, spans, lines or {})
         if block is None or not block.size:
             return None if block is None else np.full(size_of(roi), self.fill, grid.dtype)
-        for axis, span in spans.items():
-            block = span.apply(block, axis, self.fill)
         full = np.column_stack([matrix, offset])
         if (
             affine_values(np.empty((2,) * len(along), block.dtype), full, (1,) * len(along), self.order, self.fill)
@@ -261,6 +243,42 @@ class Sampling:
             return rounded(np.asarray(affine_values(one, full, shape, self.order, self.fill)), grid.dtype)
 
         return _each(values, block, along)
+
+    def _coefficients(
+        self, grid: Grid, parts: Sequence[slice], spans: Mapping[int, Span], lines: Mapping[int, Line | Stretch]
+    ) -> np.ndarray | None:
+        """What the spans make of the array, and the values on the lines; empty and None as for `_read`."""
+        spans, places = dict(spans), {}
+        for axis, line in lines.items():
+            begin, end = parts[axis].start, parts[axis].stop
+            if self.order:
+                places[axis] = line.places(begin, end)
+                first = first_tap(self.order, *places[axis])[0]
+            else:
+                first = line.nearest(begin, end)
+                places[axis] = first, np.zeros(0)
+            low, high = int(first.min()), int(first.max()) + self.order + 1
+            if high - low > MOST_VOXELS and end - begin > 1:
+                return None
+            spans[axis] = Span.of(low, high, grid.shape[axis], self.order, self.mode, self.sigmas[axis])
+        block = self._read(grid, parts, spans)
+        if block is None or not block.size:
+            return block
+        # what becomes smaller, first
+        for axis in sorted(lines, key=lambda axis: (-abs(lines[axis].factor), axis)):
+            whole, rest = places[axis]
+            if self.order == 1 and self.sigmas[axis]:
+                block = smoothed_values(block, axis, spans[axis], whole, rest, self.fill)
+                continue
+            block = spans[axis].apply(block, axis, self.fill)
+            if self.order:
+                block = values_on(block, axis, self.order, whole - spans[axis].begin, rest)
+            elif len(whole) != block.shape[axis] or (np.diff(whole) != 1).any():
+                block = block.take(whole - spans[axis].begin, axis)
+        for axis, span in spans.items():
+            if axis not in lines:
+                block = span.apply(block, axis, self.fill)
+        return block
 
     def _read(self, grid: Grid, parts: Sequence[slice], spans: Mapping[int, Span]) -> np.ndarray | None:
         """What the spans need, an empty array where that is nothing, None where it is too much."""
@@ -280,9 +298,13 @@ def _each(values: Callable[[np.ndarray], np.ndarray], block: np.ndarray, along: 
         return values(block)
     moved = block.transpose(*apart, *along)
     lead = moved.shape[: len(apart)]
-    found = [values(moved[index]) for index in np.ndindex(lead)]
-    stacked = np.stack(found).reshape(*lead, *found[0].shape)
-    return np.array(stacked.transpose(np.argsort([*apart, *along])), order="C", copy=None)
+    result: np.ndarray | None = None
+    for index in np.ndindex(lead):
+        found = values(moved[index])
+        result = np.empty((*lead, *found.shape), found.dtype) if result is None else result
+        result[index] = found
+    assert result is not None
+    return np.array(result.transpose(np.argsort([*apart, *along])), order="C", copy=None)
 
 
 def halves(roi: Roi) -> tuple[Roi, Roi]:

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import bioimage_py as bp
-from bioimage_py import evaluation, filters, inference, morphology, operations, segmentation, stats
+from bioimage_py import evaluation, filters, inference, morphology, operations, segmentation, stats, transformation
 from bioimage_py.runner import map_blocks
 
 from ...layout.package_graph import imports
@@ -87,6 +87,8 @@ def test_a_worker_of_operations_imports_nothing_of_the_driver(arrays: list[zarr.
         bp.downsample(numbers, 2, half, block_shape=(4, 4, 4), method="mean")
         bp.pyramid(numbers, [2], [half], block_shape=(4, 4, 4))
         operations.add(numbers, 1.0, numbers, block_shape=BLOCK)
+        transformation.affine(numbers, None, output, rotation=(5, 0, 0), order=1, block_shape=BLOCK, casting="unsafe")
+        transformation.resample(numbers, half, scale=0.5, order=1, block_shape=(4, 4, 4))
         stats.summary(numbers, block_shape=BLOCK)
         evaluation.dice_score(labels, labels, block_shape=BLOCK)
         segmentation.label(labels, output, multi_label=True, block_shape=BLOCK)
