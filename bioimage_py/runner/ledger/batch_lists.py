@@ -34,17 +34,21 @@ class BatchLists:
         self._ready: set[Path] = set()
         self._lists: dict[str, list[Batch]] = {}
 
-    def take(self, worker: str) -> Batch | None:
-        """Claim the first batch that is left for a worker; None where there is none."""
+    def take(self, worker: str, *, fresh: bool = True) -> Batch | None:
+        """Claim the first batch that is left for a worker; None where there is none.
+
+        Without ``fresh`` no list can have been published since the last look.
+        """
         self._session = self._session or own_session(worker)
-        for name in os.listdir(self._inside.batches):
+        for name in os.listdir(self._inside.batches) if fresh else ():
             if name.startswith(".") or name in self._lists:
                 continue
             if not name.startswith(f"{self._session}."):
                 self._look(worker)
             mine = name.startswith(f"{self._session}.")
             self._lists[name] = load_batches(read_payload(self._inside.batches / name)) if mine else []
-        for name in sorted(self._lists, key=lambda name: int(name.rpartition(".")[2])):
+        some_left = [name for name, batches in self._lists.items() if batches]
+        for name in sorted(some_left, key=lambda name: int(name.rpartition(".")[2])):
             spread = 1
             while free := list(islice((one for one in self._lists[name] if self._fits(one, worker)), spread)):
                 batch = random.choice(free)

@@ -62,6 +62,7 @@ class FolderLedger(Ledger):
         self._owners: dict[tuple[int, int], str] = {}
         self._pause = 0.0
         self._work = FolderWork(folder, plan)
+        self._work.rings = True
         held = self._withdraw() if adopted else []  # before the journals are read: what is held after is held now
         loaded = [load_stage(folder, index, stage, check=True) for index, stage in enumerate(plan.stages)]
         self.records = [record for record, _ in loaded]

@@ -42,6 +42,9 @@ class FolderWork(WorkerSide):
         self._stopped = False
         self._leaving = False
         self._looked = 0.0
+        self._looked_at = -1
+        self.rings = False
+        """Whether the driver is in this process, so that `published` tells of every list."""
 
     def stopping(self) -> bool:
         """Whether workers are to end after the block they are in."""
@@ -66,7 +69,7 @@ class FolderWork(WorkerSide):
             heard = self.published.rung
             if self._inside.over.exists():
                 return None
-            batch = self._take(worker)
+            batch = self._take(worker, heard)
             if batch is not None:
                 return batch
             if self._lists.strange or waiting.in_vain():
@@ -76,9 +79,13 @@ class FolderWork(WorkerSide):
             pause = min(2 * pause, max(0.02, min(0.5, waiting.seconds / 20)))
         return None
 
-    def _take(self, worker: str) -> Batch | None:
+    def _take(self, worker: str, heard: int | None = None) -> Batch | None:
         with self._lock:
-            return self._lists.take(worker)
+            if heard is None or not self.rings:
+                return self._lists.take(worker)
+            # a driver of this process rings when it has published: one of the threads that it wakes looks
+            fresh, self._looked_at = heard > self._looked_at, max(heard, self._looked_at)
+            return self._lists.take(worker, fresh=fresh)
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
