@@ -107,6 +107,8 @@ def _onnx(model: OnnxModel, devices: Devices) -> Given:
     need("onnxruntime", f"the model {model.path}")
     if isinstance(model.threads, bool) or not isinstance(model.threads, int) or model.threads < 1:
         raise ParameterError(f"threads={model.threads!r} is no number of threads", remedy="threads=1")
+    if not isinstance(model.path, str | os.PathLike):
+        raise ParameterError(f"OnnxModel({model.path!r}) is no path", remedy='OnnxModel("net.onnx")')
     path = Path(model.path).absolute()
     file = OnnxFile(str(path), model.output, model.threads, digest_of(files_of(path)))
     _check_devices(devices)
@@ -148,6 +150,10 @@ def _numbers(shape: Sequence[Any]) -> tuple[int | None, ...] | None:
 def _torch(model: TorchModel) -> Given:
     need("torch", "a torch model")
     if not isinstance(model.module, str | os.PathLike):
+        import torch
+
+        if not isinstance(model.module, torch.nn.Module):
+            raise ParameterError(f"TorchModel({model.module!r}) is no module", remedy='TorchModel("net.pt")')
         return Given(TorchModule(model.module))
     path = Path(model.module).absolute()
     if not path.is_file():

@@ -47,7 +47,7 @@ def asked_tiling(
 def _per_axis(name: str, value: Any, volume: Source, job: Job, elsewhere: int) -> list[int]:
     """A number of voxels for every axis of the volume."""
     values = per_axis(value, volume.axes, job.axes, name=name, elsewhere=elsewhere)
-    several = list(values) if hasattr(values, "__len__") else [values] * volume.ndim
+    several = list(values) if hasattr(values, "__len__") and getattr(values, "ndim", True) else [values] * volume.ndim
     if len(several) != volume.ndim:
         raise ParameterError(
             f"{name}={value!r} has {len(several)} entries, the volume has {volume.ndim} axes",
@@ -65,8 +65,8 @@ def _spread(values: Sequence[int], along: Sequence[int], ndim: int, elsewhere: i
 
 def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     """A whole number of at least so many; ParameterError otherwise."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
-        raise ParameterError(f"{name}={value!r} is no whole number of at least {least}", remedy=f"{name}={least}")
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not least <= value < 2**31:
+        raise ParameterError(f"{name}={value!r} is no whole number from {least} to 2**31 - 1", remedy=f"{name}={least}")
     return int(value)
 
 

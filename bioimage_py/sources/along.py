@@ -40,7 +40,7 @@ def working_axes(axes: Sequence[Axis], wanted: AxisNames = None) -> tuple[int, .
         known = tuple(n for n, axis in enumerate(axes) if axis.kind == "space" or _unknown(axis))
         return known or tuple(range(len(axes)))
     names = [axis.name for axis in axes]
-    single = isinstance(wanted, int) or wanted in names
+    single = isinstance(wanted, int) or (isinstance(wanted, str) and wanted in names)
     given: list[Any] = [wanted] if single else list(wanted) if isinstance(wanted, Sequence) else [wanted]
     found = tuple(_position(one, names, wanted) for one in given)
     if not found or len(set(found)) < len(found):

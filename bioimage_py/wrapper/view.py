@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -391,6 +393,8 @@ def find_axis(axes: Sequence[Axis], axis: AxisLike) -> int:
     if isinstance(axis, str):
         if axis in names:
             return names.index(axis)
-    elif isinstance(axis, int | np.integer) and -len(axes) <= axis < len(axes):
-        return int(axis) % len(axes)
+    elif not isinstance(axis, bool):
+        with contextlib.suppress(TypeError):  # what is no number at all
+            if -len(axes) <= (number := operator.index(axis)) < len(axes):
+                return number % len(axes)
     raise ParameterError(f"There is no axis {axis!r}; the axes are {names}.", remedy="use a name, or a number")

@@ -365,6 +365,13 @@ def test_torch_modules_and_scripts(tmp_path: Path, torch: Any) -> None:
         np.testing.assert_allclose(found, VALUES * 2, rtol=1e-6)
 
 
+def test_what_is_no_module_is_refused(torch: Any) -> None:
+    with pytest.raises(ParameterError, match="no module"):
+        predict(VALUES, TorchModel(3), tile=8)
+    with pytest.raises(ParameterError, match="setup"):
+        predict(VALUES, torch.nn.Module(), tile=8, setup=dict)
+
+
 def test_pickled_modules_are_refused_unless_trusted(tmp_path: Path, torch: Any) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(pickle.dumps(torch.nn.Module()))
@@ -402,6 +409,14 @@ def test_without_torch_the_pip_line_is_said(tmp_path: Path) -> None:
         ({"tile": 8.5}, ParameterError),
         ({"tile": (8, 8, 8)}, ParameterError),
         ({"tile": True}, ParameterError),
+        ({"tile": np.array([8.5, 8.5])}, ParameterError),
+        ({"axes": np.array([0.0, 1.0])}, ParameterError),
+        ({"channel_axis": [0]}, ParameterError),
+        ({"channel_axis": 1.5}, ParameterError),
+        ({"channel_axis": True}, ParameterError),
+        ({"channels": 2**70}, ParameterError),
+        ({"model": OnnxModel(3)}, ParameterError),
+        ({"model": OnnxModel(b"net.onnx")}, ParameterError),
         ({"tile": 8, "overlap": 8}, ParameterError),
         ({"tile": 8, "overlap": -1}, ParameterError),
         ({"tile": 8, "overlap": 4, "margin": 3}, ParameterError),

@@ -139,7 +139,14 @@ def test_the_error_says_which_stage_and_what_fits(tmp_path: Path) -> None:
 
 # --- measured ------------------------------------------------------------------------------------------------------
 
+
+def predict(raw: Any, out: Any, **how: Any) -> Any:
+    return bp.inference.predict(raw, lambda batch: batch, out, tile=32, overlap=8, **how)
+
+
 MEASURED: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "predict u1": (predict, "u1", "u1"),
+    "predict f4": (predict, "f4", "f4"),
     "copy": (bp.copy, "u4", "u8"),
     "gaussian": (lambda raw, out, **how: bp.filters.gaussian_smoothing(raw, 1.5, out, **how), "f4", "f4"),
     "label": (lambda raw, out, **how: bp.segmentation.label(raw, out, threshold=0.9, **how), "f4", "u8"),
