@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .agglomeration import MergeTree, agglomerate
     from .building import region_graph
     from .edge_costs import costs
-    from .multicuts import multicut
+    from .multicuts import lifted_multicut, multicut
     from .parts import Partition, apply_node_labels, join_small_parts
     from .regions import RegionGraph
     from .stored import open_graph, save
@@ -28,6 +28,7 @@ else:
             "apply_node_labels": ".parts",
             "costs": ".edge_costs",
             "join_small_parts": ".parts",
+            "lifted_multicut": ".multicuts",
             "multicut": ".multicuts",
             "open_graph": ".stored",
             "region_graph": ".building",
@@ -43,6 +44,7 @@ __all__ = [
     "apply_node_labels",
     "costs",
     "join_small_parts",
+    "lifted_multicut",
     "multicut",
     "open_graph",
     "region_graph",

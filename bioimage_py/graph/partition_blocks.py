@@ -34,7 +34,8 @@ class Level:
 
 def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
     """The problem of a region graph and the costs of its edges."""
-    return Problem(graph.nodes.centers(), graph.nodes.size, graph.pairs, costs, graph.edges.count.astype(np.float64))
+    count, touching = graph.edges.count.astype(np.float64), graph.edges.faces.sum(axis=1) > 0
+    return Problem(graph.nodes.centers(), graph.nodes.size, graph.pairs, costs, count, touching)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ class Problem:
         What it costs to cut the edge: positive where its nodes belong together.
     weights : ndarray of float64, (edges,)
         Pairs of voxels of each edge, for whoever needs the mean cost of a pair.
+    touching : ndarray of bool, (edges,)
+        Whether the nodes touch. Of others, lifted edges, the cost counts where their nodes are in different parts, but
+        a part hangs together by touching nodes.
     """
 
     places: npt.NDArray[np.float64]
@@ -34,6 +37,7 @@ class Problem:
     edges: npt.NDArray[np.int64]
     costs: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
+    touching: npt.NDArray[np.bool_]
 
     @property
     def n(self) -> int:
@@ -56,7 +60,14 @@ class Problem:
         number[chosen] = np.arange(len(chosen))
         edges = number[self.edges]
         among = (edges >= 0).all(axis=1)
-        return Problem(self.places[chosen], self.size[chosen], edges[among], self.costs[among], self.weights[among])
+        return Problem(
+            self.places[chosen],
+            self.size[chosen],
+            edges[among],
+            self.costs[among],
+            self.weights[among],
+            self.touching[among],
+        )
 
     def joined(self, labels: npt.NDArray[np.int64]) -> Problem:
         """The problem whose nodes are the parts 0 .. m - 1 of a labelling, with the costs between them added up."""
@@ -67,11 +78,12 @@ class Problem:
         pairs = np.sort(labels[self.edges], axis=1)
         between = pairs[:, 0] != pairs[:, 1]
         order = np.flatnonzero(between)[np.lexsort((pairs[between, 1], pairs[between, 0]))]
-        pairs, costs, weights = pairs[order], self.costs[order], self.weights[order]
+        pairs, costs, weights, touching = pairs[order], self.costs[order], self.weights[order], self.touching[order]
         begins = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(axis=1)]) if len(pairs) else np.zeros(0, int)
         if len(begins):
             costs, weights = np.add.reduceat(costs, begins), np.add.reduceat(weights, begins)
-        return Problem(places / np.maximum(size, 1)[:, None], size, pairs[begins], costs, weights)
+            touching = np.logical_or.reduceat(touching, begins)
+        return Problem(places / np.maximum(size, 1)[:, None], size, pairs[begins], costs, weights, touching)
 
 
 def numbered(labels: Array) -> npt.NDArray[np.int64]:

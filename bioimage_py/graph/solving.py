@@ -30,6 +30,8 @@ def solved(problem: Problem, way: Way) -> npt.NDArray[np.int64]:
 
     if not len(problem.edges) or problem.costs.max() <= 0:
         return np.arange(problem.n, dtype=np.int64)
+    if not problem.touching.all():
+        return _lifted(problem, way)
     graph = UndirectedGraph.from_unique_edges(problem.n, problem.edges.astype(np.uint64))
     if way == "mean linkage":
         means = problem.costs / np.maximum(problem.weights, 1)
@@ -37,6 +39,27 @@ def solved(problem: Problem, way: Way) -> npt.NDArray[np.int64]:
     objective = MulticutObjective(graph, problem.costs)
     for step in _steps(way):
         step.optimize(objective)
+    return numbered(np.asarray(objective.labels))
+
+
+def _lifted(problem: Problem, way: Way) -> npt.NDArray[np.int64]:
+    """The parts where some edges are lifted: greedy, then by moving nodes between neighbours."""
+    from bioimage_cpp.graph import UndirectedGraph
+    from bioimage_cpp.graph import lifted_multicut as lifted
+
+    local = problem.touching
+    if not local.any():
+        return np.arange(problem.n, dtype=np.int64)
+    graph = UndirectedGraph.from_unique_edges(problem.n, problem.edges[local].astype(np.uint64))
+    objective = lifted.LiftedMulticutObjective(
+        graph,
+        problem.costs[local],
+        lifted_uvs=problem.edges[~local].astype(np.uint64),
+        lifted_costs=problem.costs[~local],
+    )
+    lifted.LiftedGreedyAdditiveMulticut().optimize(objective)
+    if way != "greedy-additive":
+        lifted.LiftedKernighanLinMulticut().optimize(objective)
     return numbered(np.asarray(objective.labels))
 
 

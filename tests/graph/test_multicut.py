@@ -10,10 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 import bioimage_py as bp
 from bioimage_py.errors import ParameterError, ShapeError, SourceTypeError
-from bioimage_py.graph import agglomerate, apply_node_labels, costs, join_small_parts, multicut, region_graph
+from bioimage_py.graph import (
+    agglomerate,
+    apply_node_labels,
+    costs,
+    join_small_parts,
+    lifted_multicut,
+    multicut,
+    region_graph,
+)
 from bioimage_py.graph.decomposition import Cells, levels
 from bioimage_py.graph.problem import Problem, numbered
 from bioimage_py.graph.solving import SOLVERS, solved
@@ -26,7 +36,7 @@ def problem(n: int, seed: int) -> Problem:
     pairs = np.array([pair for pair in itertools.combinations(range(n), 2) if rng.random() < 0.6], np.int64)
     pairs = pairs.reshape(-1, 2)
     ones = np.ones(len(pairs))
-    return Problem(rng.random((n, 3)) * 100, np.ones(n, np.int64), pairs, rng.normal(size=len(pairs)), ones)
+    return Problem(rng.random((n, 3)) * 100, np.ones(n, np.int64), pairs, rng.normal(size=len(pairs)), ones, ones > 0)
 
 
 def partitions(n: int) -> Any:
@@ -210,3 +220,35 @@ def test_thresholds_of_agglomeration_are_checked() -> None:
             agglomerate(graph, thresholds=wrong)
     with pytest.raises(ParameterError, match="below the first"):
         agglomerate(graph, thresholds=[0.5]).partition(0.4)
+
+
+@given(st.integers(2, 7), st.integers(0, 300), st.sampled_from(["kernighan-lin", "greedy-additive"]))
+def test_lifted_problems_are_solved_by_parts_that_hang_together(n: int, seed: int, solver: Any) -> None:
+    rng = np.random.default_rng(seed)
+    given_ = problem(n, seed)
+    given_ = dataclasses.replace(given_, touching=rng.random(len(given_.edges)) < 0.6)
+    found = solved(given_, solver)
+    local = given_.edges[given_.touching]
+    together = local[found[local[:, 0]] == found[local[:, 1]]]
+    pieces = connected_components(coo_matrix((np.ones(len(together)), together.T), shape=(n, n)), directed=False)[0]
+    assert pieces == found.max() + 1
+    assert given_.energy(found) <= given_.energy(np.arange(n)) + 1e-9
+    rest = given_.joined(numbered(rng.integers(0, 3, n)))
+    assert rest.touching.sum() <= given_.touching.sum()
+
+
+def test_lifted_edges_keep_apart_what_boundaries_do_not() -> None:
+    labels = np.zeros((1, 9), np.uint64)
+    labels[0] = [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    affinities = np.full((2, 1, 9), 0.6, np.float32)
+    affinities[1] = 0.02  # six voxels apart nothing belongs together
+    graph = region_graph(labels, affinities=affinities, offsets=[(0, 1), (0, 6)], long_range=True)
+    given_ = costs(graph)
+    assert graph.edges.faces.any(axis=1).tolist() == [True, False, True]
+    found = lifted_multicut(graph, given_)
+    assert found.n == 2
+    assert np.array_equal(lifted_multicut(graph, given_, job_type="subprocess").parts, found.parts)
+    with pytest.raises(ParameterError, match="1 of the 3 edges join regions that do not touch"):
+        multicut(graph, given_)
+    with pytest.raises(ParameterError, match="no solver"):
+        lifted_multicut(graph, given_, solver="fusion-moves")
