@@ -47,6 +47,7 @@ from .inputs import open_input
     help="Voxels around a block.  [default: 32 of the finest axis for watershed, 8 for the others]",
 )
 @click.option("--beta", type=float, help="Multicut, agglomerate: 0 to 1, larger cuts more.  [default: 0.5]")
+@click.option("--keep", metavar="FOLDER", help="Multicut, agglomerate: keep superpixels and graph here.")
 @click.option(
     "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
 )

@@ -40,7 +40,8 @@ def by_agglomeration(work: Work, result: Source) -> float:
 def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGraph], Partition]) -> float:
     settings = work.settings
     threshold = 0.15 if settings.threshold is None else settings.threshold
-    pieces = work.array("superpixels", np.uint64)
+    pieces = work.kept("superpixels", np.uint64)
+    path = None if work.keep is None else work.keep / "graph.zarr"
     work.stage(
         "superpixels",
         lambda: work.run(
@@ -54,7 +55,7 @@ def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGr
             halo=settings.halo,
         ),
     )
-    graph: RegionGraph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source))
+    graph: RegionGraph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source, path, overwrite=True))
 
     def parts() -> Partition:
         found = partition(graph)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..errors import (
     BioimageError,
     ConfigError,
     NotReopenableError,
+    ParameterError,
     ResumeConflict,
     RunnerError,
     RunningError,
@@ -50,6 +52,7 @@ _METHODS: dict[str, Callable[[Work, Source], float]] = {
     "multicut": by_multicut,
     "agglomerate": by_agglomeration,
 }
+_KEPT = {"superpixels.zarr", "graph.zarr"}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
@@ -67,6 +70,7 @@ def segment(
     fill: bool | None = None,
     halo: int | Sequence[int] | None = None,
     beta: float | None = None,
+    keep: str | os.PathLike[str] | None = None,
     name: str | None = None,
     overwrite: bool = False,
     **run: Unpack[RunKeywords],
@@ -116,6 +120,9 @@ def segment(
         "multicut" and "agglomerate".
     beta : float, optional
         "multicut", "agglomerate": between 0 and 1; larger cuts more. Default 0.5.
+    keep : path, optional
+        "multicut", "agglomerate": folder in which the superpixels (``superpixels.zarr``) and their graph
+        (``graph.zarr``, see `bioimage_py.graph.open_graph`) are kept, to go on with by hand.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False
@@ -152,6 +159,7 @@ def segment(
     settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta)
     chunks = _chunks(job.block_shape, source.shape)
     does = _Does(settings, None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim))
+    kept = _kept(keep, settings)
     place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
     titled = name or _stem(place.output)
 
@@ -159,7 +167,7 @@ def segment(
         check_output(output_path, overwrite=overwrite)
         with job_pipeline(place.folder, _purpose(source, does), job.execution) as p:
             try:
-                return _segmented(Work(source, settings, job, p, chunks), place, titled)
+                return _segmented(Work(source, settings, job, p, chunks, kept), place, titled)
             except (RunnerError, RunningError, ResumeConflict):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
@@ -207,6 +215,26 @@ def _segmented(work: Work, place: ResultPlace, name: str) -> Segmentation:
         how.num_workers,
         peak_bytes(),
     )
+
+
+def _kept(keep: str | os.PathLike[str] | None, settings: Settings) -> Path | None:
+    """The folder in which something is kept, and lies nothing else.
+
+    Raises
+    ------
+    ParameterError
+        If the method keeps nothing, or the folder holds other things.
+    """
+    if keep is None:
+        return None
+    if settings.method not in ("multicut", "agglomerate"):
+        raise ParameterError(
+            f"method={settings.method!r} keeps nothing, got keep={keep!r}", remedy='leave it out, or method="multicut"'
+        )
+    folder = Path(os.path.abspath(keep))
+    if folder.exists() and (not folder.is_dir() or {one.name for one in folder.iterdir()} - _KEPT):
+        raise ParameterError(f"{folder} holds other things", remedy=f'keep="{folder / "kept"}"')
+    return folder
 
 
 def _publish(place: ResultPlace, name: str) -> list[FileSource]:

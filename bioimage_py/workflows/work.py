@@ -32,18 +32,33 @@ class Work:
         Of the call: it knows what is done already, and owns the arrays between stages.
     chunks : tuple of int, optional
         Of all arrays.
+    keep : Path, optional
+        Folder for what is kept of what lies between the stages.
     """
 
     def __init__(
-        self, source: Source, settings: Settings, job: Job, pipeline: Pipeline, chunks: tuple[int, ...] | None
+        self,
+        source: Source,
+        settings: Settings,
+        job: Job,
+        pipeline: Pipeline,
+        chunks: tuple[int, ...] | None,
+        keep: Path | None = None,
     ) -> None:
-        self.source, self.settings, self.job, self.pipeline, self.chunks = source, settings, job, pipeline, chunks
+        self.source, self.settings, self.job, self.pipeline = source, settings, job, pipeline
+        self.chunks, self.keep = chunks, keep
         self.stages: list[StageTime] = []
         self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
 
     def array(self, name: str, dtype: Any) -> FileSource:
         """An array between stages."""
         return self.made(self.pipeline.scratch(name), "", dtype)
+
+    def kept(self, name: str, dtype: Any) -> FileSource:
+        """An array between stages that is kept, if anything is."""
+        if self.keep is None:
+            return self.array(name, dtype)
+        return self.made(self.keep / f"{name}.zarr", "", dtype)
 
     def made(self, path: Path, key: str, dtype: Any) -> FileSource:
         """An array like the input."""

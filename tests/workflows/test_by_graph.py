@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
+from bioimage_py.errors import ParameterError
 from bioimage_py.io import create_array
 from bioimage_py.sources import Axis
 from bioimage_py.workflows import segment
@@ -55,6 +56,23 @@ def test_agglomeration_up_to_a_mean_boundary(boundaries: Any, tmp_path: Path) ->
     tree = bp.graph.agglomerate(bp.graph.region_graph(pieces, boundaries[...]), thresholds=0.4)
     assert np.array_equal(labels(found), bp.graph.apply_node_labels(pieces, tree.partition(0.4)))
     assert found.method == "agglomerate"
+
+
+def test_superpixels_and_graph_are_kept(boundaries: Any, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"method": "multicut", "keep": tmp_path / "kept", **QUIET}
+    first = labels(segment(boundaries, tmp_path / "a.zarr", **how))
+    with bp.open_source(tmp_path / "kept" / "superpixels.zarr") as pieces:
+        graph = bp.graph.open_graph(tmp_path / "kept" / "graph.zarr")
+        parts = bp.graph.multicut(graph, bp.graph.costs(graph))
+        assert np.array_equal(bp.graph.apply_node_labels(pieces[...], parts), first)
+    again = labels(segment(boundaries, tmp_path / "a.zarr", beta=0.7, overwrite=True, **how))
+    assert not np.array_equal(again, first)
+    assert sorted(os.listdir(tmp_path)) == ["a.zarr", "kept"]
+    with pytest.raises(ParameterError, match="keeps nothing"):
+        segment(boundaries, tmp_path / "b.zarr", keep=tmp_path / "kept", **QUIET)
+    (tmp_path / "kept" / "diary.txt").touch()
+    with pytest.raises(ParameterError, match="holds other things"):
+        segment(boundaries, tmp_path / "b.zarr", **how)
 
 
 def test_small_objects_join_their_neighbours(boundaries: Any, tmp_path: Path) -> None:
