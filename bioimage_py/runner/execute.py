@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..backends import Backend, Limits, get_backend
+from ..backends import Backend, get_backend
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..io.create import create_array
 from ..run_folder import RunFolder, folder_gone
@@ -29,6 +29,7 @@ from .ledger.driver_side import FolderLedger
 from .ledger.in_memory import MemoryLedger
 from .ledger.stage_record import Results
 from .planning.build import with_outputs
+from .planning.checks import check_limits
 from .planning.defaults import arranged, chosen, on_disk, reopenable
 from .planning.estimate import check_budget, plan_of
 from .planning.instead import Instead
@@ -125,7 +126,7 @@ def _execute(
         if how.plan:
             raise Instead(promise)
         check_budget(plan, promise, shares_memory=shares)
-        _check_limits(how, limits)
+        check_limits(how, limits)
         plan = replace(plan, stages=tuple(map(with_outputs, plan.stages)))
         if shares and not on_disk(plan):
             report = _in_memory(plan, backend, value)
@@ -146,20 +147,6 @@ def _backend(how: Execution) -> Iterator[Backend]:
         return
     with closing(get_backend(how.job_type, how.job_config)) as backend:
         yield backend
-
-
-def _check_limits(how: Execution, limits: Limits) -> None:
-    """ConfigError where a backend cannot do what an execution asks for."""
-    if how.block_timeout is not None and not limits.kills_blocks:
-        raise ConfigError(
-            f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
-            remedy='job_type="subprocess"',
-        )
-    if how.detach and not limits.detaches:
-        raise ConfigError(
-            f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
-            remedy='job_type="slurm"',
-        )
 
 
 def _in_memory(plan: Plan, backend: Backend, value: Callable[[Results], Any]) -> RunReport:

@@ -12,10 +12,12 @@ from typing import Any, overload
 
 import numpy as np
 
-from ...errors import AliasError, ParameterError, ReadOnlyError, RegionError, ShapeError
+from ...backends import Limits
+from ...errors import AliasError, ConfigError, ParameterError, ReadOnlyError, RegionError, ShapeError
 from ...sources import Source
 from ...sources.sharing import overlap
 from ...wrapper.base import WrapperSource
+from ..execution import Execution
 
 
 def check_shapes(inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None) -> tuple[int, ...]:
@@ -164,3 +166,17 @@ def check_block_ids(block_ids: Iterable[int] | None, n_blocks: int) -> list[int]
         twice = sorted(block_id for block_id, times in Counter(ids).items() if times > 1)[:5]
         raise RegionError(f"block_ids {twice} are given more than once", remedy="block_ids=sorted(set(block_ids))")
     return ids
+
+
+def check_limits(how: Execution, limits: Limits) -> None:
+    """ConfigError where a backend cannot do what an execution asks for."""
+    if how.block_timeout is not None and not limits.kills_blocks:
+        raise ConfigError(
+            f"job_type={how.job_type!r} cannot end a block after block_timeout={how.block_timeout} seconds",
+            remedy='job_type="subprocess"',
+        )
+    if how.detach and not limits.detaches:
+        raise ConfigError(
+            f"detach=True: job_type={how.job_type!r} has no workers that go on without this process",
+            remedy='job_type="slurm"',
+        )
