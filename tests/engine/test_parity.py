@@ -377,7 +377,7 @@ def test_same_bits_in_an_overlap_or_it_is_refused(case: Case, stored: dict[str, 
     """Each operation behind calls that write its inputs, of other block shapes."""
     how = {"block_shape": BLOCKS, "job_type": "local", "num_workers": 3}
     refused = None
-    with bp.pipeline(tmp_path / "p", progress=False, num_workers=3) as p:
+    with bp.pipeline(tmp_path / "p", job_type="local", progress=False, num_workers=3) as p:
         try:
             with p.overlap():
                 inputs = {
