@@ -23,7 +23,7 @@ from ...system.processes import end_named
 from ..planning.early import Early
 from ..planning.id_sets import Ranges
 from ..planning.stage import Plan
-from ..planning.work_list import Batch, cut_batches, listed
+from ..planning.work_list import WAITED_FOR, Batch, cut_batches, listed
 from .batch_lists import BatchLists
 from .encoding import dump_batches, load_batches
 from .events import Event, Reissued, Retry
@@ -125,7 +125,8 @@ class FolderLedger(Ledger):
                 picked = self._early.begin(stage, reduce(Ranges.__or__, held, Ranges()))
             elif record.n_done or held:
                 picked = reduce(Ranges.__sub__, held, record.pending_groups())
-            self._cut_batches[stage] = cut_batches(stage, one.units.n_groups, self.plan.execution, picked)
+            finer = WAITED_FOR if len(self.plan.chain(stage)) > 1 else 1
+            self._cut_batches[stage] = cut_batches(stage, one.units.n_groups, self.plan.execution, picked, finer=finer)
         return self._cut_batches[stage]
 
     def open(self, stage: int) -> None:

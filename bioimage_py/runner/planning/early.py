@@ -11,7 +11,7 @@ from ..execution import Execution
 from .id_sets import Ids, Ranges
 from .needs import Need, needs_of
 from .stage import Plan
-from .work_list import Batch, Units, cut_batches
+from .work_list import WAITED_FOR, Batch, Units, cut_batches
 
 
 class Early:
@@ -114,5 +114,5 @@ class Early:
                 continue
             picked = Ranges.of(np.array(sorted(self._ready.pop(stage)), np.int64))
             whole = [Batch(stage, 0, len(picked), picked=picked)]
-            batches += cut_batches(stage, units.n_groups, how, picked) if few else whole
+            batches += cut_batches(stage, units.n_groups, how, picked, finer=WAITED_FOR) if few else whole
         return batches

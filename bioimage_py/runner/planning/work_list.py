@@ -98,16 +98,22 @@ class Batch:
             yield group, list(self.blocks) if self.blocks else units.blocks(group)
 
 
-def cut_batches(stage: int, n_groups: int, how: Execution, picked: Ranges | None = None) -> list[Batch]:
+WAITED_FOR = 8
+"""How much smaller batches are of which others wait for single blocks: a slow one holds up those behind it."""
+
+
+def cut_batches(
+    stage: int, n_groups: int, how: Execution, picked: Ranges | None = None, *, finer: int = 1
+) -> list[Batch]:
     """Batches of falling size (guided self-scheduling: Polychronopoulos and Kuck, 1987), cut in lattice order.
 
-    With ``picked``, of these groups only.
+    With ``picked``, of these groups only; ``finer`` times as small.
     """
     batches: list[Batch] = []
     total, start = (n_groups if picked is None else len(picked)), 0
     most = total // (how.num_workers * how.settings.tasks_per_worker)
     while start < total:
-        stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * how.num_workers)))))
+        stop = min(total, start + max(1, min(most, -(-(total - start) // (2 * finer * how.num_workers)))))
         part = None if picked is None else picked.part(start, stop)
         batches.append(Batch(stage, start, stop, picked=part, key=(0, len(batches))))
         start = stop
