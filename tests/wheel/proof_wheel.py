@@ -22,6 +22,7 @@ import pytest
 
 import bioimage_py as bp
 
+from ..inference.networks import network
 from ..io.image_files.test_lif import leica
 from ..io.image_files.test_nd2 import nikon
 
@@ -32,6 +33,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 STEPS: dict[str, list[list[str] | str]] = {
     "cloudvolume": ["print(bp.open_cloudvolume('layer', cache=True).shape)"],
     "em": [["info", "a.mrc"]],
+    "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],
     "medical": [["info", "a.nii"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
@@ -134,6 +136,7 @@ def data(tmp_path: Path) -> Path:
     with mrcfile.new(tmp_path / "a.mrc") as file:
         file.set_data(raw.astype("i2"))
     nibabel.save(nibabel.Nifti1Image(raw, np.eye(4)), tmp_path / "a.nii")
+    network(tmp_path / "net.onnx")
     nikon(tmp_path / "a.nd2", raw[:, None, None].astype("u2"))
     leica(tmp_path / "a.lif", {"a": raw[:, None, None]})
     info = CloudVolume.create_new_info(1, "image", "uint8", "raw", [8, 8, 8], [0, 0, 0], [32, 32, 32], [16, 16, 16])
