@@ -76,6 +76,11 @@ def numbers(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def offsets(text: str) -> tuple[tuple[int, ...], ...]:
+    """Parse offsets with semicolons between them, such as -1,0,0;0,-1,0"""
+    return tuple(numbers(part) for part in text.split(";"))
+
+
 def lengths(text: str) -> float | tuple[float, ...]:
     """Parse one number, or one per axis with commas between them."""
     try:

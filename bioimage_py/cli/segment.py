@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import Command, execution_of, json_option, lengths, numbers, print_json, region, run_options
+from .common import Command, execution_of, json_option, lengths, numbers, offsets, print_json, region, run_options
 from .inputs import open_input
 
 
@@ -16,10 +16,10 @@ from .inputs import open_input
 @click.option("--key", help="Key of the image in INPUT, for containers with several arrays.")
 @click.option(
     "--method",
-    type=click.Choice(["watershed", "components", "multicut", "agglomerate"]),
+    type=click.Choice(["watershed", "components", "multicut", "agglomerate", "mutex"]),
     default="watershed",
     show_default=True,
-    help="Grow seeds, take connected components, or join superpixels of boundaries (0 to 1).",
+    help="Grow seeds, take connected components, or join superpixels of boundaries (0 to 1), of affinities for mutex.",
 )
 @click.option("--threshold", type=float, help="Grey value between objects and the rest.  [default: Otsu's]")
 @click.option(
@@ -46,8 +46,14 @@ from .inputs import open_input
     metavar="N[,N,N]",
     help="Voxels around a block.  [default: 32 of the finest axis for watershed, 8 for the others]",
 )
-@click.option("--beta", type=float, help="Multicut, agglomerate: 0 to 1, larger cuts more.  [default: 0.5]")
-@click.option("--keep", metavar="FOLDER", help="Multicut, agglomerate: keep superpixels and graph here.")
+@click.option("--beta", type=float, help="Multicut, agglomerate, mutex: 0 to 1, larger cuts more.  [default: 0.5]")
+@click.option(
+    "--offsets",
+    type=offsets,
+    metavar="N,N,N;...",
+    help="Mutex: from a voxel to its partner, for each channel of the affinities, such as -1,0,0;0,-1,0;0,0,-1;-3,0,0",
+)
+@click.option("--keep", metavar="FOLDER", help="Multicut, agglomerate, mutex: keep superpixels and graph here.")
 @click.option(
     "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
 )

@@ -16,7 +16,7 @@ from ..graph import (
     multicut,
     region_graph,
 )
-from ..segmentation import distance_watershed
+from ..segmentation import distance_watershed, mutex_watershed
 from ..sources import Source
 from .work import Work
 
@@ -37,11 +37,23 @@ def by_agglomeration(work: Work, result: Source) -> float:
     return _joined(work, result, "agglomerate", partition)
 
 
+def by_mutex(work: Work, result: Source) -> None:
+    """Pieces of the mutex watershed, whose parts in neighbouring blocks are joined by multicut."""
+    beta, offsets = work.settings.beta, work.settings.offsets
+    pieces, path = work.kept("superpixels", np.uint64), work.kept_path("graph.zarr")
+    work.stage("superpixels", lambda: work.run(mutex_watershed, work.given, offsets, pieces))
+    graph = work.stage(
+        "graph",
+        lambda: work.run(region_graph, pieces, None, path, affinities=work.given, offsets=offsets, overwrite=True),
+    )
+    _labels(work, result, pieces, graph, "multicut", lambda one: work.on(multicut, one, costs(one, beta=beta)))
+
+
 def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGraph], Partition]) -> float:
+    """The threshold of boundaries."""
     settings = work.settings
     threshold = 0.15 if settings.threshold is None else settings.threshold
-    pieces = work.kept("superpixels", np.uint64)
-    path = None if work.keep is None else work.keep / "graph.zarr"
+    pieces, path = work.kept("superpixels", np.uint64), work.kept_path("graph.zarr")
     work.stage(
         "superpixels",
         lambda: work.run(
@@ -55,12 +67,24 @@ def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGr
             halo=settings.halo,
         ),
     )
-    graph: RegionGraph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source, path, overwrite=True))
+    graph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source, path, overwrite=True))
+    _labels(work, result, pieces, graph, name, partition)
+    return threshold
+
+
+def _labels(
+    work: Work,
+    result: Source,
+    pieces: Source,
+    graph: RegionGraph,
+    name: str,
+    partition: Callable[[RegionGraph], Partition],
+) -> None:
+    least = work.settings.min_size
 
     def parts() -> Partition:
         found = partition(graph)
-        return join_small_parts(graph, found, settings.min_size) if settings.min_size else found
+        return join_small_parts(graph, found, least) if least else found
 
     found = work.stage(name, parts)
     work.stage("labels", lambda: work.run(apply_node_labels, pieces, found, result))
-    return threshold

@@ -37,8 +37,8 @@ class Segmentation:
         Of the finest level.
     levels : tuple of tuple of int
         Shapes of all levels.
-    threshold : float
-        In grey values of the input: the one given, or found.
+    threshold : float or None
+        In grey values of the input: the one given, or found; None where the method has none.
     settings : dict
         The other settings in use; lengths in voxels per axis.
     stages : tuple of StageTime
@@ -52,7 +52,7 @@ class Segmentation:
     n_objects: int
     shape: tuple[int, ...]
     levels: tuple[tuple[int, ...], ...]
-    threshold: float
+    threshold: float | None
     settings: dict[str, Any]
     stages: tuple[StageTime, ...]
     num_workers: int
@@ -82,7 +82,8 @@ class Segmentation:
         lines = [
             f"{self.path}: {self.n_objects:,} objects by {self.method}",
             f"  shape {_times(self.shape)}, {len(self.levels)} levels down to {_times(self.levels[-1])}",
-            f"  threshold {self.threshold:.6g}, "
+            "  "
+            + ("" if self.threshold is None else f"threshold {self.threshold:.6g}, ")
             + ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None),
             f"  {'stage':<12} {'seconds':>9} {'voxels/s':>14}",
         ]

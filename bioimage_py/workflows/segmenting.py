@@ -36,21 +36,22 @@ from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
-from .by_graph import by_agglomeration, by_multicut
+from .by_graph import by_agglomeration, by_multicut, by_mutex
 from .by_threshold import components, watershed
 from .place import ResultPlace, check_output
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
 from .settings import Method, Settings, check_settings
-from .work import Work
+from .work import Work, volume_of
 
 _LOG = logging.getLogger("bioimage_py")
 
-_METHODS: dict[str, Callable[[Work, Source], float]] = {
+_METHODS: dict[str, Callable[[Work, Source], float | None]] = {
     "components": components,
     "watershed": watershed,
     "multicut": by_multicut,
     "agglomerate": by_agglomeration,
+    "mutex": by_mutex,
 }
 _KEPT = {"superpixels.zarr", "graph.zarr"}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
@@ -70,6 +71,7 @@ def segment(
     fill: bool | None = None,
     halo: int | Sequence[int] | None = None,
     beta: float | None = None,
+    offsets: Sequence[Sequence[int]] | None = None,
     keep: str | os.PathLike[str] | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -85,7 +87,8 @@ def segment(
     "multicut" and "agglomerate" take boundaries instead, as a network predicts them (0 to 1, or integers of which the
     largest of their type is 1): they cut the volume into superpixels, and join those between which there is none.
     "multicut" weighs all boundaries of an object against each other; "agglomerate" joins two parts after the other as
-    long as the mean boundary between them is below ``1 - beta``.
+    long as the mean boundary between them is below ``1 - beta``. "mutex" takes affinities and their `offsets` (see
+    `bioimage_py.segmentation.mutex_watershed`), and joins its pieces across blocks by multicut.
 
     Arrays between the stages lie in a folder ``<output>.scratch`` beside the output. It is removed at the end, when
     the result has got its name; if the call is interrupted, the folder stays, and the same call goes on in it.
@@ -96,7 +99,7 @@ def segment(
         Image with 2 or 3 axes of space, numbers. Its axes say how anisotropic it is.
     output_path : str or os.PathLike
         OME-Zarr (0.5) to make, such as "labels.ome.zarr"; or a path into one, such as "a.ome.zarr/labels/cells".
-    method : {"watershed", "components", "multicut", "agglomerate"}, default "watershed"
+    method : {"watershed", "components", "multicut", "agglomerate", "mutex"}, default "watershed"
     threshold : float, optional
         Grey value of the smoothed image; by default Otsu's, from the histogram of the region. "multicut" and
         "agglomerate": from here on a voxel is a boundary, for the seeds of superpixels; default 0.15.
@@ -119,7 +122,9 @@ def segment(
         Voxels around a block that are flooded with it. Default 32 voxels of the finest axis for "watershed", 8 for
         "multicut" and "agglomerate".
     beta : float, optional
-        "multicut", "agglomerate": between 0 and 1; larger cuts more. Default 0.5.
+        "multicut", "agglomerate", "mutex": between 0 and 1; larger cuts more. Default 0.5.
+    offsets : sequence of sequence of int, optional
+        "mutex": from a voxel to its partner, one for each channel of the input, which is its first axis.
     keep : path, optional
         "multicut", "agglomerate": folder in which the superpixels (``superpixels.zarr``) and their graph
         (``graph.zarr``, see `bioimage_py.graph.open_graph`) are kept, to go on with by hand.
@@ -152,11 +157,14 @@ def segment(
             "segment runs several operations, each on the result of the one before: it can't be planned or debugged.",
             remedy="drop plan and debug, or call the operations one by one",
         )
-    source = as_source(input)
+    given = as_source(input)
     if job.roi is not None:
-        source = RoiSource(source, job.roi)
+        given = RoiSource(given, (slice(None), *job.roi) if method == "mutex" else job.roi)
         job = replace(job, roi=None)
-    settings = check_settings(source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta)
+    source = volume_of(given, method)
+    settings = check_settings(
+        source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta, offsets
+    )
     chunks = _chunks(job.block_shape, source.shape)
     does = _Does(settings, None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim))
     kept = _kept(keep, settings)
@@ -165,9 +173,9 @@ def segment(
 
     def work() -> Segmentation:
         check_output(output_path, overwrite=overwrite)
-        with job_pipeline(place.folder, _purpose(source, does), job.execution) as p:
+        with job_pipeline(place.folder, _purpose(given, does), job.execution) as p:
             try:
-                return _segmented(Work(source, settings, job, p, chunks, kept), place, titled)
+                return _segmented(Work(given, settings, job, p, chunks, kept), place, titled)
             except (RunnerError, RunningError, ResumeConflict):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
@@ -176,7 +184,7 @@ def segment(
 
     spec = SourceSpec("file", str(place.output), "0", {"format": "zarr", "mode": "r+"})
     finest = ArrayToBe(source.shape, np.uint64, chunks, axes=source.axes, spec=spec)
-    return as_one_call("segment", does, [source], [finest], job.execution, work)  # type: ignore[no-any-return]
+    return as_one_call("segment", does, [given], [finest], job.execution, work)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ def _kept(keep: str | os.PathLike[str] | None, settings: Settings) -> Path | Non
     """
     if keep is None:
         return None
-    if settings.method not in ("multicut", "agglomerate"):
+    if settings.method not in ("multicut", "agglomerate", "mutex"):
         raise ParameterError(
             f"method={settings.method!r} keeps nothing, got keep={keep!r}", remedy='leave it out, or method="multicut"'
         )

@@ -14,19 +14,20 @@ from ..filters.windows import normalize_sigma
 from ..sources import Source
 from .segmentation_kernels import physical
 
-Method = Literal["components", "watershed", "multicut", "agglomerate"]
-METHODS: tuple[Method, ...] = ("watershed", "components", "multicut", "agglomerate")
+Method = Literal["components", "watershed", "multicut", "agglomerate", "mutex"]
+METHODS: tuple[Method, ...] = ("watershed", "components", "multicut", "agglomerate", "mutex")
 
 # Defaults, all lengths in voxels of the finest axis.
 _SEED_DISTANCE, _SEED_SIGMA, _BETA = 3.0, 2.0, 0.5
-_SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7, "agglomerate": 0.7}
-_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0, "agglomerate": 8.0}
-_MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0, "agglomerate": 0}
+_SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7, "agglomerate": 0.7, "mutex": 0.7}
+_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0, "agglomerate": 8.0, "mutex": 0.0}
+_MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0, "agglomerate": 0, "mutex": 0}
 _OWN = {
-    "components": {"objects"},
-    "watershed": {"objects", "seed_distance", "fill", "halo"},
-    "multicut": {"beta", "halo"},
-    "agglomerate": {"beta", "halo"},
+    "components": {"objects", "sigma", "threshold"},
+    "watershed": {"objects", "sigma", "threshold", "seed_distance", "fill", "halo"},
+    "multicut": {"beta", "halo", "sigma", "threshold"},
+    "agglomerate": {"beta", "halo", "sigma", "threshold"},
+    "mutex": {"beta", "offsets"},
 }
 """Parameters that not all methods take, by those that do."""
 
@@ -46,14 +47,19 @@ class Settings:
     sampling: tuple[float, ...]
     seed_sigma: tuple[float, ...]
     beta: float
+    offsets: tuple[tuple[int, ...], ...]
 
     def shown(self) -> dict[str, Any]:
         """The settings that the method uses, as JSON values."""
-        names = ["sigma", "min_size", *sorted(_OWN[self.method])]
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: [round(v, 4) for v in value] if isinstance(value, tuple) else value for name, value in values.items()
-        }
+        names = ["min_size", *sorted(_OWN[self.method] - {"threshold"})]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def check_settings(
@@ -67,6 +73,7 @@ def check_settings(
     fill: bool | None,
     halo: int | Sequence[int] | None,
     beta: float | None = None,
+    offsets: Sequence[Sequence[int]] | None = None,
 ) -> Settings:
     """Check what the user gave, and fill in the defaults; `segment` explains the parameters.
 
@@ -81,7 +88,8 @@ def check_settings(
     if objects not in ("bright", "dark"):
         raise ParameterError(f"objects is {objects!r}.", remedy='objects="bright" or objects="dark"')
     given = {"objects": objects != "bright", "fill": bool(fill), "beta": beta is not None}
-    given |= {"seed_distance": seed_distance is not None, "halo": halo is not None}
+    others = {"seed_distance": seed_distance, "halo": halo, "sigma": sigma, "threshold": threshold, "offsets": offsets}
+    given |= {name: value is not None for name, value in others.items()}
     if vain := sorted(name for name, there in given.items() if there and name not in _OWN[method]):
         takes = [one for one in METHODS if set(vain) <= _OWN[one]]
         raise ParameterError(
@@ -90,6 +98,10 @@ def check_settings(
         )
     if beta is not None and not 0 < beta < 1:
         raise ParameterError(f"beta is {beta!r}, and not between 0 and 1.", remedy="beta=0.5")
+    if method == "mutex" and offsets is None:
+        raise ParameterError(
+            "method='mutex' takes affinities, whose offsets it has to know.", remedy="offsets=[(-1, 0, 0), ...]"
+        )
     if "beta" in _OWN[method] and threshold is not None and not 0 <= threshold <= 1:
         raise ParameterError(
             f"threshold is {threshold!r}, and boundaries lie between 0 and 1.", remedy="threshold=0.15"
@@ -119,6 +131,7 @@ def check_settings(
         tuple(step / min(steps) for step in steps),
         physical(_SEED_SIGMA, steps),
         _BETA if beta is None else float(beta),
+        tuple(tuple(int(step) for step in offset) for offset in offsets or ()),
     )
 
 

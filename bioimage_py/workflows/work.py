@@ -13,10 +13,18 @@ from ..io.create import create_array
 from ..pipelines.script import Pipeline
 from ..sources import Source
 from ..sources.file import FileSource
+from ..wrapper import RoiSource
 from .segmentation import StageTime
 from .settings import Settings
 
 _LOG = logging.getLogger("bioimage_py")
+
+
+def volume_of(given: Source, method: str) -> Source:
+    """What has the shape of the result: the input, or the first channel of affinities."""
+    if method != "mutex" or given.ndim < 2 or not given.shape[0]:
+        return given
+    return RoiSource(given, (0, *(slice(0, size) for size in given.shape[1:])), squeeze=True)
 
 
 class Work:
@@ -24,8 +32,8 @@ class Work:
 
     Parameters
     ----------
-    source : Source
-        The image, or the boundaries.
+    given : Source
+        The image, the boundaries, or affinities, (channel, ...).
     settings : Settings
     job : Job
     pipeline : Pipeline
@@ -38,14 +46,15 @@ class Work:
 
     def __init__(
         self,
-        source: Source,
+        given: Source,
         settings: Settings,
         job: Job,
         pipeline: Pipeline,
         chunks: tuple[int, ...] | None,
         keep: Path | None = None,
     ) -> None:
-        self.source, self.settings, self.job, self.pipeline = source, settings, job, pipeline
+        self.given, self.source = given, volume_of(given, settings.method)
+        self.settings, self.job, self.pipeline = settings, job, pipeline
         self.chunks, self.keep = chunks, keep
         self.stages: list[StageTime] = []
         self.how: dict[str, Any] = {"execution": job.execution, "block_shape": job.block_shape}
@@ -59,6 +68,10 @@ class Work:
         if self.keep is None:
             return self.array(name, dtype)
         return self.made(self.keep / f"{name}.zarr", "", dtype)
+
+    def kept_path(self, name: str) -> Path | None:
+        """Where something is kept, if anything is."""
+        return None if self.keep is None else self.keep / name
 
     def made(self, path: Path, key: str, dtype: Any) -> FileSource:
         """An array like the input."""

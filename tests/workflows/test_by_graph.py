@@ -19,6 +19,7 @@ from bioimage_py.sources import Axis
 from bioimage_py.workflows import segment
 
 from ..graph.test_multicut import neurons
+from ..segmentation.superpixels.test_mutex_watershed import OFFSETS, affinities
 
 QUIET: dict[str, Any] = {"progress": False, "block_shape": 24}
 
@@ -73,6 +74,39 @@ def test_superpixels_and_graph_are_kept(boundaries: Any, tmp_path: Path) -> None
     (tmp_path / "kept" / "diary.txt").touch()
     with pytest.raises(ParameterError, match="holds other things"):
         segment(boundaries, tmp_path / "b.zarr", **how)
+
+
+def test_affinities_by_the_mutex_watershed(tmp_path: Path) -> None:
+    truth = neurons(2)[0]
+    given = create_array(tmp_path / "in.zarr", "a", shape=(6, *truth.shape), dtype="f4", chunks=(1, 24, 24, 24))
+    given[...] = affinities(truth)
+    how: dict[str, Any] = {"method": "mutex", "offsets": OFFSETS, **QUIET}
+    found = segment(given, tmp_path / "a.zarr", num_workers=2, keep=tmp_path / "kept", **how)
+    pieces = bp.segmentation.mutex_watershed(given[...], OFFSETS, block_shape=24)
+    graph = bp.graph.region_graph(pieces, affinities=given[...], offsets=OFFSETS)
+    parts = bp.graph.multicut(graph, bp.graph.costs(graph))
+    assert np.array_equal(labels(found), bp.graph.apply_node_labels(pieces, parts))
+    assert bp.graph.open_graph(tmp_path / "kept" / "graph.zarr") == graph
+    assert found.threshold is None
+    assert "threshold" not in found.summary()
+    assert found.shape == truth.shape
+    assert sum(bp.evaluation.variation_of_information(labels(found), truth)) < 0.3
+    part = (slice(0, 24), slice(8, 48), slice(0, 48))
+    alone = segment(given, tmp_path / "b.zarr", roi=part, **how)
+    assert labels(alone).shape == (24, 40, 48)
+    line = ["segment", "in.zarr/a", "c.zarr", "--method", "mutex", "--block-shape", "24", "--quiet"]
+    line += ["--offsets", ";".join(",".join(map(str, offset)) for offset in OFFSETS)]
+    done = subprocess.run(
+        [sys.executable, "-m", "bioimage_py", *line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.asarray(bp.open_source(tmp_path / "c.zarr")[...]), labels(found))
+    with pytest.raises(ParameterError, match="offsets"):
+        segment(given, tmp_path / "d.zarr", method="mutex", **QUIET)
+    with pytest.raises(ParameterError, match=r"sigma does nothing for method='mutex'"):
+        segment(given, tmp_path / "d.zarr", sigma=1, **how)
+    with pytest.raises(ParameterError, match=r"offsets does nothing for method='watershed'"):
+        segment(given[0], tmp_path / "d.zarr", offsets=OFFSETS, **QUIET)
 
 
 def test_small_objects_join_their_neighbours(boundaries: Any, tmp_path: Path) -> None:
