@@ -245,4 +245,5 @@ def _may_hold(place: Location, key: str) -> bool:
     metadata = {"zarr.json", ".zgroup", ".zattrs", "attributes.json"}
     if place.folder is None:
         return not is_group(place) or set(place.names() or []) <= metadata
-    return bool(key) or all(entry.name in metadata for entry in os.scandir(place.folder))
+    # a process that was killed while it wrote metadata leaves the lock of the storage engine
+    return bool(key) or all(entry.name.removesuffix(".__lock") in metadata for entry in os.scandir(place.folder))

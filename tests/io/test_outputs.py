@@ -432,3 +432,12 @@ def test_worker_processes_open_what_was_made(source: Any, tmp_path: Path) -> Non
     for path in ("o.zarr/a", "o.h5/a"):
         made = operations.add(source, 1, tmp_path / path, job_type="subprocess", num_workers=2, **QUIET)
         np.testing.assert_array_equal(made[...], operations.add(source, 1, **QUIET))
+
+
+def test_an_array_is_made_where_a_killed_process_was_making_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a.zarr"
+    folder.mkdir()
+    (folder / "zarr.json.__lock").touch()  # as the storage engine leaves it
+    array = bp.io.create_array(folder, shape=(4, 4), dtype="u1", chunks=(2, 2))
+    array[...] = 7
+    assert bp.open_source(folder)[...].tolist() == [[7] * 4] * 4
