@@ -23,6 +23,8 @@ _EXTRAS = {
     "nd2": "microscopy",
     "nibabel": "medical",
     "onnxruntime": "inference",
+    "openpyxl": "tables",
+    "pyarrow": "tables",
     "pydantic": "projects",
     "pydicom": "medical",
     "shapely": "spaces",

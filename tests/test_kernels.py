@@ -16,9 +16,14 @@ from bioimage_py.filters.derivative_kernels import GradientMagnitude, HessianEig
 from bioimage_py.filters.footprints import Footprint
 from bioimage_py.filters.gaussian_kernel import Gaussian
 from bioimage_py.filters.rank_kernels import Rank
+from bioimage_py.graph.edge_table import LEVELS, edges_of, of_boundaries
+from bioimage_py.graph.node_table import nodes_of
+from bioimage_py.graph.problem import Problem
+from bioimage_py.graph.solving import SOLVERS, solved
 from bioimage_py.segmentation.components import block_components
 from bioimage_py.segmentation.flooding import Watershed, seed_mask
 from bioimage_py.segmentation.merging import merge_table
+from bioimage_py.segmentation.superpixels.fragments import Fragments
 from bioimage_py.segmentation.tables import counted
 from bioimage_py.stats.block_statistics import BlockMoments, Extrema, UniqueValues
 from bioimage_py.wrapper.interpolation.lookup import nearest_values, rounded, spline_values
@@ -336,3 +341,42 @@ def test_values_beyond_a_type_are_cut_to_its_ends(dtype: str) -> None:
     )
     found = rounded(values.copy(), np.dtype(dtype))
     assert found.tolist() == [low, low, 0, 0, 1, 3, high, high, 0, high]
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "u4", "u8", "f2", "f4", "f8"])
+def test_superpixels_of_any_type_are_those_of_floats(dtype: str) -> None:
+    walls = np.zeros((24, 25, 26), bool)
+    walls[8] = walls[:, 12] = walls[:, :, 9] = True
+    largest = 1 if dtype[0] in "?f" else np.iinfo(dtype).max
+    kernel = Fragments(0.5, (), (3.0,) * 3, (1.0,) * 3, 0.8, 10)
+    found = kernel(np.where(walls, np.array(largest, dtype), np.zeros((), dtype)))
+    np.testing.assert_array_equal(found, kernel(walls.astype(np.float32)))
+    inside, n = ndimage.label(~walls)
+    for box in range(1, n + 1):
+        assert len(np.unique(found[inside == box])) == 1
+    assert len(np.unique(found)) == n == 8
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8"])
+def test_edges_of_the_largest_ids(dtype: str) -> None:
+    ids = np.iinfo(dtype).max - np.arange(6, dtype=dtype)
+    labels = np.repeat(ids.reshape(2, 3), 40, axis=1).repeat(30, axis=0)
+    table = edges_of(labels, of_boundaries(np.full(labels.shape, LEVELS, np.uint32)), (slice(0, 60), slice(0, 120)))
+    pairs = [(0, 1), (1, 2), (3, 4), (4, 5), (0, 3), (1, 4), (2, 5)]
+    assert table.ids.tolist() == sorted(sorted(map(int, ids[list(pair)])) for pair in pairs)
+    assert (table.total == table.count.astype(np.uint64) * LEVELS).all()
+    assert (table.squares == table.count.astype(np.uint64) * LEVELS**2).all()
+    nodes = nodes_of(labels, np.zeros(labels.shape, np.uint32), (2**40, 0))
+    assert nodes.ids.tolist() == sorted(map(int, ids))
+    assert set(nodes.size.tolist()) == {1200}
+    assert nodes.places[-1].tolist() == [1200 * 2**40 + 40 * sum(range(30)), 30 * sum(range(40))]
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_partitions_do_not_depend_on_the_scale_of_costs(scale: float) -> None:
+    edges = np.array([(one, one + 1) for one in range(99)])
+    signs = np.where(np.arange(99) % 10 == 9, -2.0, 1.0)
+    ones = np.ones(99)
+    given = Problem(np.zeros((100, 3)), np.ones(100, np.int64), edges, signs * scale, ones, ones > 0)
+    for way in (*SOLVERS, "mean linkage"):
+        assert solved(given, way).tolist() == (np.arange(100) // 10).tolist(), way

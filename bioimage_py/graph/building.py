@@ -36,7 +36,6 @@ def region_graph(
     affinities: Any = None,
     offsets: Offsets | None = None,
     long_range: bool = False,
-    overwrite: bool = False,
     **run: Unpack[RunKeywords],
 ) -> RegionGraph:
     """The graph of regions that touch, with what was measured on every edge and in every region.
@@ -52,7 +51,8 @@ def region_graph(
     boundaries : source-like, optional
         Same shape: that a voxel lies on a boundary, 0 to 1 (or integers, of which the largest of their type is 1).
     output_path : path, optional
-        Folder to keep the graph in, such as "graph.zarr"; see `open_graph`.
+        Folder to keep the graph in, such as "graph.zarr"; see `open_graph`. A region graph that is there is
+        replaced, in one step at the end; nothing else is.
     affinities : source-like, optional
         In the place of boundaries, (channel, ...): that two voxels belong together, 0 to 1, a channel for each offset.
     offsets : sequence of sequence of int, optional
@@ -60,8 +60,6 @@ def region_graph(
     long_range : bool
         Keep the edges between regions that do not touch but are joined by an offset of several voxels, as lifted edges
         (they have no faces).
-    overwrite : bool
-        Replace a graph at the path.
 
     Returns
     -------
@@ -85,10 +83,10 @@ def region_graph(
     evidence, steps = _evidence(source, boundaries, affinities, offsets)
     check_shapes([source, *evidence], [], None if job.mask is None else as_source(job.mask))
     path = None if output_path is None else os.path.abspath(output_path)
-    if path is not None and job.execution.resume == "never":
-        check_free(path, overwrite)
+    if path is not None:
+        check_free(path, replace=True)
     names = tuple(axis.name for axis in source.axes)
-    merge = MergeTables(source.shape, names, long_range, path, overwrite)
+    merge = MergeTables(source.shape, names, long_range, path)
     measure = Measure(steps)
     if job.whole([source, *evidence]) and not job.execution.plan:
         whole = tuple(slice(0, size) for size in source.shape)

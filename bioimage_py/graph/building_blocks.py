@@ -33,7 +33,7 @@ class Measure:
     ) -> tuple[NodeTable, EdgeTable]:
         """The tables of the part of an array that begins at a position of the volume."""
         if self.offsets:
-            values = [LEVELS - steps(one) for one in evidence]
+            values = [LEVELS - steps(one, nan=0) for one in evidence]
             given = [Evidence(offset, one, False) for offset, one in zip(self.offsets, values, strict=True)]
         else:
             values = [steps(evidence[0])]
@@ -69,7 +69,6 @@ class MergeTables:
     axes: tuple[str, ...]
     long_range: bool
     path: str | None
-    replace: bool
 
     def __call__(self, earlier: Results) -> RegionGraph | None:
         """The graph of all blocks; None where it has been written to the path."""
@@ -88,5 +87,5 @@ class MergeTables:
         """Write the graph to the path, if there is one."""
         if self.path is None:
             return graph
-        save(graph, self.path, replace=self.replace)
+        save(graph, self.path, replace=True)
         return None

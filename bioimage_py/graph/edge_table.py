@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ValueRangeError
+from ..segmentation.superpixels.fragments import probabilities
+
 Array = npt.NDArray[Any]
 
 LEVELS = 2**16
@@ -61,19 +64,9 @@ class EdgeTable:
         return EdgeTable(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 
-def steps(boundaries: Array) -> npt.NDArray[np.uint32]:
-    """Boundaries in whole steps: floats of 0 to 1, or integers from 0 to the largest of their type.
-
-    Values beyond that are taken for the nearest end; NaN counts as 1, a boundary.
-    """
-    if boundaries.dtype == np.bool_:
-        return boundaries.astype(np.uint32) * np.uint32(LEVELS)
-    if boundaries.dtype.kind in "iu":
-        largest = np.iinfo(boundaries.dtype).max
-        scaled = np.maximum(boundaries, 0).astype(np.float64) * (LEVELS / largest)
-    else:
-        scaled = np.nan_to_num(boundaries, nan=1.0, posinf=1.0, neginf=0.0).clip(0, 1) * np.float64(LEVELS)
-    return np.rint(scaled).astype(np.uint32)
+def steps(boundaries: Array, *, nan: int = 1) -> npt.NDArray[np.uint32]:
+    """Boundaries, or affinities, in whole steps; see `probabilities` of superpixels for what they may be."""
+    return np.asarray(np.rint(probabilities(boundaries, np.float64, nan=nan) * LEVELS), np.uint32)
 
 
 @dataclass(frozen=True)
@@ -189,6 +182,12 @@ def merged(tables: Sequence[EdgeTable]) -> EdgeTable:
         return EdgeTable(**columns)
     how = {"low": np.minimum, "high": np.maximum}
     del columns["ids"]
+    if (pairs := int(np.add.reduceat(columns["count"], begins).max())) >= 2**32:
+        one = ids[order][begins][int(np.argmax(np.add.reduceat(columns["count"], begins)))].tolist()
+        raise ValueRangeError(
+            f"the regions {one} touch in {pairs} pairs of voxels, and sums of squares hold {2**32 - 1}",
+            remedy="take labels of a coarser level",
+        )
     added = {
         name: how.get(name, np.add).reduceat(column, begins, axis=0, dtype=column.dtype)
         for name, column in columns.items()

@@ -133,6 +133,11 @@ def apply_node_labels(labels: Any, partition: Partition, output: Any = None, **r
     object
         The output; 0 stays 0.
 
+    Raises
+    ------
+    IndexingError
+        A label that is none of the partition's regions (as cause of a `RunnerError` when run in blocks).
+
     Examples
     --------
     >>> import numpy as np, bioimage_py as bp
@@ -142,9 +147,8 @@ def apply_node_labels(labels: Any, partition: Partition, output: Any = None, **r
     [[1, 1, 1], [2, 2, 1]]
     """
     ids = partition.ids
-    if len(ids) and int(ids[-1]) <= 4 * len(ids):
-        table: Any = np.zeros(int(ids[-1]) + 1, np.uint64)
-        table[ids] = partition.parts
-    else:
+    if len(ids) and int(ids[0]) == 1 and int(ids[-1]) == len(ids):
+        table: Any = np.concatenate([np.zeros(1, np.uint64), partition.parts])
+    else:  # an id in a gap is that of no region: a dict has no entry for it, where an array would make it background
         table = {0: 0} | dict(zip(ids.tolist(), partition.parts.tolist(), strict=True))
     return relabel(labels, table, output, **run)

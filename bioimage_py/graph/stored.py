@@ -23,12 +23,12 @@ _CHUNK = 2**18
 _TABLES: tuple[tuple[str, type[NodeTable] | type[EdgeTable]], ...] = (("nodes", NodeTable), ("edges", EdgeTable))
 
 
-def check_free(path: str | os.PathLike[str], replace: bool) -> None:
+def check_free(path: str | os.PathLike[str], *, replace: bool) -> None:
     """ParameterError where something lies at the path that is not to be replaced."""
     place = Path(path)
     if place.exists() and not (replace and _is_graph(place)):
         what = "a region graph" if _is_graph(place) else "something else"
-        remedy = "overwrite=True" if _is_graph(place) else "another output_path"
+        remedy = "replace=True" if _is_graph(place) else "another output_path"
         raise ParameterError(f"{place}: {what} is there already", remedy=remedy)
 
 
@@ -51,7 +51,7 @@ def save(graph: RegionGraph, path: str | os.PathLike[str], *, replace: bool = Fa
     from ..io.create import create_array
 
     place = os.path.abspath(path)
-    check_free(place, replace)
+    check_free(place, replace=replace)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     new = swap.beside(place)
     for table, kind in _TABLES:

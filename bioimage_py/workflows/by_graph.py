@@ -44,7 +44,7 @@ def by_mutex(work: Work, result: Source) -> None:
     work.stage("superpixels", lambda: work.run(mutex_watershed, work.given, offsets, pieces))
     graph = work.stage(
         "graph",
-        lambda: work.run(region_graph, pieces, None, path, affinities=work.given, offsets=offsets, overwrite=True),
+        lambda: work.run(region_graph, pieces, None, path, affinities=work.given, offsets=offsets),
     )
     _labels(work, result, pieces, graph, "multicut", lambda one: work.on(multicut, one, costs(one, beta=beta)))
 
@@ -67,7 +67,7 @@ def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGr
             halo=settings.halo,
         ),
     )
-    graph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source, path, overwrite=True))
+    graph = work.stage("graph", lambda: work.run(region_graph, pieces, work.source, path))
     _labels(work, result, pieces, graph, name, partition)
     return threshold
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import fields
 from typing import Any
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import bioimage_py as bp
+from bioimage_py.errors import ValueRangeError
 from bioimage_py.graph import edge_table, node_table
 from bioimage_py.graph.edge_table import LEVELS, Evidence, edges_of, of_boundaries, steps
 from bioimage_py.graph.node_table import nodes_of
@@ -103,7 +106,7 @@ def test_regions_of_blocks_add_up(data: Any, size: int) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (np.array([0.0, 0.5, 1.0, 2.0, -1.0, np.nan, np.inf]), [0, LEVELS // 2, LEVELS, LEVELS, 0, LEVELS, LEVELS]),
+        (np.array([0.0, 0.5, 1.0, 1.05, -0.05, np.nan]), [0, LEVELS // 2, LEVELS, LEVELS, 0, LEVELS]),
         (np.array([0, 255], np.uint8), [0, LEVELS]),
         (np.array([-5, 0, 32767], np.int16), [0, 0, LEVELS]),
         (np.array([0, 2**64 - 1], np.uint64), [0, LEVELS]),
@@ -113,6 +116,25 @@ def test_regions_of_blocks_add_up(data: Any, size: int) -> None:
 )
 def test_boundaries_in_steps(values: np.ndarray, expected: list[int]) -> None:
     assert steps(values).tolist() == expected
+
+
+@pytest.mark.parametrize("wrong", [255.0, 2.0, -1.0, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_what_counts_in_something_else_is_refused(wrong: float, dtype: str) -> None:
+    with pytest.raises(ValueRangeError, match="probabilities, 0 to 1"):
+        steps(np.array([0.5, np.nan, wrong], dtype))
+    with pytest.raises(ValueRangeError, match="probabilities"):
+        bp.segmentation.distance_watershed(np.full((4, 4), wrong, dtype))
+
+
+def test_edges_beyond_what_sums_can_hold_are_refused() -> None:
+    table = edges_of(
+        np.array([[1, 2]], np.uint64), of_boundaries(np.full((1, 2), LEVELS, np.uint32)), (slice(0, 1), slice(0, 2))
+    )
+    half = dataclasses.replace(table, count=np.array([2**31], np.int64))
+    assert edge_table.merged([half, dataclasses.replace(table, count=half.count - 1)]).count.tolist() == [2**32 - 1]
+    with pytest.raises(ValueRangeError, match=r"the regions \[1, 2\] touch in 4294967296 pairs"):
+        edge_table.merged([half, half])
 
 
 def test_long_offsets_have_no_faces() -> None:

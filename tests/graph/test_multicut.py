@@ -14,7 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 import bioimage_py as bp
-from bioimage_py.errors import ParameterError, ShapeError, SourceTypeError
+from bioimage_py.errors import IndexingError, ParameterError, RunnerError, ShapeError, SourceTypeError
 from bioimage_py.graph import (
     agglomerate,
     apply_node_labels,
@@ -130,6 +130,15 @@ def test_ids_far_apart_are_relabelled_too() -> None:
     found = multicut(graph, [1.0, -1.0])
     assert found.ids.tolist() == [5, 2**63, 2**64 - 1]
     assert apply_node_labels(labels, found).tolist() == [[1, 1, 1], [2, 0, 1]]
+
+
+@pytest.mark.parametrize("how", [{}, {"block_shape": 1}])
+def test_a_label_that_is_no_region_is_not_made_background(how: Any) -> None:
+    labels = np.array([[1, 1, 3, 4]], np.uint64)
+    found = multicut(region_graph(labels, np.zeros((1, 4), np.float32)), [1.0, -1.0])
+    for strange in (2, 5, 2**60):
+        with pytest.raises((IndexingError, RunnerError), match=f"id {strange} occurs"):
+            apply_node_labels(np.array([[1, strange, 3, 4]], np.uint64), found, np.zeros((1, 4), np.uint64), **how)
 
 
 def test_small_parts_join_the_neighbour_with_the_least_boundary() -> None:

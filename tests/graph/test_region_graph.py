@@ -68,6 +68,13 @@ def test_mean_variance_and_quantiles_are_those_of_the_pairs() -> None:
     assert (nodes[["center_z", "center_y", "center_x"]].iloc[0] == np.argwhere(labels == 1).mean(axis=0)).all()
 
 
+def test_nan_never_joins() -> None:
+    labels = np.array([[1, 2]], np.uint64)
+    nothing = np.full((1, 2), np.nan, np.float32)
+    assert region_graph(labels, nothing).mean().tolist() == [1.0]
+    assert region_graph(labels, affinities=nothing[None], offsets=[(0, 1)]).mean().tolist() == [1.0]
+
+
 def test_a_mask_and_a_region_leave_out_the_rest() -> None:
     labels, heights = volume(1)
     mask = np.zeros(labels.shape, np.uint8)
@@ -96,9 +103,11 @@ def test_a_graph_in_a_file_is_that_graph(tmp_path: Path, in_blocks: bool) -> Non
     assert made == open_graph(path) == region_graph(labels, heights)
     with bp.open_source(path, "edges/ids") as pairs:
         assert np.array_equal(pairs[...], made.edges.ids)
-    with pytest.raises(ParameterError, match="overwrite=True"):
+    with pytest.raises(ParameterError, match="is there already"):
         save(made, path)
     save(made, path, replace=True)
+    other = region_graph(labels, 1 - heights, path, **how)
+    assert other == open_graph(path) != made
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["graph.zarr"]
 
 
@@ -106,7 +115,7 @@ def test_what_is_no_graph_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "dear.txt").write_text("diary")
     with pytest.raises(ParameterError, match="another output_path"):
-        region_graph(*volume(), tmp_path / "notes", overwrite=True)
+        region_graph(*volume(), tmp_path / "notes")
     assert (tmp_path / "notes" / "dear.txt").read_text() == "diary"
 
 

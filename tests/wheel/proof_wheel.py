@@ -46,6 +46,10 @@ STEPS: dict[str, list[list[str] | str]] = {
         "space.put_object_instance(ObjectInstance(nucleus), Polygon([(1, 1), (9, 1), (5, 9)]))\n"
         "print(list(space.query(Box((4, 4), (5, 5)))))"
     ],
+    "tables": [
+        f"print(bp.morphology.regionprops(bp.imread('a.zarr/raw'), output_path='t.{ending}', progress=False))"
+        for ending in ("parquet", "xlsx")
+    ],
     "video": ["bp.imwrite('a.mp4', bp.open_source('a.zarr', 'raw')[...], axes='tyx')"],
     "viz": [["demo", "--shape", "32,32,32", "--out", "demo"]],
     "webknossos": [["info", "brain"], ["segment", "brain", "wk.ome.zarr", "--quiet"]],

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import ValueRangeError
 from ...filters.gaussian_kernel import Gaussian
 
 Array = npt.NDArray[Any]
+
+_ABOUT = 0.1
+"""How far networks without a last clip stray beyond 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,31 @@ class Fragments:
         return labels.astype(np.uint32, copy=False)
 
 
-def probabilities(boundaries: Array) -> npt.NDArray[np.float32]:
-    """Boundaries as float32 of 0 to 1: of integers the largest of their type is 1; NaN counts as 1, a boundary."""
-    if boundaries.dtype == np.bool_:
-        return boundaries.astype(np.float32)
-    if boundaries.dtype.kind in "iu":
-        return np.maximum(boundaries, 0).astype(np.float32) / np.float32(np.iinfo(boundaries.dtype).max)
-    return np.nan_to_num(boundaries, nan=1.0, posinf=1.0, neginf=0.0).clip(0, 1).astype(np.float32, copy=False)
+def probabilities(values: Array, dtype: npt.DTypeLike = np.float32, *, nan: int = 1) -> npt.NDArray[Any]:
+    """Boundaries, or affinities, as floats of 0 to 1: of integers the largest of their type is 1.
+
+    NaN counts as ``nan``: 1 of boundaries, 0 of affinities, so that it never joins. Negative integers count as 0, and
+    so do floats that are a little below it; those a little above 1 as 1.
+
+    Raises
+    ------
+    ValueRangeError
+        For floats beyond -0.1 or 1.1: they count in something else.
+    """
+    kind = np.dtype(dtype)
+    if values.dtype == np.bool_:
+        return values.astype(kind)
+    if values.dtype.kind in "iu":
+        return np.asarray(np.maximum(values, 0).astype(kind) / kind.type(np.iinfo(values.dtype).max), kind)
+    found = np.where(np.isnan(values), values.dtype.type(nan), values)
+    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+    if low < -_ABOUT or high > 1 + _ABOUT:
+        raise ValueRangeError(
+            f"boundaries and affinities of type {values.dtype} are probabilities, 0 to 1; there are values from"
+            f" {low:.6g} to {high:.6g}",
+            remedy="bp.operations.divide(input, largest, output), or integers: the largest of their type is 1",
+        )
+    return np.asarray(found.clip(0, 1), kind)
 
 
 def connected(labels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -36,7 +36,7 @@ class Mutex:
         long = [number for number, offset in enumerate(self.offsets) if not _near(offset)]
         affinities = np.empty((len(self.offsets), *shape), np.float32)
         for row, number in enumerate((*short, *long)):
-            belongs = probabilities(channels[number])
+            belongs = probabilities(channels[number], nan=0)
             affinities[row] = belongs if row < len(short) else 1 - belongs
         labels = mutex_watershed(
             affinities,

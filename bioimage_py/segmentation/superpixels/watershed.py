@@ -86,6 +86,8 @@ def distance_watershed(
         Boundaries that are no numbers, or an output that is not integer.
     ParameterError
         A parameter out of its range.
+    ValueRangeError
+        Floats that are not between 0 and 1, such as grey values (as cause of a `RunnerError` when blocks found them).
 
     Notes
     -----
