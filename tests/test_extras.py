@@ -62,6 +62,11 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.inference.predict(array, 'net.onnx')",
         "bp.inference.predict(array, bp.inference.OnnxModel('a'))",
     ),
+    "openpyxl": ("bp.morphology.regionprops(array.astype('u1'), output_path='t.xlsx')",),
+    "pyarrow": (
+        "bp.morphology.regionprops(array.astype('u1'), output_path='t.parquet')",
+        "bp.morphology.regionprops(array.astype('u1'), 't.parquet')",
+    ),
     "pydantic": (
         "bp.projects.Project",
         ["project", "create", "p"],
