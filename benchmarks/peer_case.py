@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+BLOCK = (6, 10, 8)
+BLOCKED: dict[str, Any] = {"block_shape": BLOCK, "num_workers": 2}
+VARIANTS: dict[str, dict[str, Any]] = {"direct": {}, "blocked": BLOCKED}
+
 
 @dataclass(frozen=True)
 class Case:
