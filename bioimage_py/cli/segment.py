@@ -44,7 +44,7 @@ from .inputs import open_input
     "--halo",
     type=numbers,
     metavar="N[,N,N]",
-    help="Voxels around a block.  [default: 32 of the finest axis for watershed, 8 for the others]",
+    help="Voxels around a block.  [default: 8 for multicut and agglomerate, else 0]",
 )
 @click.option("--beta", type=float, help="Multicut, agglomerate, mutex: 0 to 1, larger cuts more.  [default: 0.5]")
 @click.option(

@@ -22,6 +22,9 @@ from .tables import check_label_dtype
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
+_LARGEST_BALL = 6
+"""Voxels from its middle along any axis."""
+
 _SEED_TYPES = {"b": np.uint32, "u": np.uint32, "i": np.int32}
 
 
@@ -109,6 +112,32 @@ class Watershed:
         return result
 
 
+def flood_around(
+    height: Array, seeds: npt.NDArray[np.uint32], inside: Mask | None, begin: Sequence[int] | None = None
+) -> npt.NDArray[np.uint32]:
+    """As `Watershed`, of which only the voxels without a seed, and those beside them, are given to the kernel.
+
+    Seeds that cover most of an array, as those of a segmentation do, are then flooded in half of the time. Levels lie
+    between the heights of these voxels.
+    """
+    from bioimage_cpp.segmentation import watershed
+
+    check_flooding(height.ndim, height.dtype, seeds.dtype)
+    levels = _finite(_levels(height), inside, begin)
+    free = seeds == 0
+    if not free.any() or free.all():
+        return seeds
+    wanted = free.copy()
+    for axis in range(free.ndim):
+        to, of = np.moveaxis(wanted, axis, 0), np.moveaxis(free, axis, 0)
+        to[1:] |= of[:-1]
+        to[:-1] |= of[1:]
+    if inside is not None:
+        wanted &= inside
+    flooded = watershed(levels, np.ascontiguousarray(seeds), mask=wanted)
+    return np.asarray(np.where(wanted, flooded, seeds), np.uint32)
+
+
 @dataclass(frozen=True)
 class FloodBlock(MapBlock):
     """The block function of a watershed: of heights and seeds, only the box around the mask is read and flooded.
@@ -183,6 +212,8 @@ def seed_mask(
     for name, value in (("min_distance", min_distance), ("sigma", sigma)):
         if not (math.isfinite(value) and value >= 0):
             raise ParameterError(f"{name} must be a finite number >= 0, got {value!r}", remedy=f"{name}=0")
+    if method == "threshold" and foreground.ndim > 1 and (ball := _ball(min_distance, steps)) is not None:
+        return _without(foreground != 0, ball)
     distance = _distance(foreground != 0, steps)
     seeds: Mask = distance > min_distance
     if method == "maxima" and not np.isinf(distance).any():
@@ -257,6 +288,34 @@ def _distance(foreground: Mask, steps: tuple[float, ...]) -> npt.NDArray[np.floa
 
     distance: npt.NDArray[np.float32] = distance_transform(np.ascontiguousarray(foreground), sampling=steps)
     return distance
+
+
+def _ball(radius: float, steps: tuple[float, ...]) -> Mask | None:
+    """The voxels within a distance of the middle one; None where there are so many that distances cost less."""
+    reach = [int(radius / step) + 1 for step in steps]
+    if max(reach) > _LARGEST_BALL:
+        return None
+    axes = np.ogrid[tuple(slice(-n, n + 1) for n in reach)]
+    squares = sum((axis * step) ** 2 for axis, step in zip(axes, steps, strict=True))
+    return np.asarray(np.sqrt(squares).astype(np.float32) <= radius, np.bool_)
+
+
+def _without(foreground: Mask, ball: Mask) -> Mask:
+    """The voxels around which a ball holds no background: exact, and several times as fast as distances."""
+    import cv2
+
+    if not foreground.size:
+        return foreground
+    planes = (~foreground).view(np.uint8).reshape(-1, *foreground.shape[-2:])
+    discs = ball.view(np.uint8).reshape(-1, *ball.shape[-2:])
+    near = np.zeros_like(planes)
+    middle = len(discs) // 2
+    for shift, disc in enumerate(discs, -middle):
+        if abs(shift) < len(planes) and disc.any():
+            to, of = near[max(0, shift) : len(near) + min(0, shift)], planes[max(0, -shift) :]
+            for plane, seen in zip(to, of, strict=False):
+                plane |= cv2.dilate(seen, disc)
+    return np.asarray(near.reshape(foreground.shape) == 0)
 
 
 def _maxima(distance: npt.NDArray[np.float32], sigmas: Sequence[float]) -> Mask:

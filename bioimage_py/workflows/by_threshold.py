@@ -8,8 +8,9 @@ from .. import stats
 from ..engine.reducing import run_reduce
 from ..errors import ParameterError
 from ..segmentation import label, size_filter
+from ..segmentation.forest.running import flood_once
 from ..sources import Source
-from .segmentation_kernels import Brightness, Flood, Histogram, SeedMask, add, otsu
+from .segmentation_kernels import Brightness, Darkness, Flood, Histogram, SeedMask, add, otsu
 from .work import Work
 
 
@@ -33,16 +34,26 @@ def watershed(work: Work, result: Source) -> float:
     inside = SeedMask(kept, settings.sampling, settings.seed_distance)
     work.stage("seed mask", lambda: work.map(inside, [smooth], mask, halo=inside.halo, factor=8.0))
     work.stage("seeds", lambda: work.run(label, mask, seeds))
-    flood = Flood(None if settings.fill else kept)
+    darkness = Darkness(None if settings.fill else kept)
     filtered = settings.min_size > 1
     flooded = work.array("flooded", np.uint64) if filtered else result
-    work.stage("watershed", lambda: work.map(flood, [smooth, seeds], flooded, halo=settings.halo, factor=4.0))
+    work.stage("watershed", lambda: _flood(work, darkness, smooth, seeds, flooded))
     if filtered:
         large = work.array("kept", np.uint64) if settings.fill else result
         work.stage("filter", lambda: work.run(size_filter, flooded, large, min_size=settings.min_size))
         if settings.fill:
-            work.stage("refill", lambda: work.map(flood, [smooth, large], result, halo=settings.halo, factor=4.0))
+            work.stage("refill", lambda: _flood(work, darkness, smooth, large, result))
     return shown
+
+
+def _flood(work: Work, darkness: Darkness, smooth: Source, seeds: Source, output: Source) -> None:
+    """Each voxel once, unless a halo was asked for."""
+    halo = work.settings.halo
+    if any(halo):
+        work.map(Flood(darkness), [smooth, seeds], output, halo=halo, factor=4.0)
+    else:
+        along = tuple(range(smooth.ndim))
+        flood_once(smooth, seeds, output, work.job, name="flood", along=along, prepare=darkness)
 
 
 def _above(work: Work) -> tuple[Source, float, float]:

@@ -145,8 +145,8 @@ class SeedMask:
 
 
 @dataclass(frozen=True)
-class Flood:
-    """Grow seeds over bright objects first, dark borders last.
+class Darkness:
+    """Heights of bright objects: low inside, high on dark borders, and where they are flooded.
 
     Parameters
     ----------
@@ -156,14 +156,22 @@ class Flood:
 
     threshold: float | None = None
 
+    def __call__(self, block: Array) -> tuple[Array, npt.NDArray[np.bool_] | None]:
+        """Heights and mask of one block."""
+        height = np.iinfo(block.dtype).max - block if block.dtype.kind == "u" else -block
+        return height, None if self.threshold is None else block > self.threshold
+
+
+@dataclass(frozen=True)
+class Flood:
+    """Grow seeds over heights, on a block with what surrounds it."""
+
+    darkness: Darkness
+
     def __call__(self, block: Array, seeds: Array) -> Array:
         """Flood one block."""
-        height = np.iinfo(block.dtype).max - block if block.dtype.kind == "u" else -block
-        mask = None if self.threshold is None else block > self.threshold
-        flooded = Watershed()(height, seeds, mask)
-        if mask is not None and not flooded.any():
-            return np.zeros_like(seeds)
-        return flooded
+        height, mask = self.darkness(block)
+        return Watershed()(height, seeds, mask)
 
 
 def physical(value: float | Sequence[float], steps: Sequence[float]) -> tuple[float, ...]:

@@ -119,8 +119,8 @@ def segment(
         "watershed": give every voxel to an object (default), as in tissue without gaps. False leaves what is below
         the threshold to the background, 0, as "components" always does.
     halo : int or sequence of int, optional
-        Voxels around a block that are flooded with it. Default 32 voxels of the finest axis for "watershed", 8 for
-        "multicut" and "agglomerate".
+        Voxels around a block that are flooded with it. Default 8 for "multicut" and "agglomerate". "watershed": by
+        default 0, which floods every voxel once, see `bioimage_py.segmentation.watershed`.
     beta : float, optional
         "multicut", "agglomerate", "mutex": between 0 and 1; larger cuts more. Default 0.5.
     offsets : sequence of sequence of int, optional
@@ -148,8 +148,8 @@ def segment(
 
     Notes
     -----
-    "components" does not depend on the blocks. The others do, near their borders; the same grid and halo give the same
-    bits on every backend.
+    "components" does not depend on the blocks, "watershed" only where two seeds are equally near. The others do, near
+    the borders of blocks; the same grid and halo give the same bits on every backend.
     """
     job = Job.of(run)
     if job.execution.plan or job.execution.debug:

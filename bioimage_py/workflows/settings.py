@@ -20,7 +20,7 @@ METHODS: tuple[Method, ...] = ("watershed", "components", "multicut", "agglomera
 # Defaults, all lengths in voxels of the finest axis.
 _SEED_DISTANCE, _SEED_SIGMA, _BETA = 3.0, 2.0, 0.5
 _SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7, "agglomerate": 0.7, "mutex": 0.7}
-_HALO = {"components": 32.0, "watershed": 32.0, "multicut": 8.0, "agglomerate": 8.0, "mutex": 0.0}
+_HALO = {"components": 0.0, "watershed": 0.0, "multicut": 8.0, "agglomerate": 8.0, "mutex": 0.0}
 _MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0, "agglomerate": 0, "mutex": 0}
 _OWN = {
     "components": {"objects", "sigma", "threshold"},

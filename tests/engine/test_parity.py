@@ -93,6 +93,9 @@ CASES = [
         None,
     ),
     Case(
+        "watershed once", lambda v, out, k: bp.segmentation.watershed(v["smooth"], v["seeds"], out, **k), "uint64", None
+    ),
+    Case(
         "distance watershed",
         lambda v, out, k: bp.segmentation.distance_watershed(v["raw"], out, min_size=9, **k),
         "uint64",

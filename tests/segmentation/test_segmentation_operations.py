@@ -239,8 +239,8 @@ def test_a_height_that_cannot_be_flooded_is_named_by_its_place_in_the_volume() -
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"block_shape": 8}, HaloError, "watershed in blocks needs a halo"),
-        ({"num_workers": 2}, HaloError, "watershed in blocks needs a halo"),
+        ({"block_shape": 8, "block_ids": [0]}, HaloError, "watershed of some blocks needs a halo"),
+        ({"block_shape": 8, "skip_empty": True}, HaloError, "watershed of some blocks needs a halo"),
         ({"block_shape": 8, "halo": -1}, HaloError, "negative"),
         ({"seeds": np.ones((16, 24, 20), np.float32)}, DtypeError, "seeds must have an integer type, got float32"),
         ({"seeds": np.ones((16, 24, 2), int)}, ShapeError, r"\(16, 24, 2\).*\(16, 24, 20\)"),
