@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, insert, select
 
+from .engine import alone
 from .tables import audit
 
 
@@ -55,8 +56,7 @@ def record(
     at : float, optional
         When; None: now.
     """
-    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-        connection.execute(text("LOCK TABLE audit IN EXCLUSIVE MODE"))
+    alone(connection, audit)
     before = connection.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
     row = {
         "time": time.time() if at is None else at,

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ...errors import FormatError, ParameterError, StorageError
@@ -117,6 +117,12 @@ class Database:
                 return
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
+
+
+def alone(connection: Connection, table: Table) -> None:
+    """Let nobody else write a table before the transaction ends, as it is with SQLite, which has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
 
 
 def _engine(url: str) -> Engine:
