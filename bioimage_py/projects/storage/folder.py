@@ -2,7 +2,7 @@
 
 A commit of one document is one rename. A commit of several first writes all of them into one file of
 ``transactions/``; from its rename on they count as saved, and whoever comes next, the writer or anyone who finds the
-file, puts them in place.
+file, puts them in place. Where the project is served, the event of a commit (`events`) is one of its documents.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ from ...system.json_text import parse_json
 from ..values.merge import Document, merge
 from ..values.names import plain
 from ..values.records import completed, migrate
-from .mutex import bucket, holding
+from .events import EVENTS, Origin, event, event_name, is_event, numbers
+from .mutex import BUCKETS, bucket, holding
 
 Stamp = tuple[int, int, int]
 SETTINGS = "project.json"
@@ -69,12 +70,25 @@ class Saved(NamedTuple):
     stamp: Stamp | None
 
 
+class Committed(NamedTuple):
+    """What a commit has left."""
+
+    saved: dict[str, Saved]
+    """Documents by name."""
+    number: int | None
+    """Of its event; None where nothing was written, or the project is not served."""
+
+
+Pair = tuple[Document | None, Document | None]
+"""A document before and after a commit."""
+
+
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return what changes whenever a file is replaced: its time, inode and size."""
     return (status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-_PARTS = (_DESCRIPTORS, _TRANSACTIONS, "locks", "history", "annotations", "images", "thumbnails", ".apply")
+_PARTS = (_DESCRIPTORS, _TRANSACTIONS, EVENTS, "locks", "history", "annotations", "images", "thumbnails", ".apply")
 
 
 class Folder:
@@ -99,6 +113,8 @@ class Folder:
 
     def path_of(self, name: str) -> Path:
         """Path of a document."""
+        if is_event(name):
+            return self.root / f"{name}.json"
         return self.root / SETTINGS if name == "project" else self.descriptors / f"{plain(name)}.json"
 
     def inside(self, path: Path) -> Path:
@@ -138,8 +154,13 @@ class Folder:
         return _Guard(self, names)
 
     def commit(
-        self, changes: Sequence[Change], check: Callable[[], None], guarded: Iterable[str] = ()
-    ) -> dict[str, Saved]:
+        self,
+        changes: Sequence[Change],
+        check: Callable[[], None],
+        guarded: Iterable[str] = (),
+        origin: Origin | None = None,
+        accept: Callable[[dict[str, Pair]], None] | None = None,
+    ) -> Committed:
         """Merge changes into what is saved, all of them or none.
 
         Parameters
@@ -149,29 +170,55 @@ class Folder:
             Called when nobody else can write these documents any more; what it raises ends the commit.
         guarded : iterable of str
             Further documents that nobody may write meanwhile.
-
-        Returns
-        -------
-        dict
-            What is saved now, by name.
+        origin : Origin, optional
+            Who asks for it; None: this process.
+        accept : callable, optional
+            Called with the documents that will be written, before and after, by name; what it raises ends the commit.
 
         Raises
         ------
         ConflictError
             Another writer changed a field that these changes change too.
         """
-        with self.guarding((*(change.name for change in changes), *guarded)):
+        with self.guarding((*(change.name for change in changes), *guarded)), self._logging() as number:
             check()
             saved = {change.name: self.read(change.name) for change in changes}
-            written: dict[str, Document | None] = {}
+            written: dict[str, Pair] = {}
             for change in changes:
                 before = saved[change.name].document
                 merged = merged_document(change, before)
                 if merged != before:
                     timed = merged is not None and change.name != "project"
-                    written[change.name] = completed(merged) if timed and merged else merged
-            self._write(written)
-            return {name: Saved(written.get(name, before.document), self.stamp(name)) for name, before in saved.items()}
+                    written[change.name] = before, completed(merged) if timed and merged else merged
+            if accept is not None:
+                accept(written)
+            if not written:
+                number = None
+            self._write(written, number, origin)
+            after = {name: written[name][1] if name in written else found.document for name, found in saved.items()}
+            return Committed({name: Saved(document, self.stamp(name)) for name, document in after.items()}, number)
+
+    @contextmanager
+    def _logging(self) -> Iterator[int | None]:
+        """Hold what orders the commits of a served project, and find the number of the next one; else None."""
+        if not (self.root / EVENTS).is_dir():
+            yield None
+            return
+        with holding(self.locks / "mutex", [EVENTS]):
+            self.roll_forward()  # whoever held it before may have been killed
+            found = numbers(self.root)
+            yield found[-1] + 1 if found else None
+
+    def serve(self, number: int, origin: Origin) -> None:
+        """Let all commits from now on leave events; the first gets the number after this one.
+
+        Nothing happens where they do already.
+        """
+        with holding(self.locks / "mutex", [*BUCKETS, "project"]):
+            self.roll_forward()
+            with holding(self.locks / "mutex", [EVENTS]):
+                if not numbers(self.root):
+                    self._place(event_name(number), event(number, origin, {}), sync=True)
 
     def stamp(self, name: str) -> Stamp | None:
         """Return the state of a document's file, which every rename changes; None where there is none."""
@@ -180,9 +227,12 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def _write(self, documents: dict[str, Document | None]) -> None:
-        if not documents:
+    def _write(self, written: dict[str, Pair], number: int | None, origin: Origin | None) -> None:
+        if not written:
             return
+        documents = {name: after for name, (_, after) in written.items()}
+        if number is not None:  # last: who sees the event, sees what it tells of
+            documents[event_name(number)] = event(number, origin or Origin.here(), written)
         self.descriptors.mkdir(exist_ok=True)
         fault("project-commit")
         if len(documents) == 1:

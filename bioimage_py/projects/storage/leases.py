@@ -7,11 +7,9 @@ processes, on any nodes, can both believe that they hold it, and a commit is che
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import secrets
-import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from ...system.files import write_once
 from ...system.json_text import parse_json
 from ...system.processes import server_time
 from ..values.names import plain
+from .events import Origin
 from .folder import Folder
 
 SECONDS = 300.0
@@ -202,8 +201,5 @@ def _path(folder: Folder, identifier: str) -> Path:
 
 
 def _owner() -> str:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()} (process {os.getpid()})"
+    here = Origin.here()
+    return f"{here.user} ({here.client})"

@@ -1,6 +1,7 @@
 """Mutual exclusion for milliseconds, between threads, processes and nodes: flock on files of the project.
 
-The kernel releases what a killed process held. Linux carries flock over NFS as byte-range locks, so nodes see them.
+The kernel releases what a killed process held. Linux carries flock over NFS as byte-range locks, so nodes see them, but
+the threads of one process don't: so a lock in memory lies around each.
 """
 
 from __future__ import annotations
@@ -8,22 +9,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from weakref import WeakValueDictionary
 
 from ...errors import LockError, StorageError
 
 WAIT_SECONDS = 120.0
-_BUCKETS = 64
+BUCKETS = tuple(f"{n:02}" for n in range(64))
+"""Names of the mutexes of descriptors."""
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def bucket(identifier: str) -> str:
     """Name of the mutex that guards a descriptor; few files serve any number of descriptors."""
-    return f"{zlib.crc32(identifier.encode()) % _BUCKETS:02}"
+    return BUCKETS[zlib.crc32(identifier.encode()) % len(BUCKETS)]
 
 
 @contextmanager
@@ -44,14 +48,36 @@ def holding(folder: Path, names: Iterable[str]) -> Iterator[None]:
         yield
 
 
+_threads: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+"""Of this process, by path; those that nobody uses go by themselves."""
+_known = threading.Lock()
+
+
+def _forget() -> None:
+    """A forked child holds nothing, whatever the threads of its parent held."""
+    global _known
+    _known = threading.Lock()
+    _threads.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with _known:
+        among_threads = _threads.get(str(path)) or _threads.setdefault(str(path), threading.Lock())
+    if not among_threads.acquire(timeout=WAIT_SECONDS):
+        raise _too_long(path)
     try:
-        _wait(descriptor, path)
-        yield
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _wait(descriptor, path)
+            yield
+        finally:
+            os.close(descriptor)
     finally:
-        os.close(descriptor)
+        among_threads.release()
 
 
 def _wait(descriptor: int, path: Path) -> None:
@@ -68,9 +94,13 @@ def _wait(descriptor: int, path: Path) -> None:
             if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
                 raise
         if monotonic() > deadline:
-            raise LockError(
-                f"Another process has held {path} for {WAIT_SECONDS:.0f} s.",
-                remedy="look for a process of this project that is stopped, and end it: its lock goes with it",
-            )
+            raise _too_long(path)
         sleep(pause)
         pause = min(2 * pause, 0.02)
+
+
+def _too_long(path: Path) -> LockError:
+    return LockError(
+        f"Another process has held {path} for {WAIT_SECONDS:.0f} s.",
+        remedy="look for a process of this project that is stopped, and end it: its lock goes with it",
+    )

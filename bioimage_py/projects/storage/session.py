@@ -189,7 +189,7 @@ class Session:
             for name in sorted(locked):
                 check_lease(self.folder, name, self.token(name))
 
-        for name, found in self.folder.commit(changes, check, locked).items():
+        for name, found in self.folder.commit(changes, check, locked).saved.items():
             self._take(name, found)
 
     def _check_layers(self, changes: Iterable[Change]) -> None:

@@ -1,0 +1,189 @@
+"""Users: their names, passwords, and whether they may come in."""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from ...errors import ConflictError, KeyNotFoundError, ParameterError
+from ..database import audit
+from ..database.engine import Database, alone
+from ..database.tables import api_tokens, families, projects, secrets, users
+from . import passwords
+
+_NAME = re.compile(r"[\w][\w.@+-]{0,149}")
+_COLUMNS = (users.c.id, users.c.name, users.c.admin, users.c.disabled, users.c.created)
+
+
+@dataclass(frozen=True)
+class User:
+    """An account."""
+
+    id: int
+    name: str
+    admin: bool
+    disabled: bool
+    created: float
+
+
+def user_name(name: str) -> str:
+    """Return a name as it is stored: letters, digits, "_.@+-", no matter which case.
+
+    Raises
+    ------
+    ParameterError
+        It has other characters, or is too long.
+    """
+    found = unicodedata.normalize("NFC", name).casefold()
+    if not _NAME.fullmatch(found):
+        raise ParameterError("That is no name of a user.", remedy="letters, digits and _ . @ + - , 150 at most")
+    return found
+
+
+class Users:
+    """The accounts of a server.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, name: str, password: str, *, admin: bool = False, by: str = "", address: str = "") -> User:
+        """Add an account.
+
+        Raises
+        ------
+        ParameterError
+            The name or the password is not allowed.
+        ConflictError
+            The name is taken.
+        """
+        name = user_name(name)
+        row = {"name": name, "password": passwords.hashed(password, name), "admin": admin, "disabled": False}
+        with self._database.writing() as connection:
+            alone(connection, users)
+            if connection.execute(select(users.c.id).where(users.c.name == name)).scalar() is not None:
+                raise ConflictError(f"The name {name!r} is taken.", field="name", remedy="choose another one")
+            connection.execute(insert(users).values(**row, created=time.time()))
+            audit.record(connection, by or name, "user added", address=address, details={"name": name, "admin": admin})
+        return self.named(name)
+
+    def named(self, name: str) -> User:
+        """Return the account of a name.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is none.
+        """
+        with self._database.reading() as connection:
+            return _found(connection, users.c.name == user_name(name), name)
+
+    def of_id(self, id: int) -> User:
+        """Return the account of an id; KeyNotFoundError where there is none."""
+        with self._database.reading() as connection:
+            return _found(connection, users.c.id == id, id)
+
+    def all(self, after: int = 0, limit: int = 1000) -> list[User]:
+        """Return accounts in the order of their ids, those after one."""
+        with self._database.reading() as connection:
+            query = select(*_COLUMNS).where(users.c.id > after).order_by(users.c.id).limit(limit)
+            return [User(*row) for row in connection.execute(query)]
+
+    def is_empty(self) -> bool:
+        """Whether there is no account yet."""
+        return not self.all(limit=1)
+
+    def change(
+        self, id: int, *, admin: bool | None = None, disabled: bool | None = None, by: str, address: str = ""
+    ) -> User:
+        """Make somebody an administrator or not, or let them in or not, which ends what they are logged in with.
+
+        Raises
+        ------
+        KeyNotFoundError
+        ConflictError
+            Nobody would be left to administrate.
+        """
+        values = {name: value for name, value in (("admin", admin), ("disabled", disabled)) if value is not None}
+        with self._database.writing() as connection:
+            alone(connection, users)
+            user = _found(connection, users.c.id == id, id)
+            if values:
+                connection.execute(update(users).where(users.c.id == id).values(**values))
+                audit.record(connection, by, "user changed", address=address, details={"name": user.name, **values})
+            _one_admin_is_left(connection)
+            if disabled:
+                end_sessions(connection, id)
+            return _found(connection, users.c.id == id, id)
+
+    def set_password(self, id: int, password: str, *, by: str, address: str = "") -> None:
+        """Give somebody another password, which ends all they are logged in with; API tokens stay.
+
+        Raises
+        ------
+        KeyNotFoundError, ParameterError
+        """
+        user = self.of_id(id)
+        stored = passwords.hashed(password, user.name)
+        with self._database.writing() as connection:
+            connection.execute(update(users).where(users.c.id == id).values(password=stored))
+            end_sessions(connection, id)
+            audit.record(connection, by, "password changed", address=address, details={"name": user.name})
+
+    def rehash(self, id: int, password: str) -> None:
+        """Store a password that is right with what hashing costs now."""
+        stored = passwords.rehashed(password)
+        with self._database.writing() as connection:
+            connection.execute(update(users).where(users.c.id == id).values(password=stored))
+
+    def remove(self, id: int, *, by: str, address: str = "") -> None:
+        """Delete an account; what it did stays in events and audit.
+
+        Raises
+        ------
+        KeyNotFoundError
+        ConflictError
+            It owns projects, or nobody would be left to administrate.
+        """
+        with self._database.writing() as connection:
+            alone(connection, users)
+            user = _found(connection, users.c.id == id, id)
+            owned = connection.execute(select(projects.c.name).where(projects.c.owner_id == id)).scalars().all()
+            if owned:
+                raise ConflictError(
+                    f"{user.name!r} owns {len(owned)} projects.", field="projects", remedy="give them to others first"
+                )
+            end_sessions(connection, id)
+            connection.execute(delete(api_tokens).where(api_tokens.c.user_id == id))
+            connection.execute(delete(users).where(users.c.id == id))
+            _one_admin_is_left(connection)
+            audit.record(connection, by, "user removed", address=address, details={"name": user.name})
+
+
+def end_sessions(connection: Connection, user_id: int) -> None:
+    """End all that a user is logged in with."""
+    own = select(families.c.id).where(families.c.user_id == user_id)
+    connection.execute(delete(secrets).where(secrets.c.family.in_(own)))
+    connection.execute(delete(families).where(families.c.user_id == user_id))
+
+
+def _found(connection: Connection, which: Any, key: object) -> User:
+    row = connection.execute(select(*_COLUMNS).where(which)).one_or_none()
+    if row is None:
+        raise KeyNotFoundError(f"There is no user {key!r}.", remedy="GET /api/v1/users lists them")
+    return User(*row)
+
+
+def _one_admin_is_left(connection: Connection) -> None:
+    able = users.c.admin.is_(True) & users.c.disabled.is_(False)
+    if not connection.execute(select(func.count()).select_from(users).where(able)).scalar():
+        raise ConflictError("Nobody would be left to administrate.", field="admin", remedy="name another one first")

@@ -1,0 +1,101 @@
+"""The audit log: rows are only added, and each one's hash covers the one before, so none can be changed or taken out.
+
+Who can write the database can make all hashes anew; whoever keeps a copy of the last one elsewhere sees that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from .engine import alone
+from .tables import audit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the audit log."""
+
+    id: int
+    time: float
+    user: str
+    address: str
+    action: str
+    project: str
+    details: dict[str, Any]
+
+
+def record(
+    connection: Connection,
+    user: str,
+    action: str,
+    *,
+    address: str = "",
+    project: str = "",
+    details: Mapping[str, Any] | None = None,
+    at: float | None = None,
+) -> None:
+    """Add a row, with the transaction of what it tells of.
+
+    Parameters
+    ----------
+    connection : Connection
+        Of `Database.writing`.
+    user, action : str
+        Who did what.
+    address, project : str
+        From where, and to which project (its id); "" for none.
+    details : mapping, optional
+        JSON values; no secrets.
+    at : float, optional
+        When; None: now.
+    """
+    alone(connection, audit)
+    before = connection.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
+    row = {
+        "time": time.time() if at is None else at,
+        "user": user[:200],
+        "address": address[:100],
+        "action": action,
+        "project": project,
+        "details": json.dumps(dict(details or {}), sort_keys=True),
+    }
+    connection.execute(insert(audit).values(**row, hash=_hash(before, row)))
+
+
+def entries(connection: Connection, after: int = 0, limit: int = 1000, project: str = "") -> list[Entry]:
+    """Return rows in their order, those after an id."""
+    query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
+    if project:
+        query = query.where(audit.c.project == project)
+    rows = connection.execute(query).mappings()
+    return [Entry(**{**_own(row), "id": row["id"], "details": json.loads(row["details"])}) for row in rows]
+
+
+def broken(connection: Connection) -> int | None:
+    """Return the id of the first row that does not follow from those before it; None where all do."""
+    before = ""
+    for row in _all(connection):
+        if row["hash"] != _hash(before, _own(row)):
+            return int(row["id"])
+        before = row["hash"]
+    return None
+
+
+def _all(connection: Connection) -> Iterator[Any]:
+    yield from connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.id)).mappings()
+
+
+def _own(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in ("time", "user", "address", "action", "project", "details")}
+
+
+def _hash(before: str, row: Mapping[str, Any]) -> str:
+    text = json.dumps([before, *(row[name] for name in sorted(row))], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

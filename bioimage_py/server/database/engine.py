@@ -1,0 +1,183 @@
+"""Opening the database: SQLite in a file by default, PostgreSQL by URL; brought up to date, never down."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ...errors import FormatError, ParameterError, StorageError
+from ...extras import needing
+
+HEAD = "0001"
+"""Newest migration."""
+_WAIT_SECONDS = 10.0
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class Database:
+    """Connections to the database; safe to use from any thread.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+
+    Raises
+    ------
+    ParameterError
+        Another kind of database.
+    FormatError
+        A newer version of this package has written it.
+    StorageError
+        It cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = threading.Lock()
+        self._migrate()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that may write; it is durable when the block ends.
+
+        Of one process there is one at a time with SQLite, which has one writer, so that they wait in a queue.
+
+        Raises
+        ------
+        StorageError
+            The database is away or busy for too long; nothing was written, or it is not known.
+        """
+        if not self.is_sqlite:
+            with _told(), self.engine.begin() as connection:
+                yield connection
+            return
+        if not self._writer.acquire(timeout=_WAIT_SECONDS):
+            raise _busy()
+        try:
+            with _told(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                yield connection
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads."""
+        with _told(), self.engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy, also while others write; only of SQLite.
+
+        Raises
+        ------
+        ParameterError
+            It is no SQLite.
+        """
+        if not self.is_sqlite:
+            raise ParameterError("This database is PostgreSQL.", remedy="pg_dump makes a consistent copy while it runs")
+        with self.reading() as connection, closing(sqlite3.connect(path)) as copy:
+            driver: Any = connection.connection.driver_connection
+            driver.backup(copy)
+
+    def _migrate(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(7345901)"))  # several servers start at once
+            context = MigrationContext.configure(connection)
+            current = context.get_current_revision()
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            if current is not None and current not in known:
+                raise FormatError(
+                    f"The database has the schema {current}; this version knows up to {HEAD}.",
+                    remedy="update bioimage_py, or restore the backup that was made before the update",
+                )
+            if current is None and inspect(connection).get_table_names():
+                raise FormatError("The database holds tables of something else.", remedy="give an empty database")
+            if current == HEAD:
+                return
+            config.attributes["connection"] = connection
+            command.upgrade(config, HEAD)
+
+
+def alone(connection: Connection, table: Table) -> None:
+    """Let nobody else write a table before the transaction ends, as it is with SQLite, which has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except Exception:  # noqa: BLE001 - whatever it is, its text may hold a password
+        parsed = None
+    kind = "" if parsed is None else parsed.get_backend_name()
+    if parsed is None or kind not in ("sqlite", "postgresql"):
+        raise ParameterError(
+            "The database is neither SQLite nor PostgreSQL.",
+            remedy="sqlite:////path/of/a/file or postgresql://user:password@host/name",
+        )
+    if kind == "postgresql":
+        with needing("pg8000", "PostgreSQL"):
+            import pg8000  # noqa: F401
+        return create_engine(parsed.set(drivername="postgresql+pg8000"), pool_pre_ping=True, pool_size=10)
+    if not parsed.database or parsed.database == ":memory:":
+        raise ParameterError("The database needs a file.", remedy="sqlite:////path/of/a/file")
+    engine = create_engine(parsed, connect_args={"timeout": _WAIT_SECONDS, "check_same_thread": False})
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "begin", _begun)
+    return engine
+
+
+def _connected(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin as `_begun` says
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begun(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let no error of a driver out: its text may hold values, and users can't do anything with it."""
+    try:
+        yield
+    except OperationalError as error:
+        if "locked" in str(error.orig):
+            raise _busy() from None
+        raise _away(error) from None
+    except DBAPIError as error:
+        raise _away(error) from None
+
+
+def _busy() -> StorageError:
+    return StorageError("The database is busy.", remedy="try again in a moment")
+
+
+def _away(error: DBAPIError) -> StorageError:
+    return StorageError(
+        f"The database does not work ({type(error.orig).__name__}).",
+        remedy="look whether it runs, and whether its disk is full; then try again",
+    )

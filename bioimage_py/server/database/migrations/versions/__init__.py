@@ -1,0 +1,1 @@
+"""A file for each step; one that was released never changes."""

@@ -1,0 +1,30 @@
+"""What a server refuses for who asks, beside the errors of the package."""
+
+from __future__ import annotations
+
+from ..errors import AccessError, StorageError
+
+
+class UnknownCallerError(AccessError):
+    """A request without valid credentials (HTTP 401); the text never tells why they are not valid."""
+
+    def __init__(self, message: str = "Name or password, or the token, is wrong or has ended.") -> None:
+        super().__init__(message, remedy="log in again")
+
+
+class NotAllowedError(AccessError):
+    """A request of somebody known who may not do this (HTTP 403)."""
+
+
+class TooManyError(StorageError):
+    """Too many attempts (HTTP 429).
+
+    Parameters
+    ----------
+    seconds : float
+        How long to wait.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Too many attempts; wait {seconds:.0f} s.", remedy="wait, then try again")
+        self.seconds = seconds

@@ -1,0 +1,80 @@
+"""The database: its form, its versions, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from bioimage_py.errors import FormatError, ParameterError, StorageError
+from bioimage_py.server.database import tables
+from bioimage_py.server.database.engine import HEAD, Database
+
+
+def test_migrations_lead_to_the_tables_that_the_code_knows(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    database.close()
+    Database(f"sqlite:///{tmp_path}/a.db").close()
+
+
+def test_a_newer_database_is_refused(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(FormatError, match=f"9999.*{HEAD}"):
+        Database(f"sqlite:///{tmp_path}/a.db")
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE theirs (id INTEGER)")
+    connection.close()
+    with pytest.raises(FormatError, match="something else"):
+        Database(f"sqlite:///{tmp_path}/a.db")
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://user:hidden@host/db", "sqlite://", "sqlite:///:memory:", "hidden", "postgresql+psycopg2://:hidden"]
+)
+def test_urls_that_are_refused_do_not_tell_their_password(url):
+    with pytest.raises((ParameterError, StorageError)) as error:
+        Database(url)
+    assert "hidden" not in str(error.value)
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+
+    def fail():
+        with database.writing() as connection:
+            connection.execute(text("INSERT INTO failures VALUES ('a', 1, 0, 0)"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM failures")).scalar() == 0
+
+
+def test_errors_of_the_driver_are_not_shown(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with pytest.raises(StorageError) as error, database.reading() as connection:
+        connection.execute(text("SELECT 'hidden' FROM nothing"))
+    assert "hidden" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_a_copy_is_made_while_it_is_open(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with database.writing() as connection:
+        connection.execute(text("INSERT INTO failures VALUES ('a', 1, 0, 0)"))
+    database.backup(tmp_path / "copy.db")
+    copy = Database(f"sqlite:///{tmp_path}/copy.db")
+    with copy.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM failures")).scalar() == 1

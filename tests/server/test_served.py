@@ -1,0 +1,227 @@
+"""Commits to a served project, their events, and what the database knows of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import server_kills
+from sqlalchemy import delete, update
+
+from bioimage_py.errors import ConflictError, KeyNotFoundError, ParameterError, StorageError
+from bioimage_py.projects import Project
+from bioimage_py.projects.storage.events import Origin, numbers
+from bioimage_py.projects.storage.folder import Change
+from bioimage_py.server.database import audit, tables
+from bioimage_py.server.served import Gone, Served
+
+ALICE = Origin("alice", "laptop", "k1 d1")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    server_kills.make(tmp_path)
+    return server_kills.opened(tmp_path)
+
+
+def comment(served: Served, text: str, n: int = 0) -> list[Change]:
+    """A change of the comments of one data set."""
+    path = sorted(served.folder.descriptors.glob("[!.]*.json"))[n]
+    base = served.folder.read(path.stem).document
+    assert base is not None
+    return [Change(path.stem, base, {**base, "comments": text})]
+
+
+def seqs(served: Served, since: int = 0) -> list[int]:
+    return [event["seq"] for event in served.events(since).events]
+
+
+def test_a_commit_leaves_one_event_with_old_and_new_values(served):
+    changes = comment(served, "seen")
+    assert served.commit(changes, ALICE).seq == 1
+    (event,) = served.events(0).events
+    assert (event["seq"], event["user"], event["client"]) == (1, "alice", "laptop")
+    (change,) = event["changes"]
+    assert change == {"name": changes[0].name, "kind": "changed", "fields": [[["comments"], "", "seen"]]}
+
+
+def test_a_repetition_applies_nothing_and_gives_the_same_number(served):
+    changes = comment(served, "a")
+    assert served.commit(changes, ALICE).seq == 1
+    served.commit(comment(served, "b"), Origin("bob"))
+    again = served.commit(changes, ALICE)
+    assert (again.seq, again.saved) == (1, None)
+    assert seqs(served) == [1, 2]
+    assert served.folder.read(changes[0].name).document["comments"] == "b"
+
+
+def test_a_key_belongs_to_one_request_of_one_user(served):
+    served.commit(comment(served, "a"), ALICE)
+    with pytest.raises(ParameterError, match="k1"):
+        served.commit(comment(served, "b"), Origin("alice", "laptop", "k1 other"))
+    assert served.commit(comment(served, "c"), Origin("bob", "laptop", "k1 d1")).seq == 2
+
+
+def test_what_changes_nothing_leaves_no_event(served):
+    served.commit(comment(served, "a"), ALICE)
+    assert served.commit(comment(served, "a"), Origin("bob")).seq == 1
+    assert seqs(served) == [1]
+
+
+def test_a_conflict_leaves_nothing(served):
+    mine, theirs = comment(served, "mine"), comment(served, "theirs")
+    served.commit([*theirs, *comment(served, "x", 1)], Origin("bob"))
+    with pytest.raises(ConflictError) as error:
+        served.commit([*comment(served, "y", 2), *mine], ALICE)
+    assert error.value.field == f"descriptors.{mine[0].name}.comments"
+    assert seqs(served) == [1]
+    assert served.folder.read(comment(served, "", 2)[0].name).document["comments"] == ""
+
+
+def test_what_is_not_accepted_leaves_nothing(served):
+    def refuse(written):
+        raise ParameterError(f"{len(written)} documents")
+
+    with pytest.raises(ParameterError, match="1 documents"):
+        served.commit(comment(served, "a"), ALICE, accept=refuse)
+    assert seqs(served) == []
+
+
+def test_commits_of_a_local_process_are_events_too(served):
+    project = Project.load(served.folder.root)
+    project.descriptors[0].comments = "by hand"
+    project.save()
+    added = project.add_descriptor(np.zeros((4, 4), np.uint8), "more")
+    project.save()
+    project.delete_descriptors([added])
+    project.save()
+    first, second, third = served.events(0).events
+    assert first["user"] == Origin.here().user
+    assert [change["kind"] for event in (first, second, third) for change in event["changes"]] == [
+        "changed",
+        "added",
+        "removed",
+    ]
+
+
+def test_a_project_that_is_not_served_leaves_no_events(tmp_path):
+    from bioimage_py.projects import ProjectSettings
+
+    project = Project.create(ProjectSettings("alone"), tmp_path / "p")
+    project.add_descriptor(np.zeros((4, 4), np.uint8), "a")
+    project.save()
+    assert not (tmp_path / "p" / "events").exists()
+
+
+def test_numbers_have_no_gaps_among_threads(served):
+    def write(n: int) -> int:
+        while True:
+            try:
+                return served.commit(comment(served, f"{n}"), Origin("alice", "", f"{n} d")).seq
+            except ConflictError:
+                continue
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(write, range(24)))
+    assert sorted(found) == list(range(1, 25))
+    assert seqs(served) == list(range(1, 25))
+
+
+def test_pages_and_what_is_gone(served):
+    for n in range(5):
+        served.commit(comment(served, f"{n}"), Origin("alice"))
+    assert [event["seq"] for event in served.events(1, limit=2).events] == [2, 3]
+    assert served.events(5).events == []
+    with served._database.writing() as connection:
+        connection.execute(delete(tables.events).where(tables.events.c.seq < 3))
+        connection.execute(update(tables.projects).values(first=3))
+    assert seqs(served, 2) == [3, 4, 5]
+    for since in (0, 1, 6):
+        with pytest.raises(Gone):
+            served.events(since)
+
+
+def test_a_folder_that_is_older_than_the_database_is_refused(served, tmp_path):
+    served.commit(comment(served, "a"), Origin("alice"))
+    shutil.copytree(served.folder.root, tmp_path / "older")
+    served.commit(comment(served, "b"), Origin("alice"))
+    shutil.rmtree(served.folder.root)
+    (tmp_path / "older").rename(served.folder.root)
+    with pytest.raises(StorageError, match="another past"):
+        served.commit(comment(served, "c"), Origin("alice"))
+    project = Project.load(served.folder.root)  # somebody goes on without the server: number 2 is another event
+    project.descriptors[0].comments = "d"
+    project.save()
+    with pytest.raises(StorageError, match="another past"):
+        served.commit(comment(served, "e"), Origin("alice"))
+
+
+def test_a_database_that_is_older_than_the_folder_starts_where_the_folder_is(served):
+    for n in range(3):
+        served.commit(comment(served, f"{n}"), Origin("alice"))
+    with served._database.writing() as connection:
+        connection.execute(delete(tables.events).where(tables.events.c.seq > 1))
+        connection.execute(update(tables.projects).values(last=1))
+    served.commit(comment(served, "later"), Origin("alice"))
+    with pytest.raises(Gone):
+        served.events(1)
+    assert seqs(served, 3) == [4]
+
+
+def test_a_commit_counts_where_the_database_fails_after_it(served, monkeypatch):
+    calls = []
+    real = Served.take_over
+
+    def failing(self):
+        calls.append(1)
+        raise StorageError("away")
+
+    monkeypatch.setattr(Served, "take_over", failing)
+    assert served.commit(comment(served, "a"), ALICE).seq == 1
+    assert calls
+    monkeypatch.setattr(Served, "take_over", real)
+    assert seqs(served) == [1]
+
+
+def test_events_that_were_removed_by_hand_are_noticed(served):
+    served.commit(comment(served, "a"), ALICE)
+    for path in (served.folder.root / "events").iterdir():
+        path.unlink()
+    with pytest.raises(StorageError, match="events"):
+        served.commit(comment(served, "b"), Origin("alice"))
+
+
+def test_an_event_of_a_record_cannot_lead_out_of_the_project(served):
+    record = served.folder.transactions / "20260101-000000-000000-abcdef.json"
+    for name in ("events/../../x", "events/1", "events/0000000000001", "../x"):
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({name: {}}))
+        with pytest.raises(ValueError, match="cannot be the name"):
+            served.folder.roll_forward()
+        record.unlink()
+
+
+def test_a_project_that_was_taken_off_the_server(served):
+    gone = Served("other", served.folder, served._database)
+    with pytest.raises(KeyNotFoundError, match="other"):
+        gone.events(0)
+
+
+def test_the_audit_log_tells_where_it_was_changed(served):
+    for n in range(3):
+        served.commit(comment(served, f"secret {n}"), Origin("alice"))
+    with served._database.writing() as connection:
+        assert audit.broken(connection) is None
+        rows = audit.entries(connection)
+        assert [row.details["seq"] for row in rows] == [1, 2, 3]
+        assert "secret" not in str(rows)  # administrators need not be members
+        connection.execute(update(tables.audit).where(tables.audit.c.id == rows[1].id).values(user="mallory"))
+        assert audit.broken(connection) == rows[1].id
+    with served._database.writing() as connection:
+        connection.execute(delete(tables.audit).where(tables.audit.c.id == rows[1].id))
+        assert audit.broken(connection) == rows[2].id
+    assert numbers(served.folder.root)[-1] == 3
