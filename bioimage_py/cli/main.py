@@ -10,6 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
+from .looking.view import view
 from .made.commands import command_of, name_of
 from .made.listing import completion, operations
 from .pipeline import pipeline
@@ -56,6 +57,6 @@ def main() -> None:
 
 
 for _command in (
-    info, convert, segment, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
+    info, view, convert, segment, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)
