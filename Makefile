@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick test-cpu test-wheel test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean
+.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-cpu: $(STAMP) ## kernels of libraries as on processors with fewer vector in
 
 test-wheel: $(STAMP) ## build the wheel, and take the first steps in empty environments, with it alone and with each extra
 	$(BIN)/python -m pytest -q -rs -o python_files='proof_*.py' tests/wheel
+
+test-browser: $(STAMP) ## pages in a real browser: volumes and labels, live runs; root installs Chromium here on Debian
+	BIOIMAGE_PY_TEST_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/browser
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real

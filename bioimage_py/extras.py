@@ -25,6 +25,7 @@ _EXTRAS = {
     "matplotlib": "viz",
     "mrcfile": "em",
     "nd2": "microscopy",
+    "neuroglancer": "view",
     "nibabel": "medical",
     "onnxruntime": "inference",
     "openpyxl": "tables",

@@ -53,6 +53,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
     ),
     "mrcfile": ("bp.open_source('a.mrc')", ["info", "a.mrc"]),
     "nd2": ("bp.open_source('a.nd2')",),
+    "neuroglancer": ("bp.viz.view(array)", ["view", "a.zarr/raw", "--no-browser"]),
     "nibabel": (
         "importing.import_nnunet(project(), 'nnunet')",
         "nnunet.export_nnunet(project(), 'out', file_ending='.nii.gz')",

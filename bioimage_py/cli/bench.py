@@ -75,7 +75,11 @@ def bench(scaling: bool, sizes: tuple[int, ...], **what: Any) -> None:
 
     Results are checked voxel by voxel. Leaves bench.json, bench.md and bench.png, with --scaling scaling.*, beside the
     data in the folder. Keep the machine idle meanwhile. Exit code 2: a result was wrong.
-    """
+
+    \b
+    Example:
+      bioimage-py bench --size 128
+    """  # noqa: D301
     from ..bench import OWN, Session
 
     session = Session(settings_of(**what), OWN, click.echo)

@@ -21,6 +21,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED = 130
 
 
+class _Positive(click.IntRange):
+    def _describe_range(self) -> str:
+        return ""  # the help of --workers is short
+
+
+_POSITIVE = _Positive(min=1)
+
+
 class Command(click.Command):
     """A command that prints errors of the package as one message, exit code 1, unless --debug is given."""
 
@@ -100,6 +108,19 @@ def region(text: str) -> tuple[slice, ...]:
         ) from None
 
 
+def place(text: str) -> tuple[str, tuple[int | slice, ...] | None]:
+    """Part a path from the region behind it, such as volume.zarr/raw::0:64,:,10; a number is one index."""
+    path, mark, box = text.rpartition("::")
+    if not mark or not box or not set(box) <= set("-0123456789:, "):
+        return text, None
+    try:
+        return path, tuple(_range(part) if ":" in part else int(part) for part in box.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} ends with no region: ranges or numbers with commas between them, such as ::0:64,:,10"
+        ) from None
+
+
 def _range(text: str) -> slice:
     begin, colon, end = text.strip().partition(":")
     if not colon:
@@ -112,12 +133,12 @@ def run_options(function: F) -> F:
     options = (
         click.option(
             "--workers",
-            type=click.IntRange(min=1),
+            metavar="N",
+            type=_POSITIVE,
             default=usable_cores,
-            show_default="all cores",
-            help="Workers at once.",
+            help="Workers at once.  [default: all cores]",
         ),
-        click.option("--job-type", default="local", show_default=True, help="Backend: how workers are started."),
+        click.option("--job-type", metavar="NAME", default="local", show_default=True, help="Backend."),
         click.option("--quiet", is_flag=True, help="No progress bars."),
     )
     for option in reversed(options):

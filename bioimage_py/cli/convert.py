@@ -56,7 +56,11 @@ def convert(
 
     INPUT is any file that is read, or a path into one (volume.zarr/raw). OUTPUT is such as image.ome.zarr,
     image.ome.tif or volume.h5. Axes, scale and units are kept where the format has a place for them.
-    """
+
+    \b
+    Example:
+      bioimage-py convert scan.czi scan.ome.zarr --pyramid
+    """  # noqa: D301
     from ..workflows import convert as run
 
     chosen = {name: value for name, value in settings.items() if value is not None}

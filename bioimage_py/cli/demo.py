@@ -16,7 +16,12 @@ from .common import Command, execution_of, json_option, numbers, print_json, run
 @run_options
 @json_option
 def demo(out: str, shape: tuple[int, ...], seed: int, workers: int, job_type: str, quiet: bool, as_json: bool) -> None:
-    """Make a volume like nerve tissue in electron microscopy, segment it, score it, and draw it."""
+    """Make a volume like nerve tissue in electron microscopy, segment it, score it, and draw it.
+
+    \b
+    Example:
+      bioimage-py demo
+    """  # noqa: D301
     from ..workflows import demo as run
 
     done = run(

@@ -34,7 +34,11 @@ def evaluate(
     """Score the labels SEGMENTATION against the labels GROUNDTRUTH.
 
     0 counts as a label like any other unless it is ignored.
-    """
+
+    \b
+    Example:
+      bioimage-py evaluate labels.ome.zarr truth.zarr/labels
+    """  # noqa: D301
     from ..workflows import evaluate as run
 
     scores = run(

@@ -27,7 +27,11 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
 
     PATH is a file, a folder or URL with arrays, a folder of TIFF slices, a precomputed layer or a WebKnossos dataset,
     or a path into one of these. Exit code 1 where there is no array, or none that can be read.
-    """
+
+    \b
+    Example:
+      bioimage-py info volume.zarr
+    """  # noqa: D301
     arrays, failed = list[dict[str, Any]](), list[BioimageError]()
     for one in arrays_at(path):
         try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .common import place
+
 if TYPE_CHECKING:
     from ..sources import Source
 
@@ -43,15 +45,19 @@ class Array:
 def open_input(path: str, key: str | None, roi: tuple[slice, ...] | None = None) -> Source:
     """Open an array for reading, and a region of it: of a WebKnossos mag and a precomputed scale what the layer has.
 
+    A path may end with a region, such as volume.zarr/raw::0:64,:,10 (`common.place`).
     Without a key (as an option, or at the end of the path): the only array of a container; of the only layer of a
     dataset, or of the layer that the path or key names, the finest mag or scale.
     """
     from ..sources.file import open_source
     from ..wrapper import RoiSource
 
+    path, box = place(path)
     layers = layers_at(path)
-    source = open_source(path, key) if layers is None else _pick(path, key, *layers).open()
-    return source if roi is None else RoiSource(source, roi)
+    source: Source = open_source(path, key) if layers is None else _pick(path, key, *layers).open()
+    for region in (box, roi):
+        source = source if region is None else RoiSource(source, region)
+    return source
 
 
 def arrays_at(path: str) -> Iterator[Array]:

@@ -15,7 +15,12 @@ from .common import Command, json_option, print_json
 
 @click.group()
 def pipeline() -> None:
-    """Scripts with `bioimage_py.pipeline`: what was done is not done again."""
+    """Scripts with `bioimage_py.pipeline`: what was done is not done again.
+
+    \b
+    Example:
+      bioimage-py pipeline status script.py
+    """  # noqa: D301
 
 
 _SCRIPT = click.argument("script", type=click.Path(exists=True, dir_okay=False))

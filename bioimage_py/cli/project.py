@@ -25,7 +25,11 @@ def project() -> None:
     """Create, fill and check label projects, and apply algorithms to them.
 
     PATH is the folder of a project.
-    """
+
+    \b
+    Example:
+      bioimage-py project create tumours
+    """  # noqa: D301
 
 
 @project.command(cls=Command)

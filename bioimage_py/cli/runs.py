@@ -28,7 +28,11 @@ def runs() -> None:
     """List, show, attach to, resume, cancel and clean runs, and replay single blocks.
 
     RUN is a run folder or the name that `runs list` shows.
-    """
+
+    \b
+    Example:
+      bioimage-py runs list
+    """  # noqa: D301
 
 
 @runs.command("list", cls=Command)

@@ -13,25 +13,23 @@ from .inputs import open_input
 @click.command(cls=Command)
 @click.argument("input")
 @click.argument("output")
-@click.option("--key", help="Key of the image in INPUT, for containers with several arrays.")
+@click.option("--key", help="Key of the image in INPUT.")
 @click.option(
     "--method",
     type=click.Choice(["watershed", "components", "multicut", "agglomerate", "mutex"]),
     default="watershed",
     show_default=True,
-    help="Grow seeds, take connected components, or join superpixels of boundaries (0 to 1), of affinities for mutex.",
+    help="How; the last three take boundaries or (mutex) affinities, 0 to 1.",
 )
 @click.option("--threshold", type=float, help="Grey value between objects and the rest.  [default: Otsu's]")
 @click.option(
     "--sigma",
     type=lengths,
     metavar="X[,X,X]",
-    help="Smoothing, in voxels of the finest axis, or per axis.  [default: 1.5; 0 is none]",
+    help="Smoothing, in voxels of the finest axis.  [default: 1.5]",
 )
-@click.option("--seed-distance", type=float, help="Depth of seeds, in voxels of the finest axis.  [default: 3]")
-@click.option(
-    "--min-size", type=int, help="Remove smaller objects, in voxels.  [default: 0 for watershed, 100 for components]"
-)
+@click.option("--seed-distance", type=float, help="Depth of seeds, in voxels.  [default: 3]")
+@click.option("--min-size", type=int, help="Remove smaller objects.")
 @click.option(
     "--objects",
     type=click.Choice(["bright", "dark"]),
@@ -39,24 +37,22 @@ from .inputs import open_input
     show_default=True,
     help="Objects against what is between them.",
 )
-@click.option("--fill/--no-fill", default=None, help="Watershed: objects fill the space, or leave a background.")
+@click.option("--fill/--no-fill", default=None, help="Watershed: fill the space with objects.")
 @click.option(
     "--halo",
     type=numbers,
     metavar="N[,N,N]",
-    help="Voxels around a block.  [default: 8 for multicut and agglomerate, else 0]",
+    help="Voxels around a block.  [default: 8 or 0, by method]",
 )
-@click.option("--beta", type=float, help="Multicut, agglomerate, mutex: 0 to 1, larger cuts more.  [default: 0.5]")
+@click.option("--beta", type=float, help="Last three: 0 to 1, larger cuts more.  [default: 0.5]")
 @click.option(
     "--offsets",
     type=offsets,
     metavar="N,N,N;...",
-    help="Mutex: from a voxel to its partner, for each channel of the affinities, such as -1,0,0;0,-1,0;0,0,-1;-3,0,0",
+    help="Mutex: from a voxel to its partner, a channel each.",
 )
-@click.option("--keep", metavar="FOLDER", help="Multicut, agglomerate, mutex: keep superpixels and graph here.")
-@click.option(
-    "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
-)
+@click.option("--keep", metavar="FOLDER", help="Last three: keep superpixels and graph here.")
+@click.option("--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.")
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing label image.")
 @run_options
@@ -75,9 +71,12 @@ def segment(
 ) -> None:
     """Segment the image INPUT, and write labels with their pyramid to OUTPUT (OME-Zarr).
 
-    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one (volume.zarr/raw). OUTPUT is made, such as
-    labels.ome.zarr.
-    """
+    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. OUTPUT is made.
+
+    \b
+    Example:
+      bioimage-py segment volume.zarr/raw labels.ome.zarr
+    """  # noqa: D301
     from ..workflows import segment as run
 
     found = run(

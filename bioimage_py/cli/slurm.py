@@ -15,7 +15,12 @@ from .common import Command, json_option, print_json
 
 @click.group()
 def slurm() -> None:
-    """Set up runs on a SLURM cluster: init once, then check."""
+    """Set up runs on a SLURM cluster: init once, then check.
+
+    \b
+    Example:
+      bioimage-py slurm init
+    """  # noqa: D301
 
 
 @slurm.command(cls=Command)

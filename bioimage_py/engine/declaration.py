@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Relation = Literal["exact", "tolerance", "partition", "blockwise"]
@@ -23,9 +23,12 @@ class Declaration:
         Voxels that a block reads beyond itself, in words of the parameters: ``"none"``, ``"ceil(4 sigma)"``.
     memory : float
         Peak bytes of a block over the bytes that it reads and writes.
+    outputs : tuple of str
+        Parameters that say where a result is written; the first that an operation has is its command's OUTPUT.
     """
 
     relation: Relation
     kernel: str
     halo: str = "none"
     memory: float = 3.0
+    outputs: tuple[str, ...] = field(default=("output", "outputs"), compare=False)

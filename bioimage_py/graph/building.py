@@ -26,7 +26,9 @@ Offsets = Sequence[Sequence[int]]
 @operation(
     omit=("block_ids", "resume_from", "skip_empty", "casting"),
     axes="own",
-    declaration=Declaration("exact", "numpy (sorting of pairs of voxels)", "1, or the longest offset", 10.0),
+    declaration=Declaration(
+        "exact", "numpy (sorting of pairs of voxels)", "1, or the longest offset", 10.0, outputs=("output_path",)
+    ),
 )
 def region_graph(
     labels: Any,

@@ -73,9 +73,9 @@ def predict(
         Boolean, integer or real floating point data. Without its channel axis (see `channel_axis`) it is the volume
         that `block_shape`, `mask` and `roi` speak of. NaN is given to the model as it is.
     model : callable, str, os.PathLike, OnnxModel, TorchModel or torch.nn.Module
-        ``model(batch)`` gets float32 of shape (batch, channels, z, y, x) and returns numbers of this shape, with its
-        own number of channels; of one channel also (batch, z, y, x). Files: ``.onnx`` (needs onnxruntime) and
-        TorchScript (``.pt``, ``.pth``, ``.ts``, ``.torchscript``; needs torch).
+        A function, or a network in a file. ``model(batch)`` gets float32 of shape (batch, channels, z, y, x) and
+        returns numbers of this shape, with its own number of channels; of one channel also (batch, z, y, x). Files:
+        ``.onnx`` (needs onnxruntime) and TorchScript (``.pt``, ``.pth``, ``.ts``, ``.torchscript``; needs torch).
     output : source-like, optional
         Shape of the volume, with `channels` in front where there are any; float32 numpy array by default.
     tile : int or sequence of int, optional

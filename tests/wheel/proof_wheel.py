@@ -51,6 +51,7 @@ STEPS: dict[str, list[list[str] | str]] = {
         for ending in ("parquet", "xlsx")
     ],
     "video": ["bp.imwrite('a.mp4', bp.open_source('a.zarr', 'raw')[...], axes='tyx')"],
+    "view": ["print(bp.viz.view(bp.imread('a.zarr/raw')).url[:17])"],
     "viz": [["demo", "--shape", "32,32,32", "--out", "demo"]],
     "webknossos": [["info", "brain"], ["segment", "brain", "wk.ome.zarr", "--quiet"]],
 }

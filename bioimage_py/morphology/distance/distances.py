@@ -28,7 +28,11 @@ from .distance_lines import Metric
     omit=("mask", "skip_empty", "casting"),
     axes="space",
     declaration=Declaration(
-        "exact", "edt.edtsq, and lower envelopes of whole lines in numpy", "none; max_distance with max_distance=", 5.0
+        "exact",
+        "edt.edtsq, and lower envelopes of whole lines in numpy",
+        "none; max_distance with max_distance=",
+        5.0,
+        outputs=("distances", "indices"),
     ),
 )
 def distance_transform(

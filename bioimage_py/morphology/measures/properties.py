@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @operation(
     omit=("casting",),
     axes="space",
-    declaration=Declaration("tolerance", "numpy, over runs of equal ids", "1 with compute_surface=True", 6.0),
+    declaration=Declaration(
+        "tolerance", "numpy, over runs of equal ids", "1 with compute_surface=True", 6.0, outputs=("output_path",)
+    ),
 )
 def regionprops(
     input: Any,

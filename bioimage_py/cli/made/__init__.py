@@ -1,0 +1,1 @@
+"""Commands that are made of the operations of the package."""
