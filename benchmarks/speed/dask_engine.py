@@ -66,6 +66,14 @@ def median(case: Case) -> None:
     _store(ndfilters.median_filter(_open(case, "raw"), size=3), case.output, case)
 
 
+def erosion(case: Case) -> None:
+    from dask_image import ndmorph
+
+    at = np.arange(-2, 3) ** 2
+    ball = at[:, None, None] + at[:, None] + at <= 4
+    _store(ndmorph.binary_erosion(_open(case, "binary"), ball), case.output, case)
+
+
 def _label(case: Case, structure: np.ndarray | None) -> None:
     from dask_image import ndmeasure
 
@@ -166,5 +174,6 @@ WORKS = {
     "unique counts": unique_counts,
     "watershed": watershed,
     "relabel": relabel,
+    "erosion": erosion,
     "empty 20k": empty_20k,
 }

@@ -1,4 +1,4 @@
-"""scipy on the whole array, as who has the memory for it does it: one thread."""
+"""scipy, scikit-image, edt or cc3d on the whole array, as who has the memory for it does it: one thread."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from bioimage_py.bench.protocol import Case
 
 
-def _read(case: Case) -> Any:
+def _read(case: Case, name: str = "raw") -> Any:
     import zarr
 
-    return zarr.open_array(case.input("raw"), mode="r")[...]
+    return zarr.open_array(case.input(name), mode="r")[...]
 
 
 def _write(case: Case, values: np.ndarray) -> None:
@@ -49,4 +49,55 @@ def median(case: Case) -> None:
     _write(case, ndimage.median_filter(_read(case), 3))
 
 
-WORKS = {"gaussian 2": gaussian, "hessian 1.5": hessian, "median 3": median}
+def distance(case: Case) -> None:
+    from scipy import ndimage
+
+    _write(case, ndimage.distance_transform_edt(_read(case, "binary")).astype(np.float32))
+
+
+def fill_holes(case: Case) -> None:
+    from scipy import ndimage
+
+    _write(case, ndimage.binary_fill_holes(_read(case, "shells")).astype(np.uint8))
+
+
+def erosion(case: Case) -> None:
+    from scipy import ndimage
+    from skimage.morphology import ball
+
+    _write(case, ndimage.binary_erosion(_read(case, "binary"), ball(2)))
+
+
+def local_maxima(case: Case) -> list[int]:
+    from skimage.feature import peak_local_max
+
+    found = peak_local_max(_read(case, "height"), min_distance=3)
+    return [len(found), *map(int, found.sum(axis=0))]
+
+
+def regionprops(case: Case) -> list[int]:
+    from skimage.measure import regionprops_table
+
+    names = ("label", "area", "extent", "equivalent_diameter_area", "axis_major_length", "centroid", "bbox")
+    found = regionprops_table(_read(case, "cells").astype(np.int64), properties=names)
+    return [len(found["label"]), round(float(found["axis_major_length"].sum()))]
+
+
+def contacts(case: Case) -> list[int]:
+    import cc3d
+
+    found = cc3d.contacts(_read(case, "cells"), connectivity=6)
+    return [len(found), round(sum(found.values()))]
+
+
+WORKS = {
+    "gaussian 2": gaussian,
+    "hessian 1.5": hessian,
+    "median 3": median,
+    "distance": distance,
+    "fill holes": fill_holes,
+    "erosion": erosion,
+    "local maxima": local_maxima,
+    "regionprops": regionprops,
+    "contacts": contacts,
+}

@@ -160,6 +160,48 @@ def _relabel(folder: Path, found: Open, result: Any) -> str:
     return f"{differ} voxels differ" if differ else ""
 
 
+def _distance(folder: Path, found: Open, result: Any) -> str:
+    return _near(found(""), expected.distances(folder), 1e-3)
+
+
+def _filled(folder: Path, found: Open, result: Any) -> str:
+    return _near(found(""), expected.filled(folder), 0)
+
+
+def _erosion(folder: Path, found: Open, result: Any, radius: int) -> str:
+    from scipy import ndimage
+
+    at = np.arange(-radius, radius + 1) ** 2
+    ball = at[:, None, None] + at[:, None] + at <= radius**2
+    array, differ = found(""), 0
+    for slab in slabs(array.shape):
+        values, inner = expected.around(folder, "binary", radius, slab)
+        differ += int((ndimage.binary_erosion(values, ball)[inner] != (array[slab] != 0)).sum())
+    return f"{differ} voxels differ" if differ else ""
+
+
+def _numbers(folder: Path, found: Open, result: Any, right: Callable[[Path], Any]) -> str:
+    wanted = right(folder)
+    return "" if np.allclose(result, wanted, rtol=1e-4, atol=0) else f"{result}, not {wanted}"
+
+
+def _stitched(folder: Path, found: Open, result: Any) -> str:
+    """Most components are one object each, and the other way round; background is background.
+
+    Where a component is wider on one side of a cut than on the other, a multicut of overlaps may keep its parts apart.
+    """
+    array, pairs = found(""), np.zeros(0, np.uint64)
+    components = expected.components(folder, "binary", 6)
+    for slab in slabs(components.shape):
+        one, other = components[slab].astype(np.uint64), array[slab].astype(np.uint64)
+        if not np.array_equal(one > 0, other > 0):
+            return "the background is another"
+        pairs = np.union1d(pairs, (one << np.uint64(32)) + other)
+    parts = pairs[pairs > 0] >> np.uint64(32), pairs[pairs > 0] & np.uint64(2**32 - 1)
+    more = sum(len(part) - len(np.unique(part)) for part in parts)
+    return f"{more} of {len(parts[0])} are cut or joined" if more > 0.15 * len(parts[0]) else ""
+
+
 def _nothing(folder: Path, found: Open, result: Any) -> str:
     return ""
 
@@ -190,6 +232,15 @@ CHECKS: dict[str, Check] = {
     "watershed": Check(("height", "seeds"), _watershed),
     "watershed sparse": Check(("height", "seeds", "tissue"), partial(_watershed, mask="tissue")),
     "relabel": Check(("labels", "table"), _relabel),
+    "distance": Check(("binary",), _distance),
+    "fill holes": Check(("shells",), _filled),
+    "erosion": Check(("binary",), partial(_erosion, radius=2)),
+    "local maxima": Check(("height",), partial(_numbers, right=partial(expected.maxima, distance=3))),
+    "regionprops": Check(("cells",), partial(_numbers, right=expected.longest)),
+    "contacts": Check(("cells",), partial(_numbers, right=expected.contacts)),
+    "stitch": Check(("binary",), _stitched),
+    "stitch tiles": Check(("tiles", "binary"), _stitched),
+    "object vi": Check(("tiles", "cells"), partial(_numbers, right=expected.variation)),
     "empty 20k": Check((), _nothing),
     "empty 1m": Check((), _nothing),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ THRESHOLD = 1.13
 """Standard deviations; about 6,000 components in 512³."""
 TABLE = 1_000_000
 """Ids of the relabelling table."""
+PITCH = 11
+"""Voxels from cell to cell: about 10^5 in 512³."""
 TILE = 512
 """Larger volumes repeat this one, mirrored so that hills go on across the seams."""
 SLAB = 128
@@ -33,7 +36,9 @@ def make(out: Path, size: int, chunk: int, names: Sequence[str]) -> Path:
     ``raw``: noisy hills, uint8. ``binary``: hills above a threshold, uint8. ``labels``: cells of 8 voxels with up to
     10⁶ ids, uint64. ``objects``: dense neurons where the real volume is at hand (`BIOIMAGE_PY_TEST_DATA`), else
     `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``tissue``: a ball a quarter as wide as
-    the volume, uint8; most chunks are absent. ``table``: a permutation of the ids.
+    the volume, uint8; most chunks are absent. ``table``: a permutation of the ids. ``cells``: an object in every cube
+    of 11 voxels, dented, many of which touch, uint64. ``shells``: hollow hills, uint8. ``tiles``: components of
+    ``binary``, tile by tile with ids of their own, uint64; a tile is as large as a block.
     """
     folder = out / f"data-{size}-{chunk}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +140,32 @@ def _neurons(path: Path) -> np.ndarray:
     return np.asarray(crackle.decompress(gzip.decompress(path.read_bytes())))
 
 
+def _cells(slab: slice, size: int) -> np.ndarray:
+    n = -(-size // PITCH)
+    at = np.arange(size, dtype=np.uint64) // np.uint64(PITCH)
+    ids = (at[slab, None, None] * np.uint64(n) + at[:, None]) * np.uint64(n) + at + np.uint64(1)
+    return np.where(_hills(slab, size) > -THRESHOLD, ids, np.uint64(0))
+
+
+def _shells(slab: slice, size: int) -> np.ndarray:
+    hills = _hills(slab, size)
+    return ((hills > THRESHOLD) & (hills < 1.5 * THRESHOLD)).astype(np.uint8)
+
+
+def _tiles(slab: slice, size: int) -> np.ndarray:
+    """Whole tiles: a slab has the planes of some of them."""
+    import cc3d
+
+    tile, ids = block_of(size), np.zeros((slab.stop - slab.start, size, size), np.uint64)
+    binary, n = _binary(slab, size).astype(np.uint32), slab.start // tile * (-size // tile) ** 2
+    for at in itertools.product(range(0, len(binary), tile), range(0, size, tile), range(0, size, tile)):
+        part = tuple(slice(begin, begin + tile) for begin in at)
+        labels = cc3d.connected_components(binary[part], connectivity=6).astype(np.uint64)
+        ids[part] = np.where(labels, labels + np.uint64(n * tile**3), np.uint64(0))
+        n += 1
+    return ids
+
+
 def _table(path: Path) -> None:
     if not path.exists():
         table = np.random.default_rng(2).permutation(np.arange(1, TABLE, dtype=np.uint64))
@@ -149,4 +180,7 @@ _INPUTS: dict[str, Callable[[slice, int], np.ndarray]] = {
     "height": _hills,
     "seeds": _seeds,
     "tissue": _tissue,
+    "cells": _cells,
+    "shells": _shells,
+    "tiles": _tiles,
 }

@@ -190,3 +190,119 @@ def basins(folder: Path, begin: int, edge: int, mask: str | None = None) -> np.n
     flooded = bioimage_cpp.segmentation.watershed(height[part], seeds[part], mask=inside)
     inner = tuple(slice(begin - axis.start, begin - axis.start + edge) for axis in part)
     return np.asarray(flooded[inner])
+
+
+def around(folder: Path, name: str, halo: int, slab: slice) -> tuple[np.ndarray, slice]:
+    """Planes of an input with some around them, and where they are in these."""
+    source = stored(folder, name)
+    begin, end = max(0, slab.start - halo), min(source.shape[0], slab.stop + halo)
+    return source[begin:end], slice(slab.start - begin, slab.stop - begin)
+
+
+def distances(folder: Path, halo: int = 48) -> Any:
+    """Distance of each voxel of ``binary`` to the next that is 0; float32."""
+    from scipy import ndimage
+
+    def planes(slab: slice) -> np.ndarray:
+        values, inner = around(folder, "binary", halo, slab)
+        found = ndimage.distance_transform_edt(values)[inner]
+        if found.max() >= halo:
+            raise ValueError(f"an object of binary is {found.max():.0f} voxels deep; a halo of {halo} is too small")
+        return np.asarray(found, np.float32)
+
+    return _kept(folder, "distances", stored(folder, "binary").shape, planes)
+
+
+def filled(folder: Path) -> Any:
+    """``shells`` with the background that does not reach the border; uint8."""
+    import cc3d
+
+    shells = stored(folder, "shells")
+    whole: list[np.ndarray] = []
+
+    def planes(slab: slice) -> np.ndarray:
+        if not whole:
+            labels = cc3d.connected_components((shells[...] == 0).astype(np.uint32), connectivity=6)
+            outside = np.zeros(int(labels.max()) + 1, bool)
+            for axis in range(3):
+                for end in (0, -1):
+                    outside[labels[(slice(None),) * axis + (end,)]] = True
+            whole.append((~outside | (np.arange(len(outside)) == 0))[labels])
+        return whole[0][slab].astype(np.uint8)
+
+    return _kept(folder, "filled", shells.shape, planes)
+
+
+def maxima(folder: Path, distance: int) -> list[int]:
+    """How many local maxima ``height`` has, and the sums of their coordinates."""
+
+    def values() -> list[Any]:
+        from skimage.feature import peak_local_max
+
+        found = peak_local_max(stored(folder, "height")[...], min_distance=distance)
+        return [len(found), *map(int, found.sum(axis=0))]
+
+    return _kept_values(folder, f"maxima-{distance}", values)
+
+
+def longest(folder: Path) -> list[float]:
+    """How many objects ``cells`` has, and the sum of their longest axes, those of ellipsoids with their moments."""
+
+    def values() -> list[Any]:
+        cells = stored(folder, "cells")
+        pairs = [(i, j) for i in range(4) for j in range(i, 4)]  # of 1, z, y, x
+        sums = np.zeros((len(pairs), 1))
+        for slab in slabs(cells.shape):
+            part = cells[slab].astype(np.int64)
+            at = np.nonzero(part)
+            ids = part[at]
+            place = np.stack([np.ones(len(ids)), at[0] + slab.start, at[1], at[2]])
+            found = np.stack([np.bincount(ids, place[i] * place[j]) for i, j in pairs])
+            width = max(found.shape[1], sums.shape[1])
+            sums = sum(np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in (sums, found))
+        sums = sums[:, sums[0] > 0]
+        matrix = np.zeros((sums.shape[1], 4, 4))
+        for (i, j), row in zip(pairs, sums / sums[0], strict=True):
+            matrix[:, i, j] = matrix[:, j, i] = row
+        spread = matrix[:, 1:, 1:] - matrix[:, 0, 1:, None] * matrix[:, 0, None, 1:]
+        largest = np.linalg.eigvalsh(spread)[:, -1].clip(0)
+        return [sums.shape[1], float(np.sqrt(20 * largest).sum())]
+
+    return _kept_values(folder, "longest", values)
+
+
+def contacts(folder: Path) -> list[int]:
+    """How many pairs of ``cells`` touch, and with how many faces."""
+
+    def values() -> list[Any]:
+        known, faces = np.zeros(0, np.uint64), 0
+        for slab in slabs(stored(folder, "cells").shape):
+            part, inner = around(folder, "cells", 1, slab)
+            for axis in range(3):
+                lower = part[inner.start :] if axis == 0 else part[inner]
+                a, b = (lower[(slice(None),) * axis + (side,)] for side in (slice(None, -1), slice(1, None)))
+                touch = (a != b) & (a > 0) & (b > 0)
+                faces += int(np.count_nonzero(touch))
+                known = np.union1d(known, (np.minimum(a, b)[touch] << np.uint64(32)) + np.maximum(a, b)[touch])
+        return [len(known), faces]
+
+    return _kept_values(folder, "contacts", values)
+
+
+def variation(folder: Path) -> list[float]:
+    """How many ids ``cells`` has, and the sums of both parts of each one's variation of information with ``tiles``."""
+
+    def values() -> list[Any]:
+        found: dict[tuple[int, int], int] = {}
+        for slab in slabs(stored(folder, "cells").shape):
+            both = np.stack([stored(folder, name)[slab].ravel() for name in ("tiles", "cells")], axis=1)
+            pairs, counts = np.unique(both.view("u8,u8").ravel(), return_counts=True)
+            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+                found[pair] = found.get(pair, 0) + count
+        pairs, counts = np.array(list(found), np.uint64), np.array(list(found.values()), np.float64)
+        (_, a), (ids, b) = (np.unique(column, return_inverse=True) for column in pairs.T)
+        size_a, size_b = np.bincount(a, counts)[a], np.bincount(b, counts)[b]
+        parts = [-float((counts / size_b * np.log2(counts / size)).sum()) for size in (size_b, size_a)]
+        return [len(ids), *sorted(parts)]
+
+    return _kept_values(folder, "variation", values)

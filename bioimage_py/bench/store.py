@@ -1,15 +1,20 @@
-"""A zarr v3 array by files and codec alone: what the floor reads and writes."""
+"""What the floor reads and writes, a zarr v3 array by files and codec alone; and its workers."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .protocol import Case
 
 Region = tuple[slice, ...]
 
@@ -75,3 +80,46 @@ class Store:
 
     def _file(self, position: Sequence[int]) -> str:
         return "/".join((self.path, "c", *map(str, position)))
+
+
+def create(path: str, shape: Sequence[int], dtype: Any, case: Case) -> Store:
+    """Make an array of cubic chunks."""
+    import zarr
+
+    chunks = tuple(min(case.chunk, size) for size in shape)
+    zarr.create_array(path, shape=tuple(shape), chunks=chunks, dtype=dtype)
+    return Store(path)
+
+
+def cut(shape: Sequence[int], block: int) -> list[Region]:
+    """The blocks of a volume."""
+    axes = [[slice(b, min(b + block, size)) for b in range(0, size, block)] for size in shape]
+    return list(itertools.product(*axes))
+
+
+def widened(region: Region, halo: int, shape: Sequence[int]) -> tuple[Region, Region]:
+    """A region with a halo, inside of the volume, and where it lies in that."""
+    outer = tuple(slice(max(0, p.start - halo), min(n, p.stop + halo)) for p, n in zip(region, shape, strict=True))
+    inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(region, outer, strict=True))
+    return outer, inner
+
+
+def threads(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    """What a function returns for each item, by threads."""
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
+
+
+_function: Callable[[Any], Any]
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
+
+
+def processes(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
+    """Forked, so that nothing is pickled but the results: for kernels that hold the interpreter lock."""
+    global _function
+    _function = function
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        return pool.map(_call, items, chunksize=1)

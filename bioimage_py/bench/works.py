@@ -152,6 +152,122 @@ def relabel(case: Case) -> None:
     segmentation.relabel(source, table, _create(case.output, source.shape, "uint64", case.chunk), **_run(case))
 
 
+def distance(case: Case) -> None:
+    from bioimage_py import morphology
+
+    source = _open(case, "binary")
+    output = _create(case.output, source.shape, "float32", case.chunk)
+    # the peer's are exact up to its halo, which is wide enough here
+    halo = None if _is_ours() else (case.block // 8,) * 3
+    morphology.distance_transform(source, halo, distances=output, **_run(case))
+
+
+def _is_ours() -> bool:
+    import bioimage_py as bp
+
+    return hasattr(bp, "pyramid")
+
+
+def fill_holes(case: Case) -> None:
+    import bioimage_py as bp
+
+    source = _open(case, "shells")
+    output = _create(case.output, source.shape, source.dtype, case.chunk)
+    if _is_ours():
+        bp.morphology.fill_holes(source, output, **_run(case))
+        return
+    # as a user of the peer does it: background that reaches the border is outside
+    labels = _create(f"{case.output}-labels", source.shape, "uint64", case.chunk)
+    outside = bp.wrapper.ThresholdSource(source, 1, np.less)
+    bp.segmentation.label(outside, labels, **_run(case))
+    border = [labels[(slice(None),) * axis + (end,)] for axis in range(3) for end in (0, -1)]
+    ids = np.unique(np.concatenate([side.ravel() for side in border]))
+    holes = bp.wrapper.SimpleTransformationSource(labels, partial(_not_among, ids[ids > 0]), dtype="uint8")
+    bp.copy(holes, output, **_run(case))
+
+
+def _not_among(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.isin(labels, ids, invert=True).astype(np.uint8)
+
+
+def erosion(case: Case) -> None:
+    import bioimage_py as bp
+
+    source = _open(case, "binary")
+    output = _create(case.output, source.shape, "bool", case.chunk)
+    ball = _ball(2)
+    if _is_ours():
+        bp.morphology.binary_erosion(source, output, footprint=ball, **_run(case))
+        return
+    from scipy import ndimage
+
+    shrink: Any = partial(ndimage.binary_erosion, structure=ball)
+    bp.copy(bp.wrapper.SimpleTransformationWithHaloSource(source, shrink, (2,) * 3, dtype="bool"), output, **_run(case))
+
+
+def _ball(radius: int) -> np.ndarray:
+    at = np.arange(-radius, radius + 1) ** 2
+    return np.asarray(at[:, None, None] + at[:, None] + at <= radius**2)
+
+
+def local_maxima(case: Case) -> list[int]:
+    from bioimage_py import morphology
+
+    found = np.asarray(morphology.find_local_maxima(_open(case, "height"), min_distance=3, **_run(case)))
+    return [len(found), *map(int, found.sum(axis=0))]
+
+
+def regionprops(case: Case) -> list[int]:
+    from bioimage_py import morphology
+
+    source, run = _open(case, "cells"), _run(case)
+    if _is_ours():
+        found = morphology.regionprops(source, **run)
+    else:
+        table = morphology.morphology(source, **run)
+        del run["block_shape"]
+        found = morphology.regionprops(source, table, verbose=False, **run)
+    return [len(found), round(float(found["axis_major_length"].sum()))]
+
+
+def contacts(case: Case) -> list[int]:
+    from bioimage_py import segmentation
+
+    found = segmentation.contacts(_open(case, "cells"), **_run(case))
+    return [len(found), int(found["faces"].sum())]
+
+
+def stitch(case: Case) -> None:
+    from bioimage_py import segmentation
+
+    source, run = _open(case, "binary"), _run(case)
+    output = _create(case.output, source.shape, "uint64", case.chunk)
+    tile, overlap = run.pop("block_shape"), (case.block // 8,) * 3
+    segmentation.stitch_segmentation(source, _components, tile, overlap, output, **run)
+
+
+def _components(tile: np.ndarray, _: int) -> np.ndarray:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.label(tile)[0], np.uint64)
+
+
+def stitch_tiles(case: Case) -> None:
+    from bioimage_py import segmentation
+
+    source, run = _open(case, "tiles"), _run(case)
+    output = _create(case.output, source.shape, "uint64", case.chunk)
+    segmentation.stitch_tiled_segmentation(source, run.pop("block_shape"), output, **run)
+
+
+def object_vi(case: Case) -> list[float]:
+    from bioimage_py import evaluation
+
+    found = evaluation.object_vi(_open(case, "tiles"), _open(case, "cells"), **_run(case))
+    parts = sorted(float(found[name].sum()) for name in found.columns if name != "label" and "label" not in name)
+    return [len(found), *(round(part, 3) for part in parts)]
+
+
 def _nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
     pass
 
@@ -186,6 +302,15 @@ WORKS = {
     "watershed": watershed,
     "watershed sparse": partial(watershed, mask="tissue"),
     "relabel": relabel,
+    "distance": distance,
+    "fill holes": fill_holes,
+    "erosion": erosion,
+    "local maxima": local_maxima,
+    "regionprops": regionprops,
+    "contacts": contacts,
+    "stitch": stitch,
+    "stitch tiles": stitch_tiles,
+    "object vi": object_vi,
     "empty 20k": partial(_empty, blocks=20_000),
     "empty 1m": partial(_empty, blocks=1_000_000),
 }

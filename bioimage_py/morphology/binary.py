@@ -17,12 +17,14 @@ from ..sources.along import per_axis
 from .binary_kernels import Binary
 
 
-def _declared(name: str, steps: int) -> Declaration:
+def _declared(steps: int) -> Declaration:
     halo = "iterations * (footprint size // 2)"
-    return Declaration("exact", f"scipy.ndimage.{name}", halo if steps == 1 else f"2 * {halo}", 6.0)
+    return Declaration(
+        "exact", "runs of the footprint, joined bit by bit (numpy)", halo if steps == 1 else f"2 * {halo}", 6.0
+    )
 
 
-@operation(axes="space", declaration=_declared("binary_erosion", 1))
+@operation(axes="space", declaration=_declared(1))
 def binary_erosion(
     input: Any,
     output: Any = None,
@@ -70,7 +72,7 @@ def binary_erosion(
     return _run("binary_erosion", ("erosion",), input, output, footprint, iterations, border_value, run)
 
 
-@operation(axes="space", declaration=_declared("binary_dilation", 1))
+@operation(axes="space", declaration=_declared(1))
 def binary_dilation(
     input: Any,
     output: Any = None,
@@ -118,7 +120,7 @@ def binary_dilation(
     return _run("binary_dilation", ("dilation",), input, output, footprint, iterations, border_value, run)
 
 
-@operation(axes="space", declaration=_declared("binary_opening", 2))
+@operation(axes="space", declaration=_declared(2))
 def binary_opening(
     input: Any,
     output: Any = None,
@@ -166,7 +168,7 @@ def binary_opening(
     return _run("binary_opening", ("erosion", "dilation"), input, output, footprint, iterations, border_value, run)
 
 
-@operation(axes="space", declaration=_declared("binary_closing", 2))
+@operation(axes="space", declaration=_declared(2))
 def binary_closing(
     input: Any,
     output: Any = None,

@@ -122,21 +122,37 @@ class FindPieces:
         open_: Array,
     ) -> None:
         """Ids that share a face with each component, and whether it reaches the end of the region or of the mask."""
+        only = self._only(labels, around, inside)
+        if only is not None:
+            low[:] = high[:] = only
+        objects = around != 0
         for axis in self.pieces.along:
             start, stop = self.region[axis]
             for step, border in ((-1, block.begin[axis] == start), (1, block.end[axis] == stop)):
                 if border:
-                    edge = (slice(None),) * axis + (0 if step < 0 else -1,)
-                    open_[np.unique(labels[edge][labels[edge] != 0]) - 1] = True
+                    edge = labels[(slice(None),) * axis + (0 if step < 0 else -1,)]
+                    open_[edge[edge != 0] - 1] = True
+                if only is not None:
+                    continue
                 here, there = _neighbours(own, axis, step, around.shape[axis])
                 mine = labels[here]
-                beside = around[there]
-                at = (mine != 0) & (beside != 0)
-                rows = mine[at] - 1
-                np.minimum.at(low, rows, beside[at])
-                np.maximum.at(high, rows, beside[at])
+                at = (mine != 0) & objects[there]
+                rows, beside = mine[at] - 1, around[there][at]
+                np.minimum.at(low, rows, beside)
+                np.maximum.at(high, rows, beside)
                 if inside is not None:
-                    open_[np.unique(mine[(mine != 0) & ~inside[there]]) - 1] = True
+                    open_[mine[(mine != 0) & ~inside[there]] - 1] = True
+
+    def _only(self, labels: Array, around: Array, inside: Array | None) -> Any:
+        """The id that all components touch because there is no other one, None where that is not known.
+
+        Where a block has an object, each of its components of background ends at it.
+        """
+        if inside is not None or not self.pieces.background or len(self.pieces.along) < labels.ndim:
+            return None
+        highest = around.max()
+        lowest = around.min(initial=highest, where=around != 0)
+        return highest if lowest == highest and not labels.all() else None
 
 
 def _neighbours(own: tuple[slice, ...], axis: int, step: int, size: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

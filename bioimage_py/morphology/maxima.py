@@ -23,7 +23,7 @@ from .maxima_blocks import ChooseMaxima, FindCandidates
 @operation(
     omit=("casting", "skip_empty"),
     axes="space",
-    declaration=Declaration("exact", "scipy.ndimage.maximum_filter1d", "min_distance", 8.0),
+    declaration=Declaration("exact", "comparator network (numpy)", "min_distance", 8.0),
 )
 def find_local_maxima(
     input: Any,
@@ -97,7 +97,7 @@ def find_local_maxima(
     halo = [distance if axis in along else 0 for axis in range(source.ndim)]
     find = FindCandidates(along, distance, above, shape, region, border)
     choose = ChooseMaxima(lattice, along, distance, above, relative, shape)
-    factor = 3.0 + 12 / source.dtype.itemsize
+    factor = 5.0 + 12 / source.dtype.itemsize
     stages: list[BlocksStage | OnceStage] = [
         BlocksStage("candidates", find, [source], halo=halo, returns="each", memory_factor=factor),
         OnceStage("maxima", choose),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..blocks import Block, BlockWithHalo, to_roi
 from ..blocks.boxes import within
+from ..filters.selection import select
 from ..runner.ledger.stage_record import Results
 from ..segmentation import components, merging
 from ..sources import Source
@@ -77,16 +78,12 @@ class FindCandidates:
         return Candidates(*self._joined(found, values[part], block.inner_block), own.min(), own.max())
 
     def _highest(self, values: Array, known: Array) -> Array:
-        from scipy.ndimage import maximum_filter1d
-
-        if values.dtype.itemsize == 8 and values.dtype.kind in "iu":  # scipy's filter computes with floats
-            values = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)
         lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
         filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
-        highest = filled
-        for axis in self.along:
-            highest = maximum_filter1d(highest, 2 * self.distance + 1, axis, mode="nearest")
-        return np.asarray(filled == highest)
+        size = [2 * self.distance + 1 if axis in self.along else 1 for axis in range(values.ndim)]
+        padded = np.pad(filled, [(one // 2,) * 2 for one in size], constant_values=lowest)
+        inner = tuple(slice(0, one) for one in values.shape)
+        return np.asarray(filled == select(padded, size, math.prod(size) - 1)[inner])
 
     def _joined(self, found: Array, values: Array, block: Block) -> tuple[merging.Part | None, Array]:
         """Candidates that touch, as one plateau; the value of each."""

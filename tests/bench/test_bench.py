@@ -82,7 +82,10 @@ def test_command_refuses(tmp_path, option, value, said):
 
 def test_all_engines_have_works_that_are_checked():
     for engine in OWN:
-        assert list(protocol.works_of(engine.script)) == list(check.CHECKS)
+        has = protocol.works_of(engine.script)
+        assert [work for work in check.CHECKS if work in has] == list(has)
+        if engine.name != "floor":  # of stitching and scores of objects there is no bare kernel
+            assert len(has) == len(check.CHECKS)
     for script in (Path(targets.__file__).parent).glob("*_engine.py"):
         assert set(protocol.works_of(script)) <= set(check.CHECKS), script
 
