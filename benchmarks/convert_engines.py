@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,15 @@ def codec() -> Any:
 
 
 def ours(path: str, output: str, levels: int) -> Callable[[], Any]:
+    import bioimage_py as bp
+    from bioimage_py.workflows import convert
+
+    how = bp.Execution(num_workers=len(os.sched_getaffinity(0)), progress=False)
+    more = {"chunks": CHUNKS, "compression": codec(), "axes": "zyx", "execution": how}
+    return lambda: convert(bp.open_source(path), output, pyramid=levels > 1, **more)
+
+
+def imwrite(path: str, output: str, levels: int) -> Callable[[], Any]:
     import bioimage_py.io.v3 as iio
     from bioimage_py.sources import open_source
 
@@ -59,10 +69,41 @@ def imageio_zarr(path: str, output: str, levels: int) -> Callable[[], Any]:
     return lambda: _by_hand(lambda _: iio.imread(path), output, levels)
 
 
+def bioio(path: str, output: str, levels: int) -> Callable[[], Any]:
+    import bioio_tifffile
+    from bioio import BioImage
+    from bioio_ome_zarr.writers import OMEZarrWriter
+
+    def convert() -> None:
+        image = BioImage(path, reader=bioio_tifffile.Reader)
+        data = image.get_image_dask_data("ZYX")
+        shapes = [tuple(-(-size // 2**level) for size in data.shape) for level in range(levels)]
+        axes = {"axes_names": ["z", "y", "x"], "axes_types": ["space"] * 3}
+        writer = OMEZarrWriter(output, shapes, data.dtype, chunk_shape=CHUNKS, compressor=codec(), **axes)
+        writer.write_full_volume(data)
+
+    return convert
+
+
+def ngff_zarr(path: str, output: str, levels: int) -> Callable[[], Any]:
+    import ngff_zarr as nz
+
+    def convert() -> None:
+        image = nz.to_ngff_image(tifffile.imread(path), dims=["z", "y", "x"])
+        factors = [2**level for level in range(1, levels)]
+        scales = nz.to_multiscales(image, factors, method=nz.Methods.DASK_BIN_SHRINK, chunks=CHUNKS[0])
+        nz.to_ngff_zarr(output, scales, version="0.5", compressors=codec())
+
+    return convert
+
+
 ENGINES = {
     "ours": (ours, ("bioimage-blocks", "tensorstore")),
+    "ours, imwrite": (imwrite, ("bioimage-blocks", "tensorstore")),
     "tifffile+zarr": (tifffile_zarr, ("tifffile", "zarr")),
     "imageio+zarr": (imageio_zarr, ("imageio", "zarr")),
+    "bioio": (bioio, ("bioio", "bioio-ome-zarr")),
+    "ngff-zarr": (ngff_zarr, ("ngff-zarr", "zarr")),
 }
 
 

@@ -16,6 +16,7 @@ from .keys import label_names_of, series_of
 from .mirror import mirrored_metadata
 
 Options = Mapping[str, Any] | None
+_UNFINISHED = "bioimage_py_unfinished"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,25 @@ def write_multiscales(
             names = label_names_of(container / parent.rpartition("/")[0])
             if own not in names:
                 _update(root.require_group(parent), {"labels": [*names, own]}, version)
+
+
+def mark_unfinished(path: str, unfinished: bool = True) -> None:
+    """Note in a local container that its image is being written, or is not any more."""
+    import zarr
+
+    root = locate(path)
+    version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
+    with mirrored_metadata(root) as mirror:
+        group = zarr.open_group(mirror, mode="a", zarr_format=version, use_consolidated=False)
+        if unfinished:
+            group.attrs[_UNFINISHED] = True
+        elif _UNFINISHED in group.attrs:
+            del group.attrs[_UNFINISHED]
+
+
+def is_marked_unfinished(path: str) -> bool:
+    """Whether a container says that its image is being written: by a process that is at it, or was killed."""
+    return _UNFINISHED in read_attributes(locate(path))
 
 
 def _update(group: Any, update: Mapping[str, Any], version: int) -> None:

@@ -50,7 +50,7 @@ def pyramid(
         Data with any number of axes.
     scale_factors : sequence of (int or sequence of int)
         For every level, the factors against the level above, each as for `downsample`: ``[2, 2, 4]`` makes three
-        levels.
+        levels. A factor of 1 copies: ``[1, 2, 2]`` writes the input and two levels while its blocks are in memory.
     outputs : sequence of (source-like or path), or path, optional
         Where to write each level, of shape ``ceil(shape of the level above / factor)``; by default numpy arrays. One
         path is that of a container, or of a group in one: the levels become its arrays "1", "2", ..., and zarr groups
@@ -176,13 +176,15 @@ def _stages(views: Sequence[DownsampleSource], levels: Sequence[Source], job: Jo
     stages, first = [], 0
     while first < len(views):
         view, level = views[first], levels[first]
-        groups = plan_groups(view.shape, [view], [level], job.block_shape, None)
+        # a level that is no coarser is a copy
+        shown = view.source if max(view.factors, default=1) == 1 and view.dtype == view.source.dtype else view
+        groups = plan_groups(view.shape, [shown], [level], job.block_shape, None)
         outputs = [level, *_completed(views[first:], levels[first:], groups)]
         last = first + len(outputs)
         stages.append(
             blocks_stage(
                 write_levels,
-                [view],
+                [shown],
                 outputs,
                 Where(groups.grid.block_shape),
                 name=f"level {last}" if len(outputs) == 1 else f"levels {first + 1}-{last}",

@@ -16,7 +16,7 @@ from ..io.create import array_exists, create_array
 from ..io.details import Image
 from ..io.formats import require_library, split_path
 from ..io.keys import array_keys
-from ..io.ome import write_multiscales
+from ..io.ome import is_marked_unfinished
 from ..io.target import OME_ENDING
 from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
@@ -29,7 +29,7 @@ from ..sources import Source, as_source
 from ..sources.file import open_source
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url
-from .pyramids import write_pyramid
+from .ome_image import block_of, write_ome_image
 
 _COMPARED_BYTES = 64 * 2**20
 
@@ -188,6 +188,8 @@ def is_unfinished(output: str) -> bool:
     if is_url(container) or not os.path.isdir(container):
         return False
     root = locate(container)
+    if key is None and is_marked_unfinished(container):
+        return True
     return any(InFolder(os.path.join(container, one)).names() for one in ([key] if key else array_keys(root)))
 
 
@@ -214,6 +216,9 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
     if target.overwrite and array_exists(container, inner, format):
         with open_source(container, inner, format=format) as there:
             refuse_same(path, there, [image.array])
+    if ome:
+        write_ome_image(image, container, target.pyramid, target.options, target.overwrite, how)
+        return
     made = create_array(
         container,
         inner,
@@ -226,18 +231,14 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
         axes=image.axes,
         overwrite=target.overwrite,
     )
-    copy(image.array, made, execution=how)
-    if target.pyramid:
-        write_pyramid(container, execution=how)
-    elif ome:
-        write_multiscales(container, levels=[("0", image.axes)])
+    copy(image.array, made, block_shape=block_of(as_source(image.array), [made]), execution=how)
 
 
 def _verify(array: Any, path: str, format: str) -> None:
     container, key = split_path(path)
     chosen = key if key is not None else "data" if format == "hdf5" else "0" if format == "tif" else None
     with open_source(container, chosen, format=format) as written:
-        if written.shape != tuple(array.shape) or written.dtype != array.dtype:
+        if written.shape != tuple(array.shape) or written.dtype != array.dtype.newbyteorder("="):
             raise StorageError(
                 f"{path} reads as {written.shape} {written.dtype}, but {array.shape} {array.dtype} was written.",
                 remedy="write to .ome.zarr, which keeps axes of length 1",

@@ -7,7 +7,9 @@ become one voxel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +23,28 @@ from ..sources.chunked.unit_files import UnitFiles
 from ..sources.indexing import Roi
 from .base import WrapperSource, register_wrapper
 from .downsample import DownsampleSource, normalize_factors
+
+_shared = threading.local()
+
+
+@contextmanager
+def reduced_once() -> Iterator[None]:
+    """Have values that this thread writes to several levels be reduced once; nobody may change them meanwhile."""
+    _shared.made = {}
+    try:
+        yield
+    finally:
+        del _shared.made
+
+
+def _reduced(value: np.ndarray, factors: tuple[int, ...], method: str) -> np.ndarray:
+    made: dict[Any, tuple[np.ndarray, np.ndarray]] | None = getattr(_shared, "made", None)
+    if made is None:
+        return DownsampleSource(value, factors, method).view()
+    key = (id(value), factors, method)
+    if key not in made:  # the values are kept too, so that no other array gets their id
+        made[key] = (value, DownsampleSource(value, factors, method).view())
+    return made[key][1]
 
 
 @register_wrapper
@@ -139,7 +163,7 @@ class ReducedOutput(WrapperSource):
                 f"The box [{where}] cuts voxels of a level that is coarser by {self._factors}.",
                 remedy="write boxes that begin and end at multiples of the factors",
             )
-        self._source._setitem(self._inner(roi), DownsampleSource(value, self._factors, self._method).view())
+        self._source._setitem(self._inner(roi), _reduced(value, self._factors, self._method))
 
     def unit_files(self, roi: Roi) -> UnitFiles | None:
         """Return the files of the level's write units that a box touches."""

@@ -15,6 +15,8 @@ from ...errors import ShapeError
 from ...sources.indexing import normalize_index
 
 CACHE_BYTES = 128 * 2**20
+_FEW = 8
+"""Pages of which so few are kept are not, where they are read whole."""
 
 
 class Pages:
@@ -79,13 +81,14 @@ class Pages:
         return selection.pick(region)
 
     def read_into(self, roi: tuple[slice, ...], region: np.ndarray) -> None:
-        """Read a box into an array of its shape; more pages than are kept go past what is."""
+        """Read a box into an array of its shape; whole pages, several or large ones, go past what is kept."""
         lead, inner = roi[: len(self._lead)], roi[len(self._lead) :]
-        many = math.prod(region.shape[: len(lead)]) > 1 and region.shape[len(lead) :] == self._page_shape
+        large = self._capacity < _FEW or math.prod(region.shape[: len(lead)]) > 1
+        past = large and region.shape[len(lead) :] == self._page_shape
         for position in np.ndindex(region.shape[: len(lead)]):
             at = [part.start + offset for part, offset in zip(lead, position, strict=True)]
             number = int(np.ravel_multi_index(at, self._lead)) if at else 0
-            if not many:
+            if not past:
                 region[position] = self._page(number)[inner]
                 continue
             target = region[position]

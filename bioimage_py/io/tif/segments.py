@@ -17,14 +17,23 @@ LEAST_BYTES = 4 * 2**20
 """Of a page: smaller ones are decoded whole, and kept."""
 
 
+LEAST_STRIP_BYTES = 64 * 2**10
+"""Of a strip: thinner ones cost more apart than they save."""
+
+
 def in_segments(page: Any) -> bool:
-    """Whether a page is worth being read tile by tile, and is laid out so that it can be."""
+    """Whether a page is worth being read tile by tile, or strip by strip, and is laid out so that it can be."""
     simple = page.imagedepth == 1 and (page.samplesperpixel == 1 or page.planarconfig == 1)
-    return bool(page.is_tiled and simple and page.nbytes > LEAST_BYTES)
+    return bool(simple and page.nbytes > LEAST_BYTES and (page.is_tiled or _in_strips(page)))
+
+
+def _in_strips(page: Any) -> bool:
+    count = len(page.dataoffsets)
+    return bool(page.compression != 1 and 1 < count <= page.nbytes // LEAST_STRIP_BYTES and page.rowsperstrip > 0)
 
 
 class TiledPages:
-    """Equal tiled pages as one read-only array; any number of threads may read it.
+    """Equal pages in tiles or strips as one read-only array; any number of threads may read it.
 
     Parameters
     ----------
@@ -50,7 +59,8 @@ class TiledPages:
         self._path = path
         self.close = close
         page_shape = tuple(first.shape)
-        self._tile = (int(first.tilelength), int(first.tilewidth))
+        tile = (first.tilelength, first.tilewidth) if first.is_tiled else (first.rowsperstrip, first.imagewidth)
+        self._tile = (int(tile[0]), int(tile[1]))
         self.shape = (*lead, *page_shape)
         self.dtype = np.dtype(first.dtype).newbyteorder("=")
         self.chunks = (*(1 for _ in lead), *map(min, self._tile, page_shape[:2]), *page_shape[2:])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,15 +10,17 @@ import numpy as np
 
 from ...errors import ParameterError
 from ...sources.axes import Axis
+from ...sources.base import Source
 from ...sources.file import FileSource
+from ...sources.registry import as_source
+from ...wrapper.reduced import ReducedOutput
 from ..create import create_array
 from ..details import Image
 from ..formats import split_path
 from ..ome import write_multiscales
 from ..target import OME_ENDING
+from .blocks import copy_blocks
 from .halves import factors_of, halved, number_of_levels
-
-BLOCK_BYTES = 64 * 2**20
 
 
 def write_arrays(format: str, path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
             _write_ome(container, own, image, options)
             continue
         with _created(format, container, own, image.array, image.axes, options) as target:
-            copy_blocks(image.array, target)
+            copy_blocks(as_source(image.array), [target])
     return tuple(dict.fromkeys(lost))
 
 
@@ -80,21 +80,6 @@ def write_hdf5(path: str, images: Sequence[Image], options: Mapping[str, Any]) -
     return write_arrays("hdf5", path, images, options)
 
 
-def copy_blocks(array: Any, target: FileSource) -> None:
-    """Copy voxels, in boxes of whole units of writing."""
-    unit = target.write_chunks or target.shape
-    box = list(unit)
-    for axis in reversed(range(len(box))):  # as many units as fit, along the last axes first
-        while math.prod(box) * target.dtype.itemsize * 2 <= BLOCK_BYTES and box[axis] < target.shape[axis]:
-            box[axis] *= 2
-    steps = [range(0, size, side) for size, side in zip(target.shape, box, strict=True)]
-    for start in itertools.product(*steps):
-        part = tuple(
-            slice(low, min(low + side, size)) for low, side, size in zip(start, box, target.shape, strict=True)
-        )
-        target[part] = np.asarray(array[part])
-
-
 def _created(
     format: str, container: str, key: str, array: Any, axes: Sequence[Axis], options: Mapping[str, Any]
 ) -> FileSource:
@@ -112,19 +97,27 @@ def _created(
 
 
 def _write_ome(container: str, group: str, image: Image, options: Mapping[str, Any]) -> None:
-    """Write an OME-Zarr image; every level is made of the one before."""
-    finer, axes = image.array, tuple(image.axes)
+    """Write an OME-Zarr image, every level with the one after it: of the image no block is read twice."""
+    source, axes = as_source(image.array), tuple(image.axes)
     factors = factors_of(axes, "".join(axis.name for axis in axes if axis.kind == "space"))
-    levels: list[tuple[str, tuple[Axis, ...]]] = []
-    for level in range(1 + number_of_levels(options.get("pyramid"), image.array.shape, axes)):
+    view, levels = source, []
+    for level in range(1 + number_of_levels(options.get("pyramid"), source.shape, axes)):
         if level:
-            finer = halved(finer, factors, image)
-            axes = _coarser(axes, factors)
-        key = f"{group}/{level}".lstrip("/")
-        target = _created("zarr", container, key, finer, axes, options)
-        copy_blocks(finer, target)
-        finer = target
-        levels.append((str(level), axes))
+            view, axes = halved(view, factors, image), coarser_axes(axes, factors)
+        levels.append(_created("zarr", container, f"{group}/{level}".lstrip("/"), view, axes, options))
+    first = 0
+    while first < len(levels):
+        outputs: list[Source] = [levels[first]]
+        if first + 1 < len(levels) and levels[first].lossless and levels[first].dtype == source.dtype:
+            method = "mode" if image.details.is_label else "mean"
+            outputs.append(ReducedOutput(levels[first + 1], factors, levels[first].shape, method))
+        copy_blocks(halved(levels[first - 1], factors, image) if first else source, outputs)
+        first += len(outputs)
+    describe_image(container, group, image, [(str(number), level.axes) for number, level in enumerate(levels)])
+
+
+def describe_image(container: str, group: str, image: Image, levels: Sequence[tuple[str, Sequence[Axis]]]) -> None:
+    """Describe levels that have been written as an OME-Zarr image, with what is known of it."""
     write_multiscales(
         container,
         group,
@@ -137,7 +130,7 @@ def _write_ome(container: str, group: str, image: Image, options: Mapping[str, A
         _write_channels(container, group, image)
 
 
-def _coarser(axes: Sequence[Axis], factors: Sequence[int]) -> tuple[Axis, ...]:
+def coarser_axes(axes: Sequence[Axis], factors: Sequence[int]) -> tuple[Axis, ...]:
     """Axes of a level, each voxel of which stands for a block of the one before."""
     return tuple(
         replace(axis, scale=axis.scale * factor, offset=axis.offset + (factor - 1) / 2 * axis.scale)

@@ -1,0 +1,113 @@
+"""An image written as OME-Zarr with all its levels: each block is read once, and gives its part of every level."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ..errors import BioimageError
+from ..io.create import create_array
+from ..io.details import Image
+from ..io.keys import array_keys
+from ..io.ome import mark_unfinished
+from ..io.written.array_images import coarser_axes, describe_image
+from ..io.written.blocks import units_of, whole_pieces
+from ..operations.copying import copy
+from ..operations.pyramids import pyramid
+from ..runner.execution import Execution
+from ..sources.axes import Axis
+from ..sources.base import Source
+from ..sources.file import FileSource
+from ..sources.registry import as_source
+from ..sources.stores.location import locate
+from ..sources.stores.paths import is_url
+from ..wrapper.downsample import DownsampleSource
+from ..wrapper.reduced import ReducedOutput
+from .pyramids import level_factors
+
+
+def write_ome_image(
+    image: Image, container: str, levels: bool, options: Mapping[str, Any], overwrite: bool, how: Execution
+) -> None:
+    """Write an image and, on demand, its coarser levels (`level_factors`) into a zarr container of its own.
+
+    The result has the bits of `copy` and a call of `downsample` a level. While it is being written the group says so,
+    and the same call goes on.
+
+    Parameters
+    ----------
+    image : Image
+    container : str
+        Path or URL.
+    levels : bool
+        Whether there are coarser ones.
+    options : mapping
+        ``chunks``, ``shards``, ``compression``; see `create_array`.
+    overwrite : bool
+        Replace arrays that are there.
+    how : Execution
+    """
+    method: Literal["mean", "mode"] = "mode" if image.details.is_label else "mean"
+    source = as_source(image.array)
+    factors = level_factors(source.shape, image.axes) if levels else []
+    views: list[Source] = [source]
+    for factor in factors:
+        views.append(DownsampleSource(views[-1], factor, method))
+    local, new = not is_url(container), not os.path.lexists(container)
+    if local:
+        mark_unfinished(container)
+    axes = tuple(image.axes)
+    made: list[FileSource] = []
+    try:
+        for number, view in enumerate(views):
+            axes = coarser_axes(axes, factors[number - 1]) if number else axes
+            made.append(_created(container, str(number), view, axes, options, overwrite))
+    except BioimageError:
+        if local and new:
+            shutil.rmtree(container)
+        raise
+    if local and overwrite:
+        _remove_levels(container, len(views))
+    if factors:
+        ones = (1,) * source.ndim
+        block = block_of(source, [made[0], ReducedOutput(made[1], factors[0], source.shape, method)])
+        pyramid(source, [ones, *factors], made, method=method, block_shape=block, execution=how)
+    else:
+        copy(source, made[0], block_shape=block_of(source, made), execution=how)
+    describe_image(container, "", image, [(str(number), level.axes) for number, level in enumerate(made)])
+    if local:
+        mark_unfinished(container, False)
+
+
+def block_of(source: Source, outputs: Sequence[Source]) -> tuple[int, ...] | None:
+    """Blocks in which none of the large pieces of a source is read twice, such as the compressed pages of a stack.
+
+    None: what a run chooses by itself.
+    """
+    return whole_pieces(source, units_of(outputs))
+
+
+def _created(
+    container: str, key: str, view: Source, axes: Sequence[Axis], options: Mapping[str, Any], overwrite: bool
+) -> FileSource:
+    return create_array(
+        container,
+        key,
+        shape=view.shape,
+        dtype=view.dtype,
+        chunks=options.get("chunks"),
+        shards=options.get("shards"),
+        compressor=options.get("compression"),
+        format="zarr",
+        axes=axes,
+        overwrite=overwrite,
+    )
+
+
+def _remove_levels(container: str, count: int) -> None:
+    """Remove the levels of an image that had more."""
+    for key in array_keys(locate(container)):
+        if key.isdecimal() and int(key) >= count:
+            shutil.rmtree(os.path.join(container, key))

@@ -1,0 +1,92 @@
+"""Compressed strips and tiles of large pages: a region decodes those that it meets, and has the bits of the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bioimage_py as bp
+import bioimage_py.io.v3 as iio
+from bioimage_py.errors import BioimageError
+from bioimage_py.io.tif import segments
+
+tifffile = pytest.importorskip("tifffile")
+
+
+def whole(path: Path) -> np.ndarray:
+    return np.asarray(tifffile.imread(path))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(2, 70), st.integers(2, 70)),
+    dtype=st.sampled_from(["u1", ">u2", "<u2", "i4", ">f4", "f8", "u8"]),
+    rows=st.integers(1, 80),
+    tile=st.sampled_from([None, (16, 16), (32, 48)]),
+    how=st.sampled_from([{}, {"predictor": True}, {"colour": True}]),
+    codec=st.sampled_from(["zlib", "lzw", "zstd"]),
+    box=st.tuples(*[st.tuples(st.floats(0, 1), st.floats(0, 1))] * 3),
+)
+@settings(max_examples=40)
+def test_regions(shape: Any, dtype: str, rows: int, tile: Any, how: dict[str, bool], codec: str, box: Any) -> None:
+    colour = "colour" in how and np.dtype(dtype).itemsize < 3
+    data = np.random.default_rng(0).integers(0, 250, (*shape, 3) if colour else shape).astype(dtype)
+    more: dict[str, Any] = {"tile": tile} if tile else {"rowsperstrip": rows}
+    more["photometric"] = "rgb" if colour else "minisblack"
+    if how.get("predictor") and dtype in ("u1", ">u2", "<u2", "i4"):
+        more["predictor"] = True
+    roi = tuple(
+        slice(min(int(a * n), int(b * n)), min(n, max(int(a * n), int(b * n)) + 1))
+        for (a, b), n in zip(box, shape, strict=True)
+    )
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "LEAST_BYTES", 0)
+        patch.setattr(segments, "LEAST_STRIP_BYTES", 1)
+        path = Path(folder, "a.tif")
+        order = ">" if dtype.startswith(">") else "<"
+        tifffile.imwrite(path, data, compression=codec, byteorder=order, metadata={"axes": "ZYXS"[: data.ndim]}, **more)
+        with iio.imopen(path, "r") as file:
+            read = file.source()
+            np.testing.assert_array_equal(read[...].reshape(data.shape), whole(path).reshape(data.shape))
+            roi = roi[-min(3, read.ndim - colour) :]
+            np.testing.assert_array_equal(read[roi], whole(path).reshape(read.shape)[roi])
+
+
+def test_of_a_large_page_only_the_strips_that_a_region_meets_are_read(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 60000, (2, 2048, 2048)).astype("u2")
+    tifffile.imwrite(tmp_path / "a.tif", data, compression="zlib", rowsperstrip=64, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages[1]
+        first, end = page.dataoffsets[20], page.dataoffsets[20] + page.databytecounts[20]
+    source = bp.open_source(tmp_path / "a.tif")
+    assert source.chunks == (1, 64, 2048)
+    np.testing.assert_array_equal(source[1, 1216:1279, 5:9], data[1, 1216:1279, 5:9])
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[first:end] = b"\xff" * (end - first)
+    (tmp_path / "b.tif").write_bytes(content)
+    damaged = bp.open_source(tmp_path / "b.tif")
+    np.testing.assert_array_equal(damaged[1, 1216:1280], data[1, 1216:1280])
+    with pytest.raises(BioimageError, match="tile 20 of page 1"):
+        damaged[1, 1270:1290]
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_page_that_is_large_is_not_kept_and_not_copied(
+    pages: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bioimage_py.io.tif import pages as module
+
+    monkeypatch.setattr(module, "CACHE_BYTES", 3 * 64 * 64 * 2)
+    data = np.random.default_rng(0).integers(0, 60000, (4, 64, 64)).astype("u2")
+    tifffile.imwrite(tmp_path / "a.tif", data, compression="zlib", photometric="minisblack")
+    source = bp.open_source(tmp_path / "a.tif")
+    np.testing.assert_array_equal(source[:pages], data[:pages])
+    assert not source.array._cache
+    np.testing.assert_array_equal(source[0, 3:9, 2:4], data[0, 3:9, 2:4])
+    assert list(source.array._cache) == [0]
+    np.testing.assert_array_equal(source[:pages], data[:pages])
