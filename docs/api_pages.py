@@ -5,12 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
-
-from bioimage_py.engine.job import RunKeywords
 
 NAMES = Path(__file__).parents[1] / "tests" / "layout" / "public_names.txt"
 
@@ -49,21 +46,18 @@ def homes(public: list[ModuleType]) -> dict[int, str]:
     }
 
 
-def show_keywords(public: list[ModuleType]) -> None:
-    """Let functions show the keywords of a run one by one, as they take them, with their types."""
-    types = typing.get_type_hints(RunKeywords)
+def fold_keywords(public: list[ModuleType]) -> None:
+    """Let operations show their own parameters and ``**run``: their docstrings list the keywords that all share."""
     values = [value for module in public for value in members(module).values()]
     values += [member for value in values if inspect.isclass(value) for member in vars(value).values()]
     for function in filter(inspect.isroutine, values):
         inner = inspect.unwrap(function)
         if not isinstance(inner, FunctionType) or "RunKeywords" not in str(inner.__annotations__.get("run", "")):
             continue
-        signature = inspect.signature(function)
-        typed = [
-            p.replace(annotation=types[name]) if name in types and p.annotation is p.empty else p
-            for name, p in signature.parameters.items()
-        ]
-        inner.__signature__ = signature.replace(parameters=typed)  # type: ignore[attr-defined]
+        signature = inspect.signature(inner)
+        own = [p.replace(annotation=p.empty) if name == "run" else p for name, p in signature.parameters.items()]
+        inner.__annotations__.pop("run")  # its type is of use to editors only
+        function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
 
 
 def first_line(value: object) -> str:
@@ -102,7 +96,7 @@ def page(module: ModuleType, homes: dict[int, str]) -> str:
 def write(folder: Path) -> None:
     """Write the pages, and leave those alone that are as they should be."""
     public = modules()
-    show_keywords(public)
+    fold_keywords(public)
     described = homes(public)
     folder.mkdir(exist_ok=True)
     pages = {f"{module.__name__}.rst": page(module, described) for module in public}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import api_pages
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {"README": "index", "SECURITY": "security", "CONTRIBUTING": "contributing", "CHANGELOG": "changelog"}
 """Pages at the root of the repository, by the page of the site that shows them."""
+MODULES = "<!-- public modules -->"
 OTHERS = "<!-- pages that are named nowhere -->"
 _ENTRY = re.compile(r"^(?:.*<)?([\w/-]+)>?$", re.MULTILINE)
 
@@ -19,8 +21,9 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
     text = source[0]
     for name, here in OUTSIDE.items():
         text = text.replace(f"](../{name}.md", f"]({here}.md")
-    if OTHERS in text:
+    if page == "index":
         text = text.replace(OTHERS, "\n".join(unlisted(app)))
+        text = text.replace(MODULES, "\n".join(f"{name.removeprefix('bioimage_py.')} <api/{name}>" for name in api_pages.listed()))
     source[0] = text
 
 
