@@ -1,7 +1,6 @@
-"""Every Python snippet of the README and of docs/*.md runs, on made data, and has the types that it shows.
+"""Every snippet of the README and of docs/*.md runs as it stands, and has the types that it shows.
 
-A page's snippets run one after the other, in one namespace. What cannot run here is marked in the page:
-``<!-- not run: why -->`` above the snippet.
+A page runs in a folder where docs/example_data.md has run before, which is all that it takes from elsewhere.
 """
 
 from __future__ import annotations
@@ -9,153 +8,113 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import bioimage_py as bp
 from bioimage_py import lazy
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-SNIPPET = re.compile(r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
+from .backends.slurm_fake import fake_slurm
+from .snippets import DATA, PAGES, ROOT, Snippet, here, in_a_shell, run_page, snippets
+
 LAZY = ["", ".io", ".runner", ".segmentation", ".sources", ".workflows"]
-
-# What stands before the first snippet of a page.
-BEFORE = {
-    "runs.md": 'import bioimage_py as bp\nraw = bp.open_source("volume.zarr", "raw")\n',
-    "slurm.md": 'import bioimage_py as bp\nraw = bp.open_source("volume.zarr", "raw")\n',
-    "projects.md": "import bioimage_py as bp\n",
-}
-# Between the first snippet of docs/projects.md and the others, which speak of a layer and its data.
-AFTER_FIRST = {"projects.md": 'layer = image.labelmap_layers["cells"]\nchanged = np.zeros((24, 24, 24), "u1")\n'}
+SHOWN = ("text", "diff", "toml", "json", "{toctree}", "{include} ../CHANGELOG.md", "{include} ../CONTRIBUTING.md")
+SHOWN += ("{include} ../SECURITY.md",)
+"""Languages of what is only looked at."""
+TYPED_HERE = re.compile(r"^(\$ )?(bioimage-py|pip|make|python|git) ", re.MULTILINE)
+NOT_RUN = {"it asks a server", "it asks servers", "it goes on without whoever started it", "it installs"}
+NOT_RUN |= {"my_format is yours", "it measures for minutes", "it needs a cluster", "it speaks of the job above", "it makes .venv"}
+RUN = [page for page in PAGES if page != DATA and any(snippet.runs for snippet in snippets(page))]
 
 
-def snippets(page: Path) -> list[tuple[int, str]]:
-    """Line and code of the snippets that run."""
-    text = page.read_text()
-    found = [match for match in SNIPPET.finditer(text) if not match["mark"]]
-    codes = [(text[: match.start("code")].count("\n"), match["code"]) for match in found]
-    codes[1:1] = [(0, AFTER_FIRST[page.name])] if page.name in AFTER_FIRST else []
-    return [(0, BEFORE[page.name]), *codes] if codes and page.name in BEFORE else codes
+def all_snippets() -> list[Snippet]:
+    return [snippet for page in PAGES for snippet in snippets(page)]
 
 
-WITH_CODE = [page for page in PAGES if snippets(page)]
+def test_every_block_of_code_runs_or_says_why_not() -> None:
+    for snippet in all_snippets():
+        where = f"{snippet.page.name}:{snippet.line}"
+        assert snippet.language in ("python", "bash", *SHOWN), f"{where}: ```{snippet.language}: name a language"
+        reason = snippet.mark.removeprefix("not run: ")
+        assert reason in NOT_RUN or snippet.file or not snippet.mark, f"{where}: {snippet.mark}"
+    assert sum(snippet.runs for snippet in all_snippets()) > 100
+    assert len(RUN) >= 20
 
 
-def test_marks_give_reasons() -> None:
-    marks = [match["mark"] for page in PAGES for match in SNIPPET.finditer(page.read_text()) if match["mark"]]
-    assert all(re.fullmatch(r"not run: [^-]+", mark) for mark in marks), marks
-    assert len(WITH_CODE) >= 5
-    assert len(marks) <= 5
+def test_commands_are_blocks_that_run() -> None:
+    """Under another language only what a session printed, with its prompt."""
+    hidden = [s for s in all_snippets() if s.language in ("text", "") and TYPED_HERE.search(s.code)]
+    assert [f"{s.page.name}:{s.line}" for s in hidden if not s.code.startswith("$ ")] == []
 
 
-def make_data() -> None:
-    """What the snippets open, in the current folder."""
-    raw = np.zeros((24, 24, 24), "u1")
-    raw[4:12, 4:12, 4:20] = 200
-    bp.copy(raw, "volume.zarr/raw")
-    bp.copy((raw == 0).astype("f4"), "volume.zarr/boundaries")
-    bp.copy(raw > 100, "cells.zarr/mask")
+def test_pages_say_where_their_files_come_from() -> None:
+    """Who reads a page of the guide finds the way to the files that it opens."""
+    opens = re.compile(r"[\"'](volume\.(zarr|h5)|cells\.zarr|net\.onnx|stack\.tif)")
+    for page in RUN:
+        if any(opens.search(snippet.code) for snippet in snippets(page) if snippet.runs):
+            assert DATA.name in page.read_text(), f"{page.name}: link to docs/example_data.md"
 
 
-def make_sources() -> None:
-    """What docs/sources.md opens beside that."""
-    h5py, cloudvolume, wk = (pytest.importorskip(name) for name in ("h5py", "cloudvolume", "webknossos"))
-    raw = bp.open_source("volume.zarr", "raw")[...]
-    with h5py.File("volume.h5", "w") as file:
-        file["raw"] = raw
-    channels = (bp.sources.Axis("c", "channel"), *(bp.sources.Axis(name) for name in "zyx"))
-    colors = bp.io.create_array("volume.zarr", "colors", shape=(2, *raw.shape), dtype="u1", axes=channels)
-    colors[...] = np.stack([raw, raw])
-    space = channels[1:]
-    for place, key in (
-        ("image.ome.zarr", ""),
-        ("image.ome.zarr", "labels/cells"),
-        ("plate.zarr", "0"),
-        ("plate.zarr", "1"),
-    ):
-        levels = [f"scale{n}" for n in range(3)]
-        for n, level in enumerate(levels):
-            array = bp.io.create_array(
-                place, f"{key}/{level}".strip("/"), shape=raw[:: 2**n, :: 2**n, :: 2**n].shape, dtype="u1"
-            )
-            array[...] = raw[:: 2**n, :: 2**n, :: 2**n]
-        bp.io.write_multiscales(place, key, levels=[(level, space) for level in levels], label="labels" in key)
-    import zarr
-
-    zarr.open_group("plate.zarr", mode="a").attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
-    info = cloudvolume.CloudVolume.create_new_info(
-        1, "image", "uint8", "raw", [8, 8, 40], [0, 0, 0], [24, 24, 24], [8, 8, 8]
-    )
-    for name, kind in (("em", "uint8"), ("labels", "uint64")):
-        made = cloudvolume.CloudVolume(f"file://{os.getcwd()}/{name}", info={**info, "data_type": kind}, progress=False)
-        made.commit_info()
-    bp.copy(raw, bp.open_cloudvolume(f"file://{os.getcwd()}/em"))
-    dataset = wk.Dataset("data/brain", voxel_size=(1, 1, 1))
-    box = wk.BoundingBox((0, 0, 0), (24, 24, 24))
-    for name, kind, dtype in (("color", "color", "uint8"), ("cells", "segmentation", "uint64")):
-        dataset.add_layer(name, kind, dtype=dtype, bounding_box=box, data_format="zarr3").add_mag(
-            2, chunk_shape=8, shard_shape=8
-        )
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which docs/example_data.md has run."""
+    for library in ("h5py", "cloudvolume", "webknossos", "onnx", "tifffile"):
+        pytest.importorskip(library)
+    folder = tmp_path_factory.mktemp("example_data")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        run_page(DATA, {}, here)
+    finally:
+        os.chdir(before)
+    return folder
 
 
-def make_projects() -> None:
-    """What docs/projects.md imports."""
-    tifffile = pytest.importorskip("tifffile")
-    Path("scans/patient/study/series").mkdir(parents=True)
-    tifffile.imwrite("scans/patient/study/series/a.tif", np.zeros((4, 8, 8), "u1"))
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the files of the examples where the page tells of them; nothing else is seen."""
+    if DATA.name in request.getfixturevalue("page").read_text():
+        shutil.copytree(request.getfixturevalue("example_data"), tmp_path / "files")
+    else:
+        (tmp_path / "files").mkdir()
+    monkeypatch.chdir(tmp_path / "files")
+    monkeypatch.syspath_prepend(str(tmp_path / "files"))
+    for name, value in (("RUN_ROOT", "runs"), ("CONFIG", "config.toml"), ("CACHE", "cache")):
+        monkeypatch.setenv(f"BIOIMAGE_PY_{name}", str(tmp_path / value))
+    return tmp_path / "files"
 
 
-def make_files() -> None:
-    """What docs/files.md reads."""
-    h5py = pytest.importorskip("h5py")
-    pytest.importorskip("tifffile")
-    raw = bp.open_source("volume.zarr", "raw")[...]
-    bp.imwrite("stack.tif", raw)
-    bp.imwrite("two.tif", [raw, raw])
-    bp.imwrite("slide.ome.tif", raw, pyramid=2)
-    with h5py.File("many.h5", "w") as file:
-        file["raw"], file["labels"] = raw, raw > 100
+def remote(folder: Path) -> dict[str, str]:
+    """What stands for places that are not here."""
+    return {"s3://bucket/em": f"file://{folder}/em", "file:///data/labels": f"file://{folder}/labels"}
 
 
-def make_network() -> None:
-    """The network of docs/inference.md."""
-    pytest.importorskip("onnx")
-    from .inference.networks import network
-
-    network(Path("net.onnx"))
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_snippets_run(page: Path, folder: Path) -> None:
+    local = {'"slurm"': '"local"', '"subprocess"': '"local"'}  # workers take a second to start; test-long starts them
+    run_page(page, {**remote(folder), **local} if page.name != "README.md" else remote(folder), here)
 
 
-MAKE = {"inference.md": make_network, "files.md": make_files, "sources.md": make_sources, "projects.md": make_projects}
-
-
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
-def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOIMAGE_PY_RUN_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setenv("BIOIMAGE_PY_CONFIG", str(tmp_path / "config.toml"))
-    make_data()
-    MAKE.get(page.name, lambda: None)()
-    places = {"s3://bucket/em": f"file://{tmp_path}/em", "file:///data/labels": f"file://{tmp_path}/labels"}
-    if page.name != "README.md":  # workers take a second to start; there they do once
-        places |= {'"slurm"': '"local"', '"subprocess"': '"local"'}
-    namespace: dict[str, object] = {"__name__": "snippets"}
-    for line, code in snippets(page):
-        for shown, here in places.items():
-            code = code.replace(shown, here)
-        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+@pytest.mark.long
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_snippets_run_as_they_stand(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With worker processes, with jobs of a cluster that is this host, and with a shell."""
+    programs = fake_slurm.install(folder.parent / "cluster")
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(folder.parent / "cluster"))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    run_page(page, remote(folder), in_a_shell)
 
 
 def test_snippets_have_types(tmp_path: Path) -> None:
     """Checked strictly, but for functions of the reader's own; with the cache that `make lint` has filled."""
     files = []
-    for page in WITH_CODE:
+    for page in (DATA, *RUN):
         files.append(tmp_path / f"{page.stem.lower()}_snippets.py")
-        code = "\n".join(code for _, code in snippets(page))
+        code = "\n".join(snippet.code for snippet in snippets(page) if snippet.runs and snippet.language == "python")
         untyped = code.replace("import webknossos as wk", "from typing import Any\n\nwk: Any = ...")  # it has no types
         files[-1].write_text(f"# mypy: allow-untyped-defs, allow-untyped-calls, allow-redefinition\n{untyped}")
     files.append(tmp_path / "names.py")
@@ -177,55 +136,6 @@ def test_snippets_have_types(tmp_path: Path) -> None:
     kinds = [re.sub(r".*\.", "", line.split('"')[1]) for line in told if "Revealed" in line]
     assert kinds == ["FileSource", "CloudVolumeSource", "WebKnossosSource", "FileSource", "FileSource", "SlurmConfig"]
     assert sum("no_such_name" in line for line in told) == 2
-
-
-_SITE = """
-import inspect, sys
-from pathlib import Path
-import build_api, pdoc.doc, pdoc.render
-
-modules = build_api.public_modules()
-build_api.show_keywords(modules)
-pdoc.render.configure(docformat="numpy", template_directory=build_api.DOCS / "templates")
-for name in build_api.PAGES:
-    build_api.write_page(name, Path(sys.argv[1]))
-for name in sys.argv[2:]:
-    where, _, function = name.rpartition(".")
-    owner = sys.modules.get(where) or getattr(sys.modules[where.rpartition(".")[0]], where.rpartition(".")[2])
-    shown = pdoc.doc.Function(where, function, vars(owner)[function], (where, function))
-    print(name, [*shown.signature.parameters], shown.signature, shown.decorators)
-"""
-SHOWN = (
-    "copy",
-    "evaluation.contingency_table",
-    "filters.gaussian_smoothing",
-    "inference.predict",
-    "operations.add",
-    "projects.Project.apply",
-    "pyramid",
-    "segmentation.label",
-    "segmentation.watershed",
-    "stats.max",
-    "workflows.segment",
-)
-
-
-def test_the_site_shows_keywords_and_pages(tmp_path: Path) -> None:
-    where = {**os.environ, "PYTHONPATH": str(ROOT / "docs")}
-    names = [f"bioimage_py.{name}" for name in SHOWN]
-    command = [sys.executable, "-W", "ignore", "-c", _SITE, str(tmp_path), *names]
-    done = subprocess.run(command, env=where, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert "RunKeywords" not in done.stdout
-    assert "@operation" not in done.stdout
-    lines = done.stdout.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == names
-    assert [line for line in lines if "'job_type'" not in line or "num_workers: int = 1" not in line] == []
-    pages = {page.name for page in tmp_path.iterdir()}
-    assert {"index.html", "SECURITY.html", *(f"{page.stem}.html" for page in PAGES[1:])} == pages
-    for page in tmp_path.iterdir():
-        links = re.findall(r'href="([^":#]+)[^":]*"', page.read_text())
-        assert {link for link in links if not link.startswith("bioimage_py")} <= pages, page
 
 
 @pytest.mark.parametrize("name", LAZY)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeVar
@@ -42,7 +41,7 @@ _DOC = f"""
     ----------------
     block_shape : int or sequence of int, optional
         Voxels of a block; by default chosen from shapes and chunks. A numpy input without it runs as a whole.
-    {textwrap.fill(", ".join(SETTINGS), 116, subsequent_indent="    ")}
+    {", ".join(SETTINGS)}
         See `bioimage_py.Execution`; ``execution=`` gives them as one value. ``plan=True`` returns a `RunPlan` instead
         of running, ``detach=True`` a `DetachedRun`.
 """
