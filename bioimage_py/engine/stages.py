@@ -14,6 +14,7 @@ from ..runner.planning.build import Where, blocks_stage, items_stage, once_stage
 from ..runner.planning.checks import check_shapes
 from ..runner.planning.stage import Stage
 from ..sources import Source
+from ..sources.output_folder import OutputFolder
 from .job import Job
 
 
@@ -43,6 +44,9 @@ class BlocksStage:
         Peak bytes of the function over the bytes of the blocks that it reads and writes.
     holds_gil : bool
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
+    mapped : bool
+        Large arrays in the values become files of the run, of which later stages read only the parts that they need
+        (``earlier.some("stage", ids)``).
     """
 
     name: str
@@ -56,6 +60,7 @@ class BlocksStage:
     setup: Callable[[Results], Any] | None = None
     memory_factor: float = 3.0
     holds_gil: bool = False
+    mapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,18 @@ class ItemsStage:
     n : int
     setup : callable
         As of a `BlocksStage`.
+    folder : OutputFolder, optional
+        Where the function writes files.
+    mapped : bool
+        As of a `BlocksStage`.
     """
 
     name: str
     function: Callable[..., Any]
     n: int
     setup: Callable[[Results], Any]
+    folder: OutputFolder | None = None
+    mapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,10 @@ def _build(stage: AnyStage, groups: Groups | None, job: Job) -> Stage:
     if isinstance(stage, OnceStage):
         return once_stage(stage.function, name=stage.name)
     if isinstance(stage, ItemsStage):
-        return items_stage(stage.function, stage.n, None, name=stage.name, setup=stage.setup)
+        outputs = () if stage.folder is None else (stage.folder,)
+        return items_stage(
+            stage.function, stage.n, None, name=stage.name, setup=stage.setup, outputs=outputs, mapped=stage.mapped
+        )
     return blocks_stage(
         stage.function,
         list(stage.inputs),
@@ -139,4 +153,5 @@ def _build(stage: AnyStage, groups: Groups | None, job: Job) -> Stage:
         memory_factor=stage.memory_factor,
         holds_gil=stage.holds_gil,
         groups=groups if stage.where is None else None,
+        mapped=stage.mapped,
     )

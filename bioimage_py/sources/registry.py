@@ -258,6 +258,7 @@ register_source(
     reopen="bioimage_py.sources.precomputed.tensorstore_source:reopen_tensorstore_precomputed",
 )
 register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wrapper_from_spec")
+register_source(None, None, kind="output folder", reopen="bioimage_py.sources.output_folder:reopen_output_folder")
 register_source(None, None, kind="run array", reopen="bioimage_py.sources.run_array:reopen_run_array")
 register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")
 register_source(None, None, kind="dicom", reopen="bioimage_py.io.image_files.dicom.source:reopen")

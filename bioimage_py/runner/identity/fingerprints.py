@@ -11,6 +11,7 @@ import numpy as np
 
 from ...blocks.boxes import Bounds
 from ...sources.base import Source
+from ...sources.output_folder import OutputFolder
 from ...sources.chunked.marks import marks_of
 from ...sources.file import absolute_path
 from ...wrapper.base import WrapperSource
@@ -57,6 +58,8 @@ def _parts(source: Source, region: Bounds) -> Iterator[tuple[Source, Bounds]]:
 
 
 def _told_of(part: Source, region: Bounds, written: Set[Hashable], paths: Set[Path]) -> str:
+    if isinstance(part, OutputFolder):
+        return ""  # it has its name when the run is at its end; what was there before plays no part
     path = _metadata_of(part)
     # a file that this process has open for writing changes its time by itself
     changes = part.identity in written or path in paths

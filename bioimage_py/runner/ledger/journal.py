@@ -18,7 +18,7 @@ from ..planning.stage import Stage
 from .encoding import dump_record, load_record
 from .records import Record
 from .stage_record import StageRecord
-from .values import FileValues, dump_values
+from .values import LEAST_MAPPED, MAPPED_BYTES, FileValues, dump_values
 
 
 class StageJournal:
@@ -81,7 +81,7 @@ class StageJournal:
                 return
             if offset is not None:
                 values = FileValues(self.results / name, offset)
-                if check and not values.intact(whole=self.stage.kind == "once"):
+                if check and not values.intact(whole=self.stage.mapped or self.stage.kind == "once"):
                     return
                 if self.stage.merge is not None:
                     record.nodes = values.load()
@@ -182,8 +182,9 @@ class _Writer:
         offset = None
         if values := record.values if self._stage.merge is None else record.nodes:
             offset, path = self._results.size, self._results.path
-            stem = path.with_name(f"{path.name}.{offset}") if self._stage.kind == "once" else None
-            data = frame(dump_values(values, stem, sync=self._sync))
+            mapped = self._stage.mapped
+            stem = path.with_name(f"{path.name}.{offset}") if mapped or self._stage.kind == "once" else None
+            data = frame(dump_values(values, stem, sync=self._sync, least=LEAST_MAPPED if mapped else MAPPED_BYTES))
             fault("before-result")
             self._results.append(data)
             fault("after-result")

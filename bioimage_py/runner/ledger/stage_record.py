@@ -158,6 +158,12 @@ class Results:
         """Ids and values of a stage that keeps them, ascending."""
         return self._named(name).values()
 
+    def some(self, name: str, ids: Sequence[int] | Ids) -> Iterator[tuple[int, Any]]:
+        """Some ids and their values, in their order, of a stage that keeps them; without those that have none."""
+        values = self._named(name).block_values
+        assert values is not None
+        return values.at(ids)
+
     def listed(self, name: str, ids: Sequence[int] | None) -> ValueList:
         """Values of a stage that keeps them, in the order of some ids or of all; ids that were left out have none."""
         record = self._named(name)

@@ -26,6 +26,8 @@ _SPAN = 1024
 """Values that are looked up at once."""
 MAPPED_BYTES = 2**20
 """Arrays in the value of a once stage from this size on become files of their own, which workers map."""
+LEAST_MAPPED = 2**16
+"""The same of stages whose values are read in parts."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ class FileValues:
         return values
 
 
-def dump_values(values: list[Any], stem: Path | None, *, sync: bool = False) -> bytes:
-    """Values as bytes; with ``stem``, large arrays become files of that name."""
+def dump_values(values: list[Any], stem: Path | None, *, sync: bool = False, least: int = MAPPED_BYTES) -> bytes:
+    """Values as bytes; with ``stem``, arrays of ``least`` bytes or more become files of that name."""
     arrays: list[tuple[str, int]] = []
 
     def stays(buffer: pickle.PickleBuffer) -> bool:
         data = buffer.raw()
-        if stem is None or data.nbytes < MAPPED_BYTES:
+        if stem is None or data.nbytes < least:
             return True
         path = stem.with_name(f"{stem.name}.{len(arrays)}")
         with naming(path), open(path, "wb", opener=read_by_others) as file:

@@ -78,6 +78,7 @@ def blocks_stage(
     memory_factor: float = 3.0,
     holds_gil: bool = False,
     groups: Groups | None = None,
+    mapped: bool = False,
 ) -> Stage:
     """A checked stage of blocks.
 
@@ -98,6 +99,8 @@ def blocks_stage(
         Most of the function's time is spent in a kernel that lets no other thread of its process run.
     groups : Groups, optional
         The grid and the write groups of several stages, by default those of this one.
+    mapped : bool
+        Large arrays in its values become files of their own, of which later stages read only what they need.
 
     Raises
     ------
@@ -142,6 +145,7 @@ def blocks_stage(
         in_place=in_place,
         reads_outputs=reads_outputs and bool(targets),
         holds_gil=holds_gil,
+        mapped=mapped,
     )
 
 
@@ -167,6 +171,8 @@ def items_stage(
     returns: Literal["none", "each", "fold"] = "each",
     merge: Callable[[Any, Any], Any] | None = None,
     setup: Callable[[Any], Any] | None = None,
+    outputs: Sequence[Source] = (),
+    mapped: bool = False,
 ) -> Stage:
     """A checked stage over indices: ``function(index)``; with ``setup`` also ``context=``."""
     if n_items is None and item_ids is None:
@@ -177,7 +183,17 @@ def items_stage(
     total = len(ids or ()) if n_items is None else whole_numbers([n_items], "n_items")[0]
     if total < 0:
         raise ParameterError(f"n_items={total} is negative", remedy="n_items=0 or more")
-    return Stage(name, "items", function, Units.select(total, None, ids), returns=returns, merge=merge, setup=setup)
+    return Stage(
+        name,
+        "items",
+        function,
+        Units.select(total, None, ids),
+        outputs=tuple(outputs),
+        returns=returns,
+        merge=merge,
+        setup=setup,
+        mapped=mapped,
+    )
 
 
 def once_stage(function: Callable[[Any], Any], *, name: str) -> Stage:

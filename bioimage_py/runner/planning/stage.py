@@ -50,6 +50,8 @@ class Stage:
     early : bool
         A group of its blocks begins as soon as those groups of the stages in front that write what it reads are done;
         else the stage begins when the one in front has ended.
+    mapped : bool
+        Large arrays in its values become files of their own, of which later stages read only the parts that they need.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Stage:
     undo: bool = False
     holds_gil: bool = False
     early: bool = False
+    mapped: bool = False
 
     @property
     def repeatable(self) -> bool:

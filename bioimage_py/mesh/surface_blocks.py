@@ -1,0 +1,200 @@
+"""What workers do for `surfaces`: pieces of blocks, joined cell by cell, and the files of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..blocks import BlockWithHalo, to_roi
+from ..errors import ParameterError
+from ..per_object.folder import hidden
+from ..per_object.listing import Choice, Listing
+from ..per_object.pieces import Pieces, PiecesOf
+from ..runner.ledger.stage_record import Results
+from ..sources import Source
+from .cells import Cells
+from .marching import surfaces_of
+from .pieces import Joined, Piece, from_bytes, to_bytes
+from .simplifying import simplified
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class FindSurfaces:
+    """The surfaces in a block, which begins one voxel before its first one.
+
+    Parameters
+    ----------
+    choice : Choice
+    error : float
+        Bound of the simplification, 0 for none.
+    steps : tuple of float
+        Size of a voxel.
+    """
+
+    choice: Choice
+    error: float
+    steps: tuple[float, float, float]
+
+    def __call__(
+        self, block: BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
+    ) -> Pieces | None:
+        """Pieces, by id; None where nothing is."""
+        inner = to_roi(block.inner_block)
+        box = tuple(slice(max(0, part.start - 1), part.stop) for part in inner)
+        labels = np.pad(inputs[0][box], [(int(part.start == 0), 0) for part in inner])
+        ids, numbers = numbered(labels, self.choice.table())
+        if not len(ids):
+            return None
+        sizes = np.bincount(numbers[1:, 1:, 1:].reshape(-1), minlength=len(ids) + 1)[1:].tolist()
+        parts = {object_id: b"" for object_id in ids.tolist()}
+        for number, surface in surfaces_of(numbers, len(ids)):
+            parts[int(ids[number - 1])] = to_bytes(simplified(surface, self.error, self.steps))
+        return Pieces.of(parts, dict(zip(ids.tolist(), sizes, strict=True)))
+
+
+def numbered(labels: Array, wanted: Array | None) -> tuple[Array, Array]:
+    """The ids in an array, ascending, and the array with their numbers from 1; 0 is what is not wanted.
+
+    Raises
+    ------
+    ParameterError
+        A negative label.
+    """
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.uint8)
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise ParameterError(
+            f"the label {labels.min()} is negative: files of objects have ids from 1 to 2^64 - 1",
+            remedy="relabel_consecutive(labels)",
+        )
+    import fastremap
+
+    native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
+    numbers, table = fastremap.renumber(np.ascontiguousarray(native), preserve_zero=True, in_place=False)
+    table = {int(old): int(new) for old, new in table.items() if old != 0}
+    order = sorted(table)
+    if wanted is not None:
+        kept = set(order).intersection(wanted.tolist())
+        order = [one for one in order if one in kept]
+    lookup = np.zeros(max(table.values(), default=0) + 1, np.int32)
+    lookup[[table[one] for one in order]] = np.arange(1, len(order) + 1)
+    return np.array(order, np.uint64), lookup[numbers]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where the pieces of a level are, and which objects are wanted; called as the setup of a stage.
+
+    Parameters
+    ----------
+    stages : tuple of str
+        The stages of the levels, the finest first.
+    """
+
+    stages: tuple[str, ...]
+
+    def __call__(self, earlier: Results) -> Context:
+        """What the functions of a stage get."""
+        return Context(earlier["objects"], [PiecesOf(earlier, name) for name in self.stages], earlier)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The objects that are wanted, and the pieces of each level."""
+
+    objects: Listing
+    pieces: list[PiecesOf]
+    earlier: Results
+
+
+@dataclass(frozen=True)
+class JoinCells:
+    """The surfaces of a coarser cell: those of its eight cells joined, and simplified with a larger error.
+
+    Parameters
+    ----------
+    cells : Cells
+    error : float
+    steps : tuple of float
+    """
+
+    cells: Cells
+    error: float
+    steps: tuple[float, float, float]
+
+    def __call__(self, index: int, context: Context) -> Pieces | None:
+        """Pieces, by id."""
+        finer, corner = self.cells.finer, np.array(self.cells.corner(index))
+        there = context.pieces[-1].blocks(self.cells.children(index))
+        ids = np.unique(np.concatenate([pieces.ids for _, pieces in there])) if there else []
+        parts: dict[int, bytes] = {}
+        for object_id in map(int, ids):
+            if context.objects.index_of(object_id) is None:
+                continue
+            found = [(cell, data) for cell, pieces in there if (data := pieces.get(object_id))]
+            joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
+            vertices, faces = joined.whole()
+            if len(faces):
+                parts[object_id] = to_bytes(simplified((vertices - corner, faces), self.error, self.steps))
+        return Pieces.of(parts) if parts else None
+
+
+def joined_object(index: int, context: Context, cells: Cells, level: int = 0) -> Joined:
+    """The surface of an object at a level, read piece by piece."""
+    object_id = int(context.objects.ids[index])
+    blocks = context.objects.where(index)
+    pieces = []
+    for cell in (blocks if level == 0 else cells.of_blocks(blocks)).tolist():
+        load = partial(_loaded, context.pieces[level], object_id, cell)
+        pieces.append(Piece(cells.corner(cell), cells.size, load))
+    return Joined(pieces)
+
+
+def _loaded(pieces: PiecesOf, object_id: int, cell: int) -> Any:
+    data = pieces.of(object_id, cell)
+    return from_bytes(data) if data else (np.empty((0, 3)), np.empty((0, 3), np.int64))
+
+
+@dataclass(frozen=True)
+class WriteObjects:
+    """The files of the objects that begin in a block.
+
+    Parameters
+    ----------
+    place : str
+        The folder, by the name that it will have.
+    cells : Cells
+        The blocks.
+    write : callable
+        ``write(folder, object_id, joined)``.
+    fill_holes : bool
+        Leave out surfaces of cavities.
+    """
+
+    place: str
+    cells: Cells
+    write: Callable[..., None]
+    fill_holes: bool = False
+
+    def __call__(self, index: int, context: Context) -> int:
+        """Number of objects written."""
+        folder = hidden(self.place, context.earlier["begin"])
+        home = context.objects.at_home(index)
+        for one in home.tolist():
+            joined = joined_object(one, context, self.cells)
+            self.write(folder, int(context.objects.ids[one]), without_cavities(joined) if self.fill_holes else joined)
+        return len(home)
+
+
+def without_cavities(joined: Joined) -> Joined:
+    """The surface without those pieces that enclose a cavity of the object: they are seen from inside."""
+    from .cavities import outer
+
+    return outer(joined)

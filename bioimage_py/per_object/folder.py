@@ -1,0 +1,131 @@
+"""The folder of a run's files: hidden while they are made, and with its name when all of them are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import ArgumentError, ParameterError
+from ..runner.ledger.stage_record import Results
+from ..sources.output_folder import OutputFolder
+from ..sources.stores.paths import is_url
+from ..system import swap
+from ..system.files import naming, read_by_others
+
+PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What runs once at the beginning: a name of its own for what this run makes, the same when it is continued."""
+
+    def __call__(self, earlier: Results) -> str:
+        """Letters that nobody else has."""
+        return uuid.uuid4().hex[:12]
+
+
+def hidden(place: str, token: str) -> Path:
+    """Where the files of a run lie until all are there."""
+    path = Path(place)
+    return path.with_name(f".{path.name}.{token}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which has its name when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with naming(path), open(private, "wb", opener=read_by_others) as file:
+            yield file
+        os.replace(private, path)
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Publish:
+    """What runs once at the end: the folder gets its name.
+
+    Parameters
+    ----------
+    place : str
+    info : mapping, optional
+        Content of the file ``info``; ``sharding`` in it is what a stage of that name has chosen.
+    overwrite : bool
+        What is there goes.
+    """
+
+    place: str
+    info: Mapping[str, Any] | None
+    overwrite: bool
+    sharding: str | None = None
+
+    def __call__(self, earlier: Results) -> bool:
+        """True when the folder is there; also where it was there already, for this may be called again."""
+        token = earlier["begin"]
+        new, place = hidden(self.place, token), Path(self.place)
+        if not new.is_dir() and _made_by(place) == token:
+            return True
+        new.mkdir(parents=True, exist_ok=True)
+        for left in [path for path in new.iterdir() if path.name.startswith(".")]:
+            left.unlink()  # of a process that was killed while it wrote it
+        if self.info is not None:
+            sharding = {} if self.sharding is None else {"sharding": earlier[self.sharding].spec()}
+            _write_json(new / "info", {**self.info, **sharding})
+        from .. import __version__
+
+        _write_json(new / PROVENANCE, {"software": "bioimage_py", "version": __version__, "run": token})
+        if not self.overwrite:
+            check_free(self.place, overwrite=False)
+        swap.put(str(new), self.place)
+        return True
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with writing(path) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+def _made_by(place: Path) -> str | None:
+    try:
+        return str(json.loads((place / PROVENANCE).read_bytes())["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def output_folder(output: Any, *, overwrite: bool) -> OutputFolder:
+    """The folder that an output path names, which must be free.
+
+    Raises
+    ------
+    ArgumentError, ParameterError
+        No local path; something is there.
+    """
+    if not isinstance(output, str | os.PathLike) or not os.fspath(output) or is_url(os.fspath(output)):
+        raise ArgumentError(f"output={output!r} is no local folder", remedy='output="meshes"')
+    place = os.path.abspath(os.fspath(output))
+    check_free(place, overwrite=overwrite)
+    return OutputFolder(place)
+
+
+def check_free(place: str, *, overwrite: bool) -> None:
+    """ParameterError where something is that may not be replaced: only what such a run has made may be."""
+    path = Path(place)
+    if not os.path.lexists(path) or (overwrite and _made_by(path) is not None):
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    ours = _made_by(path) is not None
+    what = "files of an earlier run" if ours else "something else"
+    raise ParameterError(
+        f"{path}: {what} is there already", remedy="overwrite=True" if ours else "another output path"
+    )
