@@ -7,6 +7,7 @@ import click
 from .. import __version__
 from .bench import bench
 from .convert import convert
+from .correct import correct
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
@@ -23,5 +24,5 @@ def main() -> None:
     """Convert, segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, convert, segment, evaluate, demo, bench, pipeline, project, runs, slurm):
+for _command in (info, convert, segment, correct, evaluate, demo, bench, pipeline, project, runs, slurm):
     main.add_command(_command)

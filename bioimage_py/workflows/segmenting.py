@@ -53,7 +53,7 @@ _METHODS: dict[str, Callable[[Work, Source], float | None]] = {
     "agglomerate": by_agglomeration,
     "mutex": by_mutex,
 }
-_KEPT = {"superpixels.zarr", "graph.zarr"}
+_KEPT = {"superpixels.zarr", "graph.zarr", "partition.zarr", "pending.zarr", "lock"}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
@@ -126,8 +126,9 @@ def segment(
     offsets : sequence of sequence of int, optional
         "mutex": from a voxel to its partner, one for each channel of the input, which is its first axis.
     keep : path, optional
-        "multicut", "agglomerate": folder in which the superpixels (``superpixels.zarr``) and their graph
-        (``graph.zarr``, see `bioimage_py.graph.open_graph`) are kept, to go on with by hand.
+        "multicut", "agglomerate", "mutex": folder in which the superpixels (``superpixels.zarr``), their graph
+        (``graph.zarr``, see `bioimage_py.graph.open_graph`) and what belongs together (``partition.zarr``) are kept,
+        to be corrected (`bioimage_py.workflows.correct`) or to go on with by hand.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False
