@@ -53,6 +53,15 @@ from .inputs import open_input
     metavar="N,N,N;...",
     help="Mutex: from a voxel to its partner, for each channel of the affinities, such as -1,0,0;0,-1,0;0,0,-1;-3,0,0",
 )
+@click.option(
+    "--model", metavar="FILE", help="Network (ONNX, TorchScript) that makes boundaries or affinities of INPUT, first."
+)
+@click.option("--tile", type=numbers, metavar="N[,N,N]", help="Voxels that the network sees.  [default: 64]")
+@click.option("--overlap", type=numbers, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
+@click.option("--margin", type=numbers, metavar="N[,N,N]", help="At the border of tiles, not used.  [default: 0]")
+@click.option(
+    "--normalize", metavar="standard|A,B", help="The network gets (voxel - A) / B.  [default: voxels as they are]"
+)
 @click.option("--keep", metavar="FOLDER", help="Multicut, agglomerate, mutex: keep superpixels and graph here.")
 @click.option(
     "--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.  [default: chosen from shape and chunks]"
@@ -67,6 +76,10 @@ def segment(
     key: str | None,
     halo: tuple[int, ...] | None,
     block_shape: tuple[int, ...] | None,
+    tile: tuple[int, ...] | None,
+    overlap: tuple[int, ...] | None,
+    margin: tuple[int, ...] | None,
+    normalize: str | None,
     workers: int,
     job_type: str,
     quiet: bool,
@@ -80,10 +93,14 @@ def segment(
     """
     from ..workflows import segment as run
 
+    network: dict[str, Any] = {"tile": _single(tile), "overlap": _single(overlap), "margin": _single(margin)}
+    network |= {"normalize": None if normalize is None else _pair(normalize)}
+    called = {name: value for name, value in network.items() if value is not None}
     found = run(
         open_input(input, key),
         output,
         halo=_single(halo),
+        network=called or None,
         block_shape=_single(block_shape),
         execution=execution_of(workers, job_type, quiet or as_json),
         **settings,
@@ -94,6 +111,11 @@ def segment(
     click.echo(found.summary())
     if not found.n_objects:
         click.echo("No objects: try another --threshold, a smaller --seed-distance, or --objects dark.", err=True)
+
+
+def _pair(text: str) -> Any:
+    """"standard", or two numbers."""
+    return text if text == "standard" else lengths(text)
 
 
 def _single(given: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
