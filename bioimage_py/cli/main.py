@@ -7,6 +7,7 @@ import click
 from .. import __version__
 from .bench import bench
 from .convert import convert
+from .correct import correct
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
@@ -57,6 +58,6 @@ def main() -> None:
 
 
 for _command in (
-    info, view, convert, segment, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
+    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)

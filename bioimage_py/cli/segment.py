@@ -19,14 +19,14 @@ from .inputs import open_input
     type=click.Choice(["watershed", "components", "multicut", "agglomerate", "mutex"]),
     default="watershed",
     show_default=True,
-    help="How; the last three take boundaries or (mutex) affinities, 0 to 1.",
+    help="Way.",
 )
-@click.option("--threshold", type=float, help="Grey value between objects and the rest.  [default: Otsu's]")
+@click.option("--threshold", type=float, help="Least grey value.  [default: Otsu's]")
 @click.option(
     "--sigma",
     type=lengths,
     metavar="X[,X,X]",
-    help="Smoothing, in voxels of the finest axis.  [default: 1.5]",
+    help="Smoothing, voxels.  [default: 1.5]",
 )
 @click.option("--seed-distance", type=float, help="Depth of seeds, in voxels.  [default: 3]")
 @click.option("--min-size", type=int, help="Remove smaller objects.")
@@ -35,22 +35,27 @@ from .inputs import open_input
     type=click.Choice(["bright", "dark"]),
     default="bright",
     show_default=True,
-    help="Objects against what is between them.",
+    help="Of the input.",
 )
 @click.option("--fill/--no-fill", default=None, help="Watershed: fill the space with objects.")
 @click.option(
     "--halo",
     type=numbers,
     metavar="N[,N,N]",
-    help="Voxels around a block.  [default: 8 or 0, by method]",
+    help="Around a block.  [default: by method]",
 )
-@click.option("--beta", type=float, help="Last three: 0 to 1, larger cuts more.  [default: 0.5]")
+@click.option("--beta", type=float, help="More cuts more, 0 to 1.  [default: 0.5]")
 @click.option(
     "--offsets",
     type=offsets,
     metavar="N,N,N;...",
-    help="Mutex: from a voxel to its partner, a channel each.",
+    help="Mutex: to the partner, each channel.",
 )
+@click.option("--model", metavar="FILE", help="Network that makes boundaries first.")
+@click.option("--tile", type=numbers, metavar="N[,N,N]", help="Voxels that the network sees.  [default: 64]")
+@click.option("--overlap", type=numbers, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
+@click.option("--margin", type=numbers, metavar="N[,N,N]", help="At the border of tiles, not used.")
+@click.option("--normalize", metavar="standard|A,B", help="The network gets (voxel - A) / B.")
 @click.option("--keep", metavar="FOLDER", help="Last three: keep superpixels and graph here.")
 @click.option("--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.")
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
@@ -63,15 +68,20 @@ def segment(
     key: str | None,
     halo: tuple[int, ...] | None,
     block_shape: tuple[int, ...] | None,
+    tile: tuple[int, ...] | None,
+    overlap: tuple[int, ...] | None,
+    margin: tuple[int, ...] | None,
+    normalize: str | None,
     workers: int,
     job_type: str,
     quiet: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Segment the image INPUT, and write labels with their pyramid to OUTPUT (OME-Zarr).
+    """Segment the image INPUT; labels, with a pyramid, go to OUTPUT (OME-Zarr).
 
-    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. OUTPUT is made.
+    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. The methods multicut and agglomerate take boundaries (0 to
+    1), mutex affinities; --model (ONNX, TorchScript) makes them.
 
     \b
     Example:
@@ -79,10 +89,14 @@ def segment(
     """  # noqa: D301
     from ..workflows import segment as run
 
+    network: dict[str, Any] = {"tile": _single(tile), "overlap": _single(overlap), "margin": _single(margin)}
+    network |= {"normalize": None if normalize is None else _pair(normalize)}
+    called = {name: value for name, value in network.items() if value is not None}
     found = run(
         open_input(input, key),
         output,
         halo=_single(halo),
+        network=called or None,
         block_shape=_single(block_shape),
         execution=execution_of(workers, job_type, quiet or as_json),
         **settings,
@@ -93,6 +107,11 @@ def segment(
     click.echo(found.summary())
     if not found.n_objects:
         click.echo("No objects: try another --threshold, a smaller --seed-distance, or --objects dark.", err=True)
+
+
+def _pair(text: str) -> Any:
+    """ "standard", or two numbers."""
+    return text if text == "standard" else lengths(text)
 
 
 def _single(given: tuple[int, ...] | None) -> int | tuple[int, ...] | None:

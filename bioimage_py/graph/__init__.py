@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .agglomeration import MergeTree, agglomerate
     from .building import region_graph
+    from .constraints.pairs import Constraints
+    from .correcting.correction import correct
     from .edge_costs import costs
     from .multicuts import lifted_multicut, multicut
     from .parts import Partition, apply_node_labels, join_small_parts
@@ -21,11 +23,13 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "Constraints": ".constraints.pairs",
             "MergeTree": ".agglomeration",
             "Partition": ".parts",
             "RegionGraph": ".regions",
             "agglomerate": ".agglomeration",
             "apply_node_labels": ".parts",
+            "correct": ".correcting.correction",
             "costs": ".edge_costs",
             "join_small_parts": ".parts",
             "lifted_multicut": ".multicuts",
@@ -37,11 +41,13 @@ else:
     )
 
 __all__ = [
+    "Constraints",
     "MergeTree",
     "Partition",
     "RegionGraph",
     "agglomerate",
     "apply_node_labels",
+    "correct",
     "costs",
     "join_small_parts",
     "lifted_multicut",

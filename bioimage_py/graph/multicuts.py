@@ -15,6 +15,8 @@ from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.stages import run_stages
 from ..errors import ParameterError
+from .constraints.pairs import Constraints
+from .constraints.rules import Rules
 from .partition_blocks import Begin, Level
 from .partition_stages import cells_of, opened, partition_stages
 from .parts import Partition
@@ -35,6 +37,7 @@ def multicut(
     *,
     cell_shape: int | Sequence[int] | None = None,
     solver: Solver = "kernighan-lin",
+    constraints: Constraints | str | os.PathLike[str] | None = None,
     **run: Unpack[RunKeywords],
 ) -> Partition:
     """Divide regions so that the costs of the edges that are cut are least.
@@ -52,6 +55,8 @@ def multicut(
     cell_shape : int or sequence of int, optional
         Voxels of the smallest cells, by default 128 along each axis. A volume of one cell is solved as a whole.
     solver : {"kernighan-lin", "greedy-additive", "greedy-fixation", "fusion-moves"}
+    constraints : Constraints or path, optional
+        Pairs of regions that must, or must not, be in one part, whatever it costs.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def multicut(
     Raises
     ------
     ShapeError, ParameterError
-        Not one finite cost for each edge, or an unknown solver.
+        Not one finite cost for each edge, an unknown solver, or constraints that contradict each other.
 
     Notes
     -----
@@ -82,7 +87,8 @@ def multicut(
         raise ParameterError(
             f"{lifted} of the {len(found.edges)} edges join regions that do not touch", remedy="lifted_multicut(...)"
         )
-    return _partition("multicut", found, given, costs, cell_shape, solver, Job.of(run))
+    rules = None if constraints is None else Rules.of_graph(found, constraints)
+    return _partition("multicut", found, given, costs, cell_shape, solver, Job.of(run), rules)
 
 
 @operation(
@@ -153,11 +159,12 @@ def _partition(
     cell_shape: int | Sequence[int] | None,
     solver: Solver,
     job: Job,
+    rules: Rules | None = None,
 ) -> Partition:
     if solver not in SOLVERS:
         raise ParameterError(f"unknown solver {solver!r}", remedy=" or ".join(f"solver={one!r}" for one in SOLVERS))
     values = graph.check_edges(costs, "costs")
-    stages, last = partition_stages(Begin(given, values), cells_of(graph, cell_shape), solver)
+    stages, last = partition_stages(Begin(given, values, rules), cells_of(graph, cell_shape), solver)
     level: Level = run_stages(name, stages, job).results[last.stage]
     parts = (level.labels + 1).astype(np.uint64)
     partition = Partition(graph.nodes.ids, parts, level.energies, float(values[values < 0].sum()))

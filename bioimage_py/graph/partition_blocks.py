@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runner.ledger.stage_record import Results
+from .constraints.rules import Rules
 from .decomposition import Cells, Solution, combined, solve_cell
 from .problem import Problem
 from .regions import RegionGraph
@@ -23,13 +24,16 @@ class Level:
     problem: Problem
     labels: npt.NDArray[np.int64]
     energies: tuple[float, ...] = ()
+    penalty: float = 0.0
+    """What energies lack because some edges have to be cut."""
 
     def joined(self, labels: npt.NDArray[np.int64]) -> Level:
         """The next level, in which the parts of a labelling are nodes; never a worse one than this."""
         if self.problem.energy(labels) > self.problem.energy(np.arange(self.problem.n)):
             labels = np.arange(self.problem.n, dtype=np.int64)
         problem = self.problem.joined(labels)
-        return Level(problem, labels[self.labels], (*self.energies, float(problem.costs.sum())))
+        energy = float(problem.costs.sum()) + self.penalty
+        return replace(self, problem=problem, labels=labels[self.labels], energies=(*self.energies, energy))
 
 
 def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
@@ -40,16 +44,34 @@ def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
 
 @dataclass(frozen=True)
 class Begin:
-    """The first level, of a graph in memory or in a file."""
+    """The first level, of a graph in memory or in a file.
+
+    Parameters
+    ----------
+    graph : RegionGraph or str
+    costs : ndarray of float64, (edges,)
+    rules : Rules, optional
+        What has to be joined and cut.
+    chosen : ndarray of int64, optional
+        The regions that are divided, ascending rows; by default all.
+    """
 
     graph: RegionGraph | str
     costs: npt.NDArray[np.float64]
+    rules: Rules | None = None
+    chosen: npt.NDArray[np.int64] | None = None
 
     def __call__(self, earlier: Results) -> Level:
         """The level before anything is joined."""
         graph = open_graph(self.graph) if isinstance(self.graph, str) else self.graph
-        problem = problem_of(graph, self.costs)
-        return Level(problem, np.arange(problem.n, dtype=np.int64), (float(problem.costs.sum()),))
+        problem, rules = problem_of(graph, self.costs), self.rules
+        if self.chosen is not None:
+            problem = problem.part(self.chosen)
+            rules = None if rules is None else rules.of(self.chosen)
+        labels, penalty = np.arange(problem.n, dtype=np.int64), 0.0
+        if rules is not None:
+            problem, labels, penalty = rules.applied(problem)
+        return Level(problem, labels, (float(problem.costs.sum()) + penalty,), penalty)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from ..engine.job import RunKeywords
 from ..errors import ParameterError, ShapeError
 from ..segmentation import relabel
+from .constraints.pairs import Constraints
+from .constraints.rules import Rules
 from .problem import numbered
 from .regions import RegionGraph
 
@@ -24,7 +26,7 @@ class Partition:
     ids : ndarray of uint64, (regions,)
         Of the label volume, ascending.
     parts : ndarray of uint64, (regions,)
-        Of which part each is, 1 to the number of parts, by the first region.
+        Of which part each is, 1 to the number of parts, by the first region; after `correct` there may be gaps.
     energies : tuple of float
         Costs of all edges that are cut: of none joined, after each level of cells, at the end.
     bound : float
@@ -39,14 +41,16 @@ class Partition:
     @property
     def n(self) -> int:
         """Number of parts."""
-        return int(self.parts.max(initial=0))
+        return len(np.unique(self.parts))
 
     def __repr__(self) -> str:
         energy = f", energy {self.energies[-1]:.6g}, bound {self.bound:.6g}" if self.energies else ""
         return f"Partition({len(self.ids)} regions in {self.n} parts{energy})"
 
 
-def join_small_parts(graph: RegionGraph, partition: Partition, min_size: int) -> Partition:
+def join_small_parts(
+    graph: RegionGraph, partition: Partition, min_size: int, constraints: Constraints | None = None
+) -> Partition:
     """Join parts of fewer voxels to the neighbour from which the least boundary divides them.
 
     Parameters
@@ -56,6 +60,8 @@ def join_small_parts(graph: RegionGraph, partition: Partition, min_size: int) ->
         Of its regions.
     min_size : int
         In voxels. A part without neighbours stays as it is.
+    constraints : Constraints, optional
+        Parts with a region that must not be joined to some other one stay as they are.
 
     Returns
     -------
@@ -85,19 +91,23 @@ def join_small_parts(graph: RegionGraph, partition: Partition, min_size: int) ->
             remedy="a partition of this graph",
         )
     labels = partition.parts.astype(np.int64) - 1
-    while (joined := _joined(graph, labels, min_size)) is not None:
+    fixed = np.zeros(0, np.int64) if constraints is None else Rules.of_graph(graph, constraints).cuts.ravel()
+    while (joined := _joined(graph, labels, min_size, fixed)) is not None:
         labels = joined
     return replace(partition, parts=(labels + 1).astype(np.uint64), energies=())
 
 
-def _joined(graph: RegionGraph, labels: npt.NDArray[np.int64], min_size: int) -> npt.NDArray[np.int64] | None:
-    """Labels with small parts joined, each to one neighbour; None where there is nothing to join."""
+def _joined(
+    graph: RegionGraph, labels: npt.NDArray[np.int64], min_size: int, fixed: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64] | None:
+    """Labels with small parts joined to one neighbour each, but not those of fixed regions; None where none is."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     n = int(labels.max(initial=-1)) + 1
     size = np.zeros(n, np.int64)
     np.add.at(size, labels, graph.nodes.size)
+    size[labels[fixed]] = max(min_size, 0)
     pairs = np.sort(labels[graph.pairs], axis=1)
     between = pairs[:, 0] != pairs[:, 1]
     found, inverse = np.unique(pairs[between], axis=0, return_inverse=True)
@@ -146,9 +156,13 @@ def apply_node_labels(labels: Any, partition: Partition, output: Any = None, **r
     >>> bp.graph.apply_node_labels(labels, bp.graph.multicut(graph, [1.0, -1.0, -1.0])).tolist()
     [[1, 1, 1], [2, 2, 1]]
     """
+    return relabel(labels, table_of(partition), output, **run)
+
+
+def table_of(partition: Partition) -> Any:
+    """New id by old id, for `relabel`."""
     ids = partition.ids
     if len(ids) and int(ids[0]) == 1 and int(ids[-1]) == len(ids):
-        table: Any = np.concatenate([np.zeros(1, np.uint64), partition.parts])
-    else:  # an id in a gap is that of no region: a dict has no entry for it, where an array would make it background
-        table = {0: 0} | dict(zip(ids.tolist(), partition.parts.tolist(), strict=True))
-    return relabel(labels, table, output, **run)
+        return np.concatenate([np.zeros(1, np.uint64), partition.parts])
+    # An id in a gap is that of no region: a dict has no entry for it, where an array would make it background.
+    return {0: 0} | dict(zip(ids.tolist(), partition.parts.tolist(), strict=True))

@@ -98,12 +98,14 @@ class RegionGraph:
         return pd.DataFrame(columns)
 
     def node_features(self) -> pd.DataFrame:
-        """A row for each region: id, voxels, centre in voxels of the volume, mean boundary within."""
+        """A row for each region: id, voxels, mean boundary within, centre and box around it in voxels of the volume."""
         import pandas as pd
 
         nodes, centers = self.nodes, self.nodes.centers()
         columns = {"id": nodes.ids, "size": nodes.size, "mean": nodes.total / (np.maximum(nodes.size, 1) * LEVELS)}
-        return pd.DataFrame(columns | {f"center_{name}": centers[:, axis] for axis, name in enumerate(self.axes)})
+        for column, values in (("center", centers), ("begin", nodes.begin), ("end", nodes.end)):
+            columns |= {f"{column}_{name}": values[:, axis] for axis, name in enumerate(self.axes)}
+        return pd.DataFrame(columns)
 
     def check_edges(self, values: Sequence[float] | npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
         """Values of the edges, one finite number for each.

@@ -18,7 +18,7 @@ from .node_table import NodeTable
 from .regions import RegionGraph
 
 FORMAT = "bioimage_py region graph"
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 2**18
 _TABLES: tuple[tuple[str, type[NodeTable] | type[EdgeTable]], ...] = (("nodes", NodeTable), ("edges", EdgeTable))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .converting import Conversion, convert
+    from .correcting import Correction, correct
     from .demonstration import Demo, demo
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
@@ -21,10 +22,12 @@ else:
         __name__,
         {
             "Conversion": ".converting",
+            "Correction": ".correcting",
             "Demo": ".demonstration",
             "Scores": ".scoring",
             "Segmentation": ".segmentation",
             "convert": ".converting",
+            "correct": ".correcting",
             "demo": ".demonstration",
             "evaluate": ".scoring",
             "segment": ".segmenting",
@@ -32,4 +35,16 @@ else:
         },
     )
 
-__all__ = ["Conversion", "Demo", "Scores", "Segmentation", "convert", "demo", "evaluate", "segment", "write_pyramid"]
+__all__ = [
+    "Conversion",
+    "Correction",
+    "Demo",
+    "Scores",
+    "Segmentation",
+    "convert",
+    "correct",
+    "demo",
+    "evaluate",
+    "segment",
+    "write_pyramid",
+]

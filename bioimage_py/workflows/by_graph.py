@@ -16,8 +16,10 @@ from ..graph import (
     multicut,
     region_graph,
 )
+from ..graph.correcting.kept import KeptPartition, save_partition
 from ..segmentation import distance_watershed, mutex_watershed
 from ..sources import Source
+from ..system import swap
 from .work import Work
 
 
@@ -80,11 +82,14 @@ def _labels(
     name: str,
     partition: Callable[[RegionGraph], Partition],
 ) -> None:
-    least = work.settings.min_size
+    least, path = work.settings.min_size, work.kept_path("partition.zarr")
 
     def parts() -> Partition:
         found = partition(graph)
         return join_small_parts(graph, found, least) if least else found
 
     found = work.stage(name, parts)
+    if path is not None:
+        swap.remove(str(path.with_name("pending.zarr")))
+        save_partition(KeptPartition(found.parts, costs(graph, beta=work.settings.beta), least), path)
     work.stage("labels", lambda: work.run(apply_node_labels, pieces, found, result))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -38,6 +38,7 @@ from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
 from .by_graph import by_agglomeration, by_multicut, by_mutex
 from .by_threshold import components, watershed
+from .network import Network
 from .place import ResultPlace, check_output
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
@@ -53,7 +54,7 @@ _METHODS: dict[str, Callable[[Work, Source], float | None]] = {
     "agglomerate": by_agglomeration,
     "mutex": by_mutex,
 }
-_KEPT = {"superpixels.zarr", "graph.zarr"}
+_KEPT = {"superpixels.zarr", "graph.zarr", "partition.zarr", "pending.zarr", "network.zarr", "lock"}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
@@ -72,6 +73,8 @@ def segment(
     halo: int | Sequence[int] | None = None,
     beta: float | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    model: Any = None,
+    network: Mapping[str, Any] | None = None,
     keep: str | os.PathLike[str] | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -125,9 +128,16 @@ def segment(
         "multicut", "agglomerate", "mutex": between 0 and 1; larger cuts more. Default 0.5.
     offsets : sequence of sequence of int, optional
         "mutex": from a voxel to its partner, one for each channel of the input, which is its first axis.
+    model : str, os.PathLike or as for `bioimage_py.inference.predict`, optional
+        "multicut", "agglomerate", "mutex": network that makes boundaries (or affinities, a channel for each of the
+        offsets) of the input, which is a raw image then. Such as "net.onnx". They are stored as bytes.
+    network : dict, optional
+        How it is called: ``tile``, ``overlap``, ``margin``, ``normalize``, ``channel_axis``, ``batch``, ``devices``,
+        ``setup`` of `bioimage_py.inference.predict`. With `roi`, the region is the volume for these, too.
     keep : path, optional
-        "multicut", "agglomerate": folder in which the superpixels (``superpixels.zarr``) and their graph
-        (``graph.zarr``, see `bioimage_py.graph.open_graph`) are kept, to go on with by hand.
+        "multicut", "agglomerate", "mutex": folder in which superpixels (``superpixels.zarr``), their graph
+        (``graph.zarr``, see `bioimage_py.graph.open_graph`), what belongs together (``partition.zarr``) and what a
+        network said (``network.zarr``) are kept, to be corrected (`bioimage_py.workflows.correct`) or to go on with.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False
@@ -158,15 +168,19 @@ def segment(
             remedy="drop plan and debug, or call the operations one by one",
         )
     given = as_source(input)
+    net = Network.of(model, network, method, offsets)
     if job.roi is not None:
-        given = RoiSource(given, (slice(None), *job.roi) if method == "mutex" else job.roi)
+        given = RoiSource(given, _region(given, job.roi, method, net))
         job = replace(job, roi=None)
-    source = volume_of(given, method)
+    source = volume_of(given, method) if net is None else net.volume(given)
     settings = check_settings(
         source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta, offsets
     )
     chunks = _chunks(job.block_shape, source.shape)
-    does = _Does(settings, None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim))
+    if net is not None and not within_pipeline():
+        net.check(given, job)
+    shape = None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim)
+    does = _Does(settings, shape, net)
     kept = _kept(keep, settings)
     place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
     titled = name or _stem(place.output)
@@ -175,7 +189,7 @@ def segment(
         check_output(output_path, overwrite=overwrite)
         with job_pipeline(place.folder, _purpose(given, does), job.execution) as p:
             try:
-                return _segmented(Work(given, settings, job, p, chunks, kept), place, titled)
+                return _segmented(Work(given, settings, job, p, chunks, kept, source), net, place, titled)
             except (RunnerError, RunningError, ResumeConflict):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
@@ -193,15 +207,18 @@ class _Does:
 
     settings: Settings
     block_shape: tuple[int, ...] | None
+    network: Network | None
 
     def __call__(self, earlier: Any) -> None:
         raise NotImplementedError("it stands for a segmentation, and is none")
 
 
-def _segmented(work: Work, place: ResultPlace, name: str) -> Segmentation:
+def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -> Segmentation:
     """The stages of one call, in order."""
     settings, how = work.settings, work.job.execution
     result = work.made(place.result, "0", np.uint64)
+    if net is not None:
+        work.take(net.run(work))
     threshold = _METHODS[settings.method](work, result)
     found = work.stage("count", lambda: int(stats.max(result, execution=how)))
 
@@ -223,6 +240,12 @@ def _segmented(work: Work, place: ResultPlace, name: str) -> Segmentation:
         how.num_workers,
         peak_bytes(),
     )
+
+
+def _region(given: Source, roi: tuple[slice, ...], method: str, net: Network | None) -> tuple[slice, ...]:
+    """A region of the volume as one of the input, with all of its channels."""
+    channel = (0 if method == "mutex" else None) if net is None else net.channel_axis(given)
+    return roi if channel is None else (*roi[:channel], slice(None), *roi[channel:])
 
 
 def _kept(keep: str | os.PathLike[str] | None, settings: Settings) -> Path | None:
@@ -270,6 +293,13 @@ def _chunk(size: int) -> int:
     return best if best >= _SMALLEST_CHUNK else min(size, 2 * _LARGEST_CHUNK)
 
 
+def _read_only(told: Any) -> Any:
+    """A spec as JSON, without the modes in which its files are open: an input is only read."""
+    if isinstance(told, dict):
+        return {name: _read_only(value) for name, value in told.items() if name != "mode"}
+    return [_read_only(one) for one in told] if isinstance(told, list | tuple) else told
+
+
 def _purpose(source: Source, does: _Does) -> str | None:
     """What must be equal for a call to go on where another was interrupted; None for an input that can't be told."""
     try:
@@ -277,9 +307,10 @@ def _purpose(source: Source, does: _Does) -> str | None:
     except NotReopenableError:
         return None
     told = {
-        "input": spec.to_dict(),
+        "input": _read_only(spec.to_dict()),
         "fingerprint": fingerprints([replace(once_stage(does, name="segment"), inputs=(source,))]),
-        **asdict(does),
+        "settings": asdict(does.settings),
+        "block_shape": does.block_shape,
         "version": __version__,
     }
     return json.dumps(told, sort_keys=True)

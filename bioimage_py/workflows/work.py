@@ -11,7 +11,7 @@ from ..engine.job import Job
 from ..engine.mapping import run_map
 from ..io.create import create_array
 from ..pipelines.script import Pipeline
-from ..sources import Source
+from ..sources import Axis, Source
 from ..sources.file import FileSource
 from ..wrapper import RoiSource
 from .segmentation import StageTime
@@ -42,6 +42,8 @@ class Work:
         Of all arrays.
     keep : Path, optional
         Folder for what is kept of what lies between the stages.
+    volume : Source, optional
+        What has the shape of the result, where that is not told by the method.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Work:
         pipeline: Pipeline,
         chunks: tuple[int, ...] | None,
         keep: Path | None = None,
+        volume: Source | None = None,
     ) -> None:
-        self.given, self.source = given, volume_of(given, settings.method)
+        self.given, self.source = given, volume_of(given, settings.method) if volume is None else volume
         self.settings, self.job, self.pipeline = settings, job, pipeline
         self.chunks, self.keep = chunks, keep
         self.stages: list[StageTime] = []
@@ -65,18 +68,37 @@ class Work:
 
     def kept(self, name: str, dtype: Any) -> FileSource:
         """An array between stages that is kept, if anything is."""
-        if self.keep is None:
-            return self.array(name, dtype)
-        return self.made(self.keep / f"{name}.zarr", "", dtype)
+        return self.made(self.kept_place(name), "", dtype)
+
+    def kept_place(self, name: str) -> Path:
+        """Where an array lies that is kept, if anything is."""
+        return self.pipeline.scratch(name) if self.keep is None else self.keep / f"{name}.zarr"
 
     def kept_path(self, name: str) -> Path | None:
         """Where something is kept, if anything is."""
         return None if self.keep is None else self.keep / name
 
-    def made(self, path: Path, key: str, dtype: Any) -> FileSource:
-        """An array like the input."""
+    def made(
+        self, path: Path, key: str, dtype: Any, leading: tuple[int, ...] = (), axes: Sequence[Axis] | None = None
+    ) -> FileSource:
+        """An array like the input, with some channels in front."""
         like = self.source
-        return create_array(path, key, shape=like.shape, dtype=dtype, chunks=self.chunks, axes=like.axes, format="zarr")
+        chunks = self.chunks
+        if leading and chunks is not None:
+            chunks = (*(1,) * len(leading), *chunks)
+        return create_array(
+            path,
+            key,
+            shape=(*leading, *like.shape),
+            dtype=dtype,
+            chunks=chunks,
+            axes=like.axes if axes is None else axes,
+            format="zarr",
+        )
+
+    def take(self, given: Source) -> None:
+        """Go on with what a network has made of the input."""
+        self.given, self.source = given, volume_of(given, self.settings.method)
 
     def run(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         """Call an operation, on the workers and blocks of the call."""

@@ -101,6 +101,8 @@ def test_regions_of_blocks_add_up(data: Any, size: int) -> None:
         assert whole.size[row] == inside.sum()
         assert whole.places[row].tolist() == np.argwhere(inside).sum(axis=0).tolist()
         assert whole.total[row] == values[inside].sum()
+        assert whole.begin[row].tolist() == np.argwhere(inside).min(axis=0).tolist()
+        assert whole.end[row].tolist() == (np.argwhere(inside).max(axis=0) + 1).tolist()
 
 
 @pytest.mark.parametrize(
