@@ -15,6 +15,7 @@ _EXTRAS = {
     "av": "video",
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
+    "distributed": "dask",
     "h5py": "io",
     "imagecodecs": "io",
     "liffile": "microscopy",

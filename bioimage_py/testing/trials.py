@@ -151,7 +151,7 @@ class Trial:
 
     def done(self) -> np.ndarray:
         """Which blocks were done once, as the voxels say; BrokenBackendError for a block that is neither."""
-        steps = zarr.open_array(self.path, mode="r")[:].reshape(N, 4) - np.arange(4 * N).reshape(N, 4)
+        steps = np.asarray(zarr.open_array(self.path, mode="r")[:]).reshape(N, 4) - np.arange(4 * N).reshape(N, 4)
         if not (((steps == 0) | (steps == 1)).all() and (steps == steps[:, :1]).all()):
             raise BrokenBackendError(f"blocks were done in part, or more than once: {steps.tolist()}")
         return np.flatnonzero(steps[:, 0])
@@ -200,18 +200,20 @@ class Background:
 
 
 class DriverProcess:
-    """Another process that drives a trial, and may be killed."""
+    """Another process that drives a trial, and may be killed.
 
-    def __init__(self, trial: Trial, job_type: str) -> None:
+    What the module ``test`` defines it gets by value, and so what defines the backend, where that is not this package.
+    """
+
+    def __init__(self, trial: Trial, job_type: str, test: str) -> None:
         cls = backend_class(job_type)
-        module = sys.modules[cls.__module__]
-        by_value = not cls.__module__.startswith("bioimage_py.")
-        if by_value:
+        modules = {sys.modules[name] for name in (cls.__module__, test) if not name.startswith("bioimage_py.")}
+        for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
             order = cloudpickle.dumps((trial, job_type, cls))
         finally:
-            if by_value:
+            for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
         path = trial.folder / "driver.pkl"
         path.write_bytes(order)
