@@ -14,7 +14,6 @@ import pytest
 import zarr
 
 from ..backends import Backend, get_backend
-from ..blocks import to_roi
 from ..errors import ConfigError, RunnerError
 from ..run_folder import RunFolder
 from ..runner.calls import map_blocks
@@ -23,11 +22,10 @@ from ..runner.control.detached import DetachedRun
 from ..runner.control.inspect import status_of
 from ..runner.execute import execute
 from ..runner.execution import Execution, execution
-from ..runner.ledger.stage_record import Results
 from ..runner.planning.build import Where, blocks_stage
 from .checks import check
 from .failures import Call
-from .trials import DriverProcess, N, Trial, Watch, until, watched
+from .trials import DriverProcess, N, Trial, Watch, double, listed, mirror, recorded_of, stopped, until, watched
 
 BACKEND_CHECKS = (
     "order",
@@ -148,11 +146,11 @@ class BackendConformance:
         first[:] = np.arange(4 * N)
         where = Where(4)
         stages = [
-            blocks_stage(_double, [first], [middle], where, name="first", returns="each"),
-            blocks_stage(_mirror, [first, middle], [last], where, name="second", returns="each", reads_outputs=False),
+            blocks_stage(double, [first], [middle], where, name="first", returns="each"),
+            blocks_stage(mirror, [first, middle], [last], where, name="second", returns="each", reads_outputs=False),
         ]
         how = Execution(**{"num_workers": 2, "progress": False, **settings})
-        values = execute("order", stages, how, value=_listed).results
+        values = execute("order", stages, how, value=listed).results
         assert values == [list(range(N)), list(range(N))]
         np.testing.assert_array_equal(last[:], 2 * np.arange(4 * N)[::-1])
 
@@ -261,7 +259,7 @@ class BackendConformance:
         """Not even one that was in the middle of a block when the run was stopped."""
         trial = Trial(folder, settings, "block 0: wait; block 20: always raise")
         run = trial.in_thread(retries=0, max_failures=0)
-        until(lambda: (trial.calls(20) and _stopped(trial)) or run.over)
+        until(lambda: (trial.calls(20) and stopped(trial)) or run.over)
         trial.function.go_on()
         assert isinstance(run.join(), RunnerError)
         assert not run.left, f"the run had returned and these calls went on: {run.left}"
@@ -318,7 +316,7 @@ class BackendConformance:
         """The same call does what is left, each block once, and nobody disturbs it."""
         trial = Trial(folder, settings, "block 10: wait")
         driver = DriverProcess(trial, settings["job_type"], type(self).__module__)
-        recorded = driver.until(lambda: _recorded(trial))
+        recorded = driver.until(lambda: recorded_of(trial))
         before = [call.block for call in trial.calls() if call.end]
         driver.kill()
         trial.function.go_on()
@@ -336,7 +334,7 @@ class BackendConformance:
         """It ends after the blocks that run, or at once; the same call goes on."""
         trial = Trial(folder, settings, "block 10: wait")
         driver = DriverProcess(trial, settings["job_type"], type(self).__module__)
-        recorded = driver.until(lambda: _recorded(trial))
+        recorded = driver.until(lambda: recorded_of(trial))
         run = trial.run_folder()
         assert run is not None
         cancelling = Thread(target=cancel_run, args=(run,), kwargs={"timeout": 120.0}, daemon=True)
@@ -388,33 +386,3 @@ class BackendConformance:
             return backend.limits
         finally:
             backend.close()
-
-
-def _listed(results: Results) -> list[list[int]]:
-    return [list(results.listed(stage, None)) for stage in ("first", "second")]
-
-
-def _double(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    outputs[0][to_roi(block)] = 2 * inputs[0][to_roi(block)]
-    return int(block.id)
-
-
-def _mirror(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    (here,) = to_roi(block)
-    n = inputs[1].shape[0]
-    outputs[0][here] = inputs[1][n - here.stop : n - here.start][::-1]
-    return int(block.id)
-
-
-def _stopped(trial: Trial) -> bool:
-    run = trial.run_folder()
-    return run is not None and RunFolder(run).stop.exists()
-
-
-def _recorded(trial: Trial) -> int:
-    """How many blocks are recorded while block 10 waits; 0 before it does."""
-    run = trial.run_folder()
-    if run is None or not trial.calls(10):
-        return 0
-    done = status_of(run).stages[0].done
-    return done if done > 3 else 0

@@ -33,6 +33,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 STEPS: dict[str, list[list[str] | str]] = {
     "cloudvolume": ["print(bp.open_cloudvolume('layer', cache=True).shape)"],
     "dask": [
+        "bp.get_runner('dask')\n"
         "from distributed import LocalCluster\n"
         "with LocalCluster(1, processes=False, dashboard_address=None) as cluster, bp.execution(dask=cluster):\n"
         "    print(bp.stats.max(bp.open_source('a.zarr', 'raw'), progress=False))"

@@ -15,9 +15,9 @@ from ...errors import ConfigError
 from ...extras import need, needing
 from ...run_folder import RunFolder
 from ..base import BackendEvent, Limits, Work
-from ..config import DaskConfig
 from . import task as tasks
 from .backend import HostedBackend, Task
+from .config import DaskConfig
 
 ASK_SECONDS = 1.0
 """How often the scheduler is asked which workers it has."""

@@ -15,9 +15,9 @@ from ...errors import ConfigError
 from ...run_folder import RunFolder
 from ...system.processes import visible
 from ..base import BackendEvent, Limits, Work
-from ..config import ExecutorConfig
 from . import task as tasks
 from .backend import HostedBackend, Task
+from .config import ExecutorConfig
 
 ALONE_SECONDS = 60.0
 """How long one worker works alone after several have died together: if it dies too, its block is to blame."""
