@@ -54,6 +54,11 @@ def missing(what: str, library: str, detail: object = "") -> MissingDependencyEr
     return MissingDependencyError(f"{what} needs {library}, which is not installed{said}.", remedy=pip_line(library))
 
 
+def missing_library(library: str) -> str:
+    """What to type where a library is not installed; empty where it is."""
+    return "" if importlib.util.find_spec(library) is not None else pip_line(library)
+
+
 def need(library: str, what: str) -> None:
     """Raise MissingDependencyError if a library is not there; it is not imported, so this is for the first step."""
     if importlib.util.find_spec(library) is None:

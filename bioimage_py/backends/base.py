@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import ConfigError
 from ..run_folder import RunFolder
@@ -87,6 +87,8 @@ class Backend(ABC):
     """
 
     limits: Limits = Limits()
+    limits_depend: ClassVar[bool] = False
+    """Whether the limits are known only when it has got its settings."""
     pool: Path | None = None
     """Where jobs that serve one run after the other are given their orders; None where they serve one."""
     job_bytes: int | None = None
@@ -113,6 +115,11 @@ class Backend(ABC):
     def default_config(cls) -> Any:
         """Settings where a call gives none."""
         return None
+
+    @classmethod
+    def missing(cls) -> str:
+        """What is missing to use it here, and what to type; empty where nothing is."""
+        return ""
 
     @classmethod
     def configured(cls, value: Any) -> Any:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from ...errors import ConfigError
-from ...extras import need, needing
+from ...extras import missing_library, need, needing
 from ...run_folder import RunFolder
 from ..base import BackendEvent, Limits, Work
 from . import task as tasks
@@ -40,6 +40,8 @@ class DaskBackend(HostedBackend):
     Nothing of the cluster is closed; only a client is that was made here.
     """
 
+    limits_depend = True
+
     def __init__(self, config: Any = None) -> None:
         super().__init__(self.default_config() if config is None else config)
         with needing("distributed", "job_type='dask'"):
@@ -53,6 +55,11 @@ class DaskBackend(HostedBackend):
         self._token = secrets.token_hex(4)
         self._lost: dict[str, float] = {}
         self._next = 0.0
+
+    @classmethod
+    def missing(cls) -> str:
+        """The library, where it is not installed."""
+        return missing_library("distributed")
 
     @classmethod
     def check(cls, config: Any) -> None:

@@ -31,6 +31,8 @@ class ExecutorBackend(HostedBackend):
     was given is left open; one that ``make`` makes is shut down, and replaced where it breaks.
     """
 
+    limits_depend = True
+
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._own = self.config.executor is None

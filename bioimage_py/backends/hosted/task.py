@@ -24,10 +24,12 @@ from typing import Any
 from ...run_folder import RunFolder
 from ...system.files import write_once
 from ...system.memory import peak_bytes
-from ...system.processes import HEARTBEAT_SECONDS, identify, lives, visible
+from ...system.processes import HEARTBEAT_SECONDS, STALE_SECONDS, identify, lives, visible
 from ...system.threads import limited_threads
 from ...system.worker import enter_worker
 
+LATENCY_SECONDS = 10.0
+"""How long a shared file system may take to show a folder."""
 BEGUN_AGAIN = "begun again"
 _WATCH_SECONDS = 0.2
 _IMPORTED_IN = os.getpid()
@@ -55,11 +57,13 @@ def work(order: dict[str, Any], about: dict[str, Any] | None = None) -> dict[str
     if probe()["forked"]:
         return {"kind": "cannot start", "detail": "its process is a fork of one that has threads: spawn workers", **me}
     try:
+        _wait_for(inside.beats)
         link_new(inside.beats / worker, json.dumps(me))
     except FileExistsError:  # somebody has repeated the task: what it was is held dead, and has been replaced
         return {"kind": BEGUN_AGAIN, "detail": "its process was lost"}
     except OSError as error:
-        return {"kind": "finished" if not inside.state.exists() else "cannot start", "detail": str(error)}
+        why = f"its run folder is not to be used on {me['host']}: {error}; tmp_root= names one that every worker sees"
+        return {"kind": "cannot start", "detail": why, **me}
     end = inside.ends / f"{worker}.json"
     with _watched(Watcher(order), end), limited_threads(2):
         told = _serve(order)
@@ -67,6 +71,15 @@ def work(order: dict[str, Any], about: dict[str, Any] | None = None) -> dict[str
     with suppress(OSError):  # the run is over, and its folder may be gone
         write_once(end, json.dumps(told).encode())
     return told
+
+
+def _wait_for(folder: Path) -> None:
+    """Wait a while for what another machine has made to be seen here; a listing refreshes what is known of it."""
+    deadline = time.monotonic() + LATENCY_SECONDS
+    while not folder.is_dir() and time.monotonic() < deadline:
+        with suppress(OSError):
+            os.listdir(folder.parent.parent)
+        time.sleep(_WATCH_SECONDS)
 
 
 def _serve(order: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +131,7 @@ class Watcher:
         self._worker, self._session, self._driver = order["worker"], order["session"], order["driver"]
         self._inside = RunFolder(Path(order["run"]))
         self._ledger = ledger
+        self._beat, self._seen = 0, time.monotonic()
         self._parent = os.getppid()
         self.own_child = visible(self._driver) and self._parent == self._driver["pid"]
 
@@ -143,7 +157,17 @@ class Watcher:
             return False
         if session != self._session and self._worker not in adopted:
             return True
-        return not lives(self._driver, self._inside.heartbeat)
+        return not self._driver_lives()
+
+    def _driver_lives(self) -> bool:
+        """Whether the driver can be alive: where it is seen the system knows, else its heartbeat goes on."""
+        if visible(self._driver):
+            return lives(self._driver, self._inside.heartbeat)
+        with suppress(OSError):
+            beat = self._inside.heartbeat.stat().st_mtime_ns
+            if beat != self._beat:
+                self._beat, self._seen = beat, time.monotonic()
+        return time.monotonic() - self._seen < STALE_SECONDS
 
 
 @contextmanager
