@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from bioimage_py.testing import CHECKS, SourceConformance
+from bioimage_py.testing import SourceConformance
 
 TITLES = {
     "read": "read",
@@ -28,6 +29,10 @@ DECLARED = "declared impossible"
 class Table:
     """A plugin of pytest that keeps the outcome of every check of every kind."""
 
+    suite: ClassVar[type] = SourceConformance
+    titles: ClassVar[dict[str, str]] = TITLES
+    """Of the columns, by the names of the checks."""
+
     def __init__(self) -> None:
         self.kinds: dict[str, tuple[str, str]] = {}
         self.passed: dict[tuple[str, str], int] = defaultdict(int)
@@ -42,7 +47,7 @@ class Table:
         for item in items:
             cls, test = getattr(item, "cls", None), getattr(item, "function", None)
             checks = getattr(test, "checks", ())
-            if cls is None or not issubclass(cls, SourceConformance) or not checks:
+            if cls is None or not issubclass(cls, self.suite) or not checks:
                 others.append(item)
                 continue
             chosen.append(item)
@@ -82,15 +87,15 @@ class Table:
     def text(self) -> str:
         """The table, and below it what is impossible and why, what failed, and what was skipped."""
         kinds = sorted({kind for kind, _ in self.kinds.values()}, key=str.lower)
-        rows = [["kind", *(TITLES[check] for check in CHECKS)]]
-        rows += [[kind, *(self.cell(kind, check) for check in CHECKS)] for kind in kinds]
+        rows = [["kind", *self.titles.values()]]
+        rows += [[kind, *(self.cell(kind, check) for check in self.titles)] for kind in kinds]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         reasons = sorted({(reason, check, kind) for kind in kinds for check, reason in self.impossible[kind].items()})
         grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
         for reason, check, kind in reasons:
-            grouped[TITLES[check], reason].append(kind)
+            grouped[self.titles[check], reason].append(kind)
         lines += ["", "impossible:", *(f"  {check}: {why} ({', '.join(who)})" for (check, why), who in grouped.items())]
         for title, found in (("failed:", self.failed), ("skipped, not declared impossible:", self.skipped)):
             wrong = [line for cell in sorted(found) for line in found[cell]]
@@ -100,7 +105,7 @@ class Table:
 
     def complete(self) -> bool:
         """Whether every check of every kind passed or is declared impossible."""
-        cells = [self.cell(kind, check) for kind, _ in set(self.kinds.values()) for check in CHECKS]
+        cells = [self.cell(kind, check) for kind, _ in set(self.kinds.values()) for check in self.titles]
         skipped = any(self.skipped[cell] for cell in self.kinds.values())
         return bool(cells) and not self.broken and not skipped and all(cell in ("yes", "impossible") for cell in cells)
 
@@ -111,15 +116,13 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return str(report.longrepr).strip().rpartition("\n")[2]
 
 
-def suites(folder: Path) -> list[str]:
+def suites(folder: Path, name: str = "SourceConformance") -> list[str]:
     """The test files that derive from the suite, so that the others need not be imported."""
-    return sorted(str(path) for path in folder.glob("**/test_*.py") if "SourceConformance" in path.read_text())
+    return sorted(str(path) for path in folder.glob("**/test_*.py") if name in path.read_text())
 
 
-def main() -> int:
+def main(table: Table, arguments: list[str]) -> int:
     """Run the tests and print the table; 0 if it is complete."""
-    table = Table()
-    arguments = sys.argv[1:] or suites(Path(__file__).resolve().parents[1] / "tests")
     # the suite was imported above, by which pytest finds hypothesis imported already
     quiet = [
         "-q",
@@ -136,4 +139,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Table(), sys.argv[1:] or suites(Path(__file__).resolve().parents[1] / "tests")))

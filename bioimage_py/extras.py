@@ -18,6 +18,7 @@ _EXTRAS = {
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
     "fastapi": "server",
+    "distributed": "dask",
     "h5py": "io",
     "httpx": "client",
     "imagecodecs": "io",
@@ -59,6 +60,11 @@ def missing(what: str, library: str, detail: object = "") -> MissingDependencyEr
     """The error for something that cannot be done without a library."""
     said = f" ({detail})" if detail else ""
     return MissingDependencyError(f"{what} needs {library}, which is not installed{said}.", remedy=pip_line(library))
+
+
+def missing_library(library: str) -> str:
+    """What to type where a library is not installed; empty where it is."""
+    return "" if importlib.util.find_spec(library) is not None else pip_line(library)
 
 
 def need(library: str, what: str) -> None:

@@ -31,6 +31,11 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["info", "crackled"],
         ["segment", "crackled", "out.ome.zarr"],
     ),
+    "distributed": (
+        "bp.stats.max(stored, job_type='dask')",
+        "bp.get_runner('dask')",
+        ["segment", "a.zarr/raw", "out.ome.zarr", "--job-type", "dask"],
+    ),
     "h5py": (
         "bp.open_source('a.h5', 'raw')",
         "bp.open_source('a.h5/raw', mode='r+')",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import ConfigError
 from ..run_folder import RunFolder
@@ -87,10 +87,14 @@ class Backend(ABC):
     """
 
     limits: Limits = Limits()
+    limits_depend: ClassVar[bool] = False
+    """Whether the limits are known only when it has got its settings."""
     pool: Path | None = None
     """Where jobs that serve one run after the other are given their orders; None where they serve one."""
     job_bytes: int | None = None
     """Memory that a worker may use, where it has some of its own and that is known."""
+    most_workers: int | None = None
+    """Workers at once at most, where that is known."""
     submitted: int = 0
     """Jobs of a scheduler that were submitted so far."""
 
@@ -111,6 +115,16 @@ class Backend(ABC):
     def default_config(cls) -> Any:
         """Settings where a call gives none."""
         return None
+
+    @classmethod
+    def missing(cls) -> str:
+        """What is missing to use it here, and what to type; empty where nothing is."""
+        return ""
+
+    @classmethod
+    def configured(cls, value: Any) -> Any:
+        """Settings of this backend for ``bioimage_py.execution(<its name>=value)``."""
+        return value
 
     @classmethod
     def left_workers(cls, folder: Path) -> bool:
@@ -193,6 +207,8 @@ class Backend(ABC):
 _BUILT_IN = {
     # threads, unless a run is better off with processes (runner/planning/defaults.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
+    "dask": "bioimage_py.backends.hosted.dask:DaskBackend",
+    "executor": "bioimage_py.backends.hosted.executor:ExecutorBackend",
     "local": "bioimage_py.backends.local:LocalBackend",
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",

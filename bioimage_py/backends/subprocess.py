@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import selectors
@@ -20,6 +21,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..run_folder import RunFolder
+from ..system.files import read_small
+from ..system.json_text import parse_json
+from ..system.owner import own_file
+from ..system.processes import begun_here, identify, visible
 from . import worker_parent
 from .base import Backend, BackendEvent, Limits, Work
 
@@ -27,6 +32,7 @@ SIGKILL = 9
 END_SECONDS = 2 * worker_parent.END_SECONDS
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 WORKER_CODE = "from bioimage_py.runner.worker.process import main; main()"
+PREFIX = "bioimage_py-workers-"
 LOG_TAIL = 2000
 
 
@@ -135,7 +141,9 @@ class SubprocessBackend(Backend):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._folder = Path(tempfile.mkdtemp(prefix="bioimage_py-workers-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        (self._folder / worker_parent.OWNER).write_text(json.dumps(identify()))
         self._cleanup = weakref.finalize(self, _remove, self._folder, os.getpid())
         self._idle: list[WorkerProcess] = []
         self._busy: list[WorkerProcess] = []
@@ -248,6 +256,18 @@ class SubprocessBackend(Backend):
             return BackendEvent(worker, "memory", f"killed for memory at {peak}{log}", None, end["peak_bytes"])
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return BackendEvent(worker, "killed", f"{how}, peak memory {peak}{log}", None, end["peak_bytes"])
+
+
+@functools.cache
+def _sweep() -> None:
+    """Remove, once a process, what drivers of this system have left that were killed with their workers."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = folder / worker_parent.OWNER
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if own_file(owner):
+                told = parse_json(read_small(owner))
+                if visible(told) and not begun_here(int(told["pid"]), told["start"]):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove(folder: Path, process: int) -> None:

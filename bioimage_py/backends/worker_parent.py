@@ -27,6 +27,10 @@ END_SECONDS = 5.0
 DIE_WITH_PARENT = 1
 LISTED = os.path.exists("/proc/self/stat")
 """Whether the system shows its processes as files; macOS does not."""
+OWNER = "owner.json"
+"""Beside the files of the workers: which driver has made the folder."""
+_beating = threading.Lock()
+_over = threading.Event()
 END = b"end\n"
 """What a driver says that lives on."""
 
@@ -152,18 +156,25 @@ def members(session: int) -> "list[int]":
 def tidy(heartbeat: str) -> None:
     """Remove the files of this worker that a dead driver has left, and the last one their folder."""
     folder, name = os.path.split(heartbeat)
+    with _beating:
+        _over.set()
     for path in (os.path.join(folder, name.partition(".")[0] + ".log"), heartbeat):
         with contextlib.suppress(OSError):
             os.unlink(path)
     with contextlib.suppress(OSError):
+        if os.listdir(folder) == [OWNER]:
+            os.unlink(os.path.join(folder, OWNER))
         os.rmdir(folder)
 
 
 def beat(path: str) -> None:
     """Touch the heartbeat file as long as this process lives."""
     while True:
-        with contextlib.suppress(OSError), open(path, "w") as file:
-            file.write(str(time.time()))
+        with _beating, contextlib.suppress(OSError):
+            if _over.is_set():
+                return
+            with open(path, "w") as file:
+                file.write(str(time.time()))
         time.sleep(HEARTBEAT_SECONDS)
 
 

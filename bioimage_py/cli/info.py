@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("path")
+@click.argument("path", required=False)
+@click.option("--backends", is_flag=True, help="List the backends that are known here, in place of arrays.")
 @click.option("--no-size", is_flag=True, help="Don't add up the sizes of files, which takes long for millions.")
 @json_option
-def info(path: str, no_size: bool, as_json: bool) -> None:
+def info(path: str | None, backends: bool, no_size: bool, as_json: bool) -> None:
     """List the arrays in PATH: shape, type, chunks, axes, codec, and size on disk.
 
     PATH is a file, a folder or URL with arrays, a folder of TIFF slices, a precomputed layer or a WebKnossos dataset,
@@ -32,6 +33,11 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
     Example:
       bioimage-py info volume.zarr
     """  # noqa: D301
+    if backends == (path is not None):
+        raise click.UsageError("give a PATH, or --backends")
+    if path is None:
+        _list_backends(as_json)
+        return
     arrays, failed = list[dict[str, Any]](), list[BioimageError]()
     for one in arrays_at(path):
         try:
@@ -52,6 +58,27 @@ def info(path: str, no_size: bool, as_json: bool) -> None:
     for array in arrays:
         for line in _lines(array):
             click.echo(line)
+
+
+def _list_backends(as_json: bool) -> None:
+    from ..backends import list_backends
+
+    found = list_backends()
+    if as_json:
+        print_json({"backends": [one.to_dict() for one in found]})
+        return
+    words = {
+        "shares_memory": "shares the memory of the call",
+        "kills_blocks": "ends blocks",
+        "detaches": "goes on without the call",
+        "one_machine": "one machine",
+    }
+    for one in found:
+        click.echo(f"{one.name}: {one.about or 'not known'}")
+        can = "depends on what it is given"
+        if one.limits is not None:
+            can = ", ".join(text for name, text in words.items() if getattr(one.limits, name)) or "many machines"
+        click.echo(f"    {can if not one.missing else f'missing: {one.missing}'}")
 
 
 def _describe(array: Array, with_size: bool) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def main() -> None:
 
 
 for _command in (
-    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
+    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, slurm,
+    completion,
 ):  # fmt: skip
     main.add_command(_command)

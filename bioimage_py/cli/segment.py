@@ -19,9 +19,9 @@ from .inputs import open_input
     type=click.Choice(["watershed", "components", "multicut", "agglomerate", "mutex"]),
     default="watershed",
     show_default=True,
-    help="Way.",
+    help="How.",
 )
-@click.option("--threshold", type=float, help="Least grey value.  [default: Otsu's]")
+@click.option("--threshold", type=float, help="Grey value.  [default: Otsu's]")
 @click.option(
     "--sigma",
     type=lengths,
@@ -35,7 +35,7 @@ from .inputs import open_input
     type=click.Choice(["bright", "dark"]),
     default="bright",
     show_default=True,
-    help="Of the input.",
+    help="Grey of objects.",
 )
 @click.option("--fill/--no-fill", default=None, help="Watershed: fill the space with objects.")
 @click.option(
@@ -56,7 +56,7 @@ from .inputs import open_input
 @click.option("--overlap", type=numbers, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
 @click.option("--margin", type=numbers, metavar="N[,N,N]", help="At the border of tiles, not used.")
 @click.option("--normalize", metavar="standard|A,B", help="The network gets (voxel - A) / B.")
-@click.option("--keep", metavar="FOLDER", help="Last three: keep superpixels and graph here.")
+@click.option("--keep", metavar="FOLDER", help="Keep superpixels and graph here.")
 @click.option("--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.")
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing label image.")
@@ -80,8 +80,8 @@ def segment(
 ) -> None:
     """Segment the image INPUT; labels, with a pyramid, go to OUTPUT (OME-Zarr).
 
-    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. The methods multicut and agglomerate take boundaries (0 to
-    1), mutex affinities; --model (ONNX, TorchScript) makes them.
+    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. The methods multicut and agglomerate take boundaries
+    (0 to 1), mutex affinities; --model (ONNX, TorchScript) makes them.
 
     \b
     Example:

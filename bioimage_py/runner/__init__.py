@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..backends.config import RunnerConfig, SlurmConfig, write_slurm_config
+    from ..backends.hosted.config import DaskConfig, ExecutorConfig
     from ..backends.user_config import config_file_path
     from ..errors import ResumeConflict, RunnerError, RunningError
     from .calls import LocalRunner, Runner, SlurmRunner, SubprocessRunner, get_runner, map_blocks, run_block
@@ -20,7 +21,9 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "DaskConfig": "..backends.hosted.config",
             "DetachedRun": ".control.detached",
+            "ExecutorConfig": "..backends.hosted.config",
             "LocalRunner": ".calls",
             "ResumeConflict": "..errors",
             "RunReport": ".driver.report",
@@ -43,7 +46,9 @@ else:
     )
 
 __all__ = [
+    "DaskConfig",
     "DetachedRun",
+    "ExecutorConfig",
     "LocalRunner",
     "ResumeConflict",
     "RunReport",

@@ -211,6 +211,17 @@ def current_execution(given: Execution | None = None) -> Execution:
     return given
 
 
+def _by_backend(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with ``<backend>=value`` as its ``job_type`` and ``job_config``."""
+    found = dict(settings)
+    if unknown := set(settings) - {one.name for one in fields(Execution)}:
+        from ..backends import backend_class, backend_names
+
+        for name in unknown & set(backend_names()):
+            found.update(job_type=name, job_config=backend_class(name).configured(found.pop(name)))
+    return found
+
+
 @contextmanager
 def execution(
     job_type: str | Execution | None = None, num_workers: int | None = None, **settings: Any
@@ -223,13 +234,14 @@ def execution(
         Name of the backend, or a whole `Execution`.
     num_workers : int, optional
     **settings
-        Other fields of `Execution`.
+        Other fields of `Execution`; or the name of a backend with what it takes in place of its settings, such as
+        ``executor=pool`` or ``dask=client``.
 
     Yields
     ------
     Execution
     """
-    changes = dict(settings)
+    changes = _by_backend(settings)
     if num_workers is not None:
         changes["num_workers"] = num_workers
     base = current_execution()

@@ -14,7 +14,6 @@ import pytest
 import zarr
 
 from ..backends import Backend, get_backend
-from ..blocks import to_roi
 from ..errors import ConfigError, RunnerError
 from ..run_folder import RunFolder
 from ..runner.calls import map_blocks
@@ -23,11 +22,10 @@ from ..runner.control.detached import DetachedRun
 from ..runner.control.inspect import status_of
 from ..runner.execute import execute
 from ..runner.execution import Execution, execution
-from ..runner.ledger.stage_record import Results
 from ..runner.planning.build import Where, blocks_stage
 from .checks import check
 from .failures import Call
-from .trials import DriverProcess, N, Trial, Watch, until, watched
+from .trials import DriverProcess, N, Trial, Watch, double, listed, mirror, recorded_of, stopped, until, watched
 
 BACKEND_CHECKS = (
     "order",
@@ -89,6 +87,8 @@ class BackendConformance:
         From the name of a check to the reason why this backend cannot pass it, shown with the skipped tests.
     patience : float
         Seconds after which the end of a worker must have been told.
+    pool_size : int
+        Processes in which one worker after the other of a block may be.
 
     Examples
     --------
@@ -104,6 +104,7 @@ class BackendConformance:
     kind: ClassVar[str] = ""
     impossible: ClassVar[Mapping[str, str]] = {}
     patience: ClassVar[float] = 60.0
+    pool_size: ClassVar[int] = 1
 
     @pytest.fixture
     def settings(self) -> Mapping[str, Any]:
@@ -145,11 +146,11 @@ class BackendConformance:
         first[:] = np.arange(4 * N)
         where = Where(4)
         stages = [
-            blocks_stage(_double, [first], [middle], where, name="first", returns="each"),
-            blocks_stage(_mirror, [first, middle], [last], where, name="second", returns="each", reads_outputs=False),
+            blocks_stage(double, [first], [middle], where, name="first", returns="each"),
+            blocks_stage(mirror, [first, middle], [last], where, name="second", returns="each", reads_outputs=False),
         ]
         how = Execution(**{"num_workers": 2, "progress": False, **settings})
-        values = execute("order", stages, how, value=_listed).results
+        values = execute("order", stages, how, value=listed).results
         assert values == [list(range(N)), list(range(N))]
         np.testing.assert_array_equal(last[:], 2 * np.arange(4 * N)[::-1])
 
@@ -231,7 +232,8 @@ class BackendConformance:
         names = [end.worker for end in watch.ends]
         assert len(names) == len(set(names)), f"an end was told more than once: {names}"
         assert set(names) <= set(watch.starts), f"the end of a worker was told that was not started: {names}"
-        assert set(watch.starts) == set(names), f"an end was not told: {set(watch.starts) - set(names)}"
+        worked = {call.worker for call in trial.calls()}
+        assert worked <= set(names), f"an end was not told: {worked - set(names)}"
         if dies:
             died = [end for end in watch.ends if end.worker == trial.calls(3)[0].worker]
             assert died, "no word of the worker that died"
@@ -257,7 +259,7 @@ class BackendConformance:
         """Not even one that was in the middle of a block when the run was stopped."""
         trial = Trial(folder, settings, "block 0: wait; block 20: always raise")
         run = trial.in_thread(retries=0, max_failures=0)
-        until(lambda: (trial.calls(20) and _stopped(trial)) or run.over)
+        until(lambda: (trial.calls(20) and stopped(trial)) or run.over)
         trial.function.go_on()
         assert isinstance(run.join(), RunnerError)
         assert not run.left, f"the run had returned and these calls went on: {run.left}"
@@ -299,14 +301,13 @@ class BackendConformance:
     def test_calls_in_a_block_have_the_same_workers(
         self, folder: Path, settings: Mapping[str, Any], watch: Watch
     ) -> None:
-        """The second call starts no process."""
-        trials = [Trial(folder / str(number), settings) for number in range(2)]
+        """Later calls start no process."""
+        trials = [Trial(folder / str(number), settings) for number in range(3)]
         with execution(**{**settings, "num_workers": 1, "progress": False}):
             for trial in trials:
                 data = zarr.open_array(trial.path, mode="r+")
                 map_blocks(trial.function, [data], [data], block_shape=4, version="1")
-        found = [{(call.host, call.pid) for call in trial.calls()} for trial in trials]
-        assert found[0] == found[1]
+        assert len({(call.host, call.pid) for trial in trials for call in trial.calls()}) <= self.pool_size
         for trial in trials:
             trial.right()
 
@@ -314,8 +315,8 @@ class BackendConformance:
     def test_a_driver_that_is_killed(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """The same call does what is left, each block once, and nobody disturbs it."""
         trial = Trial(folder, settings, "block 10: wait")
-        driver = DriverProcess(trial, settings["job_type"])
-        recorded = driver.until(lambda: _recorded(trial))
+        driver = DriverProcess(trial, settings["job_type"], type(self).__module__)
+        recorded = driver.until(lambda: recorded_of(trial))
         before = [call.block for call in trial.calls() if call.end]
         driver.kill()
         trial.function.go_on()
@@ -332,8 +333,8 @@ class BackendConformance:
     def test_a_run_that_is_cancelled(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """It ends after the blocks that run, or at once; the same call goes on."""
         trial = Trial(folder, settings, "block 10: wait")
-        driver = DriverProcess(trial, settings["job_type"])
-        driver.until(lambda: _recorded(trial))
+        driver = DriverProcess(trial, settings["job_type"], type(self).__module__)
+        recorded = driver.until(lambda: recorded_of(trial))
         run = trial.run_folder()
         assert run is not None
         cancelling = Thread(target=cancel_run, args=(run,), kwargs={"timeout": 120.0}, daemon=True)
@@ -342,11 +343,11 @@ class BackendConformance:
         trial.function.go_on()
         cancelling.join(240)
         assert driver.wait() != 0
-        number, done = len(trial.calls()), len(trial.done())
+        number, done = len(trial.calls()), status_of(run).stages[0].done
+        assert done >= recorded
         trial.run()
         trial.right()
-        # a block that was cancelled in the middle may have written, and is not recorded
-        assert len(trial.calls()) - number <= N - done + 2
+        assert len(trial.calls()) - number == N - done
 
     @check("adopt")
     def test_nobody_is_adopted_that_is_not_there(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -385,34 +386,3 @@ class BackendConformance:
             return backend.limits
         finally:
             backend.close()
-
-
-def _listed(results: Results) -> list[list[int]]:
-    return [list(results.listed(stage, None)) for stage in ("first", "second")]
-
-
-def _double(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    outputs[0][to_roi(block)] = 2 * inputs[0][to_roi(block)]
-    return int(block.id)
-
-
-def _mirror(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
-    (here,) = to_roi(block)
-    n = inputs[1].shape[0]
-    outputs[0][here] = inputs[1][n - here.stop : n - here.start][::-1]
-    return int(block.id)
-
-
-def _stopped(trial: Trial) -> bool:
-    run = trial.run_folder()
-    return run is not None and RunFolder(run).stop.exists()
-
-
-def _recorded(trial: Trial) -> int:
-    """How many blocks are recorded while block 10 waits and nobody else works; 0 before."""
-    run = trial.run_folder()
-    if run is None or not trial.calls(10) or len(trial.open_calls()) != 1:
-        return 0
-    ended = sum(call.end > 0 for call in trial.calls())
-    done = status_of(run).stages[0].done
-    return done if done > 3 and ended - done <= len(trial.calls(7, 8, 9)) else 0

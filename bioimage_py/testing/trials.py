@@ -18,8 +18,12 @@ import numpy as np
 import zarr
 
 from ..backends import Backend, BackendEvent, Work, backend_class, register_backend
+from ..blocks import to_roi
+from ..run_folder import RunFolder
 from ..runner.calls import map_blocks
+from ..runner.control.inspect import status_of
 from ..runner.execution import Execution
+from ..runner.ledger.stage_record import Results
 from .failures import Call, Failing, Failure, calls_of
 
 N = 24
@@ -151,7 +155,7 @@ class Trial:
 
     def done(self) -> np.ndarray:
         """Which blocks were done once, as the voxels say; BrokenBackendError for a block that is neither."""
-        steps = zarr.open_array(self.path, mode="r")[:].reshape(N, 4) - np.arange(4 * N).reshape(N, 4)
+        steps = np.asarray(zarr.open_array(self.path, mode="r")[:]).reshape(N, 4) - np.arange(4 * N).reshape(N, 4)
         if not (((steps == 0) | (steps == 1)).all() and (steps == steps[:, :1]).all()):
             raise BrokenBackendError(f"blocks were done in part, or more than once: {steps.tolist()}")
         return np.flatnonzero(steps[:, 0])
@@ -200,18 +204,20 @@ class Background:
 
 
 class DriverProcess:
-    """Another process that drives a trial, and may be killed."""
+    """Another process that drives a trial, and may be killed.
 
-    def __init__(self, trial: Trial, job_type: str) -> None:
+    What the module ``test`` defines it gets by value, and so what defines the backend, where that is not this package.
+    """
+
+    def __init__(self, trial: Trial, job_type: str, test: str) -> None:
         cls = backend_class(job_type)
-        module = sys.modules[cls.__module__]
-        by_value = not cls.__module__.startswith("bioimage_py.")
-        if by_value:
+        modules = {sys.modules[name] for name in (cls.__module__, test) if not name.startswith("bioimage_py.")}
+        for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
             order = cloudpickle.dumps((trial, job_type, cls))
         finally:
-            if by_value:
+            for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
         path = trial.folder / "driver.pkl"
         path.write_bytes(order)
@@ -258,6 +264,40 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "nothing happened for too long"
         time.sleep(0.02)
+
+
+def listed(results: Results) -> list[list[int]]:
+    """Values of both stages, in the order of blocks."""
+    return [list(results.listed(stage, None)) for stage in ("first", "second")]
+
+
+def double(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
+    """Write twice the input; the id of the block."""
+    outputs[0][to_roi(block)] = 2 * inputs[0][to_roi(block)]
+    return int(block.id)
+
+
+def mirror(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
+    """Write the block at the other end of the second input; the id of the block."""
+    (here,) = to_roi(block)
+    n = inputs[1].shape[0]
+    outputs[0][here] = inputs[1][n - here.stop : n - here.start][::-1]
+    return int(block.id)
+
+
+def stopped(trial: Trial) -> bool:
+    """Whether the driver of a trial has told its workers to end."""
+    run = trial.run_folder()
+    return run is not None and RunFolder(run).stop.exists()
+
+
+def recorded_of(trial: Trial) -> int:
+    """How many blocks are recorded while block 10 waits; 0 before it does."""
+    run = trial.run_folder()
+    if run is None or not trial.calls(10):
+        return 0
+    done = status_of(run).stages[0].done
+    return done if done > 3 else 0
 
 
 def main() -> None:

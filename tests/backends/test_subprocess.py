@@ -28,6 +28,7 @@ from bioimage_py.runner import RunnerConfig, map_blocks
 from bioimage_py.runner.control.cancel import cancel_run
 from bioimage_py.runner.execution import Execution
 from bioimage_py.runner.ledger.driver_side import FolderLedger
+from bioimage_py.system.processes import identify
 
 from ..helpers import until
 
@@ -837,3 +838,23 @@ def test_a_forked_child_that_leaves_the_block_ends_no_worker_of_its_parent(
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stdout == "the parent's workers live\n", done.stderr
     assert not list((tmp_path / "tmp").glob("bioimage_py-workers-*"))
+
+
+def test_what_a_driver_left_that_was_killed_with_its_workers_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next driver of this system; what belongs to one that lives, or to nobody that is known, stays."""
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    told = {**identify(), "pid": int(ended.stdout), "start": "1"}
+    owners = {"dead": told, "living": identify(), "elsewhere": {**told, "boot": "another"}, "unknown": None}
+    for name, owner in owners.items():
+        folder = tmp_path / f"{backend.PREFIX}{name}"
+        folder.mkdir()
+        (folder / "worker-1.log").touch()
+        if owner is not None:
+            (folder / worker_parent.OWNER).write_text(json.dumps(owner))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    backend._sweep.cache_clear()
+    backend.SubprocessBackend().close()
+    left = {path.name.removeprefix(backend.PREFIX) for path in tmp_path.iterdir()}
+    assert left == {"living", "elsewhere", "unknown"}

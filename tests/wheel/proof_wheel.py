@@ -32,6 +32,12 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 # A first step of each extra: arguments of bioimage-py, or Python.
 STEPS: dict[str, list[list[str] | str]] = {
     "cloudvolume": ["print(bp.open_cloudvolume('layer', cache=True).shape)"],
+    "dask": [
+        "bp.get_runner('dask')\n"
+        "from distributed import LocalCluster\n"
+        "with LocalCluster(1, processes=False, dashboard_address=None) as cluster, bp.execution(dask=cluster):\n"
+        "    print(bp.stats.max(bp.open_source('a.zarr', 'raw'), progress=False))"
+    ],
     "em": [["info", "a.mrc"]],
     "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],

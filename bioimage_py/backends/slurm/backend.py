@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from ...errors import ConfigError, RunningError
-from ...extras import need
+from ...extras import missing_library, need
 from ...run_folder import RunFolder
 from ..base import Backend, BackendEvent, Limits, Work
 from ..config import SlurmConfig, memory_bytes
@@ -86,6 +87,12 @@ class SlurmBackend(Backend):
                 remedy='job_config=bioimage_py.runner.SlurmConfig(partition="...")',
             )
         need("submitit", "job_type='slurm'")
+
+    @classmethod
+    def missing(cls) -> str:
+        """The library, or the commands of a cluster."""
+        commands_there = shutil.which("sbatch") is not None
+        return missing_library("submitit") or ("" if commands_there else "sbatch: run this on the cluster's login node")
 
     @classmethod
     def default_config(cls) -> SlurmConfig:

@@ -67,7 +67,7 @@ class Driver:
             rules.append(StageRules(stage.units.n_blocks, ledger.batches(index), retries, allowed, stage.early))
         self.supervisor = Supervisor(
             rules,
-            min(how.num_workers, plan.widest),
+            min(how.num_workers, plan.widest, backend.most_workers or plan.widest),
             one_machine=backend.limits.one_machine,
             live=len(ledger.adopted),
         )

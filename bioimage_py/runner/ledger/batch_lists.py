@@ -30,6 +30,8 @@ class BatchLists:
         self.memory = memory
         self.strange = False
         """Whether the run belongs to a driver that does not know the worker."""
+        self.takes_any = False
+        """Whether a worker takes also what it was to leave to others."""
         self._session = ""
         self._ready: set[Path] = set()
         self._lists: dict[str, list[Batch]] = {}
@@ -86,7 +88,7 @@ class BatchLists:
     def _fits(self, batch: Batch, worker: str) -> bool:
         if self.memory is not None and self.memory < batch.memory:
             return False
-        return batch.avoid != worker or self._inside.alone.exists()
+        return batch.avoid != worker or self.takes_any or self._inside.alone.exists()
 
     def link(self, owner: str, batch: Batch) -> bool:
         """Claim one batch; whether it is the owner's now."""

@@ -18,6 +18,8 @@ from .stage_record import Results
 
 STOP_SECONDS = 0.05
 """How often a worker looks for the stop mark."""
+AVOID_SECONDS = 10.0
+"""How long a worker without a batch leaves one, which failed on it, to others: they may all be waiting to start."""
 
 
 class FolderWork(WorkerSide):
@@ -67,6 +69,7 @@ class FolderWork(WorkerSide):
         waiting, pause = Waiting(self._inside.heartbeat, self._idle_timeout), 0.001
         while not self._leaving:
             heard = self.published.rung
+            self._lists.takes_any = waiting.seconds > AVOID_SECONDS
             if self._inside.over.exists():
                 return None
             batch = self._take(worker, heard)

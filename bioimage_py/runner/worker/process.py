@@ -67,36 +67,60 @@ def serve(
     """
     try:
         _log_to(RunFolder(run).log_of(worker))
-        if wrong := mismatch(run):
-            return {"kind": CANNOT_START, "detail": wrong}
         from ...system.files import write_once
         from ...system.processes import identify
-        from ..ledger.worker_side import FolderWork
-        from ..planning.plan_file import read_plan
-        from .loop import InProcess
 
         write_once(RunFolder(run).process_of(worker), json.dumps(identify()).encode())
+        opened = open_work(run, fresh=fresh, idle_timeout=idle_timeout, mem=mem)
+        if isinstance(opened, dict):
+            return opened
+        signal.signal(signal.SIGUSR2, lambda *_: opened.leave())
+    except BaseException:  # noqa: BLE001 - whatever it is, the driver has to say it
+        return {"kind": CANNOT_START if fresh else STALE, "detail": traceback.format_exc()}
+    try:
+        return do_work(opened, worker)
+    finally:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def open_work(
+    run: Path, *, fresh: bool, began: float = _BEGAN, idle_timeout: float | None = None, mem: int | None = None
+) -> Any:
+    """The ledger of a run as a worker sees it; where the run cannot be begun here, the answer for the driver.
+
+    ``began`` is when this process may have imported the first module of a run, where it is not ``fresh``.
+    """
+    try:
+        if wrong := mismatch(run):
+            return {"kind": CANNOT_START, "detail": wrong}
+        from ..ledger.worker_side import FolderWork
+        from ..planning.plan_file import read_plan
+
         plan = read_plan(run)
         other = ""
         if code := RunFolder(run).code():
             from ..identity.imports import other_code
 
-            other = other_code(code, math.inf if fresh else _BEGAN)
+            other = other_code(code, math.inf if fresh else began)
         if other:
             return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
-        ledger = FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
-        signal.signal(signal.SIGUSR2, lambda *_: ledger.leave())
+        return FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
     except BaseException:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START if fresh else STALE, "detail": traceback.format_exc()}
+
+
+def do_work(ledger: Any, worker: str) -> dict[str, Any]:
+    """Work on a run that is open until there is nothing left to do; the answer for the driver."""
+    from .loop import InProcess
+
     try:
         InProcess(ledger)(worker)
     except BaseException:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
         return {"kind": "crashed", "detail": traceback.format_exc()}
     finally:
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         ledger.shut()
         # an HDF5 file that stays open shows the next run what it held when this one began
-        for source in (source for stage in plan.stages for source in stage.sources):
+        for source in (source for stage in ledger.plan.stages for source in stage.sources):
             with suppress(Exception):  # the run is over, and what ended it is what the driver has to hear
                 source.close()
     return {"kind": "finished", "detail": ""}

@@ -1,0 +1,207 @@
+"""Executors of others: through the conformance suite, and what is special of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+import zarr
+
+import bioimage_py as bp
+from bioimage_py.errors import ConfigError, RunnerError
+from bioimage_py.run_folder import RunFolder
+from bioimage_py.runner import ExecutorConfig, map_blocks, resume_run
+from bioimage_py.testing import BackendConformance
+from bioimage_py.testing.trials import Trial
+
+from .test_conformance import THREADS
+
+
+def spawned() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+def threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2)
+
+
+def lokies() -> Executor:
+    loky = pytest.importorskip("loky")  # imported where it is called: other processes call it too
+    return loky.ProcessPoolExecutor(2)  # type: ignore[no-any-return]
+
+
+class TestThreads(BackendConformance):
+    kind = "executor: threads"
+    few_checks = {"order", "ends", "over"}
+    impossible = {
+        **dict.fromkeys(("exit", "killed", "guilty", "node"), THREADS),
+        "memory": "threads have no memory of their own",
+    }
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, Any]:
+        return {"job_type": "executor", "job_config": ExecutorConfig(make=threads)}
+
+
+class TestProcesses(BackendConformance):
+    kind = "executor: processes"
+    few_checks = {"exit", "cancel"}
+    pool_size = 2
+    impossible = {"node": "all workers are on this machine"}
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, Any]:
+        return {"job_type": "executor", "job_config": ExecutorConfig(make=spawned)}
+
+
+class TestLoky(TestProcesses):
+    kind = "executor: loky"
+    few_checks: set[str] = set()
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, Any]:
+        return {"job_type": "executor", "job_config": ExecutorConfig(make=lokies)}
+
+
+def on(pool: Any, **settings: Any) -> dict[str, Any]:
+    return {"job_type": "executor", "job_config": ExecutorConfig(executor=pool), **settings}
+
+
+def test_an_executor_that_is_given_is_left_open(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        trial = Trial(tmp_path, {})
+        data = zarr.open_array(trial.path, mode="r+")
+        with bp.execution(executor=pool, num_workers=2, progress=False):
+            map_blocks(trial.function, [data], [data], block_shape=4)
+        trial.right()
+        assert pool.submit(int, "7").result() == 7
+
+
+def test_arrays_in_memory_on_threads() -> None:
+    data = np.arange(4000).reshape(40, 100)
+    with ThreadPoolExecutor(2) as pool, bp.execution(executor=pool, num_workers=4, progress=False):
+        assert bp.stats.max(data, block_shape=(8, 50)) == 3999
+
+
+def test_one_that_forks_is_refused_with_the_line_to_type() -> None:
+    fork = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(1, mp_context=fork)
+    with bp.execution(executor=pool), pytest.raises(ConfigError, match="forks this process") as caught:
+        bp.stats.max(np.zeros(4))
+    assert "spawn" in str(caught.value.remedy)
+
+
+class Forking(Executor):
+    """One of which nothing is known but what it does."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+
+    def submit(self, *what: Any, **more: Any) -> Any:
+        return self.pool.submit(*what, **more)
+
+
+def test_one_that_forks_behind_a_curtain_is_found() -> None:
+    pool = Forking()
+    with bp.execution(executor=pool), pytest.raises(ConfigError, match="forks this process"):
+        bp.stats.max(np.zeros(4))
+    pool.pool.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, "not that of an executor"),
+        (bp.runner.RunnerConfig(), "not that of an executor"),
+        (ExecutorConfig(), "there is no executor"),
+        (ExecutorConfig(executor=7), "has no submit"),
+        (ExecutorConfig(make=lambda: 7), "has no submit"),
+    ],
+)
+def test_what_is_no_executor(config: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        bp.stats.max(np.zeros(4), job_type="executor", job_config=config)
+
+
+def test_settings_that_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        ExecutorConfig(executor=7, make=lambda: 7)
+    with pytest.raises(ConfigError, match="cannot be called"):
+        ExecutorConfig(make=7)
+    with pytest.raises(ConfigError, match="start_timeout"):
+        ExecutorConfig(start_timeout=0)
+
+
+def test_one_that_was_shut_down() -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with bp.execution(executor=pool), pytest.raises(ConfigError, match="takes no tasks"):
+        bp.stats.max(np.zeros(4))
+
+
+def test_a_given_pool_that_breaks_ends_the_run_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    trial = Trial(tmp_path, {}, "block 9: exit 3")
+    with spawned() as pool, pytest.raises(RunnerError, match=r"executor is broken.*the same call goes on") as caught:
+        trial.run(**on(pool))
+    folder = caught.value.tmp_folder
+    assert folder is not None
+    with pytest.raises(ConfigError, match="not kept with a run"):
+        resume_run(folder)
+    trial.run(job_type="local")
+    trial.right()
+    assert not RunFolder(Path(folder)).path.exists()
+
+
+def test_what_make_is_is_kept_with_a_run() -> None:
+    kept = cloudpickle.loads(cloudpickle.dumps(ExecutorConfig(make=lambda: "made", tasks_per_worker=3)))
+    assert (kept.make(), kept.tasks_per_worker, kept.executor) == ("made", 3, None)
+    assert cloudpickle.loads(cloudpickle.dumps(kept)).make() == "made"
+    lock = multiprocessing.Lock()
+    assert cloudpickle.loads(cloudpickle.dumps(ExecutorConfig(make=lambda: lock))).make is None
+
+
+MPI = """
+import sys
+from pathlib import Path
+from mpi4py.futures import MPIPoolExecutor
+import bioimage_py as bp
+from bioimage_py.testing.trials import Trial
+if __name__ == "__main__":
+    trial = Trial(Path(sys.argv[1]), {}, sys.argv[2])
+    with MPIPoolExecutor() as pool:
+        from bioimage_py.runner import ExecutorConfig
+        config = ExecutorConfig(executor=pool)
+        trial.run(job_type="executor", job_config=config)
+    trial.right()
+    print(len({call.pid for call in trial.calls()}), "processes")
+"""
+
+
+@pytest.mark.long
+def test_three_ranks_of_mpi(tmp_path: Path) -> None:
+    """Rank 0 drives; a rank that dies takes all with it, and the same call goes on."""
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpiexec") is None:
+        pytest.skip("no MPI: apt-get install openmpi-bin")
+    script = tmp_path / "script.py"
+    script.write_text(MPI)
+    mpi = ["mpiexec", "--allow-run-as-root", "--oversubscribe", "-n", "3", sys.executable, "-m", "mpi4py.futures"]
+
+    def call(failures: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*mpi, str(script), str(tmp_path / "run"), failures], capture_output=True, text=True)
+
+    slow = "; ".join(f"block {block}: slow 0.2 s" for block in range(8))
+    died = call(f"{slow}; block 9: exit 3")
+    assert died.returncode != 0
+    went_on = call(slow)
+    assert went_on.returncode == 0, went_on.stderr
+    assert went_on.stdout.split() == ["4", "processes"]  # two of each call
