@@ -71,6 +71,8 @@ class Served:
         self.id = id
         self.folder = folder
         self._database = database
+        self.index: Any = None
+        """What is known of the data sets for lists (`index.Index`)."""
 
     def commit(
         self,
@@ -114,6 +116,21 @@ class Served:
             self.take_over()
         fault("server-answer")
         return Answer(found.number, found.saved)
+
+    def done(self, origin: Origin) -> Answer | None:
+        """Return the answer of a commit that was made before with the same key; None where there is none.
+
+        Raises
+        ------
+        ParameterError
+            The key came with another request.
+        """
+        self.take_over()
+        try:
+            self._unless_done(origin)
+        except _Done as done:
+            return Answer(done.seq, None)
+        return None
 
     def take_over(self) -> None:
         """Take events that lie in the folder into the database.
@@ -167,6 +184,7 @@ class Served:
         user, key = str(document["user"])[:200], str(document["key"]).partition(" ")[0]
         row = {"project_id": self.id, "seq": number, "id": document["id"], "user": user, "key": key or None}
         text = json.dumps(document)
+        self._rename(connection, document["changes"])
         connection.execute(insert(events).values(**row, time=time, document=text))
         # who looks after the server need not be a member: values stay in the event, which the digest holds fast
         fields = {
@@ -179,6 +197,16 @@ class Served:
             "sha256": sha256(text.encode()).hexdigest(),
         }
         audit.record(connection, user, "commit", project=self.id, details=details, at=time)
+
+    def _rename(self, connection: Connection, changes: list[dict[str, Any]]) -> None:
+        """Take over a new name from the settings, unless another project of the owner has it."""
+        for change in changes:
+            for path, _, name in change["fields"] if change["name"] == "project" else ():
+                if path == ["name"]:
+                    owner = select(projects.c.owner_id).where(projects.c.id == self.id).scalar_subquery()
+                    taken = (projects.c.owner_id == owner) & (projects.c.name == name)
+                    if connection.execute(select(projects.c.id).where(taken)).scalar() is None:
+                        connection.execute(update(projects).where(projects.c.id == self.id).values(name=name))
 
     def _path(self, number: int) -> Any:
         return self.folder.path_of(event_name(number))

@@ -102,8 +102,8 @@ class LockToken:
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def take(cls, folder: Folder, identifier: str, seconds: float) -> LockToken:
-        """Take the lock of a descriptor.
+    def take(cls, folder: Folder, identifier: str, seconds: float, owner: str = "") -> LockToken:
+        """Take the lock of a descriptor, for this process or, as a server does, for another owner.
 
         Raises
         ------
@@ -116,11 +116,18 @@ class LockToken:
             raise ParameterError(f"seconds is {seconds!r}.", remedy=f"seconds={SECONDS}")
         token = cls(secrets.token_hex(8))
         token._folder, token._identifier, token._seconds = folder, identifier, float(seconds)
-        stored = {"descriptor": identifier, "owner": _owner(), "token": token.token, "seconds": token._seconds}
+        stored = {"descriptor": identifier, "owner": owner or _owner(), "token": token.token, "seconds": token._seconds}
         with folder.guarding([identifier]):
             check_lease(folder, identifier, "")
             write_once(_path(folder, identifier), json.dumps(stored, indent=1).encode())
         return token
+
+    @classmethod
+    def of(cls, folder: Folder, identifier: str, token: str) -> LockToken:
+        """Return a lock that somebody has taken, whose token is known."""
+        found = cls(token)
+        found._folder, found._identifier = folder, identifier
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.token)

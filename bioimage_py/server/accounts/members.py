@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal, cast
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -14,6 +15,8 @@ from ..refusals import NotAllowedError
 from .callers import Caller, Scope
 from .users import user_name
 
+RoleName = Literal["viewer", "annotator", "maintainer", "owner"]
+
 
 class Role(IntEnum):
     """Of a member; each may do what those before it may."""
@@ -22,6 +25,11 @@ class Role(IntEnum):
     annotator = 2
     maintainer = 3
     owner = 4
+
+    @property
+    def label(self) -> RoleName:
+        """Name, as JSON has it."""
+        return cast("RoleName", self.name)
 
 
 class Right(IntEnum):

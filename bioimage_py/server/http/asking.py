@@ -1,0 +1,119 @@
+"""Who asks, and for which project: what routes declare that they need, and the OpenAPI document says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Request
+
+from ..accounts.api_tokens import PREFIX
+from ..accounts.callers import Caller
+from ..accounts.members import Right, Role
+from ..accounts.sessions import is_access
+from ..projects import Projects
+from ..refusals import NotAllowedError, UnknownCallerError
+from ..served import Served
+from ..site import Site
+from ..values import NAME
+
+_LONGEST = 200
+
+
+def site_of(request: Request) -> Site:
+    """Return what is served."""
+    found: Site = request.app.state.site
+    return found
+
+
+def address_of(request: Request) -> str:
+    """Return where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
+    """Return who makes a request; UnknownCallerError where nobody says."""
+    kind, _, token = authorization.partition(" ")
+    if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
+        raise UnknownCallerError("This takes a token.")
+    site = site_of(request)
+    if token.startswith(PREFIX):
+        caller = site.tokens.caller(token)
+    elif is_access(token):
+        caller = site.sessions.caller(token)
+    else:
+        raise UnknownCallerError
+    request.scope["state"]["user"] = caller.name
+    return caller
+
+
+def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """Return who makes a request, if an administrator does."""
+    if not caller.admin:
+        raise NotAllowedError("Only administrators do that, logged in with their password.", remedy="ask one of them")
+    return caller
+
+
+def user_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """Return who makes a request, if somebody has logged in: no program with an API token."""
+    if caller.token:
+        raise NotAllowedError("An API token cannot do that.", remedy="log in with a password")
+    return caller
+
+
+SiteOf = Annotated[Site, Depends(site_of)]
+AddressOf = Annotated[str, Depends(address_of)]
+CallerOf = Annotated[Caller, Depends(caller_of)]
+UserOf = Annotated[Caller, Depends(user_of)]
+AdminOf = Annotated[Caller, Depends(admin_of)]
+ProjectId = Annotated[str, Path(pattern=NAME)]
+Name = Annotated[str, Path(pattern=NAME)]
+Key = Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9_-]{8,100}$")]
+Client = Annotated[str, Header(alias="X-Client", pattern=r"^[A-Za-z0-9_.:@ -]{0,100}$")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a project, by somebody who may do what it asks for."""
+
+    caller: Caller
+    role: Role
+    served: Served
+    projects: Projects
+
+
+class Needs:
+    """Dependency: the caller must have a right in the project of the path.
+
+    Parameters
+    ----------
+    right : Right
+    """
+
+    def __init__(self, right: Right) -> None:
+        self.right = right
+
+    def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
+        """Return who asks for what; errors as of `Members.check`."""
+        site = site_of(request)
+        role = site.members.check(caller, project, self.right)
+        return Asked(caller, role, site.projects.served(project), site.projects)
+
+
+Reads = Annotated[Asked, Depends(Needs(Right.read))]
+Annotates = Annotated[Asked, Depends(Needs(Right.annotate))]
+Manages = Annotated[Asked, Depends(Needs(Right.manage))]
+Owns = Annotated[Asked, Depends(Needs(Right.own))]
+
+
+def needing(right: str) -> dict[str, Any]:
+    """Keywords of a route: its OpenAPI document says what it needs.
+
+    Parameters
+    ----------
+    right : str
+        "nobody", "somebody", "user", "admin", or the name of a `Right`.
+    """
+    if right == "nobody":
+        return {"openapi_extra": {"x-needs": right, "security": []}}
+    return {"openapi_extra": {"x-needs": right, "security": [{"bearer": []}]}}

@@ -1,0 +1,292 @@
+"""Bodies of requests and answers. What is unknown is refused; every text and list has an end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from ...projects.values.records import LayerRecord
+from ..accounts.callers import Scope
+from ..accounts.members import RoleName
+from ..values import NAME
+
+_PLAIN = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Text = Annotated[str, Field(max_length=200, pattern=_PLAIN)]
+Token = Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e]*$")]
+UserName = Annotated[str, Field(min_length=1, max_length=150)]
+Password = Annotated[SecretStr, Field(max_length=4096)]
+
+
+class Body(BaseModel):
+    """Base of all bodies of requests."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Login(Body):
+    """Name and password."""
+
+    username: UserName
+    password: Password
+    client: Text = ""
+
+
+class Renewal(Body):
+    """A refresh token."""
+
+    refresh: Annotated[SecretStr, Field(max_length=200)]
+    client: Text = ""
+
+
+class Pair(BaseModel):
+    """Tokens."""
+
+    access: str
+    refresh: str
+    seconds: float
+    user: str
+    admin: bool
+
+
+class NewPassword(Body):
+    """The present password, and another one."""
+
+    old: Password
+    new: Password
+
+
+class NewToken(Body):
+    """An API token that is asked for."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_PLAIN)]
+    scope: Scope = Scope.READ
+    projects: Annotated[list[Name], Field(max_length=1000)] | None = None
+    days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = 90.0
+
+
+class TokenInfo(BaseModel):
+    """An API token, without what proves it."""
+
+    id: str
+    name: str
+    scope: Scope
+    projects: list[str] | None
+    created: float
+    expires: float
+    used: float | None
+
+
+class MadeToken(TokenInfo):
+    """A new API token; `token` is shown this once."""
+
+    token: str
+
+
+class NewUser(Body):
+    """An account."""
+
+    username: UserName
+    password: Password
+    admin: bool = False
+
+
+class UserChange(Body):
+    """What is left out stays."""
+
+    admin: bool | None = None
+    disabled: bool | None = None
+    password: Password | None = None
+
+
+class UserInfo(BaseModel):
+    """An account."""
+
+    id: int
+    name: str
+    admin: bool
+    disabled: bool
+    created: float
+
+
+class RoleChange(Body):
+    """The role of a member."""
+
+    role: RoleName
+
+
+class Member(BaseModel):
+    """A member of a project."""
+
+    name: str
+    role: RoleName
+
+
+class ProjectInfo(BaseModel):
+    """A project; `last` is the number of its last event."""
+
+    id: str
+    name: str
+    role: RoleName
+    created: float
+    last: int
+
+
+class ProjectDetails(ProjectInfo):
+    """A project, with the number of its data sets."""
+
+    descriptors: int
+
+
+class NewProject(Body):
+    """A project: what `ProjectSettings.to_document` gives, with or without an id."""
+
+    settings: dict[str, Any]
+
+
+class Made(BaseModel):
+    """The id of something new."""
+
+    id: str
+
+
+class FieldChange(Body):
+    """One field: where, what it was when it was read, and what it becomes; what is left out stands for no value."""
+
+    path: Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=32)]
+    old: Any = None
+    new: Any = None
+
+
+class DocumentChange(Body):
+    """What becomes of one document: other values of fields, a new document, or none any more."""
+
+    name: Name
+    fields: Annotated[list[FieldChange], Field(max_length=10_000)] = []
+    document: dict[str, Any] | None = None
+    remove: bool = False
+    etag: Token = ""
+
+
+class CommitBody(Body):
+    """All of these changes, or none; `locks` are tokens of locks by data set."""
+
+    changes: Annotated[list[DocumentChange], Field(min_length=1, max_length=10_000)]
+    locks: Annotated[dict[Name, Token], Field(max_length=10_000)] = {}
+
+
+class Committed(BaseModel):
+    """The number of the event; `repeated` if the same key had made it before."""
+
+    seq: int
+    repeated: bool
+    etags: dict[str, str | None]
+    """Of the documents as they are saved now; None: removed. Empty where it is repeated."""
+
+
+class EventPage(BaseModel):
+    """Events in their order, the number to ask from next, and that of the last one there is."""
+
+    events: list[dict[str, Any]]
+    next: int
+    last: int
+
+
+class DescriptorRow(BaseModel):
+    """A data set in a list."""
+
+    identifier: str
+    name: str
+    tags: dict[str, bool | str | float]
+    grouping: list[tuple[str, str]]
+    layers: list[str]
+    annotated: bool
+
+
+class DescriptorPage(BaseModel):
+    """Data sets, and the cursor of the next page ("" at the end)."""
+
+    descriptors: list[DescriptorRow]
+    next: str
+
+
+class LockWish(Body):
+    """How long a lock is to live, in seconds, unless it is renewed."""
+
+    seconds: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 300.0
+
+
+class LockProof(Body):
+    """The token of a lock."""
+
+    token: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[0-9a-f]+$")]
+
+
+class Lock(BaseModel):
+    """A lock that was taken; the token proves it."""
+
+    token: str
+    expires: float
+
+
+class LockState(BaseModel):
+    """Who holds a lock."""
+
+    locked: bool
+    owner: str
+    expires: float | None
+
+
+class DraftWish(Body):
+    """The data type of a draft; None: that of what is stored, else the smallest for the labels."""
+
+    dtype: Annotated[str, Field(pattern=r"^(u?int(8|16|32|64)|bool)$")] | None = None
+
+
+class Draft(BaseModel):
+    """A draft: its id, and how it is cut into chunks. Chunks are sent as voxels, little-endian, in C order."""
+
+    id: str
+    shape: list[int]
+    dtype: str
+    chunks: list[int]
+
+
+class Sealed(BaseModel):
+    """What the document of the data set has to say in its layers."""
+
+    record: LayerRecord
+
+
+class AuditRow(BaseModel):
+    """A row of the audit log."""
+
+    id: int
+    time: float
+    user: str
+    address: str
+    action: str
+    project: str
+    details: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """Rows in their order."""
+
+    rows: list[AuditRow]
+    next: int
+
+
+class Versions(BaseModel):
+    """What runs here."""
+
+    server: str
+    api: int
+    schema_version: str
+
+
+class State(BaseModel):
+    """Whether the server works."""
+
+    status: Literal["ok"]

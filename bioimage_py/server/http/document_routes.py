@@ -1,0 +1,136 @@
+"""Routes of documents, commits, lists of data sets and events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import JSONResponse
+
+from ...errors import KeyNotFoundError, ParameterError
+from ...projects.storage.events import Origin
+from ...projects.values.merge import MISSING
+from ..commits import Commit, Field, Wish, commit
+from ..index import Wanted
+from ..served import MOST, Page
+from ..values import checked, digest
+from .asking import Annotates, Client, Key, Name, Reads, needing
+from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage
+from .project_routes import Limit, index_of
+
+routes = APIRouter()
+_BETWEEN = 1.0
+"""Seconds after which a waiting request looks for events again."""
+
+
+@routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
+def document(name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "") -> Response:
+    """Give a document as it is saved: "project", or the identifier of a data set."""
+    found = asked.served.folder.read(name).document
+    if found is None:
+        raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
+    headers = {"ETag": f'"{digest(found)}"', "Cache-Control": "private, no-cache"}
+    if headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(found, headers=headers)
+
+
+@routes.get("/projects/{project}/descriptors", **needing("read"))
+def descriptors(
+    asked: Reads,
+    after: Annotated[str, Query(max_length=2000)] = "",
+    limit: Limit = 1000,
+    sort: Literal["identifier", "name"] = "identifier",
+    name: Annotated[str, Query(max_length=200)] = "",
+    tags: Annotated[str, Query(max_length=4000, description="JSON: values by id of the tag")] = "{}",
+    group: Annotated[list[str], Query(max_length=16)] = [],  # noqa: B006 - FastAPI copies it
+    annotated: bool | None = None,
+    layer: Annotated[str, Query(max_length=100, description="id of a layer")] = "",
+) -> DescriptorPage:
+    """List data sets that fit all that is asked for; none of their files is opened."""
+    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
+    rows, following = index_of(asked).page(wanted, after, limit, sort)
+    found = [
+        DescriptorRow(
+            identifier=row.identifier,
+            name=row.summary.name,
+            tags=dict(row.summary.tags),
+            grouping=list(row.summary.grouping),
+            layers=list(row.summary.layers),
+            annotated=row.summary.annotated,
+        )
+        for row in rows
+    ]
+    return DescriptorPage(descriptors=found, next=following)
+
+
+def _tags(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ParameterError("tags is no JSON object.", remedy='tags={"<id of the tag>": true}')
+    return dict(checked(found, "tags"))
+
+
+@routes.post("/projects/{project}/commit", **needing("annotate"))
+def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Client = "") -> Committed:
+    """Change documents, all of them or none; fields that others changed meanwhile keep their values."""
+    wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks)
+    mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
+    origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
+    answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
+    saved = (answer.saved or {}).items()
+    etags = {name: None if one.document is None else digest(one.document) for name, one in saved}
+    return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags)
+
+
+def _wish(change: DocumentChange) -> Wish:
+    if sum((bool(change.fields), change.document is not None, change.remove)) != 1:
+        raise ParameterError(
+            f"The change of {change.name!r} is not one thing.", remedy="send fields, or a document, or remove"
+        )
+    fields = tuple(
+        Field(
+            tuple(one.path),
+            checked(one.old, "old") if "old" in one.model_fields_set else MISSING,
+            checked(one.new, "new") if "new" in one.model_fields_set else MISSING,
+        )
+        for one in change.fields
+    )
+    return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
+
+
+@routes.get("/projects/{project}/events", **needing("read"))
+async def events(
+    asked: Reads,
+    since: Annotated[int, Query(ge=0, le=2**53)],
+    limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
+    wait: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
+) -> EventPage:
+    """List the events after a number, in their order; where there is none, wait for one as long as is asked for."""
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        page: Page = await to_thread.run_sync(asked.served.events, since, limit)
+        left = deadline - asyncio.get_running_loop().time()
+        if page.events or left <= 0:
+            break
+        await asyncio.sleep(min(left, _BETWEEN))
+    return EventPage(
+        events=[shown(event) for event in page.events],
+        next=page.events[-1]["seq"] if page.events else since,
+        last=page.last,
+    )
+
+
+def shown(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event without keys of its user's requests; of fields, the paths."""
+    changes = [
+        {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
+        for one in event["changes"]
+    ]
+    return {**{name: event[name] for name in ("seq", "time", "user", "client")}, "changes": changes}

@@ -1,0 +1,92 @@
+"""Routes of projects and their members."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from ...errors import FormatError, ParameterError
+from ...projects.values.settings import ProjectSettings, parse_settings
+from ..accounts.members import Role
+from ..index import Index
+from ..projects import Entry
+from ..values import checked
+from .asking import AddressOf, Asked, CallerOf, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
+from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, RoleChange
+
+routes = APIRouter()
+Cursor = Annotated[str, Query(max_length=100, pattern=r"^[A-Za-z0-9_.-]*$")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+User = Annotated[str, Path(min_length=1, max_length=150)]
+
+
+@routes.get("/projects", **needing("somebody"))
+def projects(caller: CallerOf, site: SiteOf, after: Cursor = "", limit: Limit = 1000) -> list[ProjectInfo]:
+    """List the projects of which the caller is a member, those after an id."""
+    return [_info(entry) for entry in site.projects.of(caller, after, limit)]
+
+
+@routes.post("/projects", status_code=201, **needing("user"))
+def make_project(body: NewProject, caller: UserOf, site: SiteOf, address: AddressOf, key: Key = "") -> Made:
+    """Make a project, of which the caller is the owner."""
+    return Made(id=site.projects.create(settings_of(body), caller, key, address))
+
+
+@routes.get("/projects/{project}", **needing("read"))
+def project(asked: Reads, site: SiteOf) -> ProjectDetails:
+    """Tell what a project is."""
+    asked.served.take_over()
+    entry = site.projects.entry(asked.caller, asked.served.id)
+    return ProjectDetails(**_info(entry).model_dump(), descriptors=index_of(asked).count())
+
+
+@routes.delete("/projects/{project}", status_code=204, **needing("own"))
+def remove_project(asked: Owns, address: AddressOf) -> None:
+    """Delete a project with all its data."""
+    asked.projects.remove(asked.served.id, asked.caller.name, address, files=True)
+
+
+@routes.get("/projects/{project}/members", **needing("read"))
+def members(asked: Reads, site: SiteOf) -> list[Member]:
+    """List the members of a project."""
+    return [Member(name=name, role=role.label) for name, role in site.members.of(asked.served.id)]
+
+
+@routes.put("/projects/{project}/members/{user}", status_code=204, **needing("manage"))
+def put_member(user: User, body: RoleChange, asked: Manages, site: SiteOf, address: AddressOf) -> None:
+    """Make somebody a member, or give a member another role; owners only by owners."""
+    site.members.put(asked.served.id, user, Role[body.role], asked.caller, address)
+
+
+@routes.delete("/projects/{project}/members/{user}", status_code=204, **needing("manage"))
+def remove_member(user: User, asked: Manages, site: SiteOf, address: AddressOf) -> None:
+    """Let somebody be a member no more; owners only by owners."""
+    site.members.remove(asked.served.id, user, asked.caller, address)
+
+
+def settings_of(body: NewProject) -> ProjectSettings:
+    """Return the settings that a client sends.
+
+    Raises
+    ------
+    ParameterError
+        They are none.
+    """
+    try:
+        return parse_settings(checked(body.settings, "settings"))
+    except FormatError as error:
+        raise ParameterError(error.message, remedy="send what ProjectSettings.to_document() gives") from None
+
+
+def index_of(asked: Asked) -> Index:
+    """Return the index of the data sets of a project, which is kept."""
+    served = asked.served
+    if served.index is None:
+        served.index = Index(served)
+    found: Index = served.index
+    return found
+
+
+def _info(entry: Entry) -> ProjectInfo:
+    return ProjectInfo(id=entry.id, name=entry.name, role=entry.role.label, created=entry.created, last=entry.last)

@@ -1,0 +1,239 @@
+"""The projects of a server: folders below its own, and a row in the database for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, insert, select
+
+from ..errors import ConflictError, ParameterError
+from ..projects.creating import created
+from ..projects.storage.events import Origin, numbers
+from ..projects.storage.folder import Folder
+from ..projects.values.settings import ProjectSettings, parse_settings
+from .accounts.callers import Caller
+from .accounts.members import Role, not_there
+from .database import audit
+from .database.engine import Database, alone
+from .database.tables import answers, members, projects
+from .served import Served
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A project as a list shows it."""
+
+    id: str
+    name: str
+    role: Role
+    created: float
+    last: int
+    """Number of its last event."""
+
+
+class Projects:
+    """The projects of a server.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the server.
+    database : Database
+    """
+
+    def __init__(self, root: Path, database: Database) -> None:
+        self._root = root / "projects"
+        self._database = database
+        self._open: dict[str, Served] = {}
+        self._lock = threading.Lock()
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def create(self, settings: ProjectSettings, caller: Caller, key: str = "", address: str = "") -> str:
+        """Make a project, and return its id; the same key makes one.
+
+        Raises
+        ------
+        ConflictError
+            The caller has a project of that name.
+        ParameterError
+            The key came with other settings before.
+        """
+        mark = settings.model_copy(update={"id": ""}).model_dump_json(by_alias=True)
+        known = self._known(caller, key, mark)
+        if known is not None:
+            return known
+        own = settings.model_copy(update={"id": f"project-{secrets.token_hex(12)}"})
+        folder = self._root / own.id
+        created(own, folder)
+        try:
+            Folder(folder).serve(0, Origin(caller.name))
+            with self._database.writing() as connection:
+                alone(connection, projects)
+                known = self._answered(connection, caller, key, mark)
+                if known is None:
+                    self._enter(connection, own.id, own.name, folder, caller.user_id, 1, 0)
+                    self._remember(connection, caller, key, mark, own.id)
+                    record = {"name": own.name}
+                    audit.record(
+                        connection, caller.name, "project made", address=address, project=own.id, details=record
+                    )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if known is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return known or own.id
+
+    def add(self, folder: Path, owner: int, by: str) -> str:
+        """Serve a project's folder where it lies, and return its id.
+
+        Raises
+        ------
+        ConflictError
+            It is served already, or the owner has a project of that name.
+        SourceNotFoundError, FormatError
+            There is none.
+        """
+        found = Folder(Path(os.path.realpath(folder)))
+        found.roll_forward()
+        document = found.read("project").document
+        if document is None:
+            raise ParameterError(f"{folder} is no project: it has no project.json.", remedy="give a project's folder")
+        settings = parse_settings(document)
+        there = numbers(found.root)
+        first = there[0] if there and there[0] > 0 else 1
+        with self._database.writing() as connection:
+            alone(connection, projects)
+            self._enter(connection, settings.id, settings.name, found.root, owner, first, first - 1)
+            audit.record(connection, by, "project added", project=settings.id, details={"name": settings.name})
+        found.serve(0, Origin(by))
+        return settings.id
+
+    def remove(self, id: str, by: str, address: str = "", *, files: bool) -> None:
+        """Serve a project no more; its folder goes if `files` is True, if it is one of the server's own.
+
+        Raises
+        ------
+        KeyNotFoundError
+        """
+        with self._database.writing() as connection:
+            folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+            if folder is None:
+                raise not_there(id)
+            connection.execute(delete(projects).where(projects.c.id == id))
+            audit.record(connection, by, "project removed", address=address, project=id, details={"files": files})
+        with self._lock:
+            self._open.pop(id, None)
+        path = Path(folder)
+        if not files:
+            shutil.rmtree(path / "events", ignore_errors=True)
+        elif path.parent == self._root:
+            gone = self._root / f".deleted-{secrets.token_hex(8)}"
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def served(self, id: str) -> Served:
+        """Return a project; KeyNotFoundError where there is none."""
+        found = self._open.get(id)
+        if found is None:
+            with self._database.reading() as connection:
+                folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+            if folder is None:
+                raise not_there(id)
+            with self._lock:
+                found = self._open.setdefault(id, Served(id, Folder(Path(folder)), self._database))
+        return found
+
+    def entry(self, caller: Caller, id: str) -> Entry:
+        """Return one of the projects of which somebody is a member; KeyNotFoundError where it is none."""
+        with self._database.reading() as connection:
+            row = connection.execute(_listing(caller).where(projects.c.id == id)).mappings().one_or_none()
+        if row is None:
+            raise not_there(id)
+        return _entry(row)
+
+    def of(self, caller: Caller, after: str = "", limit: int = 1000) -> list[Entry]:
+        """Return the projects of which somebody is a member, in the order of their ids, those after one."""
+        query = _listing(caller).where(projects.c.id > after).order_by(projects.c.id).limit(limit)
+        with self._database.reading() as connection:
+            return [_entry(row) for row in connection.execute(query).mappings()]
+
+    def check_name(self, id: str, name: str) -> None:
+        """Refuse a new name of a project that another one of its owner has (ConflictError)."""
+        with self._database.reading() as connection:
+            owner = connection.execute(select(projects.c.owner_id).where(projects.c.id == id)).scalar()
+            same = (projects.c.owner_id == owner) & (projects.c.name == name) & (projects.c.id != id)
+            if connection.execute(select(projects.c.id).where(same)).scalar() is not None:
+                raise _taken(name)
+
+    def _enter(
+        self, connection: Connection, id: str, name: str, folder: Path, owner: int, first: int, last: int
+    ) -> None:
+        same = (projects.c.id == id) | (projects.c.folder == str(folder))
+        if connection.execute(select(projects.c.id).where(same)).scalar() is not None:
+            raise ConflictError(
+                f"The project {id!r} is served already.", field="id", remedy="look at the list of projects"
+            )
+        _check_name(connection, name, owner)
+        row: dict[str, Any] = {"id": id, "name": name, "owner_id": owner, "folder": str(folder)}
+        connection.execute(insert(projects).values(**row, created=time.time(), first=first, last=last))
+        connection.execute(insert(members).values(project_id=id, user_id=owner, role=Role.owner.name))
+
+    def _known(self, caller: Caller, key: str, mark: str) -> str | None:
+        with self._database.reading() as connection:
+            return self._answered(connection, caller, key, mark)
+
+    def _answered(self, connection: Connection, caller: Caller, key: str, mark: str) -> str | None:
+        if not key:
+            return None
+        query = select(answers.c.request, answers.c.answer).where(answers.c.user == caller.name, answers.c.key == key)
+        found = connection.execute(query).one_or_none()
+        if found is None:
+            return None
+        if found[0] != _short(mark):
+            raise ParameterError(
+                f"The idempotency key {key!r} came with another request before.",
+                remedy="use a new key for each request",
+            )
+        return str(json.loads(found[1]))
+
+    def _remember(self, connection: Connection, caller: Caller, key: str, mark: str, answer: str) -> None:
+        now = time.time()
+        connection.execute(delete(answers).where(answers.c.created < now - 86400))
+        if key:
+            row = {"user": caller.name, "key": key, "created": now, "request": _short(mark)}
+            connection.execute(insert(answers).values(**row, answer=json.dumps(answer)))
+
+
+def _short(mark: str) -> str:
+    from hashlib import sha256
+
+    return sha256(mark.encode()).hexdigest()
+
+
+def _check_name(connection: Connection, name: str, owner: int) -> None:
+    taken = (projects.c.owner_id == owner) & (projects.c.name == name)
+    if connection.execute(select(projects.c.id).where(taken)).scalar() is not None:
+        raise _taken(name)
+
+
+def _taken(name: str) -> ConflictError:
+    return ConflictError(f"The owner has a project {name!r} already.", field="name", remedy="choose another name")
+
+
+def _listing(caller: Caller) -> Select[Any]:
+    query = select(projects, members.c.role).join(members, members.c.project_id == projects.c.id)
+    query = query.where(members.c.user_id == caller.user_id)
+    return query if caller.projects is None else query.where(projects.c.id.in_(caller.projects))
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(row["id"], row["name"], Role[row["role"]], row["created"], row["last"])

@@ -1,0 +1,64 @@
+"""Everything that a server consists of, opened once."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .accounts.api_tokens import ApiTokens
+from .accounts.members import Members
+from .accounts.sessions import Sessions
+from .accounts.users import Users
+from .database.engine import Database
+from .projects import Projects
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long tokens live, in seconds."""
+
+    access: float = 900.0
+    refresh: float = 30 * 86400.0
+
+
+class Site:
+    """A folder that is served.
+
+    Parameters
+    ----------
+    root : Path
+        With the projects, and the database unless that is elsewhere.
+    url : str, optional
+        Of the database; "" for SQLite in the folder.
+    times : Times
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self, root: Path, url: str = "", times: Times | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        times = times or Times()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.root = root.resolve()
+        self.database = Database(url or f"sqlite:///{self.root / 'server.db'}")
+        self.users = Users(self.database)
+        self.sessions = Sessions(self.database, times.access, times.refresh, clock)
+        self.tokens = ApiTokens(self.database, clock)
+        self.members = Members(self.database)
+        self.projects = Projects(self.root, self.database)
+
+    def first_admin(self) -> str | None:
+        """Make the administrator "admin" where there is nobody yet, and return the password; else None."""
+        if not self.users.is_empty():
+            return None
+        password = secrets.token_urlsafe(18)
+        self.users.add("admin", password, admin=True, by="server")
+        return password
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
