@@ -10,6 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
+from .looking.live import serve, watch
 from .looking.view import view
 from .made.commands import command_of, name_of
 from .made.listing import completion, operations
@@ -60,3 +61,5 @@ for _command in (
     info, view, convert, segment, evaluate, demo, bench, operations, pipeline, project, runs, slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)
+for _command in (watch, serve):
+    runs.add_command(_command)
