@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import bioimage_py as bp
+from bioimage_py.viz.live.server import RunServer
+from bioimage_py.viz.viewing.browser import picture_of
 
 PICTURES = Path(__file__).with_name("pictures")
 
@@ -18,6 +23,47 @@ def neuroglancer(folder: str) -> None:
         page.screenshot(PICTURES / "neuroglancer.png", (1400, 860))
 
 
+_SCRIPT = """
+import time
+import bioimage_py as bp
+
+def enhance(block, inputs, outputs, mask):
+    time.sleep(0.6 + 1.5 * (block.id % 29 == 0))
+    if block.id in (31, 52):
+        raise ValueError("no voxel of this block is above the threshold")
+    outputs[0][bp.to_roi(block)] = 1
+
+out = bp.io.create_array("volume.zarr", "enhanced", shape=(32, 512, 640), chunks=(32, 32, 32), dtype="u1")
+bp.map_blocks(
+    enhance, [out], [out], block_shape=32, name="enhance", job_type="subprocess", num_workers=6, retries=0,
+    progress=False,
+)
+"""
+
+
+def live(folder: str) -> None:
+    """A run in the middle of its work."""
+    inside = Path(folder) / "data"  # runs beside a place are shown too
+    inside.mkdir()
+    (inside / "script.py").write_text(_SCRIPT)
+    run = subprocess.Popen([sys.executable, "script.py"], cwd=inside, stderr=subprocess.DEVNULL)
+    try:
+        with RunServer([str(inside)]) as server:
+            look = server.runs.look
+            # no reader wants to know the names of the machine that drew it
+            server.runs.look = lambda: [  # type: ignore[method-assign]
+                {**one, "folder": one["folder"].replace(folder, ""), "host": "ws12"} for one in look()
+            ]
+            while not any(sum(one["done"] for one in run_["stages"]) > 60 for run_ in server.runs.look()):
+                time.sleep(0.5)
+            picture_of(server.url, str(PICTURES / "live.png"), (1100, 900))
+    finally:
+        run.terminate()
+        run.wait()
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as made:
-        neuroglancer(made)
+    wanted = sys.argv[1:] or ["neuroglancer", "live"]
+    for name in wanted:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
+            {"neuroglancer": neuroglancer, "live": live}[name](made)

@@ -11,6 +11,7 @@ from .correct import correct
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
+from .looking.live import serve, watch
 from .looking.view import view
 from .made.commands import command_of, name_of
 from .made.listing import completion, operations
@@ -62,3 +63,5 @@ for _command in (
     completion,
 ):  # fmt: skip
     main.add_command(_command)
+for _command in (watch, serve):
+    runs.add_command(_command)

@@ -25,7 +25,7 @@ _DAY = 86400.0
 
 @click.group()
 def runs() -> None:
-    """List, show, attach to, resume, cancel and clean runs, and replay single blocks.
+    """List, show, watch, serve, resume, cancel and clean runs, and replay single blocks.
 
     RUN is a run folder or the name that `runs list` shows.
 
@@ -68,7 +68,7 @@ def show(run: str, as_json: bool) -> None:
     from ..runner.control.inspect import described, errors_of, events_of
     from ..system.files import read_small
 
-    status = _find(run)
+    status = find(run)
     folder = Path(status.folder)
     state, about, errors, events = RunState.read(folder), described(folder), errors_of(folder), events_of(folder)
     claims = [] if state is None else state.claims
@@ -106,7 +106,7 @@ def resume(run: str, workers: int | None, quiet: bool, as_json: bool) -> None:
     """
     from ..runner.execute import resume_run
 
-    status = _find(run)
+    status = find(run)
     changes: dict[str, Any] = {"progress": not (quiet or as_json)}
     if workers is not None:
         changes["num_workers"] = workers
@@ -145,7 +145,7 @@ def attach(run: str, quiet: bool, as_json: bool) -> None:
     """
     from ..runner.control.attach import attach as attach_to
 
-    status = _find(run)
+    status = find(run)
     progress = not (quiet or as_json)
     keep = _opened(status).stages[-1].returns != "none"
     report = attach_to(status.folder, lambda how: how.updated({"progress": progress}), keep=keep)
@@ -160,7 +160,7 @@ def cancel(run: str, force: bool, timeout: float) -> None:
     """End RUN as Ctrl-C does; what is done stays done."""
     from ..runner.control.cancel import cancel_run
 
-    status = _find(run)
+    status = find(run)
     left = cancel_run(status.folder, force=force, timeout=timeout)
     if left is None:
         click.echo(f"{status.run} finished before it was ended.")
@@ -182,7 +182,7 @@ def clean(run: tuple[str, ...], finished: bool, older: float | None, yes: bool, 
 
     if not run and not finished and older is None:
         raise click.UsageError("name a RUN, or give --finished or --older DAYS")
-    chosen = [_find(name) for name in run]
+    chosen = [find(name) for name in run]
     if finished or older is not None:
         dead = [status for status in find_runs() if not status.alive and _matches(status, finished, older)]
         chosen += [status for status in dead if is_own(status.folder)]
@@ -231,7 +231,7 @@ def replay(ctx: click.Context, run: str, block: int, stage: str | None) -> None:
     from ..runner.ledger.worker_side import FolderWork
     from ..runner.planning.placing import placed_in_folder
 
-    status = _find(run)
+    status = find(run)
     plan = placed_in_folder(_opened(status), Path(status.folder))
     number = _stage_number(plan, stage, Path(status.folder))
     chosen = plan.stages[number]
@@ -260,7 +260,7 @@ def report(run: str, path: str) -> None:
     from ..runner.control.inspect import report_of
     from ..viz import write_report
 
-    click.echo(write_report(report_of(_find(run).folder), path))
+    click.echo(write_report(report_of(find(run).folder), path))
 
 
 _STATES = {
@@ -275,7 +275,8 @@ _STATES = {
 }
 
 
-def _find(run: str) -> RunStatus:
+def find(run: str) -> RunStatus:
+    """The run of a folder or name."""
     from ..run_folder import RunFolder
     from ..runner.control.inspect import find_runs, status_of
 

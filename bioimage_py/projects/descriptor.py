@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import KeyNotFoundError, ParameterError, ReadOnlyError
+from ..errors import BioimageError, KeyNotFoundError, ParameterError, ReadOnlyError
+from ..markup import picture, table
 from . import stored_spaces
 from .image_properties import ImageProperties
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
@@ -241,3 +242,17 @@ class Descriptor(ImageProperties):
 
     def __repr__(self) -> str:
         return f"Descriptor({self.name!r}, identifier={self._identifier!r})"
+
+    def _repr_html_(self) -> str:
+        """What is said of it, and its picture where that can be had."""
+        said = [(tag.name, tag.value) for tag in self.tags]
+        rows = [("comments", self.comments), ("group", " / ".join(map(str, self.grouping))), *said]
+        rows += [(layer.name, "label map") for layer in self.labelmap_layers]
+        return table(f"{self.name}, shape {tuple(self.shape)}", ("", ""), rows) + self._picture()
+
+    def _picture(self) -> str:
+        try:
+            found = self.load_thumbnail(generate=False)
+            return "" if found is None else picture(found)
+        except (BioimageError, OSError):  # a notebook shows the rest all the same
+            return ""

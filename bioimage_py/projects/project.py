@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ..markup import table
 from .aliases import deprecate
 from .content import Content
 from .jobs import edit, prune
 from .jobs.apply import apply
 from .values.settings import ProjectSettings
+
+_SHOWN = 10
+"""Data sets that a notebook lists."""
 
 
 class Project(Content):
@@ -86,6 +90,22 @@ class Project(Content):
             another process has added, but not saved for so long, go too.
         """
         return prune.prune(self, older_than)
+
+    def _repr_html_(self) -> str:
+        """Tables of its data sets (the first ones), layers and tags."""
+        settings = self._session.settings
+        layers = [
+            (layer.name, layer.kind.name, ", ".join(label.name for label in layer.labels)) for layer in settings.layers
+        ]
+        tags = [(tag.name, tag.kind.name, ", ".join(tag.options)) for tag in settings.tags]
+        found = self.descriptors
+        shown = [(one.name, " / ".join(map(str, one.grouping))) for one in found[:_SHOWN]]
+        title = f"{self.name}: {len(found)} data sets in {self.path}"
+        return (
+            table(title, ("data set", "group"), shown)
+            + table("Layers", ("layer", "kind", "labels"), layers)
+            + table("Tags", ("tag", "kind", "options"), tags)
+        )
 
 
 deprecate("grouping_hierachy", "grouping_hierarchy", Project, is_property=True)

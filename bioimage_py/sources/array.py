@@ -45,6 +45,11 @@ class ArraySource(Source):
         self._backing = backing
         self._axes: tuple[Axis, ...] | None = None
 
+    def _repr_html_(self) -> str:
+        from .thumbnail import thumbnail  # which workers have no use for
+
+        return super()._repr_html_() + ("" if getattr(self, "remote", False) else thumbnail(self))
+
     @classmethod
     def _of(cls, backing: Backing) -> ArraySource:
         source = ArraySource.__new__(ArraySource)

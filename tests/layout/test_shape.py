@@ -31,6 +31,8 @@ BY_NAME = {
     "bioimage_py.backends.slurm.site_check": {"bioimage_py.runner.worker.process"},
     "bioimage_py.backends.slurm.submission": {"bioimage_py.runner.control.attach"},
     "bioimage_py.backends.subprocess": {"bioimage_py.runner.worker.process"},
+    # a report is drawn by what draws
+    "bioimage_py.runner.driver.report": {"bioimage_py.viz.run_figure"},
     # what is given as a path is opened by its format
     "bioimage_py.sources.file": {"bioimage_py.io.datasets"},
     # a kind of source is opened by whoever has registered it, also from above

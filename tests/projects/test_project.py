@@ -614,3 +614,17 @@ def test_names_of_layers_are_taken_once(project):
     assert project.labelmap_layers["cells"].descriptor is None
     assert project.labelmap_layers.active is None
     assert [layer.index for layer in project.labelmap_layers] == [0]
+
+
+def test_a_notebook_shows_tables_and_a_picture(project: Project) -> None:
+    project.descriptors[0].name = "<b>raw</b>"
+    project.descriptors[0].tags["Reviewed"].value = True
+    page = project._repr_html_()
+    for part in ("demo: 1 data sets", "&lt;b&gt;raw", "nucleus", "boxes", "Reviewed", "early, late"):
+        assert part in page
+    assert "<b>raw" not in page
+    project.descriptors[0].load_thumbnail()
+    told = project.descriptors[0]._repr_html_()
+    assert "(40, 40, 40)" in told
+    assert "<img" in told
+    assert "True" in told

@@ -320,3 +320,15 @@ def _fails(block: Any, inputs: Any, outputs: Any, mask: Any) -> int:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_report_draws_itself() -> None:
+    array = np.zeros((8, 8))
+    report = bp.map_blocks(_nothing, [array], [array], block_shape=4, name="drawn", progress=False)
+    figure = report.plot()
+    assert "drawn: 4 of 4 blocks" in figure.get_suptitle()
+    assert len(figure.axes) >= 5
+
+
+def _nothing(block: object, inputs: object, outputs: object, mask: object) -> None:
+    """Do nothing with a block."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..driver.report import RunReport, StageReport
 from ..lease.folders import ROOT_NAME, cache_root
 from ..ledger.batch_lists import own_session
 from ..ledger.journal import StageJournal
+from ..ledger.records import Record
 from ..ledger.stage_record import StageRecord
 from ..planning.stage import Stage
 from ..planning.work_list import Units
@@ -104,6 +105,11 @@ def status_of(folder: str | os.PathLike[str]) -> RunStatus:
         Its ``run.json`` is damaged.
     """
     path = Path(os.path.abspath(folder))
+    return status_with(path, (record for record, _ in _records(path, described(path))))
+
+
+def status_with(path: Path, records: Iterable[StageRecord]) -> RunStatus:
+    """What is known of the run in a folder whose journals have been read."""
     state = RunState.read(path)
     if state is None:
         raise ConfigError(f"there is no run in {path}", remedy="bioimage-py runs list")
@@ -114,7 +120,7 @@ def status_of(folder: str | os.PathLike[str]) -> RunStatus:
         StageStatus(
             record.stage.name, record.stage.kind, record.stage.units.n_blocks, record.n_done, len(record.failures)
         )
-        for record, _ in _records(path, described(path))
+        for record in records
     )
     created, host, pid = state.created / 1e9, state.driver["host"], state.driver["pid"]
     active = max(created, _last_sign(path))
@@ -145,14 +151,19 @@ def find_runs(places: Sequence[str | os.PathLike[str]] = ()) -> list[RunStatus]:
     list of RunStatus
         Folders whose ``run.json`` is damaged are left out.
     """
-    folders: dict[Path, None] = {}
-    for place in places or _usual_places():
-        folders.update(dict.fromkeys(path.resolve() for path in _candidates(Path(os.path.abspath(place)))))
     found = []
-    for folder in folders:
+    for folder in find_folders(places):
         with suppress(OSError, ConfigError):  # damaged, or finished just now
             found.append(status_of(folder))
     return sorted(found, key=lambda run: (run.created, run.run))
+
+
+def find_folders(places: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
+    """Folders that may hold a run, in the places of `find_runs`."""
+    folders: dict[Path, None] = {}
+    for place in places or _usual_places():
+        folders.update(dict.fromkeys(path.resolve() for path in _candidates(Path(os.path.abspath(place)))))
+    return list(folders)
 
 
 def _usual_places() -> list[Path]:
@@ -291,6 +302,21 @@ def _in_a_row(marks: Sequence[tuple[str, float, int]], sessions: dict[str, float
     return tuple(highest)
 
 
+def bare_stages(about: dict[str, Any]) -> list[Stage]:
+    """The stages that a run describes, as far as counting needs them."""
+    return [_bare(told) for told in about["stages"]]
+
+
+def checked(journal: StageJournal) -> Iterator[Record]:
+    """What a journal has now and had not before; StorageError for blocks that the stage does not have."""
+    stage, cut = journal.stage, journal.stage.units.groups
+    for part in journal.poll():
+        ids = np.frombuffer(part.ids, np.int64)
+        if len(ids) and (ids.min() < 0 or (cut is not None and ids.max() >= cut.grid.n_blocks)):
+            raise damaged(journal.journals, f"blocks {ids.min()} to {ids.max()} of stage {stage.name!r}")
+        yield part
+
+
 def _bare(told: dict[str, Any]) -> Stage:
     """A stage as far as counting needs it: without function and arrays, which may not open here."""
     n_blocks, cut = int(told["blocks"]), told.get("grid")
@@ -309,12 +335,9 @@ def _not_called() -> None:
 
 def _records(folder: Path, about: dict[str, Any]) -> Iterator[tuple[StageRecord, list[tuple[str, int]]]]:
     """What the journals say of each stage that is described, and the memory marks of each worker."""
-    for index, stage in enumerate(map(_bare, about["stages"])):
-        record, marks, cut = StageRecord.of(stage), [], stage.units.groups
-        for part in StageJournal(folder, index, stage).poll():
-            ids = np.frombuffer(part.ids, np.int64)
-            if len(ids) and (ids.min() < 0 or (cut is not None and ids.max() >= cut.grid.n_blocks)):
-                raise damaged(RunFolder(folder).journals, f"blocks {ids.min()} to {ids.max()} of stage {stage.name!r}")
+    for index, stage in enumerate(bare_stages(about)):
+        record, marks = StageRecord.of(stage), []
+        for part in checked(StageJournal(folder, index, stage)):
             record.add(part)
             if part.mark is not None:
                 marks.append((part.worker, part.mark[1]))

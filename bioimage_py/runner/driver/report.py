@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...errors import RunnerError
 from ...markup import table
+from ...sources.spec import load_qualified
 from ..ledger.block_times import BlockTimes
 from ..ledger.records import BlockFailure, Span, text_of
 from ..ledger.stage_record import StageRecord
@@ -130,6 +131,25 @@ class RunReport:
         names = ("stage", "blocks", "done", "failed", "seconds in blocks")
         rows = [(s.name, s.n_blocks, s.n_done, len(s.failures), f"{s.times.total:.2f}") for s in self.stages]
         return table(self.summary().partition("\n")[0], names, rows)
+
+    def plot(self) -> Any:
+        """Draw the run: who did what when, how long blocks took, memory promised and measured.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Shown below the cell of a notebook; ``savefig("run.png")`` writes it.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> report.plot().savefig("run.png")  # doctest: +SKIP
+        """
+        return load_qualified("bioimage_py.viz.run_figure:draw_run")(self)
 
     @property
     def n_blocks(self) -> int:

@@ -1,0 +1,1 @@
+"""Runs while they go on: as text in a terminal, as a page in a browser."""

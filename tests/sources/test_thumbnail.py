@@ -1,0 +1,101 @@
+"""The picture of a source in a notebook: there where it is cheap, and never a reason to fail."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import bioimage_py as bp
+from bioimage_py.sources import Axis, as_source
+from bioimage_py.sources.thumbnail import thumbnail
+from bioimage_py.wrapper import AxesSource
+
+
+def pixels(page: str) -> np.ndarray:
+    (data,) = re.findall(r'base64,([^"]+)"', page)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_it_is_the_middle_plane() -> None:
+    array = np.zeros((9, 20, 30), "u1")
+    array[4, :10] = 200
+    found = pixels(as_source(array)._repr_html_())
+    assert found.shape == (20, 30)
+    assert found[:10].min() == 255
+    assert found[10:].max() == 0
+
+
+def test_labels_are_coloured_and_large_planes_are_small() -> None:
+    array = np.arange(400 * 500, dtype="u8").reshape(400, 500) // 5000
+    found = pixels(thumbnail(as_source(array)))
+    assert found.shape == (100, 125, 3)
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) == 40
+
+
+def test_one_channel_and_one_time_are_shown() -> None:
+    array = np.zeros((2, 3, 4, 8, 8), "u1")
+    array[0, 0, 2, 0, 0] = 1
+    axes = [Axis("t", "time"), Axis("c", "channel"), Axis("z"), Axis("y"), Axis("x")]
+    assert pixels(thumbnail(AxesSource(array, axes)))[0, 0] == 255
+
+
+class Counted:
+    """An array that says how much is read of it."""
+
+    shape, dtype, chunks = (100, 100_000, 100_000), np.dtype("u1"), (1, 512, 512)
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        found = np.zeros([part.stop - part.start for part in index], "u1")
+        self.read += found.size
+        return found
+
+
+def test_of_a_large_plane_the_middle_is_read() -> None:
+    array = Counted()
+    assert pixels(thumbnail(as_source(array))).size
+    assert 0 < array.read <= 2**24
+
+
+def test_there_is_none_where_a_chunk_is_too_much() -> None:
+    array = Counted()
+    array.chunks = (100, 10_000, 10_000)  # type: ignore[assignment]
+    assert thumbnail(as_source(array)) == ""
+    assert array.read == 0
+
+
+class Broken(Counted):
+    def __getitem__(self, index: Any) -> np.ndarray:
+        raise OSError("the disk is gone")
+
+
+def test_a_source_that_cannot_be_read_is_told_without() -> None:
+    page = as_source(Broken())._repr_html_()
+    assert "<table>" in page
+    assert "<img" not in page
+
+
+def test_of_a_file(tmp_path: Path) -> None:
+    bp.copy(np.ones((4, 6, 8), "f4"), str(tmp_path / "a.zarr/raw"), progress=False)
+    assert pixels(bp.open_source(tmp_path / "a.zarr", "raw")._repr_html_()).shape == (6, 8)
+
+
+@given(st.lists(st.integers(0, 5), max_size=5).map(tuple), st.sampled_from(["?", "u1", ">i2", "u8", "f2", "f8", "c8"]))
+@settings(max_examples=50, deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_no_array_is_a_reason_to_fail(shape: tuple[int, ...], dtype: str) -> None:
+    array = np.zeros(shape, dtype)
+    if array.size and dtype == "f8":
+        array.flat[0] = np.nan
+    assert "<table>" in as_source(array)._repr_html_()
