@@ -251,7 +251,7 @@ def longest(folder: Path) -> list[float]:
     def values() -> list[Any]:
         cells = stored(folder, "cells")
         pairs = [(i, j) for i in range(4) for j in range(i, 4)]  # of 1, z, y, x
-        sums = np.zeros((len(pairs), 1))
+        sums: np.ndarray = np.zeros((len(pairs), 1))
         for slab in slabs(cells.shape):
             part = cells[slab].astype(np.int64)
             at = np.nonzero(part)
@@ -259,7 +259,8 @@ def longest(folder: Path) -> list[float]:
             place = np.stack([np.ones(len(ids)), at[0] + slab.start, at[1], at[2]])
             found = np.stack([np.bincount(ids, place[i] * place[j]) for i, j in pairs])
             width = max(found.shape[1], sums.shape[1])
-            sums = sum(np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in (sums, found))
+            one, other = (np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (sums, found))
+            sums = np.asarray(one + other)
         sums = sums[:, sums[0] > 0]
         matrix = np.zeros((sums.shape[1], 4, 4))
         for (i, j), row in zip(pairs, sums / sums[0], strict=True):

@@ -149,7 +149,7 @@ def local_maxima(case: Case) -> list[int]:
         values = source.read(outer)
         highest = select(np.pad(values, distance, constant_values=-np.inf), (2 * distance + 1,) * 3, 342)
         at = np.argwhere(values[inner] == highest[tuple(slice(0, n) for n in values.shape)][inner])
-        return at + [part.start for part in region]
+        return np.asarray(at + [part.start for part in region])
 
     at = np.concatenate(threads(block, cut(source.shape, case.block), case.workers))
     at = at[((at >= distance) & (at < np.array(source.shape) - distance)).all(axis=1)]
@@ -157,19 +157,20 @@ def local_maxima(case: Case) -> list[int]:
 
 
 def regionprops(case: Case) -> list[int]:
-    from bioimage_py.morphology.measures.objects import grouped, merged, runs_of
+    from bioimage_py.morphology.measures.objects import Objects, grouped, merged, runs_of
 
     source = Store(case.input("cells"))
 
     def block(region: Region) -> Any:
         labels = source.read(region)
-        parts = []
+        found: Objects | None = None
         for low in range(0, len(labels), 16):
             at = [region[0].start + low, region[1].start, region[2].start]
-            parts.append(grouped(runs_of(labels[low : low + 16], (0, 1, 2), at, source.shape, moments=True)[0]))
-        return reduce(merged, parts)
+            rows, _, _ = runs_of(labels[low : low + 16], (0, 1, 2), at, source.shape, moments=True)
+            found = merged(found, grouped(rows))
+        return found
 
-    found = reduce(merged, threads(block, cut(source.shape, case.block), case.workers))
+    found: Any = reduce(merged, threads(block, cut(source.shape, case.block), case.workers))
     spread = found.central / found.count[:, None, None]
     return [len(found), round(float(np.sqrt(20 * np.linalg.eigvalsh(spread)[:, -1].clip(0)).sum()))]
 

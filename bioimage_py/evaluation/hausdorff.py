@@ -12,8 +12,8 @@ from ..engine.operation import operation
 from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..errors import DtypeError, ShapeError
 from ..runner.planning.build import plan_groups
-from ..segmentation.objects.groups import steps_along
 from ..sources import as_source
+from ..sources.along import steps_of
 from .objects import background_of
 from .surfaces import ChoosePairs, MeasureBlock, Meeting, chosen_pairs, merge_measured, merge_meetings
 from .table import check_labels
@@ -35,6 +35,7 @@ def hausdorff_distance(
     pairs: Any = None,
     sampling: Any = None,
     ignore_label: int | None = 0,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> pd.DataFrame:
     """Distances between the surfaces of true objects and of the segments that found them, object by object.
@@ -48,18 +49,19 @@ def hausdorff_distance(
     pairs : array_like of int, shape (n, 2), optional
         (segment, object) to compare; by default each object with the segment of the largest overlap over union.
     sampling : float or sequence of float, optional
-        Distance between neighbouring voxels along each axis of the arrays; by default as the data's axes say
-        (``scale``), which is 1 where they say nothing.
+        Distance between neighbouring voxels along each axis of the arrays, by default 1.
     ignore_label : int, optional
         Background of both; None if there is none.
+    physical : bool, default False
+        Distances are in the units of the ground truth's axes, which say the sizes of voxels instead of `sampling`.
 
     Returns
     -------
     pandas.DataFrame
         A row per object (or given pair), sorted by object: label_seg (0 where no segment meets it), label_gt (uint64),
-        iou, and in units of the sampling hausdorff (the largest distance from a voxel of one surface to the other
-        surface), hausdorff_95 (the 95th percentile instead, of both directions the larger one) and mean_distance (over
-        the voxels of both surfaces). Infinite where one of the two is nowhere.
+        iou, and in voxels (or the units that are asked for) hausdorff (the largest distance from a voxel of one surface
+        to the other surface), hausdorff_95 (the 95th percentile instead, of both directions the larger one) and
+        mean_distance (over the voxels of both surfaces). Infinite where one of the two is nowhere.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def hausdorff_distance(
     for source, name in zip(sources, ("segmentation", "groundtruth"), strict=True):
         check_labels(source.dtype, name)
     background_of(ignore_label)
-    steps = tuple(steps_along(sources[1], range(sources[1].ndim), sampling))
+    steps = steps_of(sources[1].axes, sampling, name="sampling", physical=physical)
     given = None if pairs is None else _given(pairs)
     if job.whole(sources):
         job = job.as_one(sources[0].shape)

@@ -14,8 +14,8 @@ from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.stages import BlocksStage, run_stages
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..segmentation.objects.groups import steps_along
 from ..sources import as_source
+from ..sources.along import steps_of
 from .assignment import most_pairs
 from .geometry import GeometryBlock, merge_geometries
 from .objects import background_of, scores_of
@@ -80,10 +80,7 @@ def centroid_matching(
         check_labels(source.dtype, name)
     _threshold(distance_threshold)
     background_of(ignore_label)
-    if physical and resolution is not None:
-        raise ParameterError("resolution= and physical=True exclude each other", remedy="leave one of them out")
-    if physical:
-        resolution = steps_along(sources[1], range(sources[1].ndim), None)
+    resolution = steps_of(sources[1].axes, resolution, name="resolution", physical=physical)
     _scaled(np.empty((0, sources[0].ndim)), resolution)
     if job.whole(sources):
         job = job.as_one(sources[0].shape)

@@ -16,10 +16,9 @@ from ..engine.operation import operation
 from ..engine.outputs import prepare_output
 from ..errors import DtypeError, ParameterError
 from ..sources import as_source
-from ..sources.along import per_axis
+from ..sources.along import per_axis, steps_of
 from .binary_kernels import Expand, Skeleton
 from .measures.measuring import as_labels
-from .measures.properties import spacing_of
 
 
 @operation(
@@ -32,6 +31,7 @@ def expand_labels(
     output: Any = None,
     *,
     sampling: float | Sequence[float] | None = None,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> Any:
     """Objects grow by a distance into the background, and not into each other.
@@ -45,11 +45,13 @@ def expand_labels(
     input : source-like
         Labels, any integer type or bool; 0 is background.
     distance : float
-        In voxels, or in the units of `sampling`.
+        In voxels, in the units of `sampling`, or of the axes where `physical` is set.
     output : source-like, optional
         By default an array of the type of the input; may not share storage with it where blocks are used.
     sampling : float or sequence of float, optional
         Size of a voxel along each axis that is worked along, by default 1.
+    physical : bool, default False
+        Take the sizes of voxels from the axes of the input instead.
 
     Returns
     -------
@@ -73,7 +75,8 @@ def expand_labels(
     reach = number("distance", distance, example=2)
     if not 0 <= reach < np.inf:
         raise ParameterError(f"distance={distance!r} is negative or infinite", remedy="distance=2")
-    kernel = Expand(reach, spacing_of("sampling", sampling, len(along)))
+    steps = steps_of([source.axes[axis] for axis in along], sampling, name="sampling", physical=physical)
+    kernel = Expand(reach, steps)
     return run_map(
         kernel,
         [source],

@@ -16,7 +16,8 @@ from ..engine.operation import operation
 from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..errors import DtypeError, ParameterError
 from ..runner.planning.build import plan_groups
-from ..sources import as_source
+from ..sources import Source, as_source
+from ..sources.along import lengths
 from .maxima_blocks import ChooseMaxima, FindCandidates
 
 
@@ -28,10 +29,11 @@ from .maxima_blocks import ChooseMaxima, FindCandidates
 def find_local_maxima(
     input: Any,
     *,
-    min_distance: int = 1,
+    min_distance: float = 1,
     threshold_abs: float | None = None,
     threshold_rel: float | None = None,
     exclude_border: bool | int = True,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> np.ndarray:
     """Coordinates of the local maxima; the same for any blocks.
@@ -45,14 +47,17 @@ def find_local_maxima(
     ----------
     input : source-like
         Real numbers. NaN is no maximum, and hides none.
-    min_distance : int
-        Least distance of maxima in voxels, along any axis; 1 or more.
+    min_distance : int (float where `physical` is set)
+        Least distance of maxima along any axis, in voxels; 1 or more.
     threshold_abs : float, optional
         Maxima are above it; by default above the lowest value of the whole volume (inside mask and region).
     threshold_rel : float, optional
         And above so many times the highest value of the whole volume.
     exclude_border : bool or int
         Leave out maxima within so many voxels of the volume's border; True stands for `min_distance`, False for 0.
+    physical : bool, default False
+        `min_distance` counts in the units of the input's axes, and need not be whole: along each axis it is rounded
+        down to whole voxels, at least one.
 
     Returns
     -------
@@ -81,9 +86,9 @@ def find_local_maxima(
         raise ParameterError(
             "find_local_maxima needs all blocks, block_ids= asks for some", remedy="roi=(slice(0, 64),)"
         )
-    distance = _distance(min_distance)
-    border = distance if exclude_border is True else operator.index(exclude_border)
     along, shape = job.along(source), tuple(source.shape)
+    distance = _distances(min_distance, source, along, physical=physical)
+    border = distance if exclude_border is True else (operator.index(exclude_border),) * len(along)
     region = tuple(region_bounds(job.roi, shape))
     above = None if threshold_abs is None else number("threshold_abs", threshold_abs, example=0.5)
     if above is not None and source.dtype.kind in "iu" and math.isfinite(above):
@@ -94,7 +99,9 @@ def find_local_maxima(
     if job.whole([source]):
         job = job.as_one(shape)
     lattice = plan_groups(shape, [source], [], job.block_shape, job.roi).grid.grid_shape
-    halo = [distance if axis in along else 0 for axis in range(source.ndim)]
+    halo = [0] * source.ndim
+    for axis, one in zip(along, distance, strict=True):
+        halo[axis] = one
     find = FindCandidates(along, distance, above, shape, region, border)
     choose = ChooseMaxima(lattice, along, distance, above, relative, shape)
     factor = 5.0 + 12 / source.dtype.itemsize
@@ -104,6 +111,16 @@ def find_local_maxima(
     ]
     found: np.ndarray = run_stages("find_local_maxima", stages, job).results["maxima"]
     return found
+
+
+def _distances(value: Any, source: Source, along: tuple[int, ...], *, physical: bool) -> tuple[int, ...]:
+    """Voxels to each side along each axis."""
+    if not physical:
+        return (_distance(value),) * len(along)
+    if not number("min_distance", value, example=1.5) > 0:
+        raise ParameterError(f"min_distance={value!r} is not above 0", remedy="min_distance=1.5")
+    found = lengths(value, source.axes, along, name="min_distance", physical=True)
+    return tuple(max(1, int(min(found[axis] * (1 + 1e-9), source.shape[axis]))) for axis in along)
 
 
 def _distance(value: Any) -> int:

@@ -38,24 +38,24 @@ class FindCandidates:
     ----------
     along : tuple of int
         Axes of the window.
-    distance : int
-        Voxels of the window to each side.
+    distance : tuple of int
+        Voxels of the window to each side, along each of these axes.
     above : float, optional
         Lower values do not count.
     shape : tuple of int
         Of the volume.
     region : tuple of (int, int)
         Where maxima are sought.
-    border : int
+    border : tuple of int
         Voxels at each end of the axes of the window in which there are none.
     """
 
     along: tuple[int, ...]
-    distance: int
+    distance: tuple[int, ...]
     above: float | None
     shape: tuple[int, ...]
     region: tuple[tuple[int, int], ...]
-    border: int
+    border: tuple[int, ...]
 
     def __call__(
         self, block: BlockWithHalo, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
@@ -73,14 +73,16 @@ class FindCandidates:
         found = (self._highest(values, known)[part]) & known[part]
         if self.above is not None:
             found &= values[part] > self.above
-        for axis in self.along:
-            _exclude(found, axis, inner[axis].start, self.border, self.shape[axis] - self.border)
+        for axis, border in zip(self.along, self.border, strict=True):
+            _exclude(found, axis, inner[axis].start, border, self.shape[axis] - border)
         return Candidates(*self._joined(found, values[part], block.inner_block), own.min(), own.max())
 
     def _highest(self, values: Array, known: Array) -> Array:
         lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
         filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
-        size = [2 * self.distance + 1 if axis in self.along else 1 for axis in range(values.ndim)]
+        size = [1] * values.ndim
+        for axis, distance in zip(self.along, self.distance, strict=True):
+            size[axis] = 2 * distance + 1
         padded = np.pad(filled, [(one // 2,) * 2 for one in size], constant_values=lowest)
         inner = tuple(slice(0, one) for one in values.shape)
         return np.asarray(filled == select(padded, size, math.prod(size) - 1)[inner])
@@ -111,7 +113,7 @@ class ChooseMaxima:
 
     lattice: tuple[int, ...]
     along: tuple[int, ...]
-    distance: int
+    distance: tuple[int, ...]
     above: float | None
     relative: float | None
     shape: tuple[int, ...]
@@ -154,16 +156,17 @@ class ChooseMaxima:
         return max(absolute, math.floor(share) if whole else share)
 
 
-def _apart(points: Array, along: Sequence[int], distance: int) -> Array:
-    """Points of which none is nearer than a distance to one before it that is kept."""
-    if distance <= 1 or len(points) < 2:
+def _apart(points: Array, along: Sequence[int], distance: Sequence[int]) -> Array:
+    """Points of which none is nearer than the distances, along every axis, to one before it that is kept."""
+    if max(distance) <= 1 or len(points) < 2:
         return points
     from scipy.spatial import KDTree
 
     spread = points.astype(np.float64)
     apart = [axis for axis in range(points.shape[1]) if axis not in along]
-    spread[:, apart] *= 2 * distance  # other channels and times are far away
-    pairs = KDTree(spread).query_pairs(distance - 0.5, p=np.inf, output_type="ndarray")
+    spread[:, apart] *= 2  # other channels and times are far away
+    spread[:, along] /= distance
+    pairs = KDTree(spread).query_pairs(1 - 0.5 / max(distance), p=np.inf, output_type="ndarray")
     pairs.sort(axis=1)
     keep = np.ones(len(points), np.bool_)
     for one, other in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist():

@@ -15,8 +15,8 @@ from ..engine.stages import BlocksStage, run_stages
 from ..errors import ParameterError, ShapeError
 from ..runner.ledger.stage_record import Results
 from ..runner.planning.build import Where, plan_groups
+from ..sources.along import steps_of
 from .measures.measuring import as_labels
-from .measures.properties import spacing_of
 from .points_blocks import MapPoints, joined
 
 
@@ -33,6 +33,7 @@ def map_points_to_objects(
     halo: Any = None,
     sampling: float | Sequence[float] | None = None,
     max_distance: float | None = None,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The object nearest to each point, and how far it is; exact whatever the blocks.
@@ -52,6 +53,9 @@ def map_points_to_objects(
         Size of a voxel along each axis, by default 1.
     max_distance : float, optional
         Objects farther away do not count.
+    physical : bool, default False
+        Distances, also `max_distance`, are in the units of the axes, which say the sizes of voxels instead of
+        `sampling`. Points are voxels all the same.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def map_points_to_objects(
     """
     job, source = Job.of(run), as_labels(segmentation, "map_points_to_objects")
     where = _voxels(points, source.ndim)
-    sizes = spacing_of("sampling", sampling, source.ndim)
+    sizes = steps_of(source.axes, sampling, name="sampling", physical=physical)
     within = np.inf if max_distance is None else number("max_distance", max_distance, example=10.0)
     kind = np.dtype(np.uint8) if source.dtype.kind == "b" else source.dtype.newbyteorder("=")
     ids, distances = np.zeros(len(where), kind), np.full(len(where), np.inf, np.float32)

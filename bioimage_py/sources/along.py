@@ -146,6 +146,60 @@ def lengths(
     )
 
 
+def steps_of(axes: Sequence[Axis], given: Any = None, *, name: str, physical: bool = False) -> tuple[float, ...]:
+    """Distance of neighbouring voxels along axes: as given, else as the axes say where `physical` is set, else 1.
+
+    Every operation that measures lengths and has a ``sampling=`` or ``resolution=`` has it from here.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Those that are measured along.
+    given : float or sequence of float, optional
+    name : str
+        Of the parameter, for messages.
+    physical : bool, default False
+
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    ParameterError
+        If both are given, for sizes that are not above 0 or not one for each axis, or where `physical` is set and an
+        axis has neither a unit nor a scale, or two axes different units.
+    """
+    if not physical:
+        return _given_steps(given, axes, name)
+    if given is not None:
+        raise ParameterError(f"{name}= and physical=True exclude each other", remedy="leave one of them out")
+    units = {axis.name: unit_name(axis.unit) for axis in axes}
+    if len(set(units.values())) > 1:
+        raise ParameterError(
+            f"physical=True needs one unit of length, the axes of the input have {units}",
+            remedy=f"{name}={(1.0,) * len(units)}, the size of a voxel along each of {list(units)}",
+        )
+    scales = voxel_sizes(axes, name="the result")
+    return tuple(scales[axis.name] for axis in axes)
+
+
+def _given_steps(given: Any, axes: Sequence[Axis], name: str) -> tuple[float, ...]:
+    many = hasattr(given, "__len__") and getattr(given, "ndim", 1) != 0
+    try:
+        steps = tuple(map(float, given if many else [1.0 if given is None else given] * len(axes)))
+        steps = steps * len(axes) if len(steps) == 1 else steps
+    except (TypeError, ValueError):
+        steps = ()
+    if len(steps) != len(axes) or not all(math.isfinite(one) and one > 0 for one in steps):
+        raise ParameterError(
+            f"{name}={given!r} is not one positive number, or one for each of the {len(axes)} axes"
+            f" {[axis.name for axis in axes]}",
+            remedy=f"{name}={(1.0,) * len(axes)}",
+        )
+    return steps
+
+
 def voxel_sizes(axes: Sequence[Axis], *, name: str) -> dict[str, float]:
     """Distance between neighbouring voxels by name of axis, above 0.
 

@@ -81,7 +81,7 @@ def test_units_are_those_of_the_axes() -> None:
     a, b = np.zeros((4, 6), "u1"), np.zeros((4, 6), "u1")
     a[0, 0], b[0, 0], b[3, 0] = 1, 1, 1
     axes = [Axis("y", unit="micrometer", scale=2.5), Axis("x", unit="micrometer", scale=1.0)]
-    table = evaluation.hausdorff_distance(AxesSource(a, axes), AxesSource(b, axes))
+    table = evaluation.hausdorff_distance(AxesSource(a, axes), AxesSource(b, axes), physical=True)
     assert table["hausdorff"].tolist() == [7.5]
     assert evaluation.hausdorff_distance(a, b)["hausdorff"].tolist() == [3.0]
 

@@ -17,8 +17,8 @@ from ...engine.outputs import prepare_output
 from ...engine.stages import BlocksStage, run_stages
 from ...errors import DtypeError, ParameterError
 from ...sources import Source, as_source
+from ...sources.along import steps_of
 from ...sources.run_array import RunArray
-from ..measures.properties import spacing_of
 from .cut import Cut
 from .distance_blocks import Distances, FirstAxes, LastAxis, NextAxis
 from .distance_lines import Metric
@@ -45,6 +45,7 @@ def distance_transform(
     distances: Any = None,
     indices: Any = None,
     max_distance: float | None = None,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> Any:
     """Distance of every voxel to the nearest one that is 0; exact whatever the size of the volume.
@@ -69,6 +70,9 @@ def distance_transform(
         Where to write; by default numpy arrays (float32, and int32 with a leading axis for the coordinates).
     max_distance : float, optional
         Larger distances are given as this one. Then one pass over the blocks is enough, with a halo of so much.
+    physical : bool, default False
+        Distances, also `max_distance`, are in the units of the input's axes, which say the sizes of voxels instead of
+        `sampling`.
 
     Returns
     -------
@@ -91,8 +95,9 @@ def distance_transform(
     """
     job, source = Job.of(run), as_source(input)
     along = job.along(source)
+    steps = steps_of([source.axes[axis] for axis in along], sampling, name="sampling", physical=physical)
     kernel = Distances(
-        Metric.of(spacing_of("sampling", sampling, len(along)), tuple(source.shape[axis] for axis in along)),
+        Metric.of(steps, tuple(source.shape[axis] for axis in along)),
         along,
         return_indices,
         None if max_distance is None else number("max_distance", max_distance, example=10.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
 from ...errors import DtypeError, ParameterError, ShapeError
 from ...sources import Source, as_source
+from ...sources.along import steps_of
+from ...sources.axes import unit_name
 from ...wrapper import RoiSource
 from .measuring import as_labels, axis_names, label_column, measured, per_axis_columns, places, table_of
 from .objects import Intensity, Objects, selected
@@ -115,7 +117,7 @@ def regionprops(
         raise ParameterError("item_ids= are rows of a table, and none is given", remedy="table=morphology(labels)")
     wanted = None if table is None else _wanted(table, item_ids)
     along = job.along(source)
-    sizes, origin, unit = _resolution(resolution, physical, source, along)
+    sizes, where, unit = _resolution(resolution, physical, source, along)
     if compute_surface and len(along) != 3:
         raise ParameterError(
             f"compute_surface=True needs objects of 3 axes, these have {len(along)}", remedy="compute_surface=False"
@@ -135,7 +137,7 @@ def regionprops(
     if wanted is not None:
         found = selected(found, _rows(found, wanted))
     columns: dict[str, Any] = {**places(found, source, job), "label": label_column(found)}
-    columns.update(_shape_columns(found, axis_names(source, job), np.array(sizes), np.array(origin)))
+    columns.update(_shape_columns(found, axis_names(source, job), np.array(sizes), where))
     for suffix, one in zip(suffixes, found.intensities, strict=True):
         columns.update(
             {f"{name}{suffix}": values for name, values in _intensity_columns(found, one, quantiles).items()}
@@ -147,7 +149,7 @@ def regionprops(
     return result
 
 
-def _shape_columns(found: Objects, names: Sequence[str], sizes: np.ndarray, origin: np.ndarray) -> dict[str, Any]:
+def _shape_columns(found: Objects, names: Sequence[str], sizes: np.ndarray, where: Places) -> dict[str, Any]:
     n, ndim = len(found), len(sizes)
     area = found.count * math.prod(sizes)
     box = np.prod(found.high - found.low, axis=1)
@@ -160,7 +162,7 @@ def _shape_columns(found: Objects, names: Sequence[str], sizes: np.ndarray, orig
     spread = np.zeros((n, ndim)) if found.central is None else _spread(found, sizes)
     columns["axis_major_length"] = 2 * np.sqrt((ndim + 2) * spread[:, -1])
     columns["axis_minor_length"] = 2 * np.sqrt((ndim + 2) * spread[:, 0])
-    columns.update(per_axis_columns("centroid", names, found.mean() * sizes + origin))
+    columns.update(per_axis_columns("centroid", names, found.mean() * where.step + where.origin))
     columns.update(per_axis_columns("bb_min", names, found.low))
     columns.update(per_axis_columns("bb_max", names, found.high))
     if found.surface is not None:
@@ -235,40 +237,23 @@ def _channels(image: Any, source: Source) -> tuple[list[Source], list[str]]:
     return given, [f"-{number}" for number in range(len(given))] if several else [""]
 
 
+class Places(NamedTuple):
+    """Step from voxel to voxel, below 0 along an axis that runs backwards, and position of voxel 0."""
+
+    step: tuple[float, ...]
+    origin: tuple[float, ...]
+
+
 def _resolution(
     resolution: Any, physical: bool, source: Source, along: Sequence[int]
-) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-    """Size of a voxel, position of voxel 0, and unit, along some axes."""
+) -> tuple[tuple[float, ...], Places, str]:
+    """Size of a voxel, where voxels lie, and the unit, along some axes."""
     axes = [source.axes[axis] for axis in along]
+    sizes = steps_of(axes, resolution, name="resolution", physical=physical)
     if physical:
-        if resolution is not None:
-            raise ParameterError("resolution= and physical=True exclude each other", remedy="leave one of them out")
-        units = {axis.unit or "" for axis in axes}
-        if len(units) > 1:
-            raise ParameterError(f"the axes have different units: {sorted(units)}", remedy="resolution=(2.0, 1.0, 1.0)")
-        unit = units.pop()
-        return tuple(axis.scale for axis in axes), tuple(axis.offset for axis in axes), unit
-    zero = (0.0,) * len(axes)
-    return spacing_of("resolution", resolution, len(axes)), zero, "voxel" if resolution is None else ""
-
-
-def spacing_of(name: str, value: Any, ndim: int) -> tuple[float, ...]:
-    """A size above 0 for each axis; 1 by default.
-
-    Raises
-    ------
-    ParameterError
-        Other values, or another number of them.
-    """
-    try:
-        values = tuple(float(one) for one in (np.ones(ndim) if value is None else np.broadcast_to(value, (ndim,))))
-    except (ValueError, TypeError):
-        values = ()
-    if len(values) != ndim or not all(one > 0 and math.isfinite(one) for one in values):
-        raise ParameterError(
-            f"{name}={value!r} is not a size above 0 for each of {ndim} axes", remedy=f"{name}={(1.0,) * ndim}"
-        )
-    return values
+        turned = tuple(math.copysign(size, axis.scale) for size, axis in zip(sizes, axes, strict=True))
+        return sizes, Places(turned, tuple(axis.offset for axis in axes)), unit_name(axes[0].unit) or ""
+    return sizes, Places(sizes, (0.0,) * len(axes)), "voxel" if resolution is None else ""
 
 
 def _percentiles(given: Any) -> tuple[float, ...]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ...blocks import Block, to_roi
 from ...engine.block_functions import MapBlock
-from ...errors import ParameterError
 from ...runner.ledger.stage_record import Results
 from ...sources import Source
 from ...sources.casting import Casting
@@ -166,28 +165,3 @@ def roi_and_inside(block: Block, mask: Source | None) -> tuple[Roi, Array | None
         return roi, None, False
     inside = mask[roi].astype(np.bool_, copy=False)
     return roi, None if inside.all() else inside, not inside.any()
-
-
-def steps_along(source: Source, along: Sequence[int], sampling: Any) -> list[float]:
-    """Distance between neighbouring voxels along axes: as given, else as the axes of the data say.
-
-    Raises
-    ------
-    ParameterError
-        Unless one positive number, or one for each of these axes, is given.
-    """
-    if sampling is None:
-        sampling = [abs(float(source.axes[axis].scale)) for axis in along]
-    try:
-        given = np.asarray(sampling, np.float64).reshape(-1)
-        steps = np.repeat(given, len(along)) if given.size == 1 else given
-    except (TypeError, ValueError):
-        steps = np.empty(0)
-    if len(steps) != len(along) or not (np.isfinite(steps) & (steps > 0)).all():
-        raise ParameterError(
-            f"sampling={sampling!r} is not one positive number for each of the {len(along)} axes"
-            f" {[source.axes[axis].name for axis in along]}",
-            remedy=f"sampling={(1.0,) * len(along)}",
-        )
-    result: list[float] = steps.tolist()
-    return result

@@ -13,10 +13,11 @@ from ...engine.reducing import run_reduce
 from ...engine.stages import BlocksStage, run_stages
 from ...runner.planning.build import plan_groups
 from ...sources import Source, as_source
+from ...sources.along import steps_of
 from .. import tables
 from ..partial import label_type
 from .contact_blocks import ContactBlock, Contacts, merge_contacts
-from .groups import Apart, steps_along
+from .groups import Apart
 from .pairs import OverlapCounts, changes, merge_overlaps
 
 if TYPE_CHECKING:
@@ -98,7 +99,14 @@ def _sizes(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     axes="space",
     declaration=Declaration("exact", "numpy comparison of neighbours, numpy.lexsort", halo="1", memory=6.0),
 )
-def contacts(input: Any, *, sampling: Any = None, background: bool = False, **run: Unpack[RunKeywords]) -> pd.DataFrame:
+def contacts(
+    input: Any,
+    *,
+    sampling: Any = None,
+    background: bool = False,
+    physical: bool = False,
+    **run: Unpack[RunKeywords],
+) -> pd.DataFrame:
     """List which objects touch, with the area of their contact.
 
     The result is exactly that of the whole array, whatever the blocks.
@@ -108,18 +116,19 @@ def contacts(input: Any, *, sampling: Any = None, background: bool = False, **ru
     input : source-like
         Labels, any integer type; 0 is background.
     sampling : float or sequence of float, optional
-        Distance between neighbouring voxels along the axes of space (or `axes`); by default as the data's axes say
-        (``scale``), which is 1 where they say nothing.
+        Distance between neighbouring voxels along the axes of space (or `axes`), by default 1.
     background : bool, default False
         Also list the contacts with background, that is the surface of each object within the volume.
+    physical : bool, default False
+        Areas are in the units of the input's axes, which say the sizes of voxels instead of `sampling`.
 
     Returns
     -------
     pandas.DataFrame
         A row per pair of objects that share a face of voxels, sorted: one column for each axis that is kept apart, with
         its name (the channel or the time), ``label_a`` < ``label_b``, ``faces`` (int64, faces of voxels) and ``area``:
-        their area in the units of the axes (along one axis a number, along two a length). ``attrs["unit"]`` names the
-        unit of length where all axes agree.
+        their area (along one axis a number, along two a length), in faces, units of `sampling`, or those of the axes,
+        which ``attrs["unit"]`` names then.
 
     Raises
     ------
@@ -145,7 +154,7 @@ def contacts(input: Any, *, sampling: Any = None, background: bool = False, **ru
     job, source = Job.of(run), as_source(input)
     tables.check_label_dtype(source.dtype, "the input of contacts")
     along = job.along(source)
-    steps = steps_along(source, along, sampling)
+    steps = steps_of([source.axes[axis] for axis in along], sampling, name="sampling", physical=physical)
     if job.whole([source]):
         job = job.as_one(source.shape)
     region = plan_groups(source.shape, [source], [], job.block_shape, job.roi).grid.roi
@@ -163,10 +172,10 @@ def contacts(input: Any, *, sampling: Any = None, background: bool = False, **ru
     if found is None:
         empty = np.empty(0, np.int64)
         found = empty, np.empty((0, 2), label_type(source.dtype)), np.empty((0, len(along)), np.int64)
-    return _table(found, source, apart, np.array(steps))
+    return _table(found, source, apart, np.array(steps), physical=physical)
 
 
-def _table(found: Contacts, source: Source, apart: Apart, steps: np.ndarray) -> pd.DataFrame:
+def _table(found: Contacts, source: Source, apart: Apart, steps: np.ndarray, *, physical: bool) -> pd.DataFrame:
     import pandas as pd
 
     groups, pairs, faces = found
@@ -176,6 +185,5 @@ def _table(found: Contacts, source: Source, apart: Apart, steps: np.ndarray) -> 
     table = pd.DataFrame(
         {**columns, "label_a": pairs[:, 0], "label_b": pairs[:, 1], "faces": faces.sum(axis=1), "area": faces @ area}
     )
-    units = {source.axes[axis].unit for axis in apart.along}
-    table.attrs["unit"] = units.pop() if len(units) == 1 else None
+    table.attrs["unit"] = source.axes[apart.along[0]].unit if physical else None
     return table

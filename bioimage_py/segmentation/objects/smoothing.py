@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Unpack
 
 from ...engine.declaration import Declaration
@@ -10,7 +11,7 @@ from ...engine.mapping import run_map
 from ...engine.operation import operation
 from ...errors import ParameterError
 from ...sources import Source, as_source
-from ...sources.along import per_axis
+from ...sources.along import lengths, per_axis
 from .. import tables
 from .majority_kernel import Majority
 
@@ -19,7 +20,9 @@ from .majority_kernel import Majority
     axes="space",
     declaration=Declaration("exact", "numpy.sort of the labels around a voxel", halo="size // 2", memory=8.0),
 )
-def majority(input: Any, output: Any = None, *, size: Any = 3, **run: Unpack[RunKeywords]) -> Any:
+def majority(
+    input: Any, output: Any = None, *, size: Any = 3, physical: bool = False, **run: Unpack[RunKeywords]
+) -> Any:
     """Give every voxel the label that most voxels around it have: smooth borders, no single voxels, all ids kept.
 
     The result is exactly that of the whole array, whatever the blocks.
@@ -33,6 +36,9 @@ def majority(input: Any, output: Any = None, *, size: Any = 3, **run: Unpack[Run
     size : int or sequence of int, default 3
         Voxels of the box around a voxel along the axes of space (or `axes`), odd numbers. Beyond the volume's edge and
         where the mask is 0 nothing counts.
+    physical : bool, default False
+        `size` counts in the units of the input's axes instead of voxels, and need not be whole: the box holds the
+        voxels whose centre is at most half of it away.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def majority(input: Any, output: Any = None, *, size: Any = 3, **run: Unpack[Run
     job, source = Job.of(run), as_source(input)
     tables.check_label_dtype(source.dtype, "the input of majority")
     along = job.along(source)
-    reach = _reach(size, source, along, job)
+    reach = _reach(size, source, along, job, physical=physical)
     masks = [] if job.mask is None else [as_source(job.mask)]
     halo = [0] * source.ndim
     for axis, one in zip(along, reach, strict=True):
@@ -74,7 +80,12 @@ def majority(input: Any, output: Any = None, *, size: Any = 3, **run: Unpack[Run
     )
 
 
-def _reach(size: Any, source: Source, along: tuple[int, ...], job: Job) -> tuple[int, ...]:
+def _reach(size: Any, source: Source, along: tuple[int, ...], job: Job, *, physical: bool) -> tuple[int, ...]:
+    if physical:
+        found = [one for one in lengths(size, source.axes, job.axes, name="size", physical=True) if one is not None]
+        if all(isinstance(one, float) and math.isfinite(one) and one > 0 for one in found):
+            return tuple(int(one / 2) for one in found)
+        raise ParameterError(f"size={size!r} is not above 0 along every axis", remedy="size=3.0")
     given = per_axis(size, source.axes, job.axes, name="size", elsewhere=1)
     values = list(given) if hasattr(given, "__len__") else [given] * source.ndim
     if len(values) == source.ndim:

@@ -72,7 +72,8 @@ def test_areas_have_the_units_of_the_axes() -> None:
         Axis("y", unit="micrometer", scale=0.5),
         Axis("x", unit="micrometer"),
     ]
-    table = segmentation.contacts(AxesSource(labels, axes), block_shape=2)
+    assert segmentation.contacts(AxesSource(labels, axes), block_shape=2)["area"].tolist() == [16.0]
+    table = segmentation.contacts(AxesSource(labels, axes), block_shape=2, physical=True)
     assert table.values.tolist() == [[3, 9, 16, 8.0]]
     assert table.attrs["unit"] == "micrometer"
 
