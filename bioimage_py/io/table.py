@@ -53,6 +53,9 @@ class Format:
     write : str
         "module:function" ``(path, images, options) -> tuple of str``: writes a whole new file from a list of `Image`
         and a mapping of options, and returns what the format had no place for. The caller renames the file.
+    add : str
+        "module:function" ``(path, images, options) -> tuple of str or None``: adds images to a file, which nobody else
+        sees, and leaves what it holds as it is; None where it has to be written anew.
     options : tuple of str
         Names of the options that `write` knows.
     reads : tuple of str, optional
@@ -83,6 +86,7 @@ class Format:
     unsigned: tuple[str, ...] = ()
     details: str = ""
     write: str = ""
+    add: str = ""
     options: tuple[str, ...] = ()
     reads: tuple[str, ...] | None = ()
     first: str = ""
@@ -103,7 +107,7 @@ def _row(name: str, extensions: tuple[str, ...], module: str, **more: Any) -> Fo
     """A format of this package, in whose file the functions have these names."""
     package = __name__.rpartition(".")[0]
     file = f"{package}.{module}"
-    for field in ("create", "keys", "details", "write"):
+    for field in ("create", "keys", "details", "write", "add"):
         if field in more:
             more[field] = f"{package}.{more[field]}" if ":" in more[field] else f"{file}:{more[field]}"
     writable = more.pop("writable", "create" in more)
@@ -143,6 +147,7 @@ _TIFF: dict[str, Any] = {
     "details": "tif.metadata:details",
     "magic": tuple((0, sign) for sign in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     "write": "tif.writing:write",
+    "add": "tif.adding:add",
     "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
 }
 _PICTURE: dict[str, Any] = {"details": "details", "write": "write"}
@@ -226,6 +231,7 @@ ROWS = (
         magic=((0, b"\x93NUMPY"), (0, b"PK\x03\x04")),
         details="details",
         write="write",
+        add="add",
         options=("compression",),
     ),
     _row(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +14,9 @@ from typing import Any
 
 from ..errors import StorageError
 from .json_text import LARGEST
+
+_CLONE = 0x40049409
+"""FICLONE of Linux."""
 
 
 def read_by_others(path: str, flags: int) -> int:
@@ -43,6 +48,18 @@ def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
         raise
     if sync:
         sync_folder(path.parent)
+
+
+def clone(path: str, new: str) -> None:
+    """Copy a file with its times; where the file system can (btrfs, xfs) it shares its bytes, and costs nothing."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with open(path, "rb") as old, open(new, "wb") as file, suppress(OSError):
+            fcntl.ioctl(file.fileno(), _CLONE, old.fileno())
+            shutil.copystat(path, new)
+            return
+    shutil.copy2(path, new)
 
 
 def made_among_others(make: Callable[[], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -93,10 +94,30 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
             for number, image in enumerate(images):
                 with archive.open(f"{image.name or f'arr_{number}'}.npy", "w", force_zip64=True) as member:
                     _write(member, _ordered(image))
-    lost = [what for image in images for what in lost_of(image, *(("name",) if path.endswith(".npz") else ()))]
+    return _lost(images, path.endswith(".npz"))
+
+
+def _lost(images: Sequence[Image], named: bool) -> tuple[str, ...]:
+    lost = [what for image in images for what in lost_of(image, *(("name",) if named else ()))]
     if any((axis.unit, axis.scale, axis.offset) != (None, 1, 0) for image in images for axis in image.axes):
         lost.insert(0, "scale")
     return tuple(dict.fromkeys(lost))
+
+
+def add(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Add arrays to an archive, which is changed; None for a file that holds one array only."""
+    if not path.lower().endswith(".npz") or not zipfile.is_zipfile(path):
+        return None
+    packed = chosen(options, "compression", ("raw", "deflate")) == "deflate"
+    names = set(keys(path))
+    free = (name for number in itertools.count(len(names)) if (name := f"arr_{number}") not in names)
+    if any(image.name in names for image in images):
+        return None
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for image in images:
+            with archive.open(f"{image.name or next(free)}.npy", "w", force_zip64=True) as member:
+                _write(member, _ordered(image))
+    return _lost(images, True)
 
 
 def _ordered(image: Image) -> OrderedImage:

@@ -24,7 +24,7 @@ FLAVORS = ("ome", "imagej", "plain")
 BUFFER_BYTES = 256 * 2**20
 """Of a source, read at once."""
 _IMAGEJ_BYTES = 2**32 - 2**25
-_CLASSIC_BYTES = 2**32 - 2**25
+CLASSIC_BYTES = 2**32 - 2**25
 _OME_TYPES = {"bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"}
 _OME_TYPES |= {"complex64", "complex128"}
 _IMAGEJ_TYPES = {"uint8", "uint16", "float32"}
@@ -75,7 +75,13 @@ class Settings:
         if flavor == "imagej" and (len(images) > 1 or nbytes > _IMAGEJ_BYTES):
             what = f"{len(images)} images" if len(images) > 1 else f"{nbytes} bytes"
             raise FormatError(f"An ImageJ file holds one image below 4 GiB, not {what}.", remedy='flavor="ome"')
-        large = nbytes * (1 if not self.pyramid else 1.34) > _CLASSIC_BYTES
+        if flavor == "plain" and self.pyramid and any(image.array.ndim > 2 + _rgb(image) for image in images):
+            raise ShapeError(
+                f"A plain tif file with levels holds pictures of y and x, not {images[0].array.shape}: nobody could"
+                " tell its levels from further images.",
+                remedy='flavor="ome" if that can hold it, or ".ome.zarr"',
+            )
+        large = nbytes * (1 if not self.pyramid else 1.34) > CLASSIC_BYTES
         return flavor, large if self.bigtiff is None else bool(self.bigtiff)
 
     def arguments(self, image: Image) -> dict[str, Any]:
@@ -122,8 +128,6 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     tuple of str
         What has no place in the file.
     """
-    import tifffile
-
     ending = os.path.splitext(path)[1].lower()
     if ending not in ENDINGS:
         raise FormatError(
@@ -132,15 +136,24 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         )
     settings = Settings(**dict(options))
     flavor, big = settings.for_images(path, images)
+    return write_images(path, images, settings, flavor, bigtiff=big)
+
+
+def write_images(
+    path: str, images: Sequence[Image], settings: Settings, flavor: str, **opening: Any
+) -> tuple[str, ...]:
+    """Write images with the library, whose writer is opened with `opening`; returns what has no place in the file."""
+    import tifffile
+
     arguments = [settings.arguments(image) for image in images]
     lost: list[str] = []
     kind: dict[str, Any] = {"ome": flavor == "ome", "imagej": flavor == "imagej", "shaped": flavor == "plain"}
     try:
-        with tifffile.TiffWriter(path, bigtiff=big, **kind) as writer:
+        with tifffile.TiffWriter(path, **kind, **opening) as writer:
             for image, given in zip(images, arguments, strict=True):
                 metadata, more = _METADATA[flavor](image, lost)
                 levels = number_of_levels(settings.pyramid, image.array.shape, image.axes) if flavor != "imagej" else 0
-                _write_levels(writer, path, image, levels, {**given, **more}, metadata)
+                _write_levels(writer, path, image, levels, {**given, **more}, metadata, flavor)
     except (BioimageError, OSError):
         raise
     except Exception as error:  # what the library or its codecs cannot do
@@ -151,7 +164,13 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
 
 
 def _write_levels(
-    writer: Any, path: str, image: Image, levels: int, arguments: Mapping[str, Any], metadata: Mapping[str, Any]
+    writer: Any,
+    path: str,
+    image: Image,
+    levels: int,
+    arguments: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    flavor: str,
 ) -> None:
     factors = factors_of(image.axes, "yx")
     _write_array(writer, image.array, {**arguments, "metadata": metadata, "subifds": levels or None})
@@ -160,7 +179,9 @@ def _write_levels(
         for _ in range(levels):  # each is made of the one before
             kept = files.enter_context(tempfile.TemporaryFile(dir=os.path.dirname(path)))
             finer = _kept(halved(finer, factors, image), kept)
-            _write_array(writer, finer, {**arguments, "subfiletype": 1, "metadata": None})
+            # levels that do not say their shape make the library doubt that of the image
+            told = {"axes": metadata["axes"]} if flavor == "plain" and "axes" in metadata else {}
+            _write_array(writer, finer, {**arguments, "subfiletype": 1, "metadata": None if flavor == "ome" else told})
 
 
 class _Kept:

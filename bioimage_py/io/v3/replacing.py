@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from ...sources.file import open_source
 from ...sources.sharing import overlap
 from ...sources.stores.location import Location
 from ...sources.stores.paths import is_url
+from ...system.files import clone
 from ..create import array_exists
 from ..formats import Format, array_keys_of, split_path
 from ..keys import array_keys
@@ -113,7 +113,7 @@ def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str
             yield beside
     else:
         with appearing(container) as beside:  # a file that is written in its place does not outlive a kill
-            shutil.copy2(container, beside)
+            clone(container, beside)
             yield f"{beside}/{key}"
 
 

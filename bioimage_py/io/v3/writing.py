@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from ...errors import (
 )
 from ...sources.spec import load_qualified
 from ...sources.stores.location import Location
+from ...system.files import clone
 from ..details import Image
 from ..formats import Format, require_library, split_path
 from ..keys import series_of
@@ -130,9 +130,20 @@ class WriteHandle:
             self._finish(_add_images(self._path, self._entry, count, self._images, self._options))
             return
         with in_place_of(self._path, self._entry, [image.array for image in self._images]) as beside:
-            images = [*self._there(self._path), *self._images] if adds else self._images
-            lost = tuple(writer(beside, images, self._options))
-        self._finish(lost)
+            added = self._added(beside) if adds else None
+            if added is None:
+                images = [*self._there(self._path), *self._images] if adds else self._images
+                added = writer(beside, images, self._options)
+        self._finish(tuple(added))
+
+    def _added(self, beside: str) -> tuple[str, ...] | None:
+        """Add the images to a copy of the file; None where it has to be written anew."""
+        if not self._entry.add or not os.path.isfile(self._path) or not os.path.getsize(self._path):
+            return None
+        contents_of(Resource(self._path, self._path), self._entry.name, None, {})
+        clone(self._path, beside)
+        found: tuple[str, ...] | None = load_qualified(self._entry.add)(beside, self._images, self._options)
+        return found
 
     def _finish(self, lost: tuple[str, ...]) -> None:
         self.report = WriteReport(self._path, self._entry.name, lost)
@@ -260,7 +271,7 @@ def _add_images(
         place = path
         if not entry.stores:  # a file that is written in its place does not outlive a kill
             place = whole.enter_context(in_place_of(path, entry, []))
-            shutil.copy2(path, place)
+            clone(path, place)
         for number, image in enumerate(images, count):
             if not entry.stores:
                 lost += write(f"{place}/{number}", [image], options)
