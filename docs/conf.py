@@ -17,7 +17,7 @@ import bioimage_py
 
 project = "bioimage_py"
 release = version = bioimage_py.__version__
-copyright = "bioimage_py developers, MIT licence"  # noqa: A001
+copyright = "bioimage_py developers, MIT licence"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["pictures"]
 
