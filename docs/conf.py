@@ -30,7 +30,7 @@ autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 toc_object_entries = False
-suppress_warnings = ["toc.empty_glob"]
+smartquotes = False
 
 html_theme = "furo"
 html_title = "bioimage_py"
