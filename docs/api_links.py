@@ -20,7 +20,8 @@ def entries() -> dict[str, str]:
     for module in public:
         for name, value in api_pages.members(module).items():
             full = f"{module.__name__}.{name}"
-            for written in (name, full, full.removeprefix("bioimage_py."), f"{getattr(value, '__module__', None)}.{name}"):
+            defined = f"{getattr(value, '__module__', None)}.{name}"
+            for written in (name, full, full.removeprefix("bioimage_py."), defined):
                 found.setdefault(written, set()).add(f"{described[id(value)]}.{name}")
     return {written: places.pop() for written, places in found.items() if len(places) == 1}
 

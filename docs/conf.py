@@ -17,7 +17,7 @@ import bioimage_py
 
 project = "bioimage_py"
 release = version = bioimage_py.__version__
-copyright = "bioimage_py developers, MIT licence"  # noqa: A001
+copyright = "bioimage_py developers, MIT licence"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["pictures"]
 
@@ -30,7 +30,7 @@ autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 toc_object_entries = False
-suppress_warnings = ["toc.empty_glob"]
+smartquotes = False
 
 html_theme = "furo"
 html_title = "bioimage_py"

@@ -23,12 +23,14 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
         text = text.replace(f"](../{name}.md", f"]({here}.md")
     if page == "index":
         text = text.replace(OTHERS, "\n".join(unlisted(app)))
-        text = text.replace(MODULES, "\n".join(f"{name.removeprefix('bioimage_py.')} <api/{name}>" for name in api_pages.listed()))
+        modules = [f"{name.removeprefix('bioimage_py.')} <api/{name}>" for name in api_pages.listed()]
+        text = text.replace(MODULES, "\n".join(modules))
     source[0] = text
 
 
 def unlisted(app: Sphinx) -> list[str]:
     """Return the pages that are in no list of the start page: a new file has its place by itself."""
     start = (Path(app.srcdir) / "index.md").read_text()
-    named = {entry for block in re.findall(r"```\{toctree\}\n(.*?)```", start, re.DOTALL) for entry in _ENTRY.findall(block)}
+    lists = re.findall(r"```\{toctree\}\n(.*?)```", start, re.DOTALL)
+    named = {entry for entries in lists for entry in _ENTRY.findall(entries)}
     return sorted(page for page in app.env.found_docs - named - {"index"} if not page.startswith("api/"))

@@ -49,8 +49,9 @@ class BackendEvent:
     Parameters
     ----------
     worker : str
-    kind : str
-        ``"finished"`` or what went wrong.
+    kind : {"finished", "killed", "memory", "too slow", "preempted", "node", "crashed", "cannot start", "cancelled"}
+        The last three end the run: nothing would be better with another worker. After the others but the first one
+        another worker goes on.
     detail : str
         For people.
     error : BaseException, optional

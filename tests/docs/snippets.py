@@ -5,6 +5,7 @@ Above a snippet, a comment says what is done with it:
 - nothing: Python runs, all of a page in one namespace; so do the lines of ``bash``;
 - ``<!-- file: NAME -->``: it is saved under this name, and a later line runs it;
 - ``<!-- saved as: NAME -->``: it is saved, and runs here, too;
+- ``<!-- change: NAME -->``: lines with a plus go below the line above them, which the file has once;
 - ``<!-- not run: why -->``: it can't run here.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -27,7 +28,9 @@ PAGES = [
 DATA = ROOT / "docs" / "example_data.md"
 """It makes the files that the examples of the other pages open."""
 
-_FENCE = re.compile(r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Snippet:
         return found[1] if found else ""
 
     @property
+    def changes(self) -> str:
+        """The file that it changes, or ""."""
+        return self.mark.removeprefix("change: ") if self.mark.startswith("change: ") else ""
+
+    @property
     def runs(self) -> bool:
         """Whether it runs where it stands."""
         return self.language in ("python", "bash") and not self.mark.startswith(("not run: ", "file: "))
@@ -61,6 +69,20 @@ def snippets(page: Path) -> list[Snippet]:
     ]
 
 
+def change(path: Path, diff: str) -> None:
+    """Put the new lines of a diff below those that it shows above them."""
+    lines = path.read_text().splitlines()
+    at = -1
+    for line in diff.splitlines():
+        if line.startswith("+"):
+            at += 1
+            lines.insert(at, line[1:])
+        else:
+            assert lines.count(line[1:]) == 1, f"{path} has not exactly one line {line[1:]!r}"
+            at = lines.index(line[1:])
+    path.write_text("\n".join(lines) + "\n")
+
+
 def run_page(page: Path, places: dict[str, str], shell: Callable[[str], None]) -> None:
     """Run the snippets of a page in the current folder, with some texts exchanged for others."""
     namespace: dict[str, object] = {"__name__": "snippets"}
@@ -70,6 +92,8 @@ def run_page(page: Path, places: dict[str, str], shell: Callable[[str], None]) -
             code = code.replace(shown, here)
         if snippet.file:
             Path(snippet.file).write_text(code)
+        if snippet.changes:
+            change(Path(snippet.changes), code)
         if snippet.runs and snippet.language == "python":
             name = os.path.abspath(snippet.file) if snippet.file else str(page)
             exec(compile(("" if snippet.file else "\n" * snippet.line) + code, name, "exec"), namespace)

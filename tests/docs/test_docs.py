@@ -17,7 +17,7 @@ import pytest
 
 from bioimage_py import lazy
 
-from .backends.slurm_fake import fake_slurm
+from ..backends.slurm_fake import fake_slurm
 from .snippets import DATA, PAGES, ROOT, Snippet, here, in_a_shell, run_page, snippets
 
 LAZY = ["", ".io", ".runner", ".segmentation", ".sources", ".workflows"]
@@ -26,8 +26,11 @@ SHOWN += ("{include} ../SECURITY.md",)
 """Languages of what is only looked at."""
 TYPED_HERE = re.compile(r"^(\$ )?(bioimage-py|pip|make|python|git) ", re.MULTILINE)
 NOT_RUN = {"it asks a server", "it asks servers", "it goes on without whoever started it", "it installs"}
-NOT_RUN |= {"my_format is yours", "it measures for minutes", "it needs a cluster", "it speaks of the job above", "it makes .venv"}
-RUN = [page for page in PAGES if page != DATA and any(snippet.runs for snippet in snippets(page))]
+NOT_RUN |= {"it measures for minutes", "it needs a cluster", "it speaks of the job above", "it makes .venv"}
+NOT_RUN |= {"my_format is yours"}
+RECIPES = ROOT / "CONTRIBUTING.md"
+"""It is tried in a copy of the repository."""
+RUN = [page for page in PAGES if page not in (DATA, RECIPES) and any(snippet.runs for snippet in snippets(page))]
 
 
 def all_snippets() -> list[Snippet]:
@@ -39,7 +42,7 @@ def test_every_block_of_code_runs_or_says_why_not() -> None:
         where = f"{snippet.page.name}:{snippet.line}"
         assert snippet.language in ("python", "bash", *SHOWN), f"{where}: ```{snippet.language}: name a language"
         reason = snippet.mark.removeprefix("not run: ")
-        assert reason in NOT_RUN or snippet.file or not snippet.mark, f"{where}: {snippet.mark}"
+        assert reason in NOT_RUN or snippet.file or snippet.changes or not snippet.mark, f"{where}: {snippet.mark}"
     assert sum(snippet.runs for snippet in all_snippets()) > 100
     assert len(RUN) >= 20
 
@@ -107,6 +110,22 @@ def test_snippets_run_as_they_stand(page: Path, folder: Path, monkeypatch: pytes
     monkeypatch.setenv("FAKE_SLURM", str(folder.parent / "cluster"))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     run_page(page, remote(folder), in_a_shell)
+
+
+@pytest.mark.long
+def test_recipes_of_contributing_work_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is made, each line added, each command typed, in a copy of what the repository holds."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run_page(tmp_path / RECIPES.name, {".venv/bin/python": f"{sys.executable} -P"}, in_a_shell)
+    style = [sys.executable, "-m", "ruff"]
+    for check in (["check", "--quiet", "bioimage_py"], ["format", "--check", "--quiet", "bioimage_py"]):
+        subprocess.run([*style, *check], check=True)
 
 
 def test_snippets_have_types(tmp_path: Path) -> None:
