@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..extras import needing
+from ..per_object.context import Context
 from ..per_object.folder import hidden, writing
 from ..per_object.shards import in_order, write_shard
 from ..per_object.volume import Place
 from .cells import Cells, z_order
 from .cutting import cut
 from .pieces import Joined, Piece, Surface
-from .surface_blocks import Context, joined_object, without_cavities
+from .surface_blocks import joined_object, without_cavities
 
 Array = npt.NDArray[Any]
 
