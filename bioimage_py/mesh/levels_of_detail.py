@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..extras import needing
+from ..per_object.context import Context
 from ..per_object.folder import hidden, writing
 from ..per_object.shards import in_order, write_shard
 from ..per_object.volume import Place
 from .cells import Cells, z_order
 from .cutting import cut
 from .pieces import Joined, Piece, Surface
-from .surface_blocks import Context, joined_object, without_cavities
+from .surface_blocks import joined_object, without_cavities
 
 Array = npt.NDArray[Any]
 
@@ -114,11 +115,13 @@ class EncodeObject:
         vertices, faces = surface
         order = list(self.place.order)
         whole = np.rint(vertices / np.array(piece.size) * (2**BITS - 1))[:, order]
-        unique, inverse = np.unique(whole, axis=0, return_inverse=True)
-        faces = inverse.reshape(-1)[faces]
+        codes = whole.astype(np.int64) @ np.array([1 << 2 * BITS, 1 << BITS, 1])
+        unique, inverse = np.unique(codes, return_inverse=True)
+        faces = inverse[faces]
         flat = (faces[:, [0, 1, 2]] == faces[:, [1, 2, 0]]).any(1)
         faces = faces[~flat][:, :: -1 if self.place.mirrored else 1]
-        return draco(unique, faces) if len(faces) else b""
+        positions = np.stack([unique >> 2 * BITS, unique >> BITS & 2**BITS - 1, unique & 2**BITS - 1], 1)
+        return draco(positions, faces) if len(faces) else b""
 
 
 def draco(positions: Array, faces: Array) -> bytes:

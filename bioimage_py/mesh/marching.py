@@ -43,8 +43,9 @@ def surfaces_of(numbers: Array, n: int) -> Iterator[tuple[int, Surface]]:
         mask = numbers[around] == number
         if mask.all() or min(mask.shape) < 2:
             continue
-        vertices, faces, _, _ = marching_cubes(
-            mask.astype(np.float32), 0.5, method="lorensen", allow_degenerate=False
-        )
+        vertices, faces, _, _ = marching_cubes(mask.astype(np.float32), 0.5, method="lorensen", allow_degenerate=False)
         if len(faces):
-            yield number, (vertices.astype(np.float64) + [part.start for part in around], faces[:, ::-1].astype(np.int64))
+            yield (
+                number,
+                (vertices.astype(np.float64) + [part.start for part in around], faces[:, ::-1].astype(np.int64)),
+            )

@@ -67,17 +67,33 @@ def components(surface: Surface) -> Array:
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
-def edges_of(faces: Array) -> Array:
-    """Directed edges of triangles, three for each."""
-    return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+class Edges:
+    """The edges of triangles, of one sort.
 
+    Parameters
+    ----------
+    faces : ndarray of int64, shape (m, 3)
+    n : int
+        Number of vertices.
+    """
 
-def open_edges(faces: Array) -> Array:
-    """Directed edges that no other triangle has the other way round."""
-    edges = edges_of(faces)
-    n = int(faces.max()) + 1 if len(faces) else 1
-    there, back = edges[:, 0] * n + edges[:, 1], edges[:, 1] * n + edges[:, 0]
-    return edges[~np.isin(there, back)]
+    def __init__(self, faces: Array, n: int) -> None:
+        begin, end = faces.reshape(-1), faces[:, [1, 2, 0]].reshape(-1)
+        # the lowest bit says in which direction a triangle runs along it
+        codes = (np.minimum(begin, end) * n + np.maximum(begin, end)) * 2 + (begin > end)
+        codes.sort()
+        first = np.flatnonzero(np.diff(codes >> 1, prepend=-1))
+        count = np.diff(first, append=len(codes))
+        back = np.add.reduceat(codes & 1, first) if len(first) else first
+        ends = np.stack(np.divmod(codes[first] >> 1, max(1, n)), 1)
+        self.all = ends
+        """Each edge once, shape (k, 2), the lower vertex first."""
+        self.is_open = count == 1
+        """Whether one triangle has it only."""
+        self.open = np.where(back[self.is_open, None] > 0, ends[self.is_open, ::-1], ends[self.is_open])
+        """The edges of one triangle, in its direction."""
+        self.of_a_surface = bool((self.is_open | ((count == 2) & (back == 1))).all())
+        """Whether each edge has one triangle, or two that run along it in both directions."""
 
 
 def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface | None:
@@ -101,7 +117,7 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
     if len(faces) == 0:
         return None
     found = np.asarray(vertices, np.float64) / size, np.asarray(faces, np.int64)
-    border = np.unique(open_edges(found[1]))
+    border = Edges(found[1], len(found[0])).open.reshape(-1)
     # a border keeps its positions, halves of voxels, but for the rounding of the scale
     found[0][border] = np.rint(2 * found[0][border]) / 2
     return found if _alike(surface, found) else None
@@ -109,50 +125,51 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
 
 def _alike(one: Surface, other: Surface) -> bool:
     """Whether two surfaces have the same border and Euler number, and the second one is a surface."""
-    edges = edges_of(other[1])
-    if not len(edges):
+    if not len(other[1]):
         return False
-    n = len(other[0])
-    if len(np.unique(edges[:, 0] * n + edges[:, 1])) < len(edges):
+    before, after = Edges(one[1], len(one[0])), Edges(other[1], len(other[0]))
+    if not after.of_a_surface or len(before.open) != len(after.open):
         return False
-    rims = [_rim(surface) for surface in (one, other)]
-    if rims[0].shape != rims[1].shape or not np.array_equal(rims[0], rims[1]):
+    if not np.array_equal(_rim(one, before), _rim(other, after)) or _euler(one, before) != _euler(other, after):
         return False
-    return _euler(one) == _euler(other) and _chords(other) <= _chords(one)
+    return _chords(other, after) <= _chords(one, before)
 
 
-def _rim(surface: Surface) -> Array:
+def _rim(surface: Surface, edges: Edges) -> Array:
     """Positions of both ends of the open edges, sorted."""
-    ends = surface[0][open_edges(surface[1])].reshape(-1, 6)
+    ends = surface[0][edges.open].reshape(-1, 6)
     return ends[np.lexsort(ends.T[::-1])]
 
 
-def _euler(surface: Surface) -> int:
-    vertices, faces = surface
-    edges = np.sort(edges_of(faces), 1)
-    n_edges = len(np.unique(edges[:, 0] * len(vertices) + edges[:, 1]))
-    return len(np.unique(faces)) - n_edges + len(faces)
+def _euler(surface: Surface, edges: Edges) -> int:
+    used = np.zeros(len(surface[0]), np.bool_)
+    used[surface[1]] = True
+    return int(np.count_nonzero(used)) - len(edges.all) + len(surface[1])
 
 
-def _chords(surface: Surface) -> set[bytes]:
+def _chords(surface: Surface, edges: Edges) -> set[bytes]:
     """Edges inside of the surface from border to border, in a plane across an axis: a neighbour may have them too."""
-    vertices, faces = surface
-    edges = np.sort(edges_of(faces), 1)
+    vertices = surface[0]
     on = np.zeros(len(vertices), np.bool_)
-    rim = np.sort(open_edges(faces), 1)
-    on[rim] = True
-    edges = edges[on[edges].all(1)]
-    edges = edges[(vertices[edges[:, 0]] == vertices[edges[:, 1]]).any(1)]
-    n = len(vertices)
-    edges = edges[~np.isin(edges @ np.array([n, 1]), rim @ np.array([n, 1]))]
-    ends = np.sort(np.ascontiguousarray(vertices[edges]).view("V24").reshape(-1, 2), 1)
-    return {pair.tobytes() for pair in ends}
+    on[edges.open] = True
+    found = edges.all[on[edges.all].all(1) & ~edges.is_open]
+    found = found[(vertices[found[:, 0]] == vertices[found[:, 1]]).any(1)]
+    pairs = vertices[found]
+    # whichever end comes first in the one surface or the other
+    return {b"".join(sorted((one.tobytes(), two.tobytes()))) for one, two in pairs}
 
 
 def _part(surface: Surface, which: Array) -> Surface:
     """Some triangles of a surface, with the vertices that these need."""
-    used, renumbered = np.unique(surface[1][which], return_inverse=True)
-    return surface[0][used], renumbered.reshape(-1, 3)
+    return compact((surface[0], surface[1][which]))
+
+
+def compact(surface: Surface) -> Surface:
+    """A surface without the vertices that no triangle has."""
+    vertices, faces = surface
+    used = np.zeros(len(vertices), np.bool_)
+    used[faces] = True
+    return vertices[used], (np.cumsum(used) - 1)[faces]
 
 
 def _divided(surface: Surface) -> list[Surface]:
@@ -177,11 +194,10 @@ def put_together(parts: Sequence[Surface]) -> Surface:
 def _welded(parts: list[Surface]) -> Surface:
     """Parts of a surface as one; vertices on borders that have the same position are one."""
     vertices, faces = put_together(parts)
-    border = np.unique(open_edges(faces))
+    border = np.unique(Edges(faces, len(vertices)).open)
     if not len(border):
         return vertices, faces
     _, first, inverse = np.unique(vertices[border], axis=0, return_index=True, return_inverse=True)
     number = np.arange(len(vertices))
     number[border] = border[first[inverse.reshape(-1)]]
-    used, renumbered = np.unique(number[faces], return_inverse=True)
-    return vertices[used], renumbered.reshape(-1, 3)
+    return compact((vertices, number[faces]))

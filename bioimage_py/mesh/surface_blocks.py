@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import BlockWithHalo, to_roi
-from ..errors import ParameterError
 from ..per_object.folder import hidden
-from ..per_object.listing import Choice, Listing
+from ..per_object.context import Context
+from ..per_object.listing import Choice
+from ..per_object.numbering import numbered
 from ..per_object.pieces import Pieces, PiecesOf
-from ..runner.ledger.stage_record import Results
 from ..sources import Source
 from .cells import Cells
 from .marching import surfaces_of
@@ -57,61 +57,6 @@ class FindSurfaces:
         for number, surface in surfaces_of(numbers, len(ids)):
             parts[int(ids[number - 1])] = to_bytes(simplified(surface, self.error, self.steps))
         return Pieces.of(parts, dict(zip(ids.tolist(), sizes, strict=True)))
-
-
-def numbered(labels: Array, wanted: Array | None) -> tuple[Array, Array]:
-    """The ids in an array, ascending, and the array with their numbers from 1; 0 is what is not wanted.
-
-    Raises
-    ------
-    ParameterError
-        A negative label.
-    """
-    if labels.dtype.kind == "b":
-        labels = labels.astype(np.uint8)
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise ParameterError(
-            f"the label {labels.min()} is negative: files of objects have ids from 1 to 2^64 - 1",
-            remedy="relabel_consecutive(labels)",
-        )
-    import fastremap
-
-    native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
-    numbers, table = fastremap.renumber(np.ascontiguousarray(native), preserve_zero=True, in_place=False)
-    table = {int(old): int(new) for old, new in table.items() if old != 0}
-    order = sorted(table)
-    if wanted is not None:
-        kept = set(order).intersection(wanted.tolist())
-        order = [one for one in order if one in kept]
-    lookup = np.zeros(max(table.values(), default=0) + 1, np.int32)
-    lookup[[table[one] for one in order]] = np.arange(1, len(order) + 1)
-    return np.array(order, np.uint64), lookup[numbers]
-
-
-@dataclass(frozen=True)
-class Level:
-    """Where the pieces of a level are, and which objects are wanted; called as the setup of a stage.
-
-    Parameters
-    ----------
-    stages : tuple of str
-        The stages of the levels, the finest first.
-    """
-
-    stages: tuple[str, ...]
-
-    def __call__(self, earlier: Results) -> Context:
-        """What the functions of a stage get."""
-        return Context(earlier["objects"], [PiecesOf(earlier, name) for name in self.stages], earlier)
-
-
-@dataclass(frozen=True)
-class Context:
-    """The objects that are wanted, and the pieces of each level."""
-
-    objects: Listing
-    pieces: list[PiecesOf]
-    earlier: Results
 
 
 @dataclass(frozen=True)

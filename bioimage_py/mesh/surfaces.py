@@ -15,6 +15,7 @@ from ..engine.stages import BlocksStage, ItemsStage, OnceStage, run_stages
 from ..errors import ParameterError
 from ..extras import need
 from ..per_object.choosing import choice_of
+from ..per_object.context import Level
 from ..per_object.folder import Begin, Publish, output_folder
 from ..per_object.listing import ListObjects
 from ..per_object.shards import ChooseSharding
@@ -23,7 +24,7 @@ from ..runner.planning.build import plan_groups
 from .cells import Cells
 from .files import WriteFile
 from .levels_of_detail import EncodeObject, WriteShards, WriteUnsharded, info_of
-from .surface_blocks import FindSurfaces, JoinCells, Level, WriteObjects
+from .surface_blocks import FindSurfaces, JoinCells, WriteObjects
 
 Format = Literal["precomputed", "legacy", "ply", "obj", "stl", "glb"]
 
@@ -126,7 +127,7 @@ def surfaces(
         need("DracoPy", "format='precomputed'")
     if error or (format == "precomputed" and levels != 1):
         need("pyfqmr", "simplified meshes")
-    volume = volume_of(labels, job, sampling, "mesh.surfaces")
+    volume = volume_of(labels, job, sampling, "mesh.surfaces", padded=True)
     folder = output_folder(output, overwrite=overwrite)
     job = replace(job, roi=None)
     if job.block_shape is None:

@@ -126,6 +126,4 @@ def check_free(place: str, *, overwrite: bool) -> None:
         return
     ours = _made_by(path) is not None
     what = "files of an earlier run" if ours else "something else"
-    raise ParameterError(
-        f"{path}: {what} is there already", remedy="overwrite=True" if ours else "another output path"
-    )
+    raise ParameterError(f"{path}: {what} is there already", remedy="overwrite=True" if ours else "another output path")

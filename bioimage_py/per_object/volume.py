@@ -79,14 +79,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Volume:
-    """Labels of three axes, with a plane of background behind each end, and their place."""
+    """Labels of three axes and their place."""
 
     source: Source
     place: Place
 
 
-def volume_of(labels: Any, job: Job, sampling: Any, what: str) -> Volume:
-    """The volume of labels, in the region of a job.
+def volume_of(labels: Any, job: Job, sampling: Any, what: str, *, padded: bool = False) -> Volume:
+    """The volume of labels, in the region of a job; ``padded`` adds a plane of background behind each end.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def volume_of(labels: Any, job: Job, sampling: Any, what: str) -> Volume:
     if apart:
         source = RoiSource(source, tuple(0 if axis in apart else slice(None) for axis in range(source.ndim)), True)
     place = _place_of(source, sampling)
-    return Volume(PadSource(source, [(0, 1)] * 3), place)
+    return Volume(PadSource(source, [(0, 1)] * 3) if padded else source, place)
 
 
 def _place_of(source: Source, sampling: float | Sequence[float] | None) -> Place:
