@@ -28,6 +28,7 @@ _EXTRAS = {
     "pydantic": "projects",
     "pydicom": "medical",
     "shapely": "spaces",
+    "sklearn": "learning",
     "submitit": "slurm",
     "tifffile": "io",
     "webknossos": "webknossos",

@@ -53,6 +53,7 @@ from .inputs import open_input
     metavar="N,N,N;...",
     help="Mutex: from a voxel to its partner, for each channel of the affinities, such as -1,0,0;0,-1,0;0,0,-1;-3,0,0",
 )
+@click.option("--classifier", metavar="FILE", help="Multicut, agglomerate, mutex: what was learned of edges (.npz).")
 @click.option(
     "--model", metavar="FILE", help="Network (ONNX, TorchScript) that makes boundaries or affinities of INPUT, first."
 )
@@ -114,7 +115,7 @@ def segment(
 
 
 def _pair(text: str) -> Any:
-    """"standard", or two numbers."""
+    """Two numbers, or the word "standard"."""
     return text if text == "standard" else lengths(text)
 
 
