@@ -4,6 +4,7 @@ For each level of noise, the variation of information (split and merge) and the 
 
 - blocks: `segment` in blocks of 128³ voxels;
 - whole: the same method on the whole array;
+- learned: as blocks, with costs learned on another cube (`--taught`) of the same noise, but another seed;
 - watershed: `segment(method="watershed")`, what a threshold and seeds give;
 - plain: a script of scikit-image on the whole array, distance seeds and watershed.
 
@@ -40,19 +41,27 @@ def scores(labels: Any, truth: Any) -> tuple[float, float, float]:
     return split, merge, bp.evaluation.rand_index(labels, truth)[0]
 
 
-def by_multicut(array: Any, folder: Path, block: int | None) -> Any:
+def by_multicut(array: Any, folder: Path, block: int | None, classifier: Path | None = None) -> Any:
     """Labels of `segment` in blocks, or of one block."""
     shape = block or max(array.shape)
     found = bp.workflows.segment(
         array,
         folder / "multicut.zarr",
         method="multicut",
+        classifier=classifier,
         block_shape=shape,
         job_type="subprocess" if block else "local",
         num_workers=WORKERS if block else 1,
         progress=False,
     )
     return bp.open_source(found.path)[...]
+
+
+def learned_on(values: Any, truth: Any) -> bp.graph.EdgeClassifier:
+    """What the edges of superpixels of one cube tell of boundaries."""
+    pieces = bp.segmentation.distance_watershed(values, block_shape=128, progress=False)
+    graph = bp.graph.region_graph(pieces, values, progress=False)
+    return bp.graph.train_edges([(graph, bp.graph.edge_truth(graph, pieces, truth, progress=False))])
 
 
 def by_watershed(array: Any, folder: Path) -> Any:
@@ -79,6 +88,7 @@ def by_plain_script(array: Any, _: Path) -> Any:
 
 METHODS: dict[str, Callable[[Any, Path], Any]] = {
     "blocks": lambda array, folder: by_multicut(array, folder, 128),
+    "learned": lambda array, folder: by_multicut(array, folder, 128, folder / "edges.npz"),
     "whole": lambda array, folder: by_multicut(array, folder, None),
     "watershed": by_watershed,
     "plain": by_plain_script,
@@ -92,6 +102,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=1, help="how many noises, from seed 0")
     parser.add_argument("--corners", default="0,0,0", help="of the cubes, such as 0,0,0:256,256,256")
+    parser.add_argument("--taught", default="256,256,0", help="corner of the cube that `learned` learns from")
     parser.add_argument("--methods", default=",".join(METHODS))
     given = parser.parse_args()
     if not given.data.exists():
@@ -103,7 +114,13 @@ def main() -> int:
         truth = neurons(given.data, corner, given.size)
         for level, noise in LEVELS.items():
             for seed in range(given.seeds):
-                found = _scored(truth, np.rint(boundaries(truth, noise, seed=seed) * 255), given.methods.split(","))
+                methods = given.methods.split(",")
+                taught = None
+                if "learned" in methods:
+                    right = neurons(given.data, tuple(map(int, given.taught.split(","))), given.size)
+                    noisy = np.rint(boundaries(right, noise, seed=seed + 100) * 255).astype(np.uint8)
+                    taught = learned_on(noisy, right)
+                found = _scored(truth, np.rint(boundaries(truth, noise, seed=seed) * 255), methods, taught)
                 for method, (split, merge, error, seconds) in found.items():
                     place = ",".join(map(str, corner))
                     print(
@@ -117,12 +134,16 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _scored(truth: Any, values: Any, methods: list[str]) -> dict[str, tuple[float, float, float, float]]:
+def _scored(
+    truth: Any, values: Any, methods: list[str], taught: bp.graph.EdgeClassifier | None
+) -> dict[str, tuple[float, float, float, float]]:
     folder = Path(tempfile.mkdtemp(prefix="segmentation-"))
     found = {}
     try:
         array = zarr.create_array(folder / "in.zarr", shape=values.shape, chunks=(64,) * 3, dtype=np.uint8)
         array[...] = values
+        if taught is not None:
+            taught.write(folder / "edges.npz")
         for method in methods:
             begin = time.perf_counter()
             labels = METHODS[method](array, folder)

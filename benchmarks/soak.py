@@ -1,10 +1,10 @@
 """Kills workers and drivers at random instants and at named points, and checks that nothing is ever lost.
 
 First come random kills on every writable kind of storage (`soak_rounds`). Then a round runs one job (copy to shards,
-add and relabel in place, label, a folded reduction) on `local` or `subprocess`, kills one of its processes with
-SIGKILL, looks for orphans after two seconds, and repeats the call until it is through, now and then with
-``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a job passes is hit
-a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost, or a point was
+add and relabel in place, label, a folded reduction, the whole of `segment`) on `local` or `subprocess`, kills one of
+its processes with SIGKILL, looks for orphans after two seconds, and repeats the call until it is through, now and then
+with ``resume="never"``; the output must have the bits of an undisturbed run. Then each fault point that a job passes is
+hit a number of times. The seed is printed; ``SEED=`` repeats it. Exit status 1 where anything was lost, or a point was
 never hit.
 """
 
@@ -45,6 +45,7 @@ MORE_POINTS = {
     "relabel": ("undo", "write", "rollback"),
     "label": ("write", "result"),
     "reduction": ("result",),
+    "segment": ("write", "result"),
 }
 """Fault points that only some jobs pass: they write outputs, change data in place, or keep values."""
 
@@ -186,7 +187,7 @@ class Soak:
         call.check_orphans()
         if not same(self.references[job], soak_work.result(place, job)):
             raise LostError(f"{job} on {backend}: the output differs from that of an undisturbed run")
-        patterns = (".bio*", "*.zarr/.bio*", "runs/*")
+        patterns = (".bio*", "*.zarr/.bio*", "runs/*", "*.scratch")
         left = [path for pattern in patterns for path in place.glob(pattern)]
         if left and call.output.endswith("done\n"):
             raise LostError(f"{job} on {backend} left {left}")

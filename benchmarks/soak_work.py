@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from scipy.ndimage import gaussian_filter
 
 import bioimage_py as bp
 from bioimage_py.runner import RunnerConfig
@@ -27,6 +28,9 @@ def make(folder: Path, seed: int) -> None:
     array(folder, "labels", "u4")[...] = rng.integers(0, LABELS, (SIDE,) * 3, "u4")
     zarr.create_array(folder / "copy.zarr", shape=(SIDE,) * 3, chunks=(CHUNK,) * 3, shards=(2 * CHUNK,) * 3, dtype="u2")
     array(folder, "components", "u8")
+    rough = np.random.default_rng(seed).standard_normal((SIDE,) * 3, "f4")
+    smooth = np.abs(gaussian_filter(rough, 3.0))  # cells, between which it is 0
+    array(folder, "boundaries", "u1")[...] = np.clip(255 - 255 * smooth / np.quantile(smooth, 0.3), 0, 255)
 
 
 def array(folder: Path, name: str, dtype: str) -> Any:
@@ -36,7 +40,7 @@ def array(folder: Path, name: str, dtype: str) -> Any:
 
 def opened(folder: Path, name: str) -> Any:
     """An array of the soak, to be changed."""
-    return zarr.open_array(folder / f"{name}.zarr", mode="r+")
+    return zarr.open_array(folder / (name if "/" in name else f"{name}.zarr"), mode="r+")
 
 
 def copy(folder: Path, how: dict[str, Any]) -> None:
@@ -59,6 +63,14 @@ def relabel(folder: Path, how: dict[str, Any]) -> None:
 def label(folder: Path, how: dict[str, Any]) -> None:
     """Connected components: two stages of blocks and a merge."""
     bp.segmentation.label(opened(folder, "image"), opened(folder, "components"), threshold=600, **how)
+
+
+def segment(folder: Path, how: dict[str, Any]) -> None:
+    """From boundaries to objects: superpixels, graph, multicut, labels, pyramid, each of several stages."""
+    how = {**how, "block_shape": (SIDE // 2, SIDE // 2, SIDE // 4)}
+    bp.workflows.segment(
+        bp.open_source(folder / "boundaries.zarr"), folder / "objects.zarr", method="multicut", overwrite=True, **how
+    )
 
 
 def weighted(block: Any, inputs: Any, outputs: Any, mask: Any) -> float:
@@ -84,6 +96,7 @@ JOBS: dict[str, tuple[Callable[[Path, dict[str, Any]], None], str]] = {
     "relabel": (relabel, "labels"),
     "label": (label, "components"),
     "reduction": (reduction, ""),
+    "segment": (segment, "objects.zarr/0"),
 }
 """What runs, and the array that it writes."""
 

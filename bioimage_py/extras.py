@@ -36,6 +36,7 @@ _EXTRAS = {
     "pydicom": "medical",
     "shapely": "spaces",
     "sqlalchemy": "server",
+    "sklearn": "learning",
     "submitit": "slurm",
     "tifffile": "io",
     "uvicorn": "server",

@@ -81,6 +81,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
     ),
     "pydicom": ("importing.import_dicom(project(), 'dicom')",),
     "shapely": ("clipped()",),
+    "sklearn": ("bp.graph.train_edges([])",),
     "submitit": (
         "bp.copy(stored, 'out.zarr/a', job_type='slurm')",
         "bp.stats.max(stored, job_type='slurm')",

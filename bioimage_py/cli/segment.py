@@ -51,6 +51,7 @@ from .inputs import open_input
     metavar="N,N,N;...",
     help="Mutex: to the partner, each channel.",
 )
+@click.option("--classifier", metavar="FILE", help="What was learned of edges (.npz).")
 @click.option("--model", metavar="FILE", help="Network that makes boundaries first.")
 @click.option("--tile", type=numbers, metavar="N[,N,N]", help="Voxels that the network sees.  [default: 64]")
 @click.option("--overlap", type=numbers, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
@@ -80,8 +81,8 @@ def segment(
 ) -> None:
     """Segment the image INPUT; labels, with a pyramid, go to OUTPUT (OME-Zarr).
 
-    INPUT is a zarr, n5, HDF5 or TIFF file, or a path into one. The methods multicut and agglomerate take boundaries
-    (0 to 1), mutex affinities; --model (ONNX, TorchScript) makes them.
+    INPUT is a zarr, n5, HDF5 or TIFF file. Multicut and agglomerate take boundaries, mutex affinities, of 0 to 1, or
+    those that --model (ONNX, TorchScript) makes.
 
     \b
     Example:
@@ -110,7 +111,7 @@ def segment(
 
 
 def _pair(text: str) -> Any:
-    """ "standard", or two numbers."""
+    """Two numbers, or the word "standard"."""
     return text if text == "standard" else lengths(text)
 
 

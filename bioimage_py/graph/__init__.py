@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .constraints.pairs import Constraints
     from .correcting.correction import correct
     from .edge_costs import costs
+    from .learning.classifier import EdgeClassifier, train_edges
+    from .learning.truth import edge_truth
     from .multicuts import lifted_multicut, multicut
     from .parts import Partition, apply_node_labels, join_small_parts
     from .regions import RegionGraph
@@ -24,6 +26,7 @@ else:
         __name__,
         {
             "Constraints": ".constraints.pairs",
+            "EdgeClassifier": ".learning.classifier",
             "MergeTree": ".agglomeration",
             "Partition": ".parts",
             "RegionGraph": ".regions",
@@ -31,17 +34,20 @@ else:
             "apply_node_labels": ".parts",
             "correct": ".correcting.correction",
             "costs": ".edge_costs",
+            "edge_truth": ".learning.truth",
             "join_small_parts": ".parts",
             "lifted_multicut": ".multicuts",
             "multicut": ".multicuts",
             "open_graph": ".stored",
             "region_graph": ".building",
             "save": ".stored",
+            "train_edges": ".learning.classifier",
         },
     )
 
 __all__ = [
     "Constraints",
+    "EdgeClassifier",
     "MergeTree",
     "Partition",
     "RegionGraph",
@@ -49,10 +55,12 @@ __all__ = [
     "apply_node_labels",
     "correct",
     "costs",
+    "edge_truth",
     "join_small_parts",
     "lifted_multicut",
     "multicut",
     "open_graph",
     "region_graph",
     "save",
+    "train_edges",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from ..graph import (
+    EdgeClassifier,
     Partition,
     RegionGraph,
     agglomerate,
@@ -25,8 +27,7 @@ from .work import Work
 
 def by_multicut(work: Work, result: Source) -> float:
     """Superpixels joined by multicut; returns the threshold of boundaries."""
-    beta = work.settings.beta
-    return _joined(work, result, "multicut", lambda graph: work.on(multicut, graph, costs(graph, beta=beta)))
+    return _joined(work, result, "multicut", lambda graph: work.on(multicut, graph, _costs(work, graph)))
 
 
 def by_agglomeration(work: Work, result: Source) -> float:
@@ -34,21 +35,31 @@ def by_agglomeration(work: Work, result: Source) -> float:
     limit = 1 - work.settings.beta
 
     def partition(graph: RegionGraph) -> Partition:
-        return work.on(agglomerate, graph, thresholds=limit).partition(limit)  # type: ignore[no-any-return]
+        return work.on(agglomerate, graph, _probabilities(work, graph), thresholds=limit).partition(limit)  # type: ignore[no-any-return]
 
     return _joined(work, result, "agglomerate", partition)
 
 
 def by_mutex(work: Work, result: Source) -> None:
     """Pieces of the mutex watershed, whose parts in neighbouring blocks are joined by multicut."""
-    beta, offsets = work.settings.beta, work.settings.offsets
+    offsets = work.settings.offsets
     pieces, path = work.kept("superpixels", np.uint64), work.kept_path("graph.zarr")
     work.stage("superpixels", lambda: work.run(mutex_watershed, work.given, offsets, pieces))
     graph = work.stage(
         "graph",
         lambda: work.run(region_graph, pieces, None, path, affinities=work.given, offsets=offsets),
     )
-    _labels(work, result, pieces, graph, "multicut", lambda one: work.on(multicut, one, costs(one, beta=beta)))
+    _labels(work, result, pieces, graph, "multicut", lambda one: work.on(multicut, one, _costs(work, one)))
+
+
+def _probabilities(work: Work, graph: RegionGraph) -> npt.NDArray[np.float64] | None:
+    """That edges are boundaries, where that was learned; None stands for their mean."""
+    path = work.settings.classifier
+    return None if path is None else EdgeClassifier.read(path).probabilities(graph)
+
+
+def _costs(work: Work, graph: RegionGraph) -> npt.NDArray[np.float64]:
+    return costs(graph, _probabilities(work, graph), beta=work.settings.beta)
 
 
 def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGraph], Partition]) -> float:
@@ -91,5 +102,5 @@ def _labels(
     found = work.stage(name, parts)
     if path is not None:
         swap.remove(str(path.with_name("pending.zarr")))
-        save_partition(KeptPartition(found.parts, costs(graph, beta=work.settings.beta), least), path)
+        save_partition(KeptPartition(found.parts, _costs(work, graph), least), path)
     work.stage("labels", lambda: work.run(apply_node_labels, pieces, found, result))

@@ -25,6 +25,7 @@ from ..errors import (
     RunnerError,
     RunningError,
 )
+from ..graph import EdgeClassifier
 from ..io.ome import read_multiscales, write_multiscales
 from ..pipelines.call import as_one_call, within_pipeline
 from ..pipelines.script import job_pipeline
@@ -73,6 +74,7 @@ def segment(
     halo: int | Sequence[int] | None = None,
     beta: float | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    classifier: str | os.PathLike[str] | None = None,
     model: Any = None,
     network: Mapping[str, Any] | None = None,
     keep: str | os.PathLike[str] | None = None,
@@ -128,6 +130,9 @@ def segment(
         "multicut", "agglomerate", "mutex": between 0 and 1; larger cuts more. Default 0.5.
     offsets : sequence of sequence of int, optional
         "mutex": from a voxel to its partner, one for each channel of the input, which is its first axis.
+    classifier : path, optional
+        "multicut", "agglomerate", "mutex": what has been learned of boundaries between superpixels, a file of
+        `bioimage_py.graph.EdgeClassifier`, in the place of their mean.
     model : str, os.PathLike or as for `bioimage_py.inference.predict`, optional
         "multicut", "agglomerate", "mutex": network that makes boundaries (or affinities, a channel for each of the
         offsets) of the input, which is a raw image then. Such as "net.onnx". They are stored as bytes.
@@ -174,9 +179,11 @@ def segment(
         job = replace(job, roi=None)
     source = volume_of(given, method) if net is None else net.volume(given)
     settings = check_settings(
-        source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta, offsets
+        source, method, threshold, sigma, seed_distance, min_size, objects, fill, halo, beta, offsets, classifier
     )
     chunks = _chunks(job.block_shape, source.shape)
+    if settings.classifier is not None:
+        EdgeClassifier.read(settings.classifier)
     if net is not None and not within_pipeline():
         net.check(given, job)
     shape = None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,9 +26,9 @@ _MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 0, "agglomerate": 0,
 _OWN = {
     "components": {"objects", "sigma", "threshold"},
     "watershed": {"objects", "sigma", "threshold", "seed_distance", "fill", "halo"},
-    "multicut": {"beta", "halo", "sigma", "threshold"},
-    "agglomerate": {"beta", "halo", "sigma", "threshold"},
-    "mutex": {"beta", "offsets"},
+    "multicut": {"beta", "classifier", "halo", "sigma", "threshold"},
+    "agglomerate": {"beta", "classifier", "halo", "sigma", "threshold"},
+    "mutex": {"beta", "classifier", "offsets"},
 }
 """Parameters that not all methods take, by those that do."""
 
@@ -48,6 +49,7 @@ class Settings:
     seed_sigma: tuple[float, ...]
     beta: float
     offsets: tuple[tuple[int, ...], ...]
+    classifier: str | None = None
 
     def shown(self) -> dict[str, Any]:
         """The settings that the method uses, as JSON values."""
@@ -74,6 +76,7 @@ def check_settings(
     halo: int | Sequence[int] | None,
     beta: float | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    classifier: str | os.PathLike[str] | None = None,
 ) -> Settings:
     """Check what the user gave, and fill in the defaults; `segment` explains the parameters.
 
@@ -88,7 +91,8 @@ def check_settings(
     if objects not in ("bright", "dark"):
         raise ParameterError(f"objects is {objects!r}.", remedy='objects="bright" or objects="dark"')
     given = {"objects": objects != "bright", "fill": bool(fill), "beta": beta is not None}
-    others = {"seed_distance": seed_distance, "halo": halo, "sigma": sigma, "threshold": threshold, "offsets": offsets}
+    others: dict[str, Any] = {"seed_distance": seed_distance, "halo": halo, "sigma": sigma, "threshold": threshold}
+    others |= {"offsets": offsets, "classifier": classifier}
     given |= {name: value is not None for name, value in others.items()}
     if vain := sorted(name for name, there in given.items() if there and name not in _OWN[method]):
         takes = [one for one in METHODS if set(vain) <= _OWN[one]]
@@ -132,6 +136,7 @@ def check_settings(
         physical(_SEED_SIGMA, steps),
         _BETA if beta is None else float(beta),
         tuple(tuple(int(step) for step in offset) for offset in offsets or ()),
+        None if classifier is None else os.path.abspath(classifier),
     )
 
 

@@ -54,6 +54,23 @@ def predict(v: dict[str, Any], out: Any, k: dict[str, Any]) -> Any:
     return bp.inference.predict(v["raw"], tilted, out, **tiles, **k)
 
 
+def _channels(v: dict[str, Any]) -> Any:
+    """Affinities of four offsets."""
+    return bp.wrapper.StackSource(v["raw"], v["raw"], v["raw"], v["few"], axis=0)
+
+
+OFFSETS = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, 0, -3)]
+
+
+def _partition(v: dict[str, Any], k: dict[str, Any]) -> Any:
+    """Parts of a graph in cells of 16 voxels, with constraints."""
+    how = {name: value for name, value in k.items() if name not in ("block_shape", "mask", "roi")}
+    graph = bp.graph.region_graph(v["few"], v["raw"], **k)
+    constraints = bp.graph.Constraints(cut=[(1, 2)], join=[(3, 9)])
+    found = bp.graph.multicut(graph, bp.graph.costs(graph), cell_shape=16, constraints=constraints, **how)
+    return (found.parts, *found.energies)
+
+
 CASES = [
     Case("copy", lambda v, out, k: bp.copy(v["raw"], out, **k), "uint8"),
     Case("gaussian", lambda v, out, k: bp.filters.gaussian_smoothing(v["raw"], 1.5, out, **k), "float32", 1e-3),
@@ -102,6 +119,13 @@ CASES = [
         None,
     ),
     Case("region graph", lambda v, out, k: _tables(bp.graph.region_graph(v["few"], v["raw"], **k))),
+    Case(
+        "mutex watershed",
+        lambda v, out, k: bp.segmentation.mutex_watershed(_channels(v), OFFSETS, out, **k),
+        "uint64",
+        None,
+    ),
+    Case("multicut", lambda v, out, k: _partition(v, k)),
     Case("predict", predict, "float32"),
     Case("relabel", lambda v, out, k: bp.segmentation.relabel(v["few"], np.arange(300) * 7, out, **k), "uint64"),
     Case(

@@ -41,6 +41,12 @@ STEPS: dict[str, list[list[str] | str]] = {
     "em": [["info", "a.mrc"]],
     "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],
+    "learning": [
+        "pieces = np.arange(1, 145).reshape(12, 12)\n"
+        "graph = bp.graph.region_graph(pieces, np.random.default_rng(0).random((12, 12)))\n"
+        "truth = (graph.mean() > 0.5).astype(np.int8)\n"
+        "print(bp.graph.train_edges([(graph, truth)], trees=3).probabilities(graph).max())"
+    ],
     "medical": [["info", "a.nii"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
     "projects": [["project", "create", "p.project", "--labelmap", "cells:nucleus"]],
