@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from sources_table import Table, main, suites
 
@@ -20,7 +21,7 @@ class BackendTable(Table):
     """The table of backends."""
 
     suite = BackendConformance
-    titles = {name: name for name in BACKEND_CHECKS}
+    titles: ClassVar[dict[str, str]] = {name: name for name in BACKEND_CHECKS}
 
 
 if __name__ == "__main__":
