@@ -14,6 +14,7 @@ from .pipeline import pipeline
 from .project import project
 from .runs import runs
 from .segment import segment
+from .server import server
 from .slurm import slurm
 
 
@@ -23,5 +24,5 @@ def main() -> None:
     """Convert, segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, convert, segment, evaluate, demo, bench, pipeline, project, runs, slurm):
+for _command in (info, convert, segment, evaluate, demo, bench, pipeline, project, runs, server, slurm):
     main.add_command(_command)
