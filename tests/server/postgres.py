@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, of the Debian package, in a folder of its own; root installs it where it is missing."""
+"""A PostgreSQL server for tests, of the Debian package, in a folder of its own; root installs it if need be."""
 
 from __future__ import annotations
 
