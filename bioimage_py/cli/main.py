@@ -19,6 +19,7 @@ from .pipeline import pipeline
 from .project import project
 from .runs import runs
 from .segment import segment
+from .server import server
 from .slurm import slurm
 
 _OFTEN = (
@@ -59,8 +60,8 @@ def main() -> None:
 
 
 for _command in (
-    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, slurm,
-    completion,
+    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, server,
+    slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)
 for _command in (watch, serve):

@@ -81,8 +81,7 @@ def segment(
 ) -> None:
     """Segment the image INPUT; labels, with a pyramid, go to OUTPUT (OME-Zarr).
 
-    INPUT is a zarr, n5, HDF5 or TIFF file. Multicut and agglomerate take boundaries, mutex affinities, of 0 to 1, or
-    those that --model (ONNX, TorchScript) makes.
+    Multicut and agglomerate take boundaries, mutex affinities (0 to 1), or what --model (ONNX, TorchScript) makes.
 
     \b
     Example:

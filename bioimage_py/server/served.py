@@ -102,7 +102,7 @@ class Served:
         """
 
         def first() -> None:
-            self._take_over()
+            self.take_over_held()
             self._unless_done(origin)
             check()
 
@@ -143,10 +143,10 @@ class Served:
         found = numbers(self.folder.root)
         if found and found[-1] > self.last():
             with holding(self.folder.locks / "mutex", [EVENTS]):
-                self._take_over()
+                self.take_over_held()
 
-    def _take_over(self) -> None:
-        """Do so; the caller holds what orders the commits."""
+    def take_over_held(self) -> None:
+        """Do so; the caller holds what orders the commits (`EVENTS`)."""
         found = numbers(self.folder.root)
         if not found:
             raise StorageError(

@@ -89,7 +89,8 @@ def broken(connection: Connection) -> int | None:
 
 
 def _all(connection: Connection) -> Iterator[Any]:
-    yield from connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.id)).mappings()
+    query = select(audit).order_by(audit.c.id).execution_options(yield_per=1000)
+    yield from connection.execute(query).mappings()
 
 
 def _own(row: Any) -> dict[str, Any]:

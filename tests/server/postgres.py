@@ -1,0 +1,72 @@
+"""A PostgreSQL server for tests, of the Debian package, in a folder of its own; root installs it if need be."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def program(name: str) -> str | None:
+    """Path of a program of PostgreSQL, which Debian keeps out of the search path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+def missing() -> str:
+    """Why there is none; "" where there is."""
+    if program("initdb") is None and os.getuid() == 0 and shutil.which("apt-get"):
+        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "postgresql"]):
+            subprocess.run(["apt-get", *command], check=False, capture_output=True)
+    return "" if program("initdb") else "PostgreSQL is not installed: apt-get install postgresql"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """A server that ends with the block; its URL without the name of a database."""
+    folder.mkdir()
+    owner, options = pwd.getpwuid(os.getuid()), {}
+    if owner.pw_uid == 0:  # which it refuses to run as
+        owner = pwd.getpwnam("postgres" if _there("postgres") else "nobody")
+        options = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        for path in folder.parents:  # pytest's folders are closed to others
+            if path.stat().st_uid == 0 and path != Path("/"):
+                path.chmod(path.stat().st_mode | 0o011)
+    data, (initdb, postgres) = folder / "data", (program("initdb"), program("postgres"))
+    assert initdb
+    assert postgres
+    made = subprocess.run(
+        [initdb, "-D", str(data), "-U", "tests", "-A", "trust", "--no-sync", "-E", "UTF8"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        **options,
+    )
+    assert made.returncode == 0, made.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
+    with open(folder.with_suffix(".log"), "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **options)
+    try:
+        while not (folder / f".s.PGSQL.{port}").exists():
+            assert process.poll() is None, folder.with_suffix(".log").read_text()
+        yield f"postgresql://tests@127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _there(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""PostgreSQL in the place of SQLite: the same tests, and several server processes on one database."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import server_kills
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from bioimage_py.server.database import tables
+from bioimage_py.server.database.engine import Database
+
+from . import postgres, test_accounts, test_http, test_served
+from .conftest import Demo
+from .test_http import ok
+
+pytestmark = pytest.mark.processes
+_number = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    reason = postgres.missing()
+    if reason:
+        pytest.skip(reason)
+    with postgres.running(tmp_path_factory.mktemp("postgres") / "server") as url:
+        yield url
+
+
+@pytest.fixture
+def url(server):
+    """A database of its own."""
+    name = f"d{next(_number)}"
+    engine = create_engine(
+        f"{server}/postgres".replace("postgresql", "postgresql+pg8000"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server}/{name}"
+
+
+def test_migrations_lead_to_the_tables_that_the_code_knows(url):
+    with ThreadPoolExecutor(4) as pool:  # several servers start at once
+        databases = list(pool.map(Database, [url] * 4))
+    with databases[0].reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    for database in databases:
+        database.close()
+
+
+SERVED = [
+    "test_a_repetition_applies_nothing_and_gives_the_same_number",
+    "test_a_conflict_leaves_nothing",
+    "test_numbers_have_no_gaps_among_threads",
+    "test_pages_and_what_is_gone",
+    "test_a_folder_that_is_older_than_the_database_is_refused",
+    "test_the_audit_log_tells_where_it_was_changed",
+]
+
+
+@pytest.mark.some(3)
+@pytest.mark.parametrize("name", SERVED)
+def test_served_projects(url, tmp_path, name):
+    server_kills.make(tmp_path, url)
+    served = server_kills.opened(tmp_path)
+    arguments = {"tmp_path": tmp_path} if "tmp_path" in getattr(test_served, name).__code__.co_varnames else {}
+    getattr(test_served, name)(served, **arguments)
+    served._database.close()
+
+
+ACCOUNTS = [
+    "test_a_refresh_token_that_comes_twice_ends_all",
+    "test_of_many_renewals_at_once_one_counts",
+    "test_many_attempts_at_once_are_many",
+    "test_api_tokens",
+    "test_roles",
+    "test_somebody_can_always_administrate",
+]
+
+
+@pytest.mark.some(3)
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_accounts_and_roles(url, name):
+    database, clock = Database(url), test_accounts.Clock()
+    users = test_accounts.Users(database)
+    users.add("Alice", test_accounts.PASSWORD, admin=True)
+    users.add("bob", test_accounts.PASSWORD)
+    sessions = test_accounts.Sessions(database, clock=clock)
+    known = {"database": database, "clock": clock, "users": users, "sessions": sessions}
+    function = getattr(test_accounts, name)
+    function(**{one: known[one] for one in function.__code__.co_varnames[: function.__code__.co_argcount]})
+    database.close()
+
+
+ROUTES = [
+    "test_a_project_is_made_listed_and_deleted",
+    "test_data_sets_are_added_listed_filtered_and_removed",
+    "test_a_removal_is_repeated_with_its_key",
+    "test_settings_are_changed_and_a_project_is_renamed",
+    "test_a_lock_keeps_others_from_annotations_and_from_nothing_else",
+]
+
+
+@pytest.mark.some(3)
+@pytest.mark.parametrize("name", ROUTES)
+def test_routes(url, make_web, name):
+    web = make_web(url)
+    function = getattr(test_http, name)
+    function(web if function.__code__.co_varnames[0] == "web" else Demo(web))
+
+
+def test_text_that_a_database_may_not_like(url, make_web):
+    demo = Demo(make_web(url))
+    odd = "\0 \x1f ' \" \\ %s :x {} \U0001f600 \ufffe"
+    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("", odd)))
+    events = ok(demo.web["owner"].get(f"{demo.path}/events", params={"since": 1}))["events"]
+    assert len(events) == 1
+    assert demo.document()["comments"] == odd
+    wrong = {"username": "a\0b", "password": "x\0"}
+    assert demo.web.nobody.post("/auth/login", json=wrong).status_code == 401
+    assert demo.web["owner"].get("/projects", params={"after": "\0"}).status_code == 422
+    assert demo.web["root"].get("/audit", params={"project": "\0"}).status_code == 422
+
+
+def test_several_processes_are_killed(url, tmp_path):
+    assert server_kills.soak(tmp_path, kills=3, writers=2, seed=5, url=url, seconds=0.2)

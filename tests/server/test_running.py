@@ -1,0 +1,192 @@
+"""`bioimage-py server`: a real process, killed and started again; backups; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bioimage_py.cli import main
+from bioimage_py.errors import ParameterError
+from bioimage_py.projects import Project, ProjectSettings
+from bioimage_py.projects.storage.folder import new_stamp
+from bioimage_py.server.running import Listening
+
+from .conftest import PASSWORD, make_settings
+from .starting import Running
+
+
+@pytest.fixture
+def running(tmp_path):
+    found = Running(tmp_path / "site")
+    yield found
+    found.stop()
+
+
+def make_project(client, n=1):
+    """A project with data sets, and the state of its configuration."""
+    answer = client.post("/projects", json={"settings": make_settings(new_stamp()).with_ids().to_document()})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def state(old, new):
+    field = {"path": ["configuration", "state"], "new": new, **({} if old is None else {"old": old})}
+    return {"changes": [{"name": "project", "fields": [field]}]}
+
+
+@pytest.mark.some(2)
+@pytest.mark.parametrize(
+    ("point", "counts"),
+    [
+        ("project-commit:1", False),
+        ("project-transaction:1", True),
+        ("server-take:2", True),
+        ("server-taking:2", True),
+        ("server-taken:2", True),
+        ("server-answer:1", True),
+    ],
+)
+def test_a_server_that_is_killed_before_it_answers_has_committed_once(running, point, counts):
+    client = running.client()
+    project, token = make_project(client), running.root.with_name("token")
+    running.kill()
+    token.touch()
+    running.start(BIOIMAGE_PY_FAULT=f"{point}:{token}")
+    key = {"Idempotency-Key": "the-commit"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.post(f"/projects/{project}/commit", json=state(None, 1), headers=key)
+    running.wait()
+    running.start()
+    for repeated in (counts, True):
+        answer = client.post(f"/projects/{project}/commit", json=state(None, 1), headers=key)
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["seq"], answer.json()["repeated"]) == (1, repeated)
+    events = client.get(f"/projects/{project}/events", params={"since": 0}).json()["events"]
+    assert [event["seq"] for event in events] == [1]
+    document = client.get(f"/projects/{project}/documents/project").json()
+    assert document["configuration"] == {"state": 1}
+
+
+def test_it_ends_when_it_is_told_to_and_logs_no_secrets(running):
+    client = running.client()
+    waiting = threading.Thread(target=lambda: client.get(f"/projects/{project}/events", params={"since": 0, "wait": 1}))
+    project = make_project(client)
+    waiting.start()
+    assert running.stop() == 0
+    waiting.join()
+    lines = [json.loads(line) for line in running.log().splitlines()]
+    assert {"request_id", "route", "status", "user", "seconds"} <= lines[0].keys()
+    for secret in (running.password, client.headers["Authorization"].split()[1], "bir_"):
+        assert secret not in running.log()
+
+
+def test_the_first_administrator_is_made_once(running):
+    assert any(running.password in line for line in running.lines)
+    running.kill()
+    before = len(running.lines)
+    running.start()
+    assert "password" not in "".join(running.lines[before:])
+    assert running.client().get("/users/me").json()["admin"]
+
+
+def call(*arguments, text=None, code=0):
+    done = CliRunner().invoke(main, ["server", *map(str, arguments)], input=text)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_users_and_projects_from_the_command_line(tmp_path):
+    site, folder = tmp_path / "site", tmp_path / "local"
+    project = Project.create(ProjectSettings("local"), folder)
+    project.add_descriptor(np.zeros((4, 4), np.uint8), "a")
+    project.save()
+    assert "no folder" in call("user", "add", site, "alice", code=1)
+    site.mkdir()
+    call("user", "add", site, "alice", "--admin", text=f"{PASSWORD}\n{PASSWORD}\n")
+    assert "easily guessed" in call("user", "add", site, "bob", text="password123\npassword123\n", code=1)
+    assert PASSWORD not in call("user", "password", site, "alice", text=f"{PASSWORD}\n{PASSWORD}\n")
+    assert call("project", "add", site, folder, "--owner", "alice").strip() == project.id
+    assert "already" in call("project", "add", site, folder, "--owner", "alice", code=1)
+    project.descriptors[0].comments = "beside the server"
+    project.save()
+    assert call("check", site) == "All agree.\n"
+    assert "administrate" in call("user", "disable", site, "alice", code=1)
+    actions = [row["action"] for row in json.loads(call("audit", site, "--json"))]
+    assert actions == ["user added", "password changed", "project added", "commit"]
+    call("audit", site, "--verify")
+    call("project", "remove", site, project.id)
+    assert not (folder / "events").exists()
+    project.descriptors[0].comments = "alone again"
+    project.save()
+    call("project", "add", site, folder, "--owner", "alice")
+
+
+def test_a_backup_of_a_server_that_is_written_to(running, tmp_path):
+    client, over, written = running.client(), threading.Event(), []
+    project = make_project(client)
+
+    def write(client):
+        n = 0
+        while not over.is_set():
+            answer = client.post(f"/projects/{project}/commit", json=state(n or None, n + 1))
+            assert answer.status_code == 200, answer.text
+            n = n + 1
+            written.append(n)
+
+    writer = threading.Thread(target=write, args=(running.client(),))
+    writer.start()
+    try:
+        while len(written) < 3:
+            over.wait(0.05)
+        before = len(written)
+        call("backup", running.root, tmp_path / "copy.tar")
+        after = len(written) + 1
+    finally:
+        over.set()
+        writer.join()
+    call("restore", tmp_path / "copy.tar", tmp_path / "other")
+    assert call("check", tmp_path / "other") == "All agree.\n"
+    found = Running(tmp_path / "other")
+    found.password = running.password
+    try:
+        again = found.client()
+        events = again.get(f"/projects/{project}/events", params={"since": 0}).json()["events"]
+        state_of = again.get(f"/projects/{project}/documents/project").json()["configuration"]["state"]
+        assert before <= state_of == len(events) <= after
+        answer = again.post(f"/projects/{project}/commit", json=state(state_of, -1))
+        assert answer.json()["seq"] == state_of + 1
+    finally:
+        found.stop()
+    assert "not empty" in call("restore", tmp_path / "copy.tar", tmp_path / "other", code=1)
+    (tmp_path / "no.tar").write_bytes(b"x")
+    assert "no backup" in call("restore", tmp_path / "no.tar", tmp_path / "third", code=1)
+
+
+def test_check_finds_what_is_wrong(tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    call("user", "add", site, "alice", "--admin", text=f"{PASSWORD}\n{PASSWORD}\n")
+    Project.create(ProjectSettings("local"), tmp_path / "local")
+    call("project", "add", site, tmp_path / "local", "--owner", "alice")
+    (tmp_path / "local" / "project.json").write_text("{")
+    assert "no JSON" in call("check", site, code=1)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
+def test_passwords_do_not_travel_without_encryption(host):
+    with pytest.raises(ParameterError, match="encryption"):
+        Listening(host).check()
+    Listening(host, insecure=True).check()
+    Listening(host, cert="a", key="b").check()
+    with pytest.raises(ParameterError, match="key"):
+        Listening(host, cert="a").check()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_this_machine_alone_needs_no_encryption(host):
+    Listening(host).check()
