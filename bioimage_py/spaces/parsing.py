@@ -265,7 +265,7 @@ def _read_classifications(space: Any, items: Any) -> None:
 
 
 def _answers(class_: Any, given: Any, where: str, dynamic: bool) -> dict[str, Any]:
-    known = {attribute.id: attribute for attribute in class_.attributes if attribute.dynamic == dynamic}
+    known = {one.attribute.id: one.attribute for one in class_.all_attributes if one.attribute.dynamic == dynamic}
     if not isinstance(given, dict):
         raise bad(where, "it is no mapping")
     found = {}

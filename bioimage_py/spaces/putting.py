@@ -277,10 +277,14 @@ class Putting(Reading):
             check_shape(geometry, class_)
             shaped = [self.grid.checked(self.grid.world(geometry, units, f), f, outside) for f in numbers]
         step = self._step("update")
-        for key, value in (answers or {}).items():
-            attribute = instance._attribute(key)
-            before = instance.answers.get(attribute.id, MISSING)
-            step.entries.append((instance.answers, attribute.id, before, attribute.check(value)))
+        changed = [
+            (known := instance._known(key), known.attribute.check(value)) for key, value in (answers or {}).items()
+        ]
+        after = {**instance.answers, **{known.attribute.id: value for known, value in changed}}
+        for known, value in changed:
+            known.check_asked(after)
+            before = instance.answers.get(known.attribute.id, MISSING)
+            step.entries.append((instance.answers, known.attribute.id, before, value))
         rows = self._rows(table, class_, numbers, shaped, olds, given, step.time)
         step.parts.append(_replaced(table, rows, [id] * len(olds), [_stored(g) for g, _, _ in shaped], olds))
         self._steps.do(step)

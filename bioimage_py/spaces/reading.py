@@ -271,8 +271,9 @@ class Reading:
 
     def get_dynamic_answer(self, instance: Any, frame: int, attribute: Any = None) -> Any:
         """Return the answer of an object on a frame, None where there is none."""
-        found = instance._attribute(attribute)
-        return self._dynamic.get((instance.id, frame), {}).get(found.id)
+        known = instance._known(attribute)
+        found = self._dynamic.get((instance.id, frame), {})
+        return found.get(known.attribute.id) if known.asked(found) else None
 
     def history(self, id: str | None = None) -> list[Change]:
         """Return the changes that can be undone, the oldest first; of one instance, or all."""
@@ -288,9 +289,10 @@ class Reading:
 
                 if crosses_itself(record.geometry):
                     yield f"{record.id}: the {record.name} crosses itself"
-            for attribute in record.class_.attributes:
-                if attribute.required and attribute.name not in record.answers:
-                    yield f"{record.id}: {record.name} lacks {attribute.name}"
+            answers = record._answers
+            for one in record.class_.all_attributes:
+                if one.attribute.required and one.attribute.id not in answers and one.asked(answers):
+                    yield f"{record.id}: {record.name} lacks {one.path}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.space_id!r}, {self.grid.shape}, {len(self)} records)"

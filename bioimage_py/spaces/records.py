@@ -101,9 +101,15 @@ class Record:
 
     @property
     def answers(self) -> dict[str, Any]:
-        """Answers by name of the attribute, those of this frame too."""
-        found = {**self.instance.answers, **self._space._dynamic.get((self._id, self._frame), {})}
-        return {a.name: found[a.id] for a in self.class_.attributes if a.id in found}
+        """Answers by name of the attribute, those of this frame too; of what is nested by path: "phase/M/plate"."""
+        found = self._answers
+        known = self.class_.all_attributes
+        return {one.path: found[one.attribute.id] for one in known if one.attribute.id in found and one.asked(found)}
+
+    @property
+    def _answers(self) -> dict[str, Any]:
+        """Answers by id, also of what is not asked now."""
+        return {**self.instance.answers, **self._space._dynamic.get((self._id, self._frame), {})}
 
     @property
     def confidence(self) -> float:

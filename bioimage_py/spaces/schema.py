@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import FormatError
-from .values.ontology import KINDS, SHAPES
+from .values.attributes import KINDS
+from .values.ontology import SHAPES
 
 ROWS, COLUMNS = 1, 2
 """Schema of a document with an object a line, and of one that has the objects by column."""
@@ -77,11 +78,13 @@ def schema() -> dict[str, Any]:
     What a schema cannot say, `from_document` checks: that ids are unique, classes there, answers fit, frames exist.
     """
     attribute = {"name": _NAME, "kind": {"enum": list(KINDS)}, "options": _TEXTS, "dynamic": {"type": "boolean"}}
-    attribute |= {"required": {"type": "boolean"}, "id": _ID}
+    nested = {"type": "object", "additionalProperties": {"type": "array", "items": {"$ref": "#/$defs/attribute"}}}
+    attribute |= {"required": {"type": "boolean"}, "id": _ID, "nested": nested}
+    to_attribute = {"$ref": "#/$defs/attribute"}
     class_ = {"name": _NAME, "shape": {"enum": list(SHAPES)}, "color": {"type": "array", "minItems": 3, "maxItems": 3}}
-    class_ |= {"attributes": {"type": "array", "items": _object(attribute)}, "required": {"type": "boolean"}}
+    class_ |= {"attributes": {"type": "array", "items": to_attribute}, "required": {"type": "boolean"}}
     class_ |= {"archived": {"type": "boolean"}, "parent": {"type": ["string", "null"]}}
-    question = {"name": _NAME, "attribute": _object(attribute), "level": {"enum": ["frame", "global"]}}
+    question = {"name": _NAME, "attribute": to_attribute, "level": {"enum": ["frame", "global"]}}
     question |= {"several": {"type": "boolean"}, "archived": {"type": "boolean"}}
     ontology = {
         "objects": {"type": "object", "additionalProperties": _object(class_)},
@@ -120,5 +123,8 @@ def schema() -> dict[str, Any]:
         },
         "answers": {"type": "object", "additionalProperties": {"type": "object"}},
     }
-    found = _object(fields, ("frames", "sizes", "ontology"))
+    found = {
+        "$defs": {"attribute": _object(attribute, ("nested",))},
+        **_object(fields, ("frames", "sizes", "ontology")),
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "annotation space", **found}

@@ -313,8 +313,7 @@ class SequenceSpace(Space):
 
         Returns
         -------
-        list of Record
-            One a frame.
+        list of Record, one a frame
         """
         audit = audited(created_at, created_by, last_edited_at, last_edited_by, confidence, manual_annotation, naive)
         numbers = frame_numbers(frames, self.n_frames)
@@ -360,19 +359,19 @@ class SequenceSpace(Space):
         ParameterError
             The attribute is not dynamic, or the object is not on a frame.
         """
-        found = instance._attribute(attribute)
-        self._set_dynamic(instance, frames, found, found.check(answer), missing)
+        known = instance._known(attribute)
+        self._set_dynamic(instance, frames, known, known.attribute.check(answer), missing)
 
     def remove_dynamic_answer(self, instance: ObjectInstance, frames: Any, attribute: Any = None) -> None:
         """Remove the answer on frames; those without one are ignored."""
-        self._set_dynamic(instance, frames, instance._attribute(attribute), MISSING, "ignore")
+        self._set_dynamic(instance, frames, instance._known(attribute), MISSING, "ignore")
 
-    def _set_dynamic(self, instance: ObjectInstance, frames: Any, attribute: Any, value: Any, missing: str) -> None:
+    def _set_dynamic(self, instance: ObjectInstance, frames: Any, known: Any, value: Any, missing: str) -> None:
+        attribute = known.attribute
         if not attribute.dynamic:
             raise ParameterError(f"{attribute.name!r} is the same on all frames.", remedy="instance.set_answer(...)")
         numbers = frame_numbers(frames, self.n_frames)
-        table = self._tables["object"]
-        lost = [frame for frame in numbers if table.row(instance.id, frame) < 0]
+        lost = [frame for frame in numbers if self._tables["object"].row(instance.id, frame) < 0]
         if lost and missing != "ignore":
             raise ParameterError(
                 f"The object {instance.id!r} is not on frame {lost[0]}.", remedy="missing='ignore' to skip such frames"
@@ -382,8 +381,9 @@ class SequenceSpace(Space):
             if frame in lost:
                 continue
             before = self._dynamic.get((instance.id, frame), {})
-            after = {key: known for key, known in before.items() if key != attribute.id}
+            after = {key: other for key, other in before.items() if key != attribute.id}
             if value is not MISSING:
+                known.check_asked(before)
                 after[attribute.id] = value
             if after != before:
                 step.entries.append((self._dynamic, (instance.id, frame), before or MISSING, after or MISSING))
@@ -395,6 +395,6 @@ _KINDS: dict[str, Any] = {"image": ImageSpace, "sequence": SequenceSpace, "volum
 
 def space_class(kind: str) -> Any:
     """Return the class of a kind of space; KeyNotFoundError for another one."""
-    if kind not in _KINDS:
-        raise KeyNotFoundError(f"There is no kind {kind!r} of space.", remedy=f"use one of {list(_KINDS)}")
-    return _KINDS[kind]
+    if kind in _KINDS:
+        return _KINDS[kind]
+    raise KeyNotFoundError(f"There is no kind {kind!r} of space.", remedy=f"use one of {list(_KINDS)}")

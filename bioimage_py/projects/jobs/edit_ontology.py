@@ -30,8 +30,8 @@ def compare(old: Ontology, new: Ontology) -> tuple[list[Any], list[Any], list[tu
                 f"The class {item.name!r} changes its shape or level.",
                 remedy="remove it, and add a new one (without id)",
             )
-        kinds = {attribute.id: attribute.kind for attribute in was.attributes}
-        for attribute in item.attributes:
+        kinds = {one.attribute.id: one.attribute.kind for one in was.all_attributes}
+        for attribute in (one.attribute for one in item.all_attributes):
             if kinds.get(attribute.id, attribute.kind) != attribute.kind:
                 raise ParameterError(
                     f"The attribute {attribute.name!r} of {item.name!r} changes its kind.",

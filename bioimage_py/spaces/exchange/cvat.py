@@ -108,10 +108,11 @@ def _meta(root: Any, space: Any) -> None:
         SubElement(label, "name").text = item.name
         SubElement(label, "color").text = "#{:02x}{:02x}{:02x}".format(*getattr(item, "color", (255, 255, 255)))
         attributes = SubElement(label, "attributes")
-        for attribute in item.attributes:
+        for one in item.all_attributes:
+            attribute = one.attribute
             if attribute.kind in _INPUTS:
                 found = SubElement(attributes, "attribute")
-                SubElement(found, "name").text = attribute.name
+                SubElement(found, "name").text = one.path
                 SubElement(found, "mutable").text = str(attribute.dynamic)
                 SubElement(found, "input_type").text = _INPUTS[attribute.kind]
                 SubElement(found, "default_value").text = ""
@@ -305,7 +306,7 @@ def _classified(space: Any, node: Any) -> Any:
 
 def _answers(item: Any, node: Any) -> dict[str, Any]:
     """Return the answers of the attributes of an element, by id."""
-    known = {attribute.name: attribute for attribute in item.attributes}
+    known = {one.path: one.attribute for one in item.all_attributes}
     found = {}
     for child in node.findall("attribute"):
         name = child.get("name")

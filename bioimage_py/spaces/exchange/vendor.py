@@ -103,8 +103,12 @@ def _common(record: Any) -> dict[str, Any]:
 
 
 def _answers(instance: Any) -> list[dict[str, Any]]:
-    names = {attribute.id: attribute.name for attribute in instance.class_.attributes}
-    return [{"featureHash": id, "name": names[id], "answers": answer} for id, answer in instance.answers.items()]
+    answers = instance.answers
+    known = [one for one in instance.class_.all_attributes if one.attribute.id in answers and one.asked(answers)]
+    return [
+        {"featureHash": one.attribute.id, "name": one.attribute.name, "answers": answers[one.attribute.id]}
+        for one in known
+    ]
 
 
 def _drawn(record: Any, grid: Any) -> dict[str, Any] | None:
@@ -213,10 +217,8 @@ def _audit(item: Any) -> dict[str, Any]:
 
 def _instance(kind: Any, class_: Any, id: str, answers: Any, made: dict[Any, Any]) -> Any:
     if id not in made:
-        found = kind(class_, id)
-        for answer in _mapping(answers.get(id, {}), id).get("classifications", ()):
-            found.set_answer(answer["answers"], answer["featureHash"])
-        made[id] = found
+        given = _mapping(answers.get(id, {}), id).get("classifications", ())
+        made[id] = kind(class_, id, {answer["featureHash"]: answer["answers"] for answer in given})
     return made[id]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import ParameterError
+from .attributes import Attribute, Known, found_in
 from .ids import checked_id, new_id
-from .ontology import Attribute, Class, Classification, ObjectClass
+from .ontology import Class, Classification, ObjectClass
 
 
 class _Instance:
@@ -16,8 +17,9 @@ class _Instance:
         self._class = class_
         self.id = new_id() if id is None else checked_id(id)
         self.answers: dict[str, Any] = {}
-        for key, value in (answers or {}).items():
-            self.set_answer(value, key)
+        given = [(self._known(key), value) for key, value in (answers or {}).items()]
+        for known, value in sorted(given, key=lambda one: len(one[0].under)):  # what lies in an option after its choice
+            self.set_answer(value, known.attribute)
 
     @property
     def class_(self) -> Class:
@@ -29,14 +31,13 @@ class _Instance:
         """Name of its class."""
         return self.class_.name
 
+    def _known(self, key: str | Attribute | None) -> Known:
+        if key is None and len(self.class_.attributes) == 1:
+            return self.class_.all_attributes[0]
+        return found_in(self.class_.all_attributes, key, self.name)
+
     def _attribute(self, key: str | Attribute | None) -> Attribute:
-        known = self.class_.attributes
-        if key is None and len(known) == 1:
-            return known[0]
-        for attribute in known:
-            if key in (attribute, attribute.id, attribute.name):
-                return attribute
-        raise ParameterError(f"{self.name!r} has no attribute {key!r}.", remedy=f"use one of {[a.name for a in known]}")
+        return self._known(key).attribute
 
     def set_answer(self, answer: Any, attribute: str | Attribute | None = None) -> None:
         """Answer an attribute, for all spaces.
@@ -45,24 +46,28 @@ class _Instance:
         ----------
         answer : str, number or list of str
         attribute : str or Attribute, optional
-            May be left out where there is only one.
+            By name, id, or path ("phase/M/plate"). May be left out where there is only one.
 
         Raises
         ------
         ParameterError
-            The answer is of another type or no option, the attribute is dynamic or not there.
+            The answer is of another type or no option, the attribute is dynamic or not there, or the option that it is
+            nested in is not chosen.
         """
-        found = self._attribute(attribute)
+        known = self._known(attribute)
+        found = known.attribute
         if found.dynamic:
             raise ParameterError(
                 f"{found.name!r} may differ from frame to frame.",
                 remedy="space.set_dynamic_answer(instance, frames, ...)",
             )
+        known.check_asked(self.answers)
         self.answers[found.id] = found.check(answer)
 
     def get_answer(self, attribute: str | Attribute | None = None) -> Any:
-        """Return an answer, None where there is none."""
-        return self.answers.get(self._attribute(attribute).id)
+        """Return an answer, None where there is none, or where the option that it is nested in is not chosen now."""
+        known = self._known(attribute)
+        return self.answers.get(known.attribute.id) if known.asked(self.answers) else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, id={self.id!r})"

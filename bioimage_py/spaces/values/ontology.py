@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from ...errors import FormatError, KeyNotFoundError, ParameterError
+from .attributes import Attribute, Known, all_of, check_one_of, check_text, check_unique
 from .ids import checked_id, new_id
 
 Color = tuple[int, int, int]
@@ -16,8 +17,6 @@ SHAPES = (
     "bounding_box", "rotatable_bounding_box", "polygon", "polyline", "point", "skeleton", "bitmask", "ellipse", "mesh",
 )  # fmt: skip
 """What an object of a class can be; a bounding box has two or three axes."""
-KINDS = ("text", "numeric", "radio", "checklist")
-"""Of attributes: a text, a number, one option, several options."""
 
 
 def checked_color(value: Any) -> Color:
@@ -28,79 +27,6 @@ def checked_color(value: Any) -> Color:
     if len(found) == 3 and all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in found):
         return found
     raise ParameterError(f"color={value!r} is no colour.", remedy="use (255, 0, 0) or '#FF0000'")
-
-
-def _text(value: Any, name: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise ParameterError(f"{name}={value!r} is no text.", remedy=f"{name}='nucleus'")
-
-
-def _one_of(value: Any, name: str, allowed: Iterable[str]) -> None:
-    if value not in (known := list(allowed)):
-        raise ParameterError(f"{name}={value!r} is none of {known}.", remedy=f"{name}={known[0]!r}")
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """Something that is said of an object, or the question of a classification.
-
-    Parameters
-    ----------
-    name : str
-    kind : {"text", "numeric", "radio", "checklist"}
-    options : sequence of str
-        Of a radio or checklist.
-    dynamic : bool, default False
-        Whether it may differ from frame to frame.
-    required : bool, default False
-        Whether `Space.validate` tells of objects without it.
-    id : str
-        Empty: one is given.
-    """
-
-    name: str
-    kind: Literal["text", "numeric", "radio", "checklist"] = "text"
-    options: Sequence[str] = ()
-    dynamic: bool = False
-    required: bool = False
-    id: str = ""
-
-    def __post_init__(self) -> None:
-        _text(self.name, "name")
-        _one_of(self.kind, "kind", KINDS)
-        object.__setattr__(self, "options", tuple(self.options))
-        object.__setattr__(self, "id", checked_id(self.id or new_id()))
-        if bool(self.options) != (self.kind in ("radio", "checklist")):
-            raise ParameterError(
-                f"The attribute {self.name!r} of kind {self.kind} has the options {list(self.options)}.",
-                remedy="a radio or checklist has options, others have none",
-            )
-        _unique(self.options, f"options of {self.name!r}")
-
-    def check(self, value: Any) -> Any:
-        """Return an answer in its JSON form.
-
-        Raises
-        ------
-        ParameterError
-            It is of another type, or no option.
-        """
-        if self.kind == "text" and isinstance(value, str):
-            return value
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if self.kind == "numeric" and number and math.isfinite(value):
-            return value
-        if self.kind == "radio" and isinstance(value, str) and value in self.options:
-            return value
-        if (
-            self.kind == "checklist"
-            and isinstance(value, list | tuple | set | frozenset)
-            and set(value) <= {*self.options}
-        ):
-            return [option for option in self.options if option in value]
-        allowed = {"text": "a text", "numeric": "a finite number", "radio": f"one of {list(self.options)}"}
-        wanted = allowed.get(self.kind, f"a list of {list(self.options)}")
-        raise ParameterError(f"The answer {value!r} to {self.name!r} is not {wanted}.", remedy=f"use {wanted}")
 
 
 @dataclass(frozen=True)
@@ -133,12 +59,18 @@ class ObjectClass:
     parent: str | None = None
 
     def __post_init__(self) -> None:
-        _text(self.name, "name")
-        _one_of(self.shape, "shape", SHAPES)
+        check_text(self.name, "name")
+        check_one_of(self.shape, "shape", SHAPES)
         object.__setattr__(self, "color", checked_color(self.color))
         object.__setattr__(self, "attributes", tuple(self.attributes))
         object.__setattr__(self, "id", checked_id(self.id or new_id()))
-        _unique((a.name for a in self.attributes), f"attributes of {self.name!r}")
+        check_unique((a.name for a in self.attributes), f"attributes of {self.name!r}")
+        check_unique((one.attribute.id for one in self.all_attributes), f"attributes of {self.name!r}")
+
+    @cached_property
+    def all_attributes(self) -> tuple[Known, ...]:
+        """Its attributes and those that are nested in them."""
+        return tuple(all_of(self.attributes))
 
     def attribute(self, key: str) -> Attribute:
         """Return an attribute by name or id; KeyNotFoundError where there is none."""
@@ -171,14 +103,20 @@ class Classification:
     archived: bool = False
 
     def __post_init__(self) -> None:
-        _text(self.name, "name")
-        _one_of(self.level, "level", ("frame", "global"))
+        check_text(self.name, "name")
+        check_one_of(self.level, "level", ("frame", "global"))
         object.__setattr__(self, "id", checked_id(self.id or new_id()))
+        check_unique((one.attribute.id for one in self.all_attributes), f"attributes of {self.name!r}")
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The question, as a tuple."""
         return (self.attribute,)
+
+    @cached_property
+    def all_attributes(self) -> tuple[Known, ...]:
+        """The question and what is nested in it."""
+        return tuple(all_of(self.attributes))
 
 
 Class = ObjectClass | Classification
@@ -210,9 +148,9 @@ class Ontology:
     def __post_init__(self) -> None:
         for name in ("objects", "classifications"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _unique((item.id for item in self), "classes")
-        _unique((item.name for item in self.objects), "classes of objects")
-        _unique((item.name for item in self.classifications), "classifications")
+        check_unique((item.id for item in self), "classes")
+        check_unique((item.name for item in self.objects), "classes of objects")
+        check_unique((item.name for item in self.classifications), "classifications")
 
     def __iter__(self) -> Iterator[Class]:
         yield from self.objects
@@ -275,6 +213,10 @@ def _document(item: Any, with_id: bool = False) -> dict[str, Any]:
             value = _document(value, True)
         elif one.name == "attributes":
             value = [_document(attribute, True) for attribute in value]
+        elif one.name == "nested":
+            if not value:
+                continue
+            value = {option: [_document(attribute, True) for attribute in inner] for option, inner in value.items()}
         elif isinstance(value, tuple):
             value = list(value)
         if one.name != "id" or with_id:
@@ -294,10 +236,21 @@ def _parsed(kind: Any, document: Any, where: str) -> Any:
         given["attributes"] = [
             _parsed(Attribute, a, f"{where}.attributes[{i}]") for i, a in enumerate(given["attributes"])
         ]
+    if "nested" in given:
+        given["nested"] = _parsed_nested(given["nested"], f"{where}.nested")
     try:
         return kind(**given)
     except (ParameterError, TypeError) as error:
         raise FormatError(f"{where}: {getattr(error, 'message', error)}", remedy="mend it by hand") from None
+
+
+def _parsed_nested(document: Any, where: str) -> dict[str, list[Any]]:
+    if not isinstance(document, Mapping) or not all(isinstance(inner, list) for inner in document.values()):
+        raise FormatError(f"{where} is no mapping from options to attributes.", remedy="mend it by hand")
+    return {
+        option: [_parsed(Attribute, one, f"{where}.{option}[{i}]") for i, one in enumerate(inner)]
+        for option, inner in document.items()
+    }
 
 
 def _found(items: Iterable[Any], key: Any, what: str) -> Any:
@@ -308,11 +261,3 @@ def _found(items: Iterable[Any], key: Any, what: str) -> Any:
                 return item
     shown = key if isinstance(key, str) else getattr(key, "id", key)
     raise KeyNotFoundError(f"{what} {shown!r}.", remedy=f"there are: {[item.name for item in known]}")
-
-
-def _unique(values: Iterable[str], what: str) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise ParameterError(f"Two {what} are {value!r}.", remedy="give one of them another name")
-        seen.add(value)
