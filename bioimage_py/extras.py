@@ -24,6 +24,7 @@ _EXTRAS = {
     "nibabel": "medical",
     "onnxruntime": "inference",
     "openpyxl": "tables",
+    "pi_heif": "heif",
     "pyarrow": "tables",
     "pydantic": "projects",
     "pydicom": "medical",
