@@ -310,6 +310,7 @@ ROWS = (
         magic=((0, b"OMAS_BF\n\xff\xff"),),
         details="details",
     ),
+    _row("bioio", (), "image_files.microscopes.through_bioio", keys="keys", requires="bioio", details="details"),
     _row(
         "precomputed",
         (),
