@@ -50,6 +50,9 @@ WRITTEN: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "deep.jxl": (DATA[0].astype("u2") * 200, {}),
     "a.avif": (COLOUR, {}),
     "frames.avif": (DATA, {}),
+    "grey.webp": (DATA[0], {}),
+    "capture.dcm": (DATA, {"scale": 0.5, "unit": "mm"}),
+    "turned.mha": (DATA, {"axes": "cyx"}),
     "a.mp4": (DATA, {"axes": "tyx"}),
 }
 
@@ -94,12 +97,23 @@ def _dicom(name: str) -> Callable[[Path], None]:
     return make
 
 
+def _shipped(name: str) -> Callable[[Path], None]:
+    """A file that lies with the tests."""
+
+    def make(path: Path) -> None:
+        path.write_bytes((ROOT / "tests" / "data" / name).read_bytes())
+
+    return make
+
+
 FOREIGN: Mapping[str, Callable[[Path], None]] = {
     "a.czi": _czi,
     "a.lif": _lif,
     "a.nd2": _nd2,
     "a.obf": _obf,
     "a.ims": _ims,
+    "colour.heic": _shipped("heif/colour.heic"),
+    "deep.heic": _shipped("heif/deep.heic"),
     "ct.dcm": _dicom("CT_small.dcm"),
     "rle.dcm": _dicom("MR_small_RLE.dcm"),
 }

@@ -31,6 +31,7 @@ _EXTRAS = {
     "onnxruntime": "inference",
     "openpyxl": "tables",
     "pg8000": "server",
+    "pi_heif": "heif",
     "pyarrow": "tables",
     "pydantic": "projects",
     "pydicom": "medical",

@@ -73,6 +73,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.morphology.regionprops(array.astype('u1'), output_path='t.parquet')",
         "bp.morphology.regionprops(array.astype('u1'), 't.parquet')",
     ),
+    "pi_heif": ("bp.open_source('a.heic')", ["info", "a.heic"]),
     "pydantic": (
         "bp.projects.Project",
         ["project", "create", "p"],
@@ -185,7 +186,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tifffile.imwrite(folder / f"slices/{z}.tif", array[z])
         tifffile.imwrite(folder / f"packed/{z}.tif", array[z], compression="lzw")
     (folder / "dicom/a.dcm").write_bytes(bytes(128) + b"DICM")
-    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc", "a.lif", "a.nd2", "a.mp4"):
+    for name in ("nnunet/imagesTr/a_0000.nii.gz", "a.mrc", "a.lif", "a.nd2", "a.mp4", "a.heic"):
         (folder / name).touch()
     about = {"channel_names": {"0": "a"}, "labels": {"background": 0}, "numTraining": 1, "file_ending": ".nii.gz"}
     (folder / "nnunet/dataset.json").write_text(json.dumps(about))

@@ -151,6 +151,7 @@ _TIFF: dict[str, Any] = {
     "options": ("flavor", "tiles", "compression", "pyramid", "photometric", "predictor", "bigtiff"),
 }
 _PICTURE: dict[str, Any] = {"details": "details", "write": "write"}
+_PILLOW: dict[str, Any] = {"details": "details", "write": "image_files.codecs.picture_files:write"}
 ROWS = (
     _row("hdf5", (".h5", ".hdf", ".hdf5"), "hdf5", **_HDF5),
     _row("n5", (".n5",), "n5", **_CHUNKED, write="written.array_images:write_n5", options=("chunks", "compression")),
@@ -158,7 +159,7 @@ ROWS = (
     _row("tif", (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".bif"), "tif", **_TIFF),
     _row("folder", ("",), "image_files.slices", reads=("pattern",)),
     *(
-        _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PICTURE)
+        _row(name, endings, "image_files.pictures", magic=signs, options=options, frames=name == "gif", **_PILLOW)
         for name, endings, signs, options in (
             ("png", (".png", ".apng"), ((0, b"\x89PNG\r\n\x1a\n"),), ("compression",)),
             ("jpeg", (".jpg", ".jpeg"), ((0, b"\xff\xd8\xff"),), ("quality",)),
@@ -186,6 +187,14 @@ ROWS = (
             ),
             ("jpegxl", (".jxl",), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"), (0, b"\xff\x0a"))),
         )
+    ),
+    _row(
+        "heif",
+        (".heic", ".heif", ".hif"),
+        "image_files.codecs.heif",
+        requires="pi_heif",
+        magic=tuple((4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1")),
+        details="details",
     ),
     _row(
         "nifti",
@@ -251,6 +260,7 @@ ROWS = (
         requires="pydicom",
         magic=((128, b"DICM"),),
         details="details",
+        write="image_files.dicom.capture:write",
     ),
     _row("imaris", (".ims",), "image_files.microscopes.imaris", levels=True, requires="h5py", details="details"),
     _row("bdv", (".xml",), "image_files.microscopes.bdv", keys="keys", levels=True, requires="h5py", details="details"),
@@ -300,6 +310,7 @@ ROWS = (
         magic=((0, b"OMAS_BF\n\xff\xff"),),
         details="details",
     ),
+    _row("bioio", (), "image_files.microscopes.through_bioio", keys="keys", requires="bioio", details="details"),
     _row(
         "precomputed",
         (),

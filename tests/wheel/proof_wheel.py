@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -39,6 +40,7 @@ STEPS: dict[str, list[list[str] | str]] = {
         "    print(bp.stats.max(bp.open_source('a.zarr', 'raw'), progress=False))"
     ],
     "em": [["info", "a.mrc"]],
+    "heif": [["info", "a.heic"]],
     "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],
     "learning": [
@@ -153,6 +155,7 @@ def data(tmp_path: Path) -> Path:
     with mrcfile.new(tmp_path / "a.mrc") as file:
         file.set_data(raw.astype("i2"))
     nibabel.save(nibabel.Nifti1Image(raw, np.eye(4)), tmp_path / "a.nii")
+    shutil.copy(ROOT / "tests/data/heif/colour.heic", tmp_path / "a.heic")
     network(tmp_path / "net.onnx")
     nikon(tmp_path / "a.nd2", raw[:, None, None].astype("u2"))
     leica(tmp_path / "a.lif", {"a": raw[:, None, None]})

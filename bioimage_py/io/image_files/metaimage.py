@@ -17,7 +17,7 @@ from ..details import Details, Image
 from .deflated import deflated
 from .detached import beside, numbered, stacked
 from .opening import checked_shape, head_of, known, no_such, only_image, pixel_sizes, reading, size_in_bytes
-from .voxels import mapped
+from .voxels import TurnedArray, mapped
 from .world import TURNED, affine, directions_of, placed
 from .writing import OrderedImage, chosen, factor, lost_of, single, stored
 
@@ -46,6 +46,8 @@ _ALIASES = {
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
 _UNIT = "millimeter"
+_ORDER = "axes: "
+"""What the comment begins with that tells the order of the axes of an image, whose voxels lie in that of ITK."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,11 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     with reading(path, _NAME):
         header = _header(path)
         shape, dtype = _layout(path, header)
-        return Opened(_voxels(path, header, shape, dtype), "", _placed(path, header, shape)[0])
+        axes, voxels = _placed(path, header, shape)[0], _voxels(path, header, shape, dtype)
+        order = _order(header, axes)
+        if order != sorted(order):
+            axes, voxels = tuple(axes[n] for n in order), TurnedArray(path, voxels, order)
+        return Opened(voxels, "", axes)
 
 
 def details(path: str, key: str | None) -> Details:
@@ -98,6 +104,8 @@ def details(path: str, key: str | None) -> Details:
     with reading(path, _NAME):
         header = _header(path)
         axes, directions, origin = _placed(path, header, _layout(path, header)[0])
+        order = _order(header, axes)
+        axes, directions = tuple(axes[n] for n in order), [directions[n] for n in order]
         return Details(
             raw=dict(header.fields),
             standard={"pixel_sizes": pixel_sizes(axes)},
@@ -109,6 +117,7 @@ def details(path: str, key: str | None) -> Details:
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
     """Write an image with header and voxels in one file; `compression` is "zlib" or "raw".
 
+    Voxels lie in the order t, z, y, x, c, as ITK takes them; a comment tells that of the image if it is another one.
     Lengths are millimetres, as ITK takes them, whatever the unit of the axes.
     """
     image = single(images, _NAME)
@@ -127,6 +136,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     lines += [f"ElementSpacing = {_row(spacing)}", f"DimSize = {_row(ordered.shape[n] for n in reversed(grid))}"]
     if channels > 1 or len(grid) < len(ordered.axes):
         lines.append(f"ElementNumberOfChannels = {channels}")
+    if [axis.name for axis in ordered.axes] != [axis.name for axis in image.axes]:
+        lines.insert(1, f"Comment = {_ORDER}{' '.join(axis.name for axis in image.axes)}")
     lines.append(f"ElementType = {_WRITTEN[ordered.dtype.name]}")
     with open(path, "wb") as file:
         file.write("\n".join(lines).encode())
@@ -148,6 +159,14 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     lost = [f"unit of {axis.name}" for axis, by in spatial if by is None and axis.unit]
     lost += [f"unit of {axis.name}" for axis in ordered.axes if axis.kind == "time" and axis.unit]
     return (*lost, *lost_of(image, "affine"))
+
+
+def _order(header: Header, axes: Sequence[Axis]) -> list[int]:
+    """Where each axis of the image is among those of the file."""
+    names = [axis.name for axis in axes]
+    said = header.fields.get("Comment", "")
+    told = said.removeprefix(_ORDER).split() if said.startswith(_ORDER) else names
+    return [names.index(name) for name in (told if sorted(told) == sorted(names) else names)]
 
 
 def _lattice(

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...errors import (
-    DtypeError,
     FormatError,
     KeyNotFoundError,
     MemoryBudgetError,
     ParameterError,
     ReadOnlyError,
-    ShapeError,
     StorageError,
 )
 from ...extras import need
 from ...sources.axes import Axis, kind_of
 from ...sources.file import Opened
 from ...sources.indexing import normalize_index
-from ..details import Details, Image
-from ..formats import infer_format, keep_local
+from ..details import Details
+from ..formats import keep_local
 
 _ORIENTATION = 0x0112
+SAMPLES_TAG = 0x0115
+"""EXIF tag that tells a grey picture of a format which has colours only (WebP)."""
 _TURNS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
 _TURNS |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 """By EXIF orientation: whether y and x change places, and which of them are then reversed."""
-_FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "GIF", "avif": "AVIF"}
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "GIF", "avif": "AVIF"}
 _COLOURS = {"L": 0, "1": 0, "I": 0, "I;16": 0, "I;16B": 0, "F": 0, "RGB": 3, "RGBA": 4}
 """Modes of Pillow that are kept as they are, and the length of their axis of colour."""
 _TYPES = {"1": "?", "I": "<i4", "I;16": "<u2", "I;16B": "<u2", "F": "<f4"}
@@ -125,7 +125,7 @@ def _open(path: str) -> Any:
     from PIL import UnidentifiedImageError
 
     try:
-        return Pillow.open(path, formats=tuple(_FORMATS.values()))
+        return Pillow.open(path, formats=tuple(FORMATS.values()))
     except Pillow.DecompressionBombError as error:
         raise MemoryBudgetError(f"{path} claims a picture too large: {error}", remedy="convert it to tif") from error
     except UnidentifiedImageError as error:
@@ -152,9 +152,9 @@ def _header(path: str, picture: Any) -> Header:
     animated = picture.format == "GIF" or frames > 1
     depth = _png_depth(path) if picture.format == "PNG" else None
     deep = depth is not None and depth[0] == 16 and depth[1] in _SPANNED
-    mode = _mode(picture)
-    size = (picture.height, picture.width)
     tags = _tags(picture)
+    mode = "L" if picture.format == "WEBP" and tags.get(SAMPLES_TAG) == 1 else _mode(picture)
+    size = (picture.height, picture.width)
     turn = tags.get(_ORIENTATION, 1)
     turn = turn if turn in _TURNS else 1
     if turn >= 5:
@@ -275,126 +275,3 @@ def _as_told(path: str, array: np.ndarray, header: Header) -> np.ndarray:
             remedy="copy the file again",
         )
     return array
-
-
-def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write a new file: a picture, or an animation of several pictures of one size (GIF, PNG, WebP).
-
-    Parameters
-    ----------
-    path : str
-    images : sequence of Image
-        Of the axes y, x, with t in front of an animation, and c behind for colour.
-    options : mapping
-        ``compression`` (0 to 9, PNG), ``quality`` (1 to 100, JPEG, WebP and AVIF; without it one AVIF picture loses
-        nothing), ``lossless`` (WebP, default True), ``duration`` (ms, or one for each frame) and ``loop`` (GIF).
-    """
-    name = infer_format(path)
-    lost: list[str] = []
-    frames = [frame for image in images for frame in _frames(image, name)]
-    given = dict(options)
-    if len(frames) > 1 and name in ("jpeg", "bmp"):
-        raise ShapeError(f"A {name} file holds one picture, not {len(frames)}.", remedy='".tif" or ".gif"')
-    if any(frame.shape != frames[0].shape or frame.dtype != frames[0].dtype for frame in frames):
-        raise ShapeError(f"The frames of a {name} file have one shape and data type.", remedy='".tif" takes others')
-    for image in images:
-        _note_lost(image, name, lost)
-    if frames[0].dtype == np.uint16 and frames[0].ndim == 3:
-        _write_deep(path, frames, given)
-        return tuple(dict.fromkeys(lost))
-    if name == "avif" and len(frames) == 1 and given.get("quality") is None:
-        _write_lossless_avif(path, frames[0])
-        return tuple(dict.fromkeys(lost))
-    pictures = [_pillow(frame) for frame in frames]
-    settings = _settings(name, given, images)
-    if name == "gif" and any(len(np.unique(f.reshape(-1, f.shape[-1]), axis=0)) > 256 for f in frames if f.ndim == 3):
-        lost.append("colours beyond 256")
-    if len(pictures) > 1:
-        settings |= {"save_all": True, "append_images": pictures[1:]}
-    try:
-        pictures[0].save(path, format=_FORMATS[name], **settings)
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{name} cannot hold this picture: {error}", remedy='".tif"') from error
-    return tuple(dict.fromkeys(lost))
-
-
-def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if name == "png" and given.get("compression") is not None:
-        level = given["compression"]
-        if isinstance(level, bool) or level not in range(10):
-            raise ParameterError(f"compression={level!r} of a PNG file.", remedy="compression=6, from 0 to 9")
-        found["compress_level"] = level
-    if name in ("jpeg", "webp", "avif"):
-        quality = given.get("quality", 90)
-        if isinstance(quality, bool) or quality not in range(1, 101):
-            raise ParameterError(f"quality={quality!r}.", remedy="quality=90, from 1 to 100")
-        found["quality"] = quality
-    if name == "webp":
-        found |= {"lossless": bool(given.get("lossless", "quality" not in given)), "exact": True}
-    if name == "gif":
-        step = next((axis.scale * 1000 for axis in images[0].axes if axis.name == "t" and axis.unit == "second"), 100)
-        found |= {"duration": given.get("duration", step), "loop": given.get("loop", 0)}
-    return found
-
-
-def _frames(image: Image, name: str) -> list[np.ndarray]:
-    """The pictures of an image: one, or those along t."""
-    letters = [axis.name for axis in image.axes]
-    array = np.asarray(image.array[...])
-    allowed = {"bmp": ("uint8", "bool")} | dict.fromkeys(("jpeg", "webp", "gif", "avif"), ("uint8",))
-    types = allowed.get(name, ("uint8", "uint16", "bool"))
-    if array.dtype.name not in types:
-        raise DtypeError(
-            f"A {name} file holds {', '.join(types)}, not {array.dtype}; .tif holds it as it is.",
-            remedy='dtype="uint8", rescale=(lowest, highest), or another ending: ".tif"',
-        )
-    colour = letters[-1] == "c"
-    if colour and (array.shape[-1] not in (3, 4) or (array.shape[-1] == 4 and name in ("jpeg", "bmp", "gif"))):
-        raise ShapeError(f"A {name} file does not hold {array.shape[-1]} colours.", remedy='".tif"')
-    plane = letters[:-1] if colour else letters
-    if plane not in (["y", "x"], ["t", "y", "x"]):
-        raise ShapeError(
-            f"A {name} file holds the axes y and x (with t, an animation), not {letters} of the shape {array.shape}.",
-            remedy='axes="tyx" for an animation, or ".tif"',
-        )
-    if array.dtype == bool and colour:
-        raise DtypeError(f"A {name} file holds no colours of one bit.", remedy='dtype="uint8"')
-    return list(array) if plane[0] == "t" else [array]
-
-
-def _pillow(frame: np.ndarray) -> Any:
-    from PIL import Image as Pillow
-
-    return Pillow.fromarray(np.ascontiguousarray(frame))
-
-
-def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any]) -> None:
-    if len(frames) > 1:
-        raise DtypeError("An animation holds 8 bits.", remedy='dtype="uint8", rescale=(0, 65535)')
-    need("imagecodecs", "A PNG file of 16 bits in colour")
-    import imagecodecs
-
-    with open(path, "wb") as file:
-        file.write(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
-
-
-def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
-    need("imagecodecs", "An AVIF file without loss")
-    import imagecodecs
-
-    with open(path, "wb") as file:
-        file.write(imagecodecs.avif_encode(np.ascontiguousarray(frame), level=100))
-
-
-def _note_lost(image: Image, name: str, lost: list[str]) -> None:
-    for axis in image.axes:
-        if axis.kind == "space" and (axis.unit or axis.scale != 1 or axis.offset):
-            lost.append(f"scale of the axis {axis.name}")
-        if axis.name == "t" and name != "gif" and axis.unit:
-            lost.append("scale of the axis t")
-    lost += [f"metadata {entry!r}" for entry in image.details.raw]
-    if name in ("gif", "webp") and image.axes[-1].name != "c":
-        lost.append("grey: it is read as colour")
-    if image.details.channel_names:
-        lost.append("channel names")

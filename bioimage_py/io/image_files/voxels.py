@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
+from ...sources.indexing import normalize_index
 from .opening import AGAIN, require_bytes, require_memory, size_in_bytes
 
 _MOST_DEFLATED = 1040
@@ -68,6 +69,40 @@ class ConvertedArray:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return self._convert(np.asarray(self._array[index]))
+
+    def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
+        """Return the path of the file that holds the voxels of a region."""
+        return (self._path,)
+
+
+class TurnedArray:
+    """An array with its axes in another order; any number of threads may read it.
+
+    Parameters
+    ----------
+    path : str
+        File that holds the voxels.
+    array : array_like
+        What is stored.
+    order : sequence of int
+        As of ``numpy.transpose``.
+    """
+
+    thread_safe = True
+
+    def __init__(self, path: str, array: Any, order: Sequence[int]) -> None:
+        self._path, self._array, self._order = os.path.abspath(path), array, tuple(order)
+        self.shape: tuple[int, ...] = tuple(array.shape[n] for n in self._order)
+        self.dtype = np.dtype(array.dtype)
+        chunks = getattr(array, "chunks", None)
+        self.chunks = None if chunks is None else tuple(chunks[n] for n in self._order)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        selection = normalize_index(index, self.shape)
+        box: list[slice] = [slice(None)] * len(self._order)
+        for part, axis in zip(selection.roi, self._order, strict=True):
+            box[axis] = part
+        return selection.pick(np.ascontiguousarray(np.asarray(self._array[tuple(box)]).transpose(self._order)))
 
     def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
         """Return the path of the file that holds the voxels of a region."""

@@ -285,7 +285,7 @@ def imwrite(
             copy=False,
             **options,
         )
-    return writer.report if report else writer.encoded
+    return writer.checked_report() if report else writer.encoded
 
 
 def imopen(

@@ -20,6 +20,7 @@ from ...errors import (
     SourceTypeError,
     StorageError,
 )
+from ...sources.axes import Axis
 from ...sources.spec import load_qualified
 from ...sources.stores.location import Location
 from ...system.files import clone
@@ -27,6 +28,7 @@ from ..details import Image
 from ..formats import Format, require_library, split_path
 from ..keys import series_of
 from ..written.array_images import is_ome, write_layout
+from ..written.read_back import changed
 from .contents import contents_of
 from .images import Wanted, images_of
 from .info import Request
@@ -86,6 +88,7 @@ class WriteHandle:
         self._options = _checked_options(entry, options)
         self._images: list[Image] = []
         self._closed = False
+        self._first: tuple[Sequence[Axis], tuple[int, ...]] | None = None
 
     def write(self, image: Any, *, is_batch: bool = False, copy: bool = True, **options: Any) -> None:
         """Add an image, or several (``is_batch=True``, or a list); see `imwrite`.
@@ -145,8 +148,16 @@ class WriteHandle:
         found: tuple[str, ...] | None = load_qualified(self._entry.add)(beside, self._images, self._options)
         return found
 
+    def checked_report(self) -> WriteReport | None:
+        """The report, after a look at the file that was written."""
+        if self.report is None or self._first is None or not os.path.lexists(split_path(self._path)[0]):
+            return self.report
+        return replace(self.report, lost=(*self.report.lost, *changed(self._path, self._entry, *self._first)))
+
     def _finish(self, lost: tuple[str, ...]) -> None:
         self.report = WriteReport(self._path, self._entry.name, lost)
+        if self.request.mode != "a":
+            self._first = (self._images[0].axes, tuple(self._images[0].array.shape))
         uri = self.request.uri
         if uri == BYTES or hasattr(uri, "write"):
             with open(self._path, "rb") as file:

@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import bioimage_py.io.v3 as iio
 from bioimage_py.errors import FormatError, SourceNotFoundError
 from bioimage_py.sources import Axis, Source, open_source
+from bioimage_py.sources.axes import kind_of
 
 from ...helpers import Later
 from .common import FileConformance, details, survives, write
@@ -147,3 +149,31 @@ def test_lies_in_headers(tmp_path: Path, change: dict[str, str]) -> None:
 def test_damaged_headers(tmp_path: Path, compressed: bool) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(DATA), str(tmp_path / "a.mha"), compressed)
     survives(tmp_path / "a.mha", 330)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "raw"])
+@pytest.mark.parametrize("names", ["cyx", "czyx", "tczyx", "xyz", "zcyx", "zyxc", "zyx"])
+def test_the_order_of_the_axes_comes_back(names: str, compression: str, tmp_path: Path) -> None:
+    sizes = {"t": 2, "c": 3, "z": 4, "y": 5, "x": 6}
+    data = np.random.default_rng(0).integers(0, 200, [sizes[name] for name in names]).astype("u2")
+    scales = {"z": 2.0, "y": 0.5, "x": 0.25}
+    axes = tuple(Axis(n, kind_of(n), "millimeter" if n in "zyx" else None, scales.get(n, 1.0)) for n in names)
+    lost = iio.imwrite(tmp_path / "a.mha", data, axes=axes, compression=compression, report=True).lost
+    assert lost == ()
+    told = iio.improps(tmp_path / "a.mha")
+    assert (told.axes, told.shape) == (tuple(names), data.shape)
+    assert told.spacing == tuple(scales.get(name) for name in names)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.mha"), data)
+    box = tuple(slice(1, size) for size in data.shape)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.mha", roi=box), data[box])
+    itk = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.mha")))
+    stored = sorted(range(len(names)), key=lambda n: "tzyxc".index(names[n]))
+    np.testing.assert_array_equal(itk, data.transpose(stored))
+
+
+def test_a_comment_of_others_turns_nothing(tmp_path: Path) -> None:
+    for number, comment in enumerate(("axes: x y", "axes: a b c", "a stack", "axes: ")):
+        write(tmp_path / f"{number}.mha", DATA, compression="raw")
+        content = (tmp_path / f"{number}.mha").read_bytes()
+        (tmp_path / f"{number}.mha").write_bytes(content.replace(b"\n", f"\nComment = {comment}\n".encode(), 1))
+        np.testing.assert_array_equal(iio.imread(tmp_path / f"{number}.mha"), DATA)

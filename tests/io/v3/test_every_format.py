@@ -33,7 +33,8 @@ def image_for(name: str) -> tuple[np.ndarray, str]:
         return random.integers(0, 255, (8, 6), dtype="u1"), "yx"
     if name in ("gif", "video"):
         return random.integers(0, 255, (5, 16, 16), dtype="u1"), "tyx"
-    return random.integers(-500, 500, (3, 8, 6), dtype="i2"), "zyx"
+    low = 0 if name == "dicom" else -500
+    return random.integers(low, 500, (3, 8, 6), dtype="u2" if name == "dicom" else "i2"), "zyx"
 
 
 def agrees(path: Path, index: object = None) -> np.ndarray:

@@ -291,7 +291,7 @@ def open_axes(names: str) -> list[bp.sources.Axis]:
 
 
 def test_a_file_above_4_gib_has_large_offsets_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("bioimage_py.io.tif.writing._CLASSIC_BYTES", 1000)
+    monkeypatch.setattr("bioimage_py.io.tif.writing.CLASSIC_BYTES", 1000)
     iio.imwrite(tmp_path / "big.tif", voxels((20, 40)))
     iio.imwrite(tmp_path / "small.tif", voxels((10, 20)))
     with tifffile.TiffFile(tmp_path / "big.tif") as big, tifffile.TiffFile(tmp_path / "small.tif") as small:
