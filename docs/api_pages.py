@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+LAZY = "Public names are imported on first use"
+"""How a paragraph begins that is for authors only."""
 NAMES = Path(__file__).parents[1] / "tests" / "layout" / "public_names.txt"
 
 
@@ -77,7 +79,8 @@ def entry(module: str, name: str, value: object) -> Iterator[str]:
 def page(module: ModuleType, homes: dict[int, str]) -> str:
     """Return the page of a module."""
     name = module.__name__
-    lines = [name, "=" * len(name), "", inspect.getdoc(module) or "", "", ".. list-table::", "   :class: names", ""]
+    told = [part for part in (inspect.getdoc(module) or "").split("\n\n") if not part.startswith(LAZY)]
+    lines = [name, "=" * len(name), "", "\n\n".join(told), "", ".. list-table::", "   :class: names", ""]
     own = {}
     anchors = []
     for member, value in members(module).items():

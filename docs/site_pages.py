@@ -12,13 +12,15 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = {"README": "index", "SECURITY": "security", "CONTRIBUTING": "contributing", "CHANGELOG": "changelog"}
 """Pages at the root of the repository, by the page of the site that shows them."""
 MODULES = "<!-- public modules -->"
+_BY_FILE = re.compile(r"\[[\w/.]+\.md\]\(")
+"""A link that reads as the name of a page's file: it gets the page's title."""
 OTHERS = "<!-- pages that are named nowhere -->"
 _ENTRY = re.compile(r"^(?:.*<)?([\w/-]+)>?$", re.MULTILINE)
 
 
 def read(app: Sphinx, page: str, source: list[str]) -> None:
     """Turn links to files at the root into links to their pages, and list the pages that no list names."""
-    text = source[0]
+    text = _BY_FILE.sub("[](", source[0])
     for name, here in OUTSIDE.items():
         text = text.replace(f"](../{name}.md", f"]({here}.md")
     if page == "index":
