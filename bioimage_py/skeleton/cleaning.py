@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.spatial import cKDTree
 
 from .pieces import Skeleton
 
 Array = npt.NDArray[Any]
+
+_LONGEST = 200
+"""Vertices that a detour has at most."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Cleaning:
     def __call__(self, skeleton: Skeleton) -> Lines:
         """A forest."""
         lines = Lines(skeleton.vertices.astype(np.float64), skeleton.edges, np.asarray(skeleton.radii, np.float32))
-        lines = self.without_circles(self.with_stars(lines))
+        lines = self.without_detours(self.without_slivers(self.without_circles(self.with_stars(lines))))
         if self.ticks > 0 and len(lines.edges):
             from bioimage_cpp.skeleton import remove_ticks
 
@@ -87,14 +91,48 @@ class Cleaning:
         return lines
 
     def without_circles(self, lines: Lines) -> Lines:
-        """The shortest lines that join the same vertices: paths that come from two faces of a block may run apart."""
+        """Lines that join the same vertices without a circle; of several ways the one along the middle stays.
+
+        Paths that come from two faces of a block may run apart.
+        """
         n = len(lines.vertices)
         owner = lines.pieces() if n else np.empty(0, np.int64)
         if not n or len(lines.edges) == n - (int(owner.max()) + 1):
             return lines
-        weights = np.maximum(lines.lengths(self.steps), 1e-12)
+        # the thinnest place is where a circle is opened
+        weights = 1 / (1e-6 + np.minimum(*lines.radii[lines.edges].T.astype(np.float64)))
         tree = minimum_spanning_tree(coo_array((weights, lines.edges.T), shape=(n, n))).tocoo()
         return Lines(lines.vertices, np.stack([tree.row, tree.col], 1).astype(np.int64), lines.radii)
+
+    def without_detours(self, lines: Lines) -> Lines:
+        """The lines without ways around through the skin, where an object runs along the face of a block."""
+        found, kept = [np.empty((0, 2), np.int64)], np.zeros(len(lines.vertices), np.bool_)
+        for chain in chains(lines):
+            places = chain[_shorter(lines.vertices[chain] * np.array(self.steps), lines.radii[chain])]
+            found.append(np.stack([places[:-1], places[1:]], 1))
+            kept[places] = True
+        degree = np.bincount(lines.edges.reshape(-1), minlength=len(lines.vertices))
+        return Lines(lines.vertices, np.concatenate(found), lines.radii).kept(kept | (degree == 0))
+
+    def without_slivers(self, lines: Lines) -> Lines:
+        """The lines without ends that run inside of what other lines stand for.
+
+        A block that has only the outer skin of an object gives it a line of its own beside that of its neighbour.
+        """
+        while True:
+            ends = _ends(lines)
+            size = np.array(self.steps)
+            tree = cKDTree(lines.vertices * size) if ends else None
+            gone = np.zeros(len(lines.vertices), np.bool_)
+            for path in sorted(ends, key=lambda path: float(lines.radii[path].mean())):
+                near = min(len(lines.vertices), 2 * len(path) + 32)
+                away, other = tree.query(lines.vertices[path] * size, k=near)
+                apart = ~np.isin(other, path) & ~gone[other]
+                if (apart & (away <= lines.radii[other] + size.max())).any(1).all():
+                    gone[path] = True
+            if not gone.any():
+                return lines
+            lines = lines.kept(~gone)
 
     def with_stars(self, lines: Lines) -> Lines:
         """Each soma as its widest place, and straight lines from there to all that leaves it."""
@@ -114,6 +152,65 @@ class Cleaning:
             done[centre], inside[centre] = True, False
             lines, done = Lines(lines.vertices, edges, lines.radii).kept(~inside), done[~inside]
         return lines
+
+
+def chains(lines: Lines) -> list[Array]:
+    """Vertices from one end or branching to the next, both included; circles are left out."""
+    n = len(lines.vertices)
+    degree = np.bincount(lines.edges.reshape(-1), minlength=n)
+    graph = coo_array((np.ones(len(lines.edges), np.bool_), lines.edges.T), shape=(n, n)).tocsr()
+    graph = (graph + graph.T).tocsr()
+    begins, beside = graph.indptr.tolist(), graph.indices.tolist()
+    passing = (degree == 2).tolist()
+    found = []
+    for start in np.flatnonzero((degree != 2) & (degree > 0)).tolist():
+        for following in beside[begins[start] : begins[start + 1]]:
+            path, before, at = [start], start, following
+            while passing[at]:
+                path.append(at)
+                one, other = beside[begins[at] : begins[at + 1]]
+                before, at = at, other if one == before else one
+            if start < at or (start == at and path[1] < before):
+                found.append(np.array([*path, at], np.int64))
+    return found
+
+
+def _ends(lines: Lines) -> list[Array]:
+    """The vertices of each end, up to the one where it leaves a longer line, which is not among them."""
+    degree = np.bincount(lines.edges.reshape(-1), minlength=len(lines.vertices))
+    if not (degree > 2).any():
+        return []
+    found = []
+    for chain in chains(lines):
+        first, last = degree[chain[0]], degree[chain[-1]]
+        if first == 1 and last > 2:
+            found.append(chain[:-1])
+        elif last == 1 and first > 2:
+            found.append(chain[1:])
+    return found
+
+
+def _shorter(points: Array, radii: Array) -> list[int]:
+    """Places in a chain that stay where detours through the skin of an object are cut short.
+
+    From one place to a later one the way is straight where the balls that both stand for meet, so that it lies in the
+    object, and where all between them are thinner.
+    """
+    kept, at = [0], 0
+    while at < len(points) - 1:
+        further = at + 1
+        if radii[further] < radii[at]:
+            widest = 0.0
+            for later in range(at + 2, min(at + _LONGEST, len(points))):
+                widest = max(widest, float(radii[later - 1]))
+                if widest >= radii[at]:
+                    break
+                apart = float(np.linalg.norm(points[later] - points[at]))
+                if radii[later] > widest and apart <= radii[later] + radii[at]:
+                    further = later
+        kept.append(further)
+        at = further
+    return kept
 
 
 def _graph(edges: Array, n: int) -> Any:

@@ -159,7 +159,9 @@ def trace(
         OnceStage("table", Table()),
         OnceStage(
             "publish",
-            Publish(folder.path, info_of() if format == "precomputed" else None, overwrite, "sharding" if sharded else None),
+            Publish(
+                folder.path, info_of() if format == "precomputed" else None, overwrite, "sharding" if sharded else None
+            ),
         ),
     ]
     labels_of, rows = run_stages("trace", stages, job).results["table"]

@@ -49,21 +49,48 @@ class Teasar:
         from bioimage_cpp.skeleton.distributed import block_border_targets_labels, block_teasar_labels
 
         inside = np.ascontiguousarray(numbers[box])
-        targets = block_border_targets_labels(inside, faces, origin=corner, spacing=self.steps)
-        found = block_teasar_labels(
-            inside,
-            open_faces=faces,
-            origin=corner,
-            required_targets=targets,
-            spacing=self.steps,
-            scale=self.scale,
-            constant=self.constant,
-        )
         distances = edt.edt(np.ascontiguousarray(numbers), anisotropy=self.steps, black_border=False, parallel=1)
         shift = np.array([part.start for part in box]) - np.array(corner)
+
+        def radii_at(vertices: Array) -> Array:
+            found: Array = distances[tuple((vertices + shift).T)]
+            return found
+
+        how: dict[str, Any] = {"spacing": self.steps, "scale": self.scale, "constant": self.constant}
+        targets = block_border_targets_labels(inside, faces, origin=corner, spacing=self.steps)
+        if targets:
+            targets = self._with_tips(targets, inside, corner, radii_at, how)
+        found = block_teasar_labels(inside, open_faces=faces, origin=corner, required_targets=targets, **how)
         skeletons = {}
         for number, (vertices, edges, radii) in found.items():
-            seen = distances[tuple((vertices + shift).T)]
+            seen = radii_at(vertices)
             # without any border in sight the distance is infinite
-            skeletons[int(number)] = Skeleton(vertices, edges.astype(np.int64), np.where(np.isfinite(seen), seen, radii))
+            skeletons[int(number)] = Skeleton(
+                vertices, edges.astype(np.int64), np.where(np.isfinite(seen), seen, radii)
+            )
         return skeletons
+
+    def _with_tips(
+        self, targets: dict[int, Array], inside: Array, corner: tuple[int, ...], radii_at: Any, how: dict[str, Any]
+    ) -> dict[int, Array]:
+        """The points at faces, and the ends of what has such points.
+
+        Paths begin at a face, and would leave out an end that is nearer to it than what a path covers.
+        """
+        from bioimage_cpp.skeleton import teasar_labels
+
+        crossing = np.zeros(int(inside.max()) + 1, np.bool_)
+        crossing[list(targets)] = True
+        alone = teasar_labels(np.where(crossing[inside], inside, 0), **how)
+        both = dict(targets)
+        for number, (vertices, edges, _) in alone.items():
+            points = targets[number]
+            degree = np.bincount(edges.reshape(-1).astype(np.int64), minlength=len(vertices))
+            tips = np.rint(vertices[degree == 1] / np.array(self.steps)).astype(np.int64) + np.array(corner)
+            if not len(tips):
+                continue
+            away = np.linalg.norm((tips[:, None] - points) * np.array(self.steps), axis=2)
+            reach = 1.5 * np.nan_to_num(radii_at(points), posinf=1e30) + max(self.steps)
+            own = tips[(away > reach).all(1)]  # the others belong to where it is cut
+            both[number] = np.unique(np.concatenate([points, own]), axis=0)
+        return both
