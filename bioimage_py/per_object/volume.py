@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..engine.job import Job
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..segmentation.objects.groups import steps_along
 from ..sources import Source, as_source
+from ..sources.along import steps_of
 from ..sources.axes import unit_name
 from ..wrapper import RoiSource
 from ..wrapper.pad import PadSource
@@ -117,7 +117,8 @@ def volume_of(labels: Any, job: Job, sampling: Any, what: str, *, padded: bool =
 def _place_of(source: Source, sampling: float | Sequence[float] | None) -> Place:
     names = [axis.name.lower() for axis in source.axes]
     order = tuple(names.index(name) for name in "xyz") if set(names) == set("xyz") else (2, 1, 0)
-    steps = steps_along(source, range(3), sampling)
+    own = [abs(float(axis.scale)) for axis in source.axes]
+    steps = steps_of(source.axes, own if sampling is None else sampling, name="sampling")
     units = {axis.unit for axis in source.axes}
     offsets = [0.0 if sampling is not None else float(axis.offset) for axis in source.axes]
     signs = [-1.0 if axis.scale < 0 and sampling is None else 1.0 for axis in source.axes]
