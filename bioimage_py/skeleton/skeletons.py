@@ -136,7 +136,7 @@ def trace(
     grid = plan_groups(shape, [source], [], job.block_shape, None).grid
     place = volume.place.as_neuroglancer() if format == "precomputed" else volume.place
     write = WriteLines(format, place, place.steps[0] / steps[0], soma)
-    finished = Finished(Cleaning(steps, ticks, dust, soma))
+    finished = Finished(Cleaning(steps, ticks, dust, soma, teasar.scale, teasar.constant))
     last: Any = (
         WriteSkeletonShards(folder.path, finished, write, grid.n_blocks)
         if sharded
