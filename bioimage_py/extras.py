@@ -12,6 +12,7 @@ DISTRIBUTION = "bioimage-blocks"
 """What pip calls this package. The import name is that of another one on PyPI, bioimage-py."""
 
 _EXTRAS = {
+    "DracoPy": "meshes",
     "av": "video",
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
@@ -27,6 +28,7 @@ _EXTRAS = {
     "pyarrow": "tables",
     "pydantic": "projects",
     "pydicom": "medical",
+    "pyfqmr": "meshes",
     "shapely": "spaces",
     "submitit": "slurm",
     "tifffile": "io",

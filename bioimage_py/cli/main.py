@@ -10,6 +10,7 @@ from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
 from .info import info
+from .mesh import mesh, skeleton
 from .pipeline import pipeline
 from .project import project
 from .runs import runs
@@ -23,5 +24,5 @@ def main() -> None:
     """Convert, segment, score and inspect image volumes of any size, block by block."""
 
 
-for _command in (info, convert, segment, evaluate, demo, bench, pipeline, project, runs, slurm):
+for _command in (info, convert, segment, evaluate, mesh, skeleton, demo, bench, pipeline, project, runs, slurm):
     main.add_command(_command)

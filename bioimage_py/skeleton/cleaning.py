@@ -127,7 +127,9 @@ class Cleaning:
         size = np.array(self.steps)
         while True:
             ends, beside = _ends(lines)
-            tree = cKDTree(lines.vertices * size) if ends else None
+            if not ends:
+                return lines
+            tree = cKDTree(lines.vertices * size)
             gone = np.zeros(len(lines.vertices), np.bool_)
             changed = set[int]()
             for path, branching in sorted(ends, key=lambda end: float(lines.radii[end[0]].mean())):

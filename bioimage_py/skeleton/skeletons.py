@@ -58,8 +58,8 @@ def trace(
     """Write the skeleton of every object: lines along its middle, with the radius at each point.
 
     Blockwise: where an object passes from one block into the next, both have the same point in the middle of where they
-    meet, so a line is never broken; the cable length of a neurite is that of the whole array within 3 %. Radii are exact
-    up to 16 voxels (or `soma_radius`).
+    meet, so a line is never broken; the cable length of neurites is that of the whole array within 3 %. Radii are
+    exact up to 16 voxels (or `soma_radius`).
 
     Parameters
     ----------

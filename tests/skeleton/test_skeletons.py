@@ -123,7 +123,14 @@ def test_ticks_circles_and_dust() -> None:
     assert len(Cleaning(steps, 3.0, 2.0, np.inf)(given).vertices) == 30
     assert len(Cleaning(steps, 0.0, 0.0, np.inf)(given).vertices) == 34
     circle = Skeleton(points[:4] * [1, 1, 1], np.array([(0, 1), (1, 2), (2, 3), (3, 0)]), np.ones(4, np.float32))
-    assert len(Cleaning(steps, 0.0, 0.0, np.inf).without_circles(Lines(circle.vertices * 1.0, circle.edges, circle.radii)).edges) == 3
+    assert (
+        len(
+            Cleaning(steps, 0.0, 0.0, np.inf)
+            .without_circles(Lines(circle.vertices * 1.0, circle.edges, circle.radii))
+            .edges
+        )
+        == 3
+    )
     assert sorted(map(len, chains(Lines(points * 1.0, edges, given.radii)))) == [2, 3, 11, 20]
 
 

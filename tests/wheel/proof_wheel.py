@@ -36,6 +36,7 @@ STEPS: dict[str, list[list[str] | str]] = {
     "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],
     "medical": [["info", "a.nii"]],
+    "meshes": [["mesh", "a.zarr", "meshes", "--quiet"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
     "projects": [["project", "create", "p.project", "--labelmap", "cells:nucleus"]],
     "slurm": [["segment", "a.zarr", "slurm.ome.zarr", "--job-type", "slurm"]],
