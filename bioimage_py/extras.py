@@ -14,6 +14,7 @@ DISTRIBUTION = "bioimage-blocks"
 _EXTRAS = {
     "alembic": "server",
     "argon2": "server",
+    "DracoPy": "meshes",
     "av": "video",
     "cloudfiles": "cloudvolume",
     "cloudvolume": "cloudvolume",
@@ -35,6 +36,7 @@ _EXTRAS = {
     "pyarrow": "tables",
     "pydantic": "projects",
     "pydicom": "medical",
+    "pyfqmr": "meshes",
     "shapely": "spaces",
     "sqlalchemy": "server",
     "sklearn": "learning",

@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # What needs a library, on data that exists: Python, or a command line (a list).
 STEPS: dict[str, tuple[str | list[str], ...]] = {
+    "DracoPy": ("bp.mesh.surfaces(array, 'meshes', levels=1)", ["mesh", "a.zarr", "meshes", "--levels", "1"]),
     "av": ("bp.open_source('a.mp4')",),
     "cloudfiles": ("bp.open_cloudvolume(layer, compress='br')", "bp.open_cloudvolume(layer, compress='zstd')"),
     "cloudvolume": (
@@ -81,6 +82,10 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["project", "import", "slices", "h5"],
     ),
     "pydicom": ("importing.import_dicom(project(), 'dicom')",),
+    "pyfqmr": (
+        "bp.mesh.surfaces(array, 'meshes', format='ply', max_error=1)",
+        ["mesh", "a.zarr", "meshes", "--format", "ply", "--max-error", "1"],
+    ),
     "shapely": ("clipped()",),
     "sklearn": ("bp.graph.train_edges([])",),
     "submitit": (

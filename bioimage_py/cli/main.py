@@ -15,6 +15,7 @@ from .looking.live import serve, watch
 from .looking.view import view
 from .made.commands import command_of, name_of
 from .made.listing import completion, operations
+from .mesh import mesh, skeleton
 from .pipeline import pipeline
 from .project import project
 from .runs import runs
@@ -60,8 +61,8 @@ def main() -> None:
 
 
 for _command in (
-    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project, runs, server,
-    slurm, completion,
+    info, view, convert, segment, correct, evaluate, mesh, skeleton, demo, bench, operations, pipeline, project,
+    runs, server, slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)
 for _command in (watch, serve):

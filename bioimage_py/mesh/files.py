@@ -1,4 +1,4 @@
-"""A surface in a file of its own: PLY, OBJ, STL, GLB, and the legacy format of Neuroglancer; part by part, at any size."""
+"""A surface as a file: PLY, OBJ, STL, GLB, and the legacy format of Neuroglancer; part by part, at any size."""
 
 from __future__ import annotations
 

@@ -99,13 +99,13 @@ class EncodeObject:
         found = {}
         for piece in joined.pieces:
             surface = piece.load()
-            if len(data := self._encoded(surface, piece, cells)):
+            if data := self._encoded(surface, piece, cells):
                 at = [(corner + 1) // size for corner, size in zip(piece.corner, piece.size, strict=True)]
                 found[tuple(at[axis] for axis in self.place.order)] = data
         positions = np.array(list(found), np.int64).reshape(-1, 3)
         order = z_order(positions)
-        data = list(found.values())
-        return positions[order], [data[one] for one in order.tolist()]
+        meshes = list(found.values())
+        return positions[order], [meshes[one] for one in order.tolist()]
 
     def _encoded(self, surface: Surface, piece: Piece, cells: Cells) -> bytes:
         """The mesh of a cell as Draco stores it; empty where nothing is left of it."""

@@ -52,7 +52,7 @@ class Piece:
 
     def seam(self, vertices: Array) -> Array:
         """Which vertices lie on a face of the cell: they may be those of a neighbour too."""
-        return ((vertices == 0) | (vertices == np.array(self.size))).any(1)
+        return np.asarray(((vertices == 0) | (vertices == np.array(self.size))).any(1))
 
 
 class Joined:
@@ -93,7 +93,7 @@ class Joined:
     def keys(self, piece: Piece, vertices: Array) -> Array:
         """Numbers of positions on seams, the same for whatever piece has them."""
         halves = np.rint(2 * vertices).astype(np.int64) + 2 * (np.array(piece.corner) - self._low)
-        return np.ravel_multi_index(tuple(halves.T), self._extent).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(halves.T), self._extent), np.int64)
 
     @property
     def n_vertices(self) -> int:

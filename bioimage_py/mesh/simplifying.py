@@ -17,9 +17,10 @@ Array = npt.NDArray[Any]
 
 _FEW = 64
 """Triangles that are not worth it."""
+_MARGIN = 1 / 64
 
 
-def simplified(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface:
+def simplified(surface: Surface, error: float, steps: tuple[float, float, float], size: tuple[int, ...]) -> Surface:
     """A surface with fewer triangles, with the same borders and the same topology.
 
     Edges collapse while the quadric error (M. Garland and P. Heckbert, 1997) allows it: no vertex is farther than
@@ -34,6 +35,8 @@ def simplified(surface: Surface, error: float, steps: tuple[float, float, float]
         In the units of the steps; 0 changes nothing.
     steps : tuple of float
         Size of a voxel along each axis.
+    size : tuple of int
+        Of the cell from whose corner positions count: only borders lie on its faces.
     """
     if error <= 0 or len(surface[1]) < _FEW:
         return surface
@@ -44,7 +47,16 @@ def simplified(surface: Surface, error: float, steps: tuple[float, float, float]
     if not small.all():
         parts.append(_large(_part(surface, ~small), error, steps))
     joined = parts[0] if len(parts) == 1 else put_together(parts)
-    return joined if len(joined[1]) < len(surface[1]) else surface
+    return _within(joined, size) if len(joined[1]) < len(surface[1]) else surface
+
+
+def _within(surface: Surface, size: tuple[int, ...]) -> Surface:
+    """A surface of which nothing but the border lies on the faces of its cell, or beyond."""
+    vertices, faces = surface
+    moved = np.clip(vertices, _MARGIN, np.array(size) - _MARGIN)
+    border = Edges(faces, len(vertices)).open
+    moved[border] = vertices[border]
+    return moved, faces
 
 
 def _large(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface:

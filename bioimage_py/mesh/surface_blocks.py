@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blocks import BlockWithHalo, to_roi
-from ..per_object.folder import hidden
 from ..per_object.context import Context
+from ..per_object.folder import hidden
 from ..per_object.listing import Choice
 from ..per_object.numbering import numbered
 from ..per_object.pieces import Pieces, PiecesOf
@@ -53,9 +53,10 @@ class FindSurfaces:
         if not len(ids):
             return None
         sizes = np.bincount(numbers[1:, 1:, 1:].reshape(-1), minlength=len(ids) + 1)[1:].tolist()
-        parts = {object_id: b"" for object_id in ids.tolist()}
+        parts = dict.fromkeys(ids.tolist(), b"")
+        size = tuple(part.stop - part.start for part in inner)
         for number, surface in surfaces_of(numbers, len(ids)):
-            parts[int(ids[number - 1])] = to_bytes(simplified(surface, self.error, self.steps))
+            parts[int(ids[number - 1])] = to_bytes(simplified(surface, self.error, self.steps, size))
         return Pieces.of(parts, dict(zip(ids.tolist(), sizes, strict=True)))
 
 
@@ -78,16 +79,18 @@ class JoinCells:
         """Pieces, by id."""
         finer, corner = self.cells.finer, np.array(self.cells.corner(index))
         there = context.pieces[-1].blocks(self.cells.children(index))
-        ids = np.unique(np.concatenate([pieces.ids for _, pieces in there])) if there else []
+        ids = sorted({one for _, pieces in there for one in pieces.ids.tolist()})
         parts: dict[int, bytes] = {}
-        for object_id in map(int, ids):
+        for object_id in ids:
             if context.objects.index_of(object_id) is None:
                 continue
             found = [(cell, data) for cell, pieces in there if (data := pieces.get(object_id))]
             joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
             vertices, faces = joined.whole()
             if len(faces):
-                parts[object_id] = to_bytes(simplified((vertices - corner, faces), self.error, self.steps))
+                parts[object_id] = to_bytes(
+                    simplified((vertices - corner, faces), self.error, self.steps, self.cells.size)
+                )
         return Pieces.of(parts) if parts else None
 
 

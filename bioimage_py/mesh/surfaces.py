@@ -69,9 +69,9 @@ def surfaces(
     output : path
         Local folder, which has its name when everything in it is written.
     format : {"precomputed", "legacy", "ply", "obj", "stl", "glb"}
-        Neuroglancer's meshes with levels of detail (Draco); its older ones of one level; or a file ``<id>.ply``, ... for
-        each object. Positions are x, y, z: in nanometers from the corner of the first voxel for Neuroglancer, else in
-        the unit of the data, where the centre of voxel 0 lies at the offset of its axis (0 where there is none).
+        Neuroglancer's meshes with levels of detail (Draco); its older ones of one level; or a file ``<id>.ply``, ...
+        for each object. Positions are x, y, z: in nanometers from the corner of the first voxel for Neuroglancer, else
+        in the unit of the data, where the centre of voxel 0 lies at the offset of its axis (0 where there is none).
     ids : sequence of int, optional
         These objects only.
     min_size, max_size : int, optional
@@ -161,6 +161,7 @@ def surfaces(
     info: dict[str, Any] | None = None
     if format == "precomputed":
         encode = EncodeObject(tuple(cells), place, fill_holes)
+        one: WriteShards | WriteUnsharded | WriteObjects
         one = WriteShards(folder.path, encode, finest.n) if sharded else WriteUnsharded(folder.path, encode)
         info = info_of(place)
     else:

@@ -1,1 +1,1 @@
-"""What meshes and skeletons have in common: pieces of objects from blocks, and a file or shard entry for each object."""
+"""What meshes and skeletons have in common: pieces of objects from blocks, and files or shards of objects."""

@@ -104,7 +104,7 @@ def listed(pieces: Iterable[tuple[int, Any]], choice: Choice) -> Listing:
     )
     order = np.lexsort((blocks, ids))
     ids, blocks, sizes, lengths = ids[order], blocks[order], sizes[order], lengths[order]
-    unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    unique, inverse = np.unique(ids, return_inverse=True)
     total = np.zeros(len(unique), np.int64)
     np.add.at(total, inverse, sizes)
     # a block may have voxels of an object and no piece of its surface, which lies elsewhere then

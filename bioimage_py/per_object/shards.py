@@ -139,9 +139,9 @@ def write_shard(path: Path, sharding: Sharding, objects: Iterable[tuple[int, byt
             entries[int(minishard[0])].append((object_id, at, len(value)))
             at += file.write(value)
         head = np.zeros((n, 2), "<u8")
-        for minishard, rows in enumerate(entries):
+        for number, rows in enumerate(entries):
             index = gzip.compress(_index(rows), 6, mtime=0) if rows else b""
-            head[minishard] = at, at + len(index)
+            head[number] = at, at + len(index)
             at += file.write(index)
         file.seek(0)
         file.write(head.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,16 @@ class Cleaning:
         Pieces of a shorter cable length are removed.
     soma_radius : float
         From this radius on a place is a soma; infinite for none.
+    scale, constant : float
+        What a line covers, see `Teasar`.
     """
 
     steps: tuple[float, float, float]
     ticks: float
     dust: float
     soma_radius: float
+    scale: float = 1.5
+    constant: float = 0.0
 
     def __call__(self, skeleton: Skeleton) -> Lines:
         """A forest."""
@@ -115,21 +120,30 @@ class Cleaning:
         return Lines(lines.vertices, np.concatenate(found), lines.radii).kept(kept | (degree == 0))
 
     def without_slivers(self, lines: Lines) -> Lines:
-        """The lines without ends that run inside of what other lines stand for.
+        """The lines without ends that TEASAR would not have made, had it seen more than a block: others cover them.
 
         A block that has only the outer skin of an object gives it a line of its own beside that of its neighbour.
         """
+        size = np.array(self.steps)
         while True:
-            ends = _ends(lines)
-            size = np.array(self.steps)
-            tree = cKDTree(lines.vertices * size) if ends else None
+            ends, beside = _ends(lines)
+            if not ends:
+                return lines
+            tree = cKDTree(lines.vertices * size)
             gone = np.zeros(len(lines.vertices), np.bool_)
-            for path in sorted(ends, key=lambda path: float(lines.radii[path].mean())):
-                near = min(len(lines.vertices), 2 * len(path) + 32)
+            changed = set[int]()
+            for path, branching in sorted(ends, key=lambda end: float(lines.radii[end[0]].mean())):
+                if branching in changed:
+                    continue  # what comes together here is perhaps another end now, of which the thinner one goes
+                near = min(len(gone), 2 * len(path) + 32)
                 away, other = tree.query(lines.vertices[path] * size, k=near)
                 apart = ~np.isin(other, path) & ~gone[other]
-                if (apart & (away <= lines.radii[other] + size.max())).any(1).all():
+                # of a soma all that leaves it is a line of its own
+                radii = lines.radii[other]
+                reach = np.where(radii < self.soma_radius, self.scale * radii + self.constant, radii) + size.max()
+                if (apart & (away <= reach)).any(1).all():
                     gone[path] = True
+                    changed |= {branching, *beside[branching]}
             if not gone.any():
                 return lines
             lines = lines.kept(~gone)
@@ -175,19 +189,20 @@ def chains(lines: Lines) -> list[Array]:
     return found
 
 
-def _ends(lines: Lines) -> list[Array]:
-    """The vertices of each end, up to the one where it leaves a longer line, which is not among them."""
+def _ends(lines: Lines) -> tuple[list[tuple[Array, int]], dict[int, set[int]]]:
+    """The vertices of each end without the branching where it begins, which follows; which branchings a line joins."""
     degree = np.bincount(lines.edges.reshape(-1), minlength=len(lines.vertices))
-    if not (degree > 2).any():
-        return []
-    found = []
-    for chain in chains(lines):
-        first, last = degree[chain[0]], degree[chain[-1]]
-        if first == 1 and last > 2:
-            found.append(chain[:-1])
-        elif last == 1 and first > 2:
-            found.append(chain[1:])
-    return found
+    found, beside = list[tuple[Array, int]](), defaultdict[int, set[int]](set)
+    for chain in chains(lines) if (degree > 2).any() else ():
+        first, last = int(chain[0]), int(chain[-1])
+        if degree[first] > 2 and degree[last] > 2:
+            beside[first].add(last)
+            beside[last].add(first)
+        elif degree[last] > 2:
+            found.append((chain[:-1], last))
+        elif degree[first] > 2:
+            found.append((chain[1:], first))
+    return found, beside
 
 
 def _shorter(points: Array, radii: Array) -> list[int]:

@@ -146,7 +146,7 @@ def told_of(lines: Lines, steps: tuple[float, float, float]) -> list[float]:
     n = int(lines.pieces().max()) + 1 if len(lines.vertices) else 0
     radius = float(lines.radii.max()) if len(lines.radii) else 0.0
     ends, branches = np.count_nonzero(degree == 1), np.count_nonzero(degree > 2)
-    return [float(lines.lengths(steps).sum()), len(lines.vertices), ends, branches, n, radius]
+    return [float(lines.lengths(steps).sum()), len(lines.vertices), int(ends), int(branches), n, radius]
 
 
 @dataclass(frozen=True)

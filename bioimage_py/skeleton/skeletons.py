@@ -58,8 +58,8 @@ def trace(
     """Write the skeleton of every object: lines along its middle, with the radius at each point.
 
     Blockwise: where an object passes from one block into the next, both have the same point in the middle of where they
-    meet, so a line is never broken; the cable length of a neurite is that of the whole array within 3 %. Radii are exact
-    up to 16 voxels (or `soma_radius`).
+    meet, so a line is never broken; the cable length of neurites is that of the whole array within 3 %. Radii are
+    exact up to 16 voxels (or `soma_radius`).
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def trace(
     grid = plan_groups(shape, [source], [], job.block_shape, None).grid
     place = volume.place.as_neuroglancer() if format == "precomputed" else volume.place
     write = WriteLines(format, place, place.steps[0] / steps[0], soma)
-    finished = Finished(Cleaning(steps, ticks, dust, soma))
+    finished = Finished(Cleaning(steps, ticks, dust, soma, teasar.scale, teasar.constant))
     last: Any = (
         WriteSkeletonShards(folder.path, finished, write, grid.n_blocks)
         if sharded

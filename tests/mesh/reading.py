@@ -105,13 +105,13 @@ def pieces(faces: np.ndarray) -> int:
 def triangles(surface: Surface) -> np.ndarray:
     """The corners of each triangle, from its lowest one on, sorted: equal for equal surfaces."""
     corners = surface[0].astype(np.float64)[surface[1]]
-    first = np.array([min(range(3), key=lambda n: tuple(row[n])) for row in corners.tolist()], int)  # noqa: B023
+    first = np.array([row.index(min(row)) for row in corners.tolist()], int)
     turned = np.take_along_axis(corners, ((first[:, None] + np.arange(3)) % 3)[:, :, None], 1).reshape(-1, 9)
     return turned[np.lexsort(turned.T[::-1])] if len(turned) else turned
 
 
 def levels(folder: Path, object_id: int) -> list[tuple[np.ndarray, list[Surface]]]:
-    """Of an unsharded object with levels of detail: for each level the cells, and the mesh of each in stored positions."""
+    """Of an unsharded object: for each level of detail the cells, and the mesh of each in stored positions."""
     manifest, data = (folder / f"{object_id}.index").read_bytes(), (folder / str(object_id)).read_bytes()
     return decoded(manifest, data)
 

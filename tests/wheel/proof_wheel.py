@@ -50,6 +50,7 @@ STEPS: dict[str, list[list[str] | str]] = {
         "print(bp.graph.train_edges([(graph, truth)], trees=3).probabilities(graph).max())"
     ],
     "medical": [["info", "a.nii"]],
+    "meshes": [["mesh", "a.zarr", "meshes", "--quiet"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
     "projects": [["project", "create", "p.project", "--labelmap", "cells:nucleus"]],
     "slurm": [["segment", "a.zarr", "slurm.ome.zarr", "--job-type", "slurm"]],

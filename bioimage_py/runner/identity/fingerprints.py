@@ -11,9 +11,9 @@ import numpy as np
 
 from ...blocks.boxes import Bounds
 from ...sources.base import Source
-from ...sources.output_folder import OutputFolder
 from ...sources.chunked.marks import marks_of
 from ...sources.file import absolute_path
+from ...sources.output_folder import OutputFolder
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
 from .locations import _inner_spec
