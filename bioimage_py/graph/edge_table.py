@@ -171,28 +171,33 @@ def merged(tables: Sequence[EdgeTable]) -> EdgeTable:
     tables : sequence of EdgeTable
         At least one; the result has the same bits in any order.
     """
-    columns = {one.name: np.concatenate([getattr(table, one.name) for table in tables]) for one in fields(EdgeTable)}
-    ids = columns["ids"]
+    ids = np.concatenate([table.ids for table in tables])
     if not len(ids):
         return tables[0]
     order = _order(ids[:, 0], ids[:, 1])
-    columns = {name: column[order] for name, column in columns.items()}
-    begins = _begins(columns["ids"])
-    if len(begins) == len(order):
-        return EdgeTable(**columns)
+    ids = ids[order]
+    begins = _begins(ids)
+    ids = ids[begins]
+    _check_counts(tables, ids, order, begins)
     how = {"low": np.minimum, "high": np.maximum}
-    del columns["ids"]
-    if (pairs := int(np.add.reduceat(columns["count"], begins).max())) >= 2**32:
-        one = ids[order][begins][int(np.argmax(np.add.reduceat(columns["count"], begins)))].tolist()
+    added = {}
+    for name in [one.name for one in fields(EdgeTable) if one.name != "ids"]:  # one at a time: they are large
+        column = np.concatenate([getattr(table, name) for table in tables])[order]
+        if len(begins) < len(order):
+            column = how.get(name, np.add).reduceat(column, begins, axis=0, dtype=column.dtype)
+        added[name] = column
+    return EdgeTable(ids=ids, **added)
+
+
+def _check_counts(tables: Sequence[EdgeTable], ids: Array, order: Array, begins: Array) -> None:
+    """ValueRangeError where sums of squares would run over."""
+    counts = np.add.reduceat(np.concatenate([table.count for table in tables])[order], begins)
+    if (pairs := int(counts.max())) >= 2**32:
         raise ValueRangeError(
-            f"the regions {one} touch in {pairs} pairs of voxels, and sums of squares hold {2**32 - 1}",
+            f"the regions {ids[int(np.argmax(counts))].tolist()} touch in {pairs} pairs of voxels, and sums of squares"
+            f" hold {2**32 - 1}",
             remedy="take labels of a coarser level",
         )
-    added = {
-        name: how.get(name, np.add).reduceat(column, begins, axis=0, dtype=column.dtype)
-        for name, column in columns.items()
-    }
-    return EdgeTable(ids=ids[order][begins], **added)
 
 
 def _begins(ids: Array) -> npt.NDArray[np.intp]:

@@ -32,7 +32,7 @@ def killed(self, name, function):
     return value
 work.Work.stage = killed
 segment(bp.open_source(sys.argv[1]), sys.argv[2], method="multicut", block_shape=24, job_type="slurm", num_workers=3,
-        job_config=config(mem="600M", time=30, tmp_root=sys.argv[5]), progress=False)
+        job_config=config(mem="600M", time=30, idle_timeout=5.0, tmp_root=sys.argv[5]), progress=False)
 """
 
 

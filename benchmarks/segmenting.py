@@ -1,0 +1,377 @@
+"""How fast `segment` is, what memory it takes, and how that grows; beside a bare script and the peers' pipelines.
+
+- ``segmenting.py 256 512 1024``: voxels per second of every stage, CPU seconds per million voxels against those of the
+  first size, and the highest memory of all processes together (their proportional set size);
+- ``segmenting.py 256 --engines ours,script,watershed,halo,scikit-image,peer --peer-python PATH``: the same volume by
+  each, in turn, `--rounds` times, with the scores against the truth;
+- ``segmenting.py --edges 10000000``: memory and time of a region graph of so many edges, from tables of blocks to costs
+  (10^8 take 45 GB: the tables of the blocks and the graph are in memory at the same time).
+
+Boundaries are those of `boundaries.py` at the mid level; volumes above 512³ voxels are mirrored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parents[1] / "shared" / "data" / "connectomics-512.npy.ckl.gz"
+BLOCK, WORKERS, CHUNK = 128, 2, 64
+
+
+def volume(folder: Path, data: Path, size: int) -> Path:
+    """A zarr array with boundaries, and the truth beside it, made block by block."""
+    import zarr
+    from boundaries import LEVELS, boundaries, neurons
+
+    place = folder / f"{size}.zarr"
+    if (place / "done").exists():
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    truth = neurons(data, (0, 0, 0), min(size, 512)).astype(np.uint32)
+    made = zarr.create_array(place / "raw", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u1")
+    right = zarr.create_array(place / "truth", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u4")
+    own, side = len(truth), min(256, size)
+    for number, corner in enumerate(np.ndindex(*(-(-size // side),) * 3)):
+        box = tuple(slice(at * side, min(size, (at + 1) * side)) for at in corner)
+        rows = [np.arange(part.start, part.stop) for part in box]
+        mirrored = [np.where(row // own % 2, own - 1 - row % own, row % own) for row in rows]
+        part = truth[np.ix_(*mirrored)]
+        made[box] = np.rint(boundaries(part, LEVELS["mid"], seed=number) * 255).astype(np.uint8)
+        right[box] = part
+    (place / "done").touch()
+    return place
+
+
+def ours(place: Path, output: Path, method: str, halo: int | None = None) -> dict[str, Any]:
+    """`segment`."""
+    import bioimage_py as bp
+
+    dark: dict[str, Any] = {"objects": "dark"} if method == "watershed" else {}
+    found = bp.workflows.segment(
+        bp.open_source(place, "raw"),
+        output,
+        method=method,
+        halo=halo,
+        block_shape=BLOCK,
+        num_workers=WORKERS,
+        job_type="subprocess",
+        progress=False,
+        overwrite=True,
+        **dark,
+    )
+    return found.to_dict()
+
+
+def script(place: Path, output: Path) -> None:
+    """The kernels of multicut, called by a loop over blocks on threads: what is left without a runner."""
+    from concurrent.futures import ThreadPoolExecutor
+    from itertools import product
+
+    import zarr
+
+    from bioimage_py.graph.building_blocks import Measure, MergeTables
+    from bioimage_py.graph.edge_costs import costs
+    from bioimage_py.graph.partition_blocks import problem_of
+    from bioimage_py.graph.solving import solved
+    from bioimage_py.segmentation.superpixels.fragments import Fragments, connected
+
+    raw = zarr.open_array(place / "raw", mode="r")
+    pieces = zarr.create_array(output / "pieces", shape=raw.shape, chunks=raw.chunks, dtype="u4", overwrite=True)
+    labels = zarr.create_array(output / "0", shape=raw.shape, chunks=raw.chunks, dtype="u8", overwrite=True)
+    begins = list(product(*(range(0, size, BLOCK) for size in raw.shape)))
+    kernel = Fragments(0.15, (0.7,) * 3, (2.0,) * 3, (1.0,) * 3, 0.8, 100)
+
+    def around(begin: Any, margin: int, after: int) -> tuple[Any, Any]:
+        outer = tuple(
+            slice(max(0, at - margin), min(size, at + BLOCK + after)) for at, size in zip(begin, raw.shape, strict=True)
+        )
+        inner = tuple(
+            slice(at - part.start, min(at + BLOCK, size) - part.start)
+            for at, part, size in zip(begin, outer, raw.shape, strict=True)
+        )
+        return outer, inner
+
+    def fragments(begin: Any) -> int:
+        outer, inner = around(begin, 8, 8)
+        found = connected(kernel(raw[outer])[inner])
+        pieces[tuple(slice(at, at + BLOCK) for at in begin)] = found
+        return int(found.max())
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        taken = dict(zip(begins, np.cumsum([0, *pool.map(fragments, begins)]).tolist(), strict=False))
+
+        def number(begin: Any) -> None:
+            box = tuple(slice(at, at + BLOCK) for at in begin)
+            found = pieces[box]
+            pieces[box] = np.where(found, found + np.uint32(taken[begin]), 0)
+
+        list(pool.map(number, begins))
+
+        def measure(begin: Any) -> Any:
+            outer, inner = around(begin, 1, 1)
+            return Measure()(pieces[outer].astype(np.uint64), [raw[outer]], inner, begin)
+
+        graph = MergeTables(raw.shape, tuple("zyx"), False, None).graph(list(pool.map(measure, begins)))
+        table = np.concatenate([[0], solved(problem_of(graph, costs(graph)), "kernighan-lin") + 1]).astype(np.uint64)
+
+        def write(begin: Any) -> None:
+            box = tuple(slice(at, at + BLOCK) for at in begin)
+            labels[box] = table[pieces[box]]
+
+        list(pool.map(write, begins))
+
+
+def scikit_image(place: Path, output: Path) -> None:
+    """The whole array in memory: distance seeds and a watershed."""
+    import zarr
+    from scipy import ndimage
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
+    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(values < 0.3), 2.0)
+    seeds = np.zeros(values.shape, np.int32)
+    places = tuple(peak_local_max(distance, min_distance=5).T)
+    seeds[places] = np.arange(1, len(places[0]) + 1)
+    zarr.create_array(output / "0", data=watershed(values, seeds).astype(np.uint64), chunks=(CHUNK,) * 3)
+
+
+def peer(place: Path, output: Path) -> None:
+    """The peer package: its blockwise smoothing, labels, watershed with a halo, in its own environment."""
+    import zarr
+
+    import bioimage_py as other
+
+    how: dict[str, Any] = {"num_workers": WORKERS, "block_shape": (BLOCK,) * 3}
+
+    def made(name: str, dtype: str) -> Any:
+        shape = raw.shape
+        return zarr.create_array(output / name, shape=shape, chunks=(CHUNK,) * 3, dtype=dtype, overwrite=True)
+
+    raw = zarr.open_array(place / "raw", mode="r")
+    smooth, inside = made("smooth", "f4"), made("inside", "u1")
+    distance, deep, seeds, labels = made("distance", "f4"), made("deep", "u1"), made("seeds", "u8"), made("0", "u8")
+    other.filters.gaussian_smoothing(raw, 1.5, smooth, **how)
+    other.operations.less(smooth, 66.4, inside, **how)
+    other.morphology.distance_transform(inside, distances=distance, halo=(8,) * 3, **how)
+    other.operations.greater(distance, 3.0, deep, **how)
+    other.segmentation.label(deep, seeds, **how)
+    other.segmentation.watershed(smooth, seeds, labels, halo=(32,) * 3, **how)
+
+
+ENGINES: dict[str, Any] = {
+    "ours": lambda place, output: ours(place, output, "multicut"),
+    "script": script,
+    "watershed": lambda place, output: ours(place, output, "watershed"),
+    "halo": lambda place, output: ours(place, output, "watershed", 32),
+    "scikit-image": scikit_image,
+    "peer": peer,
+}
+
+
+def run(engine: str, place: Path, output: Path, python: str) -> dict[str, Any]:
+    """One engine in a process of its own: wall and CPU seconds, and the highest memory of it and its children."""
+    shutil.rmtree(output, ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [python, str(HERE / "segmenting.py"), "--one", engine, str(place), str(output)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    peak = [0]
+    watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
+    watcher.start()
+    told, _ = process.communicate()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{engine} failed")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = {"wall": time.perf_counter() - begin, "cpu": cpu, "peak": peak[0]}
+    return {**found, "told": json.loads(told.splitlines()[-1])}
+
+
+def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
+    """The proportional set size of a session, as long as it lives."""
+    while process.poll() is None:
+        total = 0
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getsid(int(path.name)) == process.pid or _below(int(path.name), process.pid):
+                    rows = (path / "smaps_rollup").read_text().splitlines()
+                    total += next(int(row.split()[1]) for row in rows if row.startswith("Pss:")) * 1024
+            except (OSError, StopIteration):
+                continue
+        peak[0] = max(peak[0], total)
+        time.sleep(0.2)
+
+
+def _below(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
+def scores(place: Path, output: Path) -> str:
+    """Variation of information and adapted Rand error against the truth."""
+    import bioimage_py as bp
+
+    labels, truth = bp.open_source(output, "0", format="zarr"), bp.open_source(place, "truth")
+    split, merge = bp.evaluation.variation_of_information(labels, truth, progress=False)
+    error = bp.evaluation.rand_index(labels, truth, progress=False)[0]
+    return f"VI {split + merge:.3f} ({split:.3f} + {merge:.3f}), adapted Rand error {error:.4f}"
+
+
+def grow(folder: Path, data: Path, sizes: list[int], method: str) -> None:
+    """The table of stages, and what a voxel costs at each size."""
+    first = None
+    for size in sizes:
+        place = volume(folder, data, size)
+        found = run({"multicut": "ours", "watershed": "watershed"}[method], place, folder / "out.zarr", sys.executable)
+        each = found["cpu"] / size**3 * 1e6
+        first = each if first is None else first
+        print(
+            f"{size}³, {method}: {found['wall']:.1f} s, {size**3 / found['wall'] / 1e6:.2f} Mvoxel/s,"
+            f" {found['cpu']:.1f} CPU s = {each:.3f} per Mvoxel ({each / first:.2f} x),"
+            f" peak {found['peak'] / 2**30:.2f} GiB"
+        )
+        for stage in found["told"]["stages"]:
+            print(
+                f"    {stage['name']:<12} {stage['seconds']:8.2f} s {stage['voxels_per_second']:>14,} voxels/s",
+                flush=True,
+            )
+
+
+def compare(folder: Path, data: Path, size: int, engines: list[str], rounds: int, python: str) -> None:
+    """All engines in turn; the least CPU and wall seconds of the rounds."""
+    place = volume(folder, data, size)
+    best: dict[str, dict[str, Any]] = {}
+    for _ in range(rounds):
+        for engine in engines:
+            output = folder / f"{engine}.zarr"
+            found = run(engine, place, output, python if engine == "peer" else sys.executable)
+            known = best.setdefault(engine, found)
+            best[engine] = {name: min(known[name], found[name]) for name in ("wall", "cpu", "peak")}
+    for engine, found in best.items():
+        told = f"{found['wall']:7.1f} s {found['cpu']:7.1f} CPU s {found['peak'] / 2**30:6.2f} GiB"
+        print(f"{engine:>13} {told}  {scores(place, folder / f'{engine}.zarr')}", flush=True)
+
+
+def edges(number: int) -> None:
+    """A grid of regions with so many edges, by tables as blocks make them: merged, saved, opened, costs."""
+    import bioimage_py as bp
+    from bioimage_py.graph import edge_table
+    from bioimage_py.graph.building_blocks import MergeTables
+    from bioimage_py.graph.edge_table import BINS, EdgeTable
+    from bioimage_py.graph.node_table import NodeTable
+
+    side = max(2, round((number / 3) ** (1 / 3)))
+    rows = np.arange(side**3, dtype=np.uint64).reshape((side,) * 3) + np.uint64(1)
+    begin = time.perf_counter()
+    tables = []
+    for slab in np.array_split(np.arange(side), 16):
+        part = rows[slab[0] : min(side, slab[-1] + 2)]
+        pairs = [
+            (part[: len(slab)][:, :, :-1], part[: len(slab)][:, :, 1:]),
+            (part[: len(slab)][:, :-1], part[: len(slab)][:, 1:]),
+        ]
+        pairs.append((part[:-1][: len(slab)], part[1:][: len(slab)]))
+        ids = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in pairs])
+        ids = ids[np.argsort(ids[:, 0] << np.uint64(32) | ids[:, 1])]
+        n = len(ids)
+        count = np.full(n, 8, np.int64)
+        total = ids[:, 0] % np.uint64(8 * 65536)
+        ends = np.full(n, 1, np.uint32)
+        histogram = np.zeros((n, BINS), np.uint32)
+        histogram[:, 0] = 8
+        edge = EdgeTable(ids, np.tile(np.array([8, 0, 0]), (n, 1)), count, total, total, ends, ends, histogram)
+        own = part[: len(slab)].ravel()
+        size = np.full(len(own), 8, np.int64)
+        places = np.stack(np.unravel_index((own - np.uint64(1)).astype(np.int64), rows.shape), axis=1) * 2
+        node = NodeTable(own, size, places * 8, own * np.uint64(0), places, places + 2)
+        tables.append((node, edge))
+    base = _rss()
+    graph = MergeTables((2 * side,) * 3, tuple("zyx"), False, None).graph(tables)
+    merged, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    n = len(graph.edges)
+    del tables
+    print(
+        f"{n:,} edges of {len(graph.nodes):,} regions: merged in {merged:.1f} s, {peak / n:.0f} bytes an edge"
+        f" at the peak ({base / n:.0f} of them the tables of the blocks)",
+        flush=True,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="edges-"))
+    try:
+        begin = time.perf_counter()
+        bp.graph.save(graph, folder / "g.zarr")
+        kept = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        assert edge_table.LEVELS == 2**16
+        found = bp.graph.open_graph(folder / "g.zarr")
+        bp.graph.costs(found)
+        print(
+            f"    saved, opened and costs in {time.perf_counter() - begin:.1f} s; {kept / n:.0f} bytes an edge on disk;"
+            f" peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / n:.0f} bytes an edge"
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", type=int, nargs="*", default=[256])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--folder", type=Path, help="kept afterwards; by default a temporary one")
+    parser.add_argument("--method", choices=["multicut", "watershed"], default="multicut")
+    parser.add_argument("--engines", help=", ".join(ENGINES))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="of an environment with bioimage-py==0.2.2 and zarr"
+    )
+    parser.add_argument("--edges", type=int)
+    given = parser.parse_args()
+    if given.edges:
+        edges(given.edges)
+        return
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="segmenting-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if given.engines:
+            names = given.engines.split(",")
+            compare(folder, given.data, given.sizes[0], names, given.rounds, given.peer_python)
+        else:
+            grow(folder, given.data, given.sizes, given.method)
+    finally:
+        if given.folder is None:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        name, source, target = sys.argv[2:]
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        print(json.dumps(ENGINES[name](Path(source), Path(target)) or {}))
+    else:
+        main()
