@@ -151,9 +151,9 @@ class BatchScheduler:
         for match in re.finditer(self.profile.record, text):
             groups = match.groupdict()
             index = groups.get("index")
-            single = index is None or (self.profile.first > 0 and int(index) < self.profile.first)
+            single = index is None or int(index) < self.profile.first
             state = self.profile.states.get(groups["state"], WAITING)
-            place = 0 if single else int(index) - self.profile.first
+            place = 0 if index is None or single else int(index) - self.profile.first
             found.append(Listed(groups["id"], place, groups["name"].strip(), state, groups.get("node") or "", single))
         return found
 
