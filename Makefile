@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz
+.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz test-backends kills
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ test-browser: $(STAMP) ## pages in a real browser: volumes and labels, live runs
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real
+
+test-backends: $(STAMP) ## every backend through every check of the conformance suite, as the table of docs/backends.md; 30 minutes
+	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python benchmarks/backends_table.py --write
+
+kills: $(STAMP) ## kill workers of Dask, of pools and of MPI at random instants: KILLS=100 ON=dask
+	$(BIN)/python benchmarks/backends.py --kills $(or $(KILLS),100) --on $(or $(ON),dask)
+	$(if $(ON),,$(BIN)/python benchmarks/backends.py --kills $(or $(KILLS),100) --on processes)
 
 test-sources: $(STAMP) ## every kind of source through every check of the conformance suite, as a table; and their speed
 	$(BIN)/python benchmarks/sources_table.py

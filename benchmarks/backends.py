@@ -165,6 +165,7 @@ def kill(name: str, folder: Path, kills: int, seed: int) -> None:
             trial.right()
             done, rounds = done + killer.kills, rounds + 1
             shutil.rmtree(trial.folder)
+            print(f"{name:12} {done} kills, {rounds} runs, {again} called again", flush=True)
     seconds = time.perf_counter() - begin
     print(f"{name:12} {done} kills in {rounds} runs, {again} called again: every block done once ({seconds:.0f} s)")
 

@@ -201,7 +201,7 @@ def petavoxel(place: Path) -> Found:
 
 def heartbeat(place: Path) -> Found:
     """What a job asks of the file system in a second, besides what its worker does."""
-    from bioimage_py.backends.slurm import job
+    from bioimage_py.backends.jobs import job
 
     (place / "run.json").write_text('{"sessions": 1, "adopted": []}')
     one = object.__new__(job.Job)

@@ -208,6 +208,7 @@ class Backend(ABC):
 _BUILT_IN = {
     # threads, unless a run is better off with processes (runner/planning/defaults.py)
     "auto": "bioimage_py.backends.local:LocalBackend",
+    "batch": "bioimage_py.backends.batch.backend:BatchBackend",
     "dask": "bioimage_py.backends.hosted.dask:DaskBackend",
     "executor": "bioimage_py.backends.hosted.executor:ExecutorBackend",
     "local": "bioimage_py.backends.local:LocalBackend",

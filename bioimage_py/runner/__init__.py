@@ -6,6 +6,8 @@ Names are imported when they are asked for: a worker, whose start everybody wait
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..backends.batch.backend import BatchConfig
+    from ..backends.batch.profile import Profile
     from ..backends.config import RunnerConfig, SlurmConfig, write_slurm_config
     from ..backends.hosted.config import DaskConfig, ExecutorConfig
     from ..backends.user_config import config_file_path
@@ -21,10 +23,12 @@ else:
     __getattr__, __dir__ = names_of(
         __name__,
         {
+            "BatchConfig": "..backends.batch.backend",
             "DaskConfig": "..backends.hosted.config",
             "DetachedRun": ".control.detached",
             "ExecutorConfig": "..backends.hosted.config",
             "LocalRunner": ".calls",
+            "Profile": "..backends.batch.profile",
             "ResumeConflict": "..errors",
             "RunReport": ".driver.report",
             "Runner": ".calls",
@@ -46,10 +50,12 @@ else:
     )
 
 __all__ = [
+    "BatchConfig",
     "DaskConfig",
     "DetachedRun",
     "ExecutorConfig",
     "LocalRunner",
+    "Profile",
     "ResumeConflict",
     "RunReport",
     "Runner",

@@ -20,6 +20,7 @@ from .package_graph import ROOT, Named, imports, module_of, named
 BY_NAME = {
     # a backend is chosen by its name, here and in a run.json
     "bioimage_py.backends.base": {
+        "bioimage_py.backends.batch.backend",
         "bioimage_py.backends.hosted.dask",
         "bioimage_py.backends.hosted.executor",
         "bioimage_py.backends.local",
@@ -29,7 +30,7 @@ BY_NAME = {
     # the code of another process
     "bioimage_py.backends.hosted.task": {"bioimage_py.runner.worker.process"},
     "bioimage_py.backends.slurm.site_check": {"bioimage_py.runner.worker.process"},
-    "bioimage_py.backends.slurm.submission": {"bioimage_py.runner.control.attach"},
+    "bioimage_py.backends.jobs.submission": {"bioimage_py.runner.control.attach"},
     "bioimage_py.backends.subprocess": {"bioimage_py.runner.worker.process"},
     # a report is drawn by what draws
     "bioimage_py.runner.driver.report": {"bioimage_py.viz.run_figure"},

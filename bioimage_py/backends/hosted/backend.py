@@ -44,8 +44,11 @@ class Task:
 
     def end(self) -> dict[str, Any] | None:
         """What it has written when it ended."""
+        ends = RunFolder(self.run).ends
         with suppress(OSError, ValueError):
-            told: dict[str, Any] = json.loads((RunFolder(self.run).ends / f"{self.worker}.json").read_text())
+            if self.handle is not None and self.handle.done():
+                os.listdir(ends)  # refreshes what this host knows of a shared folder
+            told: dict[str, Any] = json.loads((ends / f"{self.worker}.json").read_text())
             return told
         return None
 

@@ -144,11 +144,10 @@ class DaskBackend(HostedBackend):
         if (end := task.end()) is not None:
             return self._over(task, self.told(task.worker, end))
         status = task.handle.status
-        if status == "finished":
+        if status == "finished" and not task.begun:  # it could not even say so in the run folder
             with suppress(*_BROKEN):
-                answer = task.handle.result(timeout=ASK_SECONDS)
-                if answer["kind"] != tasks.BEGUN_AGAIN:
-                    return self._over(task, self.told(task.worker, answer))
+                return self._over(task, self.told(task.worker, task.handle.result(timeout=ASK_SECONDS)))
+        elif status == "finished":  # it has said so, and that is yet to be seen here; or it was begun again
             self._lost.setdefault(task.worker, monotonic())
         elif status in ("cancelled", "lost"):
             return self._over(task, BackendEvent(task.worker, "node", "the scheduler has forgotten it, or began anew"))

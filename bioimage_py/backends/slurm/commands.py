@@ -16,20 +16,15 @@ from ..config import SlurmConfig, wall_seconds
 COMMAND_SECONDS = 60.0
 SIGNAL_SECONDS = 90
 """How long before the wall time a job is told so."""
-TRANSIENT = ("timed out", "socket", "unable to contact", "communication", "connection", "try again", "temporarily")
-TERMINAL = {
-    "BOOT_FAIL": "node",
-    "CANCELLED": "cancelled",
-    "COMPLETED": "finished",
-    "DEADLINE": "wall time",
-    "FAILED": "killed",
-    "NODE_FAIL": "node",
-    "OUT_OF_MEMORY": "memory",
-    "PREEMPTED": "preempted",
-    "REVOKED": "cancelled",
-    "TIMEOUT": "wall time",
-}
-"""States of the scheduler that are an end, and the kind of end."""
+TRANSIENT: tuple[str, ...] = (
+    "timed out",
+    "socket",
+    "unable to contact",
+    "communication",
+    "connection",
+    "try again",
+    "temporarily",
+)
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -136,10 +131,10 @@ def cancel(*what: str) -> None:
     run("scancel", "--quiet", *what)
 
 
-def cancel_named(names: Iterable[str], *which: str) -> None:
-    """Cancel the jobs of these names, of which scancel takes one at a time."""
+def cancel_named(names: Iterable[str], *, pending: bool = False) -> None:
+    """Cancel the jobs of these names, or those of them that wait; scancel takes one name at a time."""
     for name in sorted(set(names)):
-        cancel(*which, f"--name={name}")
+        cancel(*(["--state=PENDING"] if pending else []), f"--name={name}")
 
 
 def queued(names: Iterable[str]) -> set[str] | None:

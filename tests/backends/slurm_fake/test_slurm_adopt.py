@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bioimage_py import Execution
-from bioimage_py.backends.slurm import commands, orders
+from bioimage_py.backends.jobs import orders
+from bioimage_py.backends.slurm import commands
 from bioimage_py.backends.slurm.backend import SlurmBackend
 from bioimage_py.errors import RunningError
 from bioimage_py.run_folder import RunFolder, RunState
@@ -231,7 +232,7 @@ class Quiet:
         self.left = False
         self.limits = SlurmBackend.limits
         self.submitted = 0
-        self.job_bytes = None
+        self.job_bytes = self.most_workers = None
 
     def start(self, worker: str, work: Any) -> None:
         self.started = worker
@@ -354,7 +355,7 @@ def test_without_an_answer_heartbeats_tell_who_lives(queue: Any, tmp_path: Path)
     (tmp_path / "alive" / "s1w0").touch()
     (tmp_path / "alive" / "s1w1").touch()
     os.utime(tmp_path / "alive" / "s1w1", (time.time() - 100,) * 2)
-    assert [worker.worker for worker in orders.living(tmp_path)] == ["s1w0"]
+    assert [worker.worker for worker in orders.living(tmp_path, commands)] == ["s1w0"]
 
 
 def test_jobs_of_an_earlier_driver_job_are_cancelled(queue: Any, tmp_path: Path) -> None:
@@ -372,7 +373,7 @@ def test_nobody_goes_on_while_jobs_of_a_run_cannot_be_cancelled(
     state = RunState("job", "job", "running", 1, driver, VERSIONS, [], {}, {}, [40], True, 1, job_type="slurm")
     state.write(tmp_path, new=True)
     queue.jobs = {"7_0"}
-    monkeypatch.setattr("bioimage_py.backends.slurm.backend.QUEUE_SECONDS", 0.3)
+    monkeypatch.setattr("bioimage_py.backends.jobs.backend.QUEUE_SECONDS", 0.3)
     with pytest.raises(RunningError, match="cannot be cancelled") as error:
         end_workers(tmp_path)
     assert error.value.remedy == "squeue --me --name=bioimage_py-a; scancel --me --name=bioimage_py-a"
@@ -388,7 +389,7 @@ def test_jobs_of_a_run_that_has_lost_its_state_are_found(
     ordered(tmp_path, "a", ["s1w0"], "7")
     RunFolder(tmp_path).state.unlink()
     queue.jobs = {"7_0"}
-    monkeypatch.setattr("bioimage_py.backends.slurm.backend.QUEUE_SECONDS", 0.3)
+    monkeypatch.setattr("bioimage_py.backends.jobs.backend.QUEUE_SECONDS", 0.3)
     for call in (end_workers, cancel_run):
         with pytest.raises(RunningError, match="cannot be cancelled") as error:
             call(tmp_path)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bioimage_py.backends import BackendEvent
-from bioimage_py.backends.slurm import backend as module
-from bioimage_py.backends.slurm import commands, submission
+from bioimage_py.backends.jobs import backend as module
+from bioimage_py.backends.jobs import submission
+from bioimage_py.backends.slurm import commands
 from bioimage_py.backends.slurm.backend import SlurmBackend
 from bioimage_py.errors import RunnerError
 from bioimage_py.runner import SlurmConfig

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bioimage_py.backends import backend_class
-from bioimage_py.backends.slurm import commands, job
+from bioimage_py.backends.jobs import job
+from bioimage_py.backends.slurm import commands
 from bioimage_py.backends.slurm.commands import StateQuery, expand, find, states
 from bioimage_py.errors import ConfigError
 from bioimage_py.runner import RunnerConfig, SlurmRunner, get_runner

@@ -24,16 +24,17 @@ from ...run_folder import RunFolder
 from ...system.files import own_folder, write_once
 from ..config import SlurmConfig
 from ..subprocess import worker_environment
-from . import commands, job
-from .endings import SlurmWorker
+from . import job
+from .endings import JobWorker
 from .orders import NAME, Order, prepare
+from .scheduler import Scheduler
 
 SUBMIT_TRIES = 6
 OUTAGE_SECONDS = 3600.0
 """How long a run that has had jobs waits for a scheduler that does not answer."""
 _OVERSTEPPED = re.compile(r"maxsubmit|array spec", re.IGNORECASE)
 DRIVER_CODE = (
-    "from bioimage_py.backends.slurm.orders import forget_own_job; forget_own_job();"
+    "from bioimage_py.backends.jobs.orders import forget_own_job; forget_own_job();"
     " from bioimage_py.runner.control.attach import main; main()"
 )
 
@@ -54,16 +55,18 @@ class Submitter:
     Parameters
     ----------
     config : SlurmConfig
+    scheduler : Scheduler
     """
 
-    def __init__(self, config: SlurmConfig) -> None:
+    def __init__(self, config: SlurmConfig, scheduler: Scheduler) -> None:
         self.config = config
+        self.scheduler = scheduler
         self.run = Path()
         self.pool: Path | None = None
         self.submitted = 0
         """Jobs that were submitted so far."""
         self.names: list[str] = []
-        self.free: list[SlurmWorker] = []
+        self.free: list[JobWorker] = []
         """Jobs of the pool that wait for an order."""
         self._most = 0
         self._current: Submission | None = None
@@ -77,7 +80,7 @@ class Submitter:
             self.names.clear()
         prepare(run)
 
-    def give(self, waiting: list[str], mem: int | None, avoid: list[str], *, alone: bool) -> list[SlurmWorker]:
+    def give(self, waiting: list[str], mem: int | None, avoid: list[str], *, alone: bool) -> list[JobWorker]:
         """Give waiting workers to jobs of ``mem`` bytes; those that found one are taken off the list.
 
         ``avoid`` are nodes not to use, ``alone`` says that no other job of this run is there. RunnerError where the
@@ -98,13 +101,13 @@ class Submitter:
                 del waiting[: len(now.order.workers)]
         return given
 
-    def _from_pool(self, waiting: list[str], mem: int | None) -> list[SlurmWorker]:
+    def _from_pool(self, waiting: list[str], mem: int | None) -> list[JobWorker]:
         if not (waiting and self.free) or self.pool is None:
             return []
-        queued = commands.queued({free.name for free in self.free}) or set()
+        queued = self.scheduler.queued({free.name for free in self.free}) or set()
         fit = [free for free in self.free if free.job in queued and (mem is None or (free.mem or 0) >= mem)]
         self.free = []
-        given: list[SlurmWorker] = []
+        given: list[JobWorker] = []
         while waiting and fit:
             free = fit.pop()
             array, _, index = free.job.rpartition("_")
@@ -123,7 +126,7 @@ class Submitter:
         return given
 
     def _prepared(self, waiting: list[str], mem: int | None) -> Submission:
-        self._most = self._most or commands.array_limit(self.config)
+        self._most = self._most or self.scheduler.array_limit(self.config)
         name = NAME + secrets.token_hex(6)
         workers = {str(index): worker for index, worker in enumerate(waiting[: self._most])}
         order = Order.of(name, workers, self.run, mem, self.pool, self.config)
@@ -144,13 +147,13 @@ class Submitter:
         mem = None if order.mem is None else f"{-(-order.mem // 2**20)}M"
         what = (folder, order.name, len(order.workers), command, self.config, mem, ",".join(avoid))
         while True:
-            array, now.why = _try(now.why, *what)
+            array, now.why = _try(self.scheduler, now.why, *what)
             if array:
                 return array
             now.tries += 1
             if _OVERSTEPPED.search(now.why):
                 return self._cut(order, alone=alone)
-            if not _transient(now.why):
+            if not _transient(self.scheduler, now.why):
                 break
             if not alone or self.submitted:  # this run has had jobs: an outage, which others may outlive
                 if monotonic() - now.begun > OUTAGE_SECONDS:
@@ -160,7 +163,7 @@ class Submitter:
             if now.tries == SUBMIT_TRIES:
                 break
             sleep(min(30.0, 2.0**now.tries - 1))
-        raise RunnerError(f"sbatch refused the jobs: {now.why}", remedy="bioimage_py.runner.SlurmConfig(...)")
+        raise RunnerError(f"the scheduler refused the jobs: {now.why}", remedy="bioimage_py.runner.SlurmConfig(...)")
 
     def _cut(self, order: Order, *, alone: bool) -> str | None:
         """The site takes fewer at once: smaller arrays, or later."""
@@ -179,7 +182,7 @@ class Submitter:
     def end_pool(self) -> None:
         """Have the free jobs end: they see that their pool has gone."""
         if self.free:
-            commands.cancel_named([free.name for free in self.free], "--state=PENDING")
+            self.scheduler.cancel_named([free.name for free in self.free], pending=True)
         self.free = []
         if self.pool is not None:
             shutil.rmtree(self.pool, ignore_errors=True)
@@ -187,22 +190,22 @@ class Submitter:
                 self.pool.parent.rmdir()
 
 
-def _try(why: str, *what: Any) -> tuple[str, str]:
+def _try(scheduler: Scheduler, why: str, *what: Any) -> tuple[str, str]:
     """The id of jobs that are submitted, or why they are not; where an earlier try failed, they may be in already."""
     with suppress(OSError):
-        if why and (found := commands.find(what[1])) is not None:
+        if why and (found := scheduler.find(what[1])) is not None:
             return found, ""
     try:
-        return commands.submit(*what), ""
+        return scheduler.submit(*what), ""
     except (RuntimeError, OSError) as error:
         return "", str(error).strip()
 
 
-def _transient(why: str) -> bool:
-    return any(word in why.lower() for word in commands.TRANSIENT)
+def _transient(scheduler: Scheduler, why: str) -> bool:
+    return any(word in why.lower() for word in scheduler.TRANSIENT)
 
 
-def submit_driver(run: Path, config: SlurmConfig) -> str:
+def submit_driver(run: Path, config: SlurmConfig, scheduler: Scheduler) -> str:
     """Submit the job that drives a run; its id.
 
     Raises
@@ -214,10 +217,10 @@ def submit_driver(run: Path, config: SlurmConfig) -> str:
     python = os.fspath(config.python_executable or sys.executable)
     name = f"{NAME}driver-{secrets.token_hex(6)}"
     write_once(RunFolder(run).orders / name, b"", sync=True)
-    return _submit_alone(RunFolder(run).orders, name, [python, "-c", DRIVER_CODE, str(run)], config)
+    return _submit_alone(RunFolder(run).orders, name, [python, "-c", DRIVER_CODE, str(run)], config, scheduler)
 
 
-def submit_program(command: Sequence[str], log: Path, config: SlurmConfig) -> dict[str, Any]:
+def submit_program(command: Sequence[str], log: Path, config: SlurmConfig, scheduler: Scheduler) -> dict[str, Any]:
     """Submit a job that runs a program, with the settings of a driver; its name and id.
 
     Raises
@@ -228,10 +231,10 @@ def submit_program(command: Sequence[str], log: Path, config: SlurmConfig) -> di
     name = f"{NAME}pipeline-{secrets.token_hex(6)}"
     folder = log.parent / "jobs"
     own_folder(folder)
-    return {"name": name, "job": _submit_alone(folder, name, command, config)}
+    return {"name": name, "job": _submit_alone(folder, name, command, config, scheduler)}
 
 
-def _submit_alone(folder: Path, name: str, program: Sequence[str], config: SlurmConfig) -> str:
+def _submit_alone(folder: Path, name: str, program: Sequence[str], config: SlurmConfig, scheduler: Scheduler) -> str:
     """Submit a single small job."""
     variables = [f"{key}={value}" for key, value in worker_environment(program[0]).items()]
     command = shlex.join(["env", *variables, *program])
@@ -239,9 +242,9 @@ def _submit_alone(folder: Path, name: str, program: Sequence[str], config: Slurm
     mem = None if own.mem is None else str(own.mem)
     for attempt in range(SUBMIT_TRIES):
         sleep(min(30.0, 2.0**attempt - 1))
-        found, why = _try(why, folder, name, 0, command, own, mem, "")
+        found, why = _try(scheduler, why, folder, name, 0, command, own, mem, "")
         if found:
             return found
-        if not _transient(why):
+        if not _transient(scheduler, why):
             break
-    raise RunnerError(f"sbatch refused the driver's job: {why}", remedy="bioimage_py.runner.SlurmConfig(...)")
+    raise RunnerError(f"the scheduler refused the driver's job: {why}", remedy="bioimage_py.runner.SlurmConfig(...)")

@@ -25,6 +25,8 @@ import time
 from typing import Any
 
 ORDER_SECONDS = 60.0
+TASK_VARIABLE, JOB_VARIABLE, NAME_VARIABLE = "BIOIMAGE_PY_TASK", "BIOIMAGE_PY_JOB", "BIOIMAGE_PY_JOB_NAME"
+"""What the script of a job says of it, where its scheduler is not SLURM: index in its array, id, and name."""
 
 _spec = importlib.util.spec_from_file_location(
     "parent", os.path.join(os.path.dirname(__file__), os.pardir, "worker_parent.py")
@@ -40,7 +42,7 @@ class Job:
 
     def __init__(self, folder: str, token: str) -> None:
         self.token = token
-        self.index = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+        self.index = os.environ.get(TASK_VARIABLE) or os.environ.get("SLURM_ARRAY_TASK_ID", "0")
         self.orders = 1
         self.leaving = self.serving = False
         self.process: subprocess.Popen[bytes] | None = None
@@ -224,7 +226,11 @@ class Job:
     def tell(self, what: "dict[str, object]") -> None:
         """Write how it ended, whole or not at all."""
         end = self.path("ends", self.worker + ".json")
-        about = {"host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID"), "leaving": self.leaving}
+        about = {
+            "host": socket.gethostname(),
+            "job": os.environ.get("SLURM_JOB_ID") or os.environ.get(JOB_VARIABLE),
+            "leaving": self.leaving,
+        }
         with contextlib.suppress(FileNotFoundError):
             with open(f"{end}.new", "w") as file:
                 json.dump({**what, **about}, file)

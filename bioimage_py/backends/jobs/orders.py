@@ -20,8 +20,9 @@ from typing import Any
 from ...run_folder import RunFolder
 from ...system.files import own_folder, write_once
 from ..subprocess import WORKER_CODE, worker_environment
-from . import commands
-from .endings import SlurmWorker
+from . import job
+from .endings import JobWorker
+from .scheduler import Scheduler
 
 NAME = "bioimage_py-"
 """In front of the token in the name of each job."""
@@ -35,7 +36,7 @@ class Order:
     """What the jobs of an array, called ``name``, are told: for which run folder, as which workers, by their indices.
 
     ``session`` is that of the driver, ``mem`` the bytes of a job; ``idle_timeout`` and ``latency_wait`` are those of
-    `SlurmConfig`. Further orders are laid into the folder ``pool``. ``job`` is the id of the array, once it is known.
+    the settings. Further orders are laid into the folder ``pool``. ``job`` is the id of the array, once it is known.
     """
 
     name: str
@@ -68,10 +69,10 @@ class Order:
         """What is in the name of its jobs only."""
         return self.name.removeprefix(NAME)
 
-    def jobs(self) -> Iterator[SlurmWorker]:
+    def jobs(self) -> Iterator[JobWorker]:
         """Its workers, once the id of the array is known."""
         for index, worker in self.workers.items():
-            yield SlurmWorker(worker, f"{self.job}_{index}", self.name, self.mem, monotonic(), self.pool)
+            yield JobWorker(worker, f"{self.job}_{index}", self.name, self.mem, monotonic(), self.pool)
 
     def write(self, path: Path) -> None:
         """Write it, so that it is there whole, also after a crash of this host."""
@@ -100,7 +101,7 @@ def orders_of(run: Path) -> list[tuple[Path, Order]]:
     return found
 
 
-def living(run: Path) -> list[SlurmWorker]:
+def living(run: Path, scheduler: Scheduler) -> list[JobWorker]:
     """Workers whose jobs wait or run, as the scheduler says; where it cannot be asked, whose heartbeats are fresh."""
     orders = [order for _, order in orders_of(run)]
     if not orders:
@@ -108,8 +109,8 @@ def living(run: Path) -> list[SlurmWorker]:
     for order in orders:
         if order.job is None:  # its driver died before it knew whether the jobs are in
             with suppress(OSError):
-                order.job = commands.find(order.name)
-    queued = commands.queued({order.name for order in orders})
+                order.job = scheduler.find(order.name)
+    queued = scheduler.queued({order.name for order in orders})
     marks = (RunFolder(run).ends, RunFolder(run).gone)
     over = {name.partition(".")[0] for part in marks for name in os.listdir(part)}
     candidates = [job for order in orders if order.job is not None for job in order.jobs() if job.worker not in over]
@@ -136,7 +137,7 @@ def driver_names(run: Path) -> set[str]:
 
 def mine() -> set[str]:
     """Name of the job that this process runs in."""
-    return {os.environ.get("SLURM_JOB_NAME", "")}
+    return {os.environ.get(name, "") for name in ("SLURM_JOB_NAME", job.NAME_VARIABLE)}
 
 
 def forget_own_job() -> None:

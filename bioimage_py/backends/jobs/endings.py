@@ -8,14 +8,14 @@ from typing import Any
 
 from ...run_folder import RunFolder
 from ..subprocess import SIGKILL, end_of_log
-from .commands import TERMINAL
+from .scheduler import TERMINAL
 
 VANISHED = "VANISHED"
 """Stands for the state of a job that the scheduler does not list and that gives no sign of life."""
 
 
 @dataclass
-class SlurmWorker:
+class JobWorker:
     """A worker in the job ``<array>_<index>`` of some name, submitted with ``mem`` bytes.
 
     ``pool`` is where the job looks for further orders, ``orders`` how many runs it was told to work on. ``state`` and
@@ -41,7 +41,7 @@ class SlurmWorker:
         return self.mark is not None and bool(self.mark.get("stays"))
 
 
-def explain(worker: SlurmWorker) -> tuple[str, str]:
+def explain(worker: JobWorker) -> tuple[str, str]:
     """Kind of an end, and the same for people; ``"no word"`` where a finished job has left no mark (yet)."""
     mark = worker.mark
     told = TERMINAL.get(worker.state, "node" if worker.state == VANISHED else "")
@@ -64,6 +64,6 @@ def explain(worker: SlurmWorker) -> tuple[str, str]:
     return "killed", f"{where}: {how}, {peak}"
 
 
-def log_of(run: Path, worker: SlurmWorker) -> str:
+def log_of(run: Path, worker: JobWorker) -> str:
     """The end of what a worker printed, or its job."""
     return end_of_log(RunFolder(run).log_of(worker.worker), RunFolder(run).orders / f"{worker.job}_0_log.out")

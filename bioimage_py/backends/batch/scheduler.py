@@ -1,0 +1,223 @@
+"""A batch scheduler by its profile: scripts are written, commands run, and what they print is read."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import string
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+from ...errors import ConfigError
+from ..config import memory_bytes, wall_seconds
+from ..jobs import job
+from .profile import RUNNING, WAITING, Profile
+
+COMMAND_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A job as the scheduler lists it."""
+
+    array: str
+    index: int
+    name: str
+    state: str
+    node: str
+    single: bool
+
+    @property
+    def id(self) -> str:
+        """As ``<array>_<index>``, from 0."""
+        return f"{self.array}_{self.index}"
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in (WAITING, RUNNING)
+
+
+class BatchScheduler:
+    """The commands of a scheduler, as `Scheduler` has them."""
+
+    TRANSIENT: tuple[str, ...] = ("timed out", "connect", "communication", "try again", "temporarily", "not responding")
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+
+    def array_limit(self, config: Any) -> int:
+        """Jobs in one array at most."""
+        return min(self.profile.most, config.max_array_size or self.profile.most)
+
+    def submit(
+        self, folder: Path, name: str, n_jobs: int, command: str, config: Any, mem: str | None, avoid: str
+    ) -> str:
+        """Write the script of an array, or with 0 of a single job, and submit it; its id."""
+        script = folder / f"{name}.sh"
+        script.write_text(self.script(folder, name, n_jobs, command, config, mem))
+        words = shlex.split(self.profile.submit)
+        done = _run(words, script) if self.profile.by_input else _run([*words, str(script)])
+        found = re.search(self.profile.submitted, done.stdout)
+        if done.returncode or found is None:
+            raise RuntimeError((done.stderr or done.stdout).strip() or f"{words[0]} said nothing")
+        return found["id"]
+
+    def script(self, folder: Path, name: str, n_jobs: int, command: str, config: Any, mem: str | None) -> str:
+        """The script of a job or an array."""
+        profile = self.profile
+        many = n_jobs >= max(1, profile.least)
+        values = self._values(folder, name, config, mem)
+        values.update(first=profile.first, last=profile.first + n_jobs - 1)
+        lines = [*(profile.array if many else profile.single), *profile.options]
+        lines += [f"{key} {value}".strip() for key, value in config.options.items() if value not in (None, False)]
+        told = [f"{profile.directive} {text}" for line in lines if (text := _filled(line, values))]
+        index = f"$(({profile.index} - {profile.first}))" if many else "0"
+        variables = [
+            f"export {job.TASK_VARIABLE}={index}",
+            f'export {job.JOB_VARIABLE}="${profile.job}"',
+            f"export {job.NAME_VARIABLE}={name}",
+        ]
+        shebang = config.shebang or "#!/bin/sh"
+        # exec: the signal before the end of the wall time goes to the shell, which would die of it
+        return "\n".join([shebang, *told, *variables, *config.setup, f"exec {command}", ""])
+
+    @staticmethod
+    def _values(folder: Path, name: str, config: Any, mem: str | None) -> dict[str, Any]:
+        seconds, size = wall_seconds(config.time), memory_bytes("mem", mem)
+        values = {key: getattr(config, key) for key in ("partition", "account", "cpus_per_task")}
+        values.update(gpus=config.gpus or None, name=name, log=str(folder / f"{name}.out"))
+        if seconds is not None:
+            hours, rest = divmod(seconds, 3600)
+            values.update(
+                seconds=seconds, minutes=-(-seconds // 60), clock=f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
+            )
+        if size is not None:
+            values["mem_mb"] = -(-size // 2**20)
+        return values
+
+    def find(self, name: str) -> str | None:
+        """The array of a name; None where there is none. OSError where that could not be asked."""
+        listed = self._listed()
+        if listed is None:
+            raise OSError(f"{self.profile.status} does not answer")
+        return next((one.array for one in listed if one.name == name), None)
+
+    def cancel(self, *what: str) -> None:
+        """Cancel a job ``<array>_<index>``."""
+        for one in what:
+            array, _, index = one.rpartition("_")
+            listed = next((found for found in self._listed() or () if found.id == one), None)
+            if listed is not None:
+                self._cancel(array, int(index), single=listed.single)
+
+    def _cancel(self, array: str, index: int, *, single: bool) -> None:
+        values = {"id": array, "index": index + self.profile.first}
+        command = self.profile.cancel_array.replace("[]", "") if single else self.profile.cancel
+        _run(shlex.split(command.format(**values)))
+
+    def cancel_named(self, names: Iterable[str], *, pending: bool = False) -> None:
+        """Cancel the jobs of these names, or those of them that wait."""
+        wanted = set(names)
+        found = [one for one in self._listed() or () if one.name in wanted and one.queued]
+        if pending:
+            for one in (one for one in found if one.state == WAITING):
+                self._cancel(one.array, one.index, single=one.single)
+            return
+        for array in sorted({one.array for one in found if not one.single}):
+            _run(shlex.split(self.profile.cancel_array.format(id=array)))
+        for one in (one for one in found if one.single):
+            self._cancel(one.array, one.index, single=True)
+
+    def queued(self, names: Iterable[str]) -> set[str] | None:
+        """Ids of the jobs of these names that wait or run; None where the scheduler cannot be asked."""
+        wanted, listed = set(names), self._listed()
+        return None if listed is None else {one.id for one in listed if one.name in wanted and one.queued}
+
+    def _listed(self) -> list[Listed] | None:
+        done = _run(shlex.split(self.profile.status))
+        # some say that there are no jobs by an error; what is printed then says that a job is meant, not a server
+        empty = re.search(r"(?i)no (unfinished |matching )?jobs?|job.* not found|unknown job", done.stderr)
+        return None if done.returncode and not empty else self.read(done.stdout)
+
+    def read(self, text: str) -> list[Listed]:
+        """Jobs of what the status command has printed."""
+        found = []
+        for match in re.finditer(self.profile.record, text):
+            groups = match.groupdict()
+            index = groups.get("index")
+            single = index is None or int(index) < self.profile.first
+            state = self.profile.states.get(groups["state"], WAITING)
+            place = 0 if index is None or single else int(index) - self.profile.first
+            found.append(Listed(groups["id"], place, groups["name"].strip(), state, groups.get("node") or "", single))
+        return found
+
+    def StateQuery(self) -> BatchQuery:  # noqa: N802 - as a module of functions has it
+        """Return a question for states."""
+        return BatchQuery(self)
+
+
+class BatchQuery:
+    """One question for the states of all jobs, which does not wait for the answer."""
+
+    def __init__(self, scheduler: BatchScheduler) -> None:
+        self._scheduler = scheduler
+        self._deadline = 0.0
+        self._process: subprocess.Popen[str] | None = None
+        self._out: IO[str] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether an answer is being waited for."""
+        return self._process is not None
+
+    def ask(self, jobs: Sequence[str], names: Sequence[str]) -> None:
+        """Put the question."""
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
+        self._deadline = monotonic() + COMMAND_SECONDS
+        command = shlex.split(self._scheduler.profile.status)
+        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.DEVNULL, text=True)
+
+    def answer(self) -> dict[str, tuple[str, str]] | None:
+        """State and nodes of each job; None while there is no answer, and where it failed."""
+        if self._process is None or self._out is None:
+            return None
+        if (code := self._process.poll()) is None:
+            if monotonic() < self._deadline:
+                return None
+            self._process.kill()
+            code = self._process.wait()
+        self._out.seek(0)
+        with self._out as out:
+            text = out.read()
+        self._process = None
+        return None if code else {one.id: (one.state, one.node) for one in self._scheduler.read(text)}
+
+
+def _filled(text: str, values: dict[str, Any]) -> str:
+    """A line with its values, without what stands in ``<>`` and has none; empty where another one is missing."""
+    text = re.sub(r"<([^<>]*)>", lambda part: part[1] if _has_all(part[1], values) else "", text)
+    return text.format(**values) if _has_all(text, values) else ""
+
+
+def _has_all(text: str, values: dict[str, Any]) -> bool:
+    return all(values.get(name) is not None for _, name, _, _ in string.Formatter().parse(text) if name)
+
+
+def _run(command: Sequence[str], script: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of the scheduler; a hanging one counts as failed."""
+    text = None if script is None else script.read_text()
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(command), 1, "", "timed out")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{command[0]} is not found: this host does not submit to such a cluster",
+            remedy='job_type="subprocess", or run this on the login node',
+        ) from error

@@ -1,0 +1,1 @@
+"""Workers as jobs of a scheduler: what all schedulers have in common."""
