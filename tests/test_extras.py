@@ -22,6 +22,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # What needs a library, on data that exists: Python, or a command line (a list).
 STEPS: dict[str, tuple[str | list[str], ...]] = {
+    "alembic": (["server", "check", "slices"],),
+    "argon2": (["server", "user", "add", "slices", "alice"],),
     "av": ("bp.open_source('a.mp4')",),
     "cloudfiles": ("bp.open_cloudvolume(layer, compress='br')", "bp.open_cloudvolume(layer, compress='zstd')"),
     "cloudvolume": (
@@ -31,6 +33,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["info", "crackled"],
         ["segment", "crackled", "out.ome.zarr"],
     ),
+    "fastapi": (["server", "run", "served"],),
     "h5py": (
         "bp.open_source('a.h5', 'raw')",
         "bp.open_source('a.h5/raw', mode='r+')",
@@ -43,6 +46,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["segment", "a.h5/raw", "out.ome.zarr"],
         ["evaluate", "a.h5", "a.h5", "--seg-key", "raw", "--gt-key", "raw"],
     ),
+    "httpx": ("Connection('https://nobody.invalid', 'a', 'b')",),
     "imagecodecs": ("bp.open_source('packed.tif')", "bp.open_source('packed')", ["info", "packed.tif"]),
     "liffile": ("bp.open_source('a.lif')",),
     "matplotlib": (
@@ -63,6 +67,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.inference.predict(array, bp.inference.OnnxModel('a'))",
     ),
     "openpyxl": ("bp.morphology.regionprops(array.astype('u1'), output_path='t.xlsx')",),
+    "pg8000": (["server", "check", "slices", "--database", "postgresql://nobody.invalid/a"],),
     "pyarrow": (
         "bp.morphology.regionprops(array.astype('u1'), output_path='t.parquet')",
         "bp.morphology.regionprops(array.astype('u1'), 't.parquet')",
@@ -75,6 +80,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
     ),
     "pydicom": ("importing.import_dicom(project(), 'dicom')",),
     "shapely": ("clipped()",),
+    "sqlalchemy": (["server", "audit", "slices"],),
     "submitit": (
         "bp.copy(stored, 'out.zarr/a', job_type='slurm')",
         "bp.stats.max(stored, job_type='slurm')",
@@ -91,6 +97,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["info", "slices"],
         ["segment", "slices", "out.ome.zarr"],
     ),
+    "uvicorn": (["server", "run", "served"],),
     "webknossos": (
         "bp.open_webknossos('wk', layer_name='color')",
         "bp.open_webknossos('https://nobody.invalid/datasets/1')",
@@ -112,6 +119,7 @@ from bioimage_py.cli import main
 
 if "pydantic" not in hidden:
     from bioimage_py.projects import importing
+    from bioimage_py.projects.remote.connection import Connection
     from bioimage_py.projects.exchange import nnunet
 
 array, layer, crackled = np.zeros((4, 4, 4), "u1"), "file://layer", "crackled"
