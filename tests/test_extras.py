@@ -23,6 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What needs a library, on data that exists: Python, or a command line (a list).
 STEPS: dict[str, tuple[str | list[str], ...]] = {
     "DracoPy": ("bp.mesh.surfaces(array, 'meshes', levels=1)", ["mesh", "a.zarr", "meshes", "--levels", "1"]),
+    "alembic": (["server", "check", "slices"],),
+    "argon2": (["server", "user", "add", "slices", "alice"],),
     "av": ("bp.open_source('a.mp4')",),
     "cloudfiles": ("bp.open_cloudvolume(layer, compress='br')", "bp.open_cloudvolume(layer, compress='zstd')"),
     "cloudvolume": (
@@ -37,6 +39,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.get_runner('dask')",
         ["segment", "a.zarr/raw", "out.ome.zarr", "--job-type", "dask"],
     ),
+    "fastapi": (["server", "run", "served"],),
     "h5py": (
         "bp.open_source('a.h5', 'raw')",
         "bp.open_source('a.h5/raw', mode='r+')",
@@ -49,6 +52,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["segment", "a.h5/raw", "out.ome.zarr"],
         ["evaluate", "a.h5", "a.h5", "--seg-key", "raw", "--gt-key", "raw"],
     ),
+    "httpx": ("Connection('https://nobody.invalid', 'a', 'b')",),
     "imagecodecs": ("bp.open_source('packed.tif')", "bp.open_source('packed')", ["info", "packed.tif"]),
     "liffile": ("bp.open_source('a.lif')",),
     "matplotlib": (
@@ -70,6 +74,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         "bp.inference.predict(array, bp.inference.OnnxModel('a'))",
     ),
     "openpyxl": ("bp.morphology.regionprops(array.astype('u1'), output_path='t.xlsx')",),
+    "pg8000": (["server", "check", "slices", "--database", "postgresql://nobody.invalid/a"],),
     "pyarrow": (
         "bp.morphology.regionprops(array.astype('u1'), output_path='t.parquet')",
         "bp.morphology.regionprops(array.astype('u1'), 't.parquet')",
@@ -88,6 +93,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
     ),
     "shapely": ("clipped()",),
     "sklearn": ("bp.graph.train_edges([])",),
+    "sqlalchemy": (["server", "audit", "slices"],),
     "submitit": (
         "bp.copy(stored, 'out.zarr/a', job_type='slurm')",
         "bp.stats.max(stored, job_type='slurm')",
@@ -104,6 +110,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
         ["info", "slices"],
         ["segment", "slices", "out.ome.zarr"],
     ),
+    "uvicorn": (["server", "run", "served"],),
     "webknossos": (
         "bp.open_webknossos('wk', layer_name='color')",
         "bp.open_webknossos('https://nobody.invalid/datasets/1')",
@@ -125,6 +132,7 @@ from bioimage_py.cli import main
 
 if "pydantic" not in hidden:
     from bioimage_py.projects import importing
+    from bioimage_py.projects.remote.connection import Connection
     from bioimage_py.projects.exchange import nnunet
 
 array, layer, crackled = np.zeros((4, 4, 4), "u1"), "file://layer", "crackled"

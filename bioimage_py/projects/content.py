@@ -42,10 +42,10 @@ class Content:
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self._open(created(ProjectSettings(name), path))
 
-    def _open(self, root: Path, project_id: str = "", username: str = "", password: str = "") -> None:
+    def _open(self, root: Path, project_id: str = "", username: str = "") -> None:
         self._session = Session(Folder(root))
         self._spaces = OpenSpaces(self._session)
-        self.project_id, self.username, self.password = project_id or self.id, username, password
+        self.project_id, self.username = project_id or self.id, username
 
     @classmethod
     def create(
@@ -59,7 +59,7 @@ class Content:
         path : str or os.PathLike
             Folder, which must be empty or missing.
         username, password : str
-            Kept for servers; a folder needs none.
+            For servers; a folder needs none. The password is not kept.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Content:
             The path is a URL.
         """
         project = cls.__new__(cls)
-        project._open(created(settings, path), username=username, password=password)
+        project._open(created(settings, path), username=username)
         return project
 
     @classmethod
@@ -89,7 +89,7 @@ class Content:
         project_id : str, optional
             If given, the id that the project must have.
         username, password : str, optional
-            Kept for servers; a folder needs none.
+            For servers; a folder needs none. The password is not kept.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Content:
             The path is a URL, or a newer version wrote the project.
         """
         project = cls.__new__(cls)
-        project._open(folder_of(path), project_id or "", username or "", password or "")
+        project._open(folder_of(path), project_id or "", username or "")
         if project.project_id != project.id:
             raise ParameterError(
                 f"The project in {project.path} has the id {project.id!r}, not {project_id!r}.",

@@ -14,7 +14,7 @@ from ..projects.storage.events import Origin
 from ..projects.storage.folder import Change, Pair
 from ..projects.storage.leases import check_lease
 from ..projects.values.grouping import checked_grouping
-from ..projects.values.merge import MISSING, Document, differences, value_at, with_value
+from ..projects.values.merge import MISSING, Document, differences, digest, value_at, with_value
 from ..projects.values.names import is_space
 from ..projects.values.records import DescriptorRecord
 from ..projects.values.settings import ProjectSettings, parse_settings
@@ -25,7 +25,6 @@ from .projects import Projects
 from .refusals import NotAllowedError
 from .sealed import Place, check_named
 from .served import Answer, Served
-from .values import digest
 
 ANNOTATORS = {"comments", "tags", "frames", "layers", "edit_time"}
 """Fields of a descriptor that its annotators may change."""

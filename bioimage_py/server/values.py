@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from typing import Any
 
@@ -44,9 +42,3 @@ def checked(value: Any, where: str, depth: int = 0) -> Any:
 def _check_text(text: str, where: str) -> None:
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise ParameterError(f"{where} holds half a character.", remedy="send valid Unicode")
-
-
-def digest(value: Any) -> str:
-    """Return what tells JSON values apart: the ETag of a document, the mark of a request."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

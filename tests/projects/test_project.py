@@ -24,7 +24,8 @@ def test_both_ways_to_make_a_project(tmp_path, settings):
         project.add_tag("t", TagKind.Bool)
     assert Project.load(tmp_path / "a").tags.names == ["t"]
     made = Project.create(settings, tmp_path / "b", username="me", password="secret")
-    assert (made.username, made.password, made.project_id) == ("me", "secret", made.id)
+    assert (made.username, made.project_id) == ("me", made.id)
+    assert "secret" not in str(vars(made))
     assert made.name == "demo"
     assert settings.id == ""
     assert made.is_local

@@ -32,6 +32,13 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 
 # A first step of each extra: arguments of bioimage-py, or Python.
 STEPS: dict[str, list[list[str] | str]] = {
+    "client": [
+        "from bioimage_py.extras import needing\n"
+        "with needing('httpx', 'A project on a server'):\n"
+        "    import httpx\n"
+        "from bioimage_py.projects.remote.address import server_address\n"
+        "print(server_address('https://host/'))"
+    ],
     "cloudvolume": ["print(bp.open_cloudvolume('layer', cache=True).shape)"],
     "dask": [
         "bp.get_runner('dask')\n"
@@ -53,6 +60,7 @@ STEPS: dict[str, list[list[str] | str]] = {
     "meshes": [["mesh", "a.zarr", "meshes", "--quiet"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
     "projects": [["project", "create", "p.project", "--labelmap", "cells:nucleus"]],
+    "server": [["server", "check", "layer"]],
     "slurm": [["segment", "a.zarr", "slurm.ome.zarr", "--job-type", "slurm"]],
     "spaces": [
         "from bioimage_py.spaces import *\n"

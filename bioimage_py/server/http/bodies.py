@@ -182,7 +182,8 @@ class Committed(BaseModel):
     seq: int
     repeated: bool
     etags: dict[str, str | None]
-    """Of the documents as they are saved now; None: removed. Empty where it is repeated."""
+    documents: dict[str, dict[str, Any] | None]
+    """As they are saved now, merged with what others changed; None: removed. Empty where it is repeated."""
 
 
 class EventPage(BaseModel):

@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
-from ...projects.values.merge import MISSING
+from ...projects.values.merge import MISSING, digest
 from ..commits import Commit, Field, Wish, commit
 from ..index import Wanted
 from ..served import MOST, Page
-from ..values import checked, digest
+from ..values import checked
 from .asking import Annotates, Client, Key, Name, Reads, needing
 from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage
 from .project_routes import Limit, index_of
@@ -84,9 +84,9 @@ def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Clien
     mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
     answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
-    saved = (answer.saved or {}).items()
-    etags = {name: None if one.document is None else digest(one.document) for name, one in saved}
-    return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags)
+    documents = {name: one.document for name, one in (answer.saved or {}).items()}
+    etags = {name: None if one is None else digest(one) for name, one in documents.items()}
+    return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags, documents=documents)
 
 
 def _wish(change: DocumentChange) -> Wish:

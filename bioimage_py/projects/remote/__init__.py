@@ -1,0 +1,1 @@
+"""Projects on a server, over HTTP."""

@@ -1,0 +1,312 @@
+"""Requests to a server: tokens renewed in time, repetitions that do nothing twice, errors of the package.
+
+A password is used once, to log in, and not kept. What is repeated after a lost answer is either the same however often
+it is done (reading, writing a chunk), or carries a key by which the server knows it again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ... import __version__
+from ...errors import (
+    AccessError,
+    BioimageError,
+    ConflictError,
+    FormatError,
+    KeyNotFoundError,
+    LockError,
+    ParameterError,
+    StorageError,
+)
+from ...extras import needing
+from .address import server_address
+
+API = 1
+TOKEN_VARIABLE = "BIOIMAGE_PY_TOKEN"
+_BEFORE = 60.0
+"""Seconds before its end at which an access token is renewed; of one that lives shortly, a quarter of its life."""
+_WAITS = 5
+_PATIENCE = 60.0
+"""Seconds for which a server that is away is asked again."""
+_LONGEST_WAIT = 30.0
+_KINDS: dict[int, type[BioimageError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: KeyNotFoundError,
+    413: ParameterError,
+    422: ParameterError,
+    423: LockError,
+}
+
+
+class _Lost(Exception):  # noqa: N818 - the request may have arrived, and is repeated where that does no harm
+    pass
+
+
+@dataclass
+class _Tokens:
+    """What a login has led to; never shown."""
+
+    access: str = field(repr=False)
+    refresh: str = field(default="", repr=False)
+    renew_at: float = float("inf")
+
+
+class Connection:
+    """Requests to a server, by one user; safe to use from several threads, and after a fork.
+
+    Parameters
+    ----------
+    url : str
+        Base URL of the server.
+    username, password : str
+        Of an account; not kept.
+    token : str
+        An API token instead; by default ``$BIOIMAGE_PY_TOKEN``, where no user is given.
+    insecure : bool, default False
+        Accept http to other machines.
+    ca : str
+        File of the certificates that the server's is signed with, "" for those of the system.
+
+    Raises
+    ------
+    ParameterError
+        As `server_address`.
+    AccessError
+        Name, password or token are wrong, or missing.
+    StorageError
+        The server is not there, or is none of label projects.
+    FormatError
+        Client and server are of versions that don't go together.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str = "",
+        password: str = "",
+        *,
+        token: str = "",
+        insecure: bool = False,
+        ca: str = "",
+    ) -> None:
+        with needing("httpx", "A project on a server"):
+            import httpx
+        self._httpx = httpx
+        self.url = server_address(url, insecure=insecure)
+        self._ca = ca
+        self._name = f"bioimage_py-{__version__}-{secrets.token_hex(8)}"
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._process = 0
+        self._tokens: _Tokens | None = None
+        self._check_version()
+        token = token or ("" if username else os.environ.get(TOKEN_VARIABLE, ""))
+        if token:
+            self._tokens = _Tokens(token)
+        elif username and password:
+            body = {"username": username, "password": password, "client": self._name}
+            self._take(self._answer("POST", "/auth/login", json=body, known=False))
+        else:
+            raise AccessError(
+                f"{self.url} takes a user and a password.",
+                remedy=f"username= and password=, token= or ${TOKEN_VARIABLE}",
+            )
+        self.user = str(self.get("/users/me")["name"])
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the JSON value of a path."""
+        return self._answer("GET", path, params=query).json()
+
+    def send(
+        self, method: str, path: str, value: Any = None, *, key: str = "", headers: Any = None, **query: Any
+    ) -> Any:
+        """Send a JSON value, and return that of the answer (None for none).
+
+        Parameters
+        ----------
+        method, path : str
+        value : JSON value, optional
+        key : str
+            What makes a POST one that may be repeated: the server does it once.
+        headers : mapping, optional
+        **query
+        """
+        given = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
+        answer = self._answer(
+            method, path, json=value, headers=given, params=query, again=bool(key) or method != "POST"
+        )
+        return answer.json() if answer.content else None
+
+    def send_bytes(self, method: str, path: str, data: bytes | memoryview, *, again: bool) -> Any:
+        """Send bytes, and return the JSON value of the answer (None for none); again where that does no harm."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._answer(method, path, content=bytes(data), headers=headers, again=again)
+        return answer.json() if answer.content else None
+
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes of a path."""
+        return bytes(self._answer("GET", path).content)
+
+    def refresh_access_token(self) -> None:
+        """Renew the access token now; nothing is done where an API token is used.
+
+        Raises
+        ------
+        AccessError
+            The login has ended.
+        """
+        with self._lock:
+            if self._tokens is not None and self._tokens.refresh:
+                self._renew(self._tokens)
+
+    def access_token(self) -> str:
+        """Return a token that lives for a while, for a worker's environment."""
+        with self._lock:
+            assert self._tokens is not None
+            if time.monotonic() >= self._tokens.renew_at:
+                self._renew(self._tokens)
+            return self._tokens.access
+
+    def log_out(self) -> None:
+        """End the login; nothing is done where an API token is used."""
+        if self._tokens is not None and self._tokens.refresh:
+            self.send("POST", "/auth/logout")
+            self._tokens = None
+
+    def close(self) -> None:
+        """Close connections; the next request opens new ones."""
+        if self._client is not None and self._process == os.getpid():
+            self._client.close()
+        self._client = None
+
+    def _take(self, answer: Any) -> None:
+        pair = answer.json()
+        early = min(_BEFORE, pair["seconds"] / 4)
+        self._tokens = _Tokens(pair["access"], pair["refresh"], time.monotonic() + pair["seconds"] - early)
+
+    def _renew(self, tokens: _Tokens) -> None:
+        # the name lets the server forgive a repetition by this client, whose answer was lost
+        body = {"refresh": tokens.refresh, "client": self._name}
+        self._take(self._answer("POST", "/auth/refresh", json=body, known=False))
+
+    def _answer(self, method: str, path: str, *, known: bool = True, again: bool = True, **how: Any) -> Any:
+        """Return the answer to a request, repeated where it was lost and that does no harm."""
+        deadline, waits, renewed = time.monotonic() + _PATIENCE, 0, False
+        while True:
+            token = self.access_token() if known else ""
+            try:
+                answer = self._once(method, path, token, **how)
+            except _Lost as lost:
+                waits += 1
+                if not again or time.monotonic() > deadline:
+                    raise self._away(path, lost.__cause__) from None
+                time.sleep(_pause(waits))
+                continue
+            if answer.status_code == 401 and known and not renewed and self._was_renewed(token):
+                renewed = True
+                continue
+            if answer.status_code in (429, 503) and waits < _WAITS and (again or answer.status_code == 429):
+                waits += 1
+                time.sleep(_told(answer.headers.get("Retry-After", ""), waits))
+                continue
+            if answer.status_code in (502, 504) and again and time.monotonic() < deadline:
+                waits += 1
+                time.sleep(_pause(waits))
+                continue
+            if answer.status_code >= 300:
+                raise self._problem(path, answer)
+            return answer
+
+    def _once(self, method: str, path: str, token: str, **how: Any) -> Any:
+        headers = {"X-Client": self._name, **(how.pop("headers", None) or {})}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            return self._opened().request(method, f"{self.url}/api/v{API}{path}", headers=headers, **how)
+        except self._httpx.TransportError as error:
+            raise _Lost from error
+
+    def _was_renewed(self, token: str) -> bool:
+        """Renew the token that was refused, unless another thread has done so."""
+        with self._lock:
+            tokens = self._tokens
+            if tokens is None or not tokens.refresh:
+                return False
+            if tokens.access == token:
+                self._renew(tokens)
+            return True
+
+    def _opened(self) -> Any:
+        if self._client is None or self._process != os.getpid():  # a forked child must not use its parent's sockets
+            timeout = self._httpx.Timeout(60.0, connect=10.0)
+            verify = self._ca or True
+            self._client = self._httpx.Client(timeout=timeout, verify=verify, follow_redirects=False)
+            self._process = os.getpid()
+        return self._client
+
+    def _check_version(self) -> None:
+        answer = self._answer("GET", "/version", known=False)
+        try:
+            found = answer.json()
+            api, server = int(found["api"]), str(found["server"])
+        except (ValueError, KeyError, TypeError):
+            raise StorageError(f"{self.url} is no server of label projects.", remedy="look at the URL") from None
+        if api != API:
+            older = "the client" if api > API else "the server"
+            raise FormatError(
+                f"The server {self.url} is of version {server} (API {api}), this client of {__version__} (API {API}).",
+                remedy=f"update {older}",
+            )
+
+    def _problem(self, path: str, answer: Any) -> BioimageError:
+        """Return the error that a problem stands for."""
+        try:
+            told = answer.json()
+        except ValueError:
+            told = {}
+        if not isinstance(told, Mapping):
+            told = {}
+        detail, remedy = str(told.get("detail", "")), str(told.get("remedy", ""))
+        if answer.status_code in (409, 412):
+            return ConflictError(detail, str(told.get("field", "")), remedy=remedy)
+        kind = _KINDS.get(answer.status_code)
+        if kind is not None and told.get("type"):
+            return kind(detail, remedy=remedy)
+        request = told.get("request_id") or answer.headers.get("x-request-id", "")
+        said = "".join(f", {part}" for part in (detail, f"request {request}" if request else "") if part)
+        return StorageError(
+            f"{self.url}/api/v{API}{path} answered {answer.status_code}{said}.",
+            remedy="look at the server's log" if request else "look whether this is a server of label projects",
+        )
+
+    def _away(self, path: str, error: BaseException | None) -> StorageError:
+        return StorageError(
+            f"{self.url} does not answer ({type(error).__name__}: {error}).",
+            remedy="look whether it runs, and at the network; what was sent may have arrived",
+        )
+
+    def __repr__(self) -> str:
+        return f"Connection({self.url!r})"
+
+    def __reduce__(self) -> Any:
+        raise ParameterError("A connection holds tokens, so it is not pickled.", remedy=f"${TOKEN_VARIABLE} in workers")
+
+
+def _pause(number: int) -> float:
+    return min(5.0, 0.1 * 2.0**number) * random.uniform(0.5, 1.0)
+
+
+def _told(header: str, number: int) -> float:
+    try:
+        return min(_LONGEST_WAIT, max(0.0, float(header))) + random.uniform(0, 0.1)
+    except ValueError:
+        return _pause(number)

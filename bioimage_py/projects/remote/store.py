@@ -1,0 +1,223 @@
+"""A project on a server: documents, commits, events, locks and data, as `storage.folder` has them for a folder."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...blocks import Grid, to_roi
+from ...errors import ShapeError
+from ...sources import Source, as_source
+from ...sources.file import open_source
+from ..storage.folder import Change
+from ..storage.versions import ARRAY
+from ..values.merge import MISSING, Document, differences, digest, value_at
+from ..values.records import LayerRecord
+from .connection import TOKEN_VARIABLE, Connection
+
+
+@dataclass(frozen=True)
+class Event:
+    """What somebody changed: one commit.
+
+    Parameters
+    ----------
+    seq : int
+        Number, without gaps, in the order of the commits.
+    user, client, time : str
+        Who, with which program, when (ISO 8601, UTC).
+    changes : list of dict
+        Name of a document, kind ("added", "changed", "removed") and the paths of fields.
+    """
+
+    seq: int
+    user: str
+    client: str
+    time: str
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit has led to: the number of its event, and the documents as they are saved now."""
+
+    seq: int
+    documents: dict[str, Document | None]
+
+
+class Store:
+    """A project on a server.
+
+    Parameters
+    ----------
+    connection : Connection
+    id : str
+        Of the project.
+    """
+
+    def __init__(self, connection: Connection, id: str) -> None:
+        self.connection = connection
+        self.id = id
+        self._path = f"/projects/{id}"
+
+    @classmethod
+    def create(cls, connection: Connection, settings: Document) -> Store:
+        """Make a project.
+
+        Raises
+        ------
+        ConflictError
+            The user has one of that name.
+        """
+        made = connection.send("POST", "/projects", {"settings": settings}, key=secrets.token_hex(16))
+        return cls(connection, made["id"])
+
+    def read(self, name: str) -> Document:
+        """Return a document: "project", or the identifier of a data set; KeyNotFoundError where there is none."""
+        return dict(self.connection.get(f"{self._path}/documents/{name}"))
+
+    def commit(self, changes: Sequence[Change], locks: Mapping[str, str] | None = None) -> Committed:
+        """Save changes, all of them or none; what others changed elsewhere stays.
+
+        Parameters
+        ----------
+        changes : sequence of Change
+        locks : mapping, optional
+            Tokens of locks, by identifier.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else changed one of the fields; names both values.
+        LockError
+            Somebody else has locked a data set, or the lock has expired.
+        AccessError
+            The role is not enough.
+        """
+        body = {"changes": [_wish(change) for change in changes], "locks": dict(locks or {})}
+        answer = self.connection.send("POST", f"{self._path}/commit", body, key=secrets.token_hex(16))
+        documents = dict(answer["documents"])
+        if answer["repeated"]:
+            gone = {change.name for change in changes if change.mine is None}
+            documents = {change.name: None if change.name in gone else self.read(change.name) for change in changes}
+        return Committed(answer["seq"], documents)
+
+    def events(self, since: int, wait: float = 0.0) -> list[Event]:
+        """Return the events after a number, at most 1,000; where there is none, wait for one so many seconds."""
+        page = self.connection.get(f"{self._path}/events", since=since, wait=wait)
+        return [Event(**event) for event in page["events"]]
+
+    def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:
+        """Data sets that fit, as the server lists them, page by page."""
+        cursor = ""
+        while True:
+            page = self.connection.get(f"{self._path}/descriptors", after=cursor, **wanted)
+            yield from page["descriptors"]
+            cursor = page["next"]
+            if not cursor:
+                return
+
+    def lock(self, identifier: str, seconds: float = 300.0) -> str:
+        """Lock a data set, and return the token; LockError where somebody else has."""
+        # not repeated after a lost answer: whoever holds it then is asked for, and the lock ends by itself
+        return str(self.connection.send("POST", self._lock(identifier), {"seconds": seconds})["token"])
+
+    def renew(self, identifier: str, token: str) -> None:
+        """Let a lock live for its full time from now; LockError where it has gone."""
+        self.connection.send("PUT", self._lock(identifier), {"token": token})
+
+    def unlock(self, identifier: str, token: str) -> None:
+        """Release a lock; nothing happens where it has gone."""
+        self.connection.send("DELETE", self._lock(identifier), headers={"Lock-Token": token})
+
+    def _lock(self, identifier: str) -> str:
+        return f"{self._path}/descriptors/{identifier}/lock"
+
+    def label_map(self, identifier: str, layer: str, version: str) -> Source:
+        """Return a version of a label map, read by chunk; workers find the token in ``$BIOIMAGE_PY_TOKEN``.
+
+        Parameters
+        ----------
+        identifier, layer, version : str
+        """
+        url = f"{self.connection.url}/api/v1{self._layer(identifier, layer)}/versions/{version}"
+        headers = {"Authorization": f"Bearer ${TOKEN_VARIABLE}"}
+        return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
+
+    def table(self, identifier: str, layer: str, version: str) -> str:
+        """Return the CSV text of boxes or landmarks."""
+        return self.connection.get_bytes(f"{self._layer(identifier, layer)}/versions/{version}/table.csv").decode()
+
+    def put_table(self, identifier: str, layer: str, text: str) -> LayerRecord:
+        """Send boxes or landmarks, and return what the document of the data set has to say for them to count."""
+        path = f"{self._layer(identifier, layer)}/tables"
+        return LayerRecord(**self.connection.send_bytes("POST", path, text.encode(), again=True)["record"])
+
+    def put_labels(
+        self, identifier: str, layer: str, labels: Any, *, old: Source | None = None, lock: str = ""
+    ) -> LayerRecord:
+        """Send a label map by chunk, and return what the document of the data set has to say for it to count.
+
+        Parameters
+        ----------
+        identifier, layer : str
+        labels : source-like
+            Over the spatial axes of the image.
+        old : Source, optional
+            What is stored; chunks that are equal to it are not sent.
+        lock : str
+            Token of the lock of the data set, "" for none.
+
+        Raises
+        ------
+        ShapeError
+            Another shape than the image has.
+        LockError
+            Somebody else has locked the data set.
+        """
+        source, path = as_source(labels), f"{self._layer(identifier, layer)}/drafts"
+        dtype = np.dtype(np.uint8) if source.dtype.kind == "b" else source.dtype
+        # a draft that nobody ends goes by itself: so a lost answer is asked for again
+        proof = {"Lock-Token": lock}
+        draft = self.connection.send("POST", path, {"dtype": dtype.name}, key=secrets.token_hex(16), headers=proof)
+        shape, chunks = tuple(draft["shape"]), tuple(max(1, size) for size in draft["chunks"])
+        if source.shape != shape:
+            self.connection.send("DELETE", f"{path}/{draft['id']}")
+            raise ShapeError(f"The label map has the shape {source.shape}, the image {shape}.", remedy="")
+        same = old if old is not None and old.dtype == dtype else None
+        for index, region in _chunks(shape, chunks):
+            voxels = np.ascontiguousarray(source.read(region), dtype.newbyteorder("<"))
+            if same is None and not voxels.any():
+                continue
+            if same is None or not np.array_equal(voxels, same.read(region)):
+                key = ".".join(map(str, index))
+                self.connection.send_bytes("PUT", f"{path}/{draft['id']}/chunks/{key}", voxels.tobytes(), again=True)
+        return LayerRecord(**self.connection.send("POST", f"{path}/{draft['id']}/seal", key=draft["id"])["record"])
+
+    def _layer(self, identifier: str, layer: str) -> str:
+        return f"{self._path}/descriptors/{identifier}/layers/{layer}"
+
+
+def _chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
+    grid = Grid(shape, chunks)
+    for number, index in enumerate(np.ndindex(*counts)):
+        yield index, tuple(to_roi(grid[number]))
+
+
+def _wish(change: Change) -> dict[str, Any]:
+    if change.mine is None:
+        return {"name": change.name, "remove": True, "etag": "" if change.base is None else digest(change.base)}
+    if change.base is None:
+        return {"name": change.name, "document": change.mine}
+    fields = []
+    for path in differences(change.base, change.mine):
+        old, new = value_at(change.base, path), value_at(change.mine, path)
+        if path != ("edit_time",):  # which the server sets
+            given = {name: value for name, value in (("old", old), ("new", new)) if value is not MISSING}
+            fields.append({"path": list(path), **given})
+    return {"name": change.name, "fields": fields}
