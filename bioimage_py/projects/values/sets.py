@@ -351,7 +351,7 @@ def from_table(
     """
     reader = csv.reader(io.StringIO(text))
     found = kind(list(names.values()))
-    head, shift = next(reader, None), 0.0
+    head, shift = next(reader, None), np.zeros(3)
     if head != _header(kind):
         if head != _older_header(kind):
             raise FormatError(f"{where} has not the columns {_header(kind)}.", remedy="restore it from a backup")
