@@ -114,9 +114,9 @@ def find_local_maxima(
 
 
 def _distances(value: Any, source: Source, along: tuple[int, ...], *, physical: bool) -> tuple[int, ...]:
-    """Voxels to each side along each axis."""
+    """Voxels to each side along each axis, as many as the volume has at most."""
     if not physical:
-        return (_distance(value),) * len(along)
+        return tuple(min(_distance(value), max(1, source.shape[axis])) for axis in along)
     if not number("min_distance", value, example=1.5) > 0:
         raise ParameterError(f"min_distance={value!r} is not above 0", remedy="min_distance=1.5")
     found = lengths(value, source.axes, along, name="min_distance", physical=True)

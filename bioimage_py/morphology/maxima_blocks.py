@@ -80,12 +80,10 @@ class FindCandidates:
     def _highest(self, values: Array, known: Array) -> Array:
         lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
         filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
-        size = [1] * values.ndim
+        highest = filled
         for axis, distance in zip(self.along, self.distance, strict=True):
-            size[axis] = 2 * distance + 1
-        padded = np.pad(filled, [(one // 2,) * 2 for one in size], constant_values=lowest)
-        inner = tuple(slice(0, one) for one in values.shape)
-        return np.asarray(filled == select(padded, size, math.prod(size) - 1)[inner])
+            highest = _highest_along(highest, axis, min(distance, values.shape[axis] - 1), lowest)
+        return np.asarray(filled == highest)
 
     def _joined(self, found: Array, values: Array, block: Block) -> tuple[merging.Part | None, Array]:
         """Candidates that touch, as one plateau; the value of each."""
@@ -98,6 +96,14 @@ class FindCandidates:
         ]
         part = components.summary(labelled, found, begin=block.begin, volume=self.shape, sides=sides)
         return part, np.ascontiguousarray(values).reshape(-1)[labelled.first]
+
+
+def _highest_along(values: Array, axis: int, reach: int, lowest: Any) -> Array:
+    """The highest of the values within a reach along an axis: one axis at a time, for what is padded is a copy."""
+    pads, size = [(0, 0)] * values.ndim, [1] * values.ndim
+    pads[axis], size[axis] = (reach, reach), 2 * reach + 1
+    found = select(np.pad(values, pads, constant_values=lowest), size, 2 * reach)
+    return found[(slice(None),) * axis + (slice(0, values.shape[axis]),)]
 
 
 def _exclude(found: Array, axis: int, begin: int, low: int, high: int) -> None:

@@ -23,7 +23,7 @@ from .values.kinds import PALETTE, LayerKind
 from .values.models import Color, Label, Layer
 from .values.names import plain
 from .values.records import LayerRecord
-from .values.sets import AnnotationSet, BoxSet, LandmarkSet, from_table, to_table
+from .values.sets import AnnotationSet, BoxSet, LandmarkSet, from_table, scale_of, to_table
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor
@@ -287,7 +287,11 @@ class TableLayer(LiveLayer):
             return None
         path = self._path_of(record)
         names = {label.id: label.name for label in self.definition.labels}
-        return from_table(path.read_text(encoding="utf-8"), self._rows, names, str(path))
+        return from_table(path.read_text(encoding="utf-8"), self._rows, names, str(path), scale_of(self._dataset.axes))
+
+    def _same(self, old: LayerRecord, value: AnnotationSet) -> bool:
+        """Whether the rows are those of a stored table, also of an older one that is written another way."""
+        return old.units == len(value) and self._load() == value
 
     def save_new_data(self, value: AnnotationSet, lock_token: LockToken | None = None) -> bool:
         """Save a set: at once, or at the end of the transaction.
@@ -320,7 +324,7 @@ class TableLayer(LiveLayer):
         self._check_lock(lock_token)
         data = to_table(value, {label.name: label.id for label in self.definition.labels}).encode()
         old = self._stored()
-        if old is not None and self._path_of(old).read_bytes() == data:
+        if old is not None and (self._path_of(old).read_bytes() == data or self._same(old, value)):
             return False
         new = LayerRecord(version=new_stamp(), units=len(value))
         path = self._path_of(new)

@@ -5,6 +5,7 @@ from .parsing import from_document
 from .putting import FrameOverlapStrategy
 from .records import Record
 from .space import ImageSpace, SequenceSpace, Space, VolumeSpace
+from .values.attributes import Attribute
 from .values.frames import Range
 from .values.geometry import Box, Ellipse, Geometry, Polygon, RotatedBox
 from .values.grid import Grid
@@ -12,7 +13,7 @@ from .values.ids import new_id
 from .values.instances import ClassificationInstance, ObjectInstance
 from .values.lines import Mesh, Point, Polyline, Skeleton
 from .values.masks import Mask
-from .values.ontology import Attribute, Classification, ObjectClass, Ontology
+from .values.ontology import Classification, ObjectClass, Ontology
 
 __all__ = [
     "Attribute",

@@ -64,7 +64,7 @@ def test_boxes_of_a_project_are_in_pixels(tmp_path: Path) -> None:
     descriptor.spacing = (0.5, 2.0, 1.0)
     project.save()
     rows = BoxSet.from_descriptor(descriptor, "boxes")
-    rows.add("cell", 0, (1.0, 4.0, 0.0), (5.0, 12.0, 1.0))
+    rows.add("cell", 0, (0.75, 3.0, -0.5), (4.75, 11.0, 0.5))
     descriptor.boundingbox_layers["boxes"].save_new_data(rows)
     item = ImageDataset(project.path, return_boxes=True)[0]
     assert item["boxes"].tolist() == [[2, 2, 10, 6]]
@@ -76,7 +76,7 @@ def test_boxes_of_times_lie_in_their_frame(tmp_path: Path) -> None:
     project.add_boundingbox_layer("boxes").add_annotation("cell")
     descriptor = project.add_descriptor(np.zeros((4, 8, 8), "u1"), "film", axes=("t", "y", "x"))
     rows = BoxSet.from_descriptor(descriptor, "boxes")
-    rows.add("cell", [1, 3], [(1, 2, 0), (0, 0, 0)], [(3, 5, 1), (2, 2, 1)])
+    rows.add("cell", [1, 3], [(0.5, 1.5, -0.5), (-0.5, -0.5, -0.5)], [(2.5, 4.5, 0.5), (1.5, 1.5, 0.5)])
     descriptor.boundingbox_layers["boxes"].save_new_data(rows)
     data = VideoDataset(project.path, return_boxes=True)
     assert data[0]["boxes"].tolist() == [[1, 2, 1, 3, 5, 2], [0, 0, 3, 2, 2, 4]]

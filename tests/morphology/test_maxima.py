@@ -93,3 +93,10 @@ def test_bad_input() -> None:
     for wrong in ({"min_distance": 0}, {"min_distance": 1.5}, {"threshold_abs": "a"}, {"block_ids": [0]}):
         with pytest.raises(ParameterError):
             find_local_maxima(np.ones(3), **wrong)
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 9), (5, 6)])
+def test_a_window_far_larger_than_the_volume_takes_no_memory(shape):
+    values = np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)
+    found = find_local_maxima(values, min_distance=10_000, exclude_border=False, block_shape=4, progress=False)
+    assert found.tolist() == [list(np.unravel_index(values.argmax(), shape))]

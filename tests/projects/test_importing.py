@@ -188,16 +188,16 @@ def test_boxes_come_back_from_coco(project, tmp_path):
     expected = {}
     for descriptor in project.descriptors:
         boxes = BoxSet.from_descriptor(descriptor, "boxes")
-        boxes.add("cell", 0, (2, 5, 0), (6, 7, 1))
+        boxes.add("cell", 0, (2, 5, -0.5), (6, 7, 0.5))
         if descriptor.n_slices > 1:
-            boxes.add("debris", 3, (2, 5, 3), (6.5, 7, 4))
+            boxes.add("debris", 3, (2, 5, 2.5), (6.5, 7, 3.5))
         descriptor.boundingbox_layers["boxes"].save_new_data(boxes)
         expected[descriptor.name] = boxes
     assert export_coco(project, tmp_path / "boxes.json") == 3
     document = json.loads((tmp_path / "boxes.json").read_text())
     flat = next(item for item in document["images"] if item["file_name"] == "flat")
     box = next(item for item in document["annotations"] if item["image_id"] == flat["id"])
-    assert box["bbox"] == [1, 2, 2, 4]  # pixels: x / 2, (y - 4) / 0.5
+    assert box["bbox"] == [1.5, 2.5, 2, 4]  # pixels: x / 2 + 0.5, (y - 4) / 0.5 + 0.5
     changed = import_coco(project, tmp_path / "boxes.json", layer="again")
     assert len(changed) == 2
     for descriptor in Project.load(project.path).descriptors:
@@ -222,7 +222,7 @@ def test_coco_brings_its_images(tmp_path):
     assert (one.shape, rgb.n_channels, rgb.width) == ((20, 30), 3, 30)
     (box,) = one.boundingbox_layers["boxes"].load()
     assert box.type == "cat"
-    assert (box.top_left.tolist(), box.lower_right.tolist()) == ([1, 2, 0], [4, 6, 1])
+    assert (box.top_left.tolist(), box.lower_right.tolist()) == ([0.5, 1.5, -0.5], [3.5, 5.5, 0.5])
     document["annotations"][0]["category_id"] = 4
     path.write_text(json.dumps(document))
     with pytest.raises(FormatError, match="annotation 1 has the category 4"):

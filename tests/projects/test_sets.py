@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bioimage_py.datasets import ImageDataset
 from bioimage_py.errors import FormatError, IndexingError, KeyNotFoundError, ParameterError, ShapeError
-from bioimage_py.projects import BoxSet, LandmarkSet
+from bioimage_py.projects import BoxSet, LandmarkSet, Project, ProjectSettings
+from bioimage_py.projects.exchange.coco import export_coco
 from bioimage_py.projects.values.sets import from_table, to_table
+from bioimage_py.sources import Axis
+from bioimage_py.spaces import ObjectClass, Ontology, Space
+from bioimage_py.spaces.exchange import to_boxes
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 
@@ -141,3 +149,46 @@ def test_layers_store_sets(project, again):
         layer.save_new_data(points)
     assert descriptor.landmark_layers["points"].save_new_data(points)
     assert again().descriptors[0].landmark_layers["points"].load()[0].world.tolist() == [1, 2, 3]
+
+
+OLDER = "type,frame,top_left_x,top_left_y,top_left_z,lower_right_x,lower_right_y,lower_right_z\n"
+
+
+def test_an_older_table_is_moved_to_the_edges_of_voxels(tmp_path):
+    """Its corners counted from the centre of voxel 0: pixels x 1 to 3, y 2 to 4, in voxels of 2 and 0.5."""
+    project = Project.create(ProjectSettings("p"), tmp_path / "p")
+    project.add_boundingbox_layer("boxes").add_annotation("cell")
+    axes = (Axis("y", "space", "micrometer", 0.5, 4.0), Axis("x", "space", "micrometer", 2.0))
+    descriptor = project.add_descriptor(np.zeros((20, 30), "u1"), "image", axes=axes)
+    layer = descriptor.boundingbox_layers["boxes"]
+    rows = BoxSet.from_descriptor(descriptor, "boxes")
+    rows.add("cell", 0, (1.0, 4.75, -0.5), (5.0, 5.75, 0.5))
+    layer.save_new_data(rows)
+    project.save()
+    path = Path(layer.version_path(layer.version))
+    assert path.read_text().startswith("type,frame,low_x")
+    id = path.read_text().splitlines()[1].partition(",")[0]
+    path.write_text(f"{OLDER}{id},0,2.0,5.0,0.0,6.0,6.0,1.0\n")
+    seen = Project.load(project.path).descriptors[0]
+    layer = seen.boundingbox_layers["boxes"]
+    assert layer.load() == rows
+    assert layer.save_new_data(layer.load()) is False
+    data = ImageDataset(project.path, return_boxes=True)
+    assert data[0]["boxes"].tolist() == [[1, 2, 3, 4]]
+    export_coco(Project.load(project.path), tmp_path / "boxes.json")
+    assert json.loads((tmp_path / "boxes.json").read_text())["annotations"][0]["bbox"] == [1, 2, 2, 2]
+    changed = layer.load()
+    changed.edit(0, frame=1)
+    assert layer.save_new_data(changed)
+    assert layer.load() == changed
+    with pytest.raises(FormatError, match="older table"):
+        from_table(OLDER, BoxSet, {}, "x.csv")
+
+
+def test_boxes_of_a_layer_lie_where_those_of_a_space_do(tmp_path):
+    axes = (Axis("y", "space", "micrometer", 0.3, 7.0), Axis("x", "space", "micrometer", 3.0, -2.0))
+    space = Space.for_image((20, 30), axes, Ontology([ObjectClass("cell", "bounding_box")]))
+    space.put_many("cell", np.array([[4.0, 3.0, 5.0, 4.0]]), units="pixel")  # one voxel
+    (box,) = to_boxes(space, BoxSet(["cell"]))
+    middle = (box.top_left + box.lower_right)[:2] / 2
+    np.testing.assert_allclose(middle, [-2.0 + 4 * 3.0, 7.0 + 3 * 0.3], rtol=1e-12)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bioimage_py.errors import ConflictError, FormatError, ParameterError
@@ -157,6 +157,7 @@ POINTS = st.lists(st.tuples(st.integers(-2, 3), st.integers(-2, 3)), min_size=3,
 
 
 @settings(max_examples=100, deadline=None)
+@example([[[[(0, 0), (0, 1), (0, -1), (0, 0), (0, 0)]]]])
 @given(st.lists(st.lists(st.lists(POINTS, min_size=1, max_size=3), min_size=1, max_size=3), max_size=4))
 def test_polygons_by_column(given_: Any) -> None:
     """Whatever the numbers of parts, rings and points are; what the constructor refuses, no column holds."""

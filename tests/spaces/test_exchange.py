@@ -200,7 +200,7 @@ def test_broken_geojson(image: Any, change: dict[str, Any]) -> None:
 
 def test_boxes_and_landmarks_of_projects(volume: Any, ontology: Ontology) -> None:
     boxes = BoxSet(["nucleus"])
-    boxes.add("nucleus", 0, (1, 2, 3), (4, 5, 6))  # voxels 1 to 3 along x
+    boxes.add("nucleus", 0, (0.5, 1.5, 2.5), (3.5, 4.5, 5.5))  # voxels 1 to 3 along x
     assert from_boxes(volume, boxes) == 1
     record = next(volume.query())
     assert record.geometry_in("pixel") == Box((1, 2, 3), (4, 5, 6))

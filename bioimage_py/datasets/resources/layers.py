@@ -221,9 +221,8 @@ def _of_table(
     over_time = axis is not None and descriptor.axes[axis].kind == "time"
     names = {label.id: label.name for label in layer.definition.labels}
     kind = BoxSet if layer.kind == LayerKind.BOUNDINGBOX else LandmarkSet
-    for number, row in enumerate(from_table(Path(path).read_text(encoding="utf-8"), kind, names, path)):
-        half = 0.5 if kind is LandmarkSet else 0.0  # a point of the world's is at a centre, corners are at edges
-        geometry = [((corner - offset) / scale + half).tolist() for corner in row[2:]]
+    for number, row in enumerate(from_table(Path(path).read_text(encoding="utf-8"), kind, names, path, scale)):
+        geometry = [((corner - offset) / scale + 0.5).tolist() for corner in row[2:]]
         if len(geometry) == 2 and frames > 1 and (over_time or geometry[0][2] == geometry[1][2]):  # in its frame
             geometry[0][2], geometry[1][2] = float(row.frame), row.frame + 1.0
         flat = [x for corner in geometry for x in (corner if frames > 1 or len(geometry) == 1 else corner[:2])]

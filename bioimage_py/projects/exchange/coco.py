@@ -166,7 +166,7 @@ def _corners(descriptor: Descriptor, frame: int, box: Any) -> tuple[list[float],
     depth = _depth(descriptor)
     begin["z"], end["z"] = (frame, frame + 1) if depth == "frames" else (0, max(1, descriptor.n_slices))
     scales = _scales(descriptor)
-    return tuple([scales[a][1] + scales[a][0] * at[a] for a in "xyz"] for at in (begin, end))  # type: ignore[return-value]
+    return tuple([scales[a][1] + scales[a][0] * (at[a] - 0.5) for a in "xyz"] for at in (begin, end))  # type: ignore[return-value]
 
 
 def _depth(descriptor: Descriptor) -> str:
@@ -222,7 +222,7 @@ def export_coco(project: Project, path: str | os.PathLike[str], *, layer: str = 
                 }
             )
             for box in boxes.frame(frame) if boxes is not None else ():
-                begin, end = ((corner[:2] - offset) / scale for corner in (box.top_left, box.lower_right))
+                begin, end = ((corner[:2] - offset) / scale + 0.5 for corner in (box.top_left, box.lower_right))
                 rows.append(
                     {
                         "id": len(rows) + 1,

@@ -1,7 +1,8 @@
 """Boxes and landmarks of a data set, as columns.
 
-Points are world coordinates (x, y, z), float64, in the descriptor's unit. A box holds its `top_left`, not its
-`lower_right`.
+Points are world coordinates (x, y, z), float64, in the descriptor's unit; the centre of voxel i lies at ``offset + i *
+scale``. Corners of boxes are edges: a box around voxel i alone reaches from ``offset + (i - 0.5) * scale`` to ``offset
++ (i + 0.5) * scale``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from ...errors import FormatError, IndexingError, KeyNotFoundError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
+    from ...sources import Axis
     from ..descriptor import Descriptor
 
 Points = npt.NDArray[np.float64]
@@ -51,6 +53,8 @@ class AnnotationSet(abc.ABC):
     """
 
     columns: ClassVar[tuple[str, ...]]
+    stored: ClassVar[tuple[str, ...]]
+    """Names of the columns in files."""
     _row: ClassVar[type[Any]]
 
     def __init__(self, types: Iterable[str] | None = None) -> None:
@@ -196,9 +200,12 @@ class AnnotationSet(abc.ABC):
 
 
 class BoxSet(AnnotationSet):
-    """Boxes: `top_left` belongs to a box, `lower_right` does not."""
+    """Boxes between two corners, which are edges: half a voxel before the centre of the first voxel, and half a one
+    behind that of the last.
+    """
 
     columns = ("top_left", "lower_right")
+    stored = ("low", "high")
     _row = Box
 
     def add(self, type: str | Sequence[str], frame: Any, top_left: Any, lower_right: Any) -> None:
@@ -211,7 +218,7 @@ class BoxSet(AnnotationSet):
         frame : int or array of int
             Frame from 0; one for all, or one a box.
         top_left, lower_right : array_like
-            Corners in world coordinates (x, y, z): shape (3,), (3, 1) or (n, 3).
+            Corners in world coordinates (x, y, z), edges of voxels: shape (3,), (3, 1) or (n, 3).
 
         Raises
         ------
@@ -248,7 +255,7 @@ class BoxSet(AnnotationSet):
 class LandmarkSet(AnnotationSet):
     """Landmarks: points in world coordinates."""
 
-    columns = ("world",)
+    columns = stored = ("world",)
     _row = Point
 
     def add(self, type: str | Sequence[str], frame: Any, world: Any) -> None:
@@ -287,6 +294,12 @@ def _as_frames(value: Any) -> npt.NDArray[np.int64]:
     return frames.astype(np.int64).reshape(-1)
 
 
+def scale_of(axes: Iterable[Axis]) -> Points:
+    """Return the sizes of a voxel along x, y and z; 1 along one that is not there."""
+    known = {axis.name.lower(): axis.scale for axis in axes if axis.kind == "space"}
+    return np.array([known.get(name, 1.0) for name in "xyz"], np.float64)
+
+
 def to_table(rows: AnnotationSet, ids: Mapping[str, str]) -> str:
     """Return the rows as CSV text: a header, then type id, frame and coordinates (exact).
 
@@ -313,7 +326,9 @@ def to_table(rows: AnnotationSet, ids: Mapping[str, str]) -> str:
     return text.getvalue()
 
 
-def from_table(text: str, kind: type[AnnotationSet], names: Mapping[str, str], where: str) -> AnnotationSet:
+def from_table(
+    text: str, kind: type[AnnotationSet], names: Mapping[str, str], where: str, scale: Any = None
+) -> AnnotationSet:
     """Return the rows of CSV text; those of types that the layer has no longer are left out.
 
     Parameters
@@ -325,20 +340,28 @@ def from_table(text: str, kind: type[AnnotationSet], names: Mapping[str, str], w
         Name of every type by its id.
     where : str
         Path, for messages.
+    scale : array_like of 3, optional
+        Sizes of a voxel along x, y and z, by which boxes of older tables are moved: their corners counted from the
+        centre of voxel 0, half a voxel behind the edges.
 
     Raises
     ------
     FormatError
-        The text is no table of that kind.
+        The text is no table of that kind; or it is an older one, and there is no `scale`.
     """
     reader = csv.reader(io.StringIO(text))
     found = kind(list(names.values()))
-    if next(reader, None) != _header(kind):
-        raise FormatError(f"{where} has not the columns {_header(kind)}.", remedy="restore it from a backup")
+    head, shift = next(reader, None), np.zeros(3)
+    if head != _header(kind):
+        if head != _older_header(kind):
+            raise FormatError(f"{where} has not the columns {_header(kind)}.", remedy="restore it from a backup")
+        if scale is None:
+            raise FormatError(f"{where} is an older table of boxes.", remedy="load and save it in its project")
+        shift = -0.5 * np.asarray(scale, np.float64)
     rows = [row for row in reader if row and row[0] in names]
     try:
         numbers = np.array([[float(x) for x in row[2:]] for row in rows]).reshape(len(rows), len(kind.columns), 3)
-        points = {name: numbers[:, i] for i, name in enumerate(kind.columns)}
+        points = {name: numbers[:, i] + shift for i, name in enumerate(kind.columns)}
         found._add([names[row[0]] for row in rows], np.array([int(row[1]) for row in rows], np.int64), points)
     except ValueError as error:
         raise FormatError(f"{where} is damaged: {error}", remedy="restore it from a backup") from error
@@ -346,4 +369,9 @@ def from_table(text: str, kind: type[AnnotationSet], names: Mapping[str, str], w
 
 
 def _header(kind: type[AnnotationSet]) -> list[str]:
+    return ["type", "frame", *(f"{column}_{axis}" for column in kind.stored for axis in "xyz")]
+
+
+def _older_header(kind: type[AnnotationSet]) -> list[str]:
+    """Columns of files in which corners of boxes counted from the centre of voxel 0."""
     return ["type", "frame", *(f"{column}_{axis}" for column in kind.columns for axis in "xyz")]

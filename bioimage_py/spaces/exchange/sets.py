@@ -1,4 +1,4 @@
-"""Boxes and landmarks of label projects, whose corners count from the centre of voxel 0: half a voxel beside ours."""
+"""Boxes and landmarks of label projects, whose coordinates are those of spaces."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def from_boxes(space: Any, boxes: Any, **given: Any) -> int:
     KeyNotFoundError
         There is no such class.
     """
-    d, half = space.grid.ndim, space.grid.scale / 2
-    shapes = [Box((row.top_left - half)[:d], (row.lower_right - half)[:d]) for row in boxes]
+    d = space.grid.ndim
+    shapes = [Box(row.top_left[:d], row.lower_right[:d]) for row in boxes]
     return _put(space, boxes, shapes, given)
 
 
@@ -53,7 +53,6 @@ def _put(space: Any, rows: Any, shapes: list[Any], given: Any) -> int:
 
 def to_boxes(space: Any, boxes: Any, class_: Any = None) -> Any:
     """Add the boxes of a space to a `BoxSet`, and return it; a flat box reaches through one voxel of z."""
-    half = space.grid.scale / 2
     for record in space.query(class_=class_):
         if record.class_.shape != "bounding_box":
             if class_ is not None:
@@ -63,7 +62,7 @@ def to_boxes(space: Any, boxes: Any, class_: Any = None) -> Any:
             continue
         low, high = (np.array(record.bounds[at : at + 3]) for at in (0, 3))
         flat = ~np.isfinite(low)
-        low, high = np.where(flat, 0, low + half), np.where(flat, 1, high + half)
+        low, high = np.where(flat, -0.5, low), np.where(flat, 0.5, high)
         boxes.add(record.name, record.frame, low, high)
     return boxes
 

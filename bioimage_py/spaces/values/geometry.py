@@ -328,9 +328,9 @@ def _rings(part: Any) -> tuple[Points, ...]:
 
 def _ring(value: Any) -> Points:
     found = points(value, "ring", ndim=2, least=3)
-    if (found[0] == found[-1]).all():
-        found = found[:-1]
-    others = found[(found != found[0]).any(axis=1)]
+    other = (found != found[0]).any(axis=1)
+    found = found[: len(found) - int(np.argmax(other[::-1]))]  # without points at its end that repeat the first
+    others = found[other[: len(found)]]
     if not (len(others) and (others != others[0]).any()):
         raise ParameterError(
             f"A ring with the points {found.tolist()} has no area.", remedy="give three or more points"
