@@ -161,5 +161,5 @@ def test_memory_of_writing_does_not_grow_with_the_image(name: str, tmp_path: Pat
         told = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=900)
         assert told.returncode == 0, told.stderr
         peaks.append(int(told.stdout.splitlines()[-1]))
-    assert peaks[1] < 1024, peaks
-    assert peaks[1] - peaks[0] < 300, peaks
+    assert peaks[1] < 1024, peaks  # of 2 GB; buffers and a level take up to 256 MiB each
+    assert peaks[1] - peaks[0] < 450, peaks

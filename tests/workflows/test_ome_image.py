@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import DtypeError, ParameterError, StorageError
+from bioimage_py.errors import AliasError, DtypeError, ParameterError, ReadOnlyError, StorageError
 from bioimage_py.io import create_array
 from bioimage_py.io.written import blocks
 from bioimage_py.sources import Axis, as_source
@@ -165,6 +165,21 @@ def test_what_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DtypeError):
         convert(data.astype("c8"), tmp_path / "a.ome.zarr", axes="zyx", pyramid=True, execution=QUIET)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_archives_are_refused_and_arrays_replaced(tmp_path: Path) -> None:
+    data = np.ones((70, 70, 70), "u1")
+    for name in ("a.zip", "a.ozx"):
+        with pytest.raises(ReadOnlyError):
+            convert(data, tmp_path / name, axes="zyx", pyramid=True, execution=QUIET)
+    assert list(tmp_path.iterdir()) == []
+    bp.copy(data + 1, tmp_path / "a.zarr", progress=False)
+    itself = bp.open_source(tmp_path / "a.zarr")
+    with pytest.raises(AliasError):
+        convert(itself, tmp_path / "a.zarr", axes="zyx", pyramid=True, overwrite=True, execution=QUIET)
+    np.testing.assert_array_equal(itself[...], data + 1)
+    convert(data, tmp_path / "a.zarr", axes="zyx", pyramid=True, overwrite=True, execution=QUIET)
+    same_bits(tmp_path / "a.zarr", [data, np.ones((35, 35, 35), "u1")])
 
 
 def test_fewer_levels_than_before(tmp_path: Path) -> None:
