@@ -151,6 +151,9 @@ def test_channels_are_kept_apart(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a.ome.tif", data, **how)
     convert(bp.open_source(tmp_path / "a.ome.tif"), tmp_path / "a.ome.zarr", pyramid=True, execution=QUIET)
     told = iio.improps(tmp_path / "a.ome.zarr")
+    assert told.channel_names == ("DAPI", "GFP")
+    convert(bp.open_source(tmp_path / "a.ome.zarr"), tmp_path / "again.ome.tif", execution=QUIET)
+    assert iio.improps(tmp_path / "again.ome.tif").channel_names == ("DAPI", "GFP")
     assert told.axes == ("c", "z", "y", "x")
     assert told.levels[:3] == ((2, 70, 80, 90), (2, 70, 40, 45), (2, 70, 20, 23))
     np.testing.assert_array_equal(
@@ -165,6 +168,18 @@ def test_what_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DtypeError):
         convert(data.astype("c8"), tmp_path / "a.ome.zarr", axes="zyx", pyramid=True, execution=QUIET)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_stay_labels(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (80, 80, 80)).astype("u8") * (2**60 + 1)
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(ids.T.astype("i8"), np.eye(4), dtype="int64")
+    image.header.set_intent("label")
+    nibabel.save(image, tmp_path / "a.nii")
+    convert(bp.open_source(tmp_path / "a.nii"), tmp_path / "a.ome.zarr", pyramid=True, execution=QUIET)
+    coarse = bp.downsample(ids.astype("i8"), 2, method="mode")
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.ome.zarr", level=1), coarse)
+    assert iio.improps(tmp_path / "a.ome.zarr").is_label
 
 
 def test_archives_are_refused_and_arrays_replaced(tmp_path: Path) -> None:
