@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from ..errors import FormatError, ParameterError, StorageError
 from ..io.create import array_exists, create_array
 from ..io.details import Image
-from ..io.formats import require_library, split_path
+from ..io.formats import format_named, require_library, split_path
 from ..io.keys import array_keys
 from ..io.ome import is_marked_unfinished
 from ..io.target import OME_ENDING
@@ -26,7 +27,8 @@ from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
 from ..runner.lease.stamp_places import InFolder
 from ..sources import Source, as_source
-from ..sources.file import open_source
+from ..sources.file import FileSource, open_source
+from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url
 from .ome_image import block_of, write_ome_image
@@ -157,7 +159,7 @@ def convert(
     entry = format_to_write(path, None, None)
     require_library(entry)
     check_replaced(path, entry)
-    image = Wanted(axes=axes, dtype=dtype, rescale=rescale).image(source, entry.name)
+    image = _with_details(Wanted(axes=axes, dtype=dtype, rescale=rescale).image(source, entry.name), source)
     found = Conversion(
         target.output,
         entry.name,
@@ -175,11 +177,37 @@ def convert(
         _copy(image, path, entry.name, target, current_execution(execution))
         lost: tuple[str, ...] = ()
     else:
-        report = imwrite(path, image.array, axes=image.axes, overwrite=overwrite, report=True, **more)
+        names = image.details.channel_names
+        report = imwrite(
+            path, image.array, axes=image.axes, channel_names=names, overwrite=overwrite, report=True, **more
+        )
         lost = report.lost
     if verify:
         _verify(image.array, path, entry.name)
     return replace(found, lost=lost, verified=verify)
+
+
+def _with_details(image: Image, source: Source) -> Image:
+    """The image with what its file says of its channels, and whether it is one of labels."""
+    if not isinstance(source, FileSource) or not (entry := format_named(source.format)).details:
+        return image
+    key = source.internal_path.rpartition("/")[0] if entry.stores and entry.container else source.internal_path
+    try:
+        found = load_qualified(entry.details)(source.path, key or None)
+    except Exception as error:  # noqa: BLE001 - what describes an image must not cost its voxels
+        warnings.warn(f"{source.path}: its metadata are damaged: {type(error).__name__}: {error}", stacklevel=3)
+        return image
+    channels = [size for size, axis in zip(image.array.shape, image.axes, strict=True) if axis.kind == "channel"]
+    fits = found.channel_names is not None and channels == [len(found.channel_names)] and not image.details.is_rgb
+    return replace(
+        image,
+        details=replace(
+            image.details,
+            channel_names=found.channel_names if fits else None,
+            channel_colors=found.channel_colors if fits else None,
+            is_label=found.is_label if image.array.dtype.kind in "iu" else None,
+        ),
+    )
 
 
 def is_unfinished(output: str) -> bool:

@@ -12,17 +12,18 @@ from ..io.create import create_array
 from ..io.details import Image
 from ..io.keys import array_keys
 from ..io.ome import mark_unfinished
+from ..io.v3.replacing import refuse_same
 from ..io.written.array_images import coarser_axes, describe_image
 from ..io.written.blocks import units_of, whole_pieces
 from ..operations.copying import copy
 from ..operations.pyramids import pyramid
 from ..runner.execution import Execution
+from ..sources.arrays.tensorstore import detect_driver
 from ..sources.axes import Axis
 from ..sources.base import Source
-from ..sources.file import FileSource
+from ..sources.file import FileSource, open_source
 from ..sources.registry import as_source
 from ..sources.stores.location import locate
-from ..sources.stores.paths import is_url
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
 from .pyramids import level_factors
@@ -55,8 +56,13 @@ def write_ome_image(
     views: list[Source] = [source]
     for factor in factors:
         views.append(DownsampleSource(views[-1], factor, method))
-    local, new = not is_url(container), not os.path.lexists(container)
+    root, new = locate(container), not os.path.lexists(container)
+    local = root.folder is not None and not root.archive  # elsewhere nothing is continued
     if local:
+        if overwrite and detect_driver(root) is not None:  # an array, of which no group can be made
+            with open_source(container, "", format="zarr") as there:
+                refuse_same(container, there, [source])
+            shutil.rmtree(container)
         mark_unfinished(container)
     axes = tuple(image.axes)
     made: list[FileSource] = []

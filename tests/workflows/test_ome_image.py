@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import DtypeError, ParameterError, StorageError
+from bioimage_py.errors import AliasError, DtypeError, ParameterError, ReadOnlyError, StorageError
 from bioimage_py.io import create_array
 from bioimage_py.io.written import blocks
 from bioimage_py.sources import Axis, as_source
@@ -151,6 +151,9 @@ def test_channels_are_kept_apart(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a.ome.tif", data, **how)
     convert(bp.open_source(tmp_path / "a.ome.tif"), tmp_path / "a.ome.zarr", pyramid=True, execution=QUIET)
     told = iio.improps(tmp_path / "a.ome.zarr")
+    assert told.channel_names == ("DAPI", "GFP")
+    convert(bp.open_source(tmp_path / "a.ome.zarr"), tmp_path / "again.ome.tif", execution=QUIET)
+    assert iio.improps(tmp_path / "again.ome.tif").channel_names == ("DAPI", "GFP")
     assert told.axes == ("c", "z", "y", "x")
     assert told.levels[:3] == ((2, 70, 80, 90), (2, 70, 40, 45), (2, 70, 20, 23))
     np.testing.assert_array_equal(
@@ -165,6 +168,33 @@ def test_what_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DtypeError):
         convert(data.astype("c8"), tmp_path / "a.ome.zarr", axes="zyx", pyramid=True, execution=QUIET)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_stay_labels(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (80, 80, 80)).astype("u8") * (2**60 + 1)
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(ids.T.astype("i8"), np.eye(4), dtype="int64")
+    image.header.set_intent("label")
+    nibabel.save(image, tmp_path / "a.nii")
+    convert(bp.open_source(tmp_path / "a.nii"), tmp_path / "a.ome.zarr", pyramid=True, execution=QUIET)
+    coarse = bp.downsample(ids.astype("i8"), 2, method="mode")
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.ome.zarr", level=1), coarse)
+    assert iio.improps(tmp_path / "a.ome.zarr").is_label
+
+
+def test_archives_are_refused_and_arrays_replaced(tmp_path: Path) -> None:
+    data = np.ones((70, 70, 70), "u1")
+    for name in ("a.zip", "a.ozx"):
+        with pytest.raises(ReadOnlyError):
+            convert(data, tmp_path / name, axes="zyx", pyramid=True, execution=QUIET)
+    assert list(tmp_path.iterdir()) == []
+    bp.copy(data + 1, tmp_path / "a.zarr", progress=False)
+    itself = bp.open_source(tmp_path / "a.zarr")
+    with pytest.raises(AliasError):
+        convert(itself, tmp_path / "a.zarr", axes="zyx", pyramid=True, overwrite=True, execution=QUIET)
+    np.testing.assert_array_equal(itself[...], data + 1)
+    convert(data, tmp_path / "a.zarr", axes="zyx", pyramid=True, overwrite=True, execution=QUIET)
+    same_bits(tmp_path / "a.zarr", [data, np.ones((35, 35, 35), "u1")])
 
 
 def test_fewer_levels_than_before(tmp_path: Path) -> None:

@@ -321,7 +321,9 @@ def _ome_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[s
             found[f"PhysicalSize{axis.name.upper()}Unit"] = unit or "pixel"
         elif axis.name == "t":
             found["TimeIncrement"], found["TimeIncrementUnit"] = axis.scale, unit or "s"
-    if image.details.channel_names:
+    if image.details.channel_names and _rgb(image):
+        lost.append("channel names")
+    elif image.details.channel_names:
         found["Channel"] = {"Name": list(image.details.channel_names)}
     if image.name:
         found["Name"] = image.name

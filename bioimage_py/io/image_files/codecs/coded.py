@@ -142,7 +142,8 @@ def to_encode(images: Sequence[Image], name: str) -> tuple[np.ndarray, tuple[str
             remedy='dtype="uint8", rescale=(lowest, highest), or another ending: ".tif"',
         )
     scaled = [f"scale of the axis {axis.name}" for axis in image.axes if axis.unit or axis.scale != 1 or axis.offset]
-    return np.ascontiguousarray(image.array[...]), (*scaled, *lost_of(image))
+    native = np.ascontiguousarray(image.array[...], dtype.newbyteorder("="))  # codecs look at the bytes only
+    return native, (*scaled, *lost_of(image))
 
 
 def encoded(path: str, encode: Callable[[], bytes], name: str) -> None:

@@ -34,6 +34,8 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         raise ShapeError(f"A {name} file holds one picture, not {len(frames)}.", remedy='".tif" or ".gif"')
     if any(frame.shape != frames[0].shape or frame.dtype != frames[0].dtype for frame in frames):
         raise ShapeError(f"The frames of a {name} file have one shape and data type.", remedy='".tif" takes others')
+    if len(frames) > 1 and frames[0].dtype == np.uint16:
+        raise DtypeError("An animation holds 8 bits.", remedy='dtype="uint8", rescale=(0, 65535), or ".tif"')
     for image in images:
         _note_lost(image, name, lost)
     if frames[0].dtype == np.uint16 and frames[0].ndim == 3:
@@ -85,6 +87,7 @@ def _frames(image: Image, name: str) -> list[np.ndarray]:
     """The pictures of an image: one, or those along t."""
     letters = [axis.name for axis in image.axes]
     array = np.asarray(image.array[...])
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # codecs look at the bytes only
     allowed = {"bmp": ("uint8", "bool")} | dict.fromkeys(("jpeg", "webp", "gif", "avif"), ("uint8",))
     types = allowed.get(name, ("uint8", "uint16", "bool"))
     if array.dtype.name not in types:
@@ -113,8 +116,6 @@ def _pillow(frame: np.ndarray) -> Any:
 
 
 def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any]) -> None:
-    if len(frames) > 1:
-        raise DtypeError("An animation holds 8 bits.", remedy='dtype="uint8", rescale=(0, 65535)')
     need("imagecodecs", "A PNG file of 16 bits in colour")
     import imagecodecs
 
