@@ -58,6 +58,11 @@ PROCESSES = ("label 6", "label 26", "label multi")
 
 The floor is what those are compared with, their start included.
 """
+WHOLE = ("distance",)
+"""Works whose floor keeps the whole volume in memory, as no blocks of its library are exact: nobody has to be as fast.
+
+That is what this package's stages are for.
+"""
 BOUND = ("unique counts", "watershed")
 """Works whose libraries alone may fall short of the target against the peer.
 
@@ -109,7 +114,7 @@ def _peer(good: Mapping[str, Cell]) -> float | None:
 def _missed(work: str, good: Mapping[str, Cell]) -> dict[str, str]:
     ours, found, empty = good["ours"].wall, {}, work.startswith("empty")
     auto = good["ours subprocess"].wall if work in PROCESSES and "ours subprocess" in good else ours
-    if "floor" in good and not empty and auto > FLOOR * good["floor"].wall:
+    if "floor" in good and not empty and work not in WHOLE and auto > FLOOR * good["floor"].wall:
         found["floor"] = f"{auto / good['floor'].wall:.2f} x the floor, at most {FLOOR}"
     least, peer = AGAINST_PEER.get(work, 0.0), _peer(good)
     if peer is not None and not empty and peer < least * ours:

@@ -155,7 +155,8 @@ def select_sorting(padded: np.ndarray, footprint: np.ndarray, rank: int) -> np.n
     elif (kind in "iu" and padded.itemsize == 8) or (kind == "f" and np.isnan(padded).any()):
         values = np.unique(padded)
         padded = np.searchsorted(values, padded)
-    found = ndimage.rank_filter(padded, rank, footprint=footprint)
+    # of one axis it ignores which voxels of the footprint count (scipy 1.17.1)
+    found = ndimage.rank_filter(padded[np.newaxis], rank, footprint=footprint[np.newaxis])[0]
     ahead = tuple(slice(size // 2, None) for size in footprint.shape)
     return np.asarray(found[ahead] if values is None else values[found[ahead]])
 

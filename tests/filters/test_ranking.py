@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -82,6 +82,7 @@ def test_ranks_equal_those_of_sorted_values(case: Any, number: int) -> None:
 
 
 @given(cases(), st.integers(0, 10**6), st.booleans())
+@example((np.array([254, 3], "u1"), np.array([False, True, True, True]), (1,)), 1, False)
 @settings(max_examples=80, deadline=None)
 def test_large_neighbourhoods_are_sorted_to_the_same_values(case: Any, number: int, mirrored: bool) -> None:
     array, inside, _ = case

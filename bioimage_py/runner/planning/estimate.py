@@ -130,11 +130,12 @@ def _stage(stage: Stage) -> StagePlan:
     read = sum(source.dtype.itemsize for source in stage.inputs)
     # bytes a voxel of the grid: channels are more, and a level that is reduced on its way to storage is less
     written = sum(output.nbytes for output in stage.outputs) / max(1, math.prod(grid.shape))
-    sizes = zip(grid.roi, grid.grid_shape, halo, strict=True)
-    outer = math.prod(end - begin + 2 * margin * count for (begin, end), count, margin in sizes)
+    sizes = zip(grid.roi, grid.grid_shape, halo, grid.shape, strict=True)
+    # a halo ends with the volume
+    outer = math.prod(min(end - begin + 2 * margin * n, n * whole) for (begin, end), n, margin, whole in sizes)
     # one block: what is seen of the inputs, what is changed, and the units that several blocks fill
     block = [min(size, whole) for size, whole in zip(grid.block_shape, grid.shape, strict=True)]
-    seen = math.prod(size + 2 * margin for size, margin in zip(block, halo, strict=True))
+    seen = math.prod(min(b + 2 * margin, whole) for b, margin, whole in zip(block, halo, grid.shape, strict=True))
     ahead = seen * sum(stage.inputs[number].dtype.itemsize for number in stage.ahead)
     several = groups.largest * math.prod(block) * (written + 1) if groups.largest > 1 and written else 0
     return StagePlan(

@@ -179,3 +179,17 @@ def test_the_promise_is_near_what_is_measured(
     marks = [size for stage in report.stages for _, size, _ in stage.memory]
     assert marks
     assert max(marks) <= max(report.worker_peaks.values())
+
+
+@pytest.mark.parametrize("margin", [3, 10_000])
+def test_a_halo_ends_with_the_volume(margin):
+    raw = np.zeros((12, 8, 8), "u1")
+    plan = bp.map_blocks(_pass_on, [raw], [np.zeros_like(raw)], block_shape=4, halo=margin, plan=True)
+    (stage,) = plan.stages
+    sizes = [min(4 + 2 * margin, size) for size in raw.shape]
+    assert stage.block_bytes <= 20 * (np.prod(sizes) + 64)
+    assert stage.bytes_read <= raw.size * 12
+
+
+def _pass_on(block, inputs, outputs, mask):
+    raise AssertionError("only planned")
