@@ -130,7 +130,19 @@ def make_network() -> None:
     network(Path("net.onnx"))
 
 
+def make_cells() -> None:
+    """What docs/segmentation.md opens: boxes with boundaries between them, of which two objects are made."""
+    boundaries = bp.open_source("volume.zarr", "boundaries", mode="r+")
+    values = np.zeros(boundaries.shape, "f4")
+    values[7::8] = values[:, 7::8] = values[:, :, 7::8] = 1
+    boundaries[...] = values
+    truth = np.ones(boundaries.shape, "u8")
+    truth[12:] = 2
+    bp.copy(truth, "volume.zarr/truth")
+
+
 MAKE = {"inference.md": make_network, "files.md": make_files, "sources.md": make_sources, "projects.md": make_projects}
+MAKE |= {"segmentation.md": make_cells}
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
