@@ -51,6 +51,7 @@ STEPS: dict[str, list[list[str] | str]] = {
     "inference": ["print(bp.inference.predict(bp.imread('a.zarr/raw'), 'net.onnx', tile=16, overlap=4).max())"],
     "io": [["info", "a.h5"], ["info", "slices"], ["info", "a.tif"], ["segment", "a.h5", "h5.ome.zarr", "--quiet"]],
     "learning": [
+        "import numpy as np\n"
         "pieces = np.arange(1, 145).reshape(12, 12)\n"
         "graph = bp.graph.region_graph(pieces, np.random.default_rng(0).random((12, 12)))\n"
         "truth = (graph.mean() > 0.5).astype(np.int8)\n"
