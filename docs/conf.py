@@ -24,6 +24,7 @@ exclude_patterns = ["pictures"]
 myst_heading_anchors = 4
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_custom_sections = ["Other Parameters"]  # as a list of its own, with names that share a text together
 default_role = "py:obj"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -95,6 +95,7 @@ def remote(folder: Path) -> dict[str, str]:
     return {"s3://bucket/em": f"file://{folder}/em", "file:///data/labels": f"file://{folder}/labels"}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_snippets_run(page: Path, folder: Path) -> None:
     local = {'"slurm"': '"local"', '"subprocess"': '"local"'}  # workers take a second to start; test-long starts them
@@ -102,6 +103,7 @@ def test_snippets_run(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_snippets_run_as_they_stand(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With worker processes, with jobs of a cluster that is this host, and with a shell."""
@@ -113,6 +115,7 @@ def test_snippets_run_as_they_stand(page: Path, folder: Path, monkeypatch: pytes
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_recipes_of_contributing_work_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is made, each line added, each command typed, in a copy of what the repository holds."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -126,6 +129,8 @@ def test_recipes_of_contributing_work_as_they_are_written(tmp_path: Path, monkey
     style = [sys.executable, "-m", "ruff"]
     for check in (["check", "--quiet", "bioimage_py"], ["format", "--check", "--quiet", "bioimage_py"]):
         subprocess.run([*style, *check], check=True)
+    parts = [part for name in ("backends", "filters", "sources") for part in ("-p", f"bioimage_py.{name}")]
+    subprocess.run([sys.executable, "-P", "-m", "mypy", *parts], check=True)
 
 
 def test_snippets_have_types(tmp_path: Path) -> None:

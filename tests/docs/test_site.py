@@ -49,11 +49,8 @@ class Page(HTMLParser):
             self.loads.append(given[wanted or ""])
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `make docs` does, from a copy of the pages with one more, of which nobody has told."""
-    pytest.importorskip("furo")
-    root = tmp_path_factory.mktemp("site")
+def built(root: Path) -> Path:
+    """The site as `make docs` builds it, from a copy of the pages with one more, of which nobody has told."""
     for name in ("docs", "tests/layout"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("api", "__pycache__"))
     for name in ("README", "SECURITY", "CONTRIBUTING", "CHANGELOG"):
@@ -70,19 +67,34 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=1100
     )
     assert done.returncode == 0, done.stderr
     return root / "build" / "docs"
 
 
-@pytest.fixture(scope="module")
-def pages(site: Path) -> dict[Path, Page]:
-    """All pages of the site."""
-    return {path: Page(path) for path in sorted(site.rglob("*.html"))}
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_site(tmp_path: Path) -> None:
+    """One test, for to build it takes half a minute, many times that on a busy machine."""
+    pytest.importorskip("furo")
+    site = built(tmp_path)
+    pages = {path: Page(path) for path in sorted(site.rglob("*.html"))}
+    start = pages[site / "index.html"]
+    every_link_leads_somewhere(pages)
+    nothing_is_fetched_from_elsewhere(site, pages)
+    every_public_name_has_its_entry(pages)
+    operations_show_their_parameters(site)
+    the_search_finds_functions_and_words(site)
+    assert "brand_new.html" in start.links, "a new page is in the navigation by itself"
+    order = [
+        start.links.index(f"{name}.html") for name in ("first_steps", "howto", "sources", "api/bioimage_py", "design")
+    ]
+    assert order == sorted(order), "the navigation begins with what a newcomer does"
+    assert any(link.endswith("start.png") for link in start.loads)
 
 
-def test_every_link_leads_somewhere(pages: dict[Path, Page]) -> None:
+def every_link_leads_somewhere(pages: dict[Path, Page]) -> None:
     assert len(pages) > 50
     dead = []
     for path, page in pages.items():
@@ -97,14 +109,14 @@ def test_every_link_leads_somewhere(pages: dict[Path, Page]) -> None:
     assert [link for link in dead if not link.endswith("#")] == []
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+def nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
     for path, page in pages.items():
         assert [link for link in page.loads if urlsplit(link).netloc] == [], path.name
     for style in site.rglob("*.css"):
         assert re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//[^)\"']*", style.read_text()) == [], style.name
 
 
-def test_every_public_name_has_its_entry(pages: dict[Path, Page]) -> None:
+def every_public_name_has_its_entry(pages: dict[Path, Page]) -> None:
     listed = (ROOT / "tests" / "layout" / "public_names.txt").read_text().replace("\n    ", " ").splitlines()
     missing = []
     modules = {line.partition(":")[0] for line in listed}
@@ -118,7 +130,7 @@ def test_every_public_name_has_its_entry(pages: dict[Path, Page]) -> None:
     assert missing == []
 
 
-def test_an_operation_shows_its_parameters_and_names_those_that_all_share(site: Path) -> None:
+def operations_show_their_parameters(site: Path) -> None:
     text = (site / "api" / "bioimage_py.filters.html").read_text()
     entry = text[text.index('id="bioimage_py.filters.gaussian_smoothing"') :].partition('<dl class="py')[0]
     plain = re.sub(r"<[^>]*>", "", entry)
@@ -127,22 +139,8 @@ def test_an_operation_shows_its_parameters_and_names_those_that_all_share(site: 
     assert re.search(r"job_type.*num_workers.*execution", plain[plain.index("Other Parameters") :], re.DOTALL)
 
 
-def test_the_search_finds_functions_and_words(site: Path) -> None:
+def the_search_finds_functions_and_words(site: Path) -> None:
     index = (site / "searchindex.js").read_text()
     assert '"gaussian_smoothing"' in index
     assert '"bioimage_py.segmentation"' in index
     assert "watersh" in index  # words are kept without their endings
-
-
-def test_a_new_page_is_in_the_navigation_by_itself(pages: dict[Path, Page]) -> None:
-    start = next(page for path, page in pages.items() if path.name == "index.html" and path.parent.name == "docs")
-    assert "brand_new.html" in start.links
-
-
-def test_the_start_page_begins_with_what_a_newcomer_does(pages: dict[Path, Page]) -> None:
-    start = next(page for path, page in pages.items() if path.name == "index.html" and path.parent.name == "docs")
-    order = [
-        start.links.index(f"{name}.html") for name in ("first_steps", "howto", "sources", "api/bioimage_py", "design")
-    ]
-    assert order == sorted(order)
-    assert any(link.endswith("start.png") for link in start.loads)
