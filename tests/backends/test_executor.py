@@ -17,6 +17,7 @@ import pytest
 import zarr
 
 import bioimage_py as bp
+from bioimage_py.backends.hosted import task as tasks
 from bioimage_py.errors import ConfigError, RunnerError
 from bioimage_py.run_folder import RunFolder
 from bioimage_py.runner import ExecutorConfig, map_blocks, resume_run
@@ -205,3 +206,42 @@ def test_three_ranks_of_mpi(tmp_path: Path) -> None:
     went_on = call(slow)
     assert went_on.returncode == 0, went_on.stderr
     assert went_on.stdout.split() == ["4", "processes"]  # two of each call
+
+
+class OneThread(Executor):
+    """One of which nobody knows how many tasks it takes at once."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1)
+
+    def submit(self, *what: Any, **more: Any) -> Any:
+        return self.pool.submit(*what, **more)
+
+
+def test_a_block_that_was_left_to_a_worker_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that it failed on takes it after a while."""
+    monkeypatch.setattr("bioimage_py.runner.ledger.worker_side.AVOID_SECONDS", 0.2)
+    executor = OneThread()
+    trial = Trial(tmp_path, {}, "block 7: raise, ok")
+    trial.run(**on(executor))
+    trial.right()
+    executor.pool.shutdown()
+
+
+def order(folder: Path) -> dict[str, Any]:
+    me = tasks.identify()
+    return {"run": str(folder), "worker": "s1w0", "session": 1, "driver": me, "idle_timeout": 1.0, "mem": None}
+
+
+def test_a_worker_that_does_not_see_the_run_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LATENCY_SECONDS", 0.0)
+    told = tasks.work(order(tmp_path / "elsewhere"))
+    assert told["kind"] == "cannot start"
+    assert "tmp_root=" in told["detail"]
+
+
+def test_a_task_that_its_host_repeats_ends_at_once(tmp_path: Path) -> None:
+    alive = RunFolder(tmp_path).beats
+    alive.mkdir()
+    (alive / "s1w0").write_text("{}")
+    assert tasks.work(order(tmp_path))["kind"] == tasks.BEGUN_AGAIN

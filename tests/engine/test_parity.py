@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -363,6 +365,35 @@ def test_same_bits_on_every_backend(case: Case, stored: dict[str, Any], pool: No
                 np.testing.assert_allclose(
                     np.asarray(ours), np.asarray(exact), rtol=case.tolerance, atol=case.tolerance
                 )
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[dict[str, dict[str, Any]]]:
+    """Processes of others: a cluster of Dask, and a pool."""
+    distributed = pytest.importorskip("distributed")
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        ProcessPoolExecutor(2, mp_context=spawn) as pool,
+    ):
+        yield {
+            "dask": {"job_type": "dask", "job_config": bp.runner.DaskConfig(cluster=cluster.scheduler_address)},
+            "executor": {"job_type": "executor", "job_config": bp.runner.ExecutorConfig(executor=pool)},
+        }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_same_bits_in_processes_of_others(
+    case: Case, stored: dict[str, Any], hosts: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    results = []
+    for name, how in {"local": {"job_type": "local"}, **hosts}.items():
+        output = _output(case, tmp_path / name)
+        with_blocks = {"block_shape": BLOCKS, "num_workers": 2, "progress": False, **how}
+        results.append(_value(case.call(stored, output, with_blocks), output))
+    assert _same(results[0], results[1]), "local and dask"
+    assert _same(results[0], results[2]), "local and executor"
 
 
 IN_PLACE = [

@@ -136,7 +136,7 @@ LSF = Profile(
         "RUN": "RUNNING",
         "USUSP": "RUNNING",
         "SSUSP": "RUNNING",
-        "UNKWN": "RUNNING",
+        "UNKWN": "RUNNING",  # its node is silent: so will be its heartbeat
         "DONE": "COMPLETED",
         "EXIT": "FAILED",
         "ZOMBI": "NODE_FAIL",
@@ -195,7 +195,6 @@ GRID_ENGINE = Profile(
         "-l h_rt={seconds}",
         "-l h_vmem={mem_mb}M",
         "-r n",
-        "-notify",
     ),
     single=("-N {name}",),
     array=("-N {name}", "-t {first}-{last}"),

@@ -19,6 +19,8 @@ from ..jobs import job
 from .profile import RUNNING, WAITING, Profile
 
 COMMAND_SECONDS = 60.0
+_NO_JOBS = re.compile(r"(?i)no (unfinished |matching )?jobs?\b|job.* not found|unknown job")
+"""Some say that there are no jobs by an error; what is printed then says that a job is meant, not a server."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Listed:
 class BatchScheduler:
     """The commands of a scheduler, as `Scheduler` has them."""
 
+    SEES_NODES: bool = False
     TRANSIENT: tuple[str, ...] = ("timed out", "connect", "communication", "try again", "temporarily", "not responding")
 
     def __init__(self, profile: Profile) -> None:
@@ -141,9 +144,7 @@ class BatchScheduler:
 
     def _listed(self) -> list[Listed] | None:
         done = _run(shlex.split(self.profile.status))
-        # some say that there are no jobs by an error; what is printed then says that a job is meant, not a server
-        empty = re.search(r"(?i)no (unfinished |matching )?jobs?|job.* not found|unknown job", done.stderr)
-        return None if done.returncode and not empty else self.read(done.stdout)
+        return None if done.returncode and not _NO_JOBS.search(done.stderr) else self.read(done.stdout)
 
     def read(self, text: str) -> list[Listed]:
         """Jobs of what the status command has printed."""
@@ -167,6 +168,7 @@ class BatchQuery:
 
     def __init__(self, scheduler: BatchScheduler) -> None:
         self._scheduler = scheduler
+        self._seen: set[str] = set()
         self._deadline = 0.0
         self._process: subprocess.Popen[str] | None = None
         self._out: IO[str] | None = None
@@ -181,7 +183,7 @@ class BatchQuery:
         self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
         self._deadline = monotonic() + COMMAND_SECONDS
         command = shlex.split(self._scheduler.profile.status)
-        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.STDOUT, text=True)
 
     def answer(self) -> dict[str, tuple[str, str]] | None:
         """State and nodes of each job; None while there is no answer, and where it failed."""
@@ -196,7 +198,13 @@ class BatchQuery:
         with self._out as out:
             text = out.read()
         self._process = None
-        return None if code else {one.id: (one.state, one.node) for one in self._scheduler.read(text)}
+        if code and not _NO_JOBS.search(text):
+            return None
+        listed = {one.id: (one.state, one.node) for one in self._scheduler.read(text)}
+        # some forget a job when it ends; what it has written of its end goes before this
+        gone = dict.fromkeys(self._seen - set(listed), ("FAILED", ""))
+        self._seen |= set(listed)
+        return {**gone, **listed}
 
 
 def _filled(text: str, values: dict[str, Any]) -> str:

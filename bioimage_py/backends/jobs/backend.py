@@ -253,7 +253,7 @@ class JobsBackend(Backend):
             worker.state, worker.nodes = answer.get(worker.job, ("", worker.nodes))
             if worker.state in TERMINAL:
                 worker.ended = worker.ended or now
-            elif worker.mark is None and not worker.state and self._lost(worker):
+            elif worker.mark is None and (self._lost(worker) if not worker.state else self._silent(worker)):
                 worker.state, worker.ended = VANISHED, now - END_SECONDS
 
     def _lost(self, worker: JobWorker) -> bool:
@@ -265,6 +265,11 @@ class JobsBackend(Backend):
             return bool(monotonic() - worker.submitted > max(STALE_SECONDS, self.config.latency_wait))
         age: float = RunFolder(self._folder).heartbeat.stat().st_mtime - beat
         return age > STALE_SECONDS
+
+    def _silent(self, worker: JobWorker) -> bool:
+        """Whether a job that is listed gives no sign of life any more, where the scheduler does not see nodes."""
+        there = not self.scheduler.SEES_NODES and self._heartbeat(worker.worker).exists()
+        return there and self._lost(worker)
 
     def _judge(self) -> None:
         for worker in [worker for worker in self._jobs.values() if worker.ended is not None]:

@@ -40,6 +40,8 @@ class Scheduler(Protocol):
 
     TRANSIENT: tuple[str, ...]
     """Words of errors that pass."""
+    SEES_NODES: bool
+    """Whether a job that is listed as running runs: its node was not lost meanwhile."""
 
     def array_limit(self, config: Any) -> int:
         """Jobs in one array at most."""

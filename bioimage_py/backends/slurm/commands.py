@@ -16,6 +16,7 @@ from ..config import SlurmConfig, wall_seconds
 COMMAND_SECONDS = 60.0
 SIGNAL_SECONDS = 90
 """How long before the wall time a job is told so."""
+SEES_NODES: bool = True
 TRANSIENT: tuple[str, ...] = (
     "timed out",
     "socket",

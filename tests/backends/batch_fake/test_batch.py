@@ -92,7 +92,6 @@ HEAD = {
 #$ -l h_rt=5400
 #$ -l h_vmem=8192M
 #$ -r n
-#$ -notify
 """,
 }
 
