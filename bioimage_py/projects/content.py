@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..errors import KeyNotFoundError, ParameterError
 from ..sources import Axis
+from ..sources.stores.paths import is_url
 from ..spaces import Ontology
 from .creating import add_arguments, created, folder_of, new_record
 from .descriptor import Descriptor
 from .descriptors import DescriptorsAccessor
 from .images import remove_copy
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
+from .remote import opening as remote
+from .remote.placed import Placed
 from .spaces import OpenSpaces
 from .storage.folder import Folder
 from .storage.session import Session
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 
-class Content:
+class Content(Placed):
     """A project without the jobs over its data sets; `Project` adds these.
 
     Parameters
@@ -43,7 +46,10 @@ class Content:
         self._open(created(ProjectSettings(name), path))
 
     def _open(self, root: Path, project_id: str = "", username: str = "") -> None:
-        self._session = Session(Folder(root))
+        self._hold(Session(Folder(root)), project_id, username)
+
+    def _hold(self, session: Session, project_id: str = "", username: str = "") -> None:
+        self._session = session
         self._spaces = OpenSpaces(self._session)
         self.project_id, self.username = project_id or self.id, username
 
@@ -57,18 +63,24 @@ class Content:
         ----------
         settings : ProjectSettings
         path : str or os.PathLike
-            Folder, which must be empty or missing.
+            Folder, which must be empty or missing; or the base URL of a server.
         username, password : str
-            For servers; a folder needs none. The password is not kept.
+            For servers; a folder needs none. The password is not kept. Without a user, the API token of
+            ``$BIOIMAGE_PY_TOKEN``.
 
         Raises
         ------
         ParameterError
-            The folder is not empty, or none is given.
-        FormatError
-            The path is a URL.
+            The folder is not empty, or none is given; or the URL is not the base URL of a server.
+        AccessError
+            The server knows no such user, or another password.
+        ConflictError
+            The user has a project of that name on the server.
         """
         project = cls.__new__(cls)
+        if is_url(os.fspath(path)):
+            project._hold(remote.created(settings, os.fspath(path), username, password), username=username)
+            return project
         project._open(created(settings, path), username=username)
         return project
 
@@ -85,11 +97,12 @@ class Content:
         Parameters
         ----------
         path : str or os.PathLike
-            Folder.
+            Folder; or the URL of a server, or of a project on it (``https://host/projects/1``).
         project_id : str, optional
-            If given, the id that the project must have.
+            On a server, id or unique name of the project. Of a folder, the id that it must have.
         username, password : str, optional
-            For servers; a folder needs none. The password is not kept.
+            For servers; a folder needs none. The password is not kept. Without a user, the API token of
+            ``$BIOIMAGE_PY_TOKEN``.
 
         Raises
         ------
@@ -98,9 +111,17 @@ class Content:
         ParameterError
             It has another id.
         FormatError
-            The path is a URL, or a newer version wrote the project.
+            A newer version wrote the project.
+        KeyNotFoundError
+            The server has no such project, or the user is no member.
+        AccessError
+            The server knows no such user, or another password.
         """
         project = cls.__new__(cls)
+        if is_url(os.fspath(path)):
+            session = remote.loaded(os.fspath(path), project_id, username or "", password or "")
+            project._hold(session, username=username or "")
+            return project
         project._open(folder_of(path), project_id or "", username or "")
         if project.project_id != project.id:
             raise ParameterError(
@@ -118,31 +139,6 @@ class Content:
     def descriptor(self) -> None:
         """None: what is taken from a project belongs to no single data set."""
         return
-
-    @property
-    def id(self) -> str:
-        """Unique id."""
-        return self._session.settings.id
-
-    @property
-    def name(self) -> str:
-        """Name; `edit` changes it."""
-        return self._session.settings.name
-
-    @property
-    def path(self) -> str:
-        """Absolute path of the folder."""
-        return str(self._session.folder.root)
-
-    @property
-    def is_local(self) -> bool:
-        """True: it lies in a folder."""
-        return True
-
-    @property
-    def is_remote(self) -> bool:
-        """False: it is not on a server."""
-        return False
 
     @property
     def data_type(self) -> DataType:
@@ -366,9 +362,6 @@ class Content:
     def settings(self) -> ProjectSettings:
         """Return the settings as a value of its own; changing it changes nothing before `edit`."""
         return self._copied()
-
-    def refresh_access_token(self) -> None:
-        """Do nothing: a folder needs no access token."""
 
     def __enter__(self) -> Self:
         self._session.begin()

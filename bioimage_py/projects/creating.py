@@ -12,7 +12,7 @@ from ..sources import Axis, Source
 from ..sources.file import FileSource, absolute_path
 from ..sources.stores.paths import is_url
 from ..system.files import write_once
-from .images import check_data_type, image_axes, opened_image, record_image
+from .images import can_be_referenced, check_data_type, image_axes, opened_image, record_image
 from .storage.folder import SETTINGS, new_stamp, to_text
 from .values.grouping import checked_grouping
 from .values.models import Group, ImageInfo
@@ -63,6 +63,10 @@ def new_record(
     """Return the record of a new data set, after checking its image and copying it where that is asked for."""
     source = opened_image(image)
     found = image_axes(source, axes)
+    if project.is_remote and (own_copy or not can_be_referenced(source)):
+        raise ParameterError(
+            "A server keeps no copies of images yet.", remedy="save the image where all can read it, and add its path"
+        )
     title = title or _title(source)
     check_data_type(project.data_type, found, source.shape, title)
     groups = checked_grouping(grouping, project.grouping_hierarchy)

@@ -10,7 +10,7 @@ from ..markup import picture, table
 from . import stored_spaces
 from .image_properties import ImageProperties
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .storage.leases import SECONDS, LockToken, read_lease
+from .storage.leases import SECONDS, LockToken
 from .values.accessor import Accessor
 from .values.grouping import checked_grouping
 from .values.kinds import LayerKind, TagKind
@@ -192,7 +192,7 @@ class Descriptor(ImageProperties):
     @property
     def is_locked(self) -> bool:
         """Whether anybody holds its lock now."""
-        lease = read_lease(self._project._session.folder, self._identifier)
+        lease = self._project._session.lease(self._identifier)
         return lease is not None and lease.alive
 
     def lock(self, seconds: float = SECONDS) -> LockToken:
@@ -213,7 +213,7 @@ class Descriptor(ImageProperties):
         session = self._project._session
         if not session.has(self._identifier):
             raise KeyNotFoundError(f"There is no descriptor {self._identifier!r}.", remedy="project.sync()")
-        token = LockToken.take(session.folder, self._identifier, seconds)
+        token = session.take_lock(self._identifier, seconds)
         session.held[self._identifier] = token
         session.refresh(self._identifier)
         return token

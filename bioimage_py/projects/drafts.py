@@ -53,6 +53,7 @@ class Draft:
     def __init__(self, layer: LabelMapLayer, name: str = "", dtype: Any = None) -> None:
         if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
             raise ParameterError(f"A draft can't be called {name!r}.", remedy="use letters, digits, '-', '_' and '.'")
+        layer.project._session.needs_folder("A draft")
         self._layer = layer
         self._path = Path(layer.folder) / f".draft-{name or new_stamp()}.zarr"
         if not self._path.exists():

@@ -280,6 +280,8 @@ class ImageProperties:
     @property
     def thumbnail_path(self) -> str:
         """Path of its small picture, which need not be there."""
+        if self._project.is_remote:
+            return ""
         return str(self._root / "thumbnails" / f"{self._identifier}.png")
 
     def load_thumbnail(self, generate: bool = True) -> npt.NDArray[np.uint8] | None:
@@ -292,6 +294,7 @@ class ImageProperties:
         """
         import cv2
 
+        self._project._session.needs_folder("A thumbnail")
         path = Path(self.thumbnail_path)
         if path.exists():
             stored: npt.NDArray[np.uint8] | None = cv2.imread(str(path))

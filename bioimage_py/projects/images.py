@@ -97,6 +97,11 @@ def record_image(
     )
 
 
+def can_be_referenced(source: Source) -> bool:
+    """Whether an image can be opened again where it is, so that it need not be copied."""
+    return _read_only_spec(source) is not None
+
+
 def _read_only_spec(source: Source) -> SourceSpec | None:
     """Return the spec of an image that can be opened again without running code from the project's files."""
     try:

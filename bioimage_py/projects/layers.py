@@ -15,8 +15,9 @@ from ..sources.array import ArraySource
 from ..system.files import write_once
 from ..wrapper.view import AxesSource
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
+from .sending import send_labels, send_table
 from .storage.folder import Folder, new_stamp
-from .storage.leases import LockToken, check_lease
+from .storage.leases import LockToken
 from .storage.versions import open_version
 from .values.accessor import Accessor
 from .values.kinds import PALETTE, LayerKind
@@ -94,7 +95,9 @@ class LiveLayer(abc.ABC):
 
     @property
     def folder(self) -> str:
-        """Folder of the data of this layer of the descriptor."""
+        """Folder of the data of this layer of the descriptor; "" on a server."""
+        if self.project.is_remote:
+            return ""
         return str(self._folder.annotations(self._dataset.identifier, self._id))
 
     def has_data(self) -> bool:
@@ -133,7 +136,7 @@ class LiveLayer(abc.ABC):
     def _check_lock(self, token: LockToken | None) -> str:
         """Refuse early what the commit would refuse, and return the token."""
         given = self._token if token is None or not token.token else token.token
-        check_lease(self._folder, self._dataset.identifier, given)
+        self.project._session.check_lock(self._dataset.identifier, given)
         return given
 
     def _publish(self, old: LayerRecord | None, new: LayerRecord, token: str, discard: Callable[[], None]) -> None:
@@ -145,6 +148,8 @@ class LiveLayer(abc.ABC):
 
     def _named(self, record: LayerRecord) -> bool:
         """Whether a document of the project names a version, also one of a commit that others will end."""
+        if self.project.is_remote:
+            return True
         root = Path(self.project.path)
         paths = (root / "descriptors" / f"{self._dataset.identifier}.json", *(root / "transactions").glob("*.json"))
         return any(record.version in path.read_text() for path in paths if path.exists())
@@ -202,8 +207,11 @@ class LabelMapLayer(LiveLayer):
 
         What it reads stays the same, whatever is saved meanwhile.
         """
-        record = self._stored()
-        return None if record is None else open_version(self._path_of(record))
+        record, remote = self._stored(), self.project._session.remote
+        if record is None or remote is None:
+            return None if record is None else open_version(self._path_of(record))
+        found: Source = remote.label_map(self._dataset.identifier, self._id, record.version)
+        return found
 
     def save_new_data(self, value: Any, lock_token: LockToken | None = None) -> bool:
         """Save a label map: at once, or at the end of the transaction.
@@ -232,6 +240,8 @@ class LabelMapLayer(LiveLayer):
         self._check_lock(lock_token)
         source, record = checked_labels(value, self), self._stored()
         dtype = fitting_dtype(source, None if record is None else np.dtype(record.dtype))
+        if self.project._session.remote is not None:
+            return send_labels(self, source, dtype, record, "" if lock_token is None else lock_token.token)
         draft = Draft(self, dtype=dtype)
         try:
             draft.fill(source)
@@ -253,12 +263,14 @@ class LabelMapLayer(LiveLayer):
         return AxesSource(ArraySource(np.zeros(descriptor.spatial_shape, dtype)), axes)
 
     def path(self) -> str:
-        """Path of the stored label map (an OME-Zarr group), "" where there is none."""
+        """Path of the stored label map (an OME-Zarr group), "" where there is none, or on a server."""
         record = self._stored()
-        return "" if record is None else str(self._path_of(record))
+        return "" if record is None or self.project.is_remote else str(self._path_of(record))
 
     def thumbnail_path(self) -> str:
-        """Path of the picture of the label map, which need not be there."""
+        """Path of the picture of the label map, which need not be there; "" on a server."""
+        if self.project.is_remote:
+            return ""
         return str(self._folder.root / "thumbnails" / f"{self._dataset.identifier}-{plain(self._id)}.png")
 
     def _smallest_dtype(self) -> np.dtype[Any]:
@@ -285,13 +297,19 @@ class TableLayer(LiveLayer):
         record = self._stored()
         if record is None:
             return None
-        path = self._path_of(record)
         names = {label.id: label.name for label in self.definition.labels}
-        return from_table(path.read_text(encoding="utf-8"), self._rows, names, str(path), scale_of(self._dataset.axes))
+        text, where = self._text(record)
+        return from_table(text, self._rows, names, where, scale_of(self._dataset.axes))
 
     def _same(self, old: LayerRecord, value: AnnotationSet) -> bool:
         """Whether the rows are those of a stored table, also of an older one that is written another way."""
         return old.units == len(value) and self._load() == value
+
+    def _text(self, record: LayerRecord) -> tuple[str, str]:
+        """What is stored, and how it is called."""
+        if (remote := self.project._session.remote) is None:
+            return (path := self._path_of(record)).read_text(encoding="utf-8"), str(path)
+        return str(remote.table(self._dataset.identifier, self._id, record.version)), f"The table {record.version}"
 
     def save_new_data(self, value: AnnotationSet, lock_token: LockToken | None = None) -> bool:
         """Save a set: at once, or at the end of the transaction.
@@ -324,12 +342,14 @@ class TableLayer(LiveLayer):
         self._check_lock(lock_token)
         data = to_table(value, {label.name: label.id for label in self.definition.labels}).encode()
         old = self._stored()
-        if old is not None and (self._path_of(old).read_bytes() == data or self._same(old, value)):
+        if old is not None and (self._text(old)[0].encode() == data or self._same(old, value)):
             return False
+        token = "" if lock_token is None else lock_token.token
+        if self.project.is_remote:
+            return send_table(self, data.decode(), old, token)
         new = LayerRecord(version=new_stamp(), units=len(value))
         path = self._path_of(new)
         write_once(path, data, sync=True)
-        token = "" if lock_token is None else lock_token.token
         try:
             self._publish(old, new, token, lambda: path.unlink(missing_ok=True))
         except BaseException:

@@ -76,6 +76,7 @@ class Project(Content):
         ConflictError
             Something that the edit changed was changed again since.
         """
+        self._session.needs_folder("A backup of an edit")
         edit.restore(self)
 
     def prune(self, older_than: float = 3600.0) -> int:

@@ -133,6 +133,7 @@ class OpenSpaces:
 
     def get(self, descriptor: Descriptor, id: str, kind: str | None = None) -> Any:
         """Return a space, as it is stored now where it was not changed here."""
+        self._session.needs_folder("Annotation spaces")
         found = self._open.get((descriptor.identifier, id))
         if found is None:
             found = self._open[descriptor.identifier, id] = self._opened(descriptor, id, kind)

@@ -195,15 +195,7 @@ class _Checks:
         return found
 
     def _descriptor(self, name: str, before: Document | None, after: Document, settings: ProjectSettings) -> None:
-        try:
-            record = DescriptorRecord.parse(after)
-        except FormatError as error:
-            raise ParameterError(error.message, remedy="look at the field that it names") from None
-        same = {**record.to_document(), "edit_time": ""} == {**after, "edit_time": ""}
-        if not same:
-            raise ParameterError(f"{name!r} has fields in another form.", remedy="send what to_document() gives")
-        if record.identifier != name:
-            raise ParameterError(f"{name!r} says that it is {record.identifier!r}.", remedy="the identifier stays")
+        record = described(name, after)
         if before is None or before["image"] != after["image"]:
             check_image(record)
         self._values(record, before or {}, settings)
@@ -216,7 +208,7 @@ class _Checks:
                 raise ConflictError(
                     f"The project has no layer {id!r} (any more).", field=f"layers.{id}", remedy="project.sync()"
                 )
-            check_named(Place(self._served.folder, record, layers[id]), old.get(id), new[id])
+            check_named(Place(self._served.folder, name, layers[id]), record, old.get(id), new[id])
 
     def _values(self, record: DescriptorRecord, before: Document, settings: ProjectSettings) -> None:
         """Check tags and groups that are new; others may be older than the settings."""
@@ -231,6 +223,32 @@ class _Checks:
             tags[id].check(value)
         if before.get("grouping") != record.to_document()["grouping"]:
             checked_grouping(record.grouping, settings.grouping_hierarchy)
+
+
+def new_record(name: str, document: Document) -> DescriptorRecord:
+    """Return the record of a data set that a client is about to add.
+
+    Raises
+    ------
+    ParameterError
+        It is none, or not of this name.
+    """
+    record = described(name, document)
+    check_image(record)
+    return record
+
+
+def described(name: str, document: Document) -> DescriptorRecord:
+    """Return the record of a document; errors as of `new_record`."""
+    try:
+        record = DescriptorRecord.parse(document)
+    except FormatError as error:
+        raise ParameterError(error.message, remedy="look at the field that it names") from None
+    if {**record.to_document(), "edit_time": ""} != {**document, "edit_time": ""}:
+        raise ParameterError(f"{name!r} has fields in another form.", remedy="send what to_document() gives")
+    if record.identifier != name:
+        raise ParameterError(f"{name!r} says that it is {record.identifier!r}.", remedy="the identifier stays")
+    return record
 
 
 def check_image(record: DescriptorRecord) -> None:

@@ -44,16 +44,16 @@ class Place:
     Parameters
     ----------
     folder : Folder
-    record : DescriptorRecord
+    identifier : str
+        Of the data set.
     layer : Layer
     """
 
-    def __init__(self, folder: Folder, record: DescriptorRecord, layer: Layer) -> None:
-        self._folder = folder.annotations(record.identifier, layer.id)
-        self._record = record
+    def __init__(self, folder: Folder, identifier: str, layer: Layer) -> None:
+        self._folder = folder.annotations(identifier, layer.id)
         self._layer = layer
 
-    def open_draft(self, dtype: str | None) -> tuple[str, FileSource]:
+    def open_draft(self, record: DescriptorRecord, dtype: str | None) -> tuple[str, FileSource]:
         """Make a draft: what is stored, or zeros where nothing is or the data type is another one.
 
         Raises
@@ -65,21 +65,16 @@ class Place:
         """
         if self._layer.kind != LayerKind.PIXELWISE:
             raise ParameterError(f"The layer {self._layer.name!r} holds no label maps.", remedy="send a table")
-        stored, old = self._record.layers.get(self._layer.id), None
+        stored, old = record.layers.get(self._layer.id), None
         values = max((label.value or 0 for label in self._layer.labels), default=0)
         wanted = (
             np.dtype(stored.dtype) if stored and dtype is None else label_dtype(dtype or np.min_scalar_type(values))
         )
         if stored is not None and np.dtype(stored.dtype) == wanted:
             old = self.version(stored.version)
-        axes = [axis for axis in self._record.image.axis_values() if axis.kind == "space"]
-        shape = [
-            n
-            for n, axis in zip(self._record.image.shape, self._record.image.axes, strict=True)
-            if axis["kind"] == "space"
-        ]
+        axes = [axis for axis in record.image.axis_values() if axis.kind == "space"]
         draft, note = new_stamp(), json.dumps(None if old is None or stored is None else stored.model_dump())
-        versions.make_version(self._draft(draft), shape, wanted, axes, self._layer.labels, old, note)
+        versions.make_version(self._draft(draft), _shape(record), wanted, axes, self._layer.labels, old, note)
         return draft, self.draft(draft)
 
     def draft(self, draft: str, mode: str = "r+") -> FileSource:
@@ -104,14 +99,15 @@ class Place:
         if not path.is_dir() and (record := self.sealed(draft)) is not None:
             return record
         with self.draft(draft) as source:
-            dtype = source.dtype
+            dtype, shape = source.dtype, source.shape
         base = json.loads(versions.note_of(path))
         old = None if base is None else self.version(base["version"])
         written = versions.share(old, path)[0] if old is not None and old.is_dir() else None
         versions.settle(path, written)
         units = sum(1 for _ in versions.chunk_files(path / versions.ARRAY))
         record = LayerRecord(version=draft, units=units, dtype=dtype.name)
-        write_once(path / _SEALED, record.model_dump_json().encode(), sync=True)
+        about = json.dumps({"record": record.model_dump(), "shape": shape})
+        write_once(path / _SEALED, about.encode(), sync=True)
         fault("server-seal")
         os.rename(path, target)
         sync_folder(target.parent)
@@ -157,9 +153,16 @@ class Place:
             with open(path, "rb") as file:
                 return LayerRecord(version=version, units=max(0, sum(1 for _ in file) - 1))
         try:
-            return LayerRecord(**json.loads((self.version(version) / _SEALED).read_bytes()))
+            return LayerRecord(**self._about(version)["record"])
         except FileNotFoundError:
             return None
+
+    def fits(self, version: str, record: DescriptorRecord) -> bool:
+        """Whether a sealed version is of the shape of a data set's image."""
+        return self._layer.kind in _ROWS or self._about(version)["shape"] == _shape(record)
+
+    def _about(self, version: str) -> Any:
+        return json.loads((self.version(version) / _SEALED).read_bytes())
 
     def version(self, version: str) -> Path:
         """Path of a version of a label map."""
@@ -217,7 +220,13 @@ def write(source: FileSource, region: tuple[slice, ...], data: bytes | bytearray
     source.write(region, voxels)
 
 
-def check_named(place: Place, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+def _shape(record: DescriptorRecord) -> list[int]:
+    """Shape of the label maps of a data set."""
+    axes = zip(record.image.shape, record.image.axes, strict=True)
+    return [size for size, axis in axes if axis["kind"] == "space"]
+
+
+def check_named(place: Place, record: DescriptorRecord, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
     """Refuse that a document names a version that was not sealed, or says something else of it.
 
     Raises
@@ -226,8 +235,9 @@ def check_named(place: Place, old: dict[str, Any] | None, new: dict[str, Any] | 
     """
     if new is None or new == old:
         return
-    record = place.sealed(str(new.get("version")))
-    if record is None or record.model_dump() != new:
+    version = str(new.get("version"))
+    found = place.sealed(version)
+    if found is None or found.model_dump() != new or not place.fits(version, record):
         raise ConflictError(
             f"The version {new.get('version')!r} was not sealed as the document says.",
             field="layers",

@@ -48,8 +48,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path, settings):
 def test_what_is_no_project_is_refused(tmp_path, project):
     with pytest.raises(FileNotFoundError, match="is no project"):
         Project.load(tmp_path)
-    with pytest.raises(ValueError, match="is a URL"):
-        Project.load("https://example.com/projects/1")
+    with pytest.raises(ValueError, match="no URL of a server"):
+        Project.load("s3://bucket/project")
     with pytest.raises(ParameterError, match="has the id"):
         Project.load(project.path, project_id="other")
     assert Project.load(project.path, project_id=project.id).id == project.id

@@ -117,7 +117,7 @@ def test_who_may_not_come_in(running, monkeypatch):
 
 
 def test_what_is_no_server_of_label_projects(web_server, monkeypatch):
-    monkeypatch.setattr("bioimage_py.projects.remote.connection._PATIENCE", 0.0)
+    monkeypatch.setattr("bioimage_py.projects.remote.connection._AT_FIRST", 0.0)
     with pytest.raises(StorageError, match="404"):
         Connection(web_server.url, "a", "b")
     with socket.socket() as free:
@@ -234,7 +234,8 @@ def test_a_label_map_goes_and_comes_by_chunk(running, store, monkeypatch):
     labels = np.random.default_rng(1).integers(0, 3, SHAPE, dtype=np.uint8)
 
     def publish(labels, old=None, locks=None):
-        record = store.put_labels(identifier, layer, labels, old=old, lock=(locks or {}).get(identifier, ""))
+        record, differs = store.put_labels(identifier, layer, labels, old=old, lock=(locks or {}).get(identifier, ""))
+        assert differs
         base = store.read(identifier)
         layers = {**base["layers"], layer: record.model_dump()}
         store.commit([Change(identifier, base, {**base, "layers": layers})], locks)

@@ -111,6 +111,7 @@ def apply(
     RunnerError
         The algorithm failed, or gave values that no label has; names the data set. Those that are done stay so.
     """
+    project._session.needs_folder("apply")
     job = Job.of(run)
     if job.execution.resume not in ("auto", "never"):
         raise ConfigError(f"resume={job.execution.resume!r}: apply knows its own runs", remedy='resume="auto"')

@@ -199,6 +199,9 @@ def _present(descriptor: Descriptor, layer: Layer) -> set[str]:
 def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> None:
     """Apply settings after a backup, with the open transaction or one of its own."""
     session = project._session
+    if project.is_remote:
+        _apply_on_server(project, settings, plan)
+        return
     gone, _, _ = edit_ontology.compare(project.ontology, settings.ontology)
     session.begin()
     project._spaces.begin()
@@ -223,6 +226,16 @@ def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> N
         raise
     project._spaces.end(failed=False)
     project._spaces.take_over()
+
+
+def _apply_on_server(project: Project, settings: ProjectSettings, plan: EditPlan) -> None:
+    """Apply settings that leave all label maps as they are; the server keeps the settings before in its events."""
+    session = project._session
+    if plan.remapped and plan.touched:
+        session.needs_folder("An edit that changes the values of labels")
+    session.begin()
+    session.memory.settings = _with_project_id(settings, session.settings.id).with_ids()
+    session.end(failed=False)
 
 
 def _with_project_id(settings: ProjectSettings, id: str) -> ProjectSettings:

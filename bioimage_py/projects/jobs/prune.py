@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def prune(project: Project, older_than: float) -> int:
     """Remove files that nothing points to and that are old enough; return how many."""
     session = project._session
+    session.needs_folder("prune")
     folder = session.folder
     session.sync()  # what others have added is no rubbish
     limit = server_time(folder.root) - older_than

@@ -50,6 +50,7 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
     ------
     Problem
     """
+    project._session.needs_folder("validate")
     folder = project._session.folder
     known = set(project.descriptors.identifiers)
     for path in sorted(folder.root.glob("annotations/*")):

@@ -6,6 +6,7 @@ it is done (reading, writing a chunk), or carries a key by which the server know
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
@@ -36,11 +37,20 @@ _BEFORE = 60.0
 _WAITS = 5
 _PATIENCE = 60.0
 """Seconds for which a server that is away is asked again."""
+_AT_FIRST = 3.0
+"""The same, where nothing has been heard of it yet: perhaps the URL is wrong."""
 _LONGEST_WAIT = 30.0
+
+
+class GoneError(StorageError):
+    """Events that the server does not keep any more: what is here has to be read anew."""
+
+
 _KINDS: dict[int, type[BioimageError]] = {
     401: AccessError,
     403: AccessError,
     404: KeyNotFoundError,
+    410: GoneError,
     413: ParameterError,
     422: ParameterError,
     423: LockError,
@@ -108,6 +118,8 @@ class Connection:
         self._client: Any = None
         self._process = 0
         self._tokens: _Tokens | None = None
+        self._tickets: dict[str, float] = {}
+        self.user = ""
         self._check_version()
         token = token or ("" if username else os.environ.get(TOKEN_VARIABLE, ""))
         if token:
@@ -176,6 +188,23 @@ class Connection:
                 self._renew(self._tokens)
             return self._tokens.access
 
+    def variable(self, project: str) -> str:
+        """Return the name of the environment variable in which readers of a project's label maps find a token.
+
+        It is set here, so workers that are started from now on have it; specs hold its name only. Of somebody who has
+        logged in, the token is for this project, for reading, and for a day.
+        """
+        words = f"{self.url} {self.user} {project}"
+        name = f"{TOKEN_VARIABLE}_{hashlib.sha256(words.encode()).hexdigest()[:8].upper()}"
+        tokens = self._tokens
+        if tokens is not None and not tokens.refresh:
+            os.environ[name] = tokens.access
+        elif time.monotonic() >= self._tickets.get(project, 0.0):
+            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16))
+            self._tickets[project] = time.monotonic() + made["seconds"] / 2
+            os.environ[name] = made["token"]
+        return name
+
     def log_out(self) -> None:
         """End the login; nothing is done where an API token is used."""
         if self._tokens is not None and self._tokens.refresh:
@@ -198,9 +227,19 @@ class Connection:
         body = {"refresh": tokens.refresh, "client": self._name}
         self._take(self._answer("POST", "/auth/refresh", json=body, known=False))
 
-    def _answer(self, method: str, path: str, *, known: bool = True, again: bool = True, **how: Any) -> Any:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        known: bool = True,
+        again: bool = True,
+        patience: float | None = None,
+        **how: Any,
+    ) -> Any:
         """Return the answer to a request, repeated where it was lost and that does no harm."""
-        deadline, waits, renewed = time.monotonic() + _PATIENCE, 0, False
+        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
+        waits, renewed = 0, False
         while True:
             token = self.access_token() if known else ""
             try:
@@ -254,7 +293,7 @@ class Connection:
         return self._client
 
     def _check_version(self) -> None:
-        answer = self._answer("GET", "/version", known=False)
+        answer = self._answer("GET", "/version", known=False, patience=_AT_FIRST)
         try:
             found = answer.json()
             api, server = int(found["api"]), str(found["server"])

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from ...blocks import Grid, to_roi
-from ...errors import ShapeError
+from ...errors import KeyNotFoundError, ShapeError
 from ...sources import Source, as_source
 from ...sources.file import open_source
 from ..storage.folder import Change
+from ..storage.leases import Lease
 from ..storage.versions import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
-from .connection import TOKEN_VARIABLE, Connection
+from .connection import Connection
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ class Store:
         """
         made = connection.send("POST", "/projects", {"settings": settings}, key=secrets.token_hex(16))
         return cls(connection, made["id"])
+
+    def last(self) -> int:
+        """Return the number of the last event; KeyNotFoundError where there is no such project."""
+        return int(self.connection.get(self._path)["last"])
+
+    def lock_state(self, identifier: str) -> Lease | None:
+        """Return who holds the lock of a data set, without its token; None where nobody does, or it is not saved."""
+        try:
+            state = self.connection.get(self._lock(identifier))
+        except KeyNotFoundError:
+            return None
+        return Lease("", state["owner"], state["expires"], True) if state["locked"] else None
 
     def read(self, name: str) -> Document:
         """Return a document: "project", or the identifier of a data set; KeyNotFoundError where there is none."""
@@ -138,14 +151,16 @@ class Store:
         return f"{self._path}/descriptors/{identifier}/lock"
 
     def label_map(self, identifier: str, layer: str, version: str) -> Source:
-        """Return a version of a label map, read by chunk; workers find the token in ``$BIOIMAGE_PY_TOKEN``.
+        """Return a version of a label map, read by chunk; workers that are started from now on find a token, too.
+
+        It is read for a day at most; then it has to be opened again.
 
         Parameters
         ----------
         identifier, layer, version : str
         """
         url = f"{self.connection.url}/api/v1{self._layer(identifier, layer)}/versions/{version}"
-        headers = {"Authorization": f"Bearer ${TOKEN_VARIABLE}"}
+        headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
 
     def table(self, identifier: str, layer: str, version: str) -> str:
@@ -158,9 +173,16 @@ class Store:
         return LayerRecord(**self.connection.send_bytes("POST", path, text.encode(), again=True)["record"])
 
     def put_labels(
-        self, identifier: str, layer: str, labels: Any, *, old: Source | None = None, lock: str = ""
-    ) -> LayerRecord:
-        """Send a label map by chunk, and return what the document of the data set has to say for it to count.
+        self,
+        identifier: str,
+        layer: str,
+        labels: Any,
+        *,
+        old: Source | None = None,
+        lock: str = "",
+        document: Document | None = None,
+    ) -> tuple[LayerRecord, bool]:
+        """Send a label map by chunk; return what the document has to say for it to count, and whether it differs.
 
         Parameters
         ----------
@@ -171,6 +193,8 @@ class Store:
             What is stored; chunks that are equal to it are not sent.
         lock : str
             Token of the lock of the data set, "" for none.
+        document : dict, optional
+            Of the data set, where it is not saved yet.
 
         Raises
         ------
@@ -183,20 +207,25 @@ class Store:
         dtype = np.dtype(np.uint8) if source.dtype.kind == "b" else source.dtype
         # a draft that nobody ends goes by itself: so a lost answer is asked for again
         proof = {"Lock-Token": lock}
-        draft = self.connection.send("POST", path, {"dtype": dtype.name}, key=secrets.token_hex(16), headers=proof)
+        wish = {"dtype": dtype.name, **({} if document is None else {"document": document})}
+        draft = self.connection.send("POST", path, wish, key=secrets.token_hex(16), headers=proof)
         shape, chunks = tuple(draft["shape"]), tuple(max(1, size) for size in draft["chunks"])
         if source.shape != shape:
             self.connection.send("DELETE", f"{path}/{draft['id']}")
             raise ShapeError(f"The label map has the shape {source.shape}, the image {shape}.", remedy="")
-        same = old if old is not None and old.dtype == dtype else None
+        same, differs = old if old is not None and old.dtype == dtype else None, old is None or old.dtype != dtype
         for index, region in _chunks(shape, chunks):
             voxels = np.ascontiguousarray(source.read(region), dtype.newbyteorder("<"))
             if same is None and not voxels.any():
                 continue
             if same is None or not np.array_equal(voxels, same.read(region)):
-                key = ".".join(map(str, index))
+                key, differs = ".".join(map(str, index)), True
                 self.connection.send_bytes("PUT", f"{path}/{draft['id']}/chunks/{key}", voxels.tobytes(), again=True)
-        return LayerRecord(**self.connection.send("POST", f"{path}/{draft['id']}/seal", key=draft["id"])["record"])
+        if not differs:
+            self.connection.send("DELETE", f"{path}/{draft['id']}")
+            return LayerRecord(version="", units=0), False
+        record = self.connection.send("POST", f"{path}/{draft['id']}/seal", key=draft["id"])["record"]
+        return LayerRecord(**record), True
 
     def _layer(self, identifier: str, layer: str) -> str:
         return f"{self._path}/descriptors/{identifier}/layers/{layer}"

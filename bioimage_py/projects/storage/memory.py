@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..values.merge import Document, merge, value_at, with_value
-from ..values.records import DescriptorRecord
+from ..values.records import DescriptorRecord, LayerRecord
 from ..values.settings import ProjectSettings
+from .folder import Change
 
 
 @dataclass
@@ -48,3 +49,36 @@ def rebased(base: Document, mine: Document, saved: Document) -> tuple[Document, 
     for path in conflicts:
         saved = with_value(saved, path, value_at(base, path))
     return saved, merged
+
+
+def concerns_data(change: Change) -> bool:
+    """Whether somebody else's lock forbids a change."""
+    return change.mine is None or bool(layers_written(change))
+
+
+def layers_written(change: Change) -> set[str]:
+    """Ids of the layers whose data a change of a descriptor replaces."""
+    if change.name == "project" or change.mine is None:
+        return set()
+    before, after = {} if change.base is None else change.base["layers"], change.mine["layers"]
+    return {layer for layer in {*before, *after} if before.get(layer) != after.get(layer)}
+
+
+def put_layer(record: DescriptorRecord, layer: str, entry: LayerRecord | None) -> None:
+    """Set what is stored in a layer; None: nothing."""
+    if entry is None:
+        record.layers.pop(layer, None)
+    else:
+        record.layers[layer] = entry
+
+
+def needed_for(memory: Memory, base: Document, identifier: str, layer: str) -> list[Change]:
+    """Return the changes that the data of a layer stands on: its own, and what is new of its descriptor and layer."""
+    state = memory.states[identifier]
+    mine = state.record.to_document()
+    if state.base is not None:
+        mine = with_value(state.base, ("layers", layer), mine["layers"][layer])
+    changes = [Change(identifier, state.base, mine)]
+    if layer not in base["layers"]:
+        changes.append(Change("project", base, memory.settings.to_document()))
+    return changes

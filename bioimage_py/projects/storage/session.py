@@ -9,16 +9,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConflictError, KeyNotFoundError, SourceNotFoundError
-from ..values.merge import differences, with_value
+from ..values.merge import Document, differences
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord, LayerRecord, Summary, summarise
 from ..values.settings import ProjectSettings, parse_settings
 from .folder import SETTINGS, Change, Folder, Saved
-from .leases import LockToken, check_lease
+from .leases import Lease, LockToken, check_lease, read_lease
 from .listing import Listing
-from .memory import Memory, State, rebased
+from .memory import Memory, State, concerns_data, layers_written, needed_for, put_layer, rebased
 
 _KEPT = 4096
 """Descriptors without changes that are kept in memory, at least."""
@@ -48,7 +49,7 @@ class Session:
         self.folder = folder
         self.base = base
         self.memory = Memory(parse_settings(base))
-        self.listing = Listing(folder)
+        self.listing = self._listed(folder)
         self.held: dict[str, LockToken] = {}
         self._entered: list[tuple[Memory, int]] = []
         self.restored: set[Path] = set()
@@ -58,6 +59,38 @@ class Session:
         self._generation = 0
         self._ordered: tuple[tuple[int, int], list[str]] = ((-1, -1), [])
         self._lock = threading.RLock()
+
+    remote: Any = None
+    """The project on a server (`remote.store.Store`); None for one in a folder."""
+    seq = 0
+
+    def _listed(self, folder: Folder) -> Listing:
+        return Listing(folder)
+
+    @property
+    def path(self) -> str:
+        """Where the project is."""
+        return str(self.folder.root)
+
+    def lease(self, identifier: str) -> Lease | None:
+        """Return who holds or held the lock of a descriptor."""
+        return read_lease(self.folder, identifier)
+
+    def take_lock(self, identifier: str, seconds: float) -> LockToken:
+        """Take the lock of a descriptor."""
+        return LockToken.take(self.folder, identifier, seconds)
+
+    def check_lock(self, identifier: str, token: str) -> None:
+        """Refuse a write that another's lock forbids, or whose own lock has gone."""
+        check_lease(self.folder, identifier, token)
+
+    def needs_folder(self, what: str) -> None:
+        """Refuse what only projects in folders have; this one is in a folder."""
+
+    def new_document(self, identifier: str) -> Document | None:
+        """Return the document of a descriptor that is not saved yet; None where it is."""
+        state = self._state(identifier)
+        return state.record.to_document() if state.base is None else None
 
     @property
     def settings(self) -> ProjectSettings:
@@ -181,7 +214,7 @@ class Session:
         guarded : iterable of str
             Further descriptors that nobody else may have locked.
         """
-        locked = {change.name for change in changes if change.name != "project" and _concerns_data(change)}
+        locked = {change.name for change in changes if change.name != "project" and concerns_data(change)}
         locked.update(guarded)
 
         def check() -> None:
@@ -194,7 +227,7 @@ class Session:
 
     def _check_layers(self, changes: Iterable[Change]) -> None:
         """Refuse data of a layer that somebody else has removed: nobody would see it."""
-        written = {layer for change in changes for layer in _layers_written(change)}.intersection(self.base["layers"])
+        written = {layer for change in changes for layer in layers_written(change)}.intersection(self.base["layers"])
         gone = written.difference((self.folder.read("project").document or self.base)["layers"]) if written else ()
         for layer in gone:
             raise ConflictError(
@@ -256,21 +289,12 @@ class Session:
                 self.on_rollback(discard)
                 return
             try:
-                self.commit(self._needed_for(identifier, layer, state))
+                self.commit(needed_for(self.memory, self.base, identifier, layer))
             except BaseException:
-                _put(state.record, layer, before)
+                put_layer(state.record, layer, before)
                 raise
             finally:
                 self.memory.tokens.pop(identifier, None)
-
-    def _needed_for(self, identifier: str, layer: str, state: State) -> list[Change]:
-        mine = state.record.to_document()
-        if state.base is not None:
-            mine = with_value(state.base, ("layers", layer), mine["layers"][layer])
-        changes = [Change(identifier, state.base, mine)]
-        if layer not in self.base["layers"]:
-            changes.append(Change("project", self.base, self.settings.to_document()))
-        return changes
 
     def _take(self, name: str, found: Saved) -> None:
         """Take over what is saved, keeping what was changed here."""
@@ -372,22 +396,3 @@ class Session:
         for discard in reversed(self._undo[done:]):
             discard()
         del self._undo[done:]
-
-
-def _concerns_data(change: Change) -> bool:
-    return change.mine is None or bool(_layers_written(change))
-
-
-def _layers_written(change: Change) -> set[str]:
-    """Ids of the layers whose data a change of a descriptor replaces."""
-    if change.name == "project" or change.mine is None:
-        return set()
-    before, after = {} if change.base is None else change.base["layers"], change.mine["layers"]
-    return {layer for layer in {*before, *after} if before.get(layer) != after.get(layer)}
-
-
-def _put(record: DescriptorRecord, layer: str, entry: LayerRecord | None) -> None:
-    if entry is None:
-        record.layers.pop(layer, None)
-    else:
-        record.layers[layer] = entry

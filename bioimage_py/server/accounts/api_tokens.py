@@ -19,6 +19,8 @@ from ..refusals import NotAllowedError, UnknownCallerError
 from .callers import Caller, Scope
 
 PREFIX = "bip_"
+TICKET = "(ticket)"
+"""Name of the tokens that are made for workers."""
 MOST_DAYS = 365
 MOST = 50
 """Of one user."""
@@ -79,7 +81,8 @@ class ApiTokens:
         with self._database.writing() as connection:
             own = api_tokens.c.user_id == caller.user_id
             connection.execute(delete(api_tokens).where(api_tokens.c.expires < now))
-            if connection.execute(select(func.count()).select_from(api_tokens).where(own)).scalar_one() >= MOST:
+            counted = select(func.count()).select_from(api_tokens).where(own, api_tokens.c.name != TICKET)
+            if connection.execute(counted).scalar_one() >= MOST:
                 raise ParameterError(f"You have {MOST} tokens already.", remedy="revoke those that are not used")
             connection.execute(
                 insert(api_tokens).values(
@@ -98,10 +101,41 @@ class ApiTokens:
             audit.record(connection, caller.name, "token made", address=address, details=details)
         return token, proof
 
+    def ticket(self, caller: Caller, project: str) -> str:
+        """Return what lets the workers of somebody who has logged in read one project, for a day.
+
+        Only the newest ones of a user live on, and a changed password ends them all.
+
+        Raises
+        ------
+        NotAllowedError
+            A token cannot make others.
+        """
+        if caller.token:
+            raise NotAllowedError("An API token cannot make others.", remedy="let the workers use the token itself")
+        now, proof = self._clock(), PREFIX + randomness.token_urlsafe(32)
+        own = (api_tokens.c.user_id == caller.user_id) & (api_tokens.c.name == TICKET)
+        row = {"id": randomness.token_hex(8), "hash": _hash(proof), "user_id": caller.user_id, "name": TICKET}
+        with self._database.writing() as connection:
+            query = select(api_tokens.c.id).where(own).order_by(api_tokens.c.created.desc()).offset(MOST - 1)
+            connection.execute(delete(api_tokens).where(api_tokens.c.id.in_(connection.execute(query).scalars().all())))
+            connection.execute(
+                insert(api_tokens).values(
+                    **row,
+                    scopes=Scope.READ.value,
+                    projects=json.dumps([project]),
+                    created=now,
+                    expires=now + 86400.0,
+                    used=None,
+                )
+            )
+        return proof
+
     def of(self, caller: Caller) -> list[ApiToken]:
         """Return the tokens of a user."""
         with self._database.reading() as connection:
-            query = select(api_tokens).where(api_tokens.c.user_id == caller.user_id).order_by(api_tokens.c.created)
+            own = (api_tokens.c.user_id == caller.user_id) & (api_tokens.c.name != TICKET)
+            query = select(api_tokens).where(own).order_by(api_tokens.c.created)
             rows = connection.execute(query).mappings().all()
         return [
             ApiToken(

@@ -170,7 +170,9 @@ class Users:
 
 
 def end_sessions(connection: Connection, user_id: int) -> None:
-    """End all that a user is logged in with."""
+    """End all that a user is logged in with, and what workers were given for it."""
+    tickets = (api_tokens.c.user_id == user_id) & (api_tokens.c.name == "(ticket)")
+    connection.execute(delete(api_tokens).where(tickets))
     own = select(families.c.id).where(families.c.user_id == user_id)
     connection.execute(delete(secrets).where(secrets.c.family.in_(own)))
     connection.execute(delete(families).where(families.c.user_id == user_id))

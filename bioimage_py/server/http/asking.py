@@ -112,7 +112,7 @@ def needing(right: str) -> dict[str, Any]:
     Parameters
     ----------
     right : str
-        "nobody", "somebody", "user", "admin", or the name of a `Right`.
+        "nobody", "somebody", "user", "admin", or the name of a `Right`, perhaps with ", logged in".
     """
     if right == "nobody":
         return {"openapi_extra": {"x-needs": right, "security": []}}

@@ -145,6 +145,13 @@ class NewProject(Body):
     settings: dict[str, Any]
 
 
+class Ticket(BaseModel):
+    """A token with which workers read one project for a day."""
+
+    token: str
+    seconds: float
+
+
 class Made(BaseModel):
     """The id of something new."""
 
@@ -240,7 +247,12 @@ class LockState(BaseModel):
 
 
 class DraftWish(Body):
-    """The data type of a draft; None: that of what is stored, else the smallest for the labels."""
+    """The data type of a draft; None: that of what is stored, else the smallest for the labels.
+
+    `document` is that of a data set that is not saved yet, which takes the right to add it.
+    """
+
+    document: dict[str, Any] | None = None
 
     dtype: Annotated[str, Field(pattern=r"^(u?int(8|16|32|64)|bool)$")] | None = None
 

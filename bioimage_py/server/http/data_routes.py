@@ -17,8 +17,10 @@ from ...projects.values.names import is_space
 from ...projects.values.records import DescriptorRecord
 from ...projects.values.settings import parse_settings
 from ..accounts.members import Right
+from ..commits import new_record
 from ..database import audit
 from ..sealed import Place, bytes_of, region_of, write
+from ..values import checked
 from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
 from .bodies import Draft, DraftWish, Lock, LockProof, LockState, LockWish, Sealed
 
@@ -42,12 +44,17 @@ def record_of(asked: Asked, descriptor: str) -> DescriptorRecord:
 
 
 def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
-    """Return where the data of a layer lies; KeyNotFoundError where the project has none."""
-    record = record_of(asked, descriptor)
+    """Return where the data of a layer lies, also of a data set that is not saved yet.
+
+    Raises
+    ------
+    KeyNotFoundError
+        The project has no such layer.
+    """
     settings = parse_settings(asked.served.folder.read("project").document or {})
     for one in settings.layers:
         if one.id == layer and not is_space(layer):
-            return Place(asked.served.folder, record, one)
+            return Place(asked.served.folder, descriptor, one)
     raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
 
 
@@ -61,6 +68,7 @@ def data(
     if_none_match: Annotated[str, Header(max_length=1000)] = "",
 ) -> Response:
     """Give a part of a version, which never changes: a key of its zarr group, or "table.csv"; ranges are allowed."""
+    record_of(asked, descriptor)
     place = place_of(asked, descriptor, layer)
     if not _KEY.fullmatch(key):
         raise KeyNotFoundError("There is no such key.", remedy="keys are those of a zarr group")
@@ -81,11 +89,17 @@ def open_draft(
     layer: Name,
     body: DraftWish,
     asked: Annotates,
+    site: SiteOf,
     lock_token: Annotated[str, Header(max_length=200)] = "",
 ) -> Draft:
     """Make a draft of a label map: what is stored, or zeros."""
     check_lease(asked.served.folder, descriptor, lock_token)
-    draft, source = place_of(asked, descriptor, layer).open_draft(body.dtype)
+    if body.document is None:
+        record = record_of(asked, descriptor)
+    else:
+        site.members.check(asked.caller, asked.served.id, Right.manage)
+        record = new_record(descriptor, checked(body.document, "document"))
+    draft, source = place_of(asked, descriptor, layer).open_draft(record, body.dtype)
     with source:
         chunks = list(source.write_chunks or source.shape)
         return Draft(id=draft, shape=list(source.shape), dtype=source.dtype.name, chunks=chunks)

@@ -13,7 +13,7 @@ from ..index import Index
 from ..projects import Entry
 from ..values import checked
 from .asking import AddressOf, Asked, CallerOf, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
-from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, RoleChange
+from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, RoleChange, Ticket
 
 routes = APIRouter()
 Cursor = Annotated[str, Query(max_length=100, pattern=r"^[A-Za-z0-9_.-]*$")]
@@ -45,6 +45,12 @@ def project(asked: Reads, site: SiteOf) -> ProjectDetails:
 def remove_project(asked: Owns, address: AddressOf) -> None:
     """Delete a project with all its data."""
     asked.projects.remove(asked.served.id, asked.caller.name, address, files=True)
+
+
+@routes.post("/projects/{project}/ticket", status_code=201, **needing("read, logged in"))
+def make_ticket(asked: Reads, site: SiteOf) -> Ticket:
+    """Give a token with which workers of the caller read this project, for a day."""
+    return Ticket(token=site.tokens.ticket(asked.caller, asked.served.id), seconds=86400.0)
 
 
 @routes.get("/projects/{project}/members", **needing("read"))
