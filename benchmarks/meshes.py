@@ -101,9 +101,9 @@ def main() -> None:
 
     import bioimage_py as bp
 
-    labels = np.load(given.labels, mmap_mode="r")[: given.size, : given.size, : given.size].copy()
+    volume = np.load(given.labels, mmap_mode="r")
+    labels = volume[tuple(slice((n - given.size) // 2, (n + given.size) // 2) for n in volume.shape)].copy()
     ids, counts = np.unique(labels[labels > 0], return_counts=True)
-    chosen = ids[np.argsort(-counts)[:10]].tolist()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         bp.copy(labels, place / "a.zarr/labels", chunks=(64, 64, 64), progress=False)
@@ -119,15 +119,15 @@ def main() -> None:
             "ours": [sys.executable, "-c", OURS, f"{place}/a.zarr", f"{place}/ours/mesh"],
             "igneous": [given.igneous, "-c", IGNEOUS, f"{place}/igneous"],
         }
-        for name, command in commands.items():
-            told = measured(command)
-            folder_of = place / name / "mesh"
-            files = [path for path in folder_of.rglob("*") if path.is_file() and ":" not in path.name]
-            told["output_mb"] = sum(path.stat().st_size for path in files) / 1e6
-            told["largest_voxels"], told["mean_voxels"] = distances(place / name, labels, chosen)
-            print(
-                json.dumps({"what": name, "objects": len(ids), **{k: round(v, 3) for k, v in told.items()}}), flush=True
-            )
+        told = {name: measured(command) for name, command in commands.items()}
+        written = [{path.name for path in (place / name / "mesh").glob("*.index")} for name in commands]
+        both = [one for one in ids[np.argsort(-counts)].tolist() if all(f"{one}.index" in names for names in written)]
+        for (name, row), there in zip(told.items(), written, strict=True):
+            # without what igneous leaves of its first pass
+            files = [path for path in (place / name / "mesh").iterdir() if path.name.split(".")[0].isdigit()]
+            row |= {"objects": len(there), "output_mb": sum(path.stat().st_size for path in files) / 1e6}
+            row["largest_voxels"], row["mean_voxels"] = distances(place / name, labels, both[:10])
+            print(json.dumps({"what": name, **{key: round(value, 3) for key, value in row.items()}}), flush=True)
         shutil.rmtree(place / ".bioimage_py", ignore_errors=True)
 
 

@@ -292,3 +292,26 @@ def test_outputs(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"2.ply", "provenance.json"}
     assert bp.mesh.surfaces(labels, tmp_path / "planned", plan=True).stages
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+
+
+def test_an_object_of_many_blocks_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    import tracemalloc
+
+    from bioimage_py.mesh.files import WriteFile
+    from bioimage_py.mesh.pieces import Joined, Piece, from_bytes, to_bytes
+    from bioimage_py.per_object.volume import Place
+
+    size = 32
+    z, y, x = np.mgrid[: size + 1, : size + 1, : size + 1] * (2 * np.pi / 16)
+    sponge = (np.sin(x) * np.cos(y) + np.sin(y) * np.cos(z) + np.sin(z) * np.cos(x) > 0).astype(np.int32)
+    ((_, surface),) = surfaces_of(sponge, 1)
+    data, write = to_bytes(surface), WriteFile("ply", Place((2, 1, 0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), None))
+    peaks = []
+    for side in (1, 6):
+        corners = [tuple(size * n for n in at) for at in np.ndindex(side, side, side)]
+        tracemalloc.start()
+        write(tmp_path, side, Joined([Piece(corner, (size,) * 3, lambda: from_bytes(data)) for corner in corners]))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(read(tmp_path / "6.ply")[1]) == 216 * len(surface[1])
+    assert peaks[1] < 0.05 * 216 * peaks[0], peaks  # a block, and a number for each vertex on a seam
