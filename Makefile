@@ -83,8 +83,8 @@ bench-segmentation: $(STAMP) ## quality of segmenting neurons at three levels of
 check-slice: $(STAMP) ## check what the first slice promises; fails where it falls short
 	$(BIN)/python benchmarks/check_slice.py
 
-docs: $(STAMP) ## build the site, pages and API, into build/docs; needs no internet
-	$(BIN)/python docs/build_site.py build/docs
+docs: $(STAMP) ## build the API documentation into build/docs
+	$(BIN)/python docs/build_api.py build/docs
 
 clean: ## remove what the other targets made, .venv too
 	rm -rf $(VENV) build dist demo benchmarks/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,10 +1,11 @@
-"""Build the pages of the API: `python docs/build_api.py OUTPUT_FOLDER`; `build_site.py` does so for the site."""
+"""Build the site, the pages of docs/ and the API: `python docs/build_api.py OUTPUT_FOLDER`."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
+import re
 import sys
 import typing
 from pathlib import Path
@@ -19,6 +20,12 @@ import bioimage_py
 from bioimage_py.engine.job import RunKeywords
 
 DOCS = Path(__file__).parent
+PAGES = {
+    "index": DOCS.parent / "README.md",
+    "SECURITY": DOCS.parent / "SECURITY.md",
+    **{page.stem: page for page in sorted(DOCS.glob("*.md"))},
+}
+_LINK = re.compile(r'href="(?:docs/|\.\./)?([\w-]+)\.md(#[^"]*)?"')
 
 
 def public_modules() -> list[object]:
@@ -55,12 +62,25 @@ def show_keywords(modules: list[object]) -> None:
     pdoc.doc.Function.decorators = shown
 
 
+def write_page(name: str, output: Path) -> None:
+    """Write a page of the guide, with its links to the others."""
+    headings = [(f"{key}.html", re.search(r"^# (.*)", path.read_text(), re.M)[1]) for key, path in PAGES.items()]  # type: ignore[index]
+    body = str(pdoc.render_helpers.to_html(PAGES[name].read_text()))
+    body = _LINK.sub(lambda match: f'href="{match[1]}.html{match[2] or ""}"' if match[1] in PAGES else match[0], body)
+    template = pdoc.render.env.get_template("page.html.jinja2")
+    (output / f"{name}.html").write_text(
+        template.render(title=dict(headings)[f"{name}.html"], pages=headings, body=body)
+    )
+
+
 def main() -> None:
     """Write the pages."""
     show_keywords(public_modules())
     pdoc.render.configure(docformat="numpy", template_directory=DOCS / "templates", show_source=False)
     output = Path(sys.argv[1])
     pdoc.pdoc(bioimage_py.__name__, output_directory=output)
+    for name in PAGES:
+        write_page(name, output)
     print(f"{output / 'index.html'}")
 
 
