@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz test-backends kills
+.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz test-backends kills test-napari
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-wheel: $(STAMP) ## build the wheel, and take the first steps in empty envir
 
 test-browser: $(STAMP) ## pages in a real browser: volumes and labels, live runs; root installs Chromium here on Debian
 	BIOIMAGE_PY_TEST_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/browser
+
+test-napari: $(STAMP) ## the plugin in a real napari, without a monitor; root installs what that needs here on Debian
+	bash tests/napari/run.sh $(BIN)/python $(VENV)/napari
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real

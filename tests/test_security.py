@@ -215,7 +215,11 @@ def test_what_another_user_has_put_there_is_not_opened(run: Path, what: str) -> 
 
 @root_only
 @pytest.mark.slow
-def test_the_same_call_goes_on_with_nobody_elses_run(run: Path, tmp_path: Path) -> None:
+def test_the_same_call_goes_on_with_nobody_elses_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what lies in the user's is none of this test's
+    monkeypatch.chdir(tmp_path)
     give(run)
     out = open_source(tmp_path / "v.zarr", mode="r+")
     for resume in ("auto", "never", str(run)):

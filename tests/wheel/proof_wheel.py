@@ -229,6 +229,6 @@ def test_first_steps_with_an_extra(base: Environment, data: Path, extra: str) ->
 
 
 def test_all_extras_are_tried() -> None:
-    assert {*STEPS} == {*EXTRAS} - {"all", "dev", "docs", "test"}
+    assert {*STEPS} == {*EXTRAS} - {"all", "dev", "docs", "napari", "test"}  # napari: make test-napari
     free = sorted({*STEPS} - {"video"})  # that one brings codecs under the GPL
     assert EXTRAS["all"] == [f"bioimage-blocks[{','.join(free)}]"]

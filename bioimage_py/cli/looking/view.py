@@ -52,14 +52,14 @@ def view(
         return
     from ...viz import view as show
 
-    volumes, names = [], list[str]()
+    shown, names = [], list[str]()
     for path in paths:
-        for name, levels in _volumes(path):
-            volumes.append(levels)
+        for name, levels in volumes(path):
+            shown.append(levels)
             names.append(name if name not in names else f"{name} {len(names)}")
     picked = [] if images else list(labels) or None
     browser = not (no_browser or screenshot or as_json)
-    with show(*volumes, names=names, labels=picked, open_browser=browser, **how) as page:
+    with show(*shown, names=names, labels=picked, open_browser=browser, **how) as page:
         if screenshot is not None:
             if len(size) != 2:
                 raise click.BadParameter("give two numbers, such as 1600,1000", param_hint="--size")
@@ -79,7 +79,7 @@ def _print(told: dict[str, Any], as_json: bool) -> None:
         click.echo("\n".join(str(value) for value in told.values() if isinstance(value, str)))
 
 
-def _volumes(path: str) -> list[tuple[str, list[Source]]]:
+def volumes(path: str) -> list[tuple[str, list[Source]]]:
     """Names and levels of what a path leads to: one volume, or all of a container."""
     if "::" in path or layers_at(path) is None:
         try:

@@ -59,6 +59,10 @@ _EXAMPLES = {
     "y": "120",
 }
 """What stands in the examples of --help, by parameter; else by type."""
+_ONE_OF = (("size", "footprint"), ("min_size", "max_size"), ("boundaries", "affinities"))
+"""Of these an operation needs one, without saying so in its signature: the first is in its example."""
+_ALSO = {"watershed": {"halo"}}
+"""The same of single operations: in blocks, a watershed needs to know how far it floods."""
 
 
 class OperationCommand(Command):
@@ -242,10 +246,8 @@ def example(name: str, operation: Operation) -> str:
         _EXAMPLES.get(str(one.name), _path(by_name[str(one.name)], operation)) for one in arguments if one.required
     ]
     needed = {str(option.name) for option in options if option.required}
-    if "size" in by_name and "footprint" in by_name:
-        needed.add("size")
-    if "min_size" in by_name and "max_size" in by_name:
-        needed.add("min_size")
+    needed |= {first for first, *others in _ONE_OF if {first, *others} <= by_name.keys()}
+    needed |= _ALSO.get(operation.name, set())
     for option in sorted(needed):
         words += [f"--{option.replace('_', '-')}", _EXAMPLES.get(option, _by_type(by_name[option]))]
     return " ".join(words)
@@ -292,19 +294,26 @@ def _tell(result: Any, text: str, as_json: bool) -> None:
 
 
 def _tell_written(paths: Mapping[str, str], result: Any, as_json: bool) -> None:
-    """Say what is there now."""
-    arrays = list(result) if isinstance(result, list | tuple) else [result]
+    """Say what is there now, and what else was found, such as the largest id."""
+    from ...sources import Source
+    from .results import jsonable, lines
+
+    parts = list(result) if isinstance(result, list | tuple) else [result]
+    arrays = [part for part in parts if isinstance(part, Source)]
+    values = [part for part in parts if not isinstance(part, Source)]
     told = []
     for index, array in enumerate(arrays):
         path = list(paths.values())[min(index, len(paths) - 1)]
         inner = getattr(array, "internal_path", None)
-        where = path if inner is None or len(arrays) == 1 else f"{array.path}/{inner}"
+        where = path if inner is None or len(arrays) == 1 else f"{getattr(array, 'path', path)}/{inner}"
         told.append({"path": where, "shape": list(array.shape), "dtype": str(array.dtype)})
     if as_json:
-        print_json({"written": told})
+        print_json({"written": told, **({"result": jsonable(values)} if values else {})})
         return
     for one in told:
         click.echo(f"{one['path']}: {'x'.join(map(str, one['shape']))} {one['dtype']}")
+    for value in values:
+        click.echo(lines(value))
 
 
 def command_of(name: str) -> OperationCommand | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ class Typed(click.ParamType):
 def _metavar(parameter: Parameter) -> str:
     kind, told = parameter.kind, parameter.type
     if kind == "callable":
-        return "PATH|FILE.py:NAME" if "os.PathLike" in told else "FILE.py:NAME"
+        other = "PATH|" if "os.PathLike" in told else "NAME|" if told.startswith("str ") else ""
+        return f"{other}FILE.py:NAME"
     if kind == "table":
         return "FILE|A,B;..." if "shape (n" in told else "FILE|A,B,..."
     if kind == "region":
@@ -66,7 +68,8 @@ def value_of(parameter: Parameter, text: str) -> Any:
         number = literal(text)
         return open_input(text, None) if isinstance(number, str) else number
     if kind == "callable":
-        return text if "os.PathLike" in parameter.type and ".py:" not in text else _function(parameter, text)
+        named = re.search(r"\bstr\b|os\.PathLike", parameter.type) and ".py:" not in text
+        return text if named else _function(parameter, text)
     if kind == "table":
         return _table(parameter, text)
     if kind == "region":

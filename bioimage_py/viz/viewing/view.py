@@ -219,17 +219,17 @@ def _layers(volumes: Sequence[Any], labels: Any, names: Any) -> tuple[Layer, ...
         levels = _levels(volume)
         source = levels[0].source
         name = names[number] if names is not None else _name(source, number, {layer.name for layer in found})
-        is_labels = _guess(source, name) if labels is None else number in labels or name in labels
+        as_labels = is_labels(source, name) if labels is None else number in labels or name in labels
         if source.dtype.kind not in "buif" or source.dtype.itemsize > 8:
             raise DtypeError(f"{name}: values of type {source.dtype} cannot be shown", remedy="np.abs(array)")
-        if is_labels and source.dtype.kind not in "bui":
+        if as_labels and source.dtype.kind not in "bui":
             raise DtypeError(f"{name}: labels of type {source.dtype} are no integers", remedy="labels=[]")
         if not source.size or not source.ndim:
             raise ShapeError(f"{name}: of shape {tuple(source.shape)} there is nothing to see", remedy="another volume")
         axes = source.axes
         if found and not any(axis.unit for axis in axes) and source.shape == found[0].source.shape:
             axes = found[0].axes
-        found.append(Layer(name, levels, tuple(axes), is_labels))
+        found.append(Layer(name, levels, tuple(axes), as_labels))
     known = {*range(len(found)), *(layer.name for layer in found)}
     wrong = [one for one in labels or () if one not in known]
     if wrong:
@@ -255,7 +255,8 @@ def _name(source: Source, number: int, taken: set[str]) -> str:
     return name if name not in taken else f"{name} {number}"
 
 
-def _guess(source: Source, name: str) -> bool:
+def is_labels(source: Source, name: str) -> bool:
+    """Whether a volume is taken for labels: by its data type, where it lies, and its name."""
     if source.dtype.kind not in "bui":
         return False
     below = (getattr(source, "internal_path", None) or "").split("/")[:-1]

@@ -60,10 +60,10 @@ def going(folder: Path, last: int, bad: int = -1, **how: Any) -> Iterator[tuple[
 
 
 def until(condition: Callable[[], Any]) -> Any:
-    """What a condition says once it says something; it is asked for a minute."""
+    """What a condition says once it says something; it is asked for some minutes at most."""
     begin = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() - begin < 30, "waited too long"
+        assert time.monotonic() - begin < 150, "waited too long"
         time.sleep(0.02)
     return found
 

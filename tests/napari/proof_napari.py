@@ -1,0 +1,183 @@
+"""The plugin in a real napari without a screen: `make test-napari` installs it in an environment of its own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+napari = pytest.importorskip("napari")
+
+import bioimage_py as bp  # noqa: E402
+from bioimage_py.cli.made.commands import name_of  # noqa: E402
+from bioimage_py.napari_plugin.reading import LazyArray, get_reader  # noqa: E402
+from bioimage_py.napari_plugin.widget import OperationWidget, usable  # noqa: E402
+from bioimage_py.napari_plugin.writing import write_layers  # noqa: E402
+from bioimage_py.sources import Axis, as_source  # noqa: E402
+from bioimage_py.wrapper import AxesSource  # noqa: E402
+
+SHAPE = (12, 40, 48)
+ZYX = [Axis(name, "space", "micrometer", scale, 3.0) for name, scale in zip("zyx", (2.0, 0.5, 0.5), strict=True)]
+
+
+@pytest.fixture
+def viewer() -> Iterator[Any]:
+    made = napari.Viewer(show=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """An OME-Zarr image with a pyramid, and labels."""
+    volume = bp.sample.neurites((24, 160, 192), seed=2)
+    bp.workflows.convert(AxesSource(volume.raw, ZYX), tmp_path / "a.ome.zarr", pyramid=True)
+    bp.copy(AxesSource(volume.labels, ZYX), str(tmp_path / "b.zarr/labels"), progress=False)
+    return tmp_path
+
+
+def wait_for(condition: Any) -> None:
+    from qtpy.QtTest import QTest
+
+    for _ in range(6000):
+        if condition():
+            return
+        QTest.qWait(10)
+    raise AssertionError("waited too long")
+
+
+def test_the_manifest_is_known_to_napari() -> None:
+    from npe2 import PluginManager
+
+    manager = PluginManager()
+    manager.discover()
+    manifest = manager.get_manifest("bioimage-blocks")
+    assert manifest.display_name == "bioimage_py"
+    assert [one.display_name for one in manifest.contributions.widgets] == ["Run an operation"]
+    for command in manifest.contributions.commands:
+        module, _, name = str(command.python_name).partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_images_and_labels_are_opened_as_such(viewer: Any, image: Path) -> None:
+    viewer.open([str(image / "a.ome.zarr")], plugin="bioimage-blocks")
+    viewer.open([str(image / "b.zarr/labels")], plugin="bioimage-blocks")
+    raw, labels = viewer.layers
+    assert (type(raw).__name__, type(labels).__name__) == ("Image", "Labels")
+    assert raw.multiscale
+    np.testing.assert_allclose(raw.scale, [2, 0.5, 0.5])
+    np.testing.assert_allclose(raw.translate, [3, 3, 3])
+    assert raw.axis_labels == ("z", "y", "x")
+    assert {str(unit) for unit in raw.units} == {"micrometer"}
+    assert raw.contrast_limits[0] < raw.contrast_limits[1]
+    expected = bp.open_source(image / "b.zarr", "labels")[5]
+    np.testing.assert_array_equal(np.asarray(labels.data[5]), expected)
+
+
+def test_what_is_shown_is_read_and_no_more(viewer: Any) -> None:
+    class Counted:
+        shape, dtype, chunks = (2000, 4000, 4000), np.dtype("u1"), (1, 512, 512)
+        read = 0
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            found = np.zeros([part.stop - part.start for part in index], "u1")
+            Counted.read += found.size
+            return found
+
+    viewer.add_image(LazyArray(as_source(Counted())), contrast_limits=(0, 255))
+    assert 0 < Counted.read < 10 * 4000 * 4000
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", ">u2", "i4", "u8", "f4", ">f8"])
+def test_all_types_are_shown(viewer: Any, tmp_path: Path, dtype: str) -> None:
+    array = np.random.default_rng(0).integers(0, 2, (4, 8, 8)).astype(dtype)
+    bp.copy(array, str(tmp_path / "a.zarr/raw"), progress=False)
+    (layer,) = viewer.open([str(tmp_path / "a.zarr/raw")], plugin="bioimage-blocks")
+    np.testing.assert_array_equal(np.asarray(layer.data[1]), array[1])
+
+
+def test_channels_are_layers(viewer: Any, tmp_path: Path) -> None:
+    array = np.arange(3 * 4 * 8 * 8, dtype="u2").reshape(3, 4, 8, 8)
+    axes = [Axis("c", "channel"), *ZYX]
+    bp.workflows.convert(AxesSource(array, axes), tmp_path / "c.ome.zarr")
+    layers = viewer.open([str(tmp_path / "c.ome.zarr")], plugin="bioimage-blocks")
+    assert [layer.colormap.name for layer in layers] == ["magenta", "green", "cyan"]
+    np.testing.assert_array_equal(np.asarray(layers[2].data[1]), array[2, 1])
+
+
+def test_what_is_no_volume_is_left_to_others(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("no volume")
+    assert get_reader(str(tmp_path / "a.txt")) is None
+    assert get_reader(str(tmp_path / "none.zarr")) is None
+
+
+def test_layers_are_written_with_scale_and_units(viewer: Any, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 9, SHAPE).astype("u4")
+    placed = {"scale": (2, 0.5, 0.5), "translate": (1, 2, 3), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
+    layer = viewer.add_labels(array, **placed)
+    path = str(tmp_path / "out.ome.zarr")
+    assert layer.save(path, plugin="bioimage-blocks") == [path]
+    found = bp.open_source(path)
+    np.testing.assert_array_equal(found[...], array)
+    assert [(one.name, one.scale, one.offset) for one in found.axes] == [("z", 2, 1), ("y", 0.5, 2), ("x", 0.5, 3)]
+    assert {one.unit for one in found.axes} == {"micrometer"}
+    write_layers(path, array + 1, {"name": "again"})
+    np.testing.assert_array_equal(bp.open_source(path)[...], array + 1)
+
+
+class TestWidget:
+    @pytest.fixture
+    def widget(self, viewer: Any, image: Path) -> OperationWidget:
+        viewer.open([str(image / "a.ome.zarr")], plugin="bioimage-blocks")
+        _, made = viewer.window.add_plugin_dock_widget("bioimage-blocks", "Run an operation")
+        return made
+
+    def test_every_operation_has_its_form(self, widget: OperationWidget) -> None:
+        for name in widget.operation.choices:
+            widget.operation.value = name
+            assert len(widget.form) >= 1
+
+    @pytest.mark.parametrize("backend", ["local", "subprocess"])
+    def test_the_result_is_a_layer(self, viewer: Any, widget: OperationWidget, image: Path, backend: str) -> None:
+        widget.operation.value = "smooth"
+        widget._values["sigma"].value = "1,2,2"
+        widget.output.value = str(image / "out.zarr/smooth")
+        widget.backend.value, widget.workers.value = backend, 2
+        widget.run()
+        wait_for(lambda: len(viewer.layers) == 2 and widget.start.enabled)
+        expected = bp.filters.gaussian_smoothing(bp.open_source(image / "a.ome.zarr"), (1, 2, 2), progress=False)
+        np.testing.assert_allclose(np.asarray(viewer.layers[1].data), expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(viewer.layers[1].scale, [2, 0.5, 0.5])
+        assert widget.progress.value == widget.progress.max
+
+    def test_a_number_is_told(self, viewer: Any, widget: OperationWidget) -> None:
+        widget.operation.value = "max"
+        widget.run()
+        wait_for(lambda: widget.start.enabled)
+        assert widget.message.value.startswith("max: ")
+
+    def test_errors_are_told(self, viewer: Any, widget: OperationWidget) -> None:
+        widget.operation.value = "smooth"
+        widget._values["sigma"].value = ""
+        assert widget.run() is None
+        assert "sigma is empty" in widget.message.value
+        widget._values["sigma"].value = "-1"
+        widget.run()
+        wait_for(lambda: widget.start.enabled)
+        assert "sigma" in widget.message.value
+
+    def test_a_picture(self, viewer: Any, widget: OperationWidget, tmp_path: Path) -> None:
+        picture = viewer.screenshot(path=str(tmp_path / "a.png"), canvas_only=False, flash=False)
+        assert picture.std() > 10
+
+
+def test_forms_hold_most_operations() -> None:
+    from bioimage_py.catalogue.operations import declared
+
+    names = {name_of(one) for one in declared() if usable(one)}
+    assert {"smooth", "median", "label", "size-filter", "watershed", "pyramid"} <= names
+    assert len(names) > 60
