@@ -294,8 +294,7 @@ class TableLayer(LiveLayer):
         return self._add(name, color, None)
 
     def _load(self) -> AnnotationSet | None:
-        record = self._stored()
-        if record is None:
+        if (record := self._stored()) is None:
             return None
         names = {label.id: label.name for label in self.definition.labels}
         text, where = self._text(record)
@@ -341,8 +340,7 @@ class TableLayer(LiveLayer):
             )
         self._check_lock(lock_token)
         data = to_table(value, {label.name: label.id for label in self.definition.labels}).encode()
-        old = self._stored()
-        if old is not None and (self._text(old)[0].encode() == data or self._same(old, value)):
+        if (old := self._stored()) is not None and (self._text(old)[0].encode() == data or self._same(old, value)):
             return False
         token = "" if lock_token is None else lock_token.token
         if self.project.is_remote:
