@@ -7,24 +7,24 @@ import click
 from .. import __version__
 from .bench import bench
 from .convert import convert
-from .correct import correct
 from .demo import demo
-from .evaluate import evaluate
 from .info import info
 from .looking.live import serve, watch
 from .looking.view import view
 from .made.commands import command_of, name_of
 from .made.listing import completion, operations
-from .mesh import mesh, skeleton
+from .objects.correct import correct
+from .objects.evaluate import evaluate
+from .objects.segment import segment
 from .pipeline import pipeline
 from .project import project
 from .runs import runs
-from .segment import segment
 from .server import server
 from .slurm import slurm
 
 _OFTEN = (
-    "copy, downsample, pyramid, smooth, threshold, label, watershed, relabel, size-filter, stats, regionprops, predict"
+    "copy, downsample, pyramid, smooth, threshold, label, watershed, relabel, size-filter, stats, regionprops, predict,"
+    " mesh, skeleton"
 )
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 for _command in (
-    info, view, convert, segment, correct, evaluate, mesh, skeleton, demo, bench, operations, pipeline, project,
+    info, view, convert, segment, correct, evaluate, demo, bench, operations, pipeline, project,
     runs, server, slurm, completion,
 ):  # fmt: skip
     main.add_command(_command)

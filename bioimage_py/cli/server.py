@@ -25,7 +25,11 @@ def server() -> None:
     """Serve label projects to a group, over HTTP.
 
     FOLDER holds the projects and the database.
-    """
+
+    \b
+    Example:
+      bioimage-py server run projects
+    """  # noqa: D301
 
 
 def _site(folder: Path, database: str, *, there: bool = True) -> Site:

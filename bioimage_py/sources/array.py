@@ -46,7 +46,7 @@ class ArraySource(Source):
         self._axes: tuple[Axis, ...] | None = None
 
     def _repr_html_(self) -> str:
-        from .thumbnail import thumbnail  # which workers have no use for
+        from .arrays.thumbnail import thumbnail  # which workers have no use for
 
         return super()._repr_html_() + ("" if getattr(self, "remote", False) else thumbnail(self))
 

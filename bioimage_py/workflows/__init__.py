@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .converting import Conversion, convert
-    from .correcting import Correction, correct
+    from .corrections.correcting import Correction, correct
     from .demonstration import Demo, demo
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
@@ -22,12 +22,12 @@ else:
         __name__,
         {
             "Conversion": ".converting",
-            "Correction": ".correcting",
+            "Correction": ".corrections.correcting",
             "Demo": ".demonstration",
             "Scores": ".scoring",
             "Segmentation": ".segmentation",
             "convert": ".converting",
-            "correct": ".correcting",
+            "correct": ".corrections.correcting",
             "demo": ".demonstration",
             "evaluate": ".scoring",
             "segment": ".segmenting",

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 import bioimage_py as bp
 from bioimage_py.cli import main
-from bioimage_py.cli.evaluate import evaluate
 from bioimage_py.cli.inputs import arrays_at, open_input
+from bioimage_py.cli.objects.evaluate import evaluate
+from bioimage_py.cli.objects.segment import segment
 from bioimage_py.cli.remedies import as_command
-from bioimage_py.cli.segment import segment
 from bioimage_py.errors import KeyNotFoundError, ParameterError
 
 from ..sources.precomputed.precomputed_layers import OFFSET, new_layer, voxels

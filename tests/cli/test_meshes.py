@@ -30,19 +30,20 @@ def call(*arguments: Any, code: int = 0) -> str:
 
 def test_mesh(labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "meshes"
-    told = call("mesh", labels, out, "--format", "ply", "--ids", "300,7", "--block-shape", "16", "--quiet")
-    assert told == f"{out}: 1 meshes\n"
+    assert call("mesh", labels / "labels", out, "--format", "ply", "--ids", "300,7", "--quiet") == "1\n"
     assert {path.name for path in out.iterdir()} == {"300.ply", "provenance.json"}
-    assert "--overwrite" in call("mesh", labels, out, code=1)
-    again = call("mesh", labels, out, "--sharded", "--overwrite", "--json", "--levels", "2", "--sampling", "40,4,4")
-    assert json.loads(again) == {"output": str(out), "objects": 2}
+    assert "--overwrite" in call("mesh", labels / "labels", out, code=1)
+    how = ("--sharded", "--overwrite", "--json", "--levels", "2", "--sampling", "40,4,4", "--block-shape", "16,16,16")
+    assert json.loads(call("mesh", labels / "labels", out, *how)) == 2
     assert (out / "0.shard").exists()
+    assert "OUTPUT" in call("mesh", labels / "labels", code=2)
 
 
 def test_skeleton(labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "skeletons"
-    told = json.loads(call("skeleton", labels, out, "--format", "swc", "--json", "--block-shape", "12,12,16"))
-    assert told["objects"] == 2
-    assert told["cable_length"] == pytest.approx(60, rel=0.2)
+    how = ("--format", "swc", "--json", "--block-shape", "12,12,16")
+    table = json.loads(call("skeleton", labels / "labels", out, *how))
+    assert {row["label"] for row in table} == {5, 300}
+    assert sum(row["cable_length"] for row in table) == pytest.approx(60, rel=0.2)
     assert {path.name for path in out.iterdir()} == {"5.swc", "300.swc", "provenance.json"}
-    assert "2 skeletons, cable length" in call("skeleton", labels, tmp_path / "more", "--quiet", "--roi", ":,:,0:25")
+    assert "cable_length" in call("skeleton", f"{labels}/labels::0:12,:,0:25", tmp_path / "more", "--quiet")

@@ -16,7 +16,7 @@ from PIL import Image
 
 import bioimage_py as bp
 from bioimage_py.sources import Axis, as_source
-from bioimage_py.sources.thumbnail import thumbnail
+from bioimage_py.sources.arrays.thumbnail import thumbnail
 from bioimage_py.wrapper import AxesSource
 
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from ...catalogue.operations import Operation
     from ...catalogue.parameters import Parameter
 
-SHORT = {"smooth": "gaussian_smoothing", "stats": "summary", "threshold": "greater"}
+SHORT = {
+    "correct-parts": "correct",
+    "mesh": "surfaces",
+    "skeleton": "trace",
+    "smooth": "gaussian_smoothing",
+    "stats": "summary",
+    "threshold": "greater",
+}
 """Operations under the name that one would type."""
 _SHARED: dict[str, tuple[str, Any, str]] = {
     "block_shape": ("N[,N,N]", numbers, "Voxels of a block."),
@@ -135,7 +142,7 @@ def _own(operation: Operation) -> tuple[list[click.Parameter], list[click.Parame
         else:
             options.append(_option(parameter))
     if operation.output is not None:
-        arguments.append(_argument(operation.output, _is_array(operation.output)))
+        arguments.append(_argument(operation.output, operation.output.required or _is_array(operation.output)))
     return arguments, options
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import FormatError, StorageError
-from ....extras import needing
+from ....extras import needing, pip_line
 from ....sources.axes import Axis, kind_of
 from ....sources.file import Opened
 from ...details import Details
@@ -74,7 +74,7 @@ def _image(path: str) -> Any:
         except Exception as error:  # the library lists which of its readers there are, and which are missing
             raise FormatError(
                 f"No reader of bioio that is installed opens {path}: {type(error).__name__}: {error}",
-                remedy="pip install the reader of this format, such as bioio-czi",
+                remedy=f"{pip_line('bioio-czi')}, or the reader of your format",
             ) from error
 
 

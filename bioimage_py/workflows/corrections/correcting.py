@@ -14,20 +14,20 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from .. import graph as graphs
-from ..engine.job import Job, RunKeywords
-from ..engine.operation import operation
-from ..engine.reducing import run_reduce
-from ..errors import FormatError, ParameterError, ShapeError, SourceNotFoundError
-from ..graph.correcting.kept import KeptPartition, open_partition, save_partition
-from ..io.ome import read_multiscales
-from ..operations.downsampling import downsample
-from ..pipelines.folder import lock_folder
-from ..runner.planning.build import plan_groups
-from ..sources import Source
-from ..sources.file import FileSource, absolute_path, open_source
-from ..system import swap
-from ..wrapper.downsample import DownsampleSource
+from ... import graph as graphs
+from ...engine.job import Job, RunKeywords
+from ...engine.operation import operation
+from ...engine.reducing import run_reduce
+from ...errors import FormatError, ParameterError, ShapeError, SourceNotFoundError
+from ...graph.correcting.kept import KeptPartition, open_partition, save_partition
+from ...io.ome import read_multiscales
+from ...operations.downsampling import downsample
+from ...pipelines.folder import lock_folder
+from ...runner.planning.build import plan_groups
+from ...sources import Source
+from ...sources.file import FileSource, absolute_path, open_source
+from ...system import swap
+from ...wrapper.downsample import DownsampleSource
 from .correcting_kernels import Foreign, add
 
 Boxes = npt.NDArray[np.int64]

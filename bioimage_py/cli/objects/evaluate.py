@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .common import Command, execution_of, json_option, print_json, region, run_options
-from .inputs import open_input
+from ..common import Command, execution_of, json_option, print_json, region, run_options
+from ..inputs import open_input
 
 
 @click.command(cls=Command)
@@ -39,7 +39,7 @@ def evaluate(
     Example:
       bioimage-py evaluate labels.ome.zarr truth.zarr/labels
     """  # noqa: D301
-    from ..workflows import evaluate as run
+    from ...workflows import evaluate as run
 
     scores = run(
         open_input(segmentation, seg_key),

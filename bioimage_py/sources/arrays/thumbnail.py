@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BioimageError
-from ..markup import picture
+from ...errors import BioimageError
+from ...markup import picture
 
 if TYPE_CHECKING:
-    from .base import Source
+    from ..base import Source
 
 _EDGE = 160
 _MOST = 16 * 2**20

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from .common import Command, execution_of, json_option, lengths, numbers, offsets, print_json, region, run_options
-from .inputs import open_input
+from ..common import Command, execution_of, json_option, lengths, numbers, offsets, print_json, region, run_options
+from ..inputs import open_input
 
 
 @click.command(cls=Command)
@@ -87,7 +87,7 @@ def segment(
     Example:
       bioimage-py segment volume.zarr/raw labels.ome.zarr
     """  # noqa: D301
-    from ..workflows import segment as run
+    from ...workflows import segment as run
 
     network: dict[str, Any] = {"tile": _single(tile), "overlap": _single(overlap), "margin": _single(margin)}
     network |= {"normalize": None if normalize is None else _pair(normalize)}

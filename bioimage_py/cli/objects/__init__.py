@@ -1,0 +1,1 @@
+"""Commands that make, mend, score and draw objects; a file is called as its command."""
