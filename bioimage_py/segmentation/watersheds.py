@@ -73,8 +73,9 @@ def watershed(
     In blocks without a halo, each block is flooded from its seeds and from the lowest places of its faces, and basins
     without a seed then go to that from which the climb to them is least. The seed of every voxel is one from which it
     can be reached with the least climb, as on the whole volume, however far the seed is; where several are equal, the
-    result may differ from that of the whole volume (less than 1 in 1,000 voxels of real data). That is a minimum
-    spanning forest: Cousty et al., "Watershed cuts: minimum spanning forests and the drop of water principle", 2009.
+    result may differ from that of the whole volume (0.01 % of the voxels on boundaries of neurons, 3 % in noise of
+    which most basins have no seed). That is a minimum spanning forest: Cousty et al., "Watershed cuts: minimum spanning
+    forests and the drop of water principle", 2009.
 
     With a halo each block is flooded on its own together with it: near block borders the result may differ from that of
     the whole volume, and an object whose seed lies beyond the halo is not reached. The same grid and halo give the same
