@@ -55,7 +55,7 @@ class TestThreads(BackendConformance):
 
 class TestProcesses(BackendConformance):
     kind = "executor: processes"
-    few_checks = {"exit", "cancel"}
+    few_checks = {"exit"}
     pool_size = 2
     impossible = {"node": "all workers are on this machine"}
 
