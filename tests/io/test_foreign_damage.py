@@ -154,3 +154,23 @@ def test_a_file_of_the_newer_versions_that_was_left_open_says_how_it_opens_again
     with pytest.raises(StorageError, match="as after a kill") as error:
         open_source(path, "raw", mode=mode)
     assert f"h5clear -s '{path}'" in error.value.remedy
+
+
+def test_labels_are_read_without_functions_that_end_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the library follow pointers that a damaged attribute does not have."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        labelled = file.create_dataset("labelled", data=np.zeros((2, 3, 4)))
+        for number, name in enumerate("zyx"):
+            labelled.dims[number].label = name
+        scaled = file.create_dataset("scaled", data=np.zeros((2, 3)))
+        for number, name in enumerate(("time", "lat")):
+            scale = file.create_dataset(name, data=np.arange(scaled.shape[number]))
+            scale.make_scale(name)
+            scaled.dims[number].attach_scale(scale)
+    for name in ("get_label", "get_num_scales", "iterate"):
+        monkeypatch.setattr(f"h5py._hl.dims.h5ds.{name}", None, raising=False)
+    for key, names in (("labelled", ["z", "y", "x"]), ("scaled", ["time", "lat"])):
+        with open_source(tmp_path / "a.h5", key) as source:
+            assert [axis.name for axis in source.axes] == names

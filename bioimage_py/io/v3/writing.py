@@ -152,6 +152,8 @@ class WriteHandle:
         """The report, after a look at the file that was written."""
         if self.report is None or self._first is None or not os.path.lexists(split_path(self._path)[0]):
             return self.report
+        if any(said.startswith("axis ") for said in self.report.lost):  # the format has told it
+            return self.report
         return replace(self.report, lost=(*self.report.lost, *changed(self._path, self._entry, *self._first)))
 
     def _finish(self, lost: tuple[str, ...]) -> None:

@@ -69,12 +69,22 @@ def hdf5_axes(dataset: Any) -> tuple[Axis, ...] | None:
         own = tuple(Axis(**axis) for axis in parse_json(attributes[OWN_ATTRIBUTE])["axes"])
         if len(own) == ndim:
             return own
-    labels = [_label(dim) for dim in dataset.dims]
+    labels = _labels(dataset)
     return conventional_axes(attributes, ndim, x_first=False, names=labels if all(labels) else None)
 
 
-def _label(dim: Any) -> str:
-    """Return the label of a dimension, or the name of its scale, as NetCDF has them."""
-    if dim.label:
-        return str(dim.label)
-    return str(dim[0].name or "").rpartition("/")[2] if len(dim) else ""
+def _labels(dataset: Any) -> list[str]:
+    """Return the label of each dimension, or the name of its scale, as NetCDF has them; "" where there is none.
+
+    They are read from the attributes that hold them: the functions of the library for them end the process where these
+    are damaged.
+    """
+    labels = [""] * len(dataset.shape)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RuntimeError):
+        for n, said in enumerate(dataset.attrs.get("DIMENSION_LABELS", labels)[: len(labels)]):
+            labels[n] = said.decode() if isinstance(said, bytes) else said if isinstance(said, str) else ""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RuntimeError):
+        for n, scales in enumerate(dataset.attrs.get("DIMENSION_LIST", ())[: len(labels)]):
+            if not labels[n] and len(scales):
+                labels[n] = str(dataset.file[scales[0]].name or "").rpartition("/")[2]
+    return labels
