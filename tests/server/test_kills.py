@@ -6,7 +6,7 @@ import pytest
 import server_kills
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(3)
 @pytest.mark.parametrize("point", server_kills.POINTS)
 def test_a_process_that_dies_at_a_step_leaves_commit_and_event_or_neither(tmp_path, point):
     server_kills.make(tmp_path)

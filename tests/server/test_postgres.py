@@ -63,7 +63,7 @@ SERVED = [
 ]
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(2)
 @pytest.mark.parametrize("name", SERVED)
 def test_served_projects(url, tmp_path, name):
     server_kills.make(tmp_path, url)
@@ -83,7 +83,7 @@ ACCOUNTS = [
 ]
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(2)
 @pytest.mark.parametrize("name", ACCOUNTS)
 def test_accounts_and_roles(url, name):
     database, clock = Database(url), test_accounts.Clock()
@@ -106,7 +106,7 @@ ROUTES = [
 ]
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(2)
 @pytest.mark.parametrize("name", ROUTES)
 def test_routes(url, make_web, name):
     web = make_web(url)
@@ -127,5 +127,6 @@ def test_text_that_a_database_may_not_like(url, make_web):
     assert demo.web["root"].get("/audit", params={"project": "\0"}).status_code == 422
 
 
+@pytest.mark.long
 def test_several_processes_are_killed(url, tmp_path):
     assert server_kills.soak(tmp_path, kills=3, writers=2, seed=5, url=url, seconds=0.2)

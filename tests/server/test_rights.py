@@ -163,7 +163,7 @@ WHO = (
 )
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(4)
 @pytest.mark.parametrize("who", WHO)
 def test_every_route_is_allowed_or_refused_as_it_says(demo, who):
     web = demo.web
