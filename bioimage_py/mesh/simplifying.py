@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ Array = npt.NDArray[Any]
 _FEW = 64
 """Triangles that are not worth it."""
 _MARGIN = 1 / 64
+_TURN = threading.Lock()
+"""pyfqmr keeps its mesh in variables of the process."""
 
 
 def simplified(surface: Surface, error: float, steps: tuple[float, float, float], size: tuple[int, ...]) -> Surface:
@@ -113,19 +116,20 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
     import pyfqmr
 
     size = np.array(steps)
-    kernel = pyfqmr.Simplify()
-    kernel.setMesh(surface[0] * size, surface[1].astype(np.int32))
-    # the exponent 0 makes the bound the same in every pass
-    kernel.simplify_mesh(
-        target_count=0,
-        aggressiveness=0,
-        alpha=error**2,
-        update_rate=2,
-        max_iterations=40,
-        preserve_border=True,
-        verbose=False,
-    )
-    vertices, faces, _ = kernel.getMesh()
+    with _TURN:
+        kernel = pyfqmr.Simplify()
+        kernel.setMesh(surface[0] * size, surface[1].astype(np.int32))
+        # the exponent 0 makes the bound the same in every pass
+        kernel.simplify_mesh(
+            target_count=0,
+            aggressiveness=0,
+            alpha=error**2,
+            update_rate=2,
+            max_iterations=40,
+            preserve_border=True,
+            verbose=False,
+        )
+        vertices, faces, _ = kernel.getMesh()
     if len(faces) == 0:
         return None
     found = np.asarray(vertices, np.float64) / size, np.asarray(faces, np.int64)

@@ -146,6 +146,7 @@ def surfaces(
             halo=1,
             returns="each",
             memory_factor=4.0 + 40.0 / volume.source.dtype.itemsize,
+            holds_gil=error > 0,  # one thread at a time simplifies
             mapped=True,
         ),
         OnceStage("objects", ListObjects("surfaces", choice)),

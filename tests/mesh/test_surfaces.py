@@ -315,3 +315,17 @@ def test_an_object_of_many_blocks_is_never_in_memory_as_a_whole(tmp_path: Path) 
         tracemalloc.stop()
     assert len(read(tmp_path / "6.ply")[1]) == 216 * len(surface[1])
     assert peaks[1] < 0.05 * 216 * peaks[0], peaks  # a block, and a number for each vertex on a seam
+
+
+def test_threads_do_not_simplify_each_others_surfaces() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from bioimage_py.mesh.simplifying import simplified
+
+    given = [next(surfaces_of(np.pad(ball(radius, 26), 1).astype(np.int32), 1))[1] for radius in (7, 9, 11)] * 8
+    alone = [simplified(one, 0.7, (1.0, 1.0, 1.0), (28,) * 3) for one in given[:3]] * 8
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: simplified(one, 0.7, (1.0, 1.0, 1.0), (28,) * 3), given))
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
