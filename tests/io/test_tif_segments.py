@@ -90,3 +90,15 @@ def test_a_page_that_is_large_is_not_kept_and_not_copied(
     np.testing.assert_array_equal(source[0, 3:9, 2:4], data[0, 3:9, 2:4])
     assert list(source.array._cache) == [0]
     np.testing.assert_array_equal(source[:pages], data[:pages])
+
+
+@pytest.mark.parametrize("tag", ["TileWidth", "TileOffsets", "TileByteCounts"])
+def test_damaged_tables_of_tiles(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "LEAST_BYTES", 0)
+    data = np.zeros((64, 64), "u1")
+    tifffile.imwrite(tmp_path / "a.tif", data, compression="zlib", tile=(16, 16), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        found = file.pages[0].tags[tag]
+        found.overwrite(0 if tag == "TileWidth" else found.value[:5])
+    with pytest.raises(BioimageError):
+        iio.imread(tmp_path / "a.tif")

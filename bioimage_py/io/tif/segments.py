@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import StorageError
+from ...errors import FormatError, StorageError
 from ...sources.indexing import normalize_index
 from .whole import require_page
 
@@ -61,6 +61,8 @@ class TiledPages:
         page_shape = tuple(first.shape)
         tile = (first.tilelength, first.tilewidth) if first.is_tiled else (first.rowsperstrip, first.imagewidth)
         self._tile = (int(tile[0]), int(tile[1]))
+        if min(self._tile) < 1:
+            raise FormatError(f"{path} has tiles of {self._tile} voxels.", remedy="copy the file again, or restore it")
         self.shape = (*lead, *page_shape)
         self.dtype = np.dtype(first.dtype).newbyteorder("=")
         self.chunks = (*(1 for _ in lead), *map(min, self._tile, page_shape[:2]), *page_shape[2:])
@@ -99,6 +101,12 @@ class TiledPages:
 
     def _decoded(self, page: Any, number: int, segment: int) -> np.ndarray | None:
         """Voxels of a segment: y, x and colour, if there is any; None for one that was left out."""
+        if segment >= min(len(page.dataoffsets), len(page.databytecounts)):
+            raise StorageError(
+                f"{self._path} is damaged: page {number} has {len(page.dataoffsets)} tiles, and tile {segment} is asked"
+                " for.",
+                remedy="copy the file again, or restore it",
+            )
         offset, size = page.dataoffsets[segment], page.databytecounts[segment]
         if size == 0:
             return None
