@@ -12,6 +12,10 @@ from .jobs.apply import ApplyReport
 from .jobs.edit import EditPlan, Item, Loss
 from .layers import BoundingBoxLayer, LabelMapLayer, LandmarkLayer
 from .project import Project
+from .remote.logins import ApiToken, Tokens, login, logout, tokens
+from .remote.opening import ListedProject
+from .remote.store import Event
+from .remote.watching import Watch
 from .storage.leases import LockToken
 from .values.accessor import Accessor
 from .values.kinds import DataType, LayerKind, TagKind
@@ -27,6 +31,7 @@ BoundingBoxAccessor = LandmarksAccessor = Accessor
 
 __all__ = [
     "Accessor",
+    "ApiToken",
     "ApplyReport",
     "BoundingBox",
     "BoundingBoxAccessor",
@@ -38,6 +43,7 @@ __all__ = [
     "DescriptorsAccessor",
     "Draft",
     "EditPlan",
+    "Event",
     "Group",
     "ImageInfo",
     "Item",
@@ -55,6 +61,7 @@ __all__ = [
     "Layer",
     "LayerKind",
     "LayersAccessor",
+    "ListedProject",
     "LockToken",
     "Loss",
     "Project",
@@ -64,6 +71,11 @@ __all__ = [
     "TagLegacy",
     "TagsAccessor",
     "TagsAccessorLegacy",
+    "Tokens",
+    "Watch",
     "deprecate",
+    "login",
+    "logout",
+    "tokens",
     "wraps",
 ]

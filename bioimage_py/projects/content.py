@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ..errors import KeyNotFoundError, ParameterError
+from ..errors import KeyNotFoundError
 from ..sources import Axis
-from ..sources.stores.paths import is_url
 from ..spaces import Ontology
-from .creating import add_arguments, created, folder_of, new_record
+from .creating import add_arguments, new_record
 from .descriptor import Descriptor
 from .descriptors import DescriptorsAccessor
 from .images import remove_copy
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .remote import opening as remote
-from .remote.placed import Placed
-from .spaces import OpenSpaces
-from .storage.folder import Folder
-from .storage.session import Session
+from .opened import Opened
 from .values.accessor import Accessor
 from .values.kinds import DataType, LayerKind, TagKind
 from .values.models import Color, Group, ImageInfo, Label, Layer, Tag
@@ -31,7 +24,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 
-class Content(Placed):
+class Content(Opened):
     """A project without the jobs over its data sets; `Project` adds these.
 
     Parameters
@@ -41,94 +34,6 @@ class Content(Placed):
     path : str or os.PathLike
         Its folder, which must be empty or missing.
     """
-
-    def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
-        self._open(created(ProjectSettings(name), path))
-
-    def _open(self, root: Path, project_id: str = "", username: str = "") -> None:
-        self._hold(Session(Folder(root)), project_id, username)
-
-    def _hold(self, session: Session, project_id: str = "", username: str = "") -> None:
-        self._session = session
-        self._spaces = OpenSpaces(self._session)
-        self.project_id, self.username = project_id or self.id, username
-
-    @classmethod
-    def create(
-        cls, settings: ProjectSettings, path: str | os.PathLike[str] = "", username: str = "", password: str = ""
-    ) -> Self:
-        """Make a project.
-
-        Parameters
-        ----------
-        settings : ProjectSettings
-        path : str or os.PathLike
-            Folder, which must be empty or missing; or the base URL of a server.
-        username, password : str
-            For servers; a folder needs none. The password is not kept. Without a user, the API token of
-            ``$BIOIMAGE_PY_TOKEN``.
-
-        Raises
-        ------
-        ParameterError
-            The folder is not empty, or none is given; or the URL is not the base URL of a server.
-        AccessError
-            The server knows no such user, or another password.
-        ConflictError
-            The user has a project of that name on the server.
-        """
-        project = cls.__new__(cls)
-        if is_url(os.fspath(path)):
-            project._hold(remote.created(settings, os.fspath(path), username, password), username=username)
-            return project
-        project._open(created(settings, path), username=username)
-        return project
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        project_id: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-    ) -> Self:
-        """Open a project.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            Folder; or the URL of a server, or of a project on it (``https://host/projects/1``).
-        project_id : str, optional
-            On a server, id or unique name of the project. Of a folder, the id that it must have.
-        username, password : str, optional
-            For servers; a folder needs none. The password is not kept. Without a user, the API token of
-            ``$BIOIMAGE_PY_TOKEN``.
-
-        Raises
-        ------
-        SourceNotFoundError
-            There is no project.
-        ParameterError
-            It has another id.
-        FormatError
-            A newer version wrote the project.
-        KeyNotFoundError
-            The server has no such project, or the user is no member.
-        AccessError
-            The server knows no such user, or another password.
-        """
-        project = cls.__new__(cls)
-        if is_url(os.fspath(path)):
-            session = remote.loaded(os.fspath(path), project_id, username or "", password or "")
-            project._hold(session, username=username or "")
-            return project
-        project._open(folder_of(path), project_id or "", username or "")
-        if project.project_id != project.id:
-            raise ParameterError(
-                f"The project in {project.path} has the id {project.id!r}, not {project_id!r}.",
-                remedy="leave project_id out, or give another path",
-            )
-        return project
 
     @property
     def project(self) -> Project:

@@ -15,7 +15,7 @@ from ..sources.array import ArraySource
 from ..system.files import write_once
 from ..wrapper.view import AxesSource
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
-from .sending import send_labels, send_table
+from .remote.sending import send_labels, send_table
 from .storage.folder import Folder, new_stamp
 from .storage.leases import LockToken
 from .storage.versions import open_version
@@ -135,7 +135,7 @@ class LiveLayer(abc.ABC):
 
     def _check_lock(self, token: LockToken | None) -> str:
         """Refuse early what the commit would refuse, and return the token."""
-        given = self._token if token is None or not token.token else token.token
+        given = self._token if token is None or not token.token else token.proof_of(self._dataset.identifier)
         self.project._session.check_lock(self._dataset.identifier, given)
         return given
 

@@ -16,6 +16,10 @@ class NotAllowedError(AccessError):
     """A request of somebody known who may not do this (HTTP 403)."""
 
 
+class DamagedError(StorageError):
+    """What arrived is not what was sent (HTTP 400)."""
+
+
 class TooManyError(StorageError):
     """Too many attempts (HTTP 429).
 

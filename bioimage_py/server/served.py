@@ -235,6 +235,12 @@ class Served:
         with self._database.reading() as connection:
             return self._kept(connection)[1]
 
+    def changed(self) -> float | None:
+        """Return the time of the last event; None where none is kept."""
+        query = select(events.c.time).where(events.c.project_id == self.id).order_by(events.c.seq.desc()).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
     def _kept(self, connection: Connection) -> tuple[int, int]:
         query = select(projects.c.first, projects.c.last).where(projects.c.id == self.id)
         found = connection.execute(query).one_or_none()

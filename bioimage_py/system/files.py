@@ -24,6 +24,11 @@ def read_by_others(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
+def read_by_nobody_else(path: str, flags: int) -> int:
+    """As `read_by_others`, but for a secret."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 def own_folder(path: Path) -> None:
     """Make a folder, and what is missing above it, in which nobody else can write, whatever the umask says."""
     if not path.is_dir():
@@ -32,12 +37,14 @@ def own_folder(path: Path) -> None:
             path.mkdir(mode=0o755)
 
 
-def write_once(path: Path, data: bytes, *, sync: bool = False) -> None:
+def write_once(
+    path: Path, data: bytes, *, sync: bool = False, opener: Callable[[str, int], int] = read_by_others
+) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     private = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with naming(path), open(private, "wb", opener=read_by_others) as file:
+        with naming(path), open(private, "wb", opener=opener) as file:
             file.write(data)
             if sync:
                 file.flush()

@@ -188,7 +188,7 @@ def test_a_login_that_has_ended_says_so(running):
     connection.refresh_access_token()
     with pytest.raises(AccessError):
         other.refresh_access_token()
-    with pytest.raises(AccessError, match="log in again"):
+    with pytest.raises(AccessError, match="has ended"):
         connection.get("/users/me")
 
 
@@ -269,7 +269,7 @@ def test_a_label_map_goes_and_comes_by_chunk(running, store, monkeypatch):
 def test_tables_go_and_come(running, store):
     project = beside(running, store)
     identifier, layer = project.descriptors[0].identifier, project.boundingbox_layers["boxes"].id
-    header = "type,frame," + ",".join(f"{corner}_{axis}" for corner in ("top_left", "lower_right") for axis in "xyz")
+    header = "type,frame," + ",".join(f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz")
     record = store.put_table(identifier, layer, header + "\n")
     assert record.units == 0
     assert store.table(identifier, layer, record.version).split() == [header]

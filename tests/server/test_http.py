@@ -305,7 +305,7 @@ def test_chunks_of_another_size_and_place_are_refused(demo):
 def test_tables_are_stored_and_read(demo):
     one, layer = demo.web["annotator"], demo.layers["boxes"]
     label = next(iter(demo.document("project")["layers"][layer]["labels"]))
-    header = "type,frame," + ",".join(f"{corner}_{axis}" for corner in ("top_left", "lower_right") for axis in "xyz")
+    header = "type,frame," + ",".join(f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz")
     path = f"{demo.data}/layers/{layer}"
     record = ok(one.post(f"{path}/tables", content=f"{header}\n{label},3,1,2,3,4,5,6\n"), 201)["record"]
     assert record["units"] == 1

@@ -6,29 +6,29 @@ it is done (reading, writing a chunk), or carries a key by which the server know
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import random
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ... import __version__
 from ...errors import (
     AccessError,
-    BioimageError,
-    ConflictError,
     FormatError,
-    KeyNotFoundError,
-    LockError,
     ParameterError,
     StorageError,
 )
 from ...extras import needing
+from . import saved
 from .address import server_address
+from .problems import DamagedError, problem
 
 API = 1
 TOKEN_VARIABLE = "BIOIMAGE_PY_TOKEN"
@@ -40,21 +40,6 @@ _PATIENCE = 60.0
 _AT_FIRST = 3.0
 """The same, where nothing has been heard of it yet: perhaps the URL is wrong."""
 _LONGEST_WAIT = 30.0
-
-
-class GoneError(StorageError):
-    """Events that the server does not keep any more: what is here has to be read anew."""
-
-
-_KINDS: dict[int, type[BioimageError]] = {
-    401: AccessError,
-    403: AccessError,
-    404: KeyNotFoundError,
-    410: GoneError,
-    413: ParameterError,
-    422: ParameterError,
-    423: LockError,
-}
 
 
 class _Lost(Exception):  # noqa: N818 - the request may have arrived, and is repeated where that does no harm
@@ -80,7 +65,8 @@ class Connection:
     username, password : str
         Of an account; not kept.
     token : str
-        An API token instead; by default ``$BIOIMAGE_PY_TOKEN``, where no user is given.
+        An API token instead; by default ``$BIOIMAGE_PY_TOKEN``, where no user is given. Without any of these, the login
+        that `login` has kept.
     insecure : bool, default False
         Accept http to other machines.
     ca : str
@@ -119,20 +105,39 @@ class Connection:
         self._process = 0
         self._tokens: _Tokens | None = None
         self._tickets: dict[str, float] = {}
+        self._kept = ""
         self.user = ""
         self._check_version()
-        token = token or ("" if username else os.environ.get(TOKEN_VARIABLE, ""))
+        self._come_in(username, password, token or ("" if username else os.environ.get(TOKEN_VARIABLE, "")))
+        self.user = str(self.get("/users/me")["name"])
+
+    def _come_in(self, username: str, password: str, token: str) -> None:
         if token:
             self._tokens = _Tokens(token)
         elif username and password:
             body = {"username": username, "password": password, "client": self._name}
-            self._take(self._answer("POST", "/auth/login", json=body, known=False))
+            self._take(self._answer("POST", "/auth/login", json=body, known=False).json())
+        elif (login := saved.read(self.url)) is not None and username in ("", login.user):
+            self._kept = login.user
+            with self._lock:
+                self._renew(_Tokens("", login.refresh))
         else:
+            who = f" of {username!r}" if username else ""
             raise AccessError(
-                f"{self.url} takes a user and a password.",
-                remedy=f"username= and password=, token= or ${TOKEN_VARIABLE}",
+                f"{self.url} takes a user and a password; no login{who} is kept.",
+                remedy=f"{self._login(username)}, or username= and password=, token= or ${TOKEN_VARIABLE}",
             )
-        self.user = str(self.get("/users/me")["name"])
+
+    def _login(self, username: str = "") -> str:
+        return f"bioimage_py.projects.login({self.url!r}, {username or 'username'!r})"
+
+    def keep(self) -> None:
+        """Keep the login for other programs of this user, until `log_out`."""
+        with self._lock:
+            assert self._tokens is not None
+            with saved.alone():
+                saved.write(self.url, saved.Login(self.user, self._name, self._tokens.refresh))
+            self._kept = self.user
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON value of a path."""
@@ -160,8 +165,13 @@ class Connection:
 
     def send_bytes(self, method: str, path: str, data: bytes | memoryview, *, again: bool) -> Any:
         """Send bytes, and return the JSON value of the answer (None for none); again where that does no harm."""
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = self._answer(method, path, content=bytes(data), headers=headers, again=again)
+        content = bytes(data)
+        digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        headers = {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
+        try:
+            answer = self._answer(method, path, content=content, headers=headers, again=again)
+        except DamagedError:
+            answer = self._answer(method, path, content=content, headers=headers, again=again)
         return answer.json() if answer.content else None
 
     def get_bytes(self, path: str) -> bytes:
@@ -210,6 +220,8 @@ class Connection:
         if self._tokens is not None and self._tokens.refresh:
             self.send("POST", "/auth/logout")
             self._tokens = None
+            if self._kept:
+                saved.forget(self.url)
 
     def close(self) -> None:
         """Close connections; the next request opens new ones."""
@@ -217,15 +229,27 @@ class Connection:
             self._client.close()
         self._client = None
 
-    def _take(self, answer: Any) -> None:
-        pair = answer.json()
+    def _take(self, pair: Mapping[str, Any]) -> None:
         early = min(_BEFORE, pair["seconds"] / 4)
         self._tokens = _Tokens(pair["access"], pair["refresh"], time.monotonic() + pair["seconds"] - early)
 
     def _renew(self, tokens: _Tokens) -> None:
+        if not self._kept:
+            self._take(self._renewed(tokens.refresh, self._name))
+            return
+        with saved.alone():  # each token renews once, so programs that share a login take turns
+            login = saved.read(self.url)
+            if login is None or login.user != self._kept:
+                raise AccessError(
+                    f"The login of {self._kept!r} at {self.url} has ended.", remedy=self._login(self._kept)
+                )
+            pair = self._renewed(login.refresh, login.client)
+            saved.write(self.url, replace(login, refresh=pair["refresh"]))
+        self._take(pair)
+
+    def _renewed(self, refresh: str, client: str) -> Any:
         # the name lets the server forgive a repetition by this client, whose answer was lost
-        body = {"refresh": tokens.refresh, "client": self._name}
-        self._take(self._answer("POST", "/auth/refresh", json=body, known=False))
+        return self._answer("POST", "/auth/refresh", json={"refresh": refresh, "client": client}, known=False).json()
 
     def _answer(
         self,
@@ -262,7 +286,7 @@ class Connection:
                 time.sleep(_pause(waits))
                 continue
             if answer.status_code >= 300:
-                raise self._problem(path, answer)
+                raise problem(f"{self.url}/api/v{API}{path}", answer, self._login())
             return answer
 
     def _once(self, method: str, path: str, token: str, **how: Any) -> Any:
@@ -272,6 +296,11 @@ class Connection:
         try:
             return self._opened().request(method, f"{self.url}/api/v{API}{path}", headers=headers, **how)
         except self._httpx.TransportError as error:
+            if _is_distrust(error):
+                raise StorageError(
+                    f"The certificate of {self.url} is not trusted ({error}).",
+                    remedy="ca= with the file of the certificates that it is signed with",
+                ) from None
             raise _Lost from error
 
     def _was_renewed(self, token: str) -> bool:
@@ -306,27 +335,6 @@ class Connection:
                 remedy=f"update {older}",
             )
 
-    def _problem(self, path: str, answer: Any) -> BioimageError:
-        """Return the error that a problem stands for."""
-        try:
-            told = answer.json()
-        except ValueError:
-            told = {}
-        if not isinstance(told, Mapping):
-            told = {}
-        detail, remedy = str(told.get("detail", "")), str(told.get("remedy", ""))
-        if answer.status_code in (409, 412):
-            return ConflictError(detail, str(told.get("field", "")), remedy=remedy)
-        kind = _KINDS.get(answer.status_code)
-        if kind is not None and told.get("type"):
-            return kind(detail, remedy=remedy)
-        request = told.get("request_id") or answer.headers.get("x-request-id", "")
-        said = "".join(f", {part}" for part in (detail, f"request {request}" if request else "") if part)
-        return StorageError(
-            f"{self.url}/api/v{API}{path} answered {answer.status_code}{said}.",
-            remedy="look at the server's log" if request else "look whether this is a server of label projects",
-        )
-
     def _away(self, path: str, error: BaseException | None) -> StorageError:
         return StorageError(
             f"{self.url} does not answer ({type(error).__name__}: {error}).",
@@ -338,6 +346,14 @@ class Connection:
 
     def __reduce__(self) -> Any:
         raise ParameterError("A connection holds tokens, so it is not pickled.", remedy=f"${TOKEN_VARIABLE} in workers")
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _pause(number: int) -> float:

@@ -16,7 +16,7 @@ from ..storage.listing import Changes, Listing
 from ..storage.session import Session
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord
-from .connection import GoneError
+from .problems import GoneError
 from .store import Store
 
 _SAME: Stamp = (1, 0, 0)

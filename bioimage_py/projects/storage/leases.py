@@ -132,6 +132,15 @@ class LockToken:
     def __bool__(self) -> bool:
         return bool(self.token)
 
+    def proof_of(self, identifier: str) -> str:
+        """Return the token, for a write to a descriptor; LockError where it is another one's."""
+        if self._identifier and self._identifier != identifier:
+            raise LockError(
+                f"The lock is that of the descriptor {self._identifier}, not of {identifier}.",
+                remedy="token = descriptor.lock() of the one that you change",
+            )
+        return self.token
+
     @property
     def expires(self) -> datetime | None:
         """When the lock ends unless it is renewed; None where it is not held."""

@@ -134,9 +134,10 @@ class ProjectInfo(BaseModel):
 
 
 class ProjectDetails(ProjectInfo):
-    """A project, with the number of its data sets."""
+    """A project, with the number of its data sets and the time of its last change."""
 
     descriptors: int
+    changed: float
 
 
 class NewProject(Body):

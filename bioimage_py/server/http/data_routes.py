@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Annotated
@@ -19,6 +21,7 @@ from ...projects.values.settings import parse_settings
 from ..accounts.members import Right
 from ..commits import new_record
 from ..database import audit
+from ..refusals import DamagedError
 from ..sealed import Place, bytes_of, region_of, write
 from ..values import checked
 from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
@@ -123,6 +126,7 @@ async def put_chunk(
     chunk: Annotated[str, Path(pattern=r"^[0-9]{1,15}(\.[0-9]{1,15}){0,15}$")],
     asked: Annotates,
     request: Request,
+    content_digest: Annotated[str, Header(max_length=200, description="sha-256=:...: (RFC 9530)")] = "",
 ) -> None:
     """Write a chunk of a draft: all its voxels, little-endian, in C order."""
     place = await to_thread.run_sync(place_of, asked, descriptor, layer)
@@ -135,7 +139,14 @@ async def put_chunk(
             if size > CHUNK_BYTES:
                 raise HTTPException(413, f"A chunk has at most {CHUNK_BYTES} bytes, this one {size}.")
             body = await _body(request, size)
+            _check_digest(body, content_digest, chunk)
             await to_thread.run_sync(write, source, region, body)
+
+
+def _check_digest(body: bytearray, told: str, chunk: str) -> None:
+    found = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    if told.startswith("sha-256=:") and told != f"sha-256=:{found}:":
+        raise DamagedError(f"The chunk {chunk} arrived damaged ({len(body)} bytes).", remedy="send it again")
 
 
 async def _body(request: Request, limit: int) -> bytearray:

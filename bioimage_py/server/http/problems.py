@@ -20,7 +20,7 @@ from ...errors import (
     SourceNotFoundError,
     StorageError,
 )
-from ..refusals import NotAllowedError, TooManyError, UnknownCallerError
+from ..refusals import DamagedError, NotAllowedError, TooManyError, UnknownCallerError
 from ..served import Gone
 
 log = logging.getLogger("bioimage_py.server")
@@ -33,6 +33,7 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (Gone, 410, "events-gone"),
     (ConflictError, 409, "conflict"),
     (LockError, 423, "locked"),
+    (DamagedError, 400, "damaged"),
     (ParameterError, 422, "not-valid"),
     (TooManyError, 429, "too-many"),
     (StorageError, 503, "storage"),

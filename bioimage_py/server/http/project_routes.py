@@ -38,7 +38,8 @@ def project(asked: Reads, site: SiteOf) -> ProjectDetails:
     """Tell what a project is."""
     asked.served.take_over()
     entry = site.projects.entry(asked.caller, asked.served.id)
-    return ProjectDetails(**_info(entry).model_dump(), descriptors=index_of(asked).count())
+    changed = asked.served.changed() or entry.created
+    return ProjectDetails(**_info(entry).model_dump(), descriptors=index_of(asked).count(), changed=changed)
 
 
 @routes.delete("/projects/{project}", status_code=204, **needing("own"))

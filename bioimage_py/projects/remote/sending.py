@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ParameterError
-from ..sources import Source
-from ..wrapper.cast import CastSource
-from .values.records import LayerRecord
+from ...errors import ParameterError
+from ...sources import Source
+from ...wrapper.cast import CastSource
+from ..values.records import LayerRecord
 
 if TYPE_CHECKING:
-    from .layers import LabelMapLayer, LiveLayer, TableLayer
+    from ..layers import LabelMapLayer, LiveLayer, TableLayer
 
 
 def send_labels(
