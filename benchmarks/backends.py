@@ -65,9 +65,14 @@ def lokies() -> Any:
 
 @contextmanager
 def cluster() -> Iterator[Any]:
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50) as made:
+    # it would take a worker away for good that happens to be dead 15 s after any of its deaths
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50) as made,
+    ):
         yield made
 
 

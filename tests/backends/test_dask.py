@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,30 @@ from bioimage_py.testing.trials import Trial, until
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
+
+
+@contextmanager
+def two_workers(memory: str) -> Iterator[Any]:
+    """Under nannies, which start a worker again however often it dies.
+
+    Dask's cluster would take one away for good that happens to be dead 15 s after any of its deaths.
+    """
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=memory
+        ) as cluster,
+    ):
+        yield cluster
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two workers under nannies."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="600MB"
-    ) as cluster:
-        yield cluster
+    with two_workers("600MB") as made:
+        yield made
 
 
 class TestDask(BackendConformance):
@@ -55,10 +70,8 @@ class TestDask(BackendConformance):
 @pytest.fixture
 def own() -> Iterator[Any]:
     """A cluster that a test may harm."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="400MB"
-    ) as cluster:
-        yield cluster
+    with two_workers("400MB") as made:
+        yield made
 
 
 class Hungry:
@@ -102,11 +115,12 @@ def test_what_is_given_is_not_closed(cluster: Any, tmp_path: Path, given: str) -
         assert client.status == "running"
         assert cluster.status.name == "running"
         assert number.result(timeout=60) == 7
-        assert not [
-            key
-            for key in client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
-            if "bioimage" in str(key)
-        ]
+        until(lambda: not any("bioimage" in key for key in tasks_of(client)))
+
+
+def tasks_of(client: Any) -> list[str]:
+    """What the scheduler knows."""
+    return [str(key) for key in client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))]
 
 
 @pytest.mark.long
@@ -140,42 +154,111 @@ def test_a_cluster_that_grows_and_shrinks(tmp_path: Path) -> None:
             until(lambda: not cluster.scheduler_info["workers"])
 
 
-@pytest.mark.long
-def test_a_scheduler_that_is_started_again(tmp_path: Path) -> None:
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    started: list[subprocess.Popen[bytes]] = []
+class Processes:
+    """A scheduler at a port, and its workers, as processes that a test may end, stop and start again."""
 
-    def start(*what: str) -> subprocess.Popen[bytes]:
-        log = (tmp_path / f"{len(started)}.log").open("wb")
+    def __init__(self, folder: Path) -> None:
+        self._port, self._folder = free_port(), folder
+        self.address = f"tcp://127.0.0.1:{self._port}"
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def _start(self, *what: str) -> subprocess.Popen[bytes]:
+        log = (self._folder / f"{len(self._started)}.log").open("wb")
         command = [sys.executable, "-m", "distributed.cli.dask_" + what[0], *what[1:]]
-        started.append(subprocess.Popen(command, stdout=log, stderr=log))
-        return started[-1]
+        self._started.append(subprocess.Popen(command, stdout=log, stderr=log))
+        return self._started[-1]
 
+    def scheduler(self) -> subprocess.Popen[bytes]:
+        return self._start("scheduler", "--port", str(self._port), "--host", "127.0.0.1", "--no-dashboard")
+
+    def workers(self) -> subprocess.Popen[bytes]:
+        few = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--death-timeout", "100")
+        return self._start("worker", self.address, *few)
+
+    def close(self) -> None:
+        for process in self._started:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self._started:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    made = Processes(tmp_path)
     try:
-        scheduler = start("scheduler", "--port", str(port), "--host", "127.0.0.1", "--no-dashboard")
-        worker = ("worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--death-timeout", "100")
-        start(*worker)
-        trial = Trial(
-            tmp_path / "run", {"job_type": "dask", "job_config": DaskConfig(cluster=address)}, "block 10: wait"
-        )
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.long
+def test_a_scheduler_that_is_started_again(processes: Processes, tmp_path: Path) -> None:
+    scheduler = processes.scheduler()
+    processes.workers()
+    how = {"job_type": "dask", "job_config": DaskConfig(cluster=processes.address)}
+    trial = Trial(tmp_path / "run", how, "block 10: wait")
+    run = trial.in_thread()
+    until(lambda: trial.calls(10) or run.over)
+    assert not run.over, run.result
+    scheduler.kill()
+    scheduler.wait()
+    processes.scheduler()
+    processes.workers()
+    until(lambda: len(trial.calls(10)) > 1 or run.over)
+    trial.function.go_on()
+    report = run.join()
+    assert not isinstance(report, BaseException), report
+    trial.right()
+
+
+@pytest.mark.long
+def test_a_scheduler_that_does_not_answer(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds nobody up: workers write what they have done, and the run ends without it."""
+    asked: list[str] = []
+    ask = DaskBackend._ask
+
+    def noted(self: DaskBackend, question: str, **about: Any) -> Any:
+        asked.append(question)
+        return ask(self, question, **about)
+
+    monkeypatch.setattr(DaskBackend, "_ask", noted)
+    scheduler = processes.scheduler()
+    processes.workers()
+    how = {"job_type": "dask", "job_config": DaskConfig(cluster=processes.address)}
+    trial = Trial(tmp_path / "run", how, "block 10: wait")
+    run = trial.in_thread()
+    until(lambda: trial.calls(10) or run.over)
+    scheduler.send_signal(signal.SIGSTOP)
+    asked.clear()
+    until(lambda: asked or run.over)
+    trial.function.go_on()
+    report = run.join()
+    assert not isinstance(report, BaseException), report
+    assert scheduler.poll() is None
+    trial.right()
+
+
+def test_a_cluster_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run says that it waits, and goes on as soon as there is one."""
+    monkeypatch.setattr("bioimage_py.backends.hosted.dask.EMPTY_SECONDS", 0.0)
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        trial = Trial(tmp_path, {"job_type": "dask", "job_config": DaskConfig(cluster=cluster)})
+        said: list[str] = []
+        monkeypatch.setattr("warnings.warn", lambda message, *about, **more: said.append(str(message)))
         run = trial.in_thread()
-        until(lambda: trial.calls(10) or run.over)
+        until(lambda: any("has had no worker" in one for one in said) or run.over)
         assert not run.over, run.result
-        scheduler.kill()
-        scheduler.wait()
-        start("scheduler", "--port", str(port), "--host", "127.0.0.1", "--no-dashboard")
-        start(*worker)
-        until(lambda: len(trial.calls(10)) > 1 or run.over)
-        trial.function.go_on()
+        cluster.scale(1)
         report = run.join()
         assert not isinstance(report, BaseException), report
         trial.right()
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait()
 
 
 def free_port() -> int:

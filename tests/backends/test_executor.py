@@ -228,6 +228,32 @@ def test_a_block_that_was_left_to_a_worker_that_never_starts(tmp_path: Path, mon
     executor.pool.shutdown()
 
 
+class NoCancel(Executor):
+    """One process, whose tasks cannot be taken back, as those of Parsl."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+    def submit(self, *what: Any, **more: Any) -> Any:
+        future: Any = self.pool.submit(*what, **more)
+        future.cancel = self._refuse
+        return future
+
+    def _refuse(self) -> bool:
+        raise NotImplementedError("Cancel not implemented")
+
+
+def test_tasks_that_cannot_be_taken_back(tmp_path: Path) -> None:
+    """The second worker never begins while the first one works: the run ends, and what begins later leaves."""
+    executor = NoCancel()
+    for number in range(2):
+        trial = Trial(tmp_path / str(number), {})
+        trial.run(**on(executor))
+        trial.right()
+        assert len({call.worker for call in trial.calls()}) == 1
+    executor.pool.shutdown()
+
+
 def order(folder: Path) -> dict[str, Any]:
     me = tasks.identify()
     return {"run": str(folder), "worker": "s1w0", "session": 1, "driver": me, "idle_timeout": 1.0, "mem": None}

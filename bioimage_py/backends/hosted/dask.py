@@ -7,7 +7,9 @@ nobody can write: that the process of a worker has gone, and whether that was me
 from __future__ import annotations
 
 import secrets
+import warnings
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -23,8 +25,14 @@ ASK_SECONDS = 1.0
 """How often the scheduler is asked which workers it has."""
 VERDICT_SECONDS = 3.0
 """How long to wait for what the scheduler may be told of a process that has gone."""
-_BROKEN = (OSError, TimeoutError, RuntimeError, ValueError)
-"""What a question to a scheduler raises that has gone, or is being started again."""
+ANSWER_SECONDS = 5.0
+"""How long the scheduler has to answer; a run does not wait for one that is silent."""
+SILENT_SECONDS = 20.0
+"""How long a scheduler that was silent is not asked again."""
+EMPTY_SECONDS = 60.0
+"""After how long without any worker of Dask that is said."""
+_BROKEN = (OSError, TimeoutError, RuntimeError, ValueError, UnboundLocalError)
+"""What a question to a scheduler raises that has gone, or is being started again (the last one: it was cancelled)."""
 
 
 def work(order: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +58,8 @@ class DaskBackend(HostedBackend):
         self._own, self._client = self._connected()
         address = str(self._client.scheduler.address)
         here = address.startswith(("inproc://", "tcp://127.0.0.1:", "tls://127.0.0.1:"))
+        self._ask_from = 0.0
+        self._empty_from: float | None = None
         self.limits = Limits(one_machine=here, durability="process" if here else "node")
         self.job_bytes = self._memory()
         self._token = secrets.token_hex(4)
@@ -110,9 +120,22 @@ class DaskBackend(HostedBackend):
     def _memory(self) -> int | None:
         """Bytes of a worker, of those that are there now: the least, for it is not known where a task will be."""
         with suppress(*_BROKEN):
-            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            workers = self._ask("identity")["workers"].values()
             return min((one["memory_limit"] // one["nthreads"] for one in workers if one["memory_limit"]), default=None)
         return None
+
+    def _ask(self, question: str, **about: Any) -> Any:
+        """What the scheduler answers; one of `_BROKEN` where it does not."""
+        scheduler = self._client.scheduler
+        if scheduler is None:
+            raise OSError("the client of Dask is closed")
+        if monotonic() < self._ask_from:
+            raise TimeoutError("the scheduler of Dask was silent a moment ago")
+        try:
+            return self._client.sync(getattr(scheduler, question), callback_timeout=ANSWER_SECONDS, **about)
+        except TimeoutError:
+            self._ask_from = monotonic() + SILENT_SECONDS
+            raise
 
     def submit(self, task: Task, work_: Work, order: dict[str, Any]) -> Any:
         """Give a task to the scheduler, which never repeats one that fails."""
@@ -133,11 +156,27 @@ class DaskBackend(HostedBackend):
             return
         self._next = monotonic() + ASK_SECONDS
         with suppress(*_BROKEN):  # nobody is held dead by a scheduler that does not answer
-            there = set(self._client.nthreads())
+            there = set(self._ask("ncores", workers=None))
             for task in self._tasks.values():
                 told = tasks.told_alive(RunFolder(task.run).beats / task.worker)
                 if told is not None and told["at"] not in there:
                     self._lost.setdefault(task.worker, monotonic())
+            self._say_if_empty(not there and bool(self._tasks))
+
+    def _say_if_empty(self, empty: bool) -> None:
+        """Warn of a cluster that has had no worker for a while: the run waits for one, for ever if need be."""
+        if not empty:
+            self._empty_from = None
+        elif self._empty_from is None:
+            self._empty_from = monotonic() + EMPTY_SECONDS
+        elif monotonic() > self._empty_from:
+            self._empty_from = inf
+            where = self._client.scheduler.address
+            warnings.warn(
+                f"the cluster of Dask at {where} has had no worker for {EMPTY_SECONDS:g} s: the run waits until it has"
+                " one (start workers, or cluster.scale(n)); Ctrl-C ends it, and the same call goes on",
+                stacklevel=2,
+            )
 
     def outcome(self, task: Task) -> BackendEvent | None:
         """How a task has ended; None while it has not."""
@@ -152,7 +191,11 @@ class DaskBackend(HostedBackend):
         elif status in ("cancelled", "lost"):
             return self._over(task, BackendEvent(task.worker, "node", "the scheduler has forgotten it, or began anew"))
         elif status == "error":
-            error = task.handle.exception(timeout=ASK_SECONDS)
+            error = None
+            with suppress(*_BROKEN):
+                error = task.handle.exception(timeout=ASK_SECONDS)
+            if error is None:
+                return None
             if not isinstance(error, self._dask.scheduler.KilledWorker):
                 detail = f"Dask says {type(error).__name__}: {error}"
                 return self._over(task, BackendEvent(task.worker, "crashed" if task.begun else "cannot start", detail))
@@ -170,17 +213,19 @@ class DaskBackend(HostedBackend):
         told = tasks.told_alive(RunFolder(task.run).beats / task.worker) or {"pid": 0, "host": "?", "at": "?"}
         where = f"process {told['pid']} on {told['host']}"
         killed = removed = None
+        patience = SILENT_SECONDS + 2 * ANSWER_SECONDS
         with suppress(*_BROKEN):
-            for _, event in self._client.get_events("worker-restart-memory"):
+            for _, event in self._ask("events", topic="worker-restart-memory"):
                 if event["worker"] == told.get("at") and event["pid"] == told["pid"]:
                     killed = event
-            for _, event in self._client.get_events(told.get("at")):
+            for _, event in self._ask("events", topic=told.get("at")):
                 if isinstance(event, dict) and event.get("action") == "remove-worker":
                     removed = event
+            patience = VERDICT_SECONDS
         if killed is not None:
             detail = f"{where} was ended by its nanny at {killed['rss'] / 2**20:.0f} MiB"
             return self._over(task, BackendEvent(task.worker, "memory", detail, None, int(killed["rss"])))
-        if monotonic() - self._lost[task.worker] < VERDICT_SECONDS:
+        if monotonic() - self._lost[task.worker] < patience:
             return None
         if removed is not None and removed.get("expected"):
             return self._over(task, BackendEvent(task.worker, "node", f"{where} was retired by its cluster"))
@@ -197,4 +242,4 @@ class DaskBackend(HostedBackend):
         super().close()
         if self._own:
             with suppress(*_BROKEN):
-                self._client.close()
+                self._client.close(timeout=ANSWER_SECONDS)

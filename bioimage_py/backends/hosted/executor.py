@@ -178,10 +178,11 @@ class ExecutorBackend(HostedBackend):
         return BackendEvent(task.worker, kind, f"the executor says {type(error).__name__}: {error}")
 
     def withdraw(self, task: Task) -> None:
-        """Cancel a task that has not begun."""
+        """Cancel a task that has not begun; where its host cannot (as Parsl), it begins late, and leaves."""
         self._waiting = deque(one for one in self._waiting if one[0] is not task)
         if task.handle is not None:
-            task.handle.cancel()
+            with suppress(Exception):  # foreign code
+                task.handle.cancel()
 
     def kill(self, worker: str) -> None:
         """End the process of a worker; its pool breaks, and is replaced."""
