@@ -16,7 +16,7 @@ from bioimage_py.datasets import (
     VolumeDataset,
     compat,
 )
-from bioimage_py.errors import ArgumentError, BioimageError, FormatError, KeyNotFoundError, ParameterError, ShapeError
+from bioimage_py.errors import ArgumentError, BioimageError, KeyNotFoundError, ParameterError, ShapeError
 
 from .conftest import make_project, resources
 
@@ -84,8 +84,8 @@ def test_unknown_names_are_told_with_near_ones(tmp_path: Path) -> None:
         ImageDataset(project, include_annotators=["boob"], strict=True)
     with pytest.raises(KeyNotFoundError, match="zebra"):
         ImageDataset(resources=resources(1), exclude_segmentation_names=["zebra"], strict=True)
-    with pytest.raises(FormatError):
-        ImageDataset("https://server/project", api_key="secret")
+    with pytest.raises(ParameterError, match="No project is named"):
+        ImageDataset("https://server", api_key="secret")
     project.configuration = {"annotators": {"by ann": {"mood": "good"}}}
     project.save()
     with pytest.raises(DatasetError, match="mood"):

@@ -64,7 +64,7 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _header() -> bytes:
-    axes = [f"{corner}_{axis}" for corner in ("top_left", "lower_right") for axis in "xyz"]
+    axes = [f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz"]
     return (",".join(["type", "frame", *axes]) + "\n").encode()
 
 
