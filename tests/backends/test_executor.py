@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +252,39 @@ def test_tasks_that_cannot_be_taken_back(tmp_path: Path) -> None:
         trial.right()
         assert len({call.worker for call in trial.calls()}) == 1
     executor.pool.shutdown()
+
+
+class Silent(Executor):
+    """A process for each task, of whose death it says nothing."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Any] = []
+        self.pools: list[ProcessPoolExecutor] = []
+
+    def submit(self, *what: Any, **more: Any) -> Any:
+        pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self.tasks.append(what[0])
+        self.pools.append(pool)
+        future: Future[Any] = Future()
+        pool.submit(*what, **more).add_done_callback(
+            lambda done: None if done.exception() else future.set_result(done.result())
+        )
+        return future
+
+
+def test_an_executor_that_does_not_tell_of_a_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets a task, so that it looks at its processes; then its worker is held dead all the same."""
+    monkeypatch.setattr("bioimage_py.backends.hosted.executor.UNTOLD_SECONDS", 1.0)
+    executor = Silent()
+    trial = Trial(tmp_path, {}, "block 9: exit 137")
+    report = trial.run(**on(executor))
+    trial.right()
+    ends = [event for event in report.events if event["event"] == "WorkerEnded" and event["kind"] == "killed"]
+    assert len(ends) == 1
+    assert "has not said so" in ends[0]["detail"]
+    assert executor.tasks.count(tasks.probe) == 2
+    for pool in executor.pools:
+        pool.shutdown()
 
 
 def order(folder: Path) -> dict[str, Any]:

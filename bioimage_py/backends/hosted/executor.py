@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...run_folder import RunFolder
-from ...system.processes import visible
+from ...system.processes import lives, visible
 from ..base import BackendEvent, Limits, Work
 from . import task as tasks
 from .backend import HostedBackend, Task
@@ -21,6 +21,10 @@ from .config import ExecutorConfig
 
 ALONE_SECONDS = 60.0
 """How long one worker works alone after several have died together: if it dies too, its block is to blame."""
+LOOK_SECONDS = 1.0
+"""How often the processes of tasks are looked for."""
+UNTOLD_SECONDS = 30.0
+"""How long after the end of a process its executor may tell of it."""
 SPAWNED = 'ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"))'
 
 
@@ -51,6 +55,8 @@ class ExecutorBackend(HostedBackend):
         self._too_slow: set[str] = set()
         self._waiting: deque[tuple[Task, dict[str, Any]]] = deque()
         self._alone_until = 0.0
+        self._gone: dict[str, float] = {}
+        self._next = 0.0
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -127,7 +133,31 @@ class ExecutorBackend(HostedBackend):
         broken = [task for task in self._tasks.values() if isinstance(_error(task.handle), BrokenExecutor)]
         if broken:
             self._broken(str(_error(broken[0].handle)))
+        if not self.limits.shares_memory and monotonic() >= self._next:
+            self._next = monotonic() + LOOK_SECONDS
+            self._find_untold()
         super().look()
+
+    def _find_untold(self) -> None:
+        """Find the processes that have gone without a word of the executor.
+
+        Python's own pool does not watch a process that it has started while it waited, until something happens to it:
+        a further task has it look at all of them.
+        """
+        for task in list(self._tasks.values()):
+            beat = RunFolder(task.run).beats / task.worker
+            told = tasks.told_alive(beat)
+            if told is None or task.handle is None or task.handle.done() or not visible(told) or lives(told, beat):
+                self._gone.pop(task.worker, None)
+            elif task.worker not in self._gone:
+                self._gone[task.worker] = monotonic()
+                with suppress(Exception):  # foreign code; where it is broken, its tasks say so
+                    self._executor.submit(tasks.probe)
+            elif monotonic() - self._gone[task.worker] > UNTOLD_SECONDS:
+                del self._tasks[task.worker]
+                end, detail = task.end(), f"process {told['pid']} has gone, and the executor has not said so"
+                event = BackendEvent(task.worker, "killed", detail)
+                self._events.append(event if end is None else self.told(task.worker, end))
 
     def _broken(self, why: str) -> None:
         """All tasks of a broken pool have ended; who was ended by the pool itself has said so."""
