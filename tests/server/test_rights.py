@@ -46,6 +46,7 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", PROJECT + "/documents/{name}"): {},
         ("get", PROJECT + "/descriptors"): {},
         ("post", PROJECT + "/commit"): {"json": comment},
+        ("get", PROJECT + "/commits/{commit}"): {},
         ("get", PROJECT + "/events"): {"params": {"since": 0}},
         ("post", LAYER + "/drafts"): {"json": {}},
         ("put", LAYER + "/drafts/{draft}/chunks/{chunk}"): {"content": bytes(64**3)},
@@ -64,7 +65,7 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _header() -> bytes:
-    axes = [f"{corner}_{axis}" for corner in ("top_left", "lower_right") for axis in "xyz"]
+    axes = [f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz"]
     return (",".join(["type", "frame", *axes]) + "\n").encode()
 
 
@@ -89,6 +90,7 @@ class Asking:
             "version": draft,
             "key": "0/zarr.json",
             "chunk": "0.0.0",
+            "commit": "a-key-of-mine",
             "draft": owner.post(f"{demo.cells}/drafts", json={}).json()["id"],
             "token": "0" * 16,
             "user": "member",

@@ -14,8 +14,8 @@ from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.remote.store import Store
 from bioimage_py.projects.storage.folder import new_stamp
 
-from .conftest import make_settings
-from .starting import Running
+from ..conftest import make_settings
+from ..starting import Running
 
 SHAPE = (70, 20, 20)
 
@@ -205,7 +205,7 @@ def test_what_only_folders_have_says_so(project, image):
     added = project.add_descriptor(image, "first")
     project.save()
     for ask in (
-        lambda: project.apply(lambda image, labels: labels, layer="cells"),
+        lambda: project.apply(lambda image, labels: labels, layer="cells", halo=1),
         lambda: added.labelmap_layers["cells"].draft(),
         lambda: added.space(),
         lambda: added.load_thumbnail(),
