@@ -54,6 +54,7 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", LAYER + "/versions/{version}/{key}"): {},
         ("delete", LAYER + "/drafts/{draft}"): {},
         ("post", PROJECT + "/descriptors/{descriptor}/layers/{boxes}/tables"): {"content": _header()},
+        ("get", PROJECT + "/thumbnails/{descriptor}"): {},
         ("get", LOCK): {},
         ("post", LOCK): {"json": {}},
         ("put", LOCK): {},

@@ -175,6 +175,10 @@ class Store:
         headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
 
+    def thumbnail(self, identifier: str) -> bytes:
+        """Return the small picture of an image, as PNG."""
+        return self.connection.get_bytes(f"{self._path}/thumbnails/{identifier}")
+
     def table(self, identifier: str, layer: str, version: str) -> str:
         """Return the CSV text of boxes or landmarks."""
         return self.connection.get_bytes(f"{self._layer(identifier, layer)}/versions/{version}/table.csv").decode()
