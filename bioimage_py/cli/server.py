@@ -53,6 +53,12 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
 @click.option("--insecure", is_flag=True, help="Listen to other machines without encryption.")
 @click.option("--trusted-proxy", default="", metavar="ADDRESS,...", help="Proxies whose X-Forwarded headers count.")
 @click.option("--path", default="", help="Under which a proxy shows the server, such as /labels.")
+@click.option(
+    "--image-root",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of images of which small pictures are made; may be repeated. Who can write there must be trusted.",
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -64,6 +70,7 @@ def run(
     insecure: bool,
     trusted_proxy: str,
     path: str,
+    image_root: tuple[Path, ...],
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -74,7 +81,7 @@ def run(
     from ..server.site import Times
 
     listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path)
-    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text))
+    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root)
 
 
 @server.group()

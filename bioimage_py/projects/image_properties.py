@@ -290,11 +290,18 @@ class ImageProperties:
         Parameters
         ----------
         generate : bool, default True
-            Make one where there is none; else None is returned then.
+            Make one where there is none; else None is returned then. On a server it is always made, there.
+
+        Raises
+        ------
+        ParameterError
+            The image is not visible to the server.
         """
         import cv2
 
-        self._project._session.needs_folder("A thumbnail")
+        if (remote := self._project._session.remote) is not None:
+            sent = np.frombuffer(remote.thumbnail(self._identifier), np.uint8)
+            return np.asarray(cv2.imdecode(sent, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
         path = Path(self.thumbnail_path)
         if path.exists():
             stored: npt.NDArray[np.uint8] | None = cv2.imread(str(path))

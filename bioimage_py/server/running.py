@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,14 @@ class Listening:
             )
 
 
-def run(root: Path, listening: Listening, database: str, times: Times, tell: Callable[[str], None]) -> None:
+def run(
+    root: Path,
+    listening: Listening,
+    database: str,
+    times: Times,
+    tell: Callable[[str], None],
+    image_roots: Sequence[Path] = (),
+) -> None:
     """Serve a folder until the process is told to end (SIGTERM, SIGINT).
 
     Parameters
@@ -75,6 +82,8 @@ def run(root: Path, listening: Listening, database: str, times: Times, tell: Cal
     times : Times
     tell : callable
         Gets what somebody in front of the terminal should read.
+    image_roots : sequence of Path
+        Folders of images of which pictures are made.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def run(root: Path, listening: Listening, database: str, times: Times, tell: Cal
     with needing("uvicorn", "A server"):
         import uvicorn
     listening.check()
-    site = Site(root, database, times)
+    site = Site(root, database, times, image_roots=image_roots)
     password = site.first_admin()
     if password is not None:
         tell(f"The first administrator is 'admin' with the password {password} (shown this once).")

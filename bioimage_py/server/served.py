@@ -218,17 +218,26 @@ class Served:
         key, _, digest = origin.key.partition(" ")
         if not key:
             return
-        same = (events.c.project_id == self.id) & (events.c.user == origin.user) & (events.c.key == key)
-        with self._database.reading() as connection:
-            text = connection.execute(select(events.c.document).where(same)).scalar()
-        if text is None:
+        before = self._of_key(origin.user, key)
+        if before is None:
             return
-        before = json.loads(text)
         if before["key"].partition(" ")[2] != digest:
             raise ParameterError(
                 f"The idempotency key {key!r} came with another request before.", remedy="use a new key for each commit"
             )
         raise _Done(before["seq"])
+
+    def made(self, user: str, key: str) -> int | None:
+        """Return the number of the event of a user's commit with an idempotency key; None where there is none."""
+        self.take_over()
+        found = self._of_key(user, key)
+        return None if found is None else int(found["seq"])
+
+    def _of_key(self, user: str, key: str) -> dict[str, Any] | None:
+        same = (events.c.project_id == self.id) & (events.c.user == user) & (events.c.key == key)
+        with self._database.reading() as connection:
+            text = connection.execute(select(events.c.document).where(same)).scalar()
+        return None if text is None else dict(json.loads(text))
 
     def last(self) -> int:
         """Return the number of the last event in the database."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +36,22 @@ class Site:
     times : Times
     clock : callable
         Seconds since 1970.
+    image_roots : sequence of Path
+        Folders of images of which pictures are made.
     """
 
     def __init__(
-        self, root: Path, url: str = "", times: Times | None = None, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        url: str = "",
+        times: Times | None = None,
+        clock: Callable[[], float] = time.time,
+        image_roots: Sequence[Path] = (),
     ) -> None:
         times = times or Times()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root = root.resolve()
+        self.image_roots = tuple(image_roots)
         self.database = Database(url or f"sqlite:///{self.root / 'server.db'}")
         self.users = Users(self.database)
         self.sessions = Sessions(self.database, times.access, times.refresh, clock)

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -21,12 +20,13 @@ from ...runner.execute import execute
 from ...runner.execution import Execution, current_session, execution
 from ...runner.planning.build import Where, blocks_stage, items_stage
 from ...sources import Source, SourceSpec, from_spec
-from ..content import Content
 from ..descriptor import Descriptor
-from ..drafts import Draft, label_dtype
+from ..drafts import Draft, checked_labels, label_dtype
 from ..layers import LabelMapLayer
-from ..storage.leases import LockToken, check_lease
-from .algorithm import SHOWN, Algorithm, Call, Journal, Kernel, telling
+from ..remote.sending import send_labels
+from ..remote.working import Worker
+from ..storage.leases import LockToken
+from .algorithm import SHOWN, Algorithm, Call, Journal, Kernel, opened, telling
 
 if TYPE_CHECKING:
     from ..project import Project
@@ -111,8 +111,9 @@ def apply(
     RunnerError
         The algorithm failed, or gave values that no label has; names the data set. Those that are done stay so.
     """
-    project._session.needs_folder("apply")
     job = Job.of(run)
+    if project.is_remote and (project._session.in_transaction or job.block_shape is not None or halo is not None):
+        project._session.needs_folder("apply in blocks, or inside a transaction")
     if job.execution.resume not in ("auto", "never"):
         raise ConfigError(f"resume={job.execution.resume!r}: apply knows its own runs", remedy='resume="auto"')
     for setting in ("plan", "debug", "detach"):
@@ -140,7 +141,7 @@ def _applied(project: Project, call: Call, tokens: Mapping[str, str], how: Execu
     done = journal.done(set(tokens))
     todo = {identifier: token for identifier, token in tokens.items() if identifier not in done}
     if call.whole and not session.in_transaction:
-        changed = dict(_whole_images(call, journal, todo, how))
+        changed = dict(_whole_images(project, call, journal, todo, how))
         for identifier in todo:
             session.refresh(identifier)
     else:
@@ -161,7 +162,7 @@ def _plain(halo: Any) -> Any:
 def _check_locks(project: Project, tokens: Mapping[str, str]) -> None:
     for identifier, token in tokens.items():
         try:
-            check_lease(project._session.folder, identifier, token)
+            project._session.check_lock(identifier, token)
         except LockError as error:
             found = project.descriptors[identifier]
             raise LockError(f"{found.name!r}: {error.message}", remedy=error.remedy) from error
@@ -177,16 +178,18 @@ class ApplyImage:
     call: Call
     journal: Journal
     tokens: tuple[tuple[str, str], ...]
+    worker: Worker | None = None
+    """How a project on a server is opened; None for one in a folder."""
 
     def __call__(self, index: int) -> tuple[bool, frozenset[int]]:
         """Return whether the label map changed, and values that no label has."""
         identifier, token = self.tokens[index]
-        project = _opened(self.call.path, self.journal.run)
+        project = opened(self.call.path, self.journal.run, self.worker)
         project._session.refresh(identifier)
         descriptor = project.descriptors[identifier]
         layer = self.call.layer_of(descriptor)
         with telling(f"{descriptor.name!r} ({identifier})"):
-            if self.journal.stamped(layer.path()):
+            if self.journal.published(layer):
                 changed, unknown = True, frozenset[int]()
             else:
                 changed, unknown = self._made(descriptor, layer, LockToken(token))
@@ -202,38 +205,37 @@ class ApplyImage:
         result, unknown = self.call.kernel(image, labels, everything)
         if result is None:
             return False, unknown
-        draft = layer.draft(dtype=dtype)
+        try:
+            if self.worker is not None:
+                record = layer._stored()
+                return send_labels(layer, checked_labels(result, layer), dtype, record, token.token), unknown
+            return self._published(layer.draft(dtype=dtype), result, token), unknown
+        except (ConflictError, ParameterError):
+            descriptor.project._session.refresh(descriptor.identifier)
+            if self.journal.published(layer):  # by a worker of a driver that has died
+                return True, unknown
+            raise
+
+    def _published(self, draft: Draft, result: npt.NDArray[Any], token: LockToken) -> bool:
         try:
             draft.fill(result)
             self.journal.stamp(draft)
-            return draft.publish(token), unknown
-        except ConflictError:
-            draft.discard()
-            descriptor.project._session.refresh(descriptor.identifier)
-            if self.journal.stamped(layer.path()):  # by a worker of a driver that has died
-                return True, unknown
-            raise
+            return draft.publish(token)
         except BaseException:
             draft.discard()
             raise
 
 
-@lru_cache(maxsize=4)
-def _opened(path: str, run: str) -> Content:
-    """The project, opened once a process for each call: of 100,000 data sets the listing alone takes a second."""
-    return Content.load(path)
-
-
 def _whole_images(
-    call: Call, journal: Journal, tokens: Mapping[str, str], how: Execution
+    project: Project, call: Call, journal: Journal, tokens: Mapping[str, str], how: Execution
 ) -> Iterator[tuple[str, bool]]:
-    function = ApplyImage(call, journal, tuple(tokens.items()))
-    stage = items_stage(function, len(tokens), None, name="apply")
     if not tokens:
         return
     # the journal tells what is left, so there is no run to be continued
     how = replace(how, resume="never")
-    with _going_on():
+    with _going_on(), Worker.of(project._session) as worker:
+        function = ApplyImage(call, journal, tuple(tokens.items()), worker)
+        stage = items_stage(function, len(tokens), None, name="apply")
         report = execute("apply", [stage], how, value=lambda results: list(results.each("apply")))
     for index, (changed, unknown) in report.results:
         identifier = function.tokens[index][0]

@@ -14,7 +14,8 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from ... import __version__
 from ...errors import (
     AccessError,
     FormatError,
+    KeyNotFoundError,
     ParameterError,
     StorageError,
 )
@@ -98,7 +100,7 @@ class Connection:
             import httpx
         self._httpx = httpx
         self.url = server_address(url, insecure=insecure)
-        self._ca = ca
+        self.ca = ca
         self._name = f"bioimage_py-{__version__}-{secrets.token_hex(8)}"
         self._lock = threading.Lock()
         self._client: Any = None
@@ -215,6 +217,24 @@ class Connection:
             os.environ[name] = made["token"]
         return name
 
+    @contextmanager
+    def ticket(self, project: str) -> Iterator[str]:
+        """Inside, workers that are started find a token that annotates a project in a variable; yields its name.
+
+        Of somebody who has logged in, it is for this project, for a day, and ends here.
+        """
+        name, tokens, made = f"{TOKEN_VARIABLE}_{secrets.token_hex(4).upper()}", self._tokens, None
+        if tokens is not None and tokens.refresh:
+            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16), scope="annotate")
+        os.environ[name] = self.access_token() if made is None else made["token"]
+        try:
+            yield name
+        finally:
+            del os.environ[name]
+            if made is not None:
+                with suppress(StorageError, KeyNotFoundError):  # it ends by itself
+                    self.send("DELETE", f"/auth/tokens/{made['id']}")
+
     def log_out(self) -> None:
         """End the login; nothing is done where an API token is used."""
         if self._tokens is not None and self._tokens.refresh:
@@ -316,7 +336,7 @@ class Connection:
     def _opened(self) -> Any:
         if self._client is None or self._process != os.getpid():  # a forked child must not use its parent's sockets
             timeout = self._httpx.Timeout(60.0, connect=10.0)
-            verify = self._ca or True
+            verify = self.ca or True
             self._client = self._httpx.Client(timeout=timeout, verify=verify, follow_redirects=False)
             self._process = os.getpid()
         return self._client

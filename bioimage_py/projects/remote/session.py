@@ -5,8 +5,10 @@ The server looks at locks and merges; documents come back as they are saved then
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from ...errors import KeyNotFoundError, LockError, ParameterError
@@ -17,7 +19,7 @@ from ..storage.session import Session
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord
 from .problems import GoneError
-from .store import Store
+from .store import Store, commit_key
 
 _SAME: Stamp = (1, 0, 0)
 """State of a document's file: events tell what has changed, not files."""
@@ -42,6 +44,13 @@ class RemoteFolder(Folder):
             return Saved(self._store.read(name), _SAME)
         except KeyNotFoundError:
             return Saved(None, None)
+
+    @property
+    def notes(self) -> Path:
+        """Folder of what unfinished calls have done; the server knows what they have saved."""
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        whose = f"{self._store.connection.url} {self._store.id} {self._store.connection.user}"
+        return Path(home) / "bioimage_py" / "apply" / sha256(whose.encode()).hexdigest()[:32]
 
     def roll_forward(self) -> None:
         """Do nothing: the server ends what was cut off."""
@@ -137,6 +146,9 @@ class RemoteSession(Session):
         """Number of the last event that was taken over."""
         super().__init__(RemoteFolder(store))
 
+    run = ""
+    """Of a worker of `apply`: its run, which saves each data set once."""
+
     @property
     def path(self) -> str:
         """URL of the project."""
@@ -159,7 +171,8 @@ class RemoteSession(Session):
     def commit(self, changes: Sequence[Change], guarded: Iterable[str] = ()) -> None:
         """Save changes, all or none, and take over what is saved then."""
         tokens = {change.name: self.token(change.name) for change in changes}
-        done = self._store.commit(changes, {name: token for name, token in tokens.items() if token})
+        key = commit_key(self.run, changes[0].name) if self.run and len(changes) == 1 else ""
+        done = self._store.commit(changes, {name: token for name, token in tokens.items() if token}, key)
         for name, document in done.documents.items():
             self._take(name, Saved(document, None if document is None else _SAME))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Committed:
     documents: dict[str, Document | None]
 
 
+def commit_key(run: str, identifier: str) -> str:
+    """Return the key of the commit by which a run saves a data set, once."""
+    return f"apply-{sha256(f'{run} {identifier}'.encode()).hexdigest()[:40]}"
+
+
 class Store:
     """A project on a server.
 
@@ -93,7 +99,11 @@ class Store:
         """Return a document: "project", or the identifier of a data set; KeyNotFoundError where there is none."""
         return dict(self.connection.get(f"{self._path}/documents/{name}"))
 
-    def commit(self, changes: Sequence[Change], locks: Mapping[str, str] | None = None) -> Committed:
+    def made(self, run: str, identifier: str) -> bool:
+        """Whether a run of the user has saved a data set."""
+        return self.connection.get(f"{self._path}/commits/{commit_key(run, identifier)}")["seq"] is not None
+
+    def commit(self, changes: Sequence[Change], locks: Mapping[str, str] | None = None, key: str = "") -> Committed:
         """Save changes, all of them or none; what others changed elsewhere stays.
 
         Parameters
@@ -101,6 +111,8 @@ class Store:
         changes : sequence of Change
         locks : mapping, optional
             Tokens of locks, by identifier.
+        key : str
+            By which the server knows the commit again; "" for one of its own.
 
         Raises
         ------
@@ -112,7 +124,7 @@ class Store:
             The role is not enough.
         """
         body = {"changes": [_wish(change) for change in changes], "locks": dict(locks or {})}
-        answer = self.connection.send("POST", f"{self._path}/commit", body, key=secrets.token_hex(16))
+        answer = self.connection.send("POST", f"{self._path}/commit", body, key=key or secrets.token_hex(16))
         documents = dict(answer["documents"])
         if answer["repeated"]:
             gone = {change.name for change in changes if change.mine is None}
@@ -162,6 +174,10 @@ class Store:
         url = f"{self.connection.url}/api/v1{self._layer(identifier, layer)}/versions/{version}"
         headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
+
+    def thumbnail(self, identifier: str) -> bytes:
+        """Return the small picture of an image, as PNG."""
+        return self.connection.get_bytes(f"{self._path}/thumbnails/{identifier}")
 
     def table(self, identifier: str, layer: str, version: str) -> str:
         """Return the CSV text of boxes or landmarks."""

@@ -253,6 +253,11 @@ class Folder:
         if sync:
             sync_folder(path.parent)
 
+    @property
+    def notes(self) -> Path:
+        """Folder of what unfinished calls have done."""
+        return self.root / ".apply"
+
     def roll_forward(self) -> None:
         """Put in place what commits of several documents have saved."""
         if not self._pending():

@@ -101,10 +101,11 @@ class ApiTokens:
             audit.record(connection, caller.name, "token made", address=address, details=details)
         return token, proof
 
-    def ticket(self, caller: Caller, project: str) -> str:
-        """Return what lets the workers of somebody who has logged in read one project, for a day.
+    def ticket(self, caller: Caller, project: str, scope: Scope = Scope.READ) -> tuple[str, str]:
+        """Return id and proof of what lets the workers of somebody who has logged in into one project, for a day.
 
-        Only the newest ones of a user live on, and a changed password ends them all.
+        Only the newest ones of a user live on, and a changed password ends them all. They may what the user may, at
+        most what the scope says.
 
         Raises
         ------
@@ -115,21 +116,22 @@ class ApiTokens:
             raise NotAllowedError("An API token cannot make others.", remedy="let the workers use the token itself")
         now, proof = self._clock(), PREFIX + randomness.token_urlsafe(32)
         own = (api_tokens.c.user_id == caller.user_id) & (api_tokens.c.name == TICKET)
-        row = {"id": randomness.token_hex(8), "hash": _hash(proof), "user_id": caller.user_id, "name": TICKET}
+        id = randomness.token_hex(8)
+        row = {"id": id, "hash": _hash(proof), "user_id": caller.user_id, "name": TICKET}
         with self._database.writing() as connection:
             query = select(api_tokens.c.id).where(own).order_by(api_tokens.c.created.desc()).offset(MOST - 1)
             connection.execute(delete(api_tokens).where(api_tokens.c.id.in_(connection.execute(query).scalars().all())))
             connection.execute(
                 insert(api_tokens).values(
                     **row,
-                    scopes=Scope.READ.value,
+                    scopes=scope.value,
                     projects=json.dumps([project]),
                     created=now,
                     expires=now + 86400.0,
                     used=None,
                 )
             )
-        return proof
+        return id, proof
 
     def of(self, caller: Caller) -> list[ApiToken]:
         """Return the tokens of a user."""

@@ -147,8 +147,9 @@ class NewProject(Body):
 
 
 class Ticket(BaseModel):
-    """A token with which workers read one project for a day."""
+    """A token with which workers read or annotate one project for a day."""
 
+    id: str
     token: str
     seconds: float
 
@@ -192,6 +193,12 @@ class Committed(BaseModel):
     etags: dict[str, str | None]
     documents: dict[str, dict[str, Any] | None]
     """As they are saved now, merged with what others changed; None: removed. Empty where it is repeated."""
+
+
+class MadeCommit(BaseModel):
+    """The number of the event of a commit; None where there is no such commit."""
+
+    seq: int | None
 
 
 class EventPage(BaseModel):

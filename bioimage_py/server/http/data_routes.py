@@ -21,6 +21,7 @@ from ...projects.values.settings import parse_settings
 from ..accounts.members import Right
 from ..commits import new_record
 from ..database import audit
+from ..pictures import picture_of
 from ..refusals import DamagedError
 from ..sealed import Place, bytes_of, region_of, write
 from ..values import checked
@@ -35,7 +36,7 @@ _AT_ONCE = 4
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60})(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60}){0,11}")
 _DATA = "/projects/{project}/descriptors/{descriptor}"
 _LAYER = _DATA + "/layers/{layer}"
-_chunks = CapacityLimiter(_AT_ONCE)
+_chunks, _pictures = CapacityLimiter(_AT_ONCE), CapacityLimiter(1)
 
 
 def record_of(asked: Asked, descriptor: str) -> DescriptorRecord:
@@ -84,6 +85,15 @@ def data(
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
     return FileResponse(path, media_type="application/octet-stream", headers=headers)
+
+
+@routes.get("/projects/{project}/thumbnails/{descriptor}", response_class=FileResponse, **needing("read"))
+async def thumbnail(descriptor: Name, asked: Reads, site: SiteOf) -> Response:
+    """Give a small picture of an image (PNG), where the operator of the server lets it open the image."""
+    record = await to_thread.run_sync(record_of, asked, descriptor)
+    async with _pictures:
+        path = await to_thread.run_sync(picture_of, asked.served.folder, record, site.image_roots)
+    return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
 
 @routes.post(_LAYER + "/drafts", status_code=201, **needing("annotate"))

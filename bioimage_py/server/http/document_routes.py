@@ -7,7 +7,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
 
 from ...errors import KeyNotFoundError, ParameterError
@@ -18,7 +18,7 @@ from ..index import Wanted
 from ..served import MOST, Page
 from ..values import checked
 from .asking import Annotates, Client, Key, Name, Reads, needing
-from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage
+from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage, MadeCommit
 from .project_routes import Limit, index_of
 
 routes = APIRouter()
@@ -87,6 +87,12 @@ def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Clien
     documents = {name: one.document for name, one in (answer.saved or {}).items()}
     etags = {name: None if one is None else digest(one) for name, one in documents.items()}
     return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags, documents=documents)
+
+
+@routes.get("/projects/{project}/commits/{commit}", **needing("read"))
+def made_commit(asked: Reads, commit: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{8,100}$")]) -> MadeCommit:
+    """Tell whether the caller has made a commit with an idempotency key."""
+    return MadeCommit(seq=asked.served.made(asked.caller.name, commit))
 
 
 def _wish(change: DocumentChange) -> Wish:

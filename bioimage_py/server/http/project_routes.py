@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
 from ...errors import FormatError, ParameterError
 from ...projects.values.settings import ProjectSettings, parse_settings
+from ..accounts.callers import Scope
 from ..accounts.members import Role
 from ..index import Index
 from ..projects import Entry
@@ -49,9 +50,10 @@ def remove_project(asked: Owns, address: AddressOf) -> None:
 
 
 @routes.post("/projects/{project}/ticket", status_code=201, **needing("read, logged in"))
-def make_ticket(asked: Reads, site: SiteOf) -> Ticket:
-    """Give a token with which workers of the caller read this project, for a day."""
-    return Ticket(token=site.tokens.ticket(asked.caller, asked.served.id), seconds=86400.0)
+def make_ticket(asked: Reads, site: SiteOf, scope: Literal["read", "annotate"] = "read") -> Ticket:
+    """Give a token with which workers of the caller read or annotate this project, for a day; ended as any token is."""
+    id, token = site.tokens.ticket(asked.caller, asked.served.id, Scope(scope))
+    return Ticket(id=id, token=token, seconds=86400.0)
 
 
 @routes.get("/projects/{project}/members", **needing("read"))

@@ -37,8 +37,8 @@ from bioimage_py.projects.remote import saved
 from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.storage.folder import new_stamp
 
-from .conftest import PASSWORD, make_settings
-from .starting import Running
+from ..conftest import PASSWORD, make_settings
+from ..starting import Running
 
 SHAPE = (70, 20, 20)
 

@@ -29,8 +29,8 @@ from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.remote.store import Store
 from bioimage_py.projects.storage.folder import Change, new_stamp
 
-from .conftest import make_settings
-from .starting import Running
+from ..conftest import make_settings
+from ..starting import Running
 
 SHAPE = (70, 70, 70)
 

@@ -14,15 +14,15 @@ from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.remote.store import Store
 from bioimage_py.projects.storage.folder import new_stamp
 
-from .conftest import make_settings
-from .starting import Running
+from ..conftest import make_settings
+from ..starting import Running
 
 SHAPE = (70, 20, 20)
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    found = Running(tmp_path_factory.mktemp("server") / "site")
+    found = Running(tmp_path_factory.mktemp("server") / "site", "--image-root", str(tmp_path_factory.getbasetemp()))
     yield found
     found.stop()
 
@@ -205,15 +205,22 @@ def test_what_only_folders_have_says_so(project, image):
     added = project.add_descriptor(image, "first")
     project.save()
     for ask in (
-        lambda: project.apply(lambda image, labels: labels, layer="cells"),
+        lambda: project.apply(lambda image, labels: labels, layer="cells", halo=1),
         lambda: added.labelmap_layers["cells"].draft(),
         lambda: added.space(),
-        lambda: added.load_thumbnail(),
         project.prune,
         project.restore_backup,
     ):
         with pytest.raises(ParameterError, match="server"):
             ask()
+
+
+def test_thumbnails_are_made_on_the_server(project, image, tmp_path):
+    added = project.add_descriptor(image, "first")
+    project.save()
+    local = Project.create(make_settings(), tmp_path / "local").add_descriptor(image, "first")
+    for _ in range(2):
+        np.testing.assert_array_equal(added.load_thumbnail(), local.load_thumbnail())
 
 
 def test_a_script_of_the_page_runs_on_both(running, image, tmp_path):
