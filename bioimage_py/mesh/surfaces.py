@@ -169,7 +169,8 @@ def surfaces(
         one = WriteObjects(folder.path, finest, WriteFile(format, place), fill_holes)
         info = {"@type": "neuroglancer_legacy_mesh"} if format == "legacy" else None
     stages.append(ItemsStage("write", one, finest.n, Level(tuple(names)), folder=folder))
-    stages.append(OnceStage("publish", Publish(folder.path, info, overwrite, "sharding" if sharded else None)))
+    publish = Publish(folder.path, info, overwrite, place.scale, "sharding" if sharded else None)
+    stages.append(OnceStage("publish", publish))
     return len(run_stages("surfaces", stages, job).results["objects"].ids)
 
 

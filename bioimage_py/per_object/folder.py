@@ -62,11 +62,14 @@ class Publish:
         Content of the file ``info``; ``sharding`` in it is what a stage of that name has chosen.
     overwrite : bool
         What is there goes.
+    voxel : tuple of float
+        Size of a voxel, x, y, z, in the unit of the files; a view lays them over their labels with it.
     """
 
     place: str
     info: Mapping[str, Any] | None
     overwrite: bool
+    voxel: tuple[float, float, float]
     sharding: str | None = None
 
     def __call__(self, earlier: Results) -> bool:
@@ -83,7 +86,8 @@ class Publish:
             _write_json(new / "info", {**self.info, **sharding})
         from .. import __version__
 
-        _write_json(new / PROVENANCE, {"software": "bioimage_py", "version": __version__, "run": token})
+        told = {"software": "bioimage_py", "version": __version__, "run": token, "voxel": self.voxel}
+        _write_json(new / PROVENANCE, told)
         if not self.overwrite:
             check_free(self.place, overwrite=False)
         swap.put(str(new), self.place)

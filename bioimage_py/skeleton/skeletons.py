@@ -135,6 +135,7 @@ def trace(
     halo = [max(_AROUND, math.ceil(soma / step) + 1 if soma < math.inf else 0) for step in steps]
     grid = plan_groups(shape, [source], [], job.block_shape, None).grid
     place = volume.place.as_neuroglancer() if format == "precomputed" else volume.place
+    info = info_of() if format == "precomputed" else None
     write = WriteLines(format, place, place.steps[0] / steps[0], soma)
     finished = Finished(Cleaning(steps, ticks, dust, soma, teasar.scale, teasar.constant))
     last: Any = (
@@ -157,12 +158,7 @@ def trace(
         *([OnceStage("sharding", ChooseSharding())] if sharded else []),
         ItemsStage("write", last, grid.n_blocks, Level(("skeletons",)), folder=folder),
         OnceStage("table", Table()),
-        OnceStage(
-            "publish",
-            Publish(
-                folder.path, info_of() if format == "precomputed" else None, overwrite, "sharding" if sharded else None
-            ),
-        ),
+        OnceStage("publish", Publish(folder.path, info, overwrite, place.scale, "sharding" if sharded else None)),
     ]
     labels_of, rows = run_stages("trace", stages, job).results["table"]
     columns = {name: rows[:, n] if n in (0, 5) else rows[:, n].astype("int64") for n, name in enumerate(COLUMNS)}
