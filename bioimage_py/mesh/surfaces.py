@@ -89,7 +89,8 @@ def surfaces(
     sampling : float or sequence of float, optional
         Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset is 0 then.
     overwrite : bool, default False
-        Replace what such a call has written there before; its folder stays until the new one is whole.
+        Replace what such a call has written there before; its folder stays until the new one is whole,
+        and files of runs that were killed and not continued go.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def surfaces(
     steps = volume.place.steps
     begin = 2 * error or min(steps)
     stages: list[BlocksStage | ItemsStage | OnceStage] = [
-        OnceStage("begin", Begin()),
+        OnceStage("begin", Begin(folder.path, overwrite)),
         BlocksStage(
             "surfaces",
             FindSurfaces(choice, error, steps),

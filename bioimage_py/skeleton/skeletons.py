@@ -90,7 +90,8 @@ def trace(
     sampling : float or sequence of float, optional
         Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset is 0 then.
     overwrite : bool, default False
-        Replace what such a call has written there before; its folder stays until the new one is whole.
+        Replace what such a call has written there before; its folder stays until the new one is whole,
+        and files of runs that were killed and not continued go.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def trace(
         else WriteSkeletons(folder.path, finished, write)
     )
     stages: list[BlocksStage | ItemsStage | OnceStage] = [
-        OnceStage("begin", Begin()),
+        OnceStage("begin", Begin(folder.path, overwrite)),
         BlocksStage(
             "skeletons",
             FindSkeletons(choice, teasar, shape),
