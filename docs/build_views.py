@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/looking.md: `python docs/build_views.py` (needs Chromium)."""
+"""Draw pictures of pages: `python docs/build_views.py [neuroglancer] [surfaces] [live]` (needs Chromium)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 import bioimage_py as bp
 from bioimage_py.viz.live.server import RunServer
@@ -21,6 +23,23 @@ def neuroglancer(folder: str) -> None:
     image = f"{done.folder}/neurites.ome.zarr"
     with bp.viz.view(image, f"{image}/labels/segmentation", names=["raw", "segmentation"]) as page:
         page.screenshot(PICTURES / "neuroglancer.png", (1400, 860))
+
+
+def surfaces(folder: str) -> None:
+    """A few objects with their surfaces and lines."""
+    volume = bp.sample.neurites((96, 192, 192), seed=4)
+    labels = volume.labels
+    bp.mesh.surfaces(labels, f"{folder}/meshes", max_error=5, progress=False)
+    bp.skeleton.trace(labels, f"{folder}/skeletons", progress=False)
+    have = {int(path.name) for path in Path(folder, "skeletons").iterdir() if path.name.isdigit()}
+    ids, sizes = np.unique(labels[...], return_counts=True)
+    chosen = [one for one in ids[np.argsort(-sizes)].tolist() if one in have][3:13]
+    how = {"meshes": f"{folder}/meshes", "skeletons": f"{folder}/skeletons", "segments": chosen}
+    with bp.viz.view(volume.raw, labels, names=["raw", "labels"], **how) as page:
+        with page._viewer.txn() as state:
+            state.layers[1].layer.object_alpha = 0.6
+            state.projection_scale = 1.1 * state.projection_scale
+        page.screenshot(PICTURES / "surfaces.png", (1400, 860))
 
 
 _SCRIPT = """
@@ -63,7 +82,7 @@ def live(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["neuroglancer", "live"]
+    wanted = sys.argv[1:] or ["neuroglancer", "surfaces", "live"]
     for name in wanted:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
-            {"neuroglancer": neuroglancer, "live": live}[name](made)
+            {"neuroglancer": neuroglancer, "surfaces": surfaces, "live": live}[name](made)

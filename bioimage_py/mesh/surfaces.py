@@ -89,7 +89,8 @@ def surfaces(
     sampling : float or sequence of float, optional
         Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset is 0 then.
     overwrite : bool, default False
-        Replace what such a call has written there before; its folder stays until the new one is whole.
+        Replace what such a call has written there before; its folder stays until the new one is whole,
+        and files of runs that were killed and not continued go.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def surfaces(
     steps = volume.place.steps
     begin = 2 * error or min(steps)
     stages: list[BlocksStage | ItemsStage | OnceStage] = [
-        OnceStage("begin", Begin()),
+        OnceStage("begin", Begin(folder.path, overwrite)),
         BlocksStage(
             "surfaces",
             FindSurfaces(choice, error, steps),
@@ -169,7 +170,8 @@ def surfaces(
         one = WriteObjects(folder.path, finest, WriteFile(format, place), fill_holes)
         info = {"@type": "neuroglancer_legacy_mesh"} if format == "legacy" else None
     stages.append(ItemsStage("write", one, finest.n, Level(tuple(names)), folder=folder))
-    stages.append(OnceStage("publish", Publish(folder.path, info, overwrite, "sharding" if sharded else None)))
+    publish = Publish(folder.path, info, overwrite, place.scale, "sharding" if sharded else None)
+    stages.append(OnceStage("publish", publish))
     return len(run_stages("surfaces", stages, job).results["objects"].ids)
 
 

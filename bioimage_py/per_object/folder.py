@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import ArgumentError, ParameterError
+from ..errors import ArgumentError, ParameterError, StorageError
 from ..runner.ledger.stage_record import Results
 from ..sources.output_folder import OutputFolder
 from ..sources.stores.paths import is_url
@@ -20,15 +22,43 @@ from ..system import swap
 from ..system.files import naming, read_by_others
 
 PROVENANCE = "provenance.json"
+_MARK = ".begun"
 
 
 @dataclass(frozen=True)
 class Begin:
-    """What runs once at the beginning: a name of its own for what this run makes, the same when it is continued."""
+    """What runs once at the beginning: a name of its own for what this run makes, the same when it is continued.
+
+    Parameters
+    ----------
+    place : str
+    overwrite : bool
+        What earlier runs have left that were killed and never continued goes. Such a run that goes on after all ends
+        with an error: its mark is not there any more.
+    """
+
+    place: str
+    overwrite: bool
 
     def __call__(self, earlier: Results) -> str:
         """Letters that nobody else has."""
-        return uuid.uuid4().hex[:12]
+        token = uuid.uuid4().hex[:12]
+        if self.overwrite:
+            for left in left_by_others(self.place):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = hidden(self.place, token)
+        folder.mkdir(parents=True)
+        (folder / _MARK).touch()
+        return token
+
+
+def left_by_others(place: str) -> list[Path]:
+    """The hidden folders of runs that were to become a folder and have not come to their end."""
+    path = Path(place)
+    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}")
+    return [
+        one for one in path.parent.glob(".*") if named.fullmatch(one.name) and one.is_dir() and not one.is_symlink()
+    ]
 
 
 def hidden(place: str, token: str) -> Path:
@@ -62,11 +92,14 @@ class Publish:
         Content of the file ``info``; ``sharding`` in it is what a stage of that name has chosen.
     overwrite : bool
         What is there goes.
+    voxel : tuple of float
+        Size of a voxel, x, y, z, in the unit of the files; a view lays them over their labels with it.
     """
 
     place: str
     info: Mapping[str, Any] | None
     overwrite: bool
+    voxel: tuple[float, float, float]
     sharding: str | None = None
 
     def __call__(self, earlier: Results) -> bool:
@@ -75,15 +108,20 @@ class Publish:
         new, place = hidden(self.place, token), Path(self.place)
         if not new.is_dir() and _made_by(place) == token:
             return True
-        new.mkdir(parents=True, exist_ok=True)
-        for left in [path for path in new.iterdir() if path.name.startswith(".")]:
-            left.unlink()  # of a process that was killed while it wrote it
+        if not (new / _MARK).exists() and _made_by(new) != token:
+            raise StorageError(
+                f"{new}: the files of this run were removed, by a call with overwrite=True into {place}",
+                remedy="bioimage-py runs clean, then call again",
+            )
         if self.info is not None:
             sharding = {} if self.sharding is None else {"sharding": earlier[self.sharding].spec()}
             _write_json(new / "info", {**self.info, **sharding})
         from .. import __version__
 
-        _write_json(new / PROVENANCE, {"software": "bioimage_py", "version": __version__, "run": token})
+        told = {"software": "bioimage_py", "version": __version__, "run": token, "voxel": self.voxel}
+        _write_json(new / PROVENANCE, told)
+        for left in [path for path in new.iterdir() if path.name.startswith(".")]:
+            left.unlink()  # the mark, and what a process was killed over
         if not self.overwrite:
             check_free(self.place, overwrite=False)
         swap.put(str(new), self.place)

@@ -158,6 +158,17 @@ def _index(rows: list[tuple[int, int, int]]) -> bytes:
     return table.tobytes()
 
 
+def sizes_in(path: Path, sharding: Sharding) -> Iterator[tuple[int, int]]:
+    """Ids, and the bytes of what is found under them, of a shard that `write_shard` has written."""
+    n = 1 << sharding.minishard_bits
+    with open(path, "rb") as file:
+        head = np.frombuffer(file.read(16 * n), "<u8").reshape(n, 2).astype(np.int64)
+        for begin, end in head[head[:, 0] < head[:, 1]].tolist():
+            file.seek(16 * n + begin)
+            table = np.frombuffer(gzip.decompress(file.read(end - begin)), "<u8").reshape(3, -1)
+            yield from zip(np.cumsum(table[0], dtype=np.uint64).tolist(), table[2].tolist(), strict=True)
+
+
 def in_order(ids: Array, sharding: Sharding, shard: int) -> Iterator[int]:
     """Places in a list of ids of those in a shard, by minishard and id, as the index wants them."""
     shards, minishards = sharding.places(ids)

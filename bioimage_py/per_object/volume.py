@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..engine.job import Job
 from ..errors import DtypeError, ParameterError, ShapeError
-from ..sources import Source, as_source
+from ..sources import Axis, Source, as_source
 from ..sources.along import steps_of
 from ..sources.axes import unit_name
 from ..wrapper import RoiSource
@@ -110,25 +110,32 @@ def volume_of(labels: Any, job: Job, sampling: Any, what: str, *, padded: bool =
         raise ShapeError(f"{what}: labels of shape {source.shape} have no voxel", remedy="a region that is not empty")
     if apart:
         source = RoiSource(source, tuple(0 if axis in apart else slice(None) for axis in range(source.ndim)), True)
-    place = _place_of(source, sampling)
+    place = place_of(source.axes, sampling)
     return Volume(PadSource(source, [(0, 1)] * 3) if padded else source, place)
 
 
-def _place_of(source: Source, sampling: float | Sequence[float] | None) -> Place:
-    names = [axis.name.lower() for axis in source.axes]
+def place_of(axes: Sequence[Axis], sampling: float | Sequence[float] | None) -> Place:
+    """Where voxels lie by three axes of space, or by a given size of a voxel.
+
+    Raises
+    ------
+    ParameterError
+        A sampling that is none; axes with different units.
+    """
+    names = [axis.name.lower() for axis in axes]
     order = tuple(names.index(name) for name in "xyz") if set(names) == set("xyz") else (2, 1, 0)
-    own = [abs(float(axis.scale)) for axis in source.axes]
-    steps = steps_of(source.axes, own if sampling is None else sampling, name="sampling")
-    units = {axis.unit for axis in source.axes}
-    offsets = [0.0 if sampling is not None else float(axis.offset) for axis in source.axes]
-    signs = [-1.0 if axis.scale < 0 and sampling is None else 1.0 for axis in source.axes]
+    own = [abs(float(axis.scale)) for axis in axes]
+    steps = steps_of(axes, own if sampling is None else sampling, name="sampling")
+    units = {axis.unit for axis in axes}
+    offsets = [0.0 if sampling is not None else float(axis.offset) for axis in axes]
+    signs = [-1.0 if axis.scale < 0 and sampling is None else 1.0 for axis in axes]
     if len(units) > 1:
         raise ParameterError(
-            f"the axes have the units {[axis.unit for axis in source.axes]}", remedy="sampling=, the size of a voxel"
+            f"the axes have the units {[axis.unit for axis in axes]}", remedy="sampling=, the size of a voxel"
         )
     return Place(
         order,  # type: ignore[arg-type]
         tuple(steps[axis] * signs[axis] for axis in order),  # type: ignore[arg-type]
         tuple(offsets[axis] for axis in order),  # type: ignore[arg-type]
-        source.axes[0].unit,
+        axes[0].unit,
     )

@@ -90,7 +90,8 @@ def trace(
     sampling : float or sequence of float, optional
         Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset is 0 then.
     overwrite : bool, default False
-        Replace what such a call has written there before; its folder stays until the new one is whole.
+        Replace what such a call has written there before; its folder stays until the new one is whole,
+        and files of runs that were killed and not continued go.
 
     Returns
     -------
@@ -135,6 +136,7 @@ def trace(
     halo = [max(_AROUND, math.ceil(soma / step) + 1 if soma < math.inf else 0) for step in steps]
     grid = plan_groups(shape, [source], [], job.block_shape, None).grid
     place = volume.place.as_neuroglancer() if format == "precomputed" else volume.place
+    info = info_of() if format == "precomputed" else None
     write = WriteLines(format, place, place.steps[0] / steps[0], soma)
     finished = Finished(Cleaning(steps, ticks, dust, soma, teasar.scale, teasar.constant))
     last: Any = (
@@ -143,7 +145,7 @@ def trace(
         else WriteSkeletons(folder.path, finished, write)
     )
     stages: list[BlocksStage | ItemsStage | OnceStage] = [
-        OnceStage("begin", Begin()),
+        OnceStage("begin", Begin(folder.path, overwrite)),
         BlocksStage(
             "skeletons",
             FindSkeletons(choice, teasar, shape),
@@ -157,12 +159,7 @@ def trace(
         *([OnceStage("sharding", ChooseSharding())] if sharded else []),
         ItemsStage("write", last, grid.n_blocks, Level(("skeletons",)), folder=folder),
         OnceStage("table", Table()),
-        OnceStage(
-            "publish",
-            Publish(
-                folder.path, info_of() if format == "precomputed" else None, overwrite, "sharding" if sharded else None
-            ),
-        ),
+        OnceStage("publish", Publish(folder.path, info, overwrite, place.scale, "sharding" if sharded else None)),
     ]
     labels_of, rows = run_stages("trace", stages, job).results["table"]
     columns = {name: rows[:, n] if n in (0, 5) else rows[:, n].astype("int64") for n, name in enumerate(COLUMNS)}

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
+from bioimage_py.errors import StorageError
+from bioimage_py.per_object.folder import Begin, Publish, hidden, left_by_others
 
 from .dying import content, run
 
@@ -42,6 +44,7 @@ def test_killed_and_called_again(tmp_path: Path, what: str, where: str, after: i
         timeout=250,
     )
     assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
+    assert len(left_by_others(str(tmp_path / "out"))) == 1
     assert not (tmp_path / "out").exists()
     begun = list(tmp_path.glob(".bioimage_py/*-*"))
     assert len(begun) == 1
@@ -64,3 +67,26 @@ def test_processes_give_the_same_bytes(tmp_path: Path, what: str) -> None:
     with bp.execution("subprocess", num_workers=2):
         run(str(tmp_path), what, "processes")
     assert content(tmp_path / "threads") == content(tmp_path / "processes")
+
+
+@pytest.mark.parametrize("what", ["precomputed", "ply"])
+def test_overwriting_removes_what_dead_runs_have_left(tmp_path: Path, what: str) -> None:
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:6, 2:6, 2:6] = 1
+    out = str(tmp_path / "out")
+    tokens = [Begin(out, False)({}) for _ in range(2)]  # type: ignore[arg-type]
+    others = [tmp_path / name for name in (".out.mine", f".outer.{tokens[0]}", f"out.{tokens[0]}")]
+    for other in others:
+        other.mkdir()
+    bp.mesh.surfaces(labels, out, format=what, progress=False)  # type: ignore[arg-type]
+    assert sorted(left_by_others(out)) == sorted(hidden(out, token) for token in tokens)
+    bp.mesh.surfaces(labels, out, format=what, overwrite=True, progress=False)  # type: ignore[arg-type]
+    assert not left_by_others(out)
+    assert all(other.is_dir() for other in others)
+    before = content(tmp_path / "out")
+    # a run whose files are gone never publishes a part of them
+    hidden(out, tokens[0]).mkdir()
+    (hidden(out, tokens[0]) / "2.ply").touch()
+    with pytest.raises(StorageError, match="were removed"):
+        Publish(out, None, True, (1.0, 1.0, 1.0))({"begin": tokens[0]})  # type: ignore[arg-type]
+    assert content(tmp_path / "out") == before

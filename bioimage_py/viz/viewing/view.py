@@ -17,6 +17,7 @@ from ...extras import needing
 from ...sources import Axis, Source, as_source, open_source
 from .contrast import contrast
 from .levels import Level, levels_of, pyramid_of
+from .objects import Kind, Objects, beside, object_files
 
 _LABEL_NAME = re.compile(r"label|seg|truth|mask|cells|nuclei|instance|object|superpixel", re.IGNORECASE)
 _GREY = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
@@ -144,6 +145,9 @@ def view(
     position: Sequence[float] | None = None,
     percentiles: tuple[float, float] = (1.0, 99.7),
     layout: str = "4panel",
+    meshes: str | os.PathLike[str] | None = None,
+    skeletons: str | os.PathLike[str] | None = None,
+    segments: Sequence[int] | None = None,
     open_browser: bool = False,
 ) -> View:
     """Show volumes in neuroglancer, in a browser or a notebook; voxels are read as they are looked at.
@@ -167,6 +171,12 @@ def view(
     percentiles : (float, float), default (1, 99.7)
         Values of an image that are shown black and white.
     layout : {"4panel", "xy", "xz", "yz", "xy-3d", "3d"}, default "4panel"
+    meshes, skeletons : path, optional
+        What `mesh.surfaces` and `skeleton.trace` have written in the formats of neuroglancer, of the first labels; a
+        folder, or the URL of a published one. By default those that the info file of a precomputed layer names.
+    segments : sequence of int, optional
+        Ids that are chosen, so that they are seen in three dimensions, and alone; by default the hundred largest that
+        have a mesh, and a skeleton where both are shown.
     open_browser : bool, default False
         Open the page.
 
@@ -179,8 +189,9 @@ def view(
     ------
     ArgumentError, ParameterError
         Nothing to show, another number of names, an unknown layer or layout, percentiles that are none.
+        Files that are no meshes or skeletons, no labels that they could belong to, segments without them.
     ShapeError, RegionError
-        An empty volume, or a position that does not lie in the first.
+        An empty volume, or a position that does not lie in the first; meshes of labels without three axes of space.
     DtypeError
         Values that cannot be shown (complex numbers), or labels that are not integers.
     MissingDependencyError
@@ -199,11 +210,14 @@ def view(
     if len(percentiles) != 2 or not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise ParameterError(f"percentiles={percentiles!r} are no two of 0 to 100", remedy="percentiles=(1, 99.7)")
     at = _position(layers[0], position)
+    objects = _objects(layers, meshes, skeletons, segments)
+    chosen = [one.chosen() for one in objects]
     neuroglancer.set_server_bind_address("127.0.0.1")
     viewer = neuroglancer.Viewer(allow_credentials=False)
     with viewer.txn() as state:
         _describe(state, layers, at, percentiles, layout)
-    made = View(viewer, layers)
+    made = View(viewer, layers)  # which has started the server
+    _add_objects(viewer, objects, chosen)
     if open_browser:
         webbrowser.open(made.url)
     return made
@@ -235,6 +249,42 @@ def _layers(volumes: Sequence[Any], labels: Any, names: Any) -> tuple[Layer, ...
     if wrong:
         raise ParameterError(f"labels={wrong} are none of the volumes", remedy=f"labels={[found[-1].name]}")
     return tuple(found)
+
+
+def _objects(layers: Sequence[Layer], meshes: Any, skeletons: Any, segments: Any) -> list[Objects]:
+    """What is shown of the objects of each layer of labels."""
+    first = next((layer for layer in layers if layer.labels), None)
+    given: list[tuple[Kind, Any]] = [("meshes", meshes), ("skeletons", skeletons)]
+    asked = [object_files(path, kind) for kind, path in given if path is not None]
+    if first is None and (asked or segments is not None):
+        raise ParameterError(
+            "meshes=, skeletons= and segments= belong to labels, and there are none",
+            remedy=f"labels=[{layers[-1].name!r}], if these are some",
+        )
+    if asked and first is not None and (n := sum(axis.kind == "space" for axis in first.axes)) != 3:
+        raise ShapeError(
+            f"{first.name} has {n} axes of space; meshes and skeletons lie in three", remedy=f"{asked[0].kind}=None"
+        )
+    found = []
+    for layer in layers:
+        if layer.labels:
+            own = [one for one in beside(layer) if layer is not first or one.kind not in {a.kind for a in asked}]
+            ids = segments if layer is first else None
+            found.append(Objects(layer, [*(asked if layer is first else []), *own], ids))
+    return found
+
+
+def _add_objects(viewer: Any, objects: Sequence[Objects], chosen: Sequence[Sequence[int]]) -> None:
+    with viewer.txn() as state:
+        for one, ids in zip(objects, chosen, strict=True):
+            shown = state.layers[one.layer.name].layer
+            sources = one.sources(viewer)
+            if any(files.kind == "meshes" for files in one.files):
+                shown.source[0].subsources["meshes"] = False  # those that would be made on a click
+            shown.source = [*shown.source, *sources]
+            if sources:
+                state.show_slices = False  # whose black surroundings would hide what lies behind them
+            shown.segments = ids
 
 
 def _levels(volume: Any) -> tuple[Level, ...]:
