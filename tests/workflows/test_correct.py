@@ -157,7 +157,7 @@ def test_labels_of_something_else_are_left_alone(place: Path, made: Path) -> Non
 
 KILLED = """
 import os, sys, bioimage_py as bp
-from bioimage_py.workflows import correcting
+from bioimage_py.workflows.corrections import correcting
 from bioimage_py.graph import Constraints
 from bioimage_py.engine import block_functions
 at, left = sys.argv[3], [int(sys.argv[4])]
