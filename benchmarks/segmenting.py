@@ -2,8 +2,8 @@
 
 - ``segmenting.py 256 512 1024``: voxels per second of every stage, CPU seconds per million voxels against those of the
   first size, and the highest memory of all processes together (their proportional set size);
-- ``segmenting.py 256 --engines ours,script,watershed,halo,scikit-image,peer --peer-python PATH``: the same volume by
-  each, in turn, `--rounds` times, with the scores against the truth;
+- ``segmenting.py 256 --engines ours,script,watershed,halo,tuned,components,peer,stitched --peer-python PATH``: the
+  same volume by each, in turn, `--rounds` times, with the scores against the truth (peers: `segmenting_peers.py`);
 - ``segmenting.py --edges 100000000``: memory and time of a region graph of so many edges, from tables of blocks to
   costs (10^8 take 20 GB of disk while they are merged; `--folder` says where).
 
@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from segmenting_peers import BLOCK, CHUNK, OF_THE_PEER, PEERS, WORKERS
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "connectomics-512.npy.ckl.gz"
-BLOCK, WORKERS, CHUNK = 128, 2, 64
 
 
 def volume(folder: Path, data: Path, size: int) -> Path:
@@ -135,51 +135,12 @@ def script(place: Path, output: Path) -> None:
         list(pool.map(write, begins))
 
 
-def scikit_image(place: Path, output: Path) -> None:
-    """The whole array in memory: distance seeds and a watershed."""
-    import zarr
-    from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import watershed
-
-    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
-    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(values < 0.3), 2.0)
-    seeds = np.zeros(values.shape, np.int32)
-    places = tuple(peak_local_max(distance, min_distance=5).T)
-    seeds[places] = np.arange(1, len(places[0]) + 1)
-    zarr.create_array(output / "0", data=watershed(values, seeds).astype(np.uint64), chunks=(CHUNK,) * 3)
-
-
-def peer(place: Path, output: Path) -> None:
-    """The peer package: its blockwise smoothing, labels, watershed with a halo, in its own environment."""
-    import zarr
-
-    import bioimage_py as other
-
-    how: dict[str, Any] = {"num_workers": WORKERS, "block_shape": (BLOCK,) * 3}
-
-    def made(name: str, dtype: str) -> Any:
-        shape = raw.shape
-        return zarr.create_array(output / name, shape=shape, chunks=(CHUNK,) * 3, dtype=dtype, overwrite=True)
-
-    raw = zarr.open_array(place / "raw", mode="r")
-    smooth, inside = made("smooth", "f4"), made("inside", "u1")
-    distance, deep, seeds, labels = made("distance", "f4"), made("deep", "u1"), made("seeds", "u8"), made("0", "u8")
-    other.filters.gaussian_smoothing(raw, 1.5, smooth, **how)
-    other.operations.less(smooth, 66.4, inside, **how)
-    other.morphology.distance_transform(inside, distances=distance, halo=(8,) * 3, **how)
-    other.operations.greater(distance, 3.0, deep, **how)
-    other.segmentation.label(deep, seeds, **how)
-    other.segmentation.watershed(smooth, seeds, labels, halo=(32,) * 3, **how)
-
-
 ENGINES: dict[str, Any] = {
     "ours": lambda place, output: ours(place, output, "multicut"),
     "script": script,
     "watershed": lambda place, output: ours(place, output, "watershed"),
     "halo": lambda place, output: ours(place, output, "watershed", 32),
-    "scikit-image": scikit_image,
-    "peer": peer,
+    **PEERS,
 }
 
 
@@ -267,7 +228,7 @@ def compare(folder: Path, data: Path, size: int, engines: list[str], rounds: int
     for _ in range(rounds):
         for engine in engines:
             output = folder / f"{engine}.zarr"
-            found = run(engine, place, output, python if engine == "peer" else sys.executable)
+            found = run(engine, place, output, python if engine in OF_THE_PEER else sys.executable)
             known = best.setdefault(engine, found)
             best[engine] = {name: min(known[name], found[name]) for name in ("wall", "cpu", "peak")}
     for engine, found in best.items():
