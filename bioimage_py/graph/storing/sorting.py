@@ -104,7 +104,7 @@ class Sorting(Generic[T]):
 
     def _ranges(self) -> list[list[tuple[int, int]]]:
         """For each range of ids, the rows of each run that lie in it."""
-        samples = np.concatenate([run.keys()[:, _STEP - 1 :: _STEP] for run in self._runs], axis=1)
+        samples = np.concatenate([run.keys()[:, _STEP - 1 :: _STEP].copy() for run in self._runs], axis=1)
         samples = samples[:, np.lexsort(samples[::-1])]
         cuts = samples[:, ROWS // _STEP :: max(1, ROWS // _STEP)].T
         begins = []
