@@ -100,7 +100,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--seeds", type=int, default=1, help="how many noises, from seed 0")
+    parser.add_argument("--seeds", default="0", help="of the noise, such as 0,1,2")
+    parser.add_argument("--levels", default=",".join(LEVELS))
     parser.add_argument("--corners", default="0,0,0", help="of the cubes, such as 0,0,0:256,256,256")
     parser.add_argument("--taught", default="256,256,0", help="corner of the cube that `learned` learns from")
     parser.add_argument("--methods", default=",".join(METHODS))
@@ -109,11 +110,13 @@ def main() -> int:
         print(f"{given.data} is missing: --data names the file", file=sys.stderr)
         return 2
     missed = []
-    print(f"{'cube':>12} {'noise':>6} {'method':>10} {'VI':>7} {'split':>7} {'merge':>7} {'ARE':>8} {'seconds':>8}")
+    print(
+        f"{'cube':>12} {'noise':>6} {'seed':>4} {'method':>10} {'VI':>7} {'split':>7} {'merge':>7} {'ARE':>8} seconds"
+    )
     for corner in [tuple(map(int, one.split(","))) for one in given.corners.split(":")]:
         truth = neurons(given.data, corner, given.size)
-        for level, noise in LEVELS.items():
-            for seed in range(given.seeds):
+        for level, noise in ((level, LEVELS[level]) for level in given.levels.split(",")):
+            for seed in map(int, given.seeds.split(",")):
                 methods = given.methods.split(",")
                 taught = None
                 if "learned" in methods:
@@ -124,7 +127,7 @@ def main() -> int:
                 for method, (split, merge, error, seconds) in found.items():
                     place = ",".join(map(str, corner))
                     print(
-                        f"{place:>12} {level:>6} {method:>10} {split + merge:7.3f} {split:7.3f} {merge:7.3f}"
+                        f"{place:>12} {level:>6} {seed:>4} {method:>10} {split + merge:7.3f} {split:7.3f} {merge:7.3f}"
                         f" {error:8.4f} {seconds:8.1f}",
                         flush=True,
                     )

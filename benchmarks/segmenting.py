@@ -2,10 +2,10 @@
 
 - ``segmenting.py 256 512 1024``: voxels per second of every stage, CPU seconds per million voxels against those of the
   first size, and the highest memory of all processes together (their proportional set size);
-- ``segmenting.py 256 --engines ours,script,watershed,halo,scikit-image,peer --peer-python PATH``: the same volume by
-  each, in turn, `--rounds` times, with the scores against the truth;
-- ``segmenting.py --edges 10000000``: memory and time of a region graph of so many edges, from tables of blocks to costs
-  (10^8 take 45 GB: the tables of the blocks and the graph are in memory at the same time).
+- ``segmenting.py 256 --engines ours,script,watershed,halo,tuned,components,peer,stitched --peer-python PATH``: the
+  same volume by each, in turn, `--rounds` times, with the scores against the truth (peers: `segmenting_peers.py`);
+- ``segmenting.py --edges 100000000``: memory and time of a region graph of so many edges, from tables of blocks to
+  costs (10^8 take 20 GB of disk while they are merged; `--folder` says where).
 
 Boundaries are those of `boundaries.py` at the mid level; volumes above 512³ voxels are mirrored.
 """
@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from segmenting_peers import BLOCK, CHUNK, OF_THE_PEER, PEERS, WORKERS
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "connectomics-512.npy.ckl.gz"
-BLOCK, WORKERS, CHUNK = 128, 2, 64
 
 
 def volume(folder: Path, data: Path, size: int) -> Path:
@@ -135,51 +135,12 @@ def script(place: Path, output: Path) -> None:
         list(pool.map(write, begins))
 
 
-def scikit_image(place: Path, output: Path) -> None:
-    """The whole array in memory: distance seeds and a watershed."""
-    import zarr
-    from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import watershed
-
-    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
-    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(values < 0.3), 2.0)
-    seeds = np.zeros(values.shape, np.int32)
-    places = tuple(peak_local_max(distance, min_distance=5).T)
-    seeds[places] = np.arange(1, len(places[0]) + 1)
-    zarr.create_array(output / "0", data=watershed(values, seeds).astype(np.uint64), chunks=(CHUNK,) * 3)
-
-
-def peer(place: Path, output: Path) -> None:
-    """The peer package: its blockwise smoothing, labels, watershed with a halo, in its own environment."""
-    import zarr
-
-    import bioimage_py as other
-
-    how: dict[str, Any] = {"num_workers": WORKERS, "block_shape": (BLOCK,) * 3}
-
-    def made(name: str, dtype: str) -> Any:
-        shape = raw.shape
-        return zarr.create_array(output / name, shape=shape, chunks=(CHUNK,) * 3, dtype=dtype, overwrite=True)
-
-    raw = zarr.open_array(place / "raw", mode="r")
-    smooth, inside = made("smooth", "f4"), made("inside", "u1")
-    distance, deep, seeds, labels = made("distance", "f4"), made("deep", "u1"), made("seeds", "u8"), made("0", "u8")
-    other.filters.gaussian_smoothing(raw, 1.5, smooth, **how)
-    other.operations.less(smooth, 66.4, inside, **how)
-    other.morphology.distance_transform(inside, distances=distance, halo=(8,) * 3, **how)
-    other.operations.greater(distance, 3.0, deep, **how)
-    other.segmentation.label(deep, seeds, **how)
-    other.segmentation.watershed(smooth, seeds, labels, halo=(32,) * 3, **how)
-
-
 ENGINES: dict[str, Any] = {
     "ours": lambda place, output: ours(place, output, "multicut"),
     "script": script,
     "watershed": lambda place, output: ours(place, output, "watershed"),
     "halo": lambda place, output: ours(place, output, "watershed", 32),
-    "scikit-image": scikit_image,
-    "peer": peer,
+    **PEERS,
 }
 
 
@@ -267,7 +228,7 @@ def compare(folder: Path, data: Path, size: int, engines: list[str], rounds: int
     for _ in range(rounds):
         for engine in engines:
             output = folder / f"{engine}.zarr"
-            found = run(engine, place, output, python if engine == "peer" else sys.executable)
+            found = run(engine, place, output, python if engine in OF_THE_PEER else sys.executable)
             known = best.setdefault(engine, found)
             best[engine] = {name: min(known[name], found[name]) for name in ("wall", "cpu", "peak")}
     for engine, found in best.items():
@@ -275,67 +236,63 @@ def compare(folder: Path, data: Path, size: int, engines: list[str], rounds: int
         print(f"{engine:>13} {told}  {scores(place, folder / f'{engine}.zarr')}", flush=True)
 
 
-def edges(number: int) -> None:
-    """A grid of regions with so many edges, by tables as blocks make them: merged, saved, opened, costs."""
+def edges(number: int, parent: Path | None) -> None:
+    """A grid of regions with so many edges, of tables as blocks make them: merged in a file, opened, and costs."""
     import bioimage_py as bp
-    from bioimage_py.graph import edge_table
     from bioimage_py.graph.building_blocks import MergeTables
+
+    side = max(2, round((number / 3) ** (1 / 3)))
+    base = _peak()
+    with tempfile.TemporaryDirectory(prefix="edges-", dir=parent) as folder:
+        path = Path(folder, "g.zarr")
+        before, begin = time.process_time(), time.perf_counter()
+        merge = MergeTables((2 * side,) * 3, tuple("zyx"), False, str(path))
+        merge.write(_slabs(side), str(path))
+        cpu, wall, merged = time.process_time() - before, time.perf_counter() - begin, _peak()
+        kept = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+        graph = bp.graph.open_graph(path)
+        n = len(graph.edges)
+        print(
+            f"{n:,} edges of {len(graph.nodes):,} regions: merged in {wall:.1f} s ({cpu:.1f} CPU s), peak"
+            f" {merged / 2**20:.0f} MiB, {(merged - base) / n:.1f} bytes an edge above what is imported;"
+            f" {kept / n:.0f} bytes an edge on disk",
+            flush=True,
+        )
+        print(f"    opened: peak {_peak() / 2**20:.0f} MiB, {(_peak() - base) / n:.1f} bytes an edge", flush=True)
+        before = time.process_time()
+        bp.graph.costs(graph)
+        print(
+            f"    costs in {time.process_time() - before:.1f} CPU s: peak {_peak() / 2**20:.0f} MiB,"
+            f" {(_peak() - base) / n:.1f} bytes an edge"
+        )
+
+
+def _slabs(side: int) -> Any:
+    """The tables of slabs of a grid of regions, of some 100,000 edges each."""
     from bioimage_py.graph.edge_table import BINS, EdgeTable
     from bioimage_py.graph.node_table import NodeTable
 
-    side = max(2, round((number / 3) ** (1 / 3)))
-    rows = np.arange(side**3, dtype=np.uint64).reshape((side,) * 3) + np.uint64(1)
-    begin = time.perf_counter()
-    tables = []
-    for slab in np.array_split(np.arange(side), 16):
-        part = rows[slab[0] : min(side, slab[-1] + 2)]
-        pairs = [
-            (part[: len(slab)][:, :, :-1], part[: len(slab)][:, :, 1:]),
-            (part[: len(slab)][:, :-1], part[: len(slab)][:, 1:]),
-        ]
-        pairs.append((part[:-1][: len(slab)], part[1:][: len(slab)]))
-        ids = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in pairs])
-        ids = ids[np.argsort(ids[:, 0] << np.uint64(32) | ids[:, 1])]
-        n = len(ids)
-        count = np.full(n, 8, np.int64)
-        total = ids[:, 0] % np.uint64(8 * 65536)
-        ends = np.full(n, 1, np.uint32)
-        histogram = np.zeros((n, BINS), np.uint32)
-        histogram[:, 0] = 8
-        edge = EdgeTable(ids, np.tile(np.array([8, 0, 0]), (n, 1)), count, total, total, ends, ends, histogram)
-        own = part[: len(slab)].ravel()
-        size = np.full(len(own), 8, np.int64)
-        places = np.stack(np.unravel_index((own - np.uint64(1)).astype(np.int64), rows.shape), axis=1) * 2
-        node = NodeTable(own, size, places * 8, own * np.uint64(0), places, places + 2)
-        tables.append((node, edge))
-    base = _rss()
-    graph = MergeTables((2 * side,) * 3, tuple("zyx"), False, None).graph(tables)
-    merged, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    n = len(graph.edges)
-    del tables
-    print(
-        f"{n:,} edges of {len(graph.nodes):,} regions: merged in {merged:.1f} s, {peak / n:.0f} bytes an edge"
-        f" at the peak ({base / n:.0f} of them the tables of the blocks)",
-        flush=True,
-    )
-    folder = Path(tempfile.mkdtemp(prefix="edges-"))
-    try:
-        begin = time.perf_counter()
-        bp.graph.save(graph, folder / "g.zarr")
-        kept = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        assert edge_table.LEVELS == 2**16
-        found = bp.graph.open_graph(folder / "g.zarr")
-        bp.graph.costs(found)
-        print(
-            f"    saved, opened and costs in {time.perf_counter() - begin:.1f} s; {kept / n:.0f} bytes an edge on disk;"
-            f" peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / n:.0f} bytes an edge"
-        )
-    finally:
-        shutil.rmtree(folder)
+    plane = np.arange(1, side**2 + 1, dtype=np.uint64).reshape(side, side)
+    for z in range(side):
+        for rows in np.array_split(np.arange(side), max(1, 3 * side**2 // 100_000)):
+            part = plane[rows[0] : rows[-1] + 2] + np.uint64(z * side**2)
+            own = part[: len(rows)]
+            pairs = [(own[:, :-1], own[:, 1:]), (part[:-1], part[1:])]
+            pairs += [(own, own + np.uint64(side**2))] if z + 1 < side else []
+            ids = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in pairs])
+            ids = ids[np.argsort(ids[:, 0] << np.uint64(32) | ids[:, 1])]
+            n, total, ends = len(ids), ids[:, 0] % np.uint64(8 * 65536), np.ones(len(ids), np.uint32)
+            histogram = np.zeros((n, BINS), np.uint32)
+            histogram[:, 0] = 8
+            faces = np.tile(np.array([8, 0, 0]), (n, 1))
+            edge = EdgeTable(ids, faces, np.full(n, 8), total, total, ends, ends, histogram)
+            mine = own.ravel()
+            places = np.stack(np.unravel_index((mine - np.uint64(1)).astype(np.int64), (side,) * 3), axis=1) * 2
+            yield NodeTable(mine, np.full(len(mine), 8), places * 8, mine * np.uint64(0), places, places + 2), edge
 
 
-def _rss() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -353,7 +310,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int)
     given = parser.parse_args()
     if given.edges:
-        edges(given.edges)
+        edges(given.edges, given.folder)
         return
     folder = given.folder or Path(tempfile.mkdtemp(prefix="segmenting-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -90,10 +90,19 @@ class ItemsStage:
 
 @dataclass(frozen=True)
 class OnceStage:
-    """A stage that one worker runs a single time: ``function(earlier)``; see `BlocksStage` for ``earlier``."""
+    """A stage that one worker runs a single time: ``function(earlier)``; see `BlocksStage` for ``earlier``.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+    folder : OutputFolder, optional
+        Where the function writes files.
+    """
 
     name: str
     function: Callable[[Results], Any]
+    folder: OutputFolder | None = None
 
 
 AnyStage = BlocksStage | ItemsStage | OnceStage
@@ -132,7 +141,7 @@ def _common(stages: Sequence[BlocksStage], job: Job) -> Groups:
 
 def _build(stage: AnyStage, groups: Groups | None, job: Job) -> Stage:
     if isinstance(stage, OnceStage):
-        return once_stage(stage.function, name=stage.name)
+        return once_stage(stage.function, name=stage.name, outputs=() if stage.folder is None else (stage.folder,))
     if isinstance(stage, ItemsStage):
         outputs = () if stage.folder is None else (stage.folder,)
         return items_stage(

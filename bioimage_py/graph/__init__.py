@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .multicuts import lifted_multicut, multicut
     from .parts import Partition, apply_node_labels, join_small_parts
     from .regions import RegionGraph
-    from .stored import open_graph, save
+    from .storing.stored import open_graph, save
 else:
     from ..lazy import names_of
 
@@ -38,9 +38,9 @@ else:
             "join_small_parts": ".parts",
             "lifted_multicut": ".multicuts",
             "multicut": ".multicuts",
-            "open_graph": ".stored",
+            "open_graph": ".storing.stored",
             "region_graph": ".building",
-            "save": ".stored",
+            "save": ".storing.stored",
             "train_edges": ".learning.classifier",
         },
     )

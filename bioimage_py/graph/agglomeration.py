@@ -116,10 +116,10 @@ def agglomerate(
     """
     job = Job.of(run)
     rising = _checked(thresholds)
-    found, given = opened(graph)
+    found = opened(graph)
     values = found.mean() if probabilities is None else found.check_edges(probabilities, "probabilities")
     count = found.edges.count.astype(np.float64)
-    begin = Begin(given, (rising[0] - values) * count)
+    begin = Begin(found, (rising[0] - values) * count)
     stages, last = partition_stages(begin, cells_of(found, cell_shape), "mean linkage")
     rises = tuple(high - low for low, high in itertools.pairwise(rising))
     report = run_stages("agglomerate", [*stages, OnceStage("thresholds", JoinMore(last, rises))], job)

@@ -15,10 +15,11 @@ from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..errors import DtypeError, ParameterError, ShapeError
 from ..runner.planning.checks import check_shapes
 from ..sources import Source, as_source
+from ..sources.output_folder import OutputFolder
 from ..wrapper import RoiSource
 from .building_blocks import Measure, MeasureBlock, MergeTables
 from .regions import RegionGraph
-from .stored import check_free, open_graph
+from .storing.stored import check_free, open_graph
 
 Offsets = Sequence[Sequence[int]]
 
@@ -53,8 +54,9 @@ def region_graph(
     boundaries : source-like, optional
         Same shape: that a voxel lies on a boundary, 0 to 1 (or integers, of which the largest of their type is 1).
     output_path : path, optional
-        Folder to keep the graph in, such as "graph.zarr"; see `open_graph`. A region graph that is there is
-        replaced, in one step at the end; nothing else is.
+        Folder to keep the graph in, such as "graph.zarr", as `open_graph` opens it. A region graph that is there is
+        replaced, in one step at the end; nothing else is. For graphs of any size: without it, the whole graph is in
+        memory.
     affinities : source-like, optional
         In the place of boundaries, (channel, ...): that two voxels belong together, 0 to 1, a channel for each offset.
     offsets : sequence of sequence of int, optional
@@ -93,9 +95,11 @@ def region_graph(
     if job.whole([source, *evidence]) and not job.execution.plan:
         whole = tuple(slice(0, size) for size in source.shape)
         arrays = [one.view() for one in evidence]
-        merged = merge.graph([measure(source.view(), arrays, whole, (0,) * source.ndim)])
-        made = merge.keep(merged)
-        return merged if made is None else made
+        table = measure(source.view(), arrays, whole, (0,) * source.ndim)
+        if path is None:
+            return merge.graph([table])
+        merge.write([table], path)
+        return open_graph(path)
     stages: list[BlocksStage | OnceStage] = [
         BlocksStage(
             "regions",
@@ -106,7 +110,7 @@ def region_graph(
             memory_factor=10.0,
             holds_gil=True,
         ),
-        OnceStage("merge", merge),
+        OnceStage("merge", merge, None if path is None else OutputFolder(path)),
     ]
     graph: RegionGraph | None = run_stages("region_graph", stages, job).results["merge"]
     return open_graph(path) if graph is None and path is not None else graph  # type: ignore[return-value]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..blocks import BlockWithHalo, to_roi
 from ..blocks.boxes import within
@@ -13,7 +14,8 @@ from . import edge_table, node_table
 from .edge_table import LEVELS, Array, EdgeTable, Evidence, edges_of, of_boundaries, steps
 from .node_table import NodeTable, nodes_of
 from .regions import RegionGraph
-from .stored import save
+from .storing.sorting import Sorting
+from .storing.stored import check_free, hidden, write
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,31 @@ class MergeTables:
 
     def __call__(self, earlier: Results) -> RegionGraph | None:
         """The graph of all blocks; None where it has been written to the path."""
-        return self.keep(self.graph([value for _, value in earlier.each("regions") if value is not None]))
+        tables = (value for _, value in earlier.each("regions") if value is not None)
+        if self.path is None:
+            return self.graph(list(tables))
+        self.write(tables, self.path)
+        return None
 
     def graph(self, tables: Sequence[tuple[NodeTable, EdgeTable]]) -> RegionGraph:
         """The graph of some tables."""
         ndim = len(self.shape)
         nodes = node_table.merged([NodeTable.empty(ndim), *(one for one, _ in tables)])
         edges = edge_table.merged([EdgeTable.empty(ndim), *(one for _, one in tables)])
-        if not self.long_range:
-            edges = edges.rows(edges.faces.any(axis=1))
-        return RegionGraph(nodes, edges, self.shape, self.axes)
+        return RegionGraph(nodes, self._kept(edges), self.shape, self.axes)
 
-    def keep(self, graph: RegionGraph) -> RegionGraph | None:
-        """Write the graph to the path, if there is one."""
-        if self.path is None:
-            return graph
-        save(graph, self.path, replace=True)
-        return None
+    def write(self, tables: Iterable[tuple[NodeTable, EdgeTable]], path: str) -> None:
+        """Write the graph of some tables to a path; however many there are, memory holds only some of them."""
+        check_free(path, replace=True)
+        ndim = len(self.shape)
+        with hidden(path) as scratch:
+            nodes = Sorting(node_table.merged, NodeTable.empty(ndim), Path(scratch, "nodes"))
+            edges = Sorting(edge_table.merged, EdgeTable.empty(ndim), Path(scratch, "edges"))
+            for one, other in tables:
+                nodes.add(one)
+                edges.add(other)
+            parts = map(self._kept, edges.parts())
+            write({"nodes": (nodes.parts(), nodes.most), "edges": (parts, edges.most)}, path, self.shape, self.axes)
+
+    def _kept(self, edges: EdgeTable) -> EdgeTable:
+        return edges if self.long_range else edges.rows(edges.faces.any(axis=1))

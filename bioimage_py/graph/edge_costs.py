@@ -66,9 +66,17 @@ def costs(
         found = graph.mean() if quantile is None else graph.quantile(quantile)
     else:
         found = graph.check_edges(probabilities, "probabilities")
-    sure = np.clip(found, _SURE, 1 - _SURE)
-    result = np.log((1 - sure) / sure) + math.log((1 - beta) / beta)
+    sure = np.clip(np.asarray(found, np.float64), _SURE, 1 - _SURE)
+    del found  # of 10^8 edges each array is 800 MB
+    result: npt.NDArray[np.float64] = np.subtract(1, sure)
+    result /= sure
+    np.log(result, out=result)
+    result += math.log((1 - beta) / beta)
+    del sure
     if size_exponent and len(result):
         size = np.maximum(graph.edges.count, 1)
-        result = result * (size / size.mean()) ** size_exponent
-    return np.asarray(result, np.float64)
+        weight = size / size.mean()
+        del size
+        weight **= size_exponent
+        result *= weight
+    return result

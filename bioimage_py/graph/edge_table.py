@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,31 @@ BINS = 16
 """Of the histogram of an edge, from which its quantiles come."""
 
 
+class Table:
+    """Columns of one length, the fields of a dataclass; the first one are ids, ascending."""
+
+    ids: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns."""
+        return tuple(one.name for one in fields(self))  # type: ignore[arg-type]
+
+    def column(self, name: str, chosen: Any) -> Array:
+        """Some rows of a column."""
+        values: Array = getattr(self, name)[chosen]
+        return values
+
+    def rows(self, chosen: Any) -> Self:
+        """The table of some of its rows."""
+        return type(self)(*(self.column(name, chosen) for name in self.names))
+
+
 @dataclass(frozen=True)
-class EdgeTable:
+class EdgeTable(Table):
     """Pairs of ids that touch, ascending, and sums over the pairs of voxels across which they do.
 
     Parameters
@@ -49,19 +72,12 @@ class EdgeTable:
     high: npt.NDArray[np.uint32]
     histogram: npt.NDArray[np.uint32]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     @classmethod
     def empty(cls, ndim: int) -> EdgeTable:
         """A table without edges."""
         wide, small, whole = np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64)
         histogram = np.zeros((0, BINS), np.uint32)
         return cls(wide.reshape(0, 2), whole.reshape(0, ndim), whole, wide, wide, small, small, histogram)
-
-    def rows(self, chosen: Any) -> EdgeTable:
-        """The table of some of its rows."""
-        return EdgeTable(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 
 def steps(boundaries: Array, *, nan: int = 1) -> npt.NDArray[np.uint32]:

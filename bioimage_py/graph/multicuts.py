@@ -82,13 +82,13 @@ def multicut(
     >>> bp.graph.multicut(graph, [1.0, -1.0, -1.0]).parts.tolist()
     [1, 1, 2]
     """
-    found, given = opened(graph)
+    found = opened(graph)
     if lifted := int(np.count_nonzero(~found.edges.faces.any(axis=1))):
         raise ParameterError(
             f"{lifted} of the {len(found.edges)} edges join regions that do not touch", remedy="lifted_multicut(...)"
         )
     rules = None if constraints is None else Rules.of_graph(found, constraints)
-    return _partition("multicut", found, given, costs, cell_shape, solver, Job.of(run), rules)
+    return _partition("multicut", found, costs, cell_shape, solver, Job.of(run), rules)
 
 
 @operation(
@@ -148,13 +148,12 @@ def lifted_multicut(
         raise ParameterError(
             f"lifted_multicut has no solver {solver!r}", remedy='solver="kernighan-lin" or solver="greedy-additive"'
         )
-    return _partition("lifted_multicut", *opened(graph), costs, cell_shape, solver, Job.of(run))
+    return _partition("lifted_multicut", opened(graph), costs, cell_shape, solver, Job.of(run))
 
 
 def _partition(
     name: str,
     graph: RegionGraph,
-    given: RegionGraph | str,
     costs: Sequence[float] | npt.NDArray[np.float64],
     cell_shape: int | Sequence[int] | None,
     solver: Solver,
@@ -164,7 +163,7 @@ def _partition(
     if solver not in SOLVERS:
         raise ParameterError(f"unknown solver {solver!r}", remedy=" or ".join(f"solver={one!r}" for one in SOLVERS))
     values = graph.check_edges(costs, "costs")
-    stages, last = partition_stages(Begin(given, values, rules), cells_of(graph, cell_shape), solver)
+    stages, last = partition_stages(Begin(graph, values, rules), cells_of(graph, cell_shape), solver)
     level: Level = run_stages(name, stages, job).results[last.stage]
     parts = (level.labels + 1).astype(np.uint64)
     partition = Partition(graph.nodes.ids, parts, level.energies, float(values[values < 0].sum()))

@@ -10,11 +10,11 @@ import fastremap
 import numpy as np
 import numpy.typing as npt
 
-from .edge_table import Array
+from .edge_table import Array, Table
 
 
 @dataclass(frozen=True)
-class NodeTable:
+class NodeTable(Table):
     """Ids, ascending, and sums over their voxels.
 
     Parameters
@@ -44,9 +44,6 @@ class NodeTable:
         whole, wide = np.zeros(0, np.int64), np.zeros(0, np.uint64)
         rows = whole.reshape(0, ndim)
         return cls(wide, whole, rows, wide, rows, rows)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def centers(self) -> npt.NDArray[np.float64]:
         """Mean position of each region, (nodes, axes)."""

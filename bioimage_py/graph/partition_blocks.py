@@ -14,7 +14,6 @@ from .decomposition import Cells, Solution, combined, solve_cell
 from .problem import Problem
 from .regions import RegionGraph
 from .solving import Way, solved
-from .stored import open_graph
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ def problem_of(graph: RegionGraph, costs: npt.NDArray[np.float64]) -> Problem:
 
 @dataclass(frozen=True)
 class Begin:
-    """The first level, of a graph in memory or in a file.
+    """The first level of a graph.
 
     Parameters
     ----------
-    graph : RegionGraph or str
+    graph : RegionGraph
     costs : ndarray of float64, (edges,)
     rules : Rules, optional
         What has to be joined and cut.
@@ -56,15 +55,14 @@ class Begin:
         The regions that are divided, ascending rows; by default all.
     """
 
-    graph: RegionGraph | str
+    graph: RegionGraph
     costs: npt.NDArray[np.float64]
     rules: Rules | None = None
     chosen: npt.NDArray[np.int64] | None = None
 
     def __call__(self, earlier: Results) -> Level:
         """The level before anything is joined."""
-        graph = open_graph(self.graph) if isinstance(self.graph, str) else self.graph
-        problem, rules = problem_of(graph, self.costs), self.rules
+        problem, rules = problem_of(self.graph, self.costs), self.rules
         if self.chosen is not None:
             problem = problem.part(self.chosen)
             rules = None if rules is None else rules.of(self.chosen)

@@ -13,7 +13,7 @@ from .decomposition import Cells, levels
 from .partition_blocks import Begin, JoinCells, LevelOf, SolveCell, SolveRest
 from .regions import RegionGraph
 from .solving import Way
-from .stored import open_graph
+from .storing.stored import open_graph
 
 _CELL = 128
 
@@ -24,13 +24,12 @@ def cells_of(graph: RegionGraph, cell_shape: int | Sequence[int] | None) -> list
     return levels(graph.shape, normalize_block_shape(_CELL if cell_shape is None else cell_shape, ndim))
 
 
-def opened(graph: Any) -> tuple[RegionGraph, RegionGraph | str]:
-    """A graph, and what workers are given of it: where it lies, if it lies in a file."""
+def opened(graph: Any) -> RegionGraph:
+    """A graph, or that which lies at a path."""
     if isinstance(graph, RegionGraph):
-        return graph, graph
+        return graph
     if isinstance(graph, str | os.PathLike):
-        path = os.path.abspath(graph)
-        return open_graph(path), path
+        return open_graph(graph)
     raise SourceTypeError(
         f"{type(graph).__name__} is no region graph", remedy="graph=bp.graph.region_graph(labels, boundaries)"
     )

@@ -50,7 +50,7 @@ class RegionGraph:
     @property
     def pairs(self) -> npt.NDArray[np.int64]:
         """The edges as rows of `nodes`, (edges, 2), ascending."""
-        return np.searchsorted(self.nodes.ids, self.edges.ids).astype(np.int64)
+        return np.searchsorted(self.nodes.ids, self.edges.ids).astype(np.int64, copy=False)
 
     def mean(self) -> npt.NDArray[np.float64]:
         """Mean boundary of each edge, 0 to 1."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -124,27 +125,46 @@ def test_boundaries_of_thick_sections(tmp_path: Path) -> None:
     assert found.n_objects > 1
 
 
+COUNTED = """
+import os, sys, bioimage_py as bp
+from bioimage_py.graph.building_blocks import Measure, MergeTables
+from bioimage_py.graph.partition_blocks import SolveCell, SolveRest
+from bioimage_py.segmentation.relabelling_blocks import MapBlock
+from bioimage_py.segmentation.superpixels.fragments import Fragments
+from bioimage_py.workflows import segment, work
+def counted(kind, letter):
+    call = kind.__call__
+    def counting(self, *args, **how):
+        with open(sys.argv[4], "a") as file: file.write(letter)
+        return call(self, *args, **how)
+    kind.__call__ = counting
+for kind, letter in ((Fragments, "s"), (Measure, "g"), (SolveRest, "m"), (MapBlock, "l")): counted(kind, letter)
+stage = work.Work.stage
+def killed(self, name, function):
+    value = stage(self, name, function)
+    if name == sys.argv[3]: os.kill(os.getpid(), 9)
+    return value
+work.Work.stage = killed
+segment(bp.open_source(sys.argv[1], "boundaries"), sys.argv[2], method="multicut", block_shape=24, progress=False)
+"""
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("at", ["superpixels", "graph", "multicut", "labels"])
 def test_the_same_call_goes_on_after_a_kill(boundaries: Any, tmp_path: Path, at: str) -> None:
-    code = (
-        "import os, sys, logging, bioimage_py as bp\n"
-        "from bioimage_py.workflows import segment, work\n"
-        "stage = work.Work.stage\n"
-        "def killed(self, name, function):\n"
-        "    value = stage(self, name, function)\n"
-        "    if name == sys.argv[3]: os.kill(os.getpid(), 9)\n"
-        "    return value\n"
-        "work.Work.stage = killed\n"
-        "segment(bp.open_source(sys.argv[1], 'boundaries'), sys.argv[2], method='multicut', block_shape=24,"
-        " progress=False)\n"
-    )
-    command = [sys.executable, "-c", code, str(boundaries.path), str(tmp_path / "a.zarr"), at]
-    assert subprocess.run(command, timeout=300, check=False).returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", COUNTED, str(boundaries.path), str(tmp_path / "a.zarr")]
+    letters = [tmp_path / name for name in ("killed", "again")]
+    assert subprocess.run([*command, at, letters[0]], timeout=300, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "a.zarr").exists()
-    found = segment(boundaries, tmp_path / "a.zarr", method="multicut", **QUIET)
+    assert subprocess.run([*command, "nowhere", letters[1]], timeout=300, check=False).returncode == 0
+    done, again = (Counter(one.read_text() if one.exists() else "") for one in letters)
+    stages = {"superpixels": "s", "graph": "g", "multicut": "m", "labels": "l"}
+    before = list(stages)[: list(stages).index(at) + 1]
+    assert set(done) == {stages[name] for name in before}
+    assert not set(done) & set(again), (done, again)  # what was done is not done again, and the rest is done
+    assert dict.fromkeys("sgl", 8) | {"m": 1} == dict(done + again)
+    for one in letters:
+        one.unlink(missing_ok=True)
     fresh = segment(boundaries, tmp_path / "b.zarr", method="multicut", **QUIET)
-    assert np.array_equal(labels(found), labels(fresh))
+    assert np.array_equal(np.asarray(bp.open_source(tmp_path / "a.zarr")[...]), labels(fresh))
     assert sorted(os.listdir(tmp_path)) == ["a.zarr", "b.zarr"]
-    first = next(stage for stage in found.stages if stage.name == "superpixels")
-    assert first.seconds > 0

@@ -86,7 +86,7 @@ def correct(
     [1, 3, 2]
     """
     job = Job.of(run)
-    found, given = opened(graph)
+    found = opened(graph)
     values = found.check_edges(costs, "costs")
     if not np.array_equal(partition.ids, found.nodes.ids):
         raise ShapeError(
@@ -99,7 +99,7 @@ def correct(
     chosen = np.flatnonzero(np.isin(before, _wrong(before, rules)))
     if not len(chosen):
         return partition
-    stages, last = partition_stages(Begin(given, values, rules, chosen), cells_of(found, cell_shape), solver)
+    stages, last = partition_stages(Begin(found, values, rules, chosen), cells_of(found, cell_shape), solver)
     level: Level = run_stages("correct", stages, job).results[last.stage]
     after = before.copy()
     after[chosen] = before.max() + 1 + level.labels

@@ -196,9 +196,9 @@ def items_stage(
     )
 
 
-def once_stage(function: Callable[[Any], Any], *, name: str) -> Stage:
+def once_stage(function: Callable[[Any], Any], *, name: str, outputs: Sequence[Source] = ()) -> Stage:
     """A stage that one worker runs a single time: ``function(earlier)``."""
-    return Stage(name, "once", function, Units(1), returns="each")
+    return Stage(name, "once", function, Units(1), outputs=tuple(outputs), returns="each")
 
 
 def without_empty(
