@@ -1,6 +1,6 @@
 """What else segments the same boundaries, for `segmenting.py`: scripts of libraries, and the peer package's operations.
 
-The numbers of the scripts are the best of a few on the boundaries that are scored (``python segmenting_peers.py``).
+``python segmenting_peers.py`` scores a few numbers for the scripts, on the boundaries that are scored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def scikit_image(place: Path, output: Path) -> None:
 
 
 def tuned(place: Path, output: Path) -> None:
-    """The steps of the peer package on the whole array, with numbers chosen for this volume (see above)."""
+    """The steps of the peer package on the whole array, with its numbers."""
     import zarr
 
     values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
