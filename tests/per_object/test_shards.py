@@ -92,7 +92,8 @@ def test_numbered(dtype: str) -> None:
 
 
 def test_folders(tmp_path: Path) -> None:
-    assert Begin()({}) != Begin()({})  # type: ignore[arg-type]
+    begin = Begin(str(tmp_path / "out"), False)
+    assert begin({}) != begin({})  # type: ignore[arg-type]
     for wrong in ("gs://bucket/x", 3, ""):
         with pytest.raises(ArgumentError):
             output_folder(wrong, overwrite=False)
