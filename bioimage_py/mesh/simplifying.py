@@ -67,7 +67,7 @@ def _within(surface: Surface, size: tuple[int, ...]) -> Surface:
 
 def _large(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array, around: int = 4) -> Surface:
     """A surface simplified as a whole; without the surroundings of where that breaks it; or part by part."""
-    found = _collapsed(surface, error, steps)
+    found = _collapsed(surface, error, steps, rim)
     places = _broken(surface, found, rim)
     if places is None:
         return found
@@ -126,7 +126,7 @@ class Edges:
         self.of_a_surface = bool(self.well.all())
 
 
-def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface:
+def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array) -> Surface:
     """What the kernel makes of a surface, which may be broken."""
     import pyfqmr
 
@@ -146,9 +146,10 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
         )
         vertices, faces, _ = kernel.getMesh()
     found = np.asarray(vertices, np.float64) / size, _without_flaps(np.asarray(faces, np.int64))
-    border = Edges(found[1], len(found[0])).open.reshape(-1)
-    # a border keeps its positions, halves of voxels, but for the rounding of the scale
-    found[0][border] = np.rint(2 * found[0][border]) / 2
+    if len(rim):
+        # a border keeps its positions, but for the rounding of the scale
+        border, kept = np.unique(Edges(found[1], len(found[0])).open), surface[0][np.unique(rim)]
+        found[0][border] = kept[cKDTree(kept).query(found[0][border])[1]]
     return found
 
 
