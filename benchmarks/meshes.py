@@ -27,7 +27,7 @@ STEP, ERROR, BLOCK, LEVELS = 16, 40, 128, 3
 OURS = f"""
 import sys, bioimage_py as bp
 bp.mesh.surfaces(bp.open_source(sys.argv[1], "labels"), sys.argv[2], sampling={STEP}, max_error={ERROR},
-                 levels={LEVELS}, block_shape={BLOCK}, progress=False)
+                 levels={LEVELS}, block_shape={BLOCK}, num_workers=1, progress=False)
 """
 IGNEOUS = f"""
 import sys

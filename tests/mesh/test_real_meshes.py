@@ -20,7 +20,10 @@ def closed(faces: np.ndarray, n: int) -> bool:
 
 
 def check(labels: np.ndarray, folder: Path, least: int, max_error: float) -> int:
-    """Number of objects whose surfaces are closed and have the right volume."""
+    """Number of objects whose surfaces are closed and have the volume of their voxels.
+
+    Within 1 % each from some size on, without simplification: marching cubes cuts off edges and corners.
+    """
     bp.mesh.surfaces(labels, folder, format="ply", max_error=max_error, block_shape=64, num_workers=2, progress=False)
     sizes = np.bincount(labels.reshape(-1))
     n, inside, voxels = 0, 0.0, 0
@@ -31,7 +34,7 @@ def check(labels: np.ndarray, folder: Path, least: int, max_error: float) -> int
         size = int(sizes[int(path.stem)])
         if size >= least:
             inside, voxels = inside + volume(surface), voxels + size
-            assert volume(surface) == pytest.approx(size, rel=0.03), path
+            assert volume(surface) == pytest.approx(size, rel=0.03 if max_error else 0.01), path
     assert inside == pytest.approx(voxels, rel=0.01)
     return n
 

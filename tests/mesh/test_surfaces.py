@@ -119,6 +119,61 @@ def test_seams_of_eight_blocks(tmp_path: Path, format: str, error: float, mask: 
     assert volume(surface) == pytest.approx(mask.sum(), rel=0.01 if not error else 0.05)
 
 
+@pytest.mark.parametrize(("across", "lost"), [(10, 0.022), (16, 0.01), (26, 0.005), (32, 0.003)])
+def test_the_volume_is_that_of_the_voxels_but_for_cut_corners(across: int, lost: float) -> None:
+    mask = ball(across / 2, across + 3)
+    assert (1 - lost) * mask.sum() < volume(whole(mask)) < mask.sum()
+
+
+def sampled(surface: tuple[np.ndarray, np.ndarray], n: int) -> np.ndarray:
+    """Points on the triangles of a surface, less than their sides / n apart."""
+    corners = surface[0].astype(np.float64)[surface[1]]
+    shares = np.array([(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]) / n
+    return np.einsum("sk,fkx->fsx", shares, corners).reshape(-1, 3)
+
+
+@given(
+    error=st.floats(0.4, 2.5),
+    seed=st.integers(0, 2**16),
+    steps=st.sampled_from([(1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (0.5, 0.25, 1.0)]),
+    block=st.sampled_from([9, 18]),
+)
+@settings(max_examples=5, deadline=None)
+def test_no_vertex_is_farther_from_the_exact_surface_than_the_error(
+    error: float, seed: int, steps: tuple[float, ...], block: int
+) -> None:
+    from scipy.ndimage import gaussian_filter
+    from scipy.spatial import cKDTree
+
+    smooth = gaussian_filter(np.random.default_rng(seed).standard_normal((18, 18, 18)), 2.5)
+    mask = smooth > np.quantile(smooth, 0.6)
+    vertices, faces = whole(mask)
+    exact = vertices * steps[::-1], faces
+    with TemporaryDirectory() as folder:
+        how: dict[str, Any] = {"format": "ply", "max_error": error, "sampling": steps, "block_shape": block}
+        found = read(made(mask, Path(folder, "out"), **how) / "1.ply")
+    assert len(found[1]) < 0.8 * len(faces)
+    apart = max(steps) / 4
+    assert cKDTree(sampled(exact, 4)).query(found[0])[0].max() <= error + apart
+    # and nothing of the exact one is forgotten
+    assert cKDTree(sampled(found, 10)).query(exact[0])[0].max() <= 2 * error + apart
+
+
+def test_what_breaks_is_left_as_it_was_and_only_that() -> None:
+    from bioimage_py.mesh.simplifying import simplified
+
+    mask = ball(14, 36)
+    mask[17:19, 17:19] = False  # a tunnel that the error would close
+    ((_, surface),) = surfaces_of(np.pad(mask, 1).astype(np.int32), 1)
+    # positions as those of a coarser level, which are not halves of voxels
+    moved = surface[0] + np.random.default_rng(0).uniform(-0.1, 0.1, surface[0].shape)
+    for vertices in (surface[0], moved):
+        found = simplified((vertices, surface[1]), 4.0, (1.0, 1.0, 1.0), (38,) * 3)
+        assert closed(found[1])
+        assert euler(found[1]) == euler(surface[1]) == 0
+        assert len(found[1]) < len(surface[1]) / 3
+
+
 def test_levels_of_detail_are_closed_and_ever_coarser(tmp_path: Path) -> None:
     folder = made(ball(29, 64), tmp_path / "out", block_shape=16)
     found = levels(folder, 1)
