@@ -22,7 +22,7 @@ def closed(faces: np.ndarray, n: int) -> bool:
 def check(labels: np.ndarray, folder: Path, least: int, max_error: float) -> int:
     """Number of objects whose surfaces are closed and have the volume of their voxels.
 
-    Within 1 % each from some size on, without simplification: marching cubes cuts off edges and corners.
+    Within 1 % from 100,000 voxels on, without simplification: marching cubes cuts off edges and corners.
     """
     bp.mesh.surfaces(labels, folder, format="ply", max_error=max_error, block_shape=64, num_workers=2, progress=False)
     sizes = np.bincount(labels.reshape(-1))
@@ -34,7 +34,8 @@ def check(labels: np.ndarray, folder: Path, least: int, max_error: float) -> int
         size = int(sizes[int(path.stem)])
         if size >= least:
             inside, voxels = inside + volume(surface), voxels + size
-            assert volume(surface) == pytest.approx(size, rel=0.03 if max_error else 0.01), path
+            rel = 0.03 if max_error else 0.01 if size >= 100_000 else 0.02
+            assert volume(surface) == pytest.approx(size, rel=rel), path
     assert inside == pytest.approx(voxels, rel=0.01)
     return n
 
