@@ -145,7 +145,8 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
             verbose=False,
         )
         vertices, faces, _ = kernel.getMesh()
-    found = np.asarray(vertices, np.float64) / size, _without_flaps(np.asarray(faces, np.int64))
+    corners = np.asarray(faces, np.int64).reshape(-1, 3)  # nothing may be left
+    found = np.asarray(vertices, np.float64).reshape(-1, 3) / size, _without_flaps(corners)
     if len(rim):
         # a border keeps its positions, but for the rounding of the scale
         border, kept = np.unique(Edges(found[1], len(found[0])).open), surface[0][np.unique(rim)]
