@@ -111,7 +111,7 @@ def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origi
 
     try:
         changes = [_change(served, wish) for wish in wanted.wishes]
-    except ConflictError:  # perhaps with what the same commit has done already
+    except BioimageError:  # perhaps because of what the same commit has done already
         done = served.done(origin)
         if done is None:
             raise

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from ..errors import ConflictError, ParameterError
 from ..projects.creating import created
 from ..projects.storage.events import Origin, numbers
-from ..projects.storage.folder import Folder
+from ..projects.storage.folder import SETTINGS, Folder
 from ..projects.values.settings import ProjectSettings, parse_settings
 from .accounts.callers import Caller
 from .accounts.members import Role, not_there
@@ -93,7 +93,7 @@ class Projects:
         return known or own.id
 
     def add(self, folder: Path, owner: int, by: str) -> str:
-        """Serve a project's folder where it lies, and return its id.
+        """Serve a project's folder where it lies, and return its id; of one that was moved, members and events stay.
 
         Raises
         ------
@@ -112,8 +112,11 @@ class Projects:
         first = there[0] if there and there[0] > 0 else 1
         with self._database.writing() as connection:
             alone(connection, projects)
-            self._enter(connection, settings.id, settings.name, found.root, owner, first, first - 1)
-            audit.record(connection, by, "project added", project=settings.id, details={"name": settings.name})
+            if self._moved(connection, settings.id, found.root):
+                audit.record(connection, by, "project moved", project=settings.id, details={"name": settings.name})
+            else:
+                self._enter(connection, settings.id, settings.name, found.root, owner, first, first - 1)
+                audit.record(connection, by, "project added", project=settings.id, details={"name": settings.name})
         found.serve(0, Origin(by))
         return settings.id
 
@@ -142,14 +145,14 @@ class Projects:
 
     def served(self, id: str) -> Served:
         """Return a project; KeyNotFoundError where there is none."""
+        with self._database.reading() as connection:
+            folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+        if folder is None:
+            raise not_there(id)
         found = self._open.get(id)
-        if found is None:
-            with self._database.reading() as connection:
-                folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
-            if folder is None:
-                raise not_there(id)
+        if found is None or str(found.folder.root) != folder:  # another process may have added it elsewhere
             with self._lock:
-                found = self._open.setdefault(id, Served(id, Folder(Path(folder)), self._database))
+                found = self._open[id] = Served(id, Folder(Path(folder)), self._database)
         return found
 
     def entry(self, caller: Caller, id: str) -> Entry:
@@ -186,6 +189,14 @@ class Projects:
         row: dict[str, Any] = {"id": id, "name": name, "owner_id": owner, "folder": str(folder)}
         connection.execute(insert(projects).values(**row, created=time.time(), first=first, last=last))
         connection.execute(insert(members).values(project_id=id, user_id=owner, role=Role.owner.name))
+
+    def _moved(self, connection: Connection, id: str, folder: Path) -> bool:
+        """Whether a project was known in a folder that is not there any more; from now on it lies in this one."""
+        before = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+        if before is None or before == str(folder) or (Path(before) / SETTINGS).exists():
+            return False
+        connection.execute(update(projects).where(projects.c.id == id).values(folder=str(folder)))
+        return True
 
     def _known(self, caller: Caller, key: str, mark: str) -> str | None:
         with self._database.reading() as connection:
