@@ -22,6 +22,7 @@ _EXTRAS = {
     "distributed": "dask",
     "h5py": "io",
     "httpx": "client",
+    "jinja2": "server",
     "imagecodecs": "io",
     "liffile": "microscopy",
     "matplotlib": "viz",

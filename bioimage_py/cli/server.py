@@ -13,7 +13,7 @@ from .common import Command, json_option, print_json
 if TYPE_CHECKING:
     from ..server.site import Site
 
-_LIBRARIES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2", "pydantic")
+_LIBRARIES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2", "jinja2", "pydantic")
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 database_option = click.option(
     "--database", default="", metavar="URL", help="postgresql://...; by default SQLite in FOLDER."

@@ -30,6 +30,8 @@ class Wanted(NamedTuple):
     group: tuple[str, ...] = ()
     annotated: bool | None = None
     layer: str = ""
+    only: frozenset[str] | None = None
+    """The only ones that are there for who asks; None: all."""
 
 
 class Index:
@@ -71,12 +73,18 @@ class Index:
         else:
             candidates = order[bisect.bisect_right(order, after) :] if after else order
         for one in candidates:
-            if fits(summaries[one]):
+            if (wanted.only is None or one in wanted.only) and fits(summaries[one]):
                 if len(rows) == limit:
                     last = rows[-1]
                     return rows, f"{last.summary.name}/{last.identifier}" if sort == "name" else last.identifier
                 rows.append(Row(one, summaries[one]))
         return rows, ""
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """Return all, by identifier, as of now."""
+        with self._lock:
+            self._refresh()
+            return self._summaries
 
     def count(self) -> int:
         """Return the number of data sets."""
@@ -127,6 +135,14 @@ class Index:
             found[name] = summary
         listing.store()
         self._summaries, self._order, self._seq = found, sorted(found), seq
+
+
+def index_of(served: Served) -> Index:
+    """Return the index of a project, which is kept."""
+    if served.index is None:
+        served.index = Index(served)
+    found: Index = served.index
+    return found
 
 
 def _fitting(wanted: Wanted) -> Callable[[Summary], bool]:

@@ -94,14 +94,14 @@ def run(
         import uvicorn
     listening.check()
     site = Site(root, database, times, image_roots=image_roots)
-    password = site.first_admin()
-    if password is not None:
-        tell(f"The first administrator is 'admin' with the password {password} (shown this once).")
+    first = site.first_admin()
+    if first is not None:
+        tell(f"The first administrator is 'admin' with the password {first[0]} (shown this once).")
     if listening.insecure and not listening.cert:
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
     config = uvicorn.Config(
-        make_app(site, secure=bool(listening.cert)),
+        make_app(site, secure=bool(listening.cert), insecure=listening.insecure and not listening.cert),
         host=listening.host,
         port=listening.port,
         root_path=listening.path,
@@ -121,7 +121,10 @@ def run(
     socket = config.bind_socket()
     socket.listen(config.backlog)  # who reads the line below may come at once
     kind, port = "https" if listening.cert else "http", socket.getsockname()[1]
-    tell(f"Serving {site.root} at {kind}://{listening.host}:{port}{listening.path}")
+    url = f"{kind}://{listening.host}:{port}{listening.path}"
+    if first is not None:
+        tell(f"A password of your own, in a browser, once and within a day: {url}/link/{first[1]}")
+    tell(f"Serving {site.root} at {url}")
     signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
     try:
         uvicorn.Server(config).run(sockets=[socket])

@@ -11,6 +11,7 @@ from pathlib import Path
 from .accounts.api_tokens import ApiTokens
 from .accounts.members import Members
 from .accounts.sessions import Sessions
+from .accounts.sights import Sights
 from .accounts.users import Users
 from .database.engine import Database
 from .projects import Projects
@@ -22,6 +23,7 @@ class Times:
 
     access: float = 900.0
     refresh: float = 30 * 86400.0
+    page: float = 12 * 3600.0
 
 
 class Site:
@@ -54,18 +56,25 @@ class Site:
         self.image_roots = tuple(image_roots)
         self.database = Database(url or f"sqlite:///{self.root / 'server.db'}")
         self.users = Users(self.database)
-        self.sessions = Sessions(self.database, times.access, times.refresh, clock)
+        self.sessions = Sessions(self.database, times.access, times.refresh, clock, times.page)
         self.tokens = ApiTokens(self.database, clock)
         self.members = Members(self.database)
+        self.sights = Sights(self.database)
         self.projects = Projects(self.root, self.database)
 
-    def first_admin(self) -> str | None:
-        """Make the administrator "admin" where there is nobody yet, and return the password; else None."""
+    def first_admin(self) -> tuple[str, str] | None:
+        """Make the administrator "admin" where there is nobody yet.
+
+        Returns
+        -------
+        (str, str) or None
+            The password, and the end of a link that lets choose another one, once.
+        """
         if not self.users.is_empty():
             return None
         password = secrets.token_urlsafe(18)
-        self.users.add("admin", password, admin=True, by="server")
-        return password
+        user = self.users.add("admin", password, admin=True, by="server")
+        return password, self.sessions.link(user.id, by="server")
 
     def close(self) -> None:
         """Close the database."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from ...errors import FormatError, ParameterError, StorageError
 from ...extras import needing
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration."""
 _WAIT_SECONDS = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")

@@ -88,6 +88,33 @@ members = Table(
     Column("role", String(20), nullable=False),
 )
 
+sights = Table(
+    "sights",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("assigned_only", Boolean, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+)
+"""Where annotators do not see all of a project; `changed` is the number of the last event before a change of that."""
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("descriptor", String(100), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""Data sets that are assigned to somebody."""
+
+readers = Table(
+    "readers",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("layer", String(100), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""Layers that are there for some annotators only."""
+
 events = Table(
     "events",
     metadata,

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ... import __version__
+from ..page import account_routes, data_set_routes, people_routes, sign_in_routes
+from ..page import project_routes as page_routes
+from ..page.visits import Visiting
 from ..site import Site
 from . import data_routes, document_routes, login_routes, project_routes, system_routes
 from .guard import Guard, Metrics
@@ -16,7 +19,7 @@ from .problems import tell_problems
 PREFIX = "/api/v1"
 
 
-def make_app(site: Site, *, secure: bool = False) -> FastAPI:
+def make_app(site: Site, *, secure: bool = False, insecure: bool = False) -> FastAPI:
     """Return the application that serves a site.
 
     Parameters
@@ -24,6 +27,8 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     site : Site
     secure : bool, default False
         Whether clients come by TLS.
+    insecure : bool, default False
+        Whether the operator lets browsers of other machines come without TLS.
     """
     app = FastAPI(
         title="Label projects",
@@ -37,6 +42,9 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     app.state.metrics = Metrics()
     for module in (system_routes, login_routes, project_routes, document_routes, data_routes):
         app.include_router(module.routes, prefix=PREFIX)
+    app.state.visiting = Visiting(insecure)
+    for part in (sign_in_routes, account_routes, page_routes, data_set_routes, people_routes):
+        app.include_router(part.routes, include_in_schema=False)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from ...projects.values.settings import parse_settings
 from ..accounts.members import Right
 from ..commits import new_record
 from ..database import audit
+from ..locks import take_away
 from ..pictures import picture_of
 from ..refusals import DamagedError
 from ..sealed import Place, bytes_of, region_of, write
@@ -241,12 +242,8 @@ def unlock(
     folder = asked.served.folder
     if force:
         site.members.check(asked.caller, asked.served.id, Right.manage)
-        lease = read_lease(folder, descriptor)
-        if lease is None or not lease.alive:
-            return
-        details = {"descriptor": descriptor, "owner": lease.owner, "note": note}
-        _record(site, asked, address, "lock taken away", details)
-        lock_token = lease.token
+        take_away(site.database, asked.served, descriptor, asked.caller.name, note, address)
+        return
     if not lock_token:
         raise ParameterError("The token of the lock is missing.", remedy="send it in the header Lock-Token")
     LockToken.of(folder, descriptor, lock_token).unlock()

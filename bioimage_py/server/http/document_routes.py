@@ -14,12 +14,12 @@ from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
 from ..commits import Commit, Field, Wish, commit
-from ..index import Wanted
+from ..index import Wanted, index_of
 from ..served import MOST, Page
 from ..values import checked
 from .asking import Annotates, Client, Key, Name, Reads, needing
 from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage, MadeCommit
-from .project_routes import Limit, index_of
+from .project_routes import Limit
 
 routes = APIRouter()
 _BETWEEN = 1.0
@@ -52,7 +52,7 @@ def descriptors(
 ) -> DescriptorPage:
     """List data sets that fit all that is asked for; none of their files is opened."""
     wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
-    rows, following = index_of(asked).page(wanted, after, limit, sort)
+    rows, following = index_of(asked.served).page(wanted, after, limit, sort)
     found = [
         DescriptorRow(
             identifier=row.identifier,
