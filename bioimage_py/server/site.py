@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .accounts.api_tokens import ApiTokens
+from .accounts.known import Known
 from .accounts.members import Members
 from .accounts.sessions import Sessions
 from .accounts.users import Users
@@ -57,6 +58,7 @@ class Site:
         self.sessions = Sessions(self.database, times.access, times.refresh, clock)
         self.tokens = ApiTokens(self.database, clock)
         self.members = Members(self.database)
+        self.known = Known(self.database, clock)
         self.projects = Projects(self.root, self.database)
 
     def first_admin(self) -> str | None:
