@@ -94,6 +94,8 @@ class Index:
 
     def _refresh(self) -> None:
         changed: set[str] = set()
+        if self._seq >= 0 and self._seq == self._served.newest():
+            return
         try:
             while self._seq >= 0:
                 page = self._served.events(self._seq, MOST)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .accounts.api_tokens import ApiTokens
+from .accounts.known import Known
 from .accounts.members import Members
 from .accounts.sessions import Sessions
 from .accounts.sights import Sights
@@ -60,6 +61,7 @@ class Site:
         self.tokens = ApiTokens(self.database, clock)
         self.members = Members(self.database)
         self.sights = Sights(self.database)
+        self.known = Known(self.database, clock)
         self.projects = Projects(self.root, self.database)
 
     def first_admin(self) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Depends, Header, Path, Request
 
 from ..accounts.api_tokens import PREFIX
@@ -20,41 +21,47 @@ from ..values import NAME
 _LONGEST = 200
 
 
-def site_of(request: Request) -> Site:
+async def site_of(request: Request) -> Site:
     """Return what is served."""
+    return _site(request)
+
+
+def _site(request: Request) -> Site:
     found: Site = request.app.state.site
     return found
 
 
-def address_of(request: Request) -> str:
+async def address_of(request: Request) -> str:
     """Return where a request comes from."""
     return request.client.host if request.client else ""
 
 
-def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
+async def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
     """Return who makes a request; UnknownCallerError where nobody says."""
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise UnknownCallerError("This takes a token.")
-    site = site_of(request)
-    if token.startswith(PREFIX):
-        caller = site.tokens.caller(token)
-    elif is_access(token):
-        caller = site.sessions.caller(token)
-    else:
+    site = _site(request)
+    read = site.tokens.caller if token.startswith(PREFIX) else site.sessions.caller if is_access(token) else None
+    if read is None:
         raise UnknownCallerError
+    version = site.known.version()
+    caller = site.known.caller(token, version)
+    if caller is None:
+        caller = await to_thread.run_sync(read, token)
+        site.known.put_caller(token, version, caller)
     request.scope["state"]["user"] = caller.name
     return caller
 
 
-def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+async def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     """Return who makes a request, if an administrator does."""
     if not caller.admin:
         raise NotAllowedError("Only administrators do that, logged in with their password.", remedy="ask one of them")
     return caller
 
 
-def user_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+async def user_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     """Return who makes a request, if somebody has logged in: no program with an API token."""
     if caller.token:
         raise NotAllowedError("An API token cannot do that.", remedy="log in with a password")
@@ -93,11 +100,18 @@ class Needs:
     def __init__(self, right: Right) -> None:
         self.right = right
 
-    def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
+    async def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
         """Return who asks for what; errors as of `Members.check`."""
-        site = site_of(request)
-        role = site.members.check(caller, project, self.right)
-        return Asked(caller, role, site.projects.served(project), site.projects)
+        site = _site(request)
+        version = site.known.version()
+        role = site.known.role(caller, project, self.right, version)
+        if role is None:
+            role = await to_thread.run_sync(site.members.check, caller, project, self.right)
+            site.known.put_role(caller, project, self.right, version, role)
+        served = site.projects.opened(project)
+        if served is None:
+            served = await to_thread.run_sync(site.projects.served, project)
+        return Asked(caller, role, served, site.projects)
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import stat
 from collections.abc import Mapping
+from pathlib import Path as StoredPath
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
@@ -17,7 +19,6 @@ from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, check_lease, read_lease
 from ...projects.values.names import is_space
 from ...projects.values.records import DescriptorRecord
-from ...projects.values.settings import parse_settings
 from ..accounts.members import Right
 from ..commits import new_record
 from ..database import audit
@@ -34,6 +35,8 @@ CHUNK_BYTES = 64 * 2**20
 TABLE_BYTES = 64 * 2**20
 _AT_ONCE = 4
 """Chunks that are in memory at once."""
+_AT_A_TIME = 2**20
+"""Bytes that are read at once."""
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60})(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60}){0,11}")
 _DATA = "/projects/{project}/descriptors/{descriptor}"
 _LAYER = _DATA + "/layers/{layer}"
@@ -48,6 +51,12 @@ def record_of(asked: Asked, descriptor: str) -> DescriptorRecord:
     return DescriptorRecord.parse(document)
 
 
+def check_there(asked: Asked, descriptor: str) -> None:
+    """Refuse a data set that there is not (KeyNotFoundError)."""
+    if descriptor == "project" or not asked.served.documents.exists(descriptor):
+        raise KeyNotFoundError(f"There is no data set {descriptor!r} (any more).", remedy="project.sync()")
+
+
 def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
     """Return where the data of a layer lies, also of a data set that is not saved yet.
 
@@ -56,8 +65,7 @@ def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
     KeyNotFoundError
         The project has no such layer.
     """
-    settings = parse_settings(asked.served.folder.read("project").document or {})
-    for one in settings.layers:
+    for one in asked.served.documents.settings().layers:
         if one.id == layer and not is_space(layer):
             return Place(asked.served.folder, descriptor, one)
     raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
@@ -71,21 +79,37 @@ def data(
     key: Annotated[str, Path(max_length=500)],
     asked: Reads,
     if_none_match: Annotated[str, Header(max_length=1000)] = "",
+    range: Annotated[str, Header(description="as HTTP has it")] = "",
 ) -> Response:
     """Give a part of a version, which never changes: a key of its zarr group, or "table.csv"; ranges are allowed."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     place = place_of(asked, descriptor, layer)
     if not _KEY.fullmatch(key):
         raise KeyNotFoundError("There is no such key.", remedy="keys are those of a zarr group")
     path = place.table(version) if key == "table.csv" else place.version(version) / key
-    if not path.is_file():
+    size = _size(path)
+    if size is None:
         raise KeyNotFoundError(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
     asked.served.folder.inside(path)
     tag = f'"{version}/{key}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type="application/octet-stream", headers=headers)
+    if size <= _AT_A_TIME and not range:  # a streamed file takes a thread three times
+        return Response(path.read_bytes(), media_type="application/octet-stream", headers=headers)
+    return _Streamed(path, media_type="application/octet-stream", headers=headers)
+
+
+class _Streamed(FileResponse):
+    chunk_size = _AT_A_TIME
+
+
+def _size(path: StoredPath) -> int | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 @routes.get("/projects/{project}/thumbnails/{descriptor}", response_class=FileResponse, **needing("read"))
@@ -200,7 +224,7 @@ async def put_table(descriptor: Name, layer: Name, asked: Annotates, request: Re
 @routes.get(_DATA + "/lock", **needing("read"))
 def lock_state(descriptor: Name, asked: Reads) -> LockState:
     """Tell whether a data set is locked, by whom and until when."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     lease = read_lease(asked.served.folder, descriptor)
     if lease is None or not lease.alive:
         return LockState(locked=False, owner="", expires=None)
@@ -212,7 +236,7 @@ def take_lock(
     descriptor: Name, body: LockWish, asked: Annotates, site: SiteOf, address: AddressOf, client: Client = ""
 ) -> Lock:
     """Lock a data set: nobody else writes its annotations while the lock lives."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     owner = f"{asked.caller.name} ({client or 'no client named'})"
     token = LockToken.take(asked.served.folder, descriptor, body.seconds, owner)
     _record(site, asked, address, "lock taken", {"descriptor": descriptor, "seconds": body.seconds})
@@ -222,7 +246,7 @@ def take_lock(
 @routes.put(_DATA + "/lock", **needing("annotate"))
 def renew_lock(descriptor: Name, body: LockProof, asked: Annotates) -> Lock:
     """Let a lock live for its full time from now."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     LockToken.of(asked.served.folder, descriptor, body.token).renew()
     return _lock(body.token, asked, descriptor)
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Response
-from fastapi.responses import JSONResponse
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
@@ -17,8 +16,9 @@ from ..commits import Commit, Field, Wish, commit
 from ..index import Wanted, index_of
 from ..served import MOST, Page
 from ..values import checked
+from .answers import Accepts, json_answer
 from .asking import Annotates, Client, Key, Name, Reads, needing
-from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage, MadeCommit
+from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, EventPage, MadeCommit
 from .project_routes import Limit
 
 routes = APIRouter()
@@ -27,18 +27,20 @@ _BETWEEN = 1.0
 
 
 @routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
-def document(name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "") -> Response:
+def document(
+    name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "", accepts: Accepts = ""
+) -> Response:
     """Give a document as it is saved: "project", or the identifier of a data set."""
-    found = asked.served.folder.read(name).document
+    found = asked.served.documents.sent(name)
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
-    headers = {"ETag": f'"{digest(found)}"', "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    return JSONResponse(found, headers=headers)
+    return json_answer(found.text, accepts, headers)
 
 
-@routes.get("/projects/{project}/descriptors", **needing("read"))
+@routes.get("/projects/{project}/descriptors", response_model=DescriptorPage, **needing("read"))
 def descriptors(
     asked: Reads,
     after: Annotated[str, Query(max_length=2000)] = "",
@@ -49,22 +51,23 @@ def descriptors(
     group: Annotated[list[str], Query(max_length=16)] = [],  # noqa: B006 - FastAPI copies it
     annotated: bool | None = None,
     layer: Annotated[str, Query(max_length=100, description="id of a layer")] = "",
-) -> DescriptorPage:
+    accepts: Accepts = "",
+) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
     wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
     rows, following = index_of(asked.served).page(wanted, after, limit, sort)
     found = [
-        DescriptorRow(
-            identifier=row.identifier,
-            name=row.summary.name,
-            tags=dict(row.summary.tags),
-            grouping=list(row.summary.grouping),
-            layers=list(row.summary.layers),
-            annotated=row.summary.annotated,
-        )
+        {
+            "identifier": row.identifier,
+            "name": row.summary.name,
+            "tags": row.summary.tags,
+            "grouping": row.summary.grouping,
+            "layers": row.summary.layers,
+            "annotated": row.summary.annotated,
+        }
         for row in rows
     ]
-    return DescriptorPage(descriptors=found, next=following)
+    return json_answer({"descriptors": found, "next": following}, accepts)
 
 
 def _tags(text: str) -> dict[str, Any]:

@@ -1,0 +1,180 @@
+"""How fast a server of label projects answers, on the machine that also runs its clients.
+
+    python benchmarks/server_speed.py reads [--workers 2] [--data-sets 1000]
+
+`reads` asks for a mix of documents, lists, events, locks and chunks by `wrk` (Debian has it), which costs next to no
+CPU, and beside it for a bare route of FastAPI: the floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.server.starting import Running
+
+_LUA = Path(__file__).with_name("server_reads.lua")
+_FLOOR = """
+import sys
+import uvicorn
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/api/v1/bare")
+async def bare() -> dict[str, int]:
+    return {"seq": 1}
+uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
+"""
+
+
+def made(folder: Path, count: int) -> str:
+    """Make a project of so many data sets, and return its id; every 100th has a label map of 64 chunks."""
+    from bioimage_py.projects import Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
+
+    layer = Layer("cells", LayerKind.PIXELWISE, [Label("one", LayerKind.PIXELWISE, value=1)])
+    project = Project.create(ProjectSettings("speed", tags=[Tag("Reviewed", TagKind.Bool)], layers=[layer]), folder)
+    image = np.zeros((128, 128, 128), np.uint8)
+    first = project.add_descriptor(image, "image 0")
+    project.save()
+    labels = np.random.default_rng(0).integers(0, 2, image.shape).astype(np.uint8)
+    first.labelmap_layers["cells"].save_new_data(labels)
+    _copied(folder, first.identifier, count)
+    return str(project.id)
+
+
+def _copied(folder: Path, identifier: str, count: int) -> None:
+    """Write further documents as `add_descriptor` does, which opens an image for each."""
+    import json
+
+    document = json.loads((folder / "descriptors" / f"{identifier}.json").read_text())
+    names = list(document["tags"]) or []
+    for n in range(1, count):
+        own = f"20260101-{n // 3600 % 24:02}{n // 60 % 60:02}{n % 60:02}-{n:06}-{n:06x}"
+        tags = {name: bool(n % 2) for name in names}
+        text = {**document, "identifier": own, "name": f"image {n}", "layers": {}, "tags": tags}
+        (folder / "descriptors" / f"{own}.json").write_text(json.dumps(text))
+
+
+class Site:
+    """A server with one project."""
+
+    def __init__(self, folder: Path, count: int, *options: str) -> None:
+        self.root = folder / "site"
+        self.id = made(folder / "project", count)
+        self.server = Running(self.root, *options)
+        command = [sys.executable, "-m", "bioimage_py", "server", "project", "add", str(self.root)]
+        rest = ["--owner", "admin", *(option for option in options if "postgresql" in option)]
+        if rest[2:]:
+            rest.insert(2, "--database")
+        subprocess.run([*command, str(folder / "project"), *rest], check=True, capture_output=True)
+        self.client = self.server.client()
+        self.token = self.client.headers["Authorization"].split()[1]
+        self.path = f"/api/v1/projects/{self.id}"
+
+    def cpu(self) -> float:
+        """CPU seconds that the server has used, with its children."""
+        process = psutil.Process(self.server.process.pid)
+        return sum(sum(one.cpu_times()[:2]) for one in [process, *process.children(recursive=True)])
+
+
+def mixed(site: Site) -> list[str]:
+    """Paths: of 20, 8 documents, 5 chunks, 3 of events, 2 locks, one list of 100, one of projects."""
+    answer = site.client.get(site.path.removeprefix("/api/v1") + "/descriptors", params={"limit": 1000}).json()
+    names = [row["identifier"] for row in answer["descriptors"]]
+    mapped = next(row["identifier"] for row in answer["descriptors"] if row["layers"])
+    document = site.client.get(f"/projects/{site.id}/documents/{mapped}").json()
+    ((layer, record),) = document["layers"].items()
+    version = f"{site.path}/descriptors/{mapped}/layers/{layer}/versions/{record['version']}"
+    folder = next((site.root.parent / "project" / "annotations").glob(f"{mapped}/{layer}/{record['version']}*"))
+    keys = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "/c/" in str(path)]
+    last = site.client.get(f"/projects/{site.id}").json()["last"]
+    paths = []
+    for n in range(50):
+        paths += [f"{site.path}/documents/{names[(8 * n + k) % len(names)]}" for k in range(8)]
+        paths += [f"{version}/{keys[(5 * n + k) % len(keys)]}" for k in range(5)]
+        paths += [f"{site.path}/events?since={last}"] * 3
+        paths += [f"{site.path}/descriptors/{names[(2 * n + k) % len(names)]}/lock" for k in range(2)]
+        paths += [f"{site.path}/descriptors?limit=100&after={names[n % len(names)]}", "/api/v1/projects"]
+    return paths
+
+
+def asked(url: str, paths: list[str], token: str, seconds: int, connections: int) -> dict[str, float]:
+    """Ask by `wrk`; return requests a second, how many went wrong, and percentiles in ms."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(paths) + "\n")
+        file.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_LUA), url]
+        environment = {**os.environ, "READS_PATHS": file.name, "READS_TOKEN": token}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("READS"))
+    count, wrong, duration, *percentiles = (float(word) for word in line.split()[1:])
+    p50, p95, p99 = (value / 1000 for value in percentiles)
+    return {"count": count, "rate": count / duration * 1e6, "wrong": wrong, "p50": p50, "p95": p95, "p99": p99}
+
+
+def shown(what: str, found: dict[str, float], cpu: float) -> None:
+    """Print a row."""
+    times = "  ".join(f"{name} {found[name]:7.1f}" for name in ("p50", "p95", "p99"))
+    each = 1000 * cpu / max(1, found["count"])
+    print(f"{what:28} {found['rate']:8.0f} /s  {times} ms  CPU {each:6.2f} ms a request  wrong {found['wrong']:.0f}")
+    sys.stdout.flush()
+
+
+def reads(options: argparse.Namespace) -> None:
+    """Mixed reads, and a bare route."""
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        floor = subprocess.Popen([sys.executable, "-c", _FLOOR, "18124"])
+        time.sleep(3)
+        site = Site(Path(folder), options.data_sets, *options.server)
+        try:
+            paths = mixed(site)
+            asked(site.server.url, paths, site.token, 2, options.connections)
+            for _ in range(options.rounds):
+                for what, some in _kinds(paths) if options.each else [("mixed reads", paths)]:
+                    before = site.cpu()
+                    found = asked(site.server.url, some, site.token, options.seconds, options.connections)
+                    shown(what, found, site.cpu() - before)
+                process = psutil.Process(floor.pid)
+                before = sum(process.cpu_times()[:2])
+                found = asked("http://127.0.0.1:18124", ["/api/v1/bare"], "", options.seconds, options.connections)
+                shown("bare FastAPI route", found, sum(process.cpu_times()[:2]) - before)
+        finally:
+            floor.terminate()
+            site.server.stop()
+
+
+def _kinds(paths: list[str]) -> list[tuple[str, list[str]]]:
+    kinds = {"documents": "/documents/", "chunks": "/versions/", "events": "/events", "lock": "/lock"}
+    found = [(name, [path for path in paths if part in path]) for name, part in kinds.items()]
+    found.append(("list of 100", [path for path in paths if "/descriptors?" in path]))
+    return [*found, ("projects", ["/api/v1/projects"]), ("mixed reads", paths)]
+
+
+def main() -> None:
+    """Run one of the parts."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["reads"])
+    parser.add_argument("--data-sets", type=int, default=1000)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--each", action="store_true", help="also each kind of request by itself")
+    parser.add_argument("server", nargs="*", help="options of the server, after --")
+    options: Any = parser.parse_args()
+    {"reads": reads}[options.part](options)
+
+
+if __name__ == "__main__":
+    main()
