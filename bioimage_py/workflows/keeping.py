@@ -77,8 +77,8 @@ class KeptFolder:
     def take(self, scratch: Path) -> None:
         """Have what a segmentation has made take the place of what was kept of an earlier one."""
         swap.clear(str(self.path / PARTITION))
-        for place in (self.path / PARTITION, *pending(self.path)):
-            swap.discard(str(place))
+        for old in (self.path / PARTITION, *pending(self.path)):
+            swap.discard(str(old))
         for name in _KEPT:
             made, place = scratch / name, str(self.path / name)
             if made.exists():

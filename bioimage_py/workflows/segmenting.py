@@ -21,10 +21,10 @@ from ..errors import (
     BioimageError,
     ConfigError,
     NotReopenableError,
-    ParameterError,
     ResumeConflict,
     RunnerError,
     RunningError,
+    StorageError,
 )
 from ..graph import EdgeClassifier
 from ..io.ome import read_multiscales, write_multiscales
@@ -202,13 +202,14 @@ def segment(
         kept.check(str(place.output), given)
     titled = name or _stem(place.output)
 
-    def work() -> Segmentation:
+    def segmented() -> Segmentation:
         check_output(output_path, overwrite=overwrite)
         own = nullcontext() if kept is None else kept.locked()
         with own, job_pipeline(place.folder, _purpose(given, does), job.execution) as p:
             try:
-                return _segmented(Work(given, settings, job, p, chunks, kept is not None, source), net, place, kept, titled)
-            except (RunnerError, RunningError, ResumeConflict):
+                work = Work(given, settings, job, p, chunks, kept is not None, source)
+                return _segmented(work, net, place, kept, titled)
+            except (RunnerError, RunningError, ResumeConflict, StorageError):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
                 p.discard()  # Bad input: going on makes no sense, so nothing is left behind.
@@ -216,7 +217,7 @@ def segment(
 
     spec = SourceSpec("file", str(place.output), "0", {"format": "zarr", "mode": "r+"})
     finest = ArrayToBe(source.shape, np.uint64, chunks, axes=source.axes, spec=spec)
-    return as_one_call("segment", does, [given], [finest], job.execution, work)  # type: ignore[no-any-return]
+    return as_one_call("segment", does, [given], [finest], job.execution, segmented)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

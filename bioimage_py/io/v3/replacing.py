@@ -176,4 +176,3 @@ def refuse_own_levels(path: str, sources: Sequence[Source]) -> None:
                         f"{path} would take the place of what is read: {source!r} is made of {one!r} of the same image",
                         remedy="write to another path, and remove the old image when the new one is there",
                     )
-
