@@ -16,6 +16,7 @@ from typing import IO, Any
 from ...errors import ConfigError
 from ..config import memory_bytes, wall_seconds
 from ..jobs import job
+from ..jobs.scheduler import UNLISTED
 from .profile import RUNNING, WAITING, Profile
 
 COMMAND_SECONDS = 60.0
@@ -201,8 +202,8 @@ class BatchQuery:
         if code and not _NO_JOBS.search(text):
             return None
         listed = {one.id: (one.state, one.node) for one in self._scheduler.read(text)}
-        # some forget a job when it ends; what it has written of its end goes before this
-        gone = dict.fromkeys(self._seen - set(listed), ("FAILED", ""))
+        # some forget a job when it ends; and a list may leave one out that works
+        gone = dict.fromkeys(self._seen - set(listed), (UNLISTED, ""))
         self._seen |= set(listed)
         return {**gone, **listed}
 
