@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -215,17 +216,31 @@ _BUILT_IN = {
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",
 }
+_NAME = re.compile(r"[A-Za-z][\w-]{0,63}", re.ASCII)
 _registered: dict[str, type[Backend]] = {}
 
 
 def register_backend(name: str, cls: type[Backend]) -> None:
-    """Make a backend known under a job type."""
+    """Make a backend known under a job type: letters, digits, ``-`` and ``_``; capital ones count as small ones.
+
+    Raises
+    ------
+    ConfigError
+        Another character, which would mean something in a file or a command.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(f"a backend cannot be called {name!r}", remedy='register_backend("my-backend", MyBackend)')
     _registered[name.lower()] = cls
 
 
 def backend_names() -> list[str]:
     """Known job types."""
-    return sorted({*_BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return sorted({*_BUILT_IN, *_registered, *_offered()})
+
+
+def _offered() -> dict[str, Any]:
+    """Entry points of other packages by name."""
+    return {point.name.lower(): point for point in entry_points(group=ENTRY_POINTS) if _NAME.fullmatch(point.name)}
 
 
 def backend_class(job_type: str) -> type[Backend]:
@@ -243,7 +258,7 @@ def backend_class(job_type: str) -> type[Backend]:
         module, _, cls = _BUILT_IN[name].partition(":")
         _registered[name] = getattr(import_module(module), cls)
         return _registered[name]
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    if (point := _offered().get(name)) is not None:
         _registered[name] = point.load()
         return _registered[name]
     raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')

@@ -38,6 +38,9 @@ class WorkerSide(ABC):
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker that has done so many blocks begins another."""
 
+    def hold(self, worker: str) -> None:  # noqa: B027 - nobody can hold a thread of this process dead
+        """Before a worker writes: raise HeldDeadError where others may have its blocks."""
+
     @abstractmethod
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""

@@ -10,6 +10,7 @@ from ...run_folder import RunFolder
 from ..planning.stage import Plan
 from ..planning.work_list import Batch
 from .batch_lists import BatchLists, Bell, Waiting
+from .fence import Fence
 from .interface import WorkerSide
 from .journal import _Writer, load_stage
 from .progress import ProgressFile
@@ -41,6 +42,7 @@ class FolderWork(WorkerSide):
         self._lists = BatchLists(folder, memory)
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._progress: dict[str, ProgressFile] = {}
+        self._fences: dict[str, Fence] = {}
         self._stopped = False
         self._leaving = False
         self._looked = 0.0
@@ -93,6 +95,12 @@ class FolderWork(WorkerSide):
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
         self._progress[worker].put(done, block_id, stage)
+
+    def hold(self, worker: str) -> None:
+        """Raise HeldDeadError where others may have the blocks of a worker."""
+        if worker not in self._fences:
+            self._fences[worker] = Fence(self.folder, worker)
+        self._fences[worker].check()
 
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""

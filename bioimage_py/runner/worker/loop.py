@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, pairwise
 from time import perf_counter
 from typing import Any
 
 from ...system.worker import enter_worker
+from ..ledger.fence import HeldDeadError
 from ..ledger.interface import WorkerSide
 from ..ledger.records import BlockFailure
 from ..planning.work_list import Batch
@@ -32,7 +34,8 @@ class InProcess:
                 open_now = ledger.plan.chain(index)
                 runners = {stage: runner for stage, runner in runners.items() if stage in open_now}
                 casting = ledger.plan.execution.casting
-                runners[index] = BlockRunner(ledger.plan.stages[index], self._handles, index, casting, ledger)
+                stage, hold = ledger.plan.stages[index], partial(ledger.hold, worker)
+                runners[index] = BlockRunner(stage, self._handles, index, casting, ledger, hold)
             total = run_batch(worker, batch, runners[index], ledger, total)
 
     def close(self) -> None:
@@ -65,6 +68,8 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
             begin = perf_counter()
             try:
                 value = runner.call(block_id, following)
+            except HeldDeadError:
+                raise
             except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
                 failures.append(_failure(worker, batch, runner, block_id, error))
                 continue
@@ -74,6 +79,8 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
                 values.append(value)
         try:
             runner.flush(buffers, group, done)
+        except HeldDeadError:
+            raise
         except BaseException as error:  # noqa: BLE001 - a group that cannot be written has no block done
             failures += [_failure(worker, batch, runner, block_id, error) for block_id in done]
             done.clear()

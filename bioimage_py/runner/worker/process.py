@@ -111,10 +111,13 @@ def open_work(
 
 def do_work(ledger: Any, worker: str) -> dict[str, Any]:
     """Work on a run that is open until there is nothing left to do; the answer for the driver."""
+    from ..ledger.fence import HeldDeadError
     from .loop import InProcess
 
     try:
         InProcess(ledger)(worker)
+    except HeldDeadError as error:
+        return {"kind": "node", "detail": str(error)}
     except BaseException:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
         return {"kind": "crashed", "detail": traceback.format_exc()}
     finally:
