@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import click
 
 from ..errors import ParameterError
 from .common import Command, execution_of, json_option, numbers, print_json, run_options
+from .functions import function_of
 
 if TYPE_CHECKING:
     from ..projects import Descriptor, DescriptorsAccessor, Layer, LayerKind, Project, Tag
@@ -254,14 +254,7 @@ def _function(text: str) -> Any:
     if not module.endswith(".py"):
         sys.path.insert(0, os.getcwd())
         return load_qualified(text)
-    spec = importlib.util.spec_from_file_location("__main__", module)
-    if spec is None or spec.loader is None or not os.path.exists(module):
-        raise ParameterError(f"{module} does not exist.", remedy="give the path of a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    if not hasattr(loaded, name):
-        raise ParameterError(f"{module} has no function {name!r}.", remedy=f"define {name}(image, labels)")
-    return getattr(loaded, name)
+    return function_of(module, name)
 
 
 @project.command(cls=Command)

@@ -22,6 +22,7 @@ from ...io.ome import write_multiscales
 from ...sources.axes import Axis
 from ...sources.chunked.unit_files import METADATA_FILES
 from ...sources.file import FileSource, open_source
+from ...sources.stores.paths import for_zarr
 from ...system.faults import fault
 from ...system.files import sync_folder
 from ..values.models import Label
@@ -89,7 +90,7 @@ def describe(path: Path, labels: list[Label]) -> None:
     """Tell viewers the names and colours of labels, as OME-Zarr has it."""
     import zarr
 
-    group = zarr.open_group(path, mode="r+")
+    group = zarr.open_group(for_zarr(os.fspath(path)), mode="r+")
     ome: Any = group.attrs["ome"]
     colors = [{"label-value": label.value, "rgba": [*label.color, 255]} for label in labels]
     names = [{"label-value": label.value, "name": label.name} for label in labels]
