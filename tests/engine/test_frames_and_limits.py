@@ -79,6 +79,12 @@ ELSEWHERE = {
     "skeleton.trace": "tests/skeleton",
     "transformation.warp": "tests/transformation; it takes a field",
 }
+IN_MEMORY: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    np.array,
+    np.asfortranarray,
+    lambda array: np.flip(np.flip(array).copy()),
+    lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+)
 ROUNDED = ("filters.apply_filter", "filters.diff", "filters.gauss", "filters.hess", "filters.lapl", "filters.struc")
 TABLES = ("find_local_maxima", "morphology.morphology", "regionprops", "contacts")
 PARTITIONS = ("segmentation.label", "segmentation.split_disconnected")
@@ -146,10 +152,12 @@ def test_blocks_regions_and_masks_at_the_limits_of_types(name: str, data: st.Dat
             low = [data.draw(st.integers(0, size - 1)) for size in shape]
             where["roi"] = tuple(slice(a, data.draw(st.integers(a + 1, n))) for a, n in zip(low, shape, strict=True))
     whole = called(name, array, **where)
+    turned = data.draw(st.sampled_from(IN_MEMORY))(array)
     blocks = data.draw(st.tuples(*[st.integers(1, 6)] * ndim))
-    found = called(name, array, block_shape=blocks, num_workers=2, **where)
-    assert (whole is None) == (found is None)
-    assert whole is None or equal(name, whole, found)
+    for how in ({}, {"block_shape": blocks, "num_workers": 2}):
+        found = called(name, turned, **how, **where)
+        assert (whole is None) == (found is None)
+        assert whole is None or equal(name, whole, found)
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if not name.endswith(TABLES)])
