@@ -12,7 +12,7 @@ from bioimage_py.errors import LockError
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
 
-from .conftest import PASSWORD, SHAPE, make_settings
+from ..conftest import PASSWORD, SHAPE, make_settings
 
 
 def ok(answer, status=200):

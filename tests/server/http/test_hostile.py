@@ -13,7 +13,7 @@ from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.http import guard
 
-from .conftest import PASSWORD, Raw
+from ..conftest import PASSWORD, Raw
 
 PATHS = ("..", "../../etc/passwd", "%2e%2e", "%2e%2e%2f%2e%2e%2fserver.db", "..%2f..", "%00", "a%00b", "/etc/passwd")
 PATHS += (

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.accounts.members import Right, Role
 
-from .conftest import PASSWORD, Demo, make_settings
+from ..conftest import PASSWORD, Demo, make_settings
 
 PROJECT = "/projects/{project}"
 LAYER = PROJECT + "/descriptors/{descriptor}/layers/{layer}"
