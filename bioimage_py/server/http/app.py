@@ -12,6 +12,7 @@ from ..site import Site
 from . import data_routes, document_routes, login_routes, project_routes, system_routes
 from .guard import Guard, Metrics
 from .problems import tell_problems
+from .transfer import draft_routes
 
 PREFIX = "/api/v1"
 
@@ -35,7 +36,7 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     )
     app.state.site = site
     app.state.metrics = Metrics()
-    for module in (system_routes, login_routes, project_routes, document_routes, data_routes):
+    for module in (system_routes, login_routes, project_routes, document_routes, data_routes, draft_routes):
         app.include_router(module.routes, prefix=PREFIX)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)
