@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from ..projects.storage.folder import Change, Pair
 from ..projects.storage.leases import check_lease
 from ..projects.values.grouping import checked_grouping
 from ..projects.values.merge import MISSING, Document, differences, digest, value_at, with_value
-from ..projects.values.names import is_space
+from ..projects.values.models import Layer
+from ..projects.values.names import is_plain, is_space
 from ..projects.values.records import DescriptorRecord
 from ..projects.values.settings import ProjectSettings, parse_settings
 from ..sources import Axis, SourceSpec
@@ -25,6 +26,7 @@ from .projects import Projects
 from .refusals import NotAllowedError
 from .sealed import Place, check_named
 from .served import Answer, Served
+from .transfer.marks import Marks
 
 ANNOTATORS = {"comments", "tags", "frames", "layers", "edit_time"}
 """Fields of a descriptor that its annotators may change."""
@@ -116,7 +118,21 @@ def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origi
         if done is None:
             raise
         return done
-    return served.commit(changes, origin, check, [name for name in names if name != "project"], accept)
+    answer = served.commit(changes, origin, check, [name for name in names if name != "project"], accept)
+    marks = Marks(served.folder)
+    for wish in wanted.wishes:
+        for version in _versions_of(wish):
+            marks.forget(version)
+    return answer
+
+
+def _versions_of(wish: Wish) -> Iterator[str]:
+    """Versions that a document names if a wish came true."""
+    layers = [one.new for one in wish.fields if one.path[:1] == ("layers",)]
+    layers += list((wish.document or {}).get("layers", {}).values())
+    for layer in layers:
+        if isinstance(layer, dict) and is_plain(layer.get("version")):
+            yield layer["version"]
 
 
 def _change(served: Served, wish: Wish) -> Change:
@@ -236,6 +252,16 @@ def new_record(name: str, document: Document) -> DescriptorRecord:
     record = described(name, document)
     check_image(record)
     return record
+
+
+def new_layer(id: str, document: Document) -> Layer:
+    """Return a layer that a client is about to add, as the settings have it by its id; errors as of `new_record`."""
+    settings = {**ProjectSettings("new").with_ids().to_document(), "layers": {id: document}}
+    try:
+        (found,) = parse_settings(settings).layers
+    except (FormatError, ValueError) as error:
+        raise ParameterError(f"The layer {id!r} cannot be described so: {error}", remedy="project.save()") from None
+    return found
 
 
 def described(name: str, document: Document) -> DescriptorRecord:

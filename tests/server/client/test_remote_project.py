@@ -205,8 +205,6 @@ def test_what_only_folders_have_says_so(project, image):
     added = project.add_descriptor(image, "first")
     project.save()
     for ask in (
-        lambda: project.apply(lambda image, labels: labels, layer="cells", halo=1),
-        lambda: added.labelmap_layers["cells"].draft(),
         lambda: added.space(),
         project.prune,
         project.restore_backup,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from numcodecs import zstd
 
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.accounts.members import Right, Role
@@ -49,9 +50,13 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", PROJECT + "/commits/{commit}"): {},
         ("get", PROJECT + "/events"): {"params": {"since": 0}},
         ("post", LAYER + "/drafts"): {"json": {}},
-        ("put", LAYER + "/drafts/{draft}/chunks/{chunk}"): {"content": bytes(64**3)},
+        ("put", LAYER + "/drafts/{draft}/{key}"): {"content": zstd.compress(bytes(64**3))},
+        ("post", LAYER + "/drafts/{draft}/have"): {"json": {"chunks": {"0/c/0/0/0": ""}}},
+        ("get", LAYER + "/drafts/{draft}/{key}"): {},
+        ("post", LAYER + "/drafts/{draft}/rebase"): {},
         ("post", LAYER + "/drafts/{draft}/seal"): {},
         ("get", LAYER + "/versions/{version}/{key}"): {},
+        ("post", LAYER + "/drafts/{draft}/publish"): {"json": {"base": ""}},
         ("delete", LAYER + "/drafts/{draft}"): {},
         ("post", PROJECT + "/descriptors/{descriptor}/layers/{boxes}/tables"): {"content": _header()},
         ("get", PROJECT + "/thumbnails/{descriptor}"): {},
@@ -90,7 +95,6 @@ class Asking:
             "boxes": demo.layers["boxes"],
             "version": draft,
             "key": "0/zarr.json",
-            "chunk": "0.0.0",
             "commit": "a-key-of-mine",
             "draft": owner.post(f"{demo.cells}/drafts", json={}).json()["id"],
             "token": "0" * 16,
@@ -106,11 +110,15 @@ class Asking:
             arguments = {"json": {"token": self.lock}}
         if (method, route) == ("delete", LOCK):
             arguments = {"headers": {"Lock-Token": self.lock}}
+        if (method, route) == ("put", LAYER + "/drafts/{draft}/{key}"):
+            values["key"] = "0/c/0/0/0"
         answer = self.client.request(method, route.format(**values), **arguments)
         if answer.status_code < 300:
             made = answer.json() if answer.content and "json" in answer.headers.get("content-type", "") else {}
             if (method, route) == ("post", "/auth/tokens"):
                 self.values["token"] = made["id"]
+            if (method, route) == ("post", LAYER + "/drafts"):
+                self.values["draft"] = made["id"]  # others' are not to be seen
             if (method, route) == ("post", LOCK):
                 self.lock = made["token"]
         return answer
