@@ -37,9 +37,9 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (ParameterError, 422, "not-valid"),
     (TooManyError, 429, "too-many"),
     (StorageError, 503, "storage"),
-    (OSError, 503, "storage"),
     (FormatError, 422, "not-valid"),
     (BioimageError, 422, "not-valid"),
+    (OSError, 503, "storage"),
 )
 
 
