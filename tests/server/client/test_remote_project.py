@@ -200,7 +200,7 @@ def test_settings_are_edited_in_place(project, again, image):
 
 
 def test_what_only_folders_have_says_so(project, image):
-    added = project.add_descriptor(image, "first")
+    project.add_descriptor(image, "first")
     project.save()
     for ask in (
         project.prune,
