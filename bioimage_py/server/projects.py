@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -25,6 +26,8 @@ from .database import audit
 from .database.engine import Database, alone
 from .database.tables import answers, members, projects
 from .served import Served
+from .transfer.unpacking import take_project
+from .values import NAME
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,42 @@ class Projects:
         found.serve(0, Origin(by))
         return settings.id
 
+    def adopt(self, archive: Path, caller: Caller, address: str = "") -> str:
+        """Serve a project that somebody has sent, with its own id, and return it.
+
+        Raises
+        ------
+        ConflictError
+            It is served already, or the caller has a project of that name.
+        ParameterError
+            It is none.
+        """
+        private = self._root / f".new-{secrets.token_hex(8)}"
+        try:
+            settings = take_project(archive, private)
+            if not re.fullmatch(NAME, settings.id):
+                raise ParameterError(f"{settings.id!r} is no id of a project.", remedy="leave it to the package")
+            folder = self._root / settings.id
+            if folder.exists():
+                raise ConflictError(f"{settings.id!r} is here already.", field="id", remedy="Project.list(url)")
+            os.sync()
+            os.rename(private, folder)
+            try:
+                with self._database.writing() as connection:
+                    alone(connection, projects)
+                    self._enter(connection, settings.id, settings.name, folder, caller.user_id, 1, 0)
+                    record = {"name": settings.name}
+                    audit.record(
+                        connection, caller.name, "project sent", address=address, project=settings.id, details=record
+                    )
+                Folder(folder).serve(0, Origin(caller.name))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        return settings.id
+
     def remove(self, id: str, by: str, address: str = "", *, files: bool) -> None:
         """Serve a project no more; its folder goes if `files` is True, if it is one of the server's own.
 
@@ -158,6 +197,11 @@ class Projects:
             with self._lock:
                 found = self._open[id] = Served(id, Folder(Path(folder)), self._database)
         return found
+
+    def has(self, id: str) -> bool:
+        """Whether there is such a project."""
+        with self._database.reading() as connection:
+            return connection.execute(select(projects.c.id).where(projects.c.id == id)).scalar() is not None
 
     def entry(self, caller: Caller, id: str) -> Entry:
         """Return one of the projects of which somebody is a member; KeyNotFoundError where it is none."""

@@ -96,7 +96,7 @@ class Place:
             old = self.version(stored.version)
         axes = [axis for axis in record.image.axis_values() if axis.kind == "space"]
         draft, note = new_stamp(), json.dumps(None if stored is None else stored.model_dump())
-        versions.make_version(self.draft_path(draft), _shape(record), wanted, axes, self._layer.labels, old, note)
+        versions.make_version(self.draft_path(draft), shape_of(record), wanted, axes, self._layer.labels, old, note)
         return draft
 
     def record_of(self, version: str, named: LayerRecord | None) -> dict[str, Any]:
@@ -216,6 +216,17 @@ class Place:
         write_once(self._folder / f"{record.version}.csv", own.encode(), sync=True)
         return record
 
+    def check_table(self, stored: LayerRecord) -> None:
+        """Refuse a stored table that is none of the layer, or has another number of rows (ParameterError)."""
+        names = {label.id: label.name for label in self._layer.labels}
+        kind = _ROWS.get(self._layer.kind)
+        rows = None if kind is None else from_table(self.table(stored.version).read_text(), kind, names, stored.version)
+        if rows is None or len(rows) != stored.units:
+            raise ParameterError(
+                f"The table {stored.version} has not the {stored.units} rows that the data set says.",
+                remedy="bioimage-py project validate",
+            )
+
     def sealed(self, version: str) -> LayerRecord | None:
         """Return what a document may say of a version, None where it cannot be named."""
         if not _STAMP.fullmatch(version):
@@ -233,7 +244,7 @@ class Place:
 
     def fits(self, version: str, record: DescriptorRecord) -> bool:
         """Whether a sealed version is of the shape of a data set's image."""
-        return self._layer.kind in _ROWS or self._about(version)["shape"] == _shape(record)
+        return self._layer.kind in _ROWS or self._about(version)["shape"] == shape_of(record)
 
     def _about(self, version: str) -> Any:
         return json.loads((self.version(version) / _SEALED).read_bytes())
@@ -253,7 +264,7 @@ class Place:
         return self._folder / f".draft-{draft}.zarr"
 
 
-def _shape(record: DescriptorRecord) -> list[int]:
+def shape_of(record: DescriptorRecord) -> list[int]:
     """Shape of the label maps of a data set."""
     axes = zip(record.image.shape, record.image.axes, strict=True)
     return [size for size, axis in axes if axis["kind"] == "space"]

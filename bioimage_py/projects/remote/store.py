@@ -18,7 +18,7 @@ from ..storage.leases import Lease
 from ..storage.versions import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
-from .connection import Connection
+from .connection import PREFIX, Connection
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Store:
         AccessError
             The role is not enough.
         """
-        body = {"changes": [_wish(change) for change in changes], "locks": dict(locks or {})}
+        told = [_wish(change) for change in changes if change.base is None or change.mine != change.base]
+        body = {"changes": told, "locks": dict(locks or {})}
         answer = self.connection.send("POST", f"{self._path}/commit", body, key=key or secrets.token_hex(16))
         documents = dict(answer["documents"])
         if answer["repeated"]:
@@ -170,9 +171,28 @@ class Store:
         ----------
         identifier, layer, version : str
         """
-        url = f"{self.connection.url}/api/v1{self._layer(identifier, layer)}/versions/{version}"
+        return self._opened(f"{self.connection.url}{PREFIX}{self._layer(identifier, layer)}/versions/{version}")
+
+    def image_url(self, identifier: str) -> str:
+        """Return the URL of the copy of an image, as a zarr group."""
+        return f"{self.connection.url}{PREFIX}{self._path}/descriptors/{identifier}/image"
+
+    def image(self, identifier: str) -> Source:
+        """Return the copy of an image, read by chunk, as `label_map` reads."""
+        return self._opened(self.image_url(identifier))
+
+    def _opened(self, url: str) -> Source:
         headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
+
+    def space(self, identifier: str, space: str, version: str) -> bytes:
+        """Return a version of an annotation space."""
+        return self.connection.get_bytes(f"{self._path}/descriptors/{identifier}/spaces/{space}/versions/{version}")
+
+    def put_space(self, identifier: str, space: str, data: bytes) -> LayerRecord:
+        """Send an annotation space, and return what the document of the data set has to say for it to count."""
+        path = f"{self._path}/descriptors/{identifier}/spaces/{space}/versions"
+        return LayerRecord(**self.connection.send_bytes("POST", path, data, again=True)["record"])
 
     def thumbnail(self, identifier: str) -> bytes:
         """Return the small picture of an image, as PNG."""

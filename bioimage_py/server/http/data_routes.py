@@ -17,12 +17,12 @@ from fastapi.responses import FileResponse
 from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, read_lease
 from ..accounts.members import Right
-from ..commits import new_layer
 from ..database import audit
 from ..locks import take_away
 from ..pictures import picture_of
 from ..sealed import Place
 from ..transfer.marks import Mark, Marks
+from ..transfer.records import new_layer
 from ..values import checked
 from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
 from .bodies import Lock, LockProof, LockState, LockWish, Sealed

@@ -16,13 +16,14 @@ from ....projects.storage.leases import check_lease
 from ....projects.storage.versions import ARRAY
 from ....projects.values.merge import MISSING, digest
 from ...accounts.members import Right
-from ...commits import Commit, Field, Wish, commit, new_layer, new_record
+from ...commits import Commit, Field, Wish, commit
 from ...refusals import DamagedError
 from ...sealed import Place
 from ...transfer.chunks import Grid
 from ...transfer.drafts import missing, put_chunk
 from ...transfer.drafts import open_draft as opened
 from ...transfer.marks import Mark, Marks
+from ...transfer.records import new_layer, new_record
 from ...values import checked
 from ..asking import Annotates, Asked, Client, Key, Name, SiteOf, needing
 from ..bodies import Sealed
