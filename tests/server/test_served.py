@@ -208,7 +208,7 @@ def test_an_event_of_a_record_cannot_lead_out_of_the_project(served):
 def test_a_project_that_was_taken_off_the_server(served):
     gone = Served("other", served.folder, served._database)
     with pytest.raises(KeyNotFoundError, match="other"):
-        gone.events(0)
+        gone.last()
 
 
 def test_the_audit_log_tells_where_it_was_changed(served):

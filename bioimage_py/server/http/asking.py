@@ -105,12 +105,11 @@ class Needs:
         site = _site(request)
         version = site.known.version()
         role = site.known.role(caller, project, self.right, version)
-        if role is None:
+        served = None if role is None else site.projects.opened(project)
+        if role is None or served is None:  # the project may lie elsewhere, too, since the database has changed
             role = await to_thread.run_sync(site.members.check, caller, project, self.right)
-            site.known.put_role(caller, project, self.right, version, role)
-        served = site.projects.opened(project)
-        if served is None:
             served = await to_thread.run_sync(site.projects.served, project)
+            site.known.put_role(caller, project, self.right, version, role)
         return Asked(caller, role, served, site.projects)
 
 

@@ -411,6 +411,6 @@ def test_chunks_that_arrive_damaged_are_sent_again_once(project, image, monkeypa
     assert len(damaged) == 1
     np.testing.assert_array_equal(np.array(layer.load()), 1)
     times = 9
-    with pytest.raises(StorageError, match=r"chunk 0\.0\.0"):
+    with pytest.raises(StorageError, match="chunk 0/c/0/0/0"):
         layer.save_new_data(np.full(SHAPE, 2, np.uint8))
     np.testing.assert_array_equal(np.array(layer.load()), 1)
