@@ -39,6 +39,8 @@ _NO_PICTURE = Path(__file__).with_name("static").joinpath("no_picture.svg").read
 _limits: dict[str, npt.NDArray[np.float64]] = {}
 _limits_lock = threading.Lock()
 _MOST_LIMITS = 10_000
+_ACROSS, _LONGEST = 780, 560
+"""Pixels of planes side by side, and of the longest side of one."""
 
 
 def position_of(request: Request) -> dict[str, int]:
@@ -72,7 +74,7 @@ def data_set(
         record=record,
         axes=list(zip(axes, record.image.shape, strict=True)),
         walked=walked,
-        planes=[(normal, *_size(record, normal)) for normal in cuts_of(axes)],
+        planes=_sizes(record),
         stored=stored,
         shown=shown,
         query=query,
@@ -84,14 +86,15 @@ def data_set(
     )
 
 
-def _size(record: DescriptorRecord, normal: str) -> tuple[int, int, float]:
-    """Return width and height of a plane on the page: voxels keep their proportions."""
-    cut = Cut(normal, {})
+def _sizes(record: DescriptorRecord) -> list[tuple[str, int, int]]:
+    """Return the planes with their widths and heights on the page: voxels keep their proportions, in all of them."""
     pairs = zip(record.image.axis_values(), record.image.shape, strict=True)
-    lengths = {axis.name.lower(): size * axis.scale for axis, size in pairs}
-    width, height = lengths.get(cut.right, 1.0), lengths.get(cut.down, 1.0)
-    longest = max(width, height) or 1.0
-    return max(1, round(480 * width / longest)), max(1, round(480 * height / longest)), width / max(height, 1e-12)
+    lengths = {axis.name.lower(): max(size * axis.scale, 1e-12) for axis, size in pairs if axis.kind == "space"}
+    across = lengths["x"] + lengths.get("z", 0.0)
+    each = min(_ACROSS / across, _LONGEST / max(lengths.values()))
+    cuts = [Cut(normal, {}) for normal in cuts_of(record.image.axis_values())]
+    sizes = [(cut.normal, lengths[cut.right] * each, lengths[cut.down] * each) for cut in cuts]
+    return [(normal, max(1, round(width)), max(1, round(height))) for normal, width, height in sizes]
 
 
 def _problem(looking: Looking, record: DescriptorRecord) -> str:
