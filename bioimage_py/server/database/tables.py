@@ -93,9 +93,9 @@ sights = Table(
     metadata,
     Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
     Column("assigned_only", Boolean, nullable=False),
-    Column("changed", BigInteger, nullable=False),
+    Column("changed", Integer, nullable=False),
 )
-"""Where annotators do not see all of a project; `changed` is the number of the last event before a change of that."""
+"""Where annotators do not see all of a project; `changed` counts how often that was changed."""
 
 assignments = Table(
     "assignments",

@@ -11,6 +11,7 @@ from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
 from ..accounts.sessions import is_access
+from ..accounts.sights import Sight
 from ..projects import Projects
 from ..refusals import NotAllowedError, UnknownCallerError
 from ..served import Served
@@ -80,6 +81,8 @@ class Asked:
     role: Role
     served: Served
     projects: Projects
+    sight: Sight
+    """What of the project is there for the caller."""
 
 
 class Needs:
@@ -94,10 +97,15 @@ class Needs:
         self.right = right
 
     def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
-        """Return who asks for what; errors as of `Members.check`."""
+        """Return who asks for what; errors as of `Members.check`.
+
+        A data set or a layer of the path that is not there for the caller is refused as one that is not there.
+        """
         site = site_of(request)
         role = site.members.check(caller, project, self.right)
-        return Asked(caller, role, site.projects.served(project), site.projects)
+        sight = site.sights.of(caller, project, role)
+        sight.check(request.path_params.get("descriptor", "project"), request.path_params.get("layer", ""))
+        return Asked(caller, role, site.projects.served(project), site.projects, sight)
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -138,6 +138,7 @@ class ProjectDetails(ProjectInfo):
 
     descriptors: int
     changed: float
+    sight: int = 0
 
 
 class NewProject(Body):
@@ -202,11 +203,15 @@ class MadeCommit(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Events in their order, the number to ask from next, and that of the last one there is."""
+    """Events in their order, the number to ask from next, and that of the last one there is.
+
+    Where `sight` is another number than before, other data sets and layers are there for the caller: load anew.
+    """
 
     events: list[dict[str, Any]]
     next: int
     last: int
+    sight: int = 0
 
 
 class DescriptorRow(BaseModel):

@@ -228,8 +228,8 @@ def _draw(canvas: npt.NDArray[np.uint8], one: Annotated, record: DescriptorRecor
         if boxes:
             cv2.rectangle(canvas, first, (int(end[right]), int(end[down])), colour, 2)
         else:
-            cv2.circle(canvas, first, 5, (0, 0, 0, 255), -1, cv2.LINE_AA)
-            cv2.circle(canvas, first, 4, colour, -1, cv2.LINE_AA)
+            cv2.circle(canvas, first, 7, (0, 0, 0, 255), -1, cv2.LINE_AA)
+            cv2.circle(canvas, first, 6, colour, -1, cv2.LINE_AA)
 
 
 def _places(rows: Any, axes: Sequence[Axis], scale: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -15,7 +15,7 @@ def upgrade() -> None:
         "sights",
         sa.Column("project_id", sa.String(100), sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("assigned_only", sa.Boolean, nullable=False),
-        sa.Column("changed", sa.BigInteger, nullable=False),
+        sa.Column("changed", sa.Integer, nullable=False),
     )
     for name, column in (("assignments", "descriptor"), ("readers", "layer")):
         op.create_table(
