@@ -125,7 +125,7 @@ class Browser:
         found = self._ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
-    def wait(self, until: Any, seconds: float = 60.0) -> None:
+    def wait(self, until: Any, seconds: float = 30.0) -> None:
         """Wait until a function, or an expression on the page, says True."""
         deadline = time.monotonic() + seconds
         while not (self.run(until) if isinstance(until, str) else until()):

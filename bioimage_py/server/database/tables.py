@@ -115,6 +115,28 @@ readers = Table(
 )
 """Layers that are there for some annotators only."""
 
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(500), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+"""Whom a provider of identities knows, as which user."""
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("words", String(20), nullable=False, index=True),
+    Column("client", String(200), nullable=False),
+    Column("address", String(100), nullable=False),
+    Column("began", Float, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+)
+"""Programs that wait to be let in, and as whom; `asked` is when they asked last."""
+
 events = Table(
     "events",
     metadata,

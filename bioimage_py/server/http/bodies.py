@@ -50,6 +50,34 @@ class Pair(BaseModel):
     admin: bool
 
 
+class DeviceWish(Body):
+    """A program that wants to be let in by its user's browser; `client` is what the user is shown of it."""
+
+    client: Text = ""
+
+
+class Device(BaseModel):
+    """What proves a program that waits, what its user types where, how long it may wait and how often it should ask."""
+
+    code: str
+    words: str
+    path: str
+    seconds: float
+    every: float
+
+
+class DeviceCode(Body):
+    """What proves a program that waits."""
+
+    code: Annotated[SecretStr, Field(max_length=200)]
+
+
+class LetIn(BaseModel):
+    """Tokens; None while the program has to wait."""
+
+    tokens: Pair | None
+
+
 class NewPassword(Body):
     """The present password, and another one."""
 
