@@ -29,6 +29,7 @@ from .looking import Annotates, Looking, Manages, Name, Reads
 from .planes import MOST_ROWS, Cut, cuts_of, image_plane, limits_of, overlay
 from .planes import Annotated as Drawn
 from .project_routes import choices_of
+from .viewer import files
 
 routes = APIRouter(route_class=PageRoute)
 _drawing, _thumbnails = CapacityLimiter(2), CapacityLimiter(1)
@@ -82,6 +83,7 @@ def data_set(
         tag_choices=choices_of(looking),
         tags=[(tag, record.tags.get(tag.id)) for tag in looking.settings.tags],
         image_problem=_problem(looking, record),
+        neuroglancer=bool(files()),
         was=json.dumps(record.comments),
     )
 
@@ -117,16 +119,29 @@ async def image(descriptor: Name, normal: Literal["z", "y", "x"], looking: Reads
 def _image(looking: Looking, descriptor: str, cut: Cut) -> bytes:
     record = looking.record(descriptor)
     axes = record.image.axis_values()
-    key = f"{looking.id}/{descriptor}/{json.dumps(record.image.spec, sort_keys=True)}"
+    limits = limits_for(looking, record)
     with opened(looking.served.folder, record, looking.visit.site.image_roots) as source:
-        limits = _limits.get(key)
-        if limits is None:
-            limits = limits_of(source, axes)
-            with _limits_lock:
-                if len(_limits) >= _MOST_LIMITS:
-                    _limits.clear()
-                _limits[key] = limits
         return image_plane(source, axes, cut, limits)
+
+
+def limits_for(looking: Looking, record: DescriptorRecord) -> npt.NDArray[np.float64]:
+    """Return which values of an image are black and white, the same in all of its planes; they are kept.
+
+    Raises
+    ------
+    ParameterError
+        The server may not open the image.
+    """
+    key = f"{looking.id}/{record.identifier}/{json.dumps(record.image.spec, sort_keys=True)}"
+    with _limits_lock:
+        known = _limits.get(key)
+    with opened(looking.served.folder, record, looking.visit.site.image_roots) as source:
+        found = limits_of(source, record.image.axis_values()) if known is None else known
+    with _limits_lock:
+        if len(_limits) >= _MOST_LIMITS:
+            _limits.clear()
+        _limits[key] = found
+    return found
 
 
 @routes.get(_DATA + "/layers/{normal}.png")

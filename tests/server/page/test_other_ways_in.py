@@ -1,4 +1,4 @@
-"""Signing in with a provider of identities, which the tests start, and letting in programs: what fits, what does not."""
+"""Signing in with a provider of identities, which the tests start, and letting in programs: what fits, and what not."""
 
 from __future__ import annotations
 

@@ -59,10 +59,3 @@ for (const form of document.querySelectorAll("form[data-planes]")) {
 for (const form of document.querySelectorAll("form[data-ask]")) {
   form.addEventListener("submit", (event) => { if (!confirm(form.dataset.ask)) event.preventDefault(); });
 }
-
-// neuroglancer takes whole addresses, which only the browser knows
-for (const link of document.querySelectorAll("a[data-neuroglancer]")) {
-  const state = JSON.parse(link.dataset.neuroglancer);
-  for (const layer of state.layers) layer.source = "precomputed://" + location.origin + layer.source;
-  link.href += "#!" + encodeURIComponent(JSON.stringify(state));
-}
