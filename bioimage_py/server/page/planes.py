@@ -190,7 +190,7 @@ def overlay(record: DescriptorRecord, cut: Cut, found: Sequence[Annotated]) -> b
 
 
 def _larger(record: DescriptorRecord, cut: Cut, height: int, width: int) -> tuple[int, int]:
-    """Return how often rows and columns are repeated, so that a circle on them looks like one, and is not too coarse."""
+    """Return how often rows and columns are repeated, so that a circle looks like one, and not coarse."""
     scales = {_name(axis): axis.scale for axis in record.image.axis_values()}
     lengths = (height * scales.get(cut.down, 1.0), width * scales.get(cut.right, 1.0))
     each = _DRAWN_ON / max(lengths)
