@@ -15,6 +15,7 @@ from ..site import Site
 from . import data_routes, document_routes, login_routes, project_routes, system_routes
 from .guard import Guard, Metrics
 from .problems import tell_problems
+from .transfer import draft_routes, file_routes, upload_routes
 
 PREFIX = "/api/v1"
 
@@ -41,6 +42,8 @@ def make_app(site: Site, *, secure: bool = False, insecure: bool = False) -> Fas
     app.state.site = site
     app.state.metrics = Metrics()
     for module in (system_routes, login_routes, project_routes, document_routes, data_routes):
+        app.include_router(module.routes, prefix=PREFIX)
+    for module in (draft_routes, upload_routes, file_routes):
         app.include_router(module.routes, prefix=PREFIX)
     app.state.visiting = Visiting(insecure)
     for part in (

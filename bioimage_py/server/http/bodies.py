@@ -287,30 +287,11 @@ class LockState(BaseModel):
     expires: float | None
 
 
-class DraftWish(Body):
-    """The data type of a draft; None: that of what is stored, else the smallest for the labels.
-
-    `document` is that of a data set that is not saved yet, which takes the right to add it.
-    """
-
-    document: dict[str, Any] | None = None
-
-    dtype: Annotated[str, Field(pattern=r"^(u?int(8|16|32|64)|bool)$")] | None = None
-
-
-class Draft(BaseModel):
-    """A draft: its id, and how it is cut into chunks. Chunks are sent as voxels, little-endian, in C order."""
-
-    id: str
-    shape: list[int]
-    dtype: str
-    chunks: list[int]
-
-
 class Sealed(BaseModel):
-    """What the document of the data set has to say in its layers."""
+    """What the document of the data set has to say in its layers; `same`: its base holds the same voxels."""
 
     record: LayerRecord
+    same: bool = False
 
 
 class AuditRow(BaseModel):
