@@ -25,6 +25,7 @@ _EXTRAS = {
     "jinja2": "server",
     "imagecodecs": "io",
     "liffile": "microscopy",
+    "joserfc": "sso",
     "matplotlib": "viz",
     "mrcfile": "em",
     "nd2": "microscopy",

@@ -59,6 +59,11 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of images of which small pictures are made; may be repeated. Who can write there must be trusted.",
 )
+@click.option(
+    "--oidc",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file of a provider of identities, with which users may sign in to the page (OpenID Connect).",
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -71,6 +76,7 @@ def run(
     trusted_proxy: str,
     path: str,
     image_root: tuple[Path, ...],
+    oidc: Path | None,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -81,7 +87,7 @@ def run(
     from ..server.site import Times
 
     listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path)
-    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root)
+    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root, oidc)
 
 
 @server.group()
@@ -126,6 +132,18 @@ def disable_user(folder: Path, name: str, enable: bool, database: str) -> None:
     site = _site(folder, database)
     site.users.change(site.users.named(name).id, disabled=not enable, by="server")
     click.echo(f"{name} {'may come in again' if enable else 'is kept out'}.")
+
+
+@user.command("link", cls=Command)
+@folder_argument
+@click.argument("name")
+@click.argument("issuer")
+@click.argument("subject")
+@database_option
+def link_user(folder: Path, name: str, issuer: str, subject: str, database: str) -> None:
+    """Let the identity SUBJECT of the provider ISSUER be the user NAME."""
+    _site(folder, database).identities.link(name, issuer, subject, "server")
+    click.echo(f"{subject} is {name}.")
 
 
 @server.group("project")

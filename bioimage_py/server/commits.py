@@ -16,6 +16,7 @@ from ..projects.values.names import is_plain, is_space
 from ..projects.values.records import DescriptorRecord
 from ..projects.values.settings import ProjectSettings, parse_settings
 from .accounts.members import Role
+from .accounts.sights import Sight
 from .projects import Projects
 from .refusals import NotAllowedError
 from .sealed import Place, check_named
@@ -131,14 +132,37 @@ def _versions_of(wish: Wish) -> Iterator[str]:
             yield layer["version"]
 
 
+def check_sight(sight: Sight, wanted: Commit) -> None:
+    """Refuse changes of what is not there for who wants them, as of what is not there at all.
+
+    Raises
+    ------
+    ConflictError
+    """
+    for wish in wanted.wishes:
+        if not sight.sees(wish.name):
+            raise _no_document(wish.name)
+        for one in wish.fields:
+            if sight.hides(list(one.path)):
+                raise _no_layer(one.path[1] if len(one.path) > 1 else "")
+
+
+def _no_document(name: str) -> ConflictError:
+    return ConflictError(
+        f"There is no document {name!r} (any more).", field=f"descriptors.{name}", remedy="project.sync()"
+    )
+
+
+def _no_layer(id: str) -> ConflictError:
+    return ConflictError(f"The project has no layer {id!r} (any more).", field=f"layers.{id}", remedy="project.sync()")
+
+
 def _change(served: Served, wish: Wish) -> Change:
     saved = served.folder.read(wish.name).document
     if wish.document is not None:
         return Change(wish.name, None, wish.document)
     if saved is None:
-        raise ConflictError(
-            f"There is no document {wish.name!r} (any more).", field=f"descriptors.{wish.name}", remedy="project.sync()"
-        )
+        raise _no_document(wish.name)
     if wish.remove:
         if wish.etag and wish.etag != digest(saved):
             raise ConflictError(
@@ -222,9 +246,7 @@ class _Checks:
                 check_space(self._served.folder, name, id, new[id])
                 continue
             if id not in layers:
-                raise ConflictError(
-                    f"The project has no layer {id!r} (any more).", field=f"layers.{id}", remedy="project.sync()"
-                )
+                raise _no_layer(id)
             check_named(Place(self._served.folder, name, layers[id]), record, old.get(id), new[id])
 
     def _values(self, record: DescriptorRecord, before: Document, settings: ProjectSettings) -> None:

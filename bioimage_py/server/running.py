@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ParameterError
 from ..extras import needing
+from .accounts.provider import ProviderSettings
 from .http.app import make_app
 from .logs import to_stderr
 from .site import Site, Times
@@ -70,6 +71,7 @@ def run(
     times: Times,
     tell: Callable[[str], None],
     image_roots: Sequence[Path] = (),
+    provider: Path | None = None,
 ) -> None:
     """Serve a folder until the process is told to end (SIGTERM, SIGINT).
 
@@ -84,6 +86,8 @@ def run(
         Gets what somebody in front of the terminal should read.
     image_roots : sequence of Path
         Folders of images of which pictures are made.
+    provider : Path, optional
+        File that describes a provider of identities (`ProviderSettings`).
 
     Raises
     ------
@@ -93,7 +97,8 @@ def run(
     with needing("uvicorn", "A server"):
         import uvicorn
     listening.check()
-    site = Site(root, database, times, image_roots=image_roots)
+    known = None if provider is None else ProviderSettings.read(provider)
+    site = Site(root, database, times, image_roots=image_roots, provider=known)
     first = site.first_admin()
     if first is not None:
         tell(f"The first administrator is 'admin' with the password {first[0]} (shown this once).")

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .accounts.api_tokens import ApiTokens
+from .accounts.devices import Devices
+from .accounts.identities import Identities
 from .accounts.known import Known
 from .accounts.members import Members
+from .accounts.provider import Provider, ProviderSettings
 from .accounts.sessions import Sessions
 from .accounts.sights import Sights
 from .accounts.users import Users
@@ -41,6 +44,8 @@ class Site:
         Seconds since 1970.
     image_roots : sequence of Path
         Folders of images of which pictures are made.
+    provider : ProviderSettings, optional
+        With which users may sign in.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Site:
         times: Times | None = None,
         clock: Callable[[], float] = time.time,
         image_roots: Sequence[Path] = (),
+        provider: ProviderSettings | None = None,
     ) -> None:
         times = times or Times()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,6 +65,9 @@ class Site:
         self.users = Users(self.database)
         self.sessions = Sessions(self.database, times.access, times.refresh, clock, times.page)
         self.tokens = ApiTokens(self.database, clock)
+        self.devices = Devices(self.database, self.sessions, clock)
+        self.identities = Identities(self.database)
+        self.provider = None if provider is None else Provider(provider, clock)
         self.members = Members(self.database)
         self.sights = Sights(self.database)
         self.known = Known(self.database, clock)
@@ -80,4 +89,6 @@ class Site:
 
     def close(self) -> None:
         """Close the database."""
+        if self.provider is not None:
+            self.provider.close()
         self.database.close()

@@ -14,7 +14,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -102,6 +102,7 @@ class Connection:
         token: str = "",
         insecure: bool = False,
         ca: str = "",
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         with needing("httpx", "A project on a server"):
             import httpx
@@ -117,7 +118,10 @@ class Connection:
         self._kept = ""
         self.user = ""
         self._check_version()
-        self._come_in(username, password, token or ("" if username else os.environ.get(TOKEN_VARIABLE, "")))
+        if tell is not None:
+            self._wait_for_browser(tell)
+        else:
+            self._come_in(username, password, token or ("" if username else os.environ.get(TOKEN_VARIABLE, "")))
         self.user = str(self.get("/users/me")["name"])
 
     def _come_in(self, username: str, password: str, token: str) -> None:
@@ -136,6 +140,19 @@ class Connection:
                 f"{self.url} takes a user and a password; no login{who} is kept.",
                 remedy=f"{self._login(username)}, or username= and password=, token= or ${TOKEN_VARIABLE}",
             )
+
+    def _wait_for_browser(self, tell: Callable[[str, str], None]) -> None:
+        """Come in as who types a code into the server's page."""
+        asked = self._answer("POST", "/auth/device", json={"client": self._name}, known=False, again=False).json()
+        tell(self.url + asked["path"], asked["words"])
+        over = time.monotonic() + asked["seconds"]
+        while time.monotonic() < over:
+            time.sleep(asked["every"])
+            answer = self._answer("POST", "/auth/device/token", json={"code": asked["code"]}, known=False, again=False)
+            if (pair := answer.json()["tokens"]) is not None:
+                self._take(pair)
+                return
+        raise AccessError("Nobody has let this program in.", remedy=self._login())
 
     def _login(self, username: str = "") -> str:
         return f"bioimage_py.projects.login({self.url!r}, {username or 'username'!r})"

@@ -19,6 +19,7 @@ from ..storage.versions import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
 from .connection import PREFIX, Connection
+from .problems import GoneError
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Store:
         self.connection = connection
         self.id = id
         self._path = f"/projects/{id}"
+        self._sight: int | None = None
+        """By which the server knows what of the project is there for this user."""
 
     @classmethod
     def create(cls, connection: Connection, settings: Document) -> Store:
@@ -84,7 +87,9 @@ class Store:
 
     def last(self) -> int:
         """Return the number of the last event; KeyNotFoundError where there is no such project."""
-        return int(self.connection.get(self._path)["last"])
+        found = self.connection.get(self._path)
+        self._sight = found.get("sight", 0)
+        return int(found["last"])
 
     def lock_state(self, identifier: str) -> Lease | None:
         """Return who holds the lock of a data set, without its token; None where nobody does, or it is not saved."""
@@ -134,6 +139,10 @@ class Store:
     def events(self, since: int, wait: float = 0.0) -> list[Event]:
         """Return the events after a number, at most 1,000; where there is none, wait for one so many seconds."""
         page = self.connection.get(f"{self._path}/events", since=since, wait=wait)
+        sight = page.get("sight", 0)
+        if self._sight not in (None, sight):
+            raise GoneError("Other data sets and layers of the project are there now.", remedy="project.sync()")
+        self._sight = sight
         return [Event(**event) for event in page["events"]]
 
     def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:

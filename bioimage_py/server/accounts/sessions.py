@@ -114,6 +114,22 @@ class Sessions:
             audit.record(connection, user["name"], "login", address=address, details={"client": by})
             return self._secret(connection, family, "cookie", _COOKIE)
 
+    def let_in(self, user_id: int, client: str, address: str = "") -> Pair:
+        """Return tokens for a program of a user who was recognised otherwise.
+
+        Raises
+        ------
+        UnknownCallerError
+            There is no such user (any more), or the account is disabled.
+        """
+        with self._database.writing() as connection:
+            user = connection.execute(select(users).where(users.c.id == user_id)).mappings().one_or_none()
+            if user is None or user["disabled"]:
+                raise UnknownCallerError
+            family = self._begin(connection, user_id, client)
+            audit.record(connection, user["name"], "login", address=address, details={"client": client[:200]})
+            return self._pair(connection, family)
+
     def visitor(self, cookie: str) -> Caller:
         """Return whose cookie this is; UnknownCallerError where it is not valid."""
         return self._caller(cookie, "cookie")

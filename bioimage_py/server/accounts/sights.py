@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ...errors import KeyNotFoundError, ParameterError
 from ..database import audit
 from ..database.engine import Database, alone
-from ..database.tables import assignments, members, projects, readers, sights, users
+from ..database.tables import assignments, members, readers, sights, users
 from .callers import Caller
 from .members import Role
 from .users import user_name
@@ -38,7 +38,7 @@ class Sight:
     hidden : frozenset of str
         Ids of layers that are not there.
     changed : int
-        Number of the last event before this changed for anybody; -1 for never.
+        How often this was changed for anybody: clients that have seen another number load the project anew.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Sight:
         user_id: int,
         assigned_only: bool = False,
         hidden: frozenset[str] = frozenset(),
-        changed: int = -1,
+        changed: int = 0,
     ) -> None:
         self._database, self._project, self._user_id = database, project, user_id
         self._assigned_only = assigned_only
@@ -260,14 +260,14 @@ class Sights:
 
 
 def _note(connection: Connection, project: str, **values: Any) -> None:
-    """Keep when it changed: clients that were there before load the project anew."""
-    last = connection.execute(select(projects.c.last).where(projects.c.id == project)).scalar_one()
+    """Count a change: clients that were there before load the project anew."""
     own = sights.c.project_id == project
     if connection.execute(select(sights.c.project_id).where(own)).scalar() is None:
-        row = {"assigned_only": False, **values, "project_id": project, "changed": last}
-        connection.execute(insert(sights).values(**row))
+        connection.execute(
+            insert(sights).values(**{"assigned_only": False, **values, "project_id": project, "changed": 1})
+        )
     else:
-        connection.execute(update(sights).where(own).values(changed=last, **values))
+        connection.execute(update(sights).where(own).values(changed=sights.c.changed + 1, **values))
 
 
 def _members(connection: Connection, project: str, names: Iterable[str]) -> dict[str, int]:

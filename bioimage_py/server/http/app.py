@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ... import __version__
-from ..page import account_routes, data_set_routes, people_routes, sign_in_routes
+from ..page import account_routes, data_set_routes, entry_routes, people_routes, sign_in_routes, viewer_routes
 from ..page import project_routes as page_routes
 from ..page.visits import Visiting
 from ..site import Site
@@ -46,7 +46,15 @@ def make_app(site: Site, *, secure: bool = False, insecure: bool = False) -> Fas
     for module in (draft_routes, upload_routes, file_routes):
         app.include_router(module.routes, prefix=PREFIX)
     app.state.visiting = Visiting(insecure)
-    for part in (sign_in_routes, account_routes, page_routes, data_set_routes, people_routes):
+    for part in (
+        sign_in_routes,
+        entry_routes,
+        account_routes,
+        page_routes,
+        data_set_routes,
+        viewer_routes,
+        people_routes,
+    ):
         app.include_router(part.routes, include_in_schema=False)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)

@@ -12,6 +12,7 @@ from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
 from ..accounts.sessions import is_access
+from ..accounts.sights import Sight
 from ..projects import Projects
 from ..refusals import NotAllowedError, UnknownCallerError
 from ..served import Served
@@ -87,6 +88,8 @@ class Asked:
     role: Role
     served: Served
     projects: Projects
+    sight: Sight
+    """What of the project is there for the caller."""
 
 
 class Needs:
@@ -101,16 +104,27 @@ class Needs:
         self.right = right
 
     async def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
-        """Return who asks for what; errors as of `Members.check`."""
+        """Return who asks for what; errors as of `Members.check`.
+
+        A data set or a layer of the path that is not there for the caller is refused as one that is not there.
+        """
         site = _site(request)
         version = site.known.version()
-        role = site.known.role(caller, project, self.right, version)
-        served = None if role is None else site.projects.opened(project)
-        if role is None or served is None:  # the project may lie elsewhere, too, since the database has changed
-            role = await to_thread.run_sync(site.members.check, caller, project, self.right)
+        found = site.known.member(caller, project, self.right, version)
+        served = None if found is None else site.projects.opened(project)
+        if found is None or served is None:  # the project may lie elsewhere, too, since the database has changed
+            found = await to_thread.run_sync(self._read, site, caller, project)
             served = await to_thread.run_sync(site.projects.served, project)
-            site.known.put_role(caller, project, self.right, version, role)
-        return Asked(caller, role, served, site.projects)
+            site.known.put_member(caller, project, self.right, version, found)
+        role, sight = found
+        if not sight.is_whole:
+            named = request.path_params.get("descriptor", "project"), request.path_params.get("layer", "")
+            await to_thread.run_sync(sight.check, *named)
+        return Asked(caller, role, served, site.projects, sight)
+
+    def _read(self, site: Site, caller: Caller, project: str) -> tuple[Role, Sight]:
+        role = site.members.check(caller, project, self.right)
+        return role, site.sights.of(caller, project, role)
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -50,6 +50,34 @@ class Pair(BaseModel):
     admin: bool
 
 
+class DeviceWish(Body):
+    """A program that wants to be let in by its user's browser; `client` is what the user is shown of it."""
+
+    client: Text = ""
+
+
+class Device(BaseModel):
+    """What proves a program that waits, what its user types where, how long it may wait and how often it should ask."""
+
+    code: str
+    words: str
+    path: str
+    seconds: float
+    every: float
+
+
+class DeviceCode(Body):
+    """What proves a program that waits."""
+
+    code: Annotated[SecretStr, Field(max_length=200)]
+
+
+class LetIn(BaseModel):
+    """Tokens; None while the program has to wait."""
+
+    tokens: Pair | None
+
+
 class NewPassword(Body):
     """The present password, and another one."""
 
@@ -138,6 +166,7 @@ class ProjectDetails(ProjectInfo):
 
     descriptors: int
     changed: float
+    sight: int = 0
 
 
 class NewProject(Body):
@@ -202,11 +231,15 @@ class MadeCommit(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Events in their order, the number to ask from next, and that of the last one there is."""
+    """Events in their order, the number to ask from next, and that of the last one there is.
+
+    Where `sight` is another number than before, other data sets and layers are there for the caller: load anew.
+    """
 
     events: list[dict[str, Any]]
     next: int
     last: int
+    sight: int = 0
 
 
 class DescriptorRow(BaseModel):

@@ -12,12 +12,14 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
-from ..commits import Commit, Field, Wish, commit
+from ..accounts.sights import Sight
+from ..commits import Commit, Field, Wish, check_sight, commit
+from ..documents import Sent, sent_of
 from ..index import Wanted, index_of
 from ..served import MOST, Page
 from ..values import checked
 from .answers import Accepts, json_answer
-from .asking import Annotates, Client, Key, Name, Reads, needing
+from .asking import Annotates, Asked, Client, Key, Name, Reads, needing
 from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, EventPage, MadeCommit
 from .project_routes import Limit
 
@@ -31,13 +33,20 @@ def document(
     name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "", accepts: Accepts = ""
 ) -> Response:
     """Give a document as it is saved: "project", or the identifier of a data set."""
-    found = asked.served.documents.sent(name)
+    found = _sent(asked, name)
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
     headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     return json_answer(found.text, accepts, headers)
+
+
+def _sent(asked: Asked, name: str) -> Sent | None:
+    if asked.sight.is_whole:
+        return asked.served.documents.sent(name)
+    document = asked.served.folder.read(name).document if asked.sight.sees(name) else None
+    return None if document is None else sent_of(asked.sight.document(name, document))
 
 
 @routes.get("/projects/{project}/descriptors", response_model=DescriptorPage, **needing("read"))
@@ -54,7 +63,8 @@ def descriptors(
     accepts: Accepts = "",
 ) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
-    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
+    only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
+    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
     rows, following = index_of(asked.served).page(wanted, after, limit, sort)
     found = [
         {
@@ -62,7 +72,7 @@ def descriptors(
             "name": row.summary.name,
             "tags": row.summary.tags,
             "grouping": row.summary.grouping,
-            "layers": row.summary.layers,
+            "layers": asked.sight.layers(row.summary.layers),
             "annotated": row.summary.annotated,
         }
         for row in rows
@@ -84,10 +94,14 @@ def _tags(text: str) -> dict[str, Any]:
 def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Client = "") -> Committed:
     """Change documents, all of them or none; fields that others changed meanwhile keep their values."""
     wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks)
+    check_sight(asked.sight, wanted)
     mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
     answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
-    documents = {name: one.document for name, one in (answer.saved or {}).items()}
+    documents = {
+        name: None if one.document is None else asked.sight.document(name, one.document)
+        for name, one in (answer.saved or {}).items()
+    }
     etags = {name: None if one is None else digest(one) for name, one in documents.items()}
     return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags, documents=documents)
 
@@ -130,14 +144,16 @@ async def events(
             break
         await asyncio.sleep(min(left, _BETWEEN))
     return EventPage(
-        events=[shown(event) for event in page.events],
+        events=[shown(event, asked.sight) for event in page.events],
         next=page.events[-1]["seq"] if page.events else since,
         last=page.last,
+        sight=asked.sight.changed,
     )
 
 
-def shown(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event without keys of its user's requests; of fields, the paths."""
+def shown(event: dict[str, Any], sight: Sight) -> dict[str, Any]:
+    """Return an event as it is there for somebody, without keys of its user's requests; of fields, the paths."""
+    event = sight.event(event)
     changes = [
         {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
         for one in event["changes"]

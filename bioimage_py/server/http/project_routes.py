@@ -40,7 +40,9 @@ def project(asked: Reads, site: SiteOf) -> ProjectDetails:
     asked.served.take_over()
     entry = site.projects.entry(asked.caller, asked.served.id)
     changed = asked.served.changed() or entry.created
-    return ProjectDetails(**_info(entry).model_dump(), descriptors=index_of(asked.served).count(), changed=changed)
+    index, sight = index_of(asked.served), asked.sight
+    count = index.count() if sight.only is None else len(sight.only & index.summaries().keys())
+    return ProjectDetails(**_info(entry).model_dump(), descriptors=count, changed=changed, sight=sight.changed)
 
 
 @routes.delete("/projects/{project}", status_code=204, **needing("own"))

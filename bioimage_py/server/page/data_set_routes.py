@@ -29,6 +29,7 @@ from .looking import Annotates, Looking, Manages, Name, Reads
 from .planes import MOST_ROWS, Cut, cuts_of, image_plane, limits_of, overlay
 from .planes import Annotated as Drawn
 from .project_routes import choices_of
+from .viewer import files
 
 routes = APIRouter(route_class=PageRoute)
 _drawing, _thumbnails = CapacityLimiter(2), CapacityLimiter(1)
@@ -39,6 +40,8 @@ _NO_PICTURE = Path(__file__).with_name("static").joinpath("no_picture.svg").read
 _limits: dict[str, npt.NDArray[np.float64]] = {}
 _limits_lock = threading.Lock()
 _MOST_LIMITS = 10_000
+_ACROSS, _LONGEST = 780, 560
+"""Pixels of planes side by side, and of the longest side of one."""
 
 
 def position_of(request: Request) -> dict[str, int]:
@@ -72,7 +75,7 @@ def data_set(
         record=record,
         axes=list(zip(axes, record.image.shape, strict=True)),
         walked=walked,
-        planes=[(normal, *_size(record, normal)) for normal in cuts_of(axes)],
+        planes=_sizes(record),
         stored=stored,
         shown=shown,
         query=query,
@@ -80,18 +83,20 @@ def data_set(
         tag_choices=choices_of(looking),
         tags=[(tag, record.tags.get(tag.id)) for tag in looking.settings.tags],
         image_problem=_problem(looking, record),
+        neuroglancer=bool(files()),
         was=json.dumps(record.comments),
     )
 
 
-def _size(record: DescriptorRecord, normal: str) -> tuple[int, int, float]:
-    """Return width and height of a plane on the page: voxels keep their proportions."""
-    cut = Cut(normal, {})
+def _sizes(record: DescriptorRecord) -> list[tuple[str, int, int]]:
+    """Return the planes with their widths and heights on the page: voxels keep their proportions, in all of them."""
     pairs = zip(record.image.axis_values(), record.image.shape, strict=True)
-    lengths = {axis.name.lower(): size * axis.scale for axis, size in pairs}
-    width, height = lengths.get(cut.right, 1.0), lengths.get(cut.down, 1.0)
-    longest = max(width, height) or 1.0
-    return max(1, round(480 * width / longest)), max(1, round(480 * height / longest)), width / max(height, 1e-12)
+    lengths = {axis.name.lower(): max(size * axis.scale, 1e-12) for axis, size in pairs if axis.kind == "space"}
+    across = lengths["x"] + lengths.get("z", 0.0)
+    each = min(_ACROSS / across, _LONGEST / max(lengths.values()))
+    cuts = [Cut(normal, {}) for normal in cuts_of(record.image.axis_values())]
+    sizes = [(cut.normal, lengths[cut.right] * each, lengths[cut.down] * each) for cut in cuts]
+    return [(normal, max(1, round(width)), max(1, round(height))) for normal, width, height in sizes]
 
 
 def _problem(looking: Looking, record: DescriptorRecord) -> str:
@@ -114,16 +119,29 @@ async def image(descriptor: Name, normal: Literal["z", "y", "x"], looking: Reads
 def _image(looking: Looking, descriptor: str, cut: Cut) -> bytes:
     record = looking.record(descriptor)
     axes = record.image.axis_values()
-    key = f"{looking.id}/{descriptor}/{json.dumps(record.image.spec, sort_keys=True)}"
+    limits = limits_for(looking, record)
     with opened(looking.served.folder, record, looking.visit.site.image_roots) as source:
-        limits = _limits.get(key)
-        if limits is None:
-            limits = limits_of(source, axes)
-            with _limits_lock:
-                if len(_limits) >= _MOST_LIMITS:
-                    _limits.clear()
-                _limits[key] = limits
         return image_plane(source, axes, cut, limits)
+
+
+def limits_for(looking: Looking, record: DescriptorRecord) -> npt.NDArray[np.float64]:
+    """Return which values of an image are black and white, the same in all of its planes; they are kept.
+
+    Raises
+    ------
+    ParameterError
+        The server may not open the image.
+    """
+    key = f"{looking.id}/{record.identifier}/{json.dumps(record.image.spec, sort_keys=True)}"
+    with _limits_lock:
+        known = _limits.get(key)
+    with opened(looking.served.folder, record, looking.visit.site.image_roots) as source:
+        found = limits_of(source, record.image.axis_values()) if known is None else known
+    with _limits_lock:
+        if len(_limits) >= _MOST_LIMITS:
+            _limits.clear()
+        _limits[key] = found
+    return found
 
 
 @routes.get(_DATA + "/layers/{normal}.png")

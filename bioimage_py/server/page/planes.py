@@ -28,8 +28,8 @@ MOST_BYTES = 256 * 2**20
 """That are decoded for one picture."""
 MOST_ROWS = 100_000
 """Boxes or landmarks of a layer that are drawn."""
-_DRAWN_ON = 640
-"""Pixels of the longer side on which boxes and landmarks are drawn, at least."""
+_DRAWN_ON, _LARGEST_CANVAS = 640, 2048
+"""Pixels of the longer side on which boxes and landmarks are drawn, at least and at most."""
 _AXES = {"z": ("y", "x"), "y": ("z", "x"), "x": ("y", "z")}
 """Which axes run down and to the right, by the axis that a plane stands on."""
 
@@ -182,11 +182,20 @@ def overlay(record: DescriptorRecord, cut: Cut, found: Sequence[Annotated]) -> b
             canvas = np.where(colours[..., 3:] > 0, colours, canvas)
     tables = [one for one in found if one.table]
     if tables:
-        larger = max(1, math.ceil(_DRAWN_ON / max(height, width)))
-        canvas = np.ascontiguousarray(canvas.repeat(larger, 0).repeat(larger, 1))
+        down, right = _larger(record, cut, height, width)
+        canvas = np.ascontiguousarray(canvas.repeat(down, 0).repeat(right, 1))
         for one in tables:
-            _draw(canvas, one, record, cut, larger / step)
+            _draw(canvas, one, record, cut, (down / step, right / step))
     return _png(canvas[..., [2, 1, 0, 3]])
+
+
+def _larger(record: DescriptorRecord, cut: Cut, height: int, width: int) -> tuple[int, int]:
+    """Return how often rows and columns are repeated, so that a circle looks like one, and not coarse."""
+    scales = {_name(axis): axis.scale for axis in record.image.axis_values()}
+    lengths = (height * scales.get(cut.down, 1.0), width * scales.get(cut.right, 1.0))
+    each = _DRAWN_ON / max(lengths)
+    down, right = (max(1, math.ceil(each * scales.get(name, 1.0))) for name in (cut.down, cut.right))
+    return min(down, max(1, _LARGEST_CANVAS // height)), min(right, max(1, _LARGEST_CANVAS // width))
 
 
 def coloured(labels: npt.NDArray[Any], layer: Layer) -> npt.NDArray[np.uint8]:
@@ -209,7 +218,9 @@ def _colour(value: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _draw(canvas: npt.NDArray[np.uint8], one: Annotated, record: DescriptorRecord, cut: Cut, zoom: float) -> None:
+def _draw(
+    canvas: npt.NDArray[np.uint8], one: Annotated, record: DescriptorRecord, cut: Cut, zooms: tuple[float, float]
+) -> None:
     import cv2
 
     colours = {label.name: label.color for label in one.layer.labels}
@@ -221,6 +232,8 @@ def _draw(canvas: npt.NDArray[np.uint8], one: Annotated, record: DescriptorRecor
     low, high = _places(rows, axes, scale)
     seen = _in_plane(rows, low, high, record, cut, boxes)
     down, right = "xyz".index(cut.down), "xyz".index(cut.right)
+    zoom = np.ones(3)
+    zoom[down], zoom[right] = zooms
     for row in np.flatnonzero(seen)[:5000]:
         begin, end = (np.clip(ends[row] * zoom, -(2**14), 2**14).round().astype(int) for ends in (low, high))
         colour = (*colours.get(rows._types[row], (255, 255, 255)), 255)
@@ -228,8 +241,8 @@ def _draw(canvas: npt.NDArray[np.uint8], one: Annotated, record: DescriptorRecor
         if boxes:
             cv2.rectangle(canvas, first, (int(end[right]), int(end[down])), colour, 2)
         else:
-            cv2.circle(canvas, first, 5, (0, 0, 0, 255), -1, cv2.LINE_AA)
-            cv2.circle(canvas, first, 4, colour, -1, cv2.LINE_AA)
+            cv2.circle(canvas, first, 7, (0, 0, 0, 255), -1, cv2.LINE_AA)
+            cv2.circle(canvas, first, 6, colour, -1, cv2.LINE_AA)
 
 
 def _places(rows: Any, axes: Sequence[Axis], scale: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

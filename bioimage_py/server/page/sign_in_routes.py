@@ -39,6 +39,12 @@ def static(name: str, if_none_match: Annotated[str, Header(max_length=200)] = ""
     return Response(_STATIC[name], headers=headers, media_type=_KINDS[Path(name).suffix])
 
 
+@routes.get("/favicon.ico")
+def icon() -> Response:
+    """Give the picture of pages that name none, such as that of neuroglancer."""
+    return static("icon.svg")
+
+
 @routes.get("/sign-in")
 def sign_in_page(visit: AnybodyOf, next: Annotated[str, Query(max_length=2000)] = "/") -> Response:
     """Ask for name and password."""

@@ -32,6 +32,10 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", "/audit"): {},
         ("post", "/auth/login"): {"json": {"username": "stranger", "password": PASSWORD}},
         ("post", "/auth/refresh"): {"json": {"refresh": demo.web.log_in("stranger")["refresh"]}},
+        ("post", "/auth/device"): {"json": {"client": "a program"}},
+        ("post", "/auth/device/token"): {
+            "json": {"code": demo.web.nobody.post("/auth/device", json={}).json()["code"]}
+        },
         ("get", "/auth/tokens"): {},
         ("post", "/auth/tokens"): {"json": {"name": "mine"}},
         ("delete", "/auth/tokens/{token}"): {},

@@ -269,3 +269,56 @@ def test_what_others_have_typed_stays_text(demo, browsers):
         assert "49</title>" not in page
     browser.get("/projects")
     assert "<script>alert" not in browser.last.text
+
+
+def test_neuroglancer_shows_the_same_voxels(demo, browsers, scan):
+    pytest.importorskip("neuroglancer")
+    browser, base = browsers["viewer"], f"/projects/{demo.id}/data/{scan}"
+    assert f'href="{base}/v/look/"' in browser.get(base)
+    assert "<script" in browser.get(f"{base}/v/look/")
+    policy = browser.last.headers["content-security-policy"]
+    assert "connect-src 'self' blob: data:;" in policy
+    assert "'unsafe-eval'" not in policy
+    browser.get(f"{base}/v/look/../../../secret", 404)
+    told = browser.get(f"{base}/neuroglancer/info/image")
+    assert json.loads(told)["dataType"] == "uint8"
+    assert json.loads(told)["shape"] == [8, 20, 30]
+    browser.get(f"{base}/neuroglancer/raw/image/1,1,1/3,5,5/4,10,15")
+    assert np.frombuffer(browser.last.content, np.uint8).reshape(10, 5, 1)[0, 0, 0] == 205
+    cells = demo.layers["cells"]
+    browser.get(f"{base}/neuroglancer/raw/{cells}/1,1,1/3,5,5/4,10,15")
+    assert set(browser.last.content) == {1}
+    for wrong in (
+        "image/1,1,1/0,0,0/9,20,30",
+        "image/1,1/0,0/1,1",
+        "image/4096,4096,4096/0,0,0/1,1,1",
+        "none/1,1,1/0,0,0/1,1,1",
+    ):
+        browser.get(f"{base}/neuroglancer/raw/{wrong}", 404 if wrong.startswith("none") else 422)
+    assert browser.client.post(f"{base}/state/look", json={"s": {}}).json() == {"g": "server/0"}
+    demo.web.site.image_roots = ()
+    browser.get(f"{base}/neuroglancer/info/image", 422)
+    for path in ("v/look/", "neuroglancer/info/image", f"neuroglancer/raw/{cells}/1,1,1/0,0,0/1,1,1"):
+        browsers["stranger"].get(f"{base}/{path}", 404)
+
+
+def test_neuroglancer_is_told_what_there_is_and_nothing_hidden(demo, browsers, scan):
+    pytest.importorskip("neuroglancer")
+    from bioimage_py.projects.values.records import DescriptorRecord
+    from bioimage_py.server.page.looking import Looking
+    from bioimage_py.server.page.viewer import state_of
+
+    site = demo.web.site
+    caller = site.sessions.visitor(browsers["annotator"].cookie)
+    served, owner = site.projects.served(demo.id), site.sessions.visitor(browsers["owner"].cookie)
+
+    def layers() -> dict[str, dict[str, object]]:
+        looking = Looking(None, Role.annotator, served, site.sights.of(caller, demo.id, Role.annotator))
+        record = DescriptorRecord.parse(looking.sight.document(scan, demo.document(scan)))
+        return {one["name"]: one for one in state_of(looking, record, True)["layers"]}
+
+    found = layers()
+    assert list(found) == ["image", "cells", "boxes"]
+    assert found["boxes"]["annotations"][0]["pointA"] == [3.0, 2.0, 2.0]  # z, y, x from the edge of the first voxel
+    site.sights.set_readers(demo.id, demo.layers["cells"], ["viewer"], owner)
+    assert list(layers()) == ["image", "boxes"]

@@ -38,8 +38,8 @@ for (const form of document.querySelectorAll("form[data-planes]")) {
     for (const picture of document.querySelectorAll("[data-picture]")) {
       const own = new URLSearchParams(query);
       if (picture.dataset.picture === "layers") for (const id of shown) own.append("show", id);
-      const moved = picture.getAttribute("src").split("?")[0] + "?" + own;
-      if (picture.getAttribute("src") !== moved) picture.src = moved;
+      const moved = picture.getAttribute("href").split("?")[0] + "?" + own;
+      if (picture.getAttribute("href") !== moved) picture.setAttribute("href", moved);
     }
     for (const id of hidden) query.append("hide", id);
     history.replaceState(null, "", location.pathname + "?" + query);
@@ -58,11 +58,4 @@ for (const form of document.querySelectorAll("form[data-planes]")) {
 // what cannot be undone is asked twice
 for (const form of document.querySelectorAll("form[data-ask]")) {
   form.addEventListener("submit", (event) => { if (!confirm(form.dataset.ask)) event.preventDefault(); });
-}
-
-// neuroglancer takes whole addresses, which only the browser knows
-for (const link of document.querySelectorAll("a[data-neuroglancer]")) {
-  const state = JSON.parse(link.dataset.neuroglancer);
-  for (const layer of state.layers) layer.source = "precomputed://" + location.origin + layer.source;
-  link.href += "#!" + encodeURIComponent(JSON.stringify(state));
 }
