@@ -57,9 +57,9 @@ class Watershed:
     """Flood a height map from seeds.
 
     Meyer's flooding over voxels that share a face; bioimage-cpp sorts heights into 65,536 levels between the lowest and
-    the highest of the array (Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991). Where a few heights
-    lie so far from the others that these would share a level, levels follow the order of the heights instead. The same
-    arrays give the same labels.
+    the highest of the array (Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991). Where a few
+    heights lie so far from the others that these would share a level, levels follow the order of the heights instead.
+    The same arrays give the same labels.
     """
 
     def __call__(
