@@ -124,8 +124,6 @@ class DaskConfig(RunnerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("start_timeout")
-        if not isinstance(self.shared, bool):
-            raise ConfigError(f"shared={self.shared!r} is neither True nor False", remedy="shared=False")
         if self.scratch is not None and (not isinstance(self.scratch, str) or "://" not in self.scratch):
             raise ConfigError(f"scratch={self.scratch!r} is no URL", remedy='scratch="s3://bucket/tmp"')
         if not isinstance(self.resources, Mapping) or not all(isinstance(name, str) for name in self.resources):

@@ -22,7 +22,8 @@ from .task import link_new
 
 ANSWER_SECONDS = 30.0
 """How long a worker waits for an answer; without one it writes nothing more."""
-_LISTEN_SECONDS = 0.5
+CLOSE_SECONDS = 5.0
+"""How long the end of a run waits for a scheduler that is silent."""
 _PAUSE = 0.2
 _BROKEN = (OSError, TimeoutError, RuntimeError, ValueError)
 
@@ -70,14 +71,12 @@ class Exchange:
         queues: dict[str, Any] = {}
         while not self._over.is_set():
             try:
-                messages = self._asked.get(timeout=_LISTEN_SECONDS, batch=False)
-            except TimeoutError:
-                continue
+                message = self._asked.get()  # without a limit, of which the scheduler would log each
             except _BROKEN:
                 sleep(_PAUSE)  # the scheduler has gone, or is being started again
                 continue
             try:
-                worker, number, question = pickle.loads(messages)
+                worker, number, question = pickle.loads(message)
             except Exception:  # noqa: BLE001 - no worker of this run has put that there
                 continue
             self._workers.add(worker)
@@ -107,7 +106,9 @@ class Exchange:
     def close(self) -> None:
         """Answer nothing more; who asks now leaves."""
         self._over.set()
-        self._thread.join()
+        with suppress(*_BROKEN):
+            self._asked.put(b"", timeout=CLOSE_SECONDS)  # wakes who listens
+            self._thread.join(CLOSE_SECONDS)
         self._served.close()
         for name in (self.name, *(f"{self.name}-{worker}" for worker in sorted(self._workers))):
             with suppress(*_BROKEN):
