@@ -75,6 +75,9 @@ class Work(Protocol):
     def folder(self) -> str | None:
         """The run folder, None for a run in memory."""
 
+    def served(self) -> Any:
+        """What answers workers that do not see the run folder."""
+
     def __call__(self, worker: str) -> None:
         """Run the worker loop here until there is nothing left to do."""
 
@@ -93,6 +96,10 @@ class Backend(ABC):
     """Whether the limits are known only when it has got its settings."""
     pool: Path | None = None
     """Where jobs that serve one run after the other are given their orders; None where they serve one."""
+    sees_folder: bool = True
+    """Whether workers see the run folder; else they ask the calling process for what they need of it."""
+    scratch: str | None = None
+    """URL below which arrays of a run lie whose folder workers do not see."""
     job_bytes: int | None = None
     """Memory that a worker may use, where it has some of its own and that is known."""
     most_workers: int | None = None

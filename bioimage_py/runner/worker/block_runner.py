@@ -76,7 +76,10 @@ class StageHandles:
         if stage.undo:
             synced = self._ledger.plan.execution.durability == "node"
             folders = [self._ledger.undo_folder(index, number) for number in range(len(stage.outputs))]
-            undo = tuple(Undo(folders[i], output, sync=synced) for i, output in enumerate(stage.outputs))
+            undo = tuple(
+                Undo(folders[number], output, sync=synced, decider=self._ledger.decider(index, number))
+                for number, output in enumerate(stage.outputs)
+            )
         written = {output.identity: number for number, output in enumerate(stage.outputs)}
 
         cached = sum(source.chunks is not None and source.identity not in written for source in stage.inputs)

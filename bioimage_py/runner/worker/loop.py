@@ -11,6 +11,7 @@ from ...system.worker import enter_worker
 from ..ledger.fence import HeldDeadError
 from ..ledger.interface import WorkerSide
 from ..ledger.records import BlockFailure
+from ..ledger.worker_side import FolderWork
 from ..planning.work_list import Batch
 from .block_runner import BlockRunner, StageHandles
 
@@ -37,6 +38,13 @@ class InProcess:
                 stage, hold = ledger.plan.stages[index], partial(ledger.hold, worker)
                 runners[index] = BlockRunner(stage, self._handles, index, casting, ledger, hold)
             total = run_batch(worker, batch, runners[index], ledger, total)
+
+    def served(self) -> Any:
+        """What answers workers that do not see the run folder."""
+        from .served import Served
+
+        assert isinstance(self._ledger, FolderWork)
+        return Served(self._ledger)
 
     def close(self) -> None:
         """Close the files of the ledger."""
