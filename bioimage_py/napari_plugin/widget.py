@@ -16,9 +16,10 @@ from ..catalogue.parameters import Parameter
 from ..cli.made.commands import name_of
 from ..cli.made.values import value_of
 from ..errors import BioimageError, ParameterError
-from ..sources import Source, as_source
+from ..sources import Source
 from ..system.threads import usable_cores
-from .reading import layers_of
+from .reading import is_shown, layers_of
+from .writing import source_of
 
 _LOOK_MILLISECONDS = 400
 
@@ -150,7 +151,7 @@ class OperationWidget(Container):  # type: ignore[misc]
 
     def _returned(self, result: Any) -> None:
         name = self.operation.value
-        if isinstance(result, Source):
+        if isinstance(result, Source) and is_shown(result):
             for data, told, kind in layers_of(name, [result]):
                 getattr(self._viewer, f"add_{kind}")(data, **told)
             self.message.value = f"{name}: {self._target}"
@@ -191,14 +192,7 @@ def _typed(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _source(layer: Any) -> Any:
-    """What a layer shows: its source where it has one, with its axes as they are shown."""
-    found = layer.metadata.get("source")
-    if isinstance(found, Source) and tuple(found.shape) == tuple(layer.data.shape):
-        return found
-    from ..wrapper import AxesSource
-    from .writing import axes_of
-
-    source = as_source(layer.data[0] if layer.multiscale else layer.data)
+def _source(layer: Any) -> Source:
+    """What a layer shows, with its axes as they are shown."""
     meta = {name: list(getattr(layer, name, ())) for name in ("scale", "translate", "axis_labels", "units")}
-    return AxesSource(source, axes_of(meta, source))
+    return source_of(layer.data, {**meta, "multiscale": layer.multiscale})
