@@ -28,7 +28,7 @@ from ..errors import (
 from ..graph import EdgeClassifier
 from ..io.ome import read_multiscales, write_multiscales
 from ..pipelines.call import as_one_call, within_pipeline
-from ..pipelines.script import job_pipeline
+from ..pipelines.script import Pipeline, job_pipeline
 from ..runner.identity.fingerprints import fingerprints
 from ..runner.planning.build import once_stage
 from ..sources import Source, as_source
@@ -41,6 +41,7 @@ from .by_graph import by_agglomeration, by_multicut, by_mutex
 from .by_threshold import components, watershed
 from .network import Network
 from .place import ResultPlace, check_output
+from .planned import planned_segmentation
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
 from .settings import Method, Settings, check_settings
@@ -59,7 +60,7 @@ _KEPT = {"superpixels.zarr", "graph.zarr", "partition.zarr", "pending.zarr", "ne
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
-@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "plan", "debug"))
+@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "debug"))
 def segment(
     input: Any,
     output_path: Any,
@@ -152,7 +153,8 @@ def segment(
     -------
     Segmentation
         Number of objects, settings found, times. Labels are uint64, 1 to the number of objects; with ``roi`` the
-        volume is that region, and its axes say where it lies.
+        volume is that region, and its axes say where it lies. With ``plan=True`` a `SegmentationPlan`; nothing is
+        written.
 
     Raises
     ------
@@ -167,10 +169,10 @@ def segment(
     the borders of blocks; the same grid and halo give the same bits on every backend.
     """
     job = Job.of(run)
-    if job.execution.plan or job.execution.debug:
+    if job.execution.debug:
         raise ConfigError(
-            "segment runs several operations, each on the result of the one before: it can't be planned or debugged.",
-            remedy="drop plan and debug, or call the operations one by one",
+            "segment runs several operations, each on the result of the one before: it can't be debugged.",
+            remedy="drop debug, or call the operations one by one",
         )
     given = as_source(input)
     net = Network.of(model, network, method, offsets)
@@ -191,6 +193,15 @@ def segment(
     kept = _kept(keep, settings)
     place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
     titled = name or _stem(place.output)
+    if job.execution.plan:
+        check_output(output_path, overwrite=overwrite)
+        job = replace(job, execution=job.execution.updated({"plan": False}))
+
+        def stages(kind: type[Work], p: Pipeline, folder: Path) -> tuple[Work, Source]:
+            planned = kind(given, settings, job, p, chunks, None, source)
+            return planned, _labelled(planned, net, folder / "result.zarr")[0]
+
+        return planned_segmentation(stages, place.output, job.execution)  # type: ignore[return-value]
 
     def work() -> Segmentation:
         check_output(output_path, overwrite=overwrite)
@@ -223,10 +234,7 @@ class _Does:
 def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -> Segmentation:
     """The stages of one call, in order."""
     settings, how = work.settings, work.job.execution
-    result = work.made(place.result, "0", np.uint64)
-    if net is not None:
-        work.take(net.run(work))
-    threshold = _METHODS[settings.method](work, result)
+    result, threshold = _labelled(work, net, place.result)
     found = work.stage("count", lambda: int(stats.max(result, execution=how)))
 
     def pyramid() -> None:
@@ -247,6 +255,14 @@ def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -
         how.num_workers,
         peak_bytes(),
     )
+
+
+def _labelled(work: Work, net: Network | None, path: Path) -> tuple[Source, float | None]:
+    """The array of labels, and the threshold that was found."""
+    result = work.made(path, "0", np.uint64)
+    if net is not None:
+        work.take(net.run(work))
+    return result, _METHODS[work.settings.method](work, result)
 
 
 def _region(given: Source, roi: tuple[slice, ...], method: str, net: Network | None) -> tuple[slice, ...]:
