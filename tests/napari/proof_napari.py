@@ -218,6 +218,62 @@ class TestWidget:
         wait_for(lambda: widget.start.enabled)
         assert widget.message.value == f"max: {array[1].max()}"
 
+    @pytest.mark.parametrize("backend", ["local", "subprocess"])
+    def test_steps_are_a_pipeline(self, viewer: Any, widget: OperationWidget, image: Path, backend: str) -> None:
+        widget.operation.value = "smooth"
+        widget._values["sigma"].value = "1"
+        widget.add_step()
+        assert widget._inputs["input"].value == "step 1: smooth"
+        widget.operation.value = "label"
+        assert widget._inputs["input"].value == "step 1: smooth"
+        widget._values["threshold"].value = "120"
+        widget.output.value = str(image / "out.zarr/labels")
+        widget.add_step()
+        widget.operation.value = "max"
+        widget.add_step()
+        assert list(widget.list.choices)[1] == f"2. label → {image}/out.zarr/labels"
+        assert widget.start.text == "Run 3 steps"
+        widget.backend.value, widget.workers.value = backend, 2
+        widget.run()
+        wait_for(lambda: widget.start.enabled)
+        smooth = bp.filters.gaussian_smoothing(bp.open_source(image / "a.ome.zarr"), 1.0, progress=False)
+        expected = bp.segmentation.label(smooth, threshold=120, progress=False)
+        assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Labels"]
+        np.testing.assert_array_equal(np.asarray(viewer.layers[1].data), expected)
+        assert f"max: {expected.max()}" in widget.message.value
+        assert widget.progress.value == widget.progress.max == 300
+
+    def test_steps_that_are_removed_take_what_needs_them_along(self, viewer: Any, widget: OperationWidget) -> None:
+        for name in ("smooth", "max", "median"):
+            widget.operation.value = name
+            first = widget._inputs["input"]
+            first.value = first.choices[0] if name == "median" else first.value
+            row = {"smooth": "sigma", "median": "size"}.get(name)
+            if row:
+                widget._values[row].value = "3"
+            widget.add_step()
+        assert [str(step) for step in widget.steps] == ["smooth", "max", "median"]
+        widget.list.value = [widget.list.choices[0]]
+        widget.drop_steps()
+        assert [str(step) for step in widget.steps] == ["median"]
+        widget.drop_steps()
+        assert widget.start.text == "Run"
+
+    def test_a_pipeline_that_fails_goes_on(self, viewer: Any, widget: OperationWidget, image: Path) -> None:
+        widget.operation.value = "smooth"
+        widget._values["sigma"].value = "1"
+        widget.output.value = str(image / "s.zarr/smooth")
+        widget.add_step()
+        widget.operation.value = "median"
+        widget._values["size"].value = "-3"
+        widget.output.value = str(image / "out.zarr/median")
+        widget.add_step()
+        widget.run()
+        wait_for(lambda: widget.start.enabled)
+        assert "Error" in widget.message.value
+        widget.drop_steps() if not widget.list.value else None
+        assert bp.open_source(image / "s.zarr/smooth").shape == bp.open_source(image / "a.ome.zarr").shape
+
     def test_a_number_is_told(self, viewer: Any, widget: OperationWidget) -> None:
         widget.operation.value = "max"
         widget.run()
