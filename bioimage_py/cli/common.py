@@ -155,11 +155,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:
-    """The execution that the options of `run_options` ask for."""
+def dry_run_option(function: F) -> F:
+    """Add --dry-run."""
+    return click.option("--dry-run", is_flag=True, help="Print the plan; run and write nothing.")(function)
+
+
+def execution_of(workers: int, job_type: str, quiet: bool, plan: bool = False) -> Execution:
+    """The execution that the options of `run_options`, and of `dry_run_option`, ask for."""
     from ..runner.execution import Execution
 
-    return Execution(job_type=job_type, num_workers=workers, progress=not quiet)
+    return Execution(job_type=job_type, num_workers=workers, progress=not quiet, plan=plan)
 
 
 def print_json(content: Any) -> None:

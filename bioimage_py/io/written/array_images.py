@@ -110,8 +110,7 @@ def _write_ome(container: str, group: str, image: Image, options: Mapping[str, A
     while first < len(levels):
         outputs: list[Source] = [levels[first]]
         if first + 1 < len(levels) and levels[first].lossless and levels[first].dtype == source.dtype:
-            method = "mode" if image.details.is_label else "mean"
-            outputs.append(ReducedOutput(levels[first + 1], factors, levels[first].shape, method))
+            outputs.append(ReducedOutput(levels[first + 1], factors, levels[first].shape, image.reduced_by))
         copy_blocks(halved(levels[first - 1], factors, image) if first else source, outputs)
         first += len(outputs)
     describe_image(container, group, image, [(str(number), level.axes) for number, level in enumerate(levels)])
@@ -124,7 +123,7 @@ def describe_image(container: str, group: str, image: Image, levels: Sequence[tu
         group,
         levels=levels,
         name=image.name,
-        method="mode" if image.details.is_label else "mean",
+        method=image.reduced_by,
         label=bool(image.details.is_label),
     )
     if image.details.channel_names:
