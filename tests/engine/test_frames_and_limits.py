@@ -43,9 +43,9 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "filters.median": (filters.median, {"size": 3}),
     "filters.percentile": (filters.percentile, {"percentile": 30, "size": 3}),
     "filters.rank": (filters.rank, {"rank": -1, "size": 3}),
-    "morphology.binary_closing": (morphology.binary_closing, {"iterations": 2}),
-    "morphology.binary_dilation": (morphology.binary_dilation, {"iterations": 2, "border_value": 1}),
-    "morphology.binary_erosion": (morphology.binary_erosion, {"iterations": 2}),
+    "morphology.binary_closing": (morphology.binary_closing, {}),
+    "morphology.binary_dilation": (morphology.binary_dilation, {}),
+    "morphology.binary_erosion": (morphology.binary_erosion, {"border_value": 1}),
     "morphology.binary_opening": (morphology.binary_opening, {}),
     "morphology.distance_transform": (morphology.distance_transform, {}),
     "morphology.distance_transform near": (morphology.distance_transform, {"max_distance": 2.5}),
@@ -114,13 +114,14 @@ def values(draw: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Few values, or the least and the greatest of a type, with NaN and infinity."""
     rng, kind = np.random.default_rng(draw(st.integers(0, 10**6))), np.dtype(dtype)
     if kind.kind == "f":
-        pool: Any = [0, 1, -2.5, 7, *(np.nan, np.inf, -np.inf) * draw(st.booleans())]
+        pool: Any = [1, -2.5, 7, *(np.nan, np.inf, -np.inf) * draw(st.booleans())]
     elif kind.kind == "b" or draw(st.booleans()):
-        pool = [0, 0, 1, 2, 3]
+        pool = [1, 2, 3]
     else:
         ends = np.iinfo(kind)
-        pool = [ends.min, 0, 0, 1, ends.max - 1, ends.max]
-    return np.array(pool, kind)[rng.integers(0, len(pool), shape)]
+        pool = [ends.min, 1, ends.max - 1, ends.max]
+    found = np.array(pool, kind)[rng.integers(0, len(pool), shape)]
+    return np.where(rng.random(shape) < draw(st.sampled_from([0.1, 0.5, 0.9])), np.zeros(1, kind), found).astype(kind)
 
 
 def equal(name: str, one: Any, other: Any) -> bool:

@@ -44,6 +44,16 @@ def test_binary_is_scipy(data: st.DataObject) -> None:
     assert np.array_equal(getattr(morphology, name)(labels, **how), expected)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_axes_in_memory_does_not_show(name: str) -> None:
+    image = np.random.default_rng(0).random((9, 10, 11)) < (
+        0.1 if name in ("binary_dilation", "binary_closing") else 0.9
+    )
+    expected = getattr(ndimage, name)(image)
+    for how in ({}, {"block_shape": 5}):
+        assert np.array_equal(getattr(morphology, name)(np.asfortranarray(image), **how, **QUIET), expected)
+
+
 def grown(labels: np.ndarray, distance: float, sampling: Any) -> np.ndarray:
     """Every voxel compared with every object voxel."""
     result, at = labels.copy(), np.argwhere(labels != 0)
