@@ -152,5 +152,5 @@ def test_a_translation_in_units() -> None:
     with pytest.raises(ParameterError, match="translation cannot count in physical units"):
         move(labels, translation=(1, 1, 1), physical=True)
     for wrong in (("far", 1, 1), (1.0, 2.0), (float("nan"), 0, 0)):
-        with pytest.raises(ParameterError, match="translation|no numbers"):
+        with pytest.raises(ParameterError, match=r"translation|no numbers"):
             move(seen(labels), translation=wrong, physical=True)
