@@ -87,7 +87,7 @@ class FindCandidates:
         reach = [0] * values.ndim
         for axis, distance in zip(self.along, self.distance, strict=True):
             reach[axis] = min(distance, values.shape[axis] - 1)
-        highest = _highest_around(filled, reach, lowest)
+        highest = highest_around(filled, reach, lowest)
         return np.asarray(filled == highest)
 
     def _joined(self, found: Array, values: Array, block: Block) -> tuple[merging.Part | None, Array]:
@@ -103,7 +103,7 @@ class FindCandidates:
         return part, np.ascontiguousarray(values).reshape(-1)[labelled.first]
 
 
-def _highest_around(values: Array, reach: Sequence[int], lowest: Any) -> Array:
+def highest_around(values: Array, reach: Sequence[int], lowest: Any) -> Array:
     """The highest of the values within a reach along each axis."""
     if values.dtype.name in _DILATED and max(reach) <= _DILATED_REACH and math.prod(values.shape[-2:]) >= _PLANE_VOXELS:
         return _dilated(np.ascontiguousarray(values), reach)
@@ -113,7 +113,7 @@ def _highest_around(values: Array, reach: Sequence[int], lowest: Any) -> Array:
 
 
 def _dilated(values: Array, reach: Sequence[int]) -> Array:
-    """As `_highest_around`, plane by plane along the last two axes, then along each of the others."""
+    """As `highest_around`, plane by plane along the last two axes, then along each of the others."""
     import cv2
 
     rows, columns = (1, *values.shape)[-2:]
