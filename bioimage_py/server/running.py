@@ -7,12 +7,20 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ParameterError
 from ..extras import needing
 from .http.app import make_app
 from .logs import to_stderr
 from .site import Site, Times
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+    from .http.news import News
 
 PORT = 8123
 _GRACE = 30
@@ -100,8 +108,9 @@ def run(
     if listening.insecure and not listening.cert:
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
+    app = make_app(site, secure=bool(listening.cert))
     config = uvicorn.Config(
-        make_app(site, secure=bool(listening.cert)),
+        app,
         host=listening.host,
         port=listening.port,
         root_path=listening.path,
@@ -118,15 +127,26 @@ def run(
         ssl_certfile=listening.cert or None,
         ssl_keyfile=listening.key or None,
     )
-    socket = config.bind_socket()
-    socket.listen(config.backlog)  # who reads the line below may come at once
-    kind, port = "https" if listening.cert else "http", socket.getsockname()[1]
+    bound = config.bind_socket()
+    bound.listen(config.backlog)  # who reads the line below may come at once
+    kind, port = "https" if listening.cert else "http", bound.getsockname()[1]
     tell(f"Serving {site.root} at {kind}://{listening.host}:{port}{listening.path}")
     signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
     try:
-        uvicorn.Server(config).run(sockets=[socket])
+        _server(config, app.state.news).run(sockets=[bound])
     finally:
         site.close()
+
+
+def _server(config: uvicorn.Config, news: News) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            news.close()  # streams would last until they are cut off
+            await super().shutdown(sockets)
+
+    return Server(config)
 
 
 def _ended(number: int, frame: object) -> None:

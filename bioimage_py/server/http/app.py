@@ -9,8 +9,9 @@ from fastapi.openapi.utils import get_openapi
 
 from ... import __version__
 from ..site import Site
-from . import data_routes, document_routes, login_routes, project_routes, system_routes
+from . import data_routes, document_routes, event_routes, login_routes, project_routes, system_routes
 from .guard import Guard, Metrics
+from .news import News
 from .problems import tell_problems
 
 PREFIX = "/api/v1"
@@ -35,7 +36,8 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     )
     app.state.site = site
     app.state.metrics = Metrics()
-    for module in (system_routes, login_routes, project_routes, document_routes, data_routes):
+    app.state.news = News()
+    for module in (system_routes, login_routes, project_routes, document_routes, event_routes, data_routes):
         app.include_router(module.routes, prefix=PREFIX)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)

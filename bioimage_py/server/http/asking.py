@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Depends, Header, Path, Request
 
+from ...errors import KeyNotFoundError
 from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
@@ -38,6 +39,10 @@ async def address_of(request: Request) -> str:
 
 async def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
     """Return who makes a request; UnknownCallerError where nobody says."""
+    return await _caller(request, authorization)
+
+
+async def _caller(request: Request, authorization: str) -> Caller:
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise UnknownCallerError("This takes a token.")
@@ -103,15 +108,30 @@ class Needs:
     async def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
         """Return who asks for what; errors as of `Members.check`."""
         site = _site(request)
-        version = site.known.version()
-        role = site.known.role(caller, project, self.right, version)
-        if role is None:
-            role = await to_thread.run_sync(site.members.check, caller, project, self.right)
-            site.known.put_role(caller, project, self.right, version, role)
+        role = await _role(site, caller, project, self.right)
         served = site.projects.opened(project)
         if served is None:
             served = await to_thread.run_sync(site.projects.served, project)
         return Asked(caller, role, served, site.projects)
+
+
+async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
+    version = site.known.version()
+    role = site.known.role(caller, project, right, version)
+    if role is None:
+        role = await to_thread.run_sync(site.members.check, caller, project, right)
+        site.known.put_role(caller, project, right, version, role)
+    return role
+
+
+async def still_may(request: Request, asked: Asked, right: Right) -> bool:
+    """Whether who makes a request that lasts may go on: token and role are looked at again."""
+    try:
+        caller = await _caller(request, request.headers.get("Authorization", ""))
+        await _role(_site(request), caller, asked.served.id, right)
+    except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
+        return False
+    return True
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -1,12 +1,10 @@
-"""Routes of documents, commits, lists of data sets and events."""
+"""Routes of documents, commits and lists of data sets."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from ...errors import KeyNotFoundError, ParameterError
@@ -14,16 +12,13 @@ from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
 from ..commits import Commit, Field, Wish, commit
 from ..index import Wanted
-from ..served import MOST, Page
 from ..values import checked
 from .answers import Accepts, json_answer
 from .asking import Annotates, Client, Key, Name, Reads, needing
-from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, EventPage, MadeCommit
+from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeCommit
 from .project_routes import Limit, index_of
 
 routes = APIRouter()
-_BETWEEN = 1.0
-"""Seconds after which a waiting request looks for events again."""
 
 
 @routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
@@ -102,34 +97,3 @@ def _wish(change: DocumentChange) -> Wish:
         for one in change.fields
     )
     return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
-
-
-@routes.get("/projects/{project}/events", **needing("read"))
-async def events(
-    asked: Reads,
-    since: Annotated[int, Query(ge=0, le=2**53)],
-    limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
-    wait: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
-) -> EventPage:
-    """List the events after a number, in their order; where there is none, wait for one as long as is asked for."""
-    deadline = asyncio.get_running_loop().time() + wait
-    while True:
-        page: Page = await to_thread.run_sync(asked.served.events, since, limit)
-        left = deadline - asyncio.get_running_loop().time()
-        if page.events or left <= 0:
-            break
-        await asyncio.sleep(min(left, _BETWEEN))
-    return EventPage(
-        events=[shown(event) for event in page.events],
-        next=page.events[-1]["seq"] if page.events else since,
-        last=page.last,
-    )
-
-
-def shown(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event without keys of its user's requests; of fields, the paths."""
-    changes = [
-        {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
-        for one in event["changes"]
-    ]
-    return {**{name: event[name] for name in ("seq", "time", "user", "client")}, "changes": changes}

@@ -18,7 +18,7 @@ JSON_BYTES = 8 * 2**20
 UNKNOWN_BYTES = 64 * 2**10
 """Of a request without credentials."""
 SILENCE = 30.0
-"""Seconds in which a client has to send the next piece of a body."""
+"""Seconds in which a client has to send the next piece of a body, or to take the next one of an answer."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -51,6 +51,8 @@ class Guard:
         begun = time.perf_counter()
         try:
             await self._app(scope, call.receive, call.send)
+        except ConnectionAbortedError:
+            raise  # the server closes the connection: an answer that is cut off must not look whole
         except Exception as error:  # a stranger learns nothing but that it went wrong
             log.exception("unexpected", extra={"about": type(error).__name__, "request_id": call.id})
             await call.refuse(500, "unexpected", "Something went wrong; the server's log has this request id.")
@@ -77,7 +79,8 @@ class _Call:
     async def receive(self) -> Message:
         """Return the next piece of the request."""
         try:
-            message = await asyncio.wait_for(self._receive(), None if self._over else SILENCE)
+            async with asyncio.timeout(None if self._over else SILENCE):
+                message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, f"Nothing came for {SILENCE:.0f} s.") from None
         if message["type"] == "http.request":
@@ -99,7 +102,11 @@ class _Call:
             message = {**message, "headers": [*given, *more, (b"x-request-id", self.id.encode())]}
         else:
             self._given += len(message.get("body", b""))
-        await self._send(message)
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._send(message)
+        except TimeoutError:
+            raise ConnectionAbortedError(f"the client took nothing for {SILENCE:.0f} s") from None
 
     async def refuse(self, status: int, code: str, detail: str) -> None:
         """Answer with a problem, unless the answer has begun."""

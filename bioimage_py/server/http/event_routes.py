@@ -1,0 +1,105 @@
+"""Routes of events: page by page, waiting for the next one, or as a stream (server-sent events of HTML)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from ...errors import BioimageError
+from ..accounts.members import Right
+from ..served import MOST, Gone
+from .answers import Accepts, json_answer
+from .asking import Asked, Reads, needing, still_may
+from .bodies import EventPage
+from .news import News
+
+routes = APIRouter()
+BEAT = 15.0
+"""Seconds after which a stream on which nothing happens sends a comment, so that no proxy takes it for dead."""
+
+
+@routes.get("/projects/{project}/events", response_model=EventPage, **needing("read"))
+async def events(
+    asked: Reads,
+    request: Request,
+    since: Annotated[int, Query(ge=0, le=2**53)],
+    limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
+    wait: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
+    accepts: Accepts = "",
+) -> Response:
+    """List the events after a number, in their order; where there is none, wait for one as long as is asked for."""
+    news: News = request.app.state.news
+    page = await news.page(asked.served, since, limit)
+    if wait and not page.events and await news.wait(asked.served, since, wait):
+        page = await news.page(asked.served, since, limit)
+    following = page.events[-1]["seq"] if page.events else since
+    found = [shown(event) for event in page.events]
+    return json_answer({"events": found, "next": following, "last": page.last}, accepts)
+
+
+class EventStream(StreamingResponse):
+    """A stream of events, as OpenAPI names it."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, content: AsyncIterator[bytes], headers: dict[str, str], over: Callable[[], None]) -> None:
+        super().__init__(content, headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
+
+
+@routes.get("/projects/{project}/events/stream", response_class=EventStream, **needing("read"))
+async def stream(
+    asked: Reads,
+    request: Request,
+    since: Annotated[int, Query(ge=0, le=2**53, description="number of the last event that is known")] = 0,
+    last_event_id: Annotated[str, Header(pattern="^[0-9]{0,15}$", description="the same; counts more")] = "",
+) -> Response:
+    """Send events as they come, each with its number as id, until the client goes or may not read any more."""
+    news: News = request.app.state.news
+    known = int(last_event_id) if last_event_id else since
+    await news.page(asked.served, known, 1)  # 410 is told before anything is sent
+    news.begin_stream()
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return EventStream(_sent(asked, request, news, known), headers, news.end_stream)
+
+
+async def _sent(asked: Asked, request: Request, news: News, known: int) -> AsyncIterator[bytes]:
+    yield b": events follow\n\n"
+    while not news.over:
+        try:
+            page = await news.page(asked.served, known, MOST)
+            if not await still_may(request, asked, Right.read):
+                return
+        except (Gone, BioimageError):  # the next request is told what it is
+            return
+        if page.events:
+            yield b"".join(_message(event) for event in page.events)
+            known = page.events[-1]["seq"]
+            continue
+        if not await news.wait(asked.served, known, BEAT):
+            yield b":\n\n"
+
+
+def _message(event: dict[str, Any]) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (event["seq"], to_json(shown(event)))
+
+
+def shown(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event without keys of its user's requests; of fields, the paths."""
+    changes = [
+        {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
+        for one in event["changes"]
+    ]
+    return {**{name: event[name] for name in ("seq", "time", "user", "client")}, "changes": changes}
