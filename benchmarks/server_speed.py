@@ -171,8 +171,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--each", action="store_true", help="also each kind of request by itself")
-    parser.add_argument("server", nargs="*", help="options of the server, after --")
-    options: Any = parser.parse_args()
+    options: Any
+    options, options.server = parser.parse_known_args()  # the rest is for the server
     {"reads": reads}[options.part](options)
 
 

@@ -59,6 +59,8 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of images of which small pictures are made; may be repeated. Who can write there must be trusted.",
 )
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that answer.")
+@click.option("--metrics", default="", metavar="[HOST:]PORT", help="Where Prometheus reads counts, without a token.")
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -71,6 +73,8 @@ def run(
     trusted_proxy: str,
     path: str,
     image_root: tuple[Path, ...],
+    workers: int,
+    metrics: str,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -80,7 +84,7 @@ def run(
     from ..server.running import run as serve
     from ..server.site import Times
 
-    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path)
+    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path, workers, metrics)
     serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root)
 
 

@@ -10,14 +10,15 @@ from fastapi.openapi.utils import get_openapi
 from ... import __version__
 from ..site import Site
 from . import data_routes, document_routes, event_routes, login_routes, project_routes, system_routes
-from .guard import Guard, Metrics
+from .guard import Guard
+from .metrics import Metrics
 from .news import News
 from .problems import tell_problems
 
 PREFIX = "/api/v1"
 
 
-def make_app(site: Site, *, secure: bool = False) -> FastAPI:
+def make_app(site: Site, *, secure: bool = False, metrics: Metrics | None = None) -> FastAPI:
     """Return the application that serves a site.
 
     Parameters
@@ -25,6 +26,8 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     site : Site
     secure : bool, default False
         Whether clients come by TLS.
+    metrics : Metrics, optional
+        Those of several processes; None: of this one.
     """
     app = FastAPI(
         title="Label projects",
@@ -35,7 +38,7 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.site = site
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics or Metrics()
     app.state.news = News()
     for module in (system_routes, login_routes, project_routes, document_routes, event_routes, data_routes):
         app.include_router(module.routes, prefix=PREFIX)

@@ -7,7 +7,6 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,7 +47,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         call = _Call(scope, receive, send, self._headers)
-        begun = time.perf_counter()
+        begun, metrics = time.perf_counter(), scope["app"].state.metrics
+        metrics.begin()
         try:
             await self._app(scope, call.receive, call.send)
         except ConnectionAbortedError:
@@ -59,7 +59,7 @@ class Guard:
         finally:
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "")
-            scope["app"].state.metrics.count(scope["method"], route, call.status, seconds)
+            metrics.end(scope["method"], route, call.status, seconds, call.taken, call.given)
             call.log(route, seconds)
 
 
@@ -74,7 +74,7 @@ class _Call:
         scope["state"]["call"] = self
         self.status = 0
         self._scope, self._receive, self._send, self._headers = scope, receive, send, headers
-        self._taken, self._given, self._over = 0, 0, False
+        self.taken, self.given, self._over = 0, 0, False
 
     async def receive(self) -> Message:
         """Return the next piece of the request."""
@@ -84,9 +84,9 @@ class _Call:
         except TimeoutError:
             raise HTTPException(408, f"Nothing came for {SILENCE:.0f} s.") from None
         if message["type"] == "http.request":
-            self._taken += len(message.get("body", b""))
+            self.taken += len(message.get("body", b""))
             self._over = not message.get("more_body", False)
-            if self._taken > self.limit:
+            if self.taken > self.limit:
                 raise HTTPException(413, f"The body has more than {self.limit} bytes.")
         return message
 
@@ -101,7 +101,7 @@ class _Call:
                 more.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*given, *more, (b"x-request-id", self.id.encode())]}
         else:
-            self._given += len(message.get("body", b""))
+            self.given += len(message.get("body", b""))
         try:
             async with asyncio.timeout(SILENCE):
                 await self._send(message)
@@ -129,32 +129,8 @@ class _Call:
             "status": self.status,
             "user": state.get("user", ""),
             "project": self._scope.get("path_params", {}).get("project", ""),
-            "bytes_in": self._taken,
-            "bytes_out": self._given,
+            "bytes_in": self.taken,
+            "bytes_out": self.given,
             "seconds": round(seconds, 4),
         }
         log.info("request", extra={"about": about})
-
-
-class Metrics:
-    """Counts of requests, as Prometheus reads them."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str, int]] = Counter()
-        self._seconds: Counter[tuple[str, str]] = Counter()
-
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        method = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "OTHER"
-        self._counts[method, route, status] += 1
-        self._seconds[method, route] += seconds  # type: ignore[assignment]
-
-    def text(self) -> str:
-        """Return the counts in Prometheus' text format."""
-        lines = ["# TYPE bioimage_py_requests_total counter"]
-        for (method, route, status), count in sorted(self._counts.items()):
-            lines.append(f'bioimage_py_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
-        lines.append("# TYPE bioimage_py_request_seconds_total counter")
-        for (method, route), seconds in sorted(self._seconds.items()):
-            lines.append(f'bioimage_py_request_seconds_total{{method="{method}",route="{route}"}} {seconds:.6f}')
-        return "\n".join(lines) + "\n"
