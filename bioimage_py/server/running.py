@@ -208,6 +208,7 @@ def _server(config: uvicorn.Config, app: FastAPI) -> uvicorn.Server:
             await super().startup(sockets)
             for one in sockets or ():
                 one.listen(_BACKLOG)  # that of the configuration says how many one process takes at a time
+            app.state.metrics.write()
             gone = parent_gone()
             if gone is not None:
                 asyncio.get_running_loop().add_reader(gone, self.handle_exit, signal.SIGTERM, None)

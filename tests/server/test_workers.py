@@ -60,7 +60,7 @@ def test_processes_answer_die_and_are_started_again(tmp_path):
             return counted(httpx.get(url).text, 'requests_total{method="GET",route="/health"') >= 17
 
         until(all_there)
-        assert counted(httpx.get(url).text, "processes ") == 2
+        until(lambda: counted(httpx.get(url).text, "processes ") == 2)
         assert httpx.get(url.replace("/metrics", "/")).status_code == 404
         last = answering(running)
         begun = time.monotonic()
