@@ -47,16 +47,15 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncIterator[bytes], headers: dict[str, str], over: Callable[[], None]) -> None:
-        super().__init__(content, headers=headers)
-        self._over = over
+    over: Callable[[], None]
+    """Called at its end."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._over()
+            self.over()
 
 
 @routes.get("/projects/{project}/events/stream", response_class=EventStream, **needing("read"))
@@ -72,7 +71,9 @@ async def stream(
     await news.page(asked.served, known, 1)  # 410 is told before anything is sent
     news.begin_stream()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventStream(_sent(asked, request, news, known), headers, news.end_stream)
+    answer = EventStream(_sent(asked, request, news, known), headers=headers)
+    answer.over = news.end_stream
+    return answer
 
 
 async def _sent(asked: Asked, request: Request, news: News, known: int) -> AsyncIterator[bytes]:
