@@ -81,6 +81,14 @@ class Site:
         self.token = self.client.headers["Authorization"].split()[1]
         self.path = f"/api/v1/projects/{self.id}"
 
+    def mapped(self) -> tuple[str, str, str]:
+        """Data set, layer and version of the label map."""
+        rows = self.client.get(f"/projects/{self.id}/descriptors", params={"limit": 1000}).json()["descriptors"]
+        descriptor = next(row["identifier"] for row in rows if row["layers"])
+        layers = self.client.get(f"/projects/{self.id}/documents/{descriptor}").json()["layers"]
+        ((layer, record),) = layers.items()
+        return descriptor, layer, record["version"]
+
     def cpu(self) -> float:
         """CPU seconds that the server has used, with its children."""
         process = psutil.Process(self.server.process.pid)
@@ -91,11 +99,9 @@ def mixed(site: Site) -> list[str]:
     """Paths: of 20, 8 documents, 5 chunks, 3 of events, 2 locks, one list of 100, one of projects."""
     answer = site.client.get(site.path.removeprefix("/api/v1") + "/descriptors", params={"limit": 1000}).json()
     names = [row["identifier"] for row in answer["descriptors"]]
-    mapped = next(row["identifier"] for row in answer["descriptors"] if row["layers"])
-    document = site.client.get(f"/projects/{site.id}/documents/{mapped}").json()
-    ((layer, record),) = document["layers"].items()
-    version = f"{site.path}/descriptors/{mapped}/layers/{layer}/versions/{record['version']}"
-    folder = next((site.root.parent / "project" / "annotations").glob(f"{mapped}/{layer}/{record['version']}*"))
+    mapped, layer, stamp = site.mapped()
+    version = f"{site.path}/descriptors/{mapped}/layers/{layer}/versions/{stamp}"
+    folder = next((site.root.parent / "project" / "annotations").glob(f"{mapped}/{layer}/{stamp}*"))
     keys = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "/c/" in str(path)]
     last = site.client.get(f"/projects/{site.id}").json()["last"]
     paths = []

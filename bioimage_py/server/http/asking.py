@@ -151,3 +151,17 @@ def needing(right: str) -> dict[str, Any]:
     if right == "nobody":
         return {"openapi_extra": {"x-needs": right, "security": []}}
     return {"openapi_extra": {"x-needs": right, "security": [{"bearer": []}]}}
+
+
+def giving(kind: str, *statuses: int) -> dict[str, Any]:
+    """Keyword of a route whose answers are no JSON: the OpenAPI document says of what type they are.
+
+    Parameters
+    ----------
+    kind : str
+        Media type.
+    *statuses : int
+        Of such answers; by default 200.
+    """
+    content = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    return {"responses": {status: {"description": "OK", **content} for status in statuses or (200,)}}

@@ -26,7 +26,7 @@ from ..pictures import picture_of
 from ..refusals import DamagedError
 from ..sealed import Place, bytes_of, region_of, write
 from ..values import checked
-from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
+from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, giving, needing
 from .bodies import Draft, DraftWish, Lock, LockProof, LockState, LockWish, Sealed
 
 routes = APIRouter()
@@ -70,7 +70,12 @@ def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
     raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
 
 
-@routes.get(_LAYER + "/versions/{version}/{key:path}", response_class=FileResponse, **needing("read"))
+@routes.get(
+    _LAYER + "/versions/{version}/{key:path}",
+    response_class=FileResponse,
+    **giving("application/octet-stream", 200, 206),
+    **needing("read"),
+)
 def data(
     descriptor: Name,
     layer: Name,
@@ -111,7 +116,12 @@ def _size(path: StoredPath) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-@routes.get("/projects/{project}/thumbnails/{descriptor}", response_class=FileResponse, **needing("read"))
+@routes.get(
+    "/projects/{project}/thumbnails/{descriptor}",
+    response_class=FileResponse,
+    **giving("image/png"),
+    **needing("read"),
+)
 async def thumbnail(descriptor: Name, asked: Reads, site: SiteOf) -> Response:
     """Give a small picture of an image (PNG), where the operator of the server lets it open the image."""
     record = await to_thread.run_sync(record_of, asked, descriptor)
