@@ -182,6 +182,10 @@ class Projects:
             path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
 
+    def opened(self, id: str) -> Served | None:
+        """Return a project that was asked for before; None where it was not."""
+        return self._open.get(id)
+
     def served(self, id: str) -> Served:
         """Return a project; KeyNotFoundError where there is none."""
         with self._database.reading() as connection:

@@ -26,6 +26,7 @@ from ..system.faults import fault
 from .database import audit
 from .database.engine import Database
 from .database.tables import events, projects
+from .documents import Documents
 
 MOST = 1000
 """Events of one page."""
@@ -73,6 +74,8 @@ class Served:
         self.id = id
         self.folder = folder
         self._database = database
+        self.documents = Documents(folder)
+        """What clients read."""
         self.index: Any = None
         """What is known of the data sets for lists (`index.Index`)."""
 
@@ -255,6 +258,11 @@ class Served:
         with self._database.reading() as connection:
             return self._kept(connection)[1]
 
+    def newest(self) -> int | None:
+        """Return the number of the last event as its file tells, which always lies there; None where it does not."""
+        found = numbers(self.folder.root)
+        return found[-1] if found else None
+
     def changed(self) -> float | None:
         """Return the time of the last event; None where none is kept."""
         query = select(events.c.time).where(events.c.project_id == self.id).order_by(events.c.seq.desc()).limit(1)
@@ -276,6 +284,8 @@ class Served:
         Gone
             Some of them are not kept any more, or there was none of that number: the client has to load anew.
         """
+        if since == self.newest():
+            return Page([], since)
         self.take_over()
         with self._database.reading() as connection:
             first, last = self._kept(connection)

@@ -11,6 +11,7 @@ from pathlib import Path
 from .accounts.api_tokens import ApiTokens
 from .accounts.devices import Devices
 from .accounts.identities import Identities
+from .accounts.known import Known
 from .accounts.members import Members
 from .accounts.provider import Provider, ProviderSettings
 from .accounts.sessions import Sessions
@@ -69,6 +70,7 @@ class Site:
         self.provider = None if provider is None else Provider(provider, clock)
         self.members = Members(self.database)
         self.sights = Sights(self.database)
+        self.known = Known(self.database, clock)
         self.projects = Projects(self.root, self.database)
 
     def first_admin(self) -> tuple[str, str] | None:

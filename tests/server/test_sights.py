@@ -116,6 +116,7 @@ def test_what_is_hidden_is_refused_as_what_is_not_there(blind: Blind) -> None:
                 "draft": blind.version,
                 "version": blind.version,
                 "key": "zarr.json",
+                "space": "frame",
             }
             for hidden, false in (
                 (

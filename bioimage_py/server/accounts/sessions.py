@@ -209,7 +209,7 @@ class Sessions:
             found = _row(connection, token, kind)
         if found is None or found["revoked"] or found["disabled"] or found["expires"] <= self._clock():
             raise UnknownCallerError
-        return Caller(found["user_id"], found["name"], found["admin"], family=found["family"])
+        return Caller(found["user_id"], found["name"], found["admin"], family=found["family"], until=found["expires"])
 
     def log_out(self, family: str) -> None:
         """End all that a login has led to."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import stat
 from collections.abc import Mapping
+from pathlib import Path as StoredPath
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
@@ -14,25 +16,32 @@ from fastapi.responses import FileResponse
 
 from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, read_lease
+from ..accounts.locks import take_away
 from ..accounts.members import Right
 from ..database import audit
-from ..locks import take_away
 from ..pictures import picture_of
 from ..sealed import Place
 from ..transfer.marks import Mark, Marks
 from ..transfer.records import new_layer
 from ..values import checked
-from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
+from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, giving, needing
 from .bodies import Lock, LockProof, LockState, LockWish, Sealed
-from .places import DATA, LAYER, body_of, in_memory, place_of, record_of
+from .places import DATA, LAYER, body_of, check_there, in_memory, place_of, record_of
 
 routes = APIRouter()
 TABLE_BYTES = 64 * 2**20
+_AT_A_TIME = 2**20
+"""Bytes that are read at once."""
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60})(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60}){0,11}")
 _pictures = CapacityLimiter(1)
 
 
-@routes.get(LAYER + "/versions/{version}/{key:path}", response_class=FileResponse, **needing("read"))
+@routes.get(
+    LAYER + "/versions/{version}/{key:path}",
+    response_class=FileResponse,
+    **giving("application/octet-stream", 200, 206),
+    **needing("read"),
+)
 def data(
     descriptor: Name,
     layer: Name,
@@ -40,27 +49,48 @@ def data(
     key: Annotated[str, Path(max_length=500)],
     asked: Reads,
     if_none_match: Annotated[str, Header(max_length=1000)] = "",
+    range: Annotated[str, Header(description="as HTTP has it")] = "",
 ) -> Response:
     """Give a part of a version, which never changes: a key of its zarr group, or "table.csv"; ranges are allowed."""
     mark = Marks(asked.served.folder).of(version)
     if mark is None or not mark.is_of(descriptor, layer, asked.caller.name):  # one's own may be read before it counts
-        record_of(asked, descriptor)
+        check_there(asked, descriptor)
         place_of(asked, descriptor, layer)
     place = Place.known(asked.served.folder, descriptor, layer)
     if not _KEY.fullmatch(key):
         raise KeyNotFoundError("There is no such key.", remedy="keys are those of a zarr group")
     path = place.table(version) if key == "table.csv" else place.version(version) / key
-    if not path.is_file():
+    size = _size(path)
+    if size is None:
         raise KeyNotFoundError(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
     asked.served.folder.inside(path)
     tag = f'"{version}/{key}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type="application/octet-stream", headers=headers)
+    if size <= _AT_A_TIME and not range:  # a streamed file takes a thread three times
+        return Response(path.read_bytes(), media_type="application/octet-stream", headers=headers)
+    return _Streamed(path, media_type="application/octet-stream", headers=headers)
 
 
-@routes.get("/projects/{project}/thumbnails/{descriptor}", response_class=FileResponse, **needing("read"))
+class _Streamed(FileResponse):
+    chunk_size = _AT_A_TIME
+
+
+def _size(path: StoredPath) -> int | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+@routes.get(
+    "/projects/{project}/thumbnails/{descriptor}",
+    response_class=FileResponse,
+    **giving("image/png"),
+    **needing("read"),
+)
 async def thumbnail(descriptor: Name, asked: Reads, site: SiteOf) -> Response:
     """Give a small picture of an image (PNG), where the operator of the server lets it open the image."""
     record = await to_thread.run_sync(record_of, asked, descriptor)
@@ -108,7 +138,7 @@ def _document(text: str) -> Any:
 @routes.get(DATA + "/lock", **needing("read"))
 def lock_state(descriptor: Name, asked: Reads) -> LockState:
     """Tell whether a data set is locked, by whom and until when."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     lease = read_lease(asked.served.folder, descriptor)
     if lease is None or not lease.alive:
         return LockState(locked=False, owner="", expires=None)
@@ -120,7 +150,7 @@ def take_lock(
     descriptor: Name, body: LockWish, asked: Annotates, site: SiteOf, address: AddressOf, client: Client = ""
 ) -> Lock:
     """Lock a data set: nobody else writes its annotations while the lock lives."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     owner = f"{asked.caller.name} ({client or 'no client named'})"
     token = LockToken.take(asked.served.folder, descriptor, body.seconds, owner)
     _record(site, asked, address, "lock taken", {"descriptor": descriptor, "seconds": body.seconds})
@@ -130,7 +160,7 @@ def take_lock(
 @routes.put(DATA + "/lock", **needing("annotate"))
 def renew_lock(descriptor: Name, body: LockProof, asked: Annotates) -> Lock:
     """Let a lock live for its full time from now."""
-    record_of(asked, descriptor)
+    check_there(asked, descriptor)
     LockToken.of(asked.served.folder, descriptor, body.token).renew()
     return _lock(body.token, asked, descriptor)
 

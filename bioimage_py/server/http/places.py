@@ -8,7 +8,6 @@ from fastapi import Request
 from ...errors import KeyNotFoundError
 from ...projects.values.names import is_space
 from ...projects.values.records import DescriptorRecord
-from ...projects.values.settings import parse_settings
 from ..sealed import Place
 from .asking import Asked
 
@@ -35,6 +34,12 @@ def record_of(asked: Asked, descriptor: str) -> DescriptorRecord:
     return DescriptorRecord.parse(document)
 
 
+def check_there(asked: Asked, descriptor: str) -> None:
+    """Refuse a data set that there is not (KeyNotFoundError)."""
+    if descriptor == "project" or not asked.served.documents.exists(descriptor):
+        raise KeyNotFoundError(f"There is no data set {descriptor!r} (any more).", remedy="project.sync()")
+
+
 def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
     """Return where the data of a layer lies, also of a data set that is not saved yet.
 
@@ -43,8 +48,7 @@ def place_of(asked: Asked, descriptor: str, layer: str) -> Place:
     KeyNotFoundError
         The project has no such layer.
     """
-    settings = parse_settings(asked.served.folder.read("project").document or {})
-    for one in settings.layers:
+    for one in asked.served.documents.settings().layers:
         if one.id == layer and not is_space(layer):
             return Place(asked.served.folder, descriptor, one)
     raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
