@@ -209,8 +209,9 @@ begun, cpu = time.perf_counter(), time.process_time()
 project = Project.load(url, id, "admin", password)
 count = len(project.descriptors)
 named = project.descriptors.filter(name="image 77")
-print(f"first load of a client: {count} data sets, {time.perf_counter() - begun:.1f} s, "
-      f"CPU {time.process_time() - cpu:.1f} s, {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024:.0f} MiB more than before")
+wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
+more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024
+print(f"first load of a client: {count} data sets, {wall:.1f} s, CPU {cpu:.1f} s, {more:.0f} MiB more than before")
 """
 
 
