@@ -21,6 +21,7 @@ from .http.metrics import Metrics
 from .logs import to_stderr
 from .metrics_port import show_metrics
 from .site import Site, Times
+from .upkeep import KEEP_DAYS, keep_up
 from .workers import Workers, parent_gone
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Listening:
         Processes that answer.
     metrics : str
         "PORT" or "HOST:PORT" at which Prometheus finds the counts without a token; "" for nowhere.
+    keep_days : float
+        For so many days events are kept, by which clients catch up.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ class Listening:
     path: str = ""
     workers: int = 1
     metrics: str = ""
+    keep_days: float = KEEP_DAYS
 
     def metrics_address(self) -> tuple[str, int]:
         """Return host and port of the counts; ParameterError where they are none."""
@@ -205,6 +209,7 @@ def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path)
         ssl_certfile=listening.cert or None,
         ssl_keyfile=listening.key or None,
     )
+    keep_up(site, listening.keep_days)
     try:
         _server(config, app).run(sockets=[bound])
     finally:
