@@ -253,7 +253,7 @@ RUNS_CODE = {
     "sources/spec.py": "a spec that the caller trusts",
     "testing/conformance.py": "a copy of a source of this process",
     "backends/hosted/config.py": "a function of one's own, on its way to a worker",
-    "backends/hosted/exchange.py": "what driver and workers of one Dask cluster say, in which whoever says it runs code",
+    "backends/hosted/exchange.py": "driver and workers of a Dask cluster, where whoever can speak can run code",
     "runner/worker/remote.py": "what the driver of a run tells its workers by that way",
     "runner/worker/served.py": "what the workers of a run tell its driver by that way",
     "cli/functions.py": "a file with a function that the caller names",
