@@ -34,6 +34,10 @@ class _Inside:
         return folder.path / self._name
 
 
+ELSEWHERE = ".arrays.zarr"
+"""What the name of a run's own arrays ends with that lie elsewhere, behind the name of the run."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Every path in the folder of a run; none of them needs to exist.
@@ -68,6 +72,8 @@ class RunFolder:
     """``<stage>/<worker>``: values that the blocks returned."""
     arrays = _Inside("arrays.zarr")
     """What the run's stages hand on to later ones, an array each."""
+    elsewhere = _Inside("arrays.url")
+    """Says where these are, where workers do not see the folder."""
     undo = _Inside("undo")
     """``<stage>/<output>``: the old content of what is changed in place."""
     progress = _Inside("progress")
@@ -100,6 +106,14 @@ class RunFolder:
     """``<worker>.json``: how it ended, by the parent in its job."""
     gone = _Inside("gone")
     """``<worker>``: its job was given up."""
+
+    @property
+    def arrays_at(self) -> str:
+        """Where the run's own arrays are: in it, or at a URL."""
+        try:
+            return read_small(self.elsewhere).decode()
+        except FileNotFoundError:
+            return str(self.arrays)
 
     def claims_of(self, batch_list: int) -> Path:
         """Claims of the batches of a list."""
