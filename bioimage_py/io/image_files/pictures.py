@@ -24,7 +24,7 @@ from ...sources.file import Opened
 from ...sources.indexing import normalize_index
 from ..details import Details
 from ..formats import keep_local
-from .codecs import png
+from .checked import png
 
 _ORIENTATION = 0x0112
 SAMPLES_TAG = 0x0115

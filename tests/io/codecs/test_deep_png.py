@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bioimage_py.io.v3 as iio
 from bioimage_py.errors import BioimageError
-from bioimage_py.io.image_files.codecs.png import SIGNATURE, checked
+from bioimage_py.io.image_files.checked.png import SIGNATURE, checked
 
 imagecodecs = pytest.importorskip("imagecodecs")
 IMAGE = np.random.default_rng(0).integers(0, 2**16, (13, 11, 3)).astype("u2")
