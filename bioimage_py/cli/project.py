@@ -33,6 +33,31 @@ def project() -> None:
 
 
 @project.command(cls=Command)
+@click.argument("url")
+@click.option("--user", default="", help="Log in by a password; by default a browser lets the program in.")
+@click.option("--insecure", is_flag=True, help="Accept http to other machines.")
+@click.option("--ca", default="", metavar="FILE", help="Certificates that the server's is signed with.")
+def login(url: str, user: str, insecure: bool, ca: str) -> None:
+    """Log in at the server URL, for all programs of this user."""
+    from ..projects import login as log_in
+
+    log_in(url, user, insecure=insecure, ca=ca)
+    click.echo(f"You are logged in at {url}.")
+
+
+@project.command(cls=Command)
+@click.argument("url")
+@click.option("--insecure", is_flag=True, help="Accept http to other machines.")
+@click.option("--ca", default="", metavar="FILE", help="Certificates that the server's is signed with.")
+def logout(url: str, insecure: bool, ca: str) -> None:
+    """End what `login` has begun, here and at the server URL."""
+    from ..projects import logout as log_out
+
+    log_out(url, insecure=insecure, ca=ca)
+    click.echo(f"You are logged out at {url}.")
+
+
+@project.command(cls=Command)
 @click.argument("path", type=click.Path())
 @click.option("--name", help="Name; by default that of the folder.")
 @click.option("--labelmap", multiple=True, metavar="LAYER[:LABEL,...]", help="Pixelwise layer; labels are 1, 2, ....")

@@ -21,7 +21,7 @@ from ..io.ome import is_marked_unfinished
 from ..io.target import OME_ENDING
 from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
-from ..io.v3.replacing import check_replaced, refuse_same
+from ..io.v3.replacing import check_replaced, refuse_own_levels, refuse_same
 from ..io.v3.target import checked_target, format_to_write
 from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
@@ -163,6 +163,8 @@ def convert(
     entry = format_to_write(path, None, None)
     require_library(entry)
     check_replaced(path, entry)
+    if overwrite and entry.stores:
+        refuse_own_levels(path, [source])
     wanted = Wanted(axes=axes, dtype=dtype, rescale=rescale, labels=labels)
     image = _with_details(wanted.image(source, entry.name), source)
     found = Conversion(
