@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def beside(place: str) -> str:
 
 
 def put(new: str, place: str) -> None:
-    """Give something complete its name; what had it before goes, and is whole until then.
+    """Give something complete its name; what had it before goes, and is whole until then. Who may read that stays.
 
     Parameters
     ----------
@@ -39,6 +40,11 @@ def put(new: str, place: str) -> None:
     place : str
         Absolute path.
     """
+    with suppress(FileNotFoundError):
+        before = os.stat(place)
+        with suppress(OSError):  # a group of which one is no member
+            os.chown(new, -1, before.st_gid)
+        os.chmod(new, stat.S_IMODE(before.st_mode))
     if not os.path.isdir(new):
         with open(new, "rb") as file:  # or a machine that fails now leaves a name without content
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..sources.file import FileSource, open_source
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url
+from ..system.alone import alone
 from .ome_image import block_of, write_ome_image
 
 _COMPARED_BYTES = 64 * 2**20
@@ -156,6 +158,8 @@ def convert(
         killed is there, and is continued by the same call.
     AliasError
         If the input is made of what would be replaced.
+    RunningError
+        If another process writes to the same container.
     """
     target = Target(os.fspath(output), dtype, rescale, axes, pyramid, overwrite, options)
     source = as_source(input)
@@ -181,7 +185,9 @@ def convert(
     if dry_run:
         return found if entry.create is not None else replace(found, lost=_tried(image, path, more))
     if entry.create is not None:
-        _copy(image, path, entry.name, target, current_execution(execution))
+        container = split_path(path)[0]
+        with nullcontext() if is_url(container) else alone(container):
+            _copy(image, path, entry.name, target, current_execution(execution))
         lost: tuple[str, ...] = ()
     else:
         more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}

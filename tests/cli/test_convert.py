@@ -155,3 +155,24 @@ def test_info_of_pictures(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["info", str(path)])
         assert result.exit_code == 0, result.output
         assert f"{shape} uint16" in result.output
+
+
+@pytest.mark.processes
+def test_one_that_begins_beside_another_removes_nothing(tmp_path: Path) -> None:
+    from bioimage_py.system.alone import alone
+
+    bp.copy(DATA, tmp_path / "a.zarr/raw", progress=False)
+    out = tmp_path / "b.ome.zarr"
+    run(tmp_path / "a.zarr/raw", out, "--pyramid")
+    before = sorted(str(path) for path in out.rglob("*"))
+    with alone(str(out)):
+        told = run(tmp_path / "a.zarr/raw", out, "--pyramid", "--overwrite", code=1)
+    assert "is being written by another process" in told
+    assert sorted(str(path) for path in out.rglob("*")) == before
+    call = [sys.executable, "-m", "bioimage_py", "convert", str(tmp_path / "a.zarr/raw"), str(out), "--overwrite"]
+    both = [subprocess.Popen([*call, "--quiet"], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [one.communicate()[1] for one in both]
+    assert 0 in [one.returncode for one in both], told
+    assert all(one.returncode == 0 or "another process" in text for one, text in zip(both, told, strict=True))
+    np.testing.assert_array_equal(iio.imread(out), DATA)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "b.ome.zarr"]

@@ -184,3 +184,19 @@ def test_a_process_that_ends_at_a_rename(tmp_path: Path, renames: int) -> None:
     np.testing.assert_array_equal(found, DATA if renames == 0 else np.full_like(DATA, 7))
     iio.imwrite(path, DATA)
     assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_who_may_read_stays(tmp_path: Path, mode: int) -> None:
+    place, inner = tmp_path / "a.tif", tmp_path / "a.zarr"
+    place.write_text("old")
+    inner.mkdir()
+    place.chmod(mode)
+    inner.chmod(mode | 0o100)
+    for one in (place, inner):
+        new = Path(swap.beside(str(one)))
+        new.mkdir() if one is inner else new.write_text("new")
+        swap.put(str(new), str(one))
+    assert place.read_text() == "new"
+    assert place.stat().st_mode & 0o777 == mode
+    assert inner.stat().st_mode & 0o777 == mode | 0o100

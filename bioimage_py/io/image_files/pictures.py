@@ -24,6 +24,7 @@ from ...sources.file import Opened
 from ...sources.indexing import normalize_index
 from ..details import Details
 from ..formats import keep_local
+from .checked import png
 
 _ORIENTATION = 0x0112
 SAMPLES_TAG = 0x0115
@@ -259,7 +260,7 @@ def _deep(path: str, header: Header) -> np.ndarray:
 
     try:
         with open(path, "rb") as file:
-            array = np.asarray(imagecodecs.png_decode(file.read()))
+            array = np.asarray(imagecodecs.png_decode(png.checked(file.read())))
     except Exception as error:  # codecs raise types of their own for damaged data
         raise StorageError(f"{path} is cut off or damaged: {error}", remedy="copy the file again") from error
     if array.ndim == 3 and array.shape[2] == 2:  # grey and transparency

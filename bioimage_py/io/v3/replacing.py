@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,11 +25,12 @@ from .target import appearing
 
 _OWN = re.compile(r"data|OME|[0-9]+(/[0-9]+)*")
 """Keys that images of a container have here, and in the layout of bioformats2raw."""
+_NUMBERED = re.compile(r"arr_\d+")
 _METADATA = {"zarr.json", ".zgroup", ".zattrs", ".zmetadata", "attributes.json"}
 
 
-def check_replaced(path: str, entry: Format) -> None:
-    """Refuse to put an image where something lies that is no image, or more than images.
+def check_replaced(path: str, entry: Format, adds: bool = False) -> None:
+    """Refuse to put an image where something lies that is no image, or more than images (but where it `adds` to them).
 
     Raises
     ------
@@ -49,12 +51,13 @@ def check_replaced(path: str, entry: Format) -> None:
     elif entry.container:
         others = _others_of_file(container, key)
     else:
-        others = []
+        others = [] if adds else _others_of_archive(container)
     if others:
+        beside = f"{path}/KEY" if entry.container else f"imopen({path!r}, 'a').write(image)"
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         raise StorageError(
             f"{path} holds {shown}, which would be lost: an image takes the place of all that is there.",
-            remedy=f"{path}/KEY puts it beside them; or remove them first: rm -r {container!r}",
+            remedy=f"{beside} puts it beside them; or remove them first: rm -r {container!r}",
         )
 
 
@@ -78,8 +81,17 @@ def _others_of_file(path: str, key: str | None) -> list[str]:
     return [one for one in keys if (not _OWN.fullmatch(one) if key is None else one.startswith(f"{key}/"))]
 
 
+def _others_of_archive(path: str) -> list[str]:
+    """What an archive of numpy holds besides one array, or arrays by their numbers."""
+    if not path.lower().endswith(".npz") or not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    return [name for name in names if not _NUMBERED.fullmatch(name)] if len(names) > 1 else []
+
+
 @contextmanager
-def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str]:
+def in_place_of(path: str, entry: Format, arrays: Sequence[Any], adds: bool = False) -> Iterator[str]:
     """Give the path to write to; what is there after the body takes the place, and goes where the body fails.
 
     Parameters
@@ -90,6 +102,8 @@ def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str
         Its format.
     arrays : sequence of array_like
         What is written: in a bucket it may not be made of what it takes the place of.
+    adds : bool, default False
+        What is there is written too.
 
     Raises
     ------
@@ -98,7 +112,7 @@ def in_place_of(path: str, entry: Format, arrays: Sequence[Any]) -> Iterator[str
     AliasError
         The array that would be emptied is one of those to be read.
     """
-    check_replaced(path, entry)
+    check_replaced(path, entry, adds)
     container, key = split_path(path)
     if is_url(path):  # where nothing can be renamed
         _refuse_own(path, container, key, entry, arrays)

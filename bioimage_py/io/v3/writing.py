@@ -132,7 +132,7 @@ class WriteHandle:
         if adds and (count := _numbered_images(self._path, self._entry, self._options)):
             self._finish(_add_images(self._path, self._entry, count, self._images, self._options))
             return
-        with in_place_of(self._path, self._entry, [image.array for image in self._images]) as beside:
+        with in_place_of(self._path, self._entry, [image.array for image in self._images], adds) as beside:
             added = self._added(beside) if adds else None
             if added is None:
                 images = [*self._there(self._path), *self._images] if adds else self._images
@@ -227,7 +227,7 @@ def writer_of(
     path = checked_target(uri, mode)
     entry = format_to_write(path, plugin, extension)
     require_library(entry)
-    check_replaced(path, entry)
+    check_replaced(path, entry, mode == "a")
     return WriteHandle(uri, path, entry, mode, options or {})
 
 

@@ -19,6 +19,7 @@ from ..indexing import Roi
 from ..sharing import Extent, of_hdf5
 from ..spec import SourceSpec
 from .backing import Backing, files_at, gone, regular_chunks, sync_file
+from .hdf5_attributes import check_attributes
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
 from .hdf5_parts import reading_structure, require_parts
 
@@ -45,13 +46,15 @@ class HDF5Backing(Backing):
         self._sync = sync
         self._path = os.path.abspath(os.fsdecode(dataset.file.filename))
         self._key = str(dataset.name).strip("/")
+        self._mode = str(dataset.file.mode)
         require_parts(dataset, self._path)
+        if self._mode == "r":
+            check_attributes(dataset, self._path)
         warn_if_packed(dataset, self._path)
         self.shape = tuple(int(size) for size in dataset.shape)
         self._stored = np.dtype(dataset.dtype).newbyteorder("=")
         self.dtype = meant_dtype(dataset, self._stored)
         self.chunks = regular_chunks(dataset.chunks, self.shape)
-        self._mode = str(dataset.file.mode)
         self.writable = self._mode != "r"
 
     @property

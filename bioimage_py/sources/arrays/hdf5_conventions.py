@@ -12,6 +12,7 @@ import numpy as np
 from ...system.json_text import parse_json
 from ..axes import Axis
 from ..chunked.conventions import OWN_ATTRIBUTE, conventional_axes, warn_of_packing
+from .hdf5_attributes import check_attributes
 
 _CELLS = re.compile(r"/t\d{5,}/(s\d{2,})/\d+/cells\Z")
 """BigDataViewer's datasets; its Java library wrote unsigned voxels as signed ones."""
@@ -33,6 +34,8 @@ def meant_dtype(dataset: Any, stored: np.dtype) -> np.dtype:
     if cells is None or stored.kind != "i":
         return stored
     setup = dataset.file.get(cells[1])
+    if setup is not None:
+        check_attributes(setup, os.fsdecode(dataset.file.filename))
     said = None if setup is None else _plain(setup.attrs.get("dataType"))
     meant = f"uint{8 * stored.itemsize}"
     return np.dtype(meant) if said == meant or (said is None and stored.itemsize == 2) else stored

@@ -166,3 +166,28 @@ def test_an_empty_group_may_be_replaced() -> None:
     for name in ("a.h5/free", "a.zarr/free"):
         iio.imwrite(name, DATA)
         np.testing.assert_array_equal(iio.imread(name), DATA)
+
+
+def test_an_archive_of_several_arrays_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, raw=np.zeros((4, 6)), labels=np.ones((4, 6)))
+    with pytest.raises(StorageError, match=r"holds raw, labels, which would be lost") as told:
+        iio.imwrite(path, np.zeros((4, 6)))
+    assert "'a').write(image)" in told.value.remedy
+    with iio.imopen(path, "a") as file:
+        file.write(np.zeros((2, 3)))
+    assert {"raw", "labels"} < set(np.load(path).files)
+    numbered = tmp_path / "b.npz"
+    for count in (3, 1):
+        iio.imwrite(numbered, [np.zeros((4, 6))] * count)
+        assert len(np.load(numbered).files) == count
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.npz", "a.h5", "a.nii.gz"])
+def test_who_may_read_a_file_stays(name: str, tmp_path: Path) -> None:
+    for value in (0, 1):
+        iio.imwrite(tmp_path / name, np.full((4, 6, 8), value, "u1"))
+        if value == 0:
+            (tmp_path / name).chmod(0o600)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert iio.imread(tmp_path / name).max() == 1

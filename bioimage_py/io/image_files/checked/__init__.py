@@ -1,0 +1,1 @@
+"""What is looked at before a library decodes it, where that fails badly over damage."""
