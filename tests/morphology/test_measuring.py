@@ -212,3 +212,23 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(ParameterError):
             regionprops(np.ones((3, 3), int), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "percentile", "expected"),
+    [
+        ((1, np.inf), 100, np.inf),
+        ((1, np.inf), 0, 1),
+        ((1, 2, np.inf), 50, 2),
+        ((1, np.inf), 50, np.inf),
+        ((-np.inf, 1, 2), 0, -np.inf),
+        ((-np.inf, 1, 2), 25, -np.inf),
+        ((-np.inf, np.inf), 50, np.nan),
+        ((np.inf, np.inf), 30, np.inf),
+        ((np.nan, np.inf), 30, np.nan),
+    ],
+)
+def test_percentiles_of_infinite_values(values: tuple[float, ...], percentile: int, expected: float) -> None:
+    image = np.array(values, np.float32)
+    found = regionprops(np.ones(len(values), "u1"), intensity_image=image, percentiles=(percentile,), **QUIET)
+    np.testing.assert_equal(found[f"intensity_percentile_{percentile}"][0], expected)

@@ -272,8 +272,8 @@ def intensity_of(values: Array, starts: Array, stops: Array, *, keep: bool) -> I
     begins = np.cumsum(lengths) - lengths
     exact = inside.dtype.kind in "iu" and inside.dtype.itemsize <= 4
     wide = inside.astype(np.int64 if exact else np.float64)
-    total = np.add.reduceat(wide, begins)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
+        total = np.add.reduceat(wide, begins)
         squares = np.add.reduceat((inside - np.repeat(total / lengths, lengths)) ** 2, begins)
     counted = (rows, inside, np.ones(len(inside), np.int64)) if keep else None
     low, high = np.minimum.reduceat(inside, begins), np.maximum.reduceat(inside, begins)

@@ -72,8 +72,8 @@ def regionprops(
         Values to measure, of the shape of the labels; or with one leading axis of channels. Of a sequence, or of
         channels, every column has the number of the channel: ``intensity_mean-0``.
     percentiles : sequence of float
-        Of the intensities, in [0, 100], interpolated as `numpy.percentile` does. Every different value in an object is
-        counted: memory grows with their number.
+        Of the intensities, in [0, 100], interpolated as `numpy.percentile` does; of infinite ones the limit, where that
+        has NaN. Every different value in an object is counted: memory grows with their number.
     physical : bool
         Take the resolution, and where voxel 0 lies, from the axes of the input.
     item_ids : sequence of int, optional
@@ -201,8 +201,10 @@ def _percentile(found: Objects, one: Intensity, quantile: float) -> np.ndarray:
     first = np.cumsum(found.count) - found.count
     at = quantile / 100 * (found.count - 1)
     low, high = (values[np.searchsorted(below, first + rank(at), side="right")] for rank in (_floor, _ceil))
+    rest = at - np.floor(at)
     with np.errstate(invalid="ignore"):
-        result = low + (high - low) * (at - np.floor(at))
+        # weighted, not stepped: beside a finite value an infinite one stays what it is
+        result = np.where(low == high, low, low * (1 - rest) + high * rest)
     result[np.unique(rows[np.isnan(values)])] = np.nan
     return np.asarray(result)
 
