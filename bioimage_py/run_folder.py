@@ -174,7 +174,7 @@ class RunState:
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
     are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
     workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps,
-    ``job_type`` names the backend that has started its workers.
+    ``job_type`` names the backend that has started its workers, ``hidden`` are folders that get their name at its end.
     """
 
     run: str
@@ -193,6 +193,7 @@ class RunState:
     kept_nothing: bool = False
     stamped: list[dict[str, Any]] = field(default_factory=list)
     job_type: str = "local"
+    hidden: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -232,6 +233,8 @@ class RunState:
         numbers = [self.created, self.sessions, *self.blocks]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError(f"{numbers} are not all whole numbers")
+        if not all(isinstance(one, str) for one in self.hidden):
+            raise ValueError(f"its folders are {self.hidden}")
         if not all(isinstance(told, dict) and isinstance(told.get("url"), str) for told in self.stamped):
             raise ValueError(f"its stamps are at {self.stamped}")
 

@@ -121,7 +121,7 @@ class FolderWork(WorkerSide):
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
         stages = self.plan.stages[:stage]
-        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0])
+        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0], self.folder.name)
 
     def undo_folder(self, stage: int, output: int) -> Path:
         """Where the old content of an output is kept."""
