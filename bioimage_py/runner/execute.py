@@ -13,7 +13,7 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..io.create import create_array
-from ..run_folder import ELSEWHERE, RunFolder, folder_gone
+from ..run_folder import RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..sources.promises import lift, settle
 from ..system.files import write_once
@@ -34,7 +34,7 @@ from .planning.defaults import arranged, chosen, on_disk, reopenable
 from .planning.estimate import check_budget, plan_of
 from .planning.instead import Instead
 from .planning.pickling import dump_plan
-from .planning.placing import placed_in_folder, placed_in_memory, run_arrays
+from .planning.placing import placed_in_folder, placed_in_memory, run_arrays, say_elsewhere
 from .planning.plan_file import keep_plan, kept_plan, plan_bytes
 from .planning.stage import Plan, Stage
 from .worker.process import versions
@@ -324,15 +324,10 @@ def _drive(
 
 def _with_arrays(plan: Plan, folder: Path, backend: Backend) -> Plan:
     """The plan with the arrays that the run makes for itself; those of an earlier session are there."""
-    arrays, inside = run_arrays(plan), RunFolder(folder)
-    if arrays and not backend.sees_folder and not inside.elsewhere.exists():
-        if backend.scratch is None:
-            raise ConfigError(
-                f"{plan.name} keeps arrays between its stages, and workers do not see the run folder {folder}",
-                remedy='DaskConfig(..., shared=False, scratch="s3://bucket/tmp")',
-            )
-        write_once(inside.elsewhere, f"{backend.scratch.rstrip('/')}/{folder.name}{ELSEWHERE}".encode())
-    place = inside.arrays_at
+    arrays = run_arrays(plan)
+    if arrays and not backend.sees_folder:
+        say_elsewhere(plan.name, folder, backend.scratch)
+    place = RunFolder(folder).arrays_at
     for array in arrays:
         create_array(place, array.name, shape=array.shape, dtype=array.dtype, chunks=array.chunks, format="zarr")
     return placed_in_folder(plan, folder)

@@ -27,6 +27,8 @@ from .checks import check
 from .failures import Call
 from .trials import DriverProcess, N, Trial, Watch, double, listed, mirror, recorded_of, stopped, until, watched
 
+EARLY_SECONDS = 2.0
+"""How long a run that was stopped is watched that has to wait for a block."""
 BACKEND_CHECKS = (
     "order",
     "retries",
@@ -260,6 +262,7 @@ class BackendConformance:
         trial = Trial(folder, settings, "block 0: wait; block 20: always raise")
         run = trial.in_thread(retries=0, max_failures=0)
         until(lambda: (trial.calls(20) and stopped(trial)) or run.over)
+        run.returns_within(EARLY_SECONDS)  # one that does not wait returns now
         trial.function.go_on()
         assert isinstance(run.join(), RunnerError)
         assert not run.left, f"the run had returned and these calls went on: {run.left}"

@@ -196,6 +196,11 @@ class Background:
         """Whether it has returned."""
         return not self._thread.is_alive()
 
+    def returns_within(self, seconds: float) -> bool:
+        """Whether it returns in time."""
+        self._thread.join(seconds)
+        return self.over
+
     def join(self) -> Any:
         """Wait for its end; what it returned or raised."""
         self._thread.join(DEADLINE)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...run_folder import RunFolder
+from ...errors import ConfigError
+from ...run_folder import ELSEWHERE, RunFolder
 from ...sources import as_source, from_spec
 from ...sources.base import Source
 from ...sources.run_array import RunArray
+from ...system.files import write_once
 from ...wrapper.base import WrapperSource
 from .stage import Plan
 
@@ -33,6 +35,25 @@ def placed_in_folder(plan: Plan, folder: Path) -> Plan:
 def placed_at(plan: Plan, place: str) -> Plan:
     """The plan with the arrays that lie in a folder or below a URL."""
     return _placed(plan, lambda array: from_spec(array.in_folder(place)))
+
+
+def say_elsewhere(name: str, folder: Path, scratch: str | None) -> None:
+    """Have a run's own arrays lie below a URL, where workers do not see its folder; unless an earlier session has.
+
+    Raises
+    ------
+    ConfigError
+        There is no such place.
+    """
+    inside = RunFolder(folder)
+    if inside.elsewhere.exists():
+        return
+    if scratch is None:
+        raise ConfigError(
+            f"{name} keeps arrays between its stages, and workers do not see the run folder {folder}",
+            remedy='DaskConfig(..., shared=False, scratch="s3://bucket/tmp")',
+        )
+    write_once(inside.elsewhere, f"{scratch.rstrip('/')}/{folder.name}{ELSEWHERE}".encode())
 
 
 def placed_in_memory(plan: Plan) -> Plan:
