@@ -33,7 +33,7 @@ AGAINST_PEER = {
     "distance": 1.0,  # the peer's is exact up to its halo, which has to be known
     "fill holes": 3.0,  # the peer has none, nor an erosion: see bioimage_py/bench/works.py
     "erosion": 2.0,
-    "local maxima": 2.0,
+    "local maxima": 3.0,
     "regionprops": 3.0,
     "stitch": 1.5,
     "stitch tiles": 3.0,

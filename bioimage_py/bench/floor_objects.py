@@ -140,15 +140,14 @@ def erosion(case: Case) -> None:
 
 def local_maxima(case: Case) -> list[int]:
     """Without plateaus, of which there are none; two equal ones that are near are rare."""
-    from bioimage_py.filters.selection import select
+    from bioimage_py.morphology.maxima_blocks import highest_around
 
     source, distance = Store(case.input("height")), 3
 
     def block(region: Region) -> np.ndarray:
         outer, inner = widened(region, distance, source.shape)
         values = source.read(outer)
-        highest = select(np.pad(values, distance, constant_values=-np.inf), (2 * distance + 1,) * 3, 342)
-        at = np.argwhere(values[inner] == highest[tuple(slice(0, n) for n in values.shape)][inner])
+        at = np.argwhere(values[inner] == highest_around(values, (distance,) * 3, -np.inf)[inner])
         return np.asarray(at + [part.start for part in region])
 
     at = np.concatenate(threads(block, cut(source.shape, case.block), case.workers))

@@ -30,7 +30,7 @@ from ..graph import EdgeClassifier
 from ..io.ome import read_multiscales, write_multiscales
 from ..io.v3.replacing import refuse_own_levels
 from ..pipelines.call import as_one_call, within_pipeline
-from ..pipelines.script import job_pipeline
+from ..pipelines.script import Pipeline, job_pipeline
 from ..runner.identity.fingerprints import fingerprints
 from ..runner.planning.build import once_stage
 from ..sources import Source, as_source
@@ -44,6 +44,7 @@ from .by_threshold import components, watershed
 from .keeping import KeptFolder
 from .network import Network
 from .place import ResultPlace, check_output
+from .planned import planned_segmentation
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
 from .settings import Method, Settings, check_settings
@@ -61,7 +62,7 @@ _METHODS: dict[str, Callable[[Work, Source], float | None]] = {
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
-@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "plan", "debug"))
+@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "debug"))
 def segment(
     input: Any,
     output_path: Any,
@@ -155,7 +156,8 @@ def segment(
     -------
     Segmentation
         Number of objects, settings found, times. Labels are uint64, 1 to the number of objects; with ``roi`` the
-        volume is that region, and its axes say where it lies.
+        volume is that region, and its axes say where it lies. With ``plan=True`` a `SegmentationPlan`; nothing is
+        written.
 
     Raises
     ------
@@ -174,10 +176,10 @@ def segment(
     the borders of blocks; the same grid and halo give the same bits on every backend.
     """
     job = Job.of(run)
-    if job.execution.plan or job.execution.debug:
+    if job.execution.debug:
         raise ConfigError(
-            "segment runs several operations, each on the result of the one before: it can't be planned or debugged.",
-            remedy="drop plan and debug, or call the operations one by one",
+            "segment runs several operations, each on the result of the one before: it can't be debugged.",
+            remedy="drop debug, or call the operations one by one",
         )
     given = as_source(input)
     net = Network.of(model, network, method, offsets)
@@ -201,6 +203,15 @@ def segment(
     if kept is not None:
         kept.check(str(place.output), given)
     titled = name or _stem(place.output)
+    if job.execution.plan:
+        check_output(output_path, overwrite=overwrite)
+        job = replace(job, execution=job.execution.updated({"plan": False}))
+
+        def stages(kind: type[Work], p: Pipeline, folder: Path) -> tuple[Work, Source]:
+            planned = kind(given, settings, job, p, chunks, volume=source)
+            return planned, _labelled(planned, net, folder / "result.zarr")[0]
+
+        return planned_segmentation(stages, place.output, job.execution)  # type: ignore[return-value]
 
     def segmented() -> Segmentation:
         check_output(output_path, overwrite=overwrite)
@@ -236,10 +247,7 @@ class _Does:
 def _segmented(work: Work, net: Network | None, place: ResultPlace, kept: KeptFolder | None, name: str) -> Segmentation:
     """The stages of one call, in order."""
     settings, how = work.settings, work.job.execution
-    result = work.made(place.result, "0", np.uint64)
-    if net is not None:
-        work.take(net.run(work))
-    threshold = _METHODS[settings.method](work, result)
+    result, threshold = _labelled(work, net, place.result)
     found = work.stage("count", lambda: int(stats.max(result, execution=how)))
 
     def pyramid() -> None:
@@ -262,6 +270,14 @@ def _segmented(work: Work, net: Network | None, place: ResultPlace, kept: KeptFo
         how.num_workers,
         peak_bytes(),
     )
+
+
+def _labelled(work: Work, net: Network | None, path: Path) -> tuple[Source, float | None]:
+    """The array of labels, and the threshold that was found."""
+    result = work.made(path, "0", np.uint64)
+    if net is not None:
+        work.take(net.run(work))
+    return result, _METHODS[work.settings.method](work, result)
 
 
 def _region(given: Source, roi: tuple[slice, ...], method: str, net: Network | None) -> tuple[slice, ...]:

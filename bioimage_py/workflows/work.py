@@ -111,6 +111,10 @@ class Work:
             memory_factor=factor,
         )
 
+    def value(self, function: Callable[[], Any], planned: Any) -> Any:
+        """What a function returns; a plan goes on with another value."""
+        return function()
+
     def stage(self, name: str, function: Callable[[], Any]) -> Any:
         """The value of a stage; one that was made before the call was interrupted took what it took then."""
         before = len(self.pipeline.explain())
