@@ -19,11 +19,11 @@ from ..errors import ParameterError, StorageError
 from ..extras import needing
 from .http.app import make_app
 from .http.metrics import Metrics
-from .logs import to_stderr
-from .metrics_port import show_metrics
+from .processes.logs import to_stderr
+from .processes.metrics_port import show_metrics
+from .processes.upkeep import KEEP_DAYS, keep_up
+from .processes.workers import Workers
 from .site import Site, Times
-from .upkeep import KEEP_DAYS, keep_up
-from .workers import Workers
 
 if TYPE_CHECKING:
     import uvicorn

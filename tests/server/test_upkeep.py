@@ -10,9 +10,9 @@ import server_kills
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.events import Origin
 from bioimage_py.server.database import audit
+from bioimage_py.server.processes.upkeep import tidy
 from bioimage_py.server.served import Gone
 from bioimage_py.server.site import Site
-from bioimage_py.server.upkeep import tidy
 
 from .conftest import make_settings
 from .starting import Running
