@@ -77,16 +77,35 @@ def segmentation(raw: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     cut = np.where(np.arange(raw.shape[2]) % 12 == 0, 0, labels).astype(labels.dtype)
     tiles = s.stitch_segmentation(raw, lambda tile, _: bp.segmentation.label(bright(tile)), 24, 4, progress=False)
     background = 1 - np.clip((smooth - bp.filters.gaussian_smoothing(smooth, 5, **QUIET)) / 25 + 0.2, 0, 1)
+    offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (-3, 0, 0), (0, -6, 0), (0, 0, -6)]
+    inner = 1 - np.stack([highest_between(background, offset) for offset in offsets])
+    shared = s.intersect(labels, inside.astype(np.uint8), **QUIET)
+    share, neighbours = np.zeros((2, labels.max() + 1))
+    share[shared["label_a"]] = shared["share_a"]
+    for side in ("label_a", "label_b"):
+        neighbours += np.bincount(touching[side].to_numpy(np.int64), minlength=len(neighbours))
+    tiled, n = np.zeros(raw.shape, np.uint32), 0
+    for begin in np.ndindex(*(-(-size // 24) for size in raw.shape)):
+        tile = tuple(slice(24 * one, 24 * one + 24) for one in begin)
+        own = s.label(inside[tile], progress=False)
+        tiled[tile], n = np.where(own, own + n, 0), n + int(own.max())
     return {
         "label\nbright voxels": s.label(inside, **QUIET),
         "watershed\nfrom seeds": s.watershed(-smooth, seeds, mask=inside, halo=8, **QUIET),
         "distance_watershed\nof 1 - brightness": s.distance_watershed(background.astype(np.float32), progress=False),
+        "mutex_watershed\nof affinities": np.where(
+            inside, s.mutex_watershed(inner.astype(np.float32), offsets, progress=False), 0
+        ),
         "stitch_segmentation\ntiles of 24": tiles,
+        "labels of tiles of 24": tiled,
+        "stitch_tiled_segmentation\nthese tiles": s.stitch_tiled_segmentation(tiled, 24, progress=False),
         "the recipe's nuclei": labels,
         "size_filter\nmin_size=150": s.size_filter(labels, min_size=150, **QUIET),
         "keep_largest\nn=8": s.keep_largest(labels, n=8, **QUIET),
         "remove_border_objects": s.remove_border_objects(labels, **QUIET),
         "majority\nsize=5": s.majority(labels, size=5, **QUIET),
+        "contacts\nneighbours of each": neighbours[labels],
+        "intersect with bright voxels\nshare of each nucleus": share[labels],
         "merge_labels\nof long contacts": joined,
         "nuclei with cuts": cut,
         "split_disconnected": s.split_disconnected(cut, **QUIET),
@@ -96,6 +115,40 @@ def segmentation(raw: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "segmentation_filter\nof even ids": s.segmentation_filter(
             labels, lambda block, mask: np.where(block % 2, 0, block), **QUIET
         ),
+    }
+
+
+def highest_between(boundary: np.ndarray, offset: tuple[int, ...]) -> np.ndarray:
+    """The highest of the values from each voxel to the one at an offset, which is beyond the volume the nearest."""
+    found = boundary
+    for step in range(1, max(map(abs, offset)) + 1):
+        shift = [step * np.sign(one) for one in offset]
+        at = [np.clip(np.arange(n) + by, 0, n - 1) for n, by in zip(boundary.shape, shift, strict=True)]
+        found = np.maximum(found, boundary[np.ix_(*at)])
+    return found
+
+
+def evaluation(raw: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Scores of each object: the recipe's nuclei as the truth, components of bright voxels as what is scored."""
+    e, found = bp.evaluation, bp.segmentation.label(bright(raw), **QUIET)
+    pairs = e.matched_pairs(found, labels, threshold=0.1, progress=False)
+    far = e.hausdorff_distance(found, labels, progress=False)
+    vi = e.object_vi(found, labels, progress=False)
+
+    def shown(frame: Any, label: str, value: str) -> np.ndarray:
+        values = np.zeros(labels.max() + 1)
+        kept = frame[np.isfinite(frame[value])]
+        values[kept[label].to_numpy(np.int64)] = kept[value]
+        values[0] = 0
+        return values[labels]
+
+    return {
+        "components": found,
+        "the recipe's nuclei": labels,
+        "matched_pairs\niou of each": shown(pairs, "label_gt", "overlap"),
+        "hausdorff_distance\nof each": shown(far, "label_gt", "hausdorff"),
+        "object_vi\nsplits of each": shown(vi, vi.columns[0], vi.columns[1]),
+        "object_vi\nmerges of each": shown(vi, vi.columns[0], vi.columns[2]),
     }
 
 
@@ -165,5 +218,5 @@ if __name__ == "__main__":
         raise SystemExit("usage: python docs/build_operation_pictures.py NUCLEI.tif")
     volume = np.asarray(bp.imread(sys.argv[1]))
     found = nuclei(volume)
-    for draw in (morphology, segmentation, transformation, operations):
+    for draw in (morphology, segmentation, evaluation, transformation, operations):
         sheet(draw.__name__, draw(volume, found))

@@ -48,7 +48,8 @@ class DifferenceOfGaussians:
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """The difference as a new array."""
-        return np.asarray(self.low(array) - self.high(array))
+        with np.errstate(invalid="ignore"):  # NaN where both are infinite
+            return np.asarray(self.low(array) - self.high(array))
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ class LocalContrast:
             return np.zeros((), dtype)
         # in double precision: where an image is flat, rounding would be taken for contrast
         values = array.astype(np.float64)
-        values -= self.window(values)
-        deviation = self.window(np.square(values))
-        np.sqrt(np.maximum(deviation, 0, out=deviation), out=deviation)
-        deviation += self.epsilon
-        values /= deviation
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN where something infinite is near
+            values -= self.window(values)
+            deviation = self.window(np.square(values))
+            np.sqrt(np.maximum(deviation, 0, out=deviation), out=deviation)
+            deviation += self.epsilon
+            values /= deviation
         return values.astype(dtype, copy=False)

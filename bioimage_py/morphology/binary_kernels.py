@@ -64,7 +64,8 @@ def _all_within(found: Array, structure: Array, border: int, *, dilate: bool) ->
     window = structure[flip] if dilate else structure
     ahead = [(size - 1) // 2 if dilate else size // 2 for size in structure.shape]
     pads = [(low, size - 1 - low) for low, size in zip(ahead, structure.shape, strict=True)]
-    padded = np.pad(found, pads, constant_values=bool(border)).view(np.uint8)
+    # padding keeps the order of axes in memory; what follows counts in C's
+    padded = np.ascontiguousarray(np.pad(found, pads, constant_values=bool(border))).view(np.uint8)
     combine = np.bitwise_or if dilate else np.bitwise_and
     flat = padded.reshape(-1)
     lines, length = flat, 1

@@ -14,7 +14,10 @@ from ..engine.stages import BlocksStage, OnceStage, run_stages
 from ..errors import ParameterError
 from ..runner.planning.build import plan_groups
 from ..segmentation import components, size_filter
-from .holes_blocks import ChangePieces, ChoosePieces, FindPieces, Pieces, filling_of
+from ..segmentation.objects.groups import Apart, MakeGrouped, WriteGrouped, merge_grouped, table_of
+from ..segmentation.objects.keeping_blocks import CountGrouped
+from ..sources import Source
+from .holes_blocks import ChangePieces, ChoosePieces, FindPieces, Pieces, Small, filling_of
 from .measures.measuring import as_labels
 
 _OMIT = ("block_ids", "resume_from", "skip_empty")
@@ -119,7 +122,7 @@ def remove_small_objects(
     """Set objects of at most so many voxels to 0.
 
     The same as `skimage.morphology.remove_small_objects` on the whole array: of a bool image objects are connected
-    components, of a label image all voxels of an id, wherever they are.
+    components, of a label image all voxels of an id, wherever they are; at every channel and time by itself (`axes`).
 
     Parameters
     ----------
@@ -151,8 +154,33 @@ def remove_small_objects(
         raise ParameterError(
             f"connectivity={connectivity!r}: the objects of a label image are its ids", remedy="leave out connectivity="
         )
-    how: Any = {name: value for name, value in run.items() if name != "axes"}
-    return size_filter(input, output, min_size=_size(max_size) + 1, relabel=False, **how)
+    job, limit = Job.of(run), _size(max_size)
+    along = job.along(source)
+    if len(along) == source.ndim:
+        how: Any = {name: value for name, value in run.items() if name != "axes"}
+        return size_filter(input, output, min_size=limit + 1, relabel=False, **how)
+    return _without_small(source, output, limit, Apart(tuple(source.shape), along), job)
+
+
+def _without_small(source: Source, output: Any, limit: int, apart: Apart, job: Job) -> Any:
+    """Labels without the ids that have few voxels, at each index of the axes that are kept apart."""
+    target, returned = prepare_output(output, tuple(source.shape), source.dtype, job, source=source)
+    if job.whole([source]):
+        job = job.as_one(source.shape)
+    stages: list[BlocksStage | OnceStage] = [
+        BlocksStage("ids", CountGrouped(apart), [source], returns="fold", merge=merge_grouped, memory_factor=2.0),
+        OnceStage("table", MakeGrouped(Small(limit), source.dtype, "stay")),
+        BlocksStage(
+            "write",
+            WriteGrouped(apart, job.execution.casting),
+            [source],
+            [target],
+            setup=table_of,
+            memory_factor=2.0,
+        ),
+    ]
+    run_stages("remove_small_objects", stages, job)
+    return returned
 
 
 def _run(

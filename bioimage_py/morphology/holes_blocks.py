@@ -15,6 +15,7 @@ from ..blocks.boxes import within
 from ..errors import StorageError
 from ..runner.ledger.stage_record import Results
 from ..segmentation import components, merging, tables
+from ..segmentation.objects.groups import Counted
 from ..sources import Source
 from .measures.objects import native
 
@@ -245,6 +246,17 @@ class ChangePieces:
         if inside is not None and not inside.all():
             result = np.where(inside, result, outputs[0][roi].astype(result.dtype))
         outputs[0][roi] = result
+
+
+@dataclass(frozen=True)
+class Small:
+    """Chooses the ids of at most so many voxels, of what `merge_grouped` has counted."""
+
+    limit: int
+
+    def __call__(self, found: Counted) -> Array:
+        """True for the ids that are chosen."""
+        return np.asarray(found[2] <= self.limit)
 
 
 def filling_of(earlier: Results) -> Filling:

@@ -24,7 +24,9 @@ from .maxima_blocks import ChooseMaxima, FindCandidates
 @operation(
     omit=("casting", "skip_empty"),
     axes="space",
-    declaration=Declaration("exact", "comparator network (numpy)", "min_distance", 8.0),
+    declaration=Declaration(
+        "exact", "cv2.dilate; comparator network (numpy) for other types and far windows", "min_distance", 8.0
+    ),
 )
 def find_local_maxima(
     input: Any,

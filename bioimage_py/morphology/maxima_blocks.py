@@ -20,6 +20,10 @@ from .measures.objects import native
 
 Array = npt.NDArray[Any]
 
+_DILATED = ("uint8", "uint16", "int16", "float32", "float64")
+"""What opencv compares; its windows take as long as they are wide, and planes have to be worth a call."""
+_DILATED_REACH, _PLANE_VOXELS = 24, 256
+
 
 class Candidates(NamedTuple):
     """What is known of a block: its plateaus, the value of each, and its lowest and highest value."""
@@ -80,9 +84,10 @@ class FindCandidates:
     def _highest(self, values: Array, known: Array) -> Array:
         lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
         filled = values if known.all() else np.where(known, values, np.array(lowest, values.dtype))
-        highest = filled
+        reach = [0] * values.ndim
         for axis, distance in zip(self.along, self.distance, strict=True):
-            highest = _highest_along(highest, axis, min(distance, values.shape[axis] - 1), lowest)
+            reach[axis] = min(distance, values.shape[axis] - 1)
+        highest = highest_around(filled, reach, lowest)
         return np.asarray(filled == highest)
 
     def _joined(self, found: Array, values: Array, block: Block) -> tuple[merging.Part | None, Array]:
@@ -98,11 +103,43 @@ class FindCandidates:
         return part, np.ascontiguousarray(values).reshape(-1)[labelled.first]
 
 
+def highest_around(values: Array, reach: Sequence[int], lowest: Any) -> Array:
+    """The highest of the values within a reach along each axis."""
+    if values.dtype.name in _DILATED and max(reach) <= _DILATED_REACH and math.prod(values.shape[-2:]) >= _PLANE_VOXELS:
+        return _dilated(np.ascontiguousarray(values), reach)
+    for axis, one in enumerate(reach):
+        values = _highest_along(values, axis, one, lowest) if one else values
+    return values
+
+
+def _dilated(values: Array, reach: Sequence[int]) -> Array:
+    """As `highest_around`, plane by plane along the last two axes, then along each of the others."""
+    import cv2
+
+    rows, columns = (1, *values.shape)[-2:]
+    below, beside = (0, *reach)[-2:]
+    passes = [((-1, rows, columns), (2 * below + 1, 2 * beside + 1))]
+    passes += [
+        ((-1, values.shape[axis], math.prod(values.shape[axis + 1 :])), (2 * one + 1, 1))
+        for axis, one in enumerate(reach[:-2])
+        if one
+    ]
+    for shape, window in passes:
+        images, box = values.reshape(shape), np.ones(window, np.uint8)
+        found = np.empty_like(images)
+        for image, into in zip(images, found, strict=True):
+            cv2.dilate(image, box, dst=into, borderType=cv2.BORDER_REPLICATE)
+        values = found.reshape(values.shape)
+    return values
+
+
 def _highest_along(values: Array, axis: int, reach: int, lowest: Any) -> Array:
     """The highest of the values within a reach along an axis: one axis at a time, for what is padded is a copy."""
     pads, size = [(0, 0)] * values.ndim, [1] * values.ndim
     pads[axis], size[axis] = (reach, reach), 2 * reach + 1
-    found = select(np.pad(values, pads, constant_values=lowest), size, 2 * reach)
+    # padding keeps the order of axes in memory, and `select` takes none but C's
+    padded = np.ascontiguousarray(np.pad(values, pads, constant_values=lowest))
+    found = select(padded, size, 2 * reach)
     return found[(slice(None),) * axis + (slice(0, values.shape[axis]),)]
 
 

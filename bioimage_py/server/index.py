@@ -32,6 +32,8 @@ class Wanted(NamedTuple):
     group: tuple[str, ...] = ()
     annotated: bool | None = None
     layer: str = ""
+    only: frozenset[str] | None = None
+    """The only ones that are there for who asks; None: all."""
 
 
 class Index:
@@ -81,6 +83,12 @@ class Index:
             return rows, ""
         last = rows[-1]
         return rows, f"{last.summary.name}/{last.identifier}" if sort == "name" else last.identifier
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """Return all, by identifier, as of now."""
+        with self._lock:
+            self._refresh()
+            return self._summaries
 
     def count(self) -> int:
         """Return the number of data sets."""
@@ -135,9 +143,20 @@ class Index:
         self._summaries, self._order, self._named, self._seq = found, sorted(found), None, seq
 
 
+def index_of(served: Served) -> Index:
+    """Return the index of a project, which is kept."""
+    if served.index is None:
+        served.index = Index(served)
+    found: Index = served.index
+    return found
+
+
 def _fitting(wanted: Wanted) -> list[Callable[[tuple[str, Summary]], bool]]:
     """Return what has to be true of a data set, only of what is asked for: there may be very many."""
     found: list[Callable[[tuple[str, Summary]], bool]] = []
+    if wanted.only is not None:
+        only = wanted.only
+        found.append(lambda pair: pair[0] in only)
     if wanted.annotated is not None:
         found.append(lambda pair: pair[1].annotated == wanted.annotated)
     if wanted.layer:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ParameterError, StorageError
 from ..extras import needing
+from .accounts.provider import ProviderSettings
 from .http.app import make_app
 from .http.metrics import Metrics
 from .processes.logs import to_stderr
@@ -108,6 +109,7 @@ def run(
     times: Times,
     tell: Callable[[str], None],
     image_roots: Sequence[Path] = (),
+    provider: Path | None = None,
 ) -> None:
     """Serve a folder until the process is told to end (SIGTERM, SIGINT).
 
@@ -122,6 +124,8 @@ def run(
         Gets what somebody in front of the terminal should read.
     image_roots : sequence of Path
         Folders of images of which pictures are made.
+    provider : Path, optional
+        File that describes a provider of identities (`ProviderSettings`).
 
     Raises
     ------
@@ -131,27 +135,33 @@ def run(
     with needing("uvicorn", "A server"):
         import uvicorn  # noqa: F401
     listening.check()
-    site = Site(root, database, times, image_roots=image_roots)
-    password = site.first_admin()
-    if password is not None:
-        tell(f"The first administrator is 'admin' with the password {password} (shown this once).")
+    known = None if provider is None else ProviderSettings.read(provider)
+    site = Site(root, database, times, image_roots=image_roots, provider=known)
+    first = site.first_admin()
+    if first is not None:
+        tell(f"The first administrator is 'admin' with the password {first[0]} (shown this once).")
     if listening.insecure and not listening.cert:
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
     bound = _bound(listening.host, listening.port)
     kind, port = "https" if listening.cert else "http", bound.getsockname()[1]
+    url = f"{kind}://{listening.host}:{port}{listening.path}"
+    if first is not None:
+        tell(f"A password of your own, in a browser, once and within a day: {url}/link/{first[1]}")
     signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
     with tempfile.TemporaryDirectory(prefix="bioimage_py-metrics-") as folder:
         counts = Path(folder)
         if listening.metrics:
             tell(f"Metrics for Prometheus: http://{show_metrics(counts, *listening.metrics_address())}/metrics")
         if listening.workers == 1:
-            tell(f"Serving {site.root} at {kind}://{listening.host}:{port}{listening.path}")
+            tell(f"Serving {site.root} at {url}")
             _serve(site, listening, bound, counts)
             return
         site.close()
-        workers = Workers(listening.workers, _worker, bound, root, listening, database, times, image_roots, counts)
-        tell(f"Serving {site.root} at {kind}://{listening.host}:{port}{listening.path}")
+        workers = Workers(
+            listening.workers, _worker, bound, root, listening, database, times, image_roots, known, counts
+        )
+        tell(f"Serving {site.root} at {url}")
         try:
             workers.watch()
         finally:
@@ -190,12 +200,13 @@ def _worker(
     database: str,
     times: Times,
     image_roots: Sequence[Path],
+    provider: ProviderSettings | None,
     counts: Path,
 ) -> None:
     """Be one of several processes of a server."""
     signal.signal(signal.SIGTERM, _ended)
     to_stderr()
-    _serve(Site(root, database, times, image_roots=image_roots), listening, bound, counts)
+    _serve(Site(root, database, times, image_roots=image_roots, provider=provider), listening, bound, counts)
 
 
 def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path) -> None:
@@ -204,7 +215,8 @@ def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path)
     sys.setswitchinterval(0.001)  # threads that compute let the one that talks to clients in sooner
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8 * _AT_ONCE)), hard))
-    app = make_app(site, secure=bool(listening.cert), metrics=Metrics(counts))
+    insecure = listening.insecure and not listening.cert
+    app = make_app(site, secure=bool(listening.cert), insecure=insecure, metrics=Metrics(counts))
     config = uvicorn.Config(
         app,
         root_path=listening.path,

@@ -8,8 +8,10 @@ in the order of the numbers, each once. docs/server-storage.md says why no insta
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -103,6 +105,7 @@ class Served:
         StorageError
             The files or the database don't work. Whether the commit counts is told by repeating it with its key.
         """
+        origin = origin if origin.key else replace(origin, key=f"own-{secrets.token_hex(16)}")
 
         def first() -> None:
             self.take_over_held()
@@ -113,9 +116,16 @@ class Served:
             found = self.folder.commit(changes, first, guarded, origin, accept)
         except _Done as done:
             return Answer(done.seq, None)
+        except (StorageError, OSError):  # before the instant at which it counts, or after
+            counted = None
+            with suppress(StorageError, OSError):
+                counted = self.done(origin)
+            if counted is None:
+                raise
+            return counted
         if found.number is None:
             return Answer(self.last(), found.saved)
-        with suppress(StorageError):  # the commit counts, and whoever comes next takes its event over
+        with suppress(StorageError, OSError):  # the commit counts, and whoever comes next takes its event over
             self.take_over()
         fault("server-answer")
         return Answer(found.number, found.saved)
@@ -136,13 +146,14 @@ class Served:
         return None
 
     def take_over(self) -> None:
-        """Take events that lie in the folder into the database.
+        """Take events that lie in the folder into the database, also of commits that were cut off when they counted.
 
         Raises
         ------
         StorageError
             The folder and the database have not the same past, or one of them does not work.
         """
+        self.folder.roll_forward()
         found = numbers(self.folder.root)
         if found and found[-1] > self.last():
             with holding(self.folder.locks / "mutex", [EVENTS]):

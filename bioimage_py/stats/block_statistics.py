@@ -154,6 +154,8 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     assert isinstance(a, FloatMoments)
     assert isinstance(b, FloatMoments)
     count = a.count + b.count
+    if not (math.isfinite(a.average) and math.isfinite(b.average)):
+        return FloatMoments(count, a.average + b.average, math.nan)  # as numpy: infinite, or NaN; and no spread
     difference = b.average - a.average
     average = a.average + difference * (b.count / count)
     return FloatMoments(count, average, a.scatter + b.scatter + difference * difference * (a.count * b.count / count))
@@ -186,6 +188,8 @@ def _integer_sum(values: np.ndarray) -> int:
     bound = 1 << 8 * values.dtype.itemsize
     if values.dtype.itemsize == 8:
         bound = max(-int(values.min()), int(values.max()))
+    if values.dtype.itemsize < 8 and bound * values.size >= 1 << 63:
+        return sum(map(_integer_sum, _pieces(values, 1 << 30)))
     if bound * values.size < 1 << 63:
         return int(values.sum(dtype=np.uint64 if values.dtype.kind == "u" else np.int64))
     low, high = values & values.dtype.type(0xFFFFFFFF), values >> values.dtype.type(32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -9,7 +10,9 @@ from ..engine.declaration import Declaration
 from ..engine.job import Job, RunKeywords
 from ..engine.operation import operation
 from ..engine.views import run_view
-from ..sources import as_source
+from ..errors import ParameterError
+from ..sources import Source, as_source
+from ..sources.along import lengths, working_axes
 from ..wrapper.resample import AffineSource
 from .memory import reading_memory
 
@@ -27,6 +30,7 @@ def affine(
     rotation: Any = None,
     shear: Any = None,
     translation: Any = None,
+    physical: bool = False,
     shape: int | Sequence[int] | None = None,
     order: int = 0,
     fill_value: Any = 0,
@@ -60,6 +64,9 @@ def affine(
         output.
     scale, rotation, shear, translation : optional
         In place of a matrix, see `compute_affine_matrix`: angles in degrees, translation in voxels.
+    physical : bool, default False
+        The translation counts in the units of the input's axes: along an axis that runs backwards it has the other
+        sign in voxels. Scale, rotation and shear are those of voxels all the same.
     shape : int or sequence of int, optional
         Shape of the result, along the axes of the matrix or all; by default that of the input.
     order : int, default 0
@@ -83,7 +90,8 @@ def affine(
     Raises
     ------
     ParameterError
-        If both a matrix and parameters are given, or neither, or one makes no sense.
+        If both a matrix and parameters are given, or neither, or one makes no sense; with `physical` also for a
+        translation that is none, and axes without a scale.
     ShapeError
         If matrix or shape do not fit the input.
     DtypeError
@@ -100,9 +108,11 @@ def affine(
     ----------
     M. Unser, Splines: a perfect fit for signal and image processing, IEEE Signal Processing Magazine 16(6), 1999.
     """
-    job = Job.of(run)
+    job, source = Job.of(run), as_source(input)
+    if physical:
+        translation = _in_voxels(translation, source, job)
     view = AffineSource(
-        as_source(input),
+        source,
         shape,
         affine_matrix=matrix,
         scale=scale,
@@ -116,3 +126,17 @@ def affine(
         axes=job.axes,
     )
     return run_view(view, output, job, name="affine", memory_factor=reading_memory(view, job))
+
+
+def _in_voxels(translation: Any, source: Source, job: Job) -> tuple[Any, ...]:
+    """A translation in units of the axes that are worked along, in voxels."""
+    along = working_axes(source.axes, job.axes)
+    if translation is None:
+        raise ParameterError("physical=True is for a translation=, and none is given", remedy="leave out physical=")
+    voxels = lengths(translation, source.axes, along, name="translation", physical=True)
+    steps = [math.copysign(1.0, source.axes[axis].scale) for axis in along]
+    # what is no number is for the parameter's own check
+    return tuple(
+        step * voxels[axis] if isinstance(voxels[axis], float) else voxels[axis]
+        for step, axis in zip(steps, along, strict=True)
+    )

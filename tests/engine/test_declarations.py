@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,21 @@ def build() -> Any:
 def test_the_table_is_that_of_today() -> None:
     page = (DOCS / "operations.md").read_text()
     assert build().updated(page) == page, "type: python docs/build_operations.py"
+
+
+NOT_DRAWN = {
+    "apply_filter", "greater_equal", "less", "less_equal", "relabel_consecutive",
+    "average_precision", "centroid_matching", "contingency_table", "cremi_score", "dice_score", "matching",
+    "mean_segmentation_accuracy", "rand_index", "symmetric_best_dice_score", "variation_of_information",
+}  # fmt: skip
+"""Numbers, ids, and what looks as another one."""
+
+
+def test_every_operation_is_drawn() -> None:
+    scripts = "".join(path.read_text() for path in DOCS.glob("build_*pictures.py"))
+    packages = ("filters", "morphology", "segmentation", "evaluation", "operations", "transformation")
+    words = set(re.findall(r"\w+", scripts))
+    assert {one.name for one in declared() if one.package in packages} - words <= NOT_DRAWN
 
 
 @pytest.mark.parametrize("package", ["filters", "operations", "stats"])

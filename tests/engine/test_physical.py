@@ -122,3 +122,35 @@ def test_a_box_of_majority_in_units() -> None:
     np.testing.assert_array_equal(found, bp.segmentation.majority(labels, size=(1, 3, 5), **QUIET))
     with pytest.raises(ParameterError, match="size=0 is not above 0"):
         bp.segmentation.majority(seen(labels), size=0, physical=True)
+
+
+def test_a_border_in_units() -> None:
+    labels = np.arange(1, 12 * 16 * 20 + 1).reshape(12, 16, 20)
+    found = bp.segmentation.remove_border_objects(seen(labels), buffer_size=0.6, physical=True, **QUIET)
+    expected = np.zeros_like(labels)
+    inner = (slice(1, -1), slice(2, -2), slice(3, -3))  # 0, 1 and 2 voxels from the voxels of the border
+    expected[inner] = labels[inner]
+    np.testing.assert_array_equal(found, expected)
+    far = bp.segmentation.remove_border_objects(seen(labels), buffer_size=1e9, physical=True, progress=False)
+    assert not far.any()
+    for wrong in (-1, float("nan"), "wide"):
+        with pytest.raises(ParameterError, match="buffer_size"):
+            bp.segmentation.remove_border_objects(seen(labels), buffer_size=wrong, physical=True)
+    with pytest.raises(ParameterError, match="buffer_size cannot count in physical units"):
+        bp.segmentation.remove_border_objects(labels, buffer_size=1, physical=True)
+
+
+def test_a_translation_in_units() -> None:
+    labels, move = ids(), bp.transformation.affine
+    for how in (QUIET, {"progress": False}):
+        found = move(seen(labels), translation=(4.0, 1.0, 0.5), physical=True, **how)
+        np.testing.assert_array_equal(found, move(labels, translation=(2, 2, -2), **how))
+    turned = move(seen(labels), translation=(0.5, 1.0), physical=True, axes="xy", progress=False)
+    np.testing.assert_array_equal(turned, move(labels, translation=(0, 2, -2), progress=False))
+    with pytest.raises(ParameterError, match="is for a translation="):
+        move(seen(labels), rotation=(0, 0, 5), physical=True)
+    with pytest.raises(ParameterError, match="translation cannot count in physical units"):
+        move(labels, translation=(1, 1, 1), physical=True)
+    for wrong in (("far", 1, 1), (1.0, 2.0), (float("nan"), 0, 0)):
+        with pytest.raises(ParameterError, match=r"translation|no numbers"):
+            move(seen(labels), translation=wrong, physical=True)

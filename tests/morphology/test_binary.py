@@ -24,6 +24,18 @@ QUIET: dict[str, Any] = {"progress": False}
 NAMES = ("binary_erosion", "binary_dilation", "binary_opening", "binary_closing")
 
 
+def repeated(name: str, found: np.ndarray, footprint: Any, iterations: int, border: int) -> np.ndarray:
+    """One iteration of scipy at a time: several of them write beyond its lists for some footprints (1.17.1)."""
+    steps = {
+        "binary_opening": ("binary_erosion", "binary_dilation"),
+        "binary_closing": ("binary_dilation", "binary_erosion"),
+    }
+    for step in steps.get(name, (name,)):
+        for _ in range(iterations):
+            found = getattr(ndimage, step)(found, footprint, border_value=border)
+    return found
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_binary_is_scipy(data: st.DataObject) -> None:
@@ -34,7 +46,7 @@ def test_binary_is_scipy(data: st.DataObject) -> None:
         footprint = np.random.default_rng(data.draw(st.integers(0, 99))).random(shape) < 0.6
         footprint.flat[0] = True
     iterations, border = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 1))
-    expected = getattr(ndimage, name)(labels != 0, footprint, iterations, border_value=border)
+    expected = repeated(name, labels != 0, footprint, iterations, border)
     roi = data.draw(volumes.regions(labels.shape)) if data.draw(st.booleans()) else None
     how = {"footprint": footprint, "iterations": iterations, "border_value": border}
     block = data.draw(volumes.blocks(labels.ndim))
@@ -42,6 +54,16 @@ def test_binary_is_scipy(data: st.DataObject) -> None:
     assert found.dtype == bool
     assert np.array_equal(found[roi or ...], expected[roi or ...])
     assert np.array_equal(getattr(morphology, name)(labels, **how), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_axes_in_memory_does_not_show(name: str) -> None:
+    image = np.random.default_rng(0).random((9, 10, 11)) < (
+        0.1 if name in ("binary_dilation", "binary_closing") else 0.9
+    )
+    expected = getattr(ndimage, name)(image)
+    for how in ({}, {"block_shape": 5}):
+        assert np.array_equal(getattr(morphology, name)(np.asfortranarray(image), **how, **QUIET), expected)
 
 
 def grown(labels: np.ndarray, distance: float, sampling: Any) -> np.ndarray:

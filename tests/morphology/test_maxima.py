@@ -49,6 +49,21 @@ def test_plateaus_are_counted_once_whatever_the_blocks(data: st.DataObject) -> N
     assert sorted(map(tuple, found)) == sorted(tuple(np.argwhere(joined == one)[0]) for one in range(1, n + 1))
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u4", "u8", "f2", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("distance", [1, 3, 30])
+def test_windows_of_every_type_and_order_in_memory(dtype: str, distance: int) -> None:
+    values = np.random.default_rng(distance).permutation(13 * 20 * 24).reshape(13, 20, 24)
+    values = (values % 251 if np.dtype(dtype).itemsize < 4 else values).astype(dtype)
+    size = [2 * distance + 1] * 3
+    highest = maximum_filter(values.astype("f8"), size) == values
+    for array in (values, np.asfortranarray(values)):
+        found = find_local_maxima(array, min_distance=distance, exclude_border=False, block_shape=9, **QUIET)
+        assert len(found)
+        assert highest[tuple(found.T)].all()
+        if np.dtype(dtype).itemsize >= 4:  # no two are equal
+            assert len(found) == highest.sum()
+
+
 def test_a_plateau_through_all_blocks_and_a_mask() -> None:
     image = np.zeros((30, 30))
     image[3:27, 3] = image[26, 3:27] = image[3:27, 26] = 1

@@ -8,7 +8,7 @@ import json
 from bioimage_py.server import documents as module
 from bioimage_py.server.documents import Documents
 
-from .test_http import ok
+from .http.test_http import ok
 
 
 def test_a_document_is_read_once_and_again_when_its_file_has_changed(demo):

@@ -13,7 +13,7 @@ from bioimage_py.errors import StorageError
 from bioimage_py.server.http import event_routes
 from bioimage_py.server.http.news import News
 
-from .test_http import ok
+from .http.test_http import ok
 
 
 class Stream:

@@ -11,7 +11,7 @@ from bioimage_py.server.database.engine import Database
 from bioimage_py.server.site import Site
 
 from .conftest import PASSWORD
-from .test_http import ok
+from .http.test_http import ok
 
 
 def reads_of(site, monkeypatch):

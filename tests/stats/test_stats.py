@@ -19,6 +19,7 @@ from bioimage_py.stats.block_statistics import (
     BlockMoments,
     Extrema,
     UniqueValues,
+    _integer_sum,
     merge_extrema,
     merge_moments,
     merge_unique,
@@ -210,6 +211,28 @@ def test_nan_is_not_left_out() -> None:
         np.testing.assert_array_equal(values, [1, 2, 3, 5, np.nan])
         np.testing.assert_array_equal(counts, [1, 1, 1, 1, 2])
     assert stats.max(volume, mask=~np.isnan(volume), block_shape=(1, 2)) == 5.0
+
+
+@pytest.mark.parametrize(
+    "values", [(np.inf, 1), (1, np.inf, np.inf), (-np.inf, 2), (np.inf, -np.inf), (np.nan, np.inf)]
+)
+def test_infinity_in_blocks_is_that_of_numpy(values: tuple[float, ...]) -> None:
+    volume = np.array(values * 3, np.float32)
+    with np.errstate(invalid="ignore"):
+        expected = volume.mean()
+    for how in ({"block_shape": 1}, {"block_shape": 2, "num_workers": 2}, {}):
+        np.testing.assert_equal(np.float32(stats.mean(volume, **how)), expected)
+        assert math.isnan(stats.std(volume, **how))
+    # one block is looked at in pieces
+    np.testing.assert_equal(stats.mean(np.repeat(volume, 30_000)), float(expected))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32])
+def test_sums_of_more_voxels_than_32_bits_count(dtype: Any) -> None:
+    value = np.iinfo(dtype).max
+    volume = np.broadcast_to(dtype(value), 2**31 + 3)
+    assert _integer_sum(volume) == (2**31 + 3) * value
 
 
 def test_infinity_and_constants() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from ...arguments import number
 from ...engine.declaration import Declaration
 from ...engine.job import Job, RunKeywords
 from ...engine.operation import operation
@@ -12,6 +13,7 @@ from ...engine.outputs import prepare_output
 from ...engine.stages import BlocksStage, OnceStage, run_stages
 from ...runner.planning.build import plan_groups
 from ...sources import Source, as_source
+from ...sources.along import lengths
 from .. import tables
 from ..partial import Others
 from .groups import Apart, MakeGrouped, WriteGrouped, merge_grouped, table_of
@@ -69,7 +71,9 @@ def keep_largest(input: Any, output: Any = None, *, n: int = 1, **run: Unpack[Ru
     axes="space",
     declaration=Declaration("exact", "fastremap.unique, then numpy.searchsorted", memory=2.0),
 )
-def remove_border_objects(input: Any, output: Any = None, *, buffer_size: int = 0, **run: Unpack[RunKeywords]) -> Any:
+def remove_border_objects(
+    input: Any, output: Any = None, *, buffer_size: float = 0, physical: bool = False, **run: Unpack[RunKeywords]
+) -> Any:
     """Set objects that touch the border of the volume to 0.
 
     The result is exactly that of the whole array, whatever the blocks: an object goes as a whole.
@@ -83,6 +87,9 @@ def remove_border_objects(input: Any, output: Any = None, *, buffer_size: int = 
         Allocated as numpy array of the input's type by default.
     buffer_size : int, default 0
         Objects with a voxel that is at most so many voxels away from a voxel of the border go too.
+    physical : bool, default False
+        `buffer_size` counts in the units of the input's axes, and need not be whole: along each axis it is rounded down
+        to whole voxels.
 
     Returns
     -------
@@ -94,7 +101,8 @@ def remove_border_objects(input: Any, output: Any = None, *, buffer_size: int = 
     DtypeError
         If labels are not integers.
     ParameterError
-        Unless the buffer is a whole number >= 0.
+        Unless the buffer is a whole number >= 0, or any such number where `physical` is set; then also for axes without
+        a scale.
     ValueRangeError
         If an id that stays doesn't fit the output's type (as cause of a `RunnerError`).
 
@@ -114,7 +122,13 @@ def remove_border_objects(input: Any, output: Any = None, *, buffer_size: int = 
     """
     job, source, target, returned, apart = _prepared("remove_border_objects", input, output, run)
     region = plan_groups(source.shape, [source], [target], job.block_shape, job.roi).grid.roi
-    find = BorderIds(apart, tuple(region), tables.whole_number(buffer_size, "buffer_size") + 1)
+    if physical:
+        number("buffer_size", buffer_size, least=0, example=0.5)
+        found = lengths(buffer_size, source.axes, apart.along, name="buffer_size", physical=True)
+        depth = [int(min(found[axis] * (1 + 1e-9), source.shape[axis])) + 1 for axis in apart.along]
+    else:
+        depth = [tables.whole_number(buffer_size, "buffer_size") + 1] * len(apart.along)
+    find = BorderIds(apart, tuple(region), tuple(depth))
     _chosen("remove_border_objects", find, Every(), "stay", (source, target), apart, job)
     return returned
 

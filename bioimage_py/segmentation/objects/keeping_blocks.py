@@ -43,22 +43,22 @@ class BorderIds:
     apart : Apart
     region : tuple of (int, int)
         Begin and end along each axis.
-    depth : int
-        Voxels from the border on that count as border.
+    depth : tuple of int
+        Voxels from the border on that count as border, along each axis that is worked along.
     """
 
     apart: Apart
     region: tuple[tuple[int, int], ...]
-    depth: int
+    depth: tuple[int, ...]
 
     def __call__(
         self, block: Block, inputs: Sequence[Source], outputs: Sequence[Source], mask: Source | None
     ) -> Counted | None:
         """Look at the parts of one block that are near the border; nothing is read of other blocks."""
         found = []
-        for axis in self.apart.along:
+        for axis, depth in zip(self.apart.along, self.depth, strict=True):
             low, high = self.region[axis]
-            for begin, end in ((low, low + self.depth), (high - self.depth, high)):
+            for begin, end in ((low, low + depth), (high - depth, high)):
                 begin, end = max(block.begin[axis], begin), min(block.end[axis], end)
                 if begin >= end:
                     continue

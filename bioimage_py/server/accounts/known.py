@@ -11,6 +11,7 @@ from typing import Any
 from ..database.engine import Database
 from .callers import Caller
 from .members import Role
+from .sights import Sight
 
 _MOST = 20_000
 _SECONDS = 30.0
@@ -59,6 +60,15 @@ class Known:
     def put_role(self, caller: Caller, project: str, right: int, version: int | None, role: Role) -> None:
         """Remember the role."""
         self._put((caller, project, right), version, role)
+
+    def sight(self, caller: Caller, project: str, role: Role, version: int | None) -> Sight | None:
+        """Return what a member sees of a project; None where that has to be read."""
+        found: Sight | None = self._get(("sight", caller, project, role), version)
+        return found
+
+    def put_sight(self, caller: Caller, project: str, role: Role, version: int | None, sight: Sight) -> None:
+        """Remember what a member sees."""
+        self._put(("sight", caller, project, role), version, sight)
 
     def _get(self, key: Hashable, version: int | None) -> Any:
         if version is None or version != self._version:

@@ -16,7 +16,7 @@ from ...errors import FormatError, ParameterError, StorageError
 from ...extras import needing
 from ..refusals import DiskFullError
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration."""
 _WAIT_SECONDS = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")

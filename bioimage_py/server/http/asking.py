@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
 from ..accounts.sessions import is_access
+from ..accounts.sights import Sight
 from ..projects import Projects
 from ..refusals import NotAllowedError, UnknownCallerError
 from ..served import Served
@@ -92,6 +94,8 @@ class Asked:
     role: Role
     served: Served
     projects: Projects
+    sight: Sight
+    """What of the project is there for the caller."""
 
 
 class Needs:
@@ -106,13 +110,37 @@ class Needs:
         self.right = right
 
     async def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
-        """Return who asks for what; errors as of `Members.check`."""
+        """Return who asks for what; errors as of `Members.check`.
+
+        A data set or a layer of the path that is not there for the caller is refused as one that is not there.
+        """
         site = _site(request)
         role = await _role(site, caller, project, self.right)
         served = site.projects.opened(project)
         if served is None:
             served = await to_thread.run_sync(site.projects.served, project)
-        return Asked(caller, role, served, site.projects)
+        sight = await sight_of(site, caller, project, role)
+        if not sight.is_whole:
+            await to_thread.run_sync(_check_sight, served, sight, request.path_params)
+        return Asked(caller, role, served, site.projects, sight)
+
+
+def _check_sight(served: Served, sight: Sight, named: Mapping[str, str]) -> None:
+    """Refuse what is not there for the caller, and what is not there at all, before anything else is looked at."""
+    sight.check(named.get("descriptor", "project"))
+    layer = named.get("layer", "")
+    if layer and sight.hidden and layer not in sight.layers(one.id for one in served.documents.settings().layers):
+        raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
+
+
+async def sight_of(site: Site, caller: Caller, project: str, role: Role) -> Sight:
+    """Return what of a project is there for a member."""
+    version = site.known.version()
+    sight = site.known.sight(caller, project, role, version)
+    if sight is None:
+        sight = await to_thread.run_sync(site.sights.of, caller, project, role)
+        site.known.put_sight(caller, project, role, version, sight)
+    return sight
 
 
 async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
@@ -120,18 +148,19 @@ async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
     role = site.known.role(caller, project, right, version)
     if role is None:
         role = await to_thread.run_sync(site.members.check, caller, project, right)
+        await to_thread.run_sync(site.projects.served, project)  # since the database has changed, it may lie elsewhere
         site.known.put_role(caller, project, right, version, role)
     return role
 
 
-async def still_may(request: Request, asked: Asked, right: Right) -> bool:
-    """Whether who makes a request that lasts may go on: token and role are looked at again."""
+async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | None:
+    """Return what who makes a request that lasts sees now, None if nothing: token and role are looked at again."""
     try:
         caller = await _caller(request, request.headers.get("Authorization", ""))
-        await _role(_site(request), caller, asked.served.id, right)
+        role = await _role(_site(request), caller, asked.served.id, right)
+        return await sight_of(_site(request), caller, asked.served.id, role)
     except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
-        return False
-    return True
+        return None
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -6,17 +6,20 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic_core import to_json
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
-from ..commits import Commit, Field, Wish, commit
-from ..index import Wanted
+from ..accounts.sights import Sight
+from ..commits import Commit, Field, Wish, check_sight, commit
+from ..documents import Sent
+from ..index import Wanted, index_of
 from ..values import checked
 from .answers import Accepts, json_answer
 from .asking import Annotates, Client, Key, Name, Reads, needing
 from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeCommit
-from .project_routes import Limit, index_of
+from .project_routes import Limit
 
 routes = APIRouter()
 
@@ -26,9 +29,10 @@ def document(
     name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "", accepts: Accepts = ""
 ) -> Response:
     """Give a document as it is saved: "project", or the identifier of a data set."""
-    found = asked.served.documents.sent(name)
+    found = asked.served.documents.sent(name) if asked.sight.sees(name) else None
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
+    found = _seen(found, name, asked.sight)
     headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
@@ -49,9 +53,12 @@ def descriptors(
     accepts: Accepts = "",
 ) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
-    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
-    rows, following = index_of(asked).page(wanted, after, limit, sort)
+    only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
+    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
+    rows, following = index_of(asked.served).page(wanted, after, limit, sort)
     found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
+    if asked.sight.hidden:
+        found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
     return json_answer({"descriptors": found, "next": following}, accepts)
 
 
@@ -69,10 +76,14 @@ def _tags(text: str) -> dict[str, Any]:
 def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Client = "") -> Committed:
     """Change documents, all of them or none; fields that others changed meanwhile keep their values."""
     wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks)
+    check_sight(asked.sight, wanted)
     mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
     answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
-    documents = {name: one.document for name, one in (answer.saved or {}).items()}
+    documents = {
+        name: None if one.document is None else asked.sight.document(name, one.document)
+        for name, one in (answer.saved or {}).items()
+    }
     etags = {name: None if one is None else digest(one) for name, one in documents.items()}
     return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags, documents=documents)
 
@@ -97,3 +108,11 @@ def _wish(change: DocumentChange) -> Wish:
         for one in change.fields
     )
     return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
+
+
+def _seen(sent: Sent, name: str, sight: Sight) -> Sent:
+    """Return a document as it is there for somebody; one of which nothing is hidden is sent as it is kept."""
+    if not sight.hidden:
+        return sent
+    document = sight.document(name, json.loads(sent.text))
+    return Sent(to_json(document), digest(document))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
@@ -12,9 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from ...errors import BioimageError
 from ..accounts.members import Right
+from ..accounts.sights import Sight
+from ..refusals import UnknownCallerError
 from ..served import MOST, Gone
 from .answers import Accepts, json_answer
-from .asking import Asked, Reads, needing, still_may
+from .asking import Asked, Reads, needing, still_sees
 from .bodies import EventPage
 from .news import News
 
@@ -38,8 +41,11 @@ async def events(
     if wait and not page.events and await news.wait(asked.served, since, wait):
         page = await news.page(asked.served, since, limit)
     following = page.events[-1]["seq"] if page.events else since
-    found = [shown(event) for event in page.events]
-    return json_answer({"events": found, "next": following, "last": page.last}, accepts)
+    sight = await still_sees(request, asked, Right.read) if wait else asked.sight
+    if sight is None:
+        raise UnknownCallerError
+    found = await _seen(page.events, sight)
+    return json_answer({"events": found, "next": following, "last": page.last, "sight": sight.changed}, accepts)
 
 
 class EventStream(StreamingResponse):
@@ -81,12 +87,13 @@ async def _sent(asked: Asked, request: Request, news: News, known: int) -> Async
     while not news.over:
         try:
             page = await news.page(asked.served, known, MOST)
-            if not await still_may(request, asked, Right.read):
+            sight = await still_sees(request, asked, Right.read)
+            if sight is None or sight.changed != asked.sight.changed:  # the client loads anew what there is
                 return
         except (Gone, BioimageError):  # the next request is told what it is
             return
         if page.events:
-            yield b"".join(_message(event) for event in page.events)
+            yield b"".join(map(_message, await _seen(page.events, sight)))
             known = page.events[-1]["seq"]
             continue
         if not await news.wait(asked.served, known, BEAT):
@@ -94,11 +101,19 @@ async def _sent(asked: Asked, request: Request, news: News, known: int) -> Async
 
 
 def _message(event: dict[str, Any]) -> bytes:
-    return b"id: %d\ndata: %b\n\n" % (event["seq"], to_json(shown(event)))
+    return b"id: %d\ndata: %b\n\n" % (event["seq"], to_json(event))
 
 
-def shown(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event without keys of its user's requests; of fields, the paths."""
+async def _seen(events: list[dict[str, Any]], sight: Sight) -> list[dict[str, Any]]:
+    """Return events as they are there for somebody; what is assigned to whom is asked of the database."""
+    if not sight.is_whole:
+        await to_thread.run_sync(lambda: sight.only)
+    return [shown(event, sight) for event in events]
+
+
+def shown(event: dict[str, Any], sight: Sight) -> dict[str, Any]:
+    """Return an event as it is there for somebody, without keys of its user's requests; of fields, the paths."""
+    event = sight.event(event)
     changes = [
         {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
         for one in event["changes"]

@@ -82,9 +82,9 @@ def values_on(block: np.ndarray, axis: int, order: int, whole: np.ndarray, rest:
     for tap, weight in enumerate(tap_weights(order, inside)):
         # the last neighbour of a place at the very end has no weight, and need not be there
         part = block.take(np.minimum(first + tap, block.shape[axis] - 1), axis)
-        with np.errstate(invalid="ignore"):  # infinity without weight
+        with np.errstate(invalid="ignore"):  # infinity without weight, or of both signs
             product = np.multiply(part, weight.reshape(shape), dtype=np.float64)
-        result = product if result is None else np.add(result, product, out=result)
+            result = product if result is None else np.add(result, product, out=result)
     assert result is not None
     if order == 1 and not rest.all():
         # a voxel itself, also beside one that is NaN or infinite

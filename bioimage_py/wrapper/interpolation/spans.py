@@ -114,7 +114,8 @@ def smoothed_values(
         before, here = (window[at] if 0 <= at < len(window) else 0.0 for at in (tap - 1, tap))
         weight = weights[0] * here + weights[1] * np.where(apart > 0, before, here)
         part = block.take(np.minimum(first + tap, block.shape[axis] - 1), axis)
-        result += np.multiply(part, weight.reshape(shape), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # infinity without weight, or of both signs
+            result += np.multiply(part, weight.reshape(shape), dtype=np.float64)
     return result
 
 

@@ -13,7 +13,7 @@ from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.http import guard
 
-from .conftest import PASSWORD, Raw
+from ..conftest import PASSWORD, Raw
 
 PATHS = ("..", "../../etc/passwd", "%2e%2e", "%2e%2e%2f%2e%2e%2fserver.db", "..%2f..", "%00", "a%00b", "/etc/passwd")
 PATHS += (
@@ -55,7 +55,8 @@ def check_path(demo, path):
         ("POST", f"{demo.cells}/drafts/{path}/seal"),
         ("POST", f"{demo.data}/layers/{path}/tables"),
         ("POST", f"{demo.data}/{path}/lock"),
-        ("PUT", f"{demo.cells}/drafts/{path}/chunks/0.0.0"),
+        ("PUT", f"{demo.cells}/drafts/{path}/0/c/0/0/0"),
+        ("GET", f"{demo.cells}/drafts/{path}/0/zarr.json"),
         ("DELETE", f"{demo.cells}/drafts/{path}"),
         ("DELETE", f"/projects/{path}"),
         ("DELETE", f"{demo.path}/members/{path}"),
@@ -184,8 +185,7 @@ def test_compressed_bombs_are_not_unpacked(demo):
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     refused(owner.post(f"{demo.path}/commit", content=bomb, headers=headers))
     draft = owner.post(f"{demo.cells}/drafts", json={}).json()["id"]
-    answer = refused(owner.put(f"{demo.cells}/drafts/{draft}/chunks/0.0.0", content=bomb, headers=headers))
-    assert "voxels" in answer.json().get("remedy", "") or answer.status_code == 413
+    refused(owner.put(f"{demo.cells}/drafts/{draft}/0/c/0/0/0", content=bomb, headers=headers))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from numcodecs import zstd
 
 from bioimage_py.errors import LockError
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
 
-from .conftest import PASSWORD, SHAPE, make_settings
+from ..conftest import PASSWORD, SHAPE, make_settings
 
 
 def ok(answer, status=200):
@@ -231,9 +232,10 @@ def write(client, demo, labels, **draft):
     grid = [range(-(-size // chunk)) for size, chunk in zip(SHAPE, chunks, strict=True)]
     for index in np.ndindex(*(len(part) for part in grid)):
         region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, chunks, strict=True))
-        body = np.ascontiguousarray(labels[region], made["dtype"]).tobytes()
-        key = ".".join(map(str, index))
-        ok(client.put(f"{demo.cells}/drafts/{made['id']}/chunks/{key}", content=body), 204)
+        chunk = np.zeros(chunks, made["dtype"])
+        chunk[tuple(slice(size) for size in labels[region].shape)] = labels[region]
+        key = "0/c/" + "/".join(map(str, index))
+        ok(client.put(f"{demo.cells}/drafts/{made['id']}/{key}", content=zstd.compress(chunk.tobytes())), 204)
     record = ok(client.post(f"{demo.cells}/drafts/{made['id']}/seal"))["record"]
     assert ok(client.post(f"{demo.cells}/drafts/{made['id']}/seal"))["record"] == record
     return record
@@ -291,13 +293,14 @@ def test_two_who_began_with_one_version_are_a_conflict_and_chunks_are_shared(dem
 def test_chunks_of_another_size_and_place_are_refused(demo):
     one = demo.web["annotator"]
     made = ok(one.post(f"{demo.cells}/drafts", json={"dtype": "uint16"}), 201)
-    chunk = f"{demo.cells}/drafts/{made['id']}/chunks"
-    size = 2 * int(np.prod(np.minimum(made["chunks"], SHAPE)))
-    problem(one.put(f"{chunk}/0.0.0", content=b"x" * (size - 1)), 422, "not-valid")
-    problem(one.put(f"{chunk}/0.0.0", content=b"x" * (size + 1)), 413, "too-large")
-    for index in ("9.0.0", "0.0", "0.0.0.0"):
-        problem(one.put(f"{chunk}/{index}", content=b"x" * size), 404, "not-there")
-    problem(one.put(f"{demo.cells}/drafts/{new_stamp()}/chunks/0.0.0", content=b"x"), 404, "not-there")
+    chunk = f"{demo.cells}/drafts/{made['id']}"
+    size = 2 * int(np.prod(made["chunks"]))
+    for wrong in (b"x", zstd.compress(bytes(size - 1)), zstd.compress(bytes(size + 1)), zstd.compress(b"")):
+        problem(one.put(f"{chunk}/0/c/0/0/0", content=wrong), 422, "not-valid")
+    problem(one.put(f"{chunk}/0/c/0/0/0", content=b"x" * 2 * size), 413, "too-large")
+    for key in ("0/c/9/0/0", "0/c/0/0", "0/c/0/0/0/0", "0/c/00/0/0", "0/c/-1/0/0", "1/c/0/0/0", "0/zarr.json", "x"):
+        problem(one.put(f"{chunk}/{key}", content=zstd.compress(bytes(size))), 404, "not-there")
+    problem(one.put(f"{demo.cells}/drafts/{new_stamp()}/0/c/0/0/0", content=b"x"), 404, "not-there")
     ok(one.delete(f"{demo.cells}/drafts/{made['id']}"), 204)
     problem(one.post(f"{demo.cells}/drafts/{made['id']}/seal"), 404, "not-there")
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from numcodecs import zstd
 
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.accounts.members import Right, Role
+from bioimage_py.sources import Axis
+from bioimage_py.spaces import Ontology, Space
+from bioimage_py.spaces.document import to_bytes, to_stored
 
-from .conftest import PASSWORD, Demo, make_settings
+from ..conftest import PASSWORD, SHAPE, Demo, make_settings
 
 PROJECT = "/projects/{project}"
 LAYER = PROJECT + "/descriptors/{descriptor}/layers/{layer}"
@@ -28,6 +32,10 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", "/audit"): {},
         ("post", "/auth/login"): {"json": {"username": "stranger", "password": PASSWORD}},
         ("post", "/auth/refresh"): {"json": {"refresh": demo.web.log_in("stranger")["refresh"]}},
+        ("post", "/auth/device"): {"json": {"client": "a program"}},
+        ("post", "/auth/device/token"): {
+            "json": {"code": demo.web.nobody.post("/auth/device", json={}).json()["code"]}
+        },
         ("get", "/auth/tokens"): {},
         ("post", "/auth/tokens"): {"json": {"name": "mine"}},
         ("delete", "/auth/tokens/{token}"): {},
@@ -49,11 +57,26 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", PROJECT + "/commits/{commit}"): {},
         ("get", PROJECT + "/events"): {"params": {"since": 0}},
         ("post", LAYER + "/drafts"): {"json": {}},
-        ("put", LAYER + "/drafts/{draft}/chunks/{chunk}"): {"content": bytes(64**3)},
+        ("put", LAYER + "/drafts/{draft}/{key}"): {"content": zstd.compress(bytes(64**3))},
+        ("post", LAYER + "/drafts/{draft}/have"): {"json": {"chunks": {"0/c/0/0/0": ""}}},
+        ("get", LAYER + "/drafts/{draft}/{key}"): {},
+        ("post", LAYER + "/drafts/{draft}/rebase"): {},
         ("post", LAYER + "/drafts/{draft}/seal"): {},
         ("get", LAYER + "/versions/{version}/{key}"): {},
+        ("post", LAYER + "/drafts/{draft}/publish"): {"json": {"base": ""}},
         ("delete", LAYER + "/drafts/{draft}"): {},
         ("post", PROJECT + "/descriptors/{descriptor}/layers/{boxes}/tables"): {"content": _header()},
+        ("post", PROJECT + "/uploads"): {"json": {"descriptor": new_stamp(), "size": 9, "sha256": "0" * 64}},
+        ("get", PROJECT + "/uploads/{upload}"): {},
+        ("patch", PROJECT + "/uploads/{upload}"): {"content": b"abc", "headers": {"Upload-Offset": "0"}},
+        ("post", "/uploads"): {"json": {"size": 9, "sha256": "0" * 64}},
+        ("get", "/uploads/{upload}"): {},
+        ("patch", "/uploads/{upload}"): {"content": b"abc", "headers": {"Upload-Offset": "0"}},
+        ("get", PROJECT + "/files"): {},
+        ("get", PROJECT + "/files/{path}"): {},
+        ("get", PROJECT + "/descriptors/{descriptor}/image/{key}"): {},
+        ("post", PROJECT + "/descriptors/{descriptor}/spaces/{space}/versions"): {"content": _space()},
+        ("get", PROJECT + "/descriptors/{descriptor}/spaces/{space}/versions/{version}"): {},
         ("get", PROJECT + "/thumbnails/{descriptor}"): {},
         ("get", LOCK): {},
         ("post", LOCK): {"json": {}},
@@ -68,6 +91,11 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
 def _header() -> bytes:
     axes = [f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz"]
     return (",".join(["type", "frame", *axes]) + "\n").encode()
+
+
+def _space() -> bytes:
+    axes = [Axis(name) for name in "zyx"]
+    return to_bytes(to_stored(Space.for_image(SHAPE, axes, Ontology(), kind="volume"), ontology=False))
 
 
 class Asking:
@@ -90,11 +118,16 @@ class Asking:
             "boxes": demo.layers["boxes"],
             "version": draft,
             "key": "0/zarr.json",
-            "chunk": "0.0.0",
             "commit": "a-key-of-mine",
             "draft": owner.post(f"{demo.cells}/drafts", json={}).json()["id"],
             "token": "0" * 16,
             "user": "member",
+            "upload": "0" * 32,
+            "path": "project.json",
+            "space": "root",
+            "space version": owner.post(f"{demo.data}/spaces/root/versions", content=_space()).json()["record"][
+                "version"
+            ],
         }
         self.lock = "0"
 
@@ -106,11 +139,19 @@ class Asking:
             arguments = {"json": {"token": self.lock}}
         if (method, route) == ("delete", LOCK):
             arguments = {"headers": {"Lock-Token": self.lock}}
+        if "/spaces/" in route:
+            values["version"] = values["space version"]
+        if (method, route) == ("put", LAYER + "/drafts/{draft}/{key}"):
+            values["key"] = "0/c/0/0/0"
         answer = self.client.request(method, route.format(**values), **arguments)
         if answer.status_code < 300:
             made = answer.json() if answer.content and "json" in answer.headers.get("content-type", "") else {}
             if (method, route) == ("post", "/auth/tokens"):
                 self.values["token"] = made["id"]
+            if method == "post" and route.endswith("/uploads"):
+                self.values["upload"] = made["id"]
+            if (method, route) == ("post", LAYER + "/drafts"):
+                self.values["draft"] = made["id"]  # others' are not to be seen
             if (method, route) == ("post", LOCK):
                 self.lock = made["token"]
         return answer
