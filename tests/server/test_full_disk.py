@@ -16,7 +16,7 @@ from bioimage_py.server.refusals import DiskFullError
 from bioimage_py.server.site import Site
 
 from .conftest import PASSWORD, Demo, Web
-from .test_http import ok
+from .http.test_http import ok
 
 
 def full(*_, **__):

@@ -15,7 +15,7 @@ from bioimage_py.errors import ParameterError
 from bioimage_py.server.http.metrics import Metrics, read, shown
 from bioimage_py.server.running import Listening
 
-from .starting import Running
+from ..starting import Running
 
 
 def answering(running):

@@ -14,10 +14,10 @@ from bioimage_py.server.processes.upkeep import tidy
 from bioimage_py.server.served import Gone
 from bioimage_py.server.site import Site
 
-from .conftest import make_settings
-from .starting import Running
-from .test_http import ok
-from .test_served import comment, seqs
+from ..conftest import make_settings
+from ..http.test_http import ok
+from ..starting import Running
+from ..test_served import comment, seqs
 
 
 def test_events_go_but_for_the_last_one_and_young_ones(tmp_path):
