@@ -20,6 +20,16 @@ class DamagedError(StorageError):
     """What arrived is not what was sent (HTTP 400)."""
 
 
+class DiskFullError(StorageError):
+    """The disk of the server is full (HTTP 507); nothing is saved by halves."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of the server is full; what was sent is saved as a whole, or, more likely, not at all.",
+            remedy="tell who looks after the server; then send it again, a commit with the same key",
+        )
+
+
 class TooManyError(StorageError):
     """Too many attempts (HTTP 429).
 

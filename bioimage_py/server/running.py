@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import ipaddress
 import resource
 import signal
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ParameterError
+from ..errors import ParameterError, StorageError
 from ..extras import needing
 from .accounts.provider import ProviderSettings
 from .http.app import make_app
 from .http.metrics import Metrics
-from .logs import to_stderr
-from .metrics_port import show_metrics
+from .processes.logs import to_stderr
+from .processes.metrics_port import show_metrics
+from .processes.upkeep import KEEP_DAYS, keep_up
+from .processes.workers import Workers
 from .site import Site, Times
-from .upkeep import KEEP_DAYS, keep_up
-from .workers import Workers, parent_gone
 
 if TYPE_CHECKING:
-    import socket
-
     import uvicorn
     from fastapi import FastAPI
 
@@ -35,6 +35,7 @@ _GRACE = 30
 """Seconds that requests have to end when the server is stopped."""
 _AT_ONCE = 1000
 """Connections of one process, those that wait for events among them; what is more is told 503."""
+_PATIENCE = 5.0
 _BACKLOG = 2048
 _ACCEPTED = 2
 """Connections that one of several processes takes at a time, so that the others get some of them too."""
@@ -132,7 +133,7 @@ def run(
         It would listen to others without encryption.
     """
     with needing("uvicorn", "A server"):
-        import uvicorn
+        import uvicorn  # noqa: F401
     listening.check()
     known = None if provider is None else ProviderSettings.read(provider)
     site = Site(root, database, times, image_roots=image_roots, provider=known)
@@ -142,8 +143,7 @@ def run(
     if listening.insecure and not listening.cert:
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
-    bound = uvicorn.Config("", host=listening.host, port=listening.port, log_config=None).bind_socket()
-    bound.listen(_BACKLOG)  # who reads the line below may come at once
+    bound = _bound(listening.host, listening.port)
     kind, port = "https" if listening.cert else "http", bound.getsockname()[1]
     url = f"{kind}://{listening.host}:{port}{listening.path}"
     if first is not None:
@@ -166,6 +166,31 @@ def run(
             workers.watch()
         finally:
             workers.end(_GRACE + 5)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket at which clients are heard from now on.
+
+    Raises
+    ------
+    StorageError
+        Somebody else is there, also after some seconds: a server that was killed a moment ago has gone by then.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+            bound.listen(_BACKLOG)
+            return bound
+        except OSError as error:
+            bound.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise StorageError(
+                    f"{host}:{port} can't be listened at ({error.strerror}).", remedy="--port with another number"
+                ) from None
+        time.sleep(0.1)
 
 
 def _worker(
@@ -226,9 +251,6 @@ def _server(config: uvicorn.Config, app: FastAPI) -> uvicorn.Server:
             for one in sockets or ():
                 one.listen(_BACKLOG)  # that of the configuration says how many one process takes at a time
             app.state.metrics.write()
-            gone = parent_gone()
-            if gone is not None:
-                asyncio.get_running_loop().add_reader(gone, self.handle_exit, signal.SIGTERM, None)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.news.close()  # streams would last until they are cut off

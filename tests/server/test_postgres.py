@@ -14,7 +14,8 @@ from sqlalchemy import create_engine, text
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
 
-from . import postgres, test_accounts, test_served
+from . import postgres, test_served
+from .accounts import test_accounts
 from .conftest import Demo
 from .http import test_http
 from .http.test_http import ok

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ...errors import FormatError, ParameterError, StorageError
 from ...extras import needing
+from ..refusals import DiskFullError
 
 HEAD = "0002"
 """Newest migration."""
@@ -188,6 +189,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise DiskFullError from None
         if "locked" in str(error.orig):
             raise _busy() from None
         raise _away(error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any
 
@@ -20,11 +21,12 @@ from ...errors import (
     SourceNotFoundError,
     StorageError,
 )
-from ..refusals import DamagedError, NotAllowedError, TooManyError, UnknownCallerError
+from ..refusals import DamagedError, DiskFullError, NotAllowedError, TooManyError, UnknownCallerError
 from ..served import Gone
 
 log = logging.getLogger("bioimage_py.server")
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (UnknownCallerError, 401, "who-are-you"),
     (NotAllowedError, 403, "not-allowed"),
@@ -36,6 +38,7 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (DamagedError, 400, "damaged"),
     (ParameterError, 422, "not-valid"),
     (TooManyError, 429, "too-many"),
+    (DiskFullError, 507, "disk-full"),
     (StorageError, 503, "storage"),
     (FormatError, 422, "not-valid"),
     (BioimageError, 422, "not-valid"),
@@ -56,11 +59,31 @@ def tell_problems(app: FastAPI) -> None:
     """Let an application tell its errors so, and nothing of those that nobody has thought of."""
     for kind in (BioimageError, Gone, OSError):
         app.add_exception_handler(kind, _known)
+    app.add_exception_handler(OSError, _of_system)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
 
 
+async def _of_system(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if _is_full(error):
+        log.error("the disk is full", extra={"about": {"path": str(error.filename)}})
+        return await _known(request, DiskFullError())
+    raise error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, is that there is no room."""
+    while error is not None:
+        if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 async def _known(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, StorageError) and not isinstance(error, DiskFullError) and _is_full(error):
+        error = DiskFullError()
     status, code = next((status, code) for kind, status, code in _CODES if isinstance(error, kind))
     headers, more = {}, {}
     if status == 401:

@@ -12,8 +12,8 @@ from bioimage_py.projects import Label, Layer, LayerKind, Project
 from bioimage_py.server.accounts.members import Role
 from bioimage_py.server.accounts.sights import MOST
 
-from .conftest import SHAPE, Demo
-from .http.test_rights import Asking, calls, needs
+from ..conftest import SHAPE, Demo
+from ..http.test_rights import Asking, calls, needs
 
 MANAGED = {"path", "upload"}
 """In routes for those who see all."""
@@ -205,7 +205,7 @@ def test_a_token_sees_what_its_user_does(blind: Blind) -> None:
 
 
 def test_pages_show_nothing_of_it(blind: Blind) -> None:
-    from .page.conftest import Browser
+    from ..page.conftest import Browser
 
     demo = blind.demo
     browser = Browser(demo.web)

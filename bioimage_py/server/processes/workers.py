@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -69,11 +71,14 @@ class Workers:
 
 
 def _begin(target: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})  # which were while it was started
     target(*arguments)
 
 
-def parent_gone() -> int | None:
-    """Return a file descriptor that can be read once the process that started this one has died; None for none."""
+def _end_with_parent() -> None:
+    """End at once when the process that started this one was killed, which leaves its address to the next one."""
     parent = multiprocessing.parent_process()
-    return None if parent is None else int(parent.sentinel)
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -14,13 +15,16 @@ from bioimage_py.errors import ParameterError
 from bioimage_py.server.http.metrics import Metrics, read, shown
 from bioimage_py.server.running import Listening
 
-from .starting import Running
+from ..starting import Running
 
 
 def answering(running):
     """The processes that answer."""
-    children = psutil.Process(running.process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(running.process.pid).children():
+        with suppress(psutil.Error):  # one that was killed just now
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
 
 
 def until(true, seconds=60.0):
@@ -62,7 +66,7 @@ def test_processes_answer_die_and_are_started_again(tmp_path):
         until(all_there)
         until(lambda: counted(httpx.get(url).text, "processes ") == 2)
         assert httpx.get(url.replace("/metrics", "/")).status_code == 404
-        last = answering(running)
+        last = until(lambda: len(answering(running)) == 2 and answering(running))
         begun = time.monotonic()
         assert running.stop() == 0
         assert time.monotonic() - begun < 25  # nobody had to be killed

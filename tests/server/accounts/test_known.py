@@ -10,8 +10,8 @@ from bioimage_py.server.accounts.known import Known
 from bioimage_py.server.database.engine import Database
 from bioimage_py.server.site import Site
 
-from .conftest import PASSWORD
-from .http.test_http import ok
+from ..conftest import PASSWORD
+from ..http.test_http import ok
 
 
 def reads_of(site, monkeypatch):

@@ -10,14 +10,14 @@ import server_kills
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.events import Origin
 from bioimage_py.server.database import audit
+from bioimage_py.server.processes.upkeep import tidy
 from bioimage_py.server.served import Gone
 from bioimage_py.server.site import Site
-from bioimage_py.server.upkeep import tidy
 
-from .conftest import make_settings
-from .starting import Running
-from .test_http import ok
-from .test_served import comment, seqs
+from ..conftest import make_settings
+from ..http.test_http import ok
+from ..starting import Running
+from ..test_served import comment, seqs
 
 
 def test_events_go_but_for_the_last_one_and_young_ones(tmp_path):

@@ -8,9 +8,9 @@ import time
 
 from sqlalchemy import select
 
-from ..errors import BioimageError
-from .database.tables import projects
-from .site import Site
+from ...errors import BioimageError
+from ..database.tables import projects
+from ..site import Site
 
 log = logging.getLogger("bioimage_py.server")
 KEEP_DAYS = 90

@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from .http.metrics import read, shown
+from ..http.metrics import read, shown
 
 
 def show_metrics(folder: Path, host: str, port: int) -> str:
