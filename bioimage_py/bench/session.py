@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import statistics
@@ -9,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..system.processes import start_of
 from . import protocol
 from .check import CHECKS
 from .data import block_of, make
@@ -20,6 +22,7 @@ SMALL, SMALL_BLOCK = 64, 32
 """Edge lengths of the volume and blocks that show what a call costs before any work."""
 HOPELESS, PATIENCE = 10.0, 20.0
 """Times the time of the first engine, and seconds: slower is not repeated."""
+_OUTPUTS = "bioimage_py-outputs-"
 ENDED, LEAST = 20.0, 30.0
 """Times the time of the first engine, and seconds: who takes longer, start included, is ended."""
 
@@ -54,8 +57,8 @@ class Settings:
 
     @property
     def place(self) -> Path:
-        """Where the works write."""
-        return (self.out if self.outputs is None else self.outputs) / "bioimage_py-outputs"
+        """Where the works write: no other bench that runs at the same time does."""
+        return (self.out if self.outputs is None else self.outputs) / f"{_OUTPUTS}{os.getpid()}"
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class Session:
         """
         small, large = self._data(work, engine, SMALL), self._data(work, engine, size)
         place = self.settings.place
-        shutil.rmtree(place, ignore_errors=True)
+        remove_left(place)
         cases = [
             Case(str(small), str(place / f"small-{n}"), SMALL_BLOCK, SMALL_BLOCK // 2, workers, engine.backend)
             for n in range(2)
@@ -195,6 +198,14 @@ class Session:
         data = make(self.settings.out, size, block_of(size) // 2, CHECKS[work].inputs)
         engine.prepare(data)
         return data
+
+
+def remove_left(place: Path) -> None:
+    """Remove what was written into a place, and into those of benches that were killed."""
+    for folder in place.parent.glob(f"{_OUTPUTS}*"):
+        pid = folder.name.removeprefix(_OUTPUTS)
+        if folder == place or (pid.isdigit() and not start_of(int(pid))):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wrong(work: str, engine: Engine, data: Path, output: Path, measured: Measured) -> str:

@@ -64,6 +64,16 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file of a provider of identities, with which users may sign in to the page (OpenID Connect).",
 )
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that answer.")
+@click.option("--metrics", default="", metavar="[HOST:]PORT", help="Where Prometheus reads counts, without a token.")
+@click.option(
+    "--keep-events",
+    default=90,
+    show_default=True,
+    metavar="DAYS",
+    type=click.IntRange(90),
+    help="Whoever was away for longer loads anew.",
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -77,6 +87,9 @@ def run(
     path: str,
     image_root: tuple[Path, ...],
     oidc: Path | None,
+    workers: int,
+    metrics: str,
+    keep_events: int,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -86,7 +99,7 @@ def run(
     from ..server.running import run as serve
     from ..server.site import Times
 
-    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path)
+    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path, workers, metrics, keep_events)
     serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root, oidc)
 
 

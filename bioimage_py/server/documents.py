@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
@@ -20,11 +20,6 @@ class Sent(NamedTuple):
 
     text: bytes
     etag: str
-
-
-def sent_of(document: dict[str, Any]) -> Sent:
-    """Return a document as it is sent."""
-    return Sent(to_json(document), digest(document))
 
 
 class Documents:
@@ -53,7 +48,7 @@ class Documents:
         document, stamp = self._folder.read(name)
         if document is None or stamp is None:
             return None
-        sent = sent_of(document)
+        sent = Sent(to_json(document), digest(document))
         with self._lock:
             self._forget(name)
             self._kept[name] = stamp, sent

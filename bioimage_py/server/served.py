@@ -16,7 +16,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ..errors import KeyNotFoundError, ParameterError, StorageError
 from ..projects.storage.events import EVENTS, Origin, event_name, numbers
@@ -257,6 +257,22 @@ class Served:
         """Return the number of the last event in the database."""
         with self._database.reading() as connection:
             return self._kept(connection)[1]
+
+    def forget(self, before: float) -> int:
+        """Keep events no more that are older than a time (seconds since 1970), but for the last one; return how many.
+
+        Clients that ask for them load anew. The audit log keeps its rows.
+        """
+        with self._database.writing() as connection:
+            first, last = self._kept(connection)
+            own = events.c.project_id == self.id
+            young = select(func.min(events.c.seq)).where(own, (events.c.time >= before) | (events.c.seq == last))
+            kept = connection.execute(young).scalar()
+            if kept is None or kept <= first:
+                return 0
+            connection.execute(delete(events).where(own, events.c.seq < kept))
+            connection.execute(update(projects).where(projects.c.id == self.id).values(first=kept))
+            return int(kept - first)
 
     def newest(self) -> int | None:
         """Return the number of the last event as its file tells, which always lies there; None where it does not."""

@@ -20,7 +20,7 @@ from .chunked.unit_files import is_whole
 from .indexing import Roi, Selection, normalize_index
 from .promises import settle
 from .sharing import Extent, of_chunks, of_files
-from .spec import SourceSpec, reopened
+from .spec import SourceSpec, load_qualified, reopened
 
 if TYPE_CHECKING:
     from .chunked.encoded import EncodedChunks
@@ -388,7 +388,5 @@ class Source(abc.ABC):
         ]
         page = table(repr(self), names, rows)
         if self.pictured:
-            from .arrays.thumbnail import thumbnail  # which workers have no use for
-
-            page += thumbnail(self)
+            page += load_qualified("bioimage_py.viz.thumbnail:thumbnail")(self)
         return page

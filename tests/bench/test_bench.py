@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +44,18 @@ def good(case):
     zarr.create_array(case.output, shape=raw.shape, chunks=(32, 32, 32), dtype=raw.dtype)[:] = raw[:] + ADD
 WORKS = {"copy": good}
 """
+
+
+def test_two_benches_at_once_keep_apart(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own = Settings(tmp_path / "one", outputs=tmp_path).place
+    other = own.with_name(own.name.replace(str(os.getpid()), str(os.getppid())))
+    killed = own.with_name(own.name.replace(str(os.getpid()), str(ended.pid)))
+    for folder in (own, other, killed, tmp_path / "mine"):
+        (folder / "large").mkdir(parents=True)
+    session_module.remove_left(own)
+    assert sorted(tmp_path.iterdir()) == sorted([other, tmp_path / "mine"])
 
 
 def test_command_on_a_tiny_volume(tmp_path):

@@ -34,6 +34,8 @@ BY_NAME = {
     "bioimage_py.backends.subprocess": {"bioimage_py.runner.worker.process"},
     # a report is drawn by what draws
     "bioimage_py.runner.driver.report": {"bioimage_py.viz.run_figure"},
+    # a picture of a source is drawn by what draws
+    "bioimage_py.sources.base": {"bioimage_py.viz.thumbnail"},
     # what is given as a path is opened by its format
     "bioimage_py.sources.file": {"bioimage_py.io.datasets"},
     # a kind of source is opened by whoever has registered it, also from above

@@ -13,7 +13,7 @@ from bioimage_py.server.accounts.members import Role
 from bioimage_py.server.accounts.sights import MOST
 
 from .conftest import SHAPE, Demo
-from .test_rights import Asking, calls, needs
+from .http.test_rights import Asking, calls, needs
 
 MANAGED = {"path", "upload"}
 """In routes for those who see all."""
@@ -116,6 +116,7 @@ def test_what_is_hidden_is_refused_as_what_is_not_there(blind: Blind) -> None:
                 "draft": blind.version,
                 "version": blind.version,
                 "key": "zarr.json",
+                "space": "frame",
             }
             for hidden, false in (
                 (

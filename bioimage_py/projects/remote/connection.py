@@ -207,6 +207,36 @@ class Connection:
         """Return the bytes of a path."""
         return bytes(self._answer("GET", path).content)
 
+    @contextmanager
+    def streamed(self, path: str, headers: Mapping[str, str], silence: float) -> Iterator[Any]:
+        """Inside, an answer whose lines come while it goes on (`httpx.Response`); repeated by who reads it.
+
+        Parameters
+        ----------
+        path : str
+        headers : mapping
+        silence : float
+            Seconds after which a server that sends nothing is away (StorageError).
+        """
+        renewed = False
+        while True:
+            token = self.access_token()
+            given = {"X-Client": self._name, "Authorization": f"Bearer {token}", **headers}
+            url = f"{self.url}/api/v{API}{path}"
+            timeout = self._httpx.Timeout(silence, connect=10.0)
+            try:
+                with self._opened().stream("GET", url, headers=given, timeout=timeout) as answer:
+                    if answer.status_code == 401 and not renewed and self._was_renewed(token):
+                        renewed = True
+                        continue
+                    if answer.status_code != 200:
+                        answer.read()
+                        raise problem(url, answer, self._login())
+                    yield answer
+                    return
+            except self._httpx.TransportError as error:
+                raise self._away(path, error) from None
+
     def refresh_access_token(self) -> None:
         """Renew the access token now; nothing is done where an API token is used.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -20,6 +22,9 @@ from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
 from .connection import PREFIX, Connection
 from .problems import GoneError
+
+_SILENCE = 40.0
+"""Seconds in which a server sends at least one line of a stream, a comment if there is nothing else."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,23 @@ class Committed:
 def commit_key(run: str, identifier: str) -> str:
     """Return the key of the commit by which a run saves a data set, once."""
     return f"apply-{sha256(f'{run} {identifier}'.encode()).hexdigest()[:40]}"
+
+
+class EventStream:
+    """Events as a server sends them."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[Event]:
+        for line in self._answer.iter_lines():
+            if line.startswith("data:"):  # others are comments, and numbers that the data has too
+                yield Event(**json.loads(line[5:]))
+
+    def stop(self) -> None:
+        """End it from another thread, which would wait for the next comment."""
+        with suppress(OSError, AttributeError):
+            self._answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class Store:
@@ -144,6 +166,13 @@ class Store:
             raise GoneError("Other data sets and layers of the project are there now.", remedy="project.sync()")
         self._sight = sight
         return [Event(**event) for event in page["events"]]
+
+    @contextmanager
+    def stream(self, since: int) -> Iterator[EventStream]:
+        """Inside, the events after a number as they come; GoneError where some of them are not kept any more."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(since)}
+        with self.connection.streamed(f"{self._path}/events/stream", headers, _SILENCE) as answer:
+            yield EventStream(answer)
 
     def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:
         """Data sets that fit, as the server lists them, page by page."""

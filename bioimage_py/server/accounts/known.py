@@ -13,16 +13,13 @@ from .callers import Caller
 from .members import Role
 from .sights import Sight
 
-Member = tuple[Role, Sight]
-"""What somebody is in a project, and sees of it."""
-
 _MOST = 20_000
 _SECONDS = 30.0
 """So long at most: API tokens note when they were used."""
 
 
 class Known:
-    """Callers by token, and what they are in projects, as they were read since the database changed last.
+    """Callers by token, and their roles, as they were read since the database changed last.
 
     Parameters
     ----------
@@ -55,14 +52,23 @@ class Known:
         """Remember whose token this is."""
         self._put(sha256(token.encode()).digest(), version, caller)
 
-    def member(self, caller: Caller, project: str, right: int, version: int | None) -> Member | None:
-        """Return what a caller is who has that right in a project; None where that has to be read."""
-        found: Member | None = self._get((caller, project, right), version)
+    def role(self, caller: Caller, project: str, right: int, version: int | None) -> Role | None:
+        """Return the role of a caller who has that right in a project; None where that has to be read."""
+        found: Role | None = self._get((caller, project, right), version)
         return found
 
-    def put_member(self, caller: Caller, project: str, right: int, version: int | None, member: Member) -> None:
-        """Remember what the caller is there."""
-        self._put((caller, project, right), version, member)
+    def put_role(self, caller: Caller, project: str, right: int, version: int | None, role: Role) -> None:
+        """Remember the role."""
+        self._put((caller, project, right), version, role)
+
+    def sight(self, caller: Caller, project: str, role: Role, version: int | None) -> Sight | None:
+        """Return what a member sees of a project; None where that has to be read."""
+        found: Sight | None = self._get(("sight", caller, project, role), version)
+        return found
+
+    def put_sight(self, caller: Caller, project: str, role: Role, version: int | None, sight: Sight) -> None:
+        """Remember what a member sees."""
+        self._put(("sight", caller, project, role), version, sight)
 
     def _get(self, key: Hashable, version: int | None) -> Any:
         if version is None or version != self._version:

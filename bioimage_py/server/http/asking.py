@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import Depends, Header, Path, Request
 
+from ...errors import KeyNotFoundError
 from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
@@ -39,6 +41,10 @@ async def address_of(request: Request) -> str:
 
 async def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
     """Return who makes a request; UnknownCallerError where nobody says."""
+    return await _caller(request, authorization)
+
+
+async def _caller(request: Request, authorization: str) -> Caller:
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise UnknownCallerError("This takes a token.")
@@ -109,22 +115,52 @@ class Needs:
         A data set or a layer of the path that is not there for the caller is refused as one that is not there.
         """
         site = _site(request)
-        version = site.known.version()
-        found = site.known.member(caller, project, self.right, version)
-        served = None if found is None else site.projects.opened(project)
-        if found is None or served is None:  # the project may lie elsewhere, too, since the database has changed
-            found = await to_thread.run_sync(self._read, site, caller, project)
+        role = await _role(site, caller, project, self.right)
+        served = site.projects.opened(project)
+        if served is None:
             served = await to_thread.run_sync(site.projects.served, project)
-            site.known.put_member(caller, project, self.right, version, found)
-        role, sight = found
+        sight = await sight_of(site, caller, project, role)
         if not sight.is_whole:
-            named = request.path_params.get("descriptor", "project"), request.path_params.get("layer", "")
-            await to_thread.run_sync(sight.check, *named)
+            await to_thread.run_sync(_check_sight, served, sight, request.path_params)
         return Asked(caller, role, served, site.projects, sight)
 
-    def _read(self, site: Site, caller: Caller, project: str) -> tuple[Role, Sight]:
-        role = site.members.check(caller, project, self.right)
-        return role, site.sights.of(caller, project, role)
+
+def _check_sight(served: Served, sight: Sight, named: Mapping[str, str]) -> None:
+    """Refuse what is not there for the caller, and what is not there at all, before anything else is looked at."""
+    sight.check(named.get("descriptor", "project"))
+    layer = named.get("layer", "")
+    if layer and sight.hidden and layer not in sight.layers(one.id for one in served.documents.settings().layers):
+        raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
+
+
+async def sight_of(site: Site, caller: Caller, project: str, role: Role) -> Sight:
+    """Return what of a project is there for a member."""
+    version = site.known.version()
+    sight = site.known.sight(caller, project, role, version)
+    if sight is None:
+        sight = await to_thread.run_sync(site.sights.of, caller, project, role)
+        site.known.put_sight(caller, project, role, version, sight)
+    return sight
+
+
+async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
+    version = site.known.version()
+    role = site.known.role(caller, project, right, version)
+    if role is None:
+        role = await to_thread.run_sync(site.members.check, caller, project, right)
+        await to_thread.run_sync(site.projects.served, project)  # since the database has changed, it may lie elsewhere
+        site.known.put_role(caller, project, right, version, role)
+    return role
+
+
+async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | None:
+    """Return what who makes a request that lasts sees now, None if nothing: token and role are looked at again."""
+    try:
+        caller = await _caller(request, request.headers.get("Authorization", ""))
+        role = await _role(_site(request), caller, asked.served.id, right)
+        return await sight_of(_site(request), caller, asked.served.id, role)
+    except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
+        return None
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]
@@ -144,3 +180,17 @@ def needing(right: str) -> dict[str, Any]:
     if right == "nobody":
         return {"openapi_extra": {"x-needs": right, "security": []}}
     return {"openapi_extra": {"x-needs": right, "security": [{"bearer": []}]}}
+
+
+def giving(kind: str, *statuses: int) -> dict[str, Any]:
+    """Keyword of a route whose answers are no JSON: the OpenAPI document says of what type they are.
+
+    Parameters
+    ----------
+    kind : str
+        Media type.
+    *statuses : int
+        Of such answers; by default 200.
+    """
+    content = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    return {"responses": {status: {"description": "OK", **content} for status in statuses or (200,)}}

@@ -16,15 +16,15 @@ from fastapi.responses import FileResponse
 
 from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, read_lease
+from ..accounts.locks import take_away
 from ..accounts.members import Right
 from ..database import audit
-from ..locks import take_away
 from ..pictures import picture_of
 from ..sealed import Place
 from ..transfer.marks import Mark, Marks
 from ..transfer.records import new_layer
 from ..values import checked
-from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, needing
+from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, giving, needing
 from .bodies import Lock, LockProof, LockState, LockWish, Sealed
 from .places import DATA, LAYER, body_of, check_there, in_memory, place_of, record_of
 
@@ -36,7 +36,12 @@ _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60})(?:/[A-Za-z0-9_-][A-Za-
 _pictures = CapacityLimiter(1)
 
 
-@routes.get(LAYER + "/versions/{version}/{key:path}", response_class=FileResponse, **needing("read"))
+@routes.get(
+    LAYER + "/versions/{version}/{key:path}",
+    response_class=FileResponse,
+    **giving("application/octet-stream", 200, 206),
+    **needing("read"),
+)
 def data(
     descriptor: Name,
     layer: Name,
@@ -80,7 +85,12 @@ def _size(path: StoredPath) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-@routes.get("/projects/{project}/thumbnails/{descriptor}", response_class=FileResponse, **needing("read"))
+@routes.get(
+    "/projects/{project}/thumbnails/{descriptor}",
+    response_class=FileResponse,
+    **giving("image/png"),
+    **needing("read"),
+)
 async def thumbnail(descriptor: Name, asked: Reads, site: SiteOf) -> Response:
     """Give a small picture of an image (PNG), where the operator of the server lets it open the image."""
     record = await to_thread.run_sync(record_of, asked, descriptor)

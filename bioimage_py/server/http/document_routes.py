@@ -1,31 +1,27 @@
-"""Routes of documents, commits, lists of data sets and events."""
+"""Routes of documents, commits and lists of data sets."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic_core import to_json
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
 from ..accounts.sights import Sight
 from ..commits import Commit, Field, Wish, check_sight, commit
-from ..documents import Sent, sent_of
+from ..documents import Sent
 from ..index import Wanted, index_of
-from ..served import MOST, Page
 from ..values import checked
 from .answers import Accepts, json_answer
-from .asking import Annotates, Asked, Client, Key, Name, Reads, needing
-from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, EventPage, MadeCommit
+from .asking import Annotates, Client, Key, Name, Reads, needing
+from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeCommit
 from .project_routes import Limit
 
 routes = APIRouter()
-_BETWEEN = 1.0
-"""Seconds after which a waiting request looks for events again."""
 
 
 @routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
@@ -33,20 +29,14 @@ def document(
     name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "", accepts: Accepts = ""
 ) -> Response:
     """Give a document as it is saved: "project", or the identifier of a data set."""
-    found = _sent(asked, name)
+    found = asked.served.documents.sent(name) if asked.sight.sees(name) else None
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
+    found = _seen(found, name, asked.sight)
     headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     return json_answer(found.text, accepts, headers)
-
-
-def _sent(asked: Asked, name: str) -> Sent | None:
-    if asked.sight.is_whole:
-        return asked.served.documents.sent(name)
-    document = asked.served.folder.read(name).document if asked.sight.sees(name) else None
-    return None if document is None else sent_of(asked.sight.document(name, document))
 
 
 @routes.get("/projects/{project}/descriptors", response_model=DescriptorPage, **needing("read"))
@@ -66,17 +56,9 @@ def descriptors(
     only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
     wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
     rows, following = index_of(asked.served).page(wanted, after, limit, sort)
-    found = [
-        {
-            "identifier": row.identifier,
-            "name": row.summary.name,
-            "tags": row.summary.tags,
-            "grouping": row.summary.grouping,
-            "layers": asked.sight.layers(row.summary.layers),
-            "annotated": row.summary.annotated,
-        }
-        for row in rows
-    ]
+    found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
+    if asked.sight.hidden:
+        found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
     return json_answer({"descriptors": found, "next": following}, accepts)
 
 
@@ -128,34 +110,9 @@ def _wish(change: DocumentChange) -> Wish:
     return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
 
 
-@routes.get("/projects/{project}/events", **needing("read"))
-async def events(
-    asked: Reads,
-    since: Annotated[int, Query(ge=0, le=2**53)],
-    limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
-    wait: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
-) -> EventPage:
-    """List the events after a number, in their order; where there is none, wait for one as long as is asked for."""
-    deadline = asyncio.get_running_loop().time() + wait
-    while True:
-        page: Page = await to_thread.run_sync(asked.served.events, since, limit)
-        left = deadline - asyncio.get_running_loop().time()
-        if page.events or left <= 0:
-            break
-        await asyncio.sleep(min(left, _BETWEEN))
-    return EventPage(
-        events=[shown(event, asked.sight) for event in page.events],
-        next=page.events[-1]["seq"] if page.events else since,
-        last=page.last,
-        sight=asked.sight.changed,
-    )
-
-
-def shown(event: dict[str, Any], sight: Sight) -> dict[str, Any]:
-    """Return an event as it is there for somebody, without keys of its user's requests; of fields, the paths."""
-    event = sight.event(event)
-    changes = [
-        {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
-        for one in event["changes"]
-    ]
-    return {**{name: event[name] for name in ("seq", "time", "user", "client")}, "changes": changes}
+def _seen(sent: Sent, name: str, sight: Sight) -> Sent:
+    """Return a document as it is there for somebody; one of which nothing is hidden is sent as it is kept."""
+    if not sight.hidden:
+        return sent
+    document = sight.document(name, json.loads(sent.text))
+    return Sent(to_json(document), digest(document))

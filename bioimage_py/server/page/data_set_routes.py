@@ -19,8 +19,8 @@ from ...projects.storage.versions import open_version
 from ...projects.values.kinds import LayerKind
 from ...projects.values.models import Layer
 from ...projects.values.records import DescriptorRecord
+from ..accounts.locks import take_away
 from ..commits import Field, Wish
-from ..locks import take_away
 from ..pictures import opened, picture_of
 from ..sealed import Place
 from .answers import PageRoute

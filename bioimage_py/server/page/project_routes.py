@@ -12,9 +12,9 @@ from ...errors import ParameterError
 from ...projects.values.kinds import TagKind
 from ...projects.values.merge import MISSING
 from ...projects.values.models import Tag
+from ..accounts.locks import held, locks_of
 from ..commits import Field, Wish
 from ..index import Wanted, index_of
-from ..locks import held, locks_of
 from ..values import NAME, checked
 from .answers import PageRoute, wants_words
 from .forms import Form, FormOf

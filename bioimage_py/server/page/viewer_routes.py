@@ -22,7 +22,8 @@ from .viewer import IMAGE, POLICY, Volume, files, kind_of, state_of
 routes = APIRouter(route_class=PageRoute)
 _DATA = "/projects/{project}/data/{descriptor}"
 _reading = CapacityLimiter(4)
-_BEAT, _LONGEST = 15.0, 8 * 3600
+_LOOK, _BEAT, _LONGEST = 1.0, 15, 8 * 3600.0
+"""Seconds between looks whether the server ends, looks between two signs of life, seconds that a stream lasts."""
 Places = Annotated[str, Path(pattern=r"^[0-9]{1,15}(,[0-9]{1,15}){0,7}$")]
 
 
@@ -48,9 +49,12 @@ async def events(
     async def told() -> AsyncIterator[bytes]:
         for key, value in (("c", {}), ("s", state)):
             yield b"data: " + json.dumps({"k": key, "s": value, "g": "server/0"}).encode() + b"\n\n"
-        for _ in range(int(_LONGEST / _BEAT)):
-            await asyncio.sleep(_BEAT)
-            yield b":\n\n"
+        for beat in range(int(_LONGEST / _LOOK)):
+            if request.app.state.news.over:
+                return
+            await asyncio.sleep(_LOOK)
+            if beat % _BEAT == 0:
+                yield b":\n\n"
 
     return StreamingResponse(told(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

@@ -63,12 +63,16 @@ def out_of_time(cluster: Cluster, job: str) -> None:
 def test_a_job_that_ends_is_replaced(
     dask: Any, queue: Cluster, tmp_path: Path, end: Callable[[Cluster, str], None]
 ) -> None:
-    trial = Trial(tmp_path / "run", {"job_type": "dask", "job_config": DaskConfig(cluster=dask)}, SLOW)
+    how = {"job_type": "dask", "job_config": DaskConfig(cluster=dask)}
+    trial = Trial(tmp_path / "run", how, "block 10: wait")
     run = trial.in_thread()
-    until(lambda: len({call.worker for call in trial.calls()}) > 1 or run.over)
+    until(lambda: trial.calls(10) or run.over)
     assert not run.over, run.result
-    job = sorted(job for job, _ in queue.jobs("RUNNING"))[0]
+    told = Path(f"/proc/{trial.calls(10)[0].pid}/environ").read_bytes().split(b"\0")
+    (job,) = (one.partition(b"=")[2].decode() for one in told if one.startswith(b"SLURM_JOB_ID="))
     end(queue, job)
+    until(lambda: len(trial.calls(10)) > 1 or run.over)
+    trial.function.go_on()
     report = run.join()
     assert not isinstance(report, BaseException), report
     assert ends(report), "no worker was lost"

@@ -20,8 +20,8 @@ from PIL import Image
 import bioimage_py as bp
 from bioimage_py import wrapper
 from bioimage_py.sources import Axis, as_source
-from bioimage_py.sources.arrays import thumbnail as thumbnails
-from bioimage_py.sources.arrays.thumbnail import thumbnail
+from bioimage_py.viz import thumbnail as thumbnails
+from bioimage_py.viz.thumbnail import thumbnail
 from bioimage_py.wrapper import AxesSource
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BioimageError
-from ...markup import picture
-from ..file import FileSource
-from ..spec import load_qualified
+from ..errors import BioimageError
+from ..markup import picture
+from ..sources.file import FileSource
+from .viewing.levels import levels_of
 
 if TYPE_CHECKING:
-    from ..base import Source
+    from ..sources.base import Source
 
 _EDGE = 160
 _MOST = 16 * 2**20
@@ -24,7 +24,6 @@ _MOST = 16 * 2**20
 _MOST_REMOTE = 2 * 2**20
 _SECONDS = 3.0
 """How long one waits for a network, or for what a view computes."""
-_LEVELS = "bioimage_py.viz.viewing.levels:levels_of"
 
 
 def thumbnail(source: Source) -> str:
@@ -75,7 +74,7 @@ def _level(source: Source, most: int) -> Source:
     """The array, or where its plane is much, the coarsest of the levels beside it that still has enough pixels."""
     if not isinstance(source, FileSource) or (whole := _whole(source)) is None or _bytes(source, whole) <= most // 8:
         return source
-    levels: list[Source] = [level.source for level in load_qualified(_LEVELS)(source)]
+    levels: list[Source] = [level.source for level in levels_of(source)]
     return [one for one in levels if max(one.shape[axis] for axis in _space(one)[-2:]) >= _EDGE or one is source][-1]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StorageError
-from ..projects.storage.leases import Lease, LockToken, read_lease
-from .database import audit
-from .database.engine import Database
-from .served import Served
+from ...errors import StorageError
+from ...projects.storage.leases import Lease, LockToken, read_lease
+from ..database import audit
+from ..database.engine import Database
+from ..served import Served
 
 _MOST = 1000
 """Locks that are listed."""
