@@ -56,6 +56,8 @@ class Projects:
         self._root = root / "projects"
         self._database = database
         self._open: dict[str, Served] = {}
+        self._seen: dict[str, int | None] = {}
+        """State of the database when the folder of a project was looked up."""
         self._lock = threading.Lock()
         self._root.mkdir(parents=True, exist_ok=True)
 
@@ -183,11 +185,13 @@ class Projects:
             shutil.rmtree(gone, ignore_errors=True)
 
     def opened(self, id: str) -> Served | None:
-        """Return a project that was asked for before; None where it was not."""
-        return self._open.get(id)
+        """Return a project that was asked for since the database has changed last; None where it was not."""
+        version = self._database.version()
+        return self._open.get(id) if version is not None and self._seen.get(id) == version else None
 
     def served(self, id: str) -> Served:
         """Return a project; KeyNotFoundError where there is none."""
+        version = self._database.version()
         with self._database.reading() as connection:
             folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
         if folder is None:
@@ -196,6 +200,7 @@ class Projects:
         if found is None or str(found.folder.root) != folder:  # another process may have added it elsewhere
             with self._lock:
                 found = self._open[id] = Served(id, Folder(Path(folder)), self._database)
+        self._seen[id] = version
         return found
 
     def has(self, id: str) -> bool:
