@@ -39,9 +39,9 @@ from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
-from .by_graph import by_agglomeration, by_multicut, by_mutex
-from .by_threshold import components, watershed
 from .keeping import KeptFolder
+from .methods.by_graph import by_agglomeration, by_multicut, by_mutex
+from .methods.by_threshold import components, watershed
 from .network import Network
 from .place import ResultPlace, check_output
 from .planned import planned_segmentation

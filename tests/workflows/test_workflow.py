@@ -36,7 +36,8 @@ from bioimage_py.pipelines.folder import known_calls
 from bioimage_py.pipelines.script import job_pipeline
 from bioimage_py.segmentation import distance_seeds, label, size_filter, watershed
 from bioimage_py.sources import Axis, Source
-from bioimage_py.workflows import by_threshold, demo, evaluate, segment, write_pyramid
+from bioimage_py.workflows import demo, evaluate, segment, write_pyramid
+from bioimage_py.workflows.methods import by_threshold
 from bioimage_py.workflows.pyramids import level_factors
 from bioimage_py.workflows.segmentation_kernels import Brightness, Histogram, otsu
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import (
+from ...graph import (
     EdgeClassifier,
     Partition,
     RegionGraph,
@@ -18,10 +18,10 @@ from ..graph import (
     multicut,
     region_graph,
 )
-from ..graph.correcting.kept import KeptPartition, save_partition
-from ..segmentation import distance_watershed, mutex_watershed
-from ..sources import Source
-from .work import Work
+from ...graph.correcting.kept import KeptPartition, save_partition
+from ...segmentation import distance_watershed, mutex_watershed
+from ...sources import Source
+from ..work import Work
 
 
 def by_multicut(work: Work, result: Source) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import stats
-from ..engine.reducing import run_reduce
-from ..errors import ParameterError
-from ..segmentation import label, size_filter
-from ..segmentation.forest.running import flood_once
-from ..sources import Source
-from .segmentation_kernels import Brightness, Darkness, Flood, Histogram, SeedMask, add, otsu
-from .work import Work
+from ... import stats
+from ...engine.reducing import run_reduce
+from ...errors import ParameterError
+from ...segmentation import label, size_filter
+from ...segmentation.forest.running import flood_once
+from ...sources import Source
+from ..segmentation_kernels import Brightness, Darkness, Flood, Histogram, SeedMask, add, otsu
+from ..work import Work
 
 
 def components(work: Work, result: Source) -> float:
