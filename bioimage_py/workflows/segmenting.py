@@ -41,7 +41,7 @@ from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
 from .by_graph import by_agglomeration, by_multicut, by_mutex
 from .by_threshold import components, watershed
-from .keeping import KeptFolder
+from .corrections.keeping import KeptFolder
 from .network import Network
 from .place import ResultPlace, check_output
 from .planned import planned_segmentation
