@@ -208,7 +208,7 @@ def segment(
         job = replace(job, execution=job.execution.updated({"plan": False}))
 
         def stages(kind: type[Work], p: Pipeline, folder: Path) -> tuple[Work, Source]:
-            planned = kind(given, settings, job, p, chunks, volume=source)
+            planned = kind(given, settings, job, p, chunks, False, source)
             return planned, _labelled(planned, net, folder / "result.zarr")[0]
 
         return planned_segmentation(stages, place.output, job.execution)  # type: ignore[return-value]
