@@ -39,7 +39,7 @@ from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
-from .keeping import KeptFolder
+from .corrections.keeping import KeptFolder
 from .methods.by_graph import by_agglomeration, by_multicut, by_mutex
 from .methods.by_threshold import components, watershed
 from .network import Network
@@ -208,7 +208,7 @@ def segment(
         job = replace(job, execution=job.execution.updated({"plan": False}))
 
         def stages(kind: type[Work], p: Pipeline, folder: Path) -> tuple[Work, Source]:
-            planned = kind(given, settings, job, p, chunks, volume=source)
+            planned = kind(given, settings, job, p, chunks, False, source)
             return planned, _labelled(planned, net, folder / "result.zarr")[0]
 
         return planned_segmentation(stages, place.output, job.execution)  # type: ignore[return-value]

@@ -28,8 +28,8 @@ from ...sources import Source
 from ...sources.file import FileSource, absolute_path, open_source
 from ...system import swap
 from ...wrapper.downsample import DownsampleSource
-from ..keeping import PARTITION, next_pending, pending
 from .correcting_kernels import Foreign, add
+from .keeping import PARTITION, next_pending, pending
 
 Boxes = npt.NDArray[np.int64]
 

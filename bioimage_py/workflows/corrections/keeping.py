@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ParameterError
-from ..io.v3.replacing import refuse_own_levels
-from ..pipelines.folder import lock_folder
-from ..sources import Source
-from ..system import swap
-from .settings import Method
+from ...errors import ParameterError
+from ...io.v3.replacing import refuse_own_levels
+from ...pipelines.folder import lock_folder
+from ...sources import Source
+from ...system import swap
+from ..settings import Method
 
 PARTITION = "partition.zarr"
 _KEPT = ("network.zarr", "superpixels.zarr", "graph.zarr", PARTITION)
