@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz test-backends kills test-napari
+.PHONY: help install demo test quick test-cpu test-wheel test-browser test-slurm test-sources test-projects soak pipelines lint bench bench-growth bench-check bench-segmentation check-slice docs clean fuzz test-backends kills test-napari test-contract bench-server
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,17 @@ fuzz: $(STAMP) ## read 10,000 damaged files of each format: errors of the packag
 
 pipelines: $(STAMP) ## kill scripts with pipelines at random instants, and what a pipeline costs: KILLS=60 SEED=1
 	$(BIN)/python -W ignore benchmarks/pipelines.py --kills $(or $(KILLS),60)
+
+test-contract: $(STAMP) ## ask a server all that its OpenAPI document allows, by schemathesis in an environment of its own: CASES=20000
+	test -e $(VENV)/schemathesis/bin/st || { $(PYTHON) -m venv $(VENV)/schemathesis \
+	  && $(VENV)/schemathesis/bin/python -m pip install -qq --disable-pip-version-check schemathesis==4.32.5; }
+	$(BIN)/python benchmarks/server_contract.py $(VENV)/schemathesis/bin/st --cases $(or $(CASES),20000)
+
+bench-server: $(STAMP) ## how fast a server of label projects answers: reads, lists of 100,000 data sets, streams, 50 people
+	$(BIN)/python benchmarks/server_speed.py reads
+	$(BIN)/python benchmarks/server_speed.py lists
+	$(BIN)/python benchmarks/server_speed.py streams
+	$(BIN)/python benchmarks/server_speed.py people
 
 lint: $(STAMP) ## check style (ruff), types (mypy), layers (import-linter), and that nothing imports in a circle
 	$(BIN)/ruff check --quiet .

@@ -81,9 +81,10 @@ def settings_of(name: str) -> Iterator[dict[str, Any]]:
     """Fields of an execution for a name of the table."""
     if name in ("local", "subprocess"):
         yield {"job_type": name}
-    elif name == "dask":
+    elif name in ("dask", "dask-alone"):
         with cluster() as made:
-            yield {"job_type": "dask", "job_config": DaskConfig(cluster=made.scheduler_address)}
+            config = DaskConfig(cluster=made.scheduler_address, shared=name == "dask")
+            yield {"job_type": "dask", "job_config": config}
     else:
         make = {"threads": lambda: ThreadPoolExecutor(WORKERS), "processes": spawned, "loky": lokies}[name]
         yield {"job_type": "executor", "job_config": ExecutorConfig(make=make)}
@@ -198,9 +199,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--on", default="", help="local, subprocess, threads, processes, loky, dask, mpi")
+    parser.add_argument("--on", default="", help="local, subprocess, threads, processes, loky, dask, dask-alone, mpi")
     given = parser.parse_args()
-    usual = "subprocess,processes,dask,mpi" if given.kills else "local,subprocess,threads,processes,loky,dask"
+    usual = (
+        "subprocess,processes,dask,mpi" if given.kills else "local,subprocess,threads,processes,loky,dask,dask-alone"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not given.kills:

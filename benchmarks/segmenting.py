@@ -37,13 +37,13 @@ def volume(folder: Path, data: Path, size: int) -> Path:
     import zarr
     from boundaries import LEVELS, boundaries, neurons
 
-    place = folder / f"{size}.zarr"
+    place = folder / str(size)
     if (place / "done").exists():
         return place
     shutil.rmtree(place, ignore_errors=True)
     truth = neurons(data, (0, 0, 0), min(size, 512)).astype(np.uint32)
-    made = zarr.create_array(place / "raw", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u1")
-    right = zarr.create_array(place / "truth", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u4")
+    made = zarr.create_array(place / "raw.zarr", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u1")
+    right = zarr.create_array(place / "truth.zarr", shape=(size,) * 3, chunks=(CHUNK,) * 3, dtype="u4")
     own, side = len(truth), min(256, size)
     for number, corner in enumerate(np.ndindex(*(-(-size // side),) * 3)):
         box = tuple(slice(at * side, min(size, (at + 1) * side)) for at in corner)
@@ -62,7 +62,7 @@ def ours(place: Path, output: Path, method: str, halo: int | None = None) -> dic
 
     dark: dict[str, Any] = {"objects": "dark"} if method == "watershed" else {}
     found = bp.workflows.segment(
-        bp.open_source(place, "raw"),
+        bp.open_source(place / "raw.zarr"),
         output,
         method=method,
         halo=halo,
@@ -77,62 +77,11 @@ def ours(place: Path, output: Path, method: str, halo: int | None = None) -> dic
 
 
 def script(place: Path, output: Path) -> None:
-    """The kernels of multicut, called by a loop over blocks on threads: what is left without a runner."""
-    from concurrent.futures import ThreadPoolExecutor
-    from itertools import product
+    """The kernels of multicut, called by a loop over blocks in processes: what is left without a runner."""
+    from bioimage_py.bench.floor_objects import segment
+    from bioimage_py.bench.protocol import Case
 
-    import zarr
-
-    from bioimage_py.graph.building_blocks import Measure, MergeTables
-    from bioimage_py.graph.edge_costs import costs
-    from bioimage_py.graph.partition_blocks import problem_of
-    from bioimage_py.graph.solving import solved
-    from bioimage_py.segmentation.superpixels.fragments import Fragments, connected
-
-    raw = zarr.open_array(place / "raw", mode="r")
-    pieces = zarr.create_array(output / "pieces", shape=raw.shape, chunks=raw.chunks, dtype="u4", overwrite=True)
-    labels = zarr.create_array(output / "0", shape=raw.shape, chunks=raw.chunks, dtype="u8", overwrite=True)
-    begins = list(product(*(range(0, size, BLOCK) for size in raw.shape)))
-    kernel = Fragments(0.15, (0.7,) * 3, (2.0,) * 3, (1.0,) * 3, 0.8, 100)
-
-    def around(begin: Any, margin: int, after: int) -> tuple[Any, Any]:
-        outer = tuple(
-            slice(max(0, at - margin), min(size, at + BLOCK + after)) for at, size in zip(begin, raw.shape, strict=True)
-        )
-        inner = tuple(
-            slice(at - part.start, min(at + BLOCK, size) - part.start)
-            for at, part, size in zip(begin, outer, raw.shape, strict=True)
-        )
-        return outer, inner
-
-    def fragments(begin: Any) -> int:
-        outer, inner = around(begin, 8, 8)
-        found = connected(kernel(raw[outer])[inner])
-        pieces[tuple(slice(at, at + BLOCK) for at in begin)] = found
-        return int(found.max())
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        taken = dict(zip(begins, np.cumsum([0, *pool.map(fragments, begins)]).tolist(), strict=False))
-
-        def number(begin: Any) -> None:
-            box = tuple(slice(at, at + BLOCK) for at in begin)
-            found = pieces[box]
-            pieces[box] = np.where(found, found + np.uint32(taken[begin]), 0)
-
-        list(pool.map(number, begins))
-
-        def measure(begin: Any) -> Any:
-            outer, inner = around(begin, 1, 1)
-            return Measure()(pieces[outer].astype(np.uint64), [raw[outer]], inner, begin)
-
-        graph = MergeTables(raw.shape, tuple("zyx"), False, None).graph(list(pool.map(measure, begins)))
-        table = np.concatenate([[0], solved(problem_of(graph, costs(graph)), "kernighan-lin") + 1]).astype(np.uint64)
-
-        def write(begin: Any) -> None:
-            box = tuple(slice(at, at + BLOCK) for at in begin)
-            labels[box] = table[pieces[box]]
-
-        list(pool.map(write, begins))
+    segment(Case(str(place), str(output), BLOCK, CHUNK, WORKERS, "processes"), "raw")
 
 
 ENGINES: dict[str, Any] = {
@@ -195,7 +144,7 @@ def scores(place: Path, output: Path) -> str:
     """Variation of information and adapted Rand error against the truth."""
     import bioimage_py as bp
 
-    labels, truth = bp.open_source(output, "0", format="zarr"), bp.open_source(place, "truth")
+    labels, truth = bp.open_source(output, "0", format="zarr"), bp.open_source(place / "truth.zarr")
     split, merge = bp.evaluation.variation_of_information(labels, truth, progress=False)
     error = bp.evaluation.rand_index(labels, truth, progress=False)[0]
     return f"VI {split + merge:.3f} ({split:.3f} + {merge:.3f}), adapted Rand error {error:.4f}"

@@ -22,7 +22,7 @@ def scikit_image(place: Path, output: Path) -> None:
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed
 
-    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
+    values = zarr.open_array(place / "raw.zarr", mode="r")[...] / np.float32(255)
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(values < 0.3), 2.0)
     seeds = np.zeros(values.shape, np.int32)
     places = tuple(peak_local_max(distance, min_distance=5).T)
@@ -34,7 +34,7 @@ def tuned(place: Path, output: Path) -> None:
     """The steps of the peer package on the whole array, with its numbers."""
     import zarr
 
-    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
+    values = zarr.open_array(place / "raw.zarr", mode="r")[...] / np.float32(255)
     zarr.create_array(output / "0", data=seeded(values, *TUNED).astype(np.uint64), chunks=(CHUNK,) * 3)
 
 
@@ -52,7 +52,7 @@ def components(place: Path, output: Path) -> None:
     """What igneous does with a threshold: components by cc3d; boundary voxels then go to the nearest component."""
     import zarr
 
-    values = zarr.open_array(place / "raw", mode="r")[...] / np.float32(255)
+    values = zarr.open_array(place / "raw.zarr", mode="r")[...] / np.float32(255)
     zarr.create_array(output / "0", data=connected(values, *CONNECTED).astype(np.uint64), chunks=(CHUNK,) * 3)
 
 
@@ -81,7 +81,7 @@ def peer(place: Path, output: Path) -> None:
         shape = raw.shape
         return zarr.create_array(output / name, shape=shape, chunks=(CHUNK,) * 3, dtype=dtype, overwrite=True)
 
-    raw = zarr.open_array(place / "raw", mode="r")
+    raw = zarr.open_array(place / "raw.zarr", mode="r")
     threshold = 66.4  # that which ours finds
     smooth, inside = made("smooth", "f4"), made("inside", "u1")
     distance, deep, seeds, labels = made("distance", "f4"), made("deep", "u1"), made("seeds", "u8"), made("0", "u8")
@@ -99,7 +99,7 @@ def stitched(place: Path, output: Path) -> None:
 
     import bioimage_py as other
 
-    raw = zarr.open_array(place / "raw", mode="r")
+    raw = zarr.open_array(place / "raw.zarr", mode="r")
     labels = zarr.create_array(output / "0", shape=raw.shape, chunks=(CHUNK,) * 3, dtype="u8", overwrite=True)
     how: dict[str, Any] = {"tile_shape": (BLOCK,) * 3, "tile_overlap": (32,) * 3, "num_workers": WORKERS}
     other.segmentation.stitch_segmentation(raw, _tile, output=labels, with_background=False, **how)

@@ -349,14 +349,9 @@ def run_all(soak: Soak, rounds: int, kills: int, only: int | None, say: Callable
                 number += 1
             say(f"{job}: {soak.tally.points[job, point]} kills {point}")
     if never := [
-        f"{job} {point}" for job in soak_work.JOBS for point in points_of(job) if not passed(soak, job, point)
+        f"{job} {point}" for job in soak_work.JOBS for point in points_of(job) if not soak.tally.points[job, point]
     ]:
         raise LostError(f"fault points that were never hit: {', '.join(never)}")
-
-
-def passed(soak: Soak, job: str, point: str) -> bool:
-    """Whether a point was hit."""
-    return soak.tally.points[job, point] > 0
 
 
 def main() -> int:

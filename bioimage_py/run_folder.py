@@ -34,6 +34,10 @@ class _Inside:
         return folder.path / self._name
 
 
+ELSEWHERE = ".arrays.zarr"
+"""What the name of a run's own arrays ends with that lie elsewhere, behind the name of the run."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Every path in the folder of a run; none of them needs to exist.
@@ -68,6 +72,8 @@ class RunFolder:
     """``<stage>/<worker>``: values that the blocks returned."""
     arrays = _Inside("arrays.zarr")
     """What the run's stages hand on to later ones, an array each."""
+    elsewhere = _Inside("arrays.url")
+    """Says where these are, where workers do not see the folder."""
     undo = _Inside("undo")
     """``<stage>/<output>``: the old content of what is changed in place."""
     progress = _Inside("progress")
@@ -100,6 +106,14 @@ class RunFolder:
     """``<worker>.json``: how it ended, by the parent in its job."""
     gone = _Inside("gone")
     """``<worker>``: its job was given up."""
+
+    @property
+    def arrays_at(self) -> str:
+        """Where the run's own arrays are: in it, or at a URL."""
+        try:
+            return read_small(self.elsewhere).decode()
+        except FileNotFoundError:
+            return str(self.arrays)
 
     def claims_of(self, batch_list: int) -> Path:
         """Claims of the batches of a list."""
@@ -160,7 +174,7 @@ class RunState:
     ``blocks`` are the numbers of blocks of its stages, ``repeatable`` says whether these give the same result when they
     are run again, ``kept_nothing`` whether it changes data in place whose old content is not kept, ``adopted`` are
     workers of earlier sessions that go on in this one, ``stamped`` where the arrays lie that carry its stamps,
-    ``job_type`` names the backend that has started its workers.
+    ``job_type`` names the backend that has started its workers, ``hidden`` are folders that get their name at its end.
     """
 
     run: str
@@ -179,6 +193,7 @@ class RunState:
     kept_nothing: bool = False
     stamped: list[dict[str, Any]] = field(default_factory=list)
     job_type: str = "local"
+    hidden: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> RunState | None:
@@ -218,6 +233,8 @@ class RunState:
         numbers = [self.created, self.sessions, *self.blocks]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError(f"{numbers} are not all whole numbers")
+        if not all(isinstance(one, str) for one in self.hidden):
+            raise ValueError(f"its folders are {self.hidden}")
         if not all(isinstance(told, dict) and isinstance(told.get("url"), str) for told in self.stamped):
             raise ValueError(f"its stamps are at {self.stamped}")
 

@@ -17,7 +17,7 @@ PICTURE = Path(__file__).with_name("pictures") / "napari.png"
 
 
 def main() -> None:
-    """Open a volume, label it by the widget, and draw the window."""
+    """Open a volume, smooth and label it by the steps of the widget, and draw the window."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
         image = Path(made) / "neurites.ome.zarr"
         bp.workflows.convert(bp.sample.neurites((64, 256, 320), seed=3).raw, image, pyramid=True)
@@ -25,13 +25,17 @@ def main() -> None:
         viewer.window.resize(1400, 860)
         viewer.open([str(image)], plugin="bioimage-blocks")
         _, form = viewer.window.add_plugin_dock_widget("bioimage-blocks", "Run an operation")
+        form.operation.value = "smooth"
+        form._values["sigma"].value = "1"
+        form.add_step()
         form.operation.value = "label"
         form._values["threshold"].value = "150"
         form.output.value = str(Path(made) / "out.zarr/labels")
+        form.add_step()
         form.run()
         while not form.start.enabled:
             QTest.qWait(50)
-        form.output.value, form.message.value = "out.zarr/labels", "label: out.zarr/labels"
+        form.list.choices, form.message.value = ["1. smooth", "2. label → out.zarr/labels"], "label: out.zarr/labels"
         viewer.dims.set_point(0, 32 * viewer.layers[0].scale[0])
         QTest.qWait(1500)
         viewer.screenshot(path=str(PICTURE), canvas_only=False, flash=False)

@@ -54,6 +54,7 @@ STEPS: dict[str, tuple[str | list[str], ...]] = {
     ),
     "httpx": ("Connection('https://nobody.invalid', 'a', 'b')",),
     "imagecodecs": ("bp.open_source('packed.tif')", "bp.open_source('packed')", ["info", "packed.tif"]),
+    "jinja2": (["server", "run", "served"],),
     "liffile": ("bp.open_source('a.lif')",),
     "matplotlib": (
         "bp.viz.overview(array, array, path='o.png')",

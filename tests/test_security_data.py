@@ -253,8 +253,10 @@ RUNS_CODE = {
     "sources/spec.py": "a spec that the caller trusts",
     "testing/conformance.py": "a copy of a source of this process",
     "backends/hosted/config.py": "a function of one's own, on its way to a worker",
-    "cli/made/values.py": "a file with a function that the caller names",
-    "graph/learning/classifier.py": "numbers only: objects are refused",
+    "backends/hosted/exchange.py": "driver and workers of a Dask cluster, where whoever can speak can run code",
+    "runner/worker/remote.py": "what the driver of a run tells its workers by that way",
+    "runner/worker/served.py": "what the workers of a run tell its driver by that way",
+    "cli/functions.py": "a file with a function that the caller names",
     "testing/trials.py": "a trial of this process, on its way to another",
     "bench/protocol.py": "a script of this package",
 }

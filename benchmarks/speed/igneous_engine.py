@@ -65,8 +65,11 @@ def _downsample(case: Case, name: str, levels: int) -> None:
     _run(tasks, case)
 
 
-def label_6(case: Case, name: str) -> None:
-    """Components of the layer's labels: tasks overlap by a voxel, and find which ids of their faces are equal."""
+def label_6(case: Case, name: str, **threshold: float) -> None:
+    """Components of the layer's labels, or of what is below a threshold.
+
+    Tasks overlap by a voxel, and find which ids of their faces are equal.
+    """
     from igneous.task_creation import (
         create_ccl_equivalence_tasks,
         create_ccl_face_tasks,
@@ -75,10 +78,10 @@ def label_6(case: Case, name: str) -> None:
     from igneous.tasks.image.ccl import create_relabeling
 
     source, shape = _own(case, name), (case.block,) * 3
-    _run(create_ccl_face_tasks(source, 0, shape), case)
-    _run(create_ccl_equivalence_tasks(source, 0, shape), case)
+    _run(create_ccl_face_tasks(source, 0, shape, **threshold), case)
+    _run(create_ccl_equivalence_tasks(source, 0, shape, **threshold), case)
     create_relabeling(source, 0, shape)
-    _run(create_ccl_relabel_tasks(source, f"file://{case.output}-labels", 0, shape), case)
+    _run(create_ccl_relabel_tasks(source, f"file://{case.output}-labels", 0, shape, **threshold), case)
     os.rename(case.output, f"{case.output}-input")
     os.rename(f"{case.output}-labels", case.output)
 
@@ -109,5 +112,6 @@ WORKS = {
     "pyramid image": partial(_downsample, name="raw", levels=4),
     "pyramid labels": partial(_downsample, name="labels", levels=4),
     "unique counts": unique_counts,
+    "segment": partial(label_6, name="walls", threshold_lte=60),
     "empty 20k": empty_20k,
 }

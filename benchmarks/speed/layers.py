@@ -9,7 +9,13 @@ import numpy as np
 
 from bioimage_py.bench import data
 
-NAMES = {"raw": "image", "binary": "segmentation", "labels": "segmentation", "objects": "segmentation"}
+NAMES = {
+    "raw": "image",
+    "binary": "segmentation",
+    "labels": "segmentation",
+    "objects": "segmentation",
+    "walls": "image",
+}
 """What igneous has works for."""
 
 

@@ -53,7 +53,7 @@ EMPTY_SECONDS, EMPTY_MIB = 8.0, 200.0
 """One million empty blocks on local; memory of the driver on both backends."""
 DECIDED = 1.5
 """So many times better than a target after one run: a peer need not run again."""
-PROCESSES = ("label 6", "label 26", "label multi")
+PROCESSES = ("label 6", "label 26", "label multi", "segment")
 """Works whose kernel holds Python's lock: there ``job_type="auto"`` takes processes, as the floor does.
 
 The floor is what those are compared with, their start included.
@@ -63,6 +63,8 @@ WHOLE = ("distance",)
 
 That is what this package's stages are for.
 """
+OTHERS = ("segment",)
+"""Works that the peers do in another way, with worse objects: their figures stand beside, only the floor's counts."""
 BOUND = ("unique counts", "watershed")
 """Works whose libraries alone may fall short of the target against the peer.
 
@@ -116,6 +118,8 @@ def _missed(work: str, good: Mapping[str, Cell]) -> dict[str, str]:
     auto = good["ours subprocess"].wall if work in PROCESSES and "ours subprocess" in good else ours
     if "floor" in good and not empty and work not in WHOLE and auto > FLOOR * good["floor"].wall:
         found["floor"] = f"{auto / good['floor'].wall:.2f} x the floor, at most {FLOOR}"
+    if work in OTHERS:
+        return found
     least, peer = AGAINST_PEER.get(work, 0.0), _peer(good)
     if peer is not None and not empty and peer < least * ours:
         found["peer"] = f"{peer / ours:.2f} x as fast as bioimage-py, at least {least}"

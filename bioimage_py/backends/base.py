@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ class Work(Protocol):
     def folder(self) -> str | None:
         """The run folder, None for a run in memory."""
 
+    def served(self) -> Any:
+        """What answers workers that do not see the run folder."""
+
     def __call__(self, worker: str) -> None:
         """Run the worker loop here until there is nothing left to do."""
 
@@ -92,6 +96,10 @@ class Backend(ABC):
     """Whether the limits are known only when it has got its settings."""
     pool: Path | None = None
     """Where jobs that serve one run after the other are given their orders; None where they serve one."""
+    sees_folder: bool = True
+    """Whether workers see the run folder; else they ask the calling process for what they need of it."""
+    scratch: str | None = None
+    """URL below which arrays of a run lie whose folder workers do not see."""
     job_bytes: int | None = None
     """Memory that a worker may use, where it has some of its own and that is known."""
     most_workers: int | None = None
@@ -215,17 +223,31 @@ _BUILT_IN = {
     "slurm": "bioimage_py.backends.slurm.backend:SlurmBackend",
     "subprocess": "bioimage_py.backends.subprocess:SubprocessBackend",
 }
+_NAME = re.compile(r"[A-Za-z][\w-]{0,63}", re.ASCII)
 _registered: dict[str, type[Backend]] = {}
 
 
 def register_backend(name: str, cls: type[Backend]) -> None:
-    """Make a backend known under a job type."""
+    """Make a backend known under a job type: letters, digits, ``-`` and ``_``; capital ones count as small ones.
+
+    Raises
+    ------
+    ConfigError
+        Another character, which would mean something in a file or a command.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(f"a backend cannot be called {name!r}", remedy='register_backend("my-backend", MyBackend)')
     _registered[name.lower()] = cls
 
 
 def backend_names() -> list[str]:
     """Known job types."""
-    return sorted({*_BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return sorted({*_BUILT_IN, *_registered, *_offered()})
+
+
+def _offered() -> dict[str, Any]:
+    """Entry points of other packages by name."""
+    return {point.name.lower(): point for point in entry_points(group=ENTRY_POINTS) if _NAME.fullmatch(point.name)}
 
 
 def backend_class(job_type: str) -> type[Backend]:
@@ -243,7 +265,7 @@ def backend_class(job_type: str) -> type[Backend]:
         module, _, cls = _BUILT_IN[name].partition(":")
         _registered[name] = getattr(import_module(module), cls)
         return _registered[name]
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    if (point := _offered().get(name)) is not None:
         _registered[name] = point.load()
         return _registered[name]
     raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')

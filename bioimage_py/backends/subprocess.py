@@ -53,7 +53,7 @@ class WorkerProcess:
         try:
             with open(self.log, "wb") as log, theirs:
                 self.process = subprocess.Popen(
-                    [*command, python, "-c", WORKER_CODE],
+                    [*command, python, "-P", "-c", WORKER_CODE],  # -P: a file that lies here is no module
                     stdin=theirs.fileno(),
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -121,7 +121,7 @@ def end_processes(processes: Sequence[WorkerProcess]) -> None:
 
 def worker_environment(python: str) -> dict[str, str]:
     """Variables of a worker process beyond those of the driver: where to find what is imported, and one thread."""
-    paths = [path for path in sys.path if path]
+    paths = [path or os.getcwd() for path in sys.path]
     if python != sys.executable:  # it has its own libraries
         own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
         paths = [path for path in paths if not any(path == one or path.startswith(one + os.sep) for one in own)]

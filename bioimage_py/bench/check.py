@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import expected
-from .data import block_of, slabs
+from .data import block_of, rooms, slabs
 
 Open = Callable[[str], Any]
 """From a level's name ("": the result itself) to the array."""
@@ -202,6 +202,20 @@ def _stitched(folder: Path, found: Open, result: Any) -> str:
     return f"{more} of {len(parts[0])} are cut or joined" if more > 0.15 * len(parts[0]) else ""
 
 
+def _rooms(folder: Path, found: Open, result: Any) -> str:
+    """Away from the walls, each room is one object, and each object lies in one room, but for one in twenty."""
+    array = found("0")
+    size, pairs = array.shape[0], np.zeros((0, 2), np.uint64)
+    for slab in slabs(array.shape):
+        right, near = rooms(slab, size)
+        inside = near > 4
+        both = np.stack([right[inside], array[slab][inside].astype(np.uint64)], axis=1)
+        pairs = np.unique(np.concatenate([pairs, both]), axis=0)
+    known, objects = (np.unique(column) for column in pairs.T)
+    more = 2 * len(pairs) - len(known) - len(objects)
+    return f"{more} of {len(known)} rooms are cut or joined" if more > 0.05 * len(known) else ""
+
+
 def _nothing(folder: Path, found: Open, result: Any) -> str:
     return ""
 
@@ -241,6 +255,7 @@ CHECKS: dict[str, Check] = {
     "stitch": Check(("binary",), _stitched),
     "stitch tiles": Check(("tiles", "binary"), _stitched),
     "object vi": Check(("tiles", "cells"), partial(_numbers, right=expected.variation)),
+    "segment": Check(("walls",), _rooms),
     "empty 20k": Check((), _nothing),
     "empty 1m": Check((), _nothing),
 }

@@ -19,6 +19,8 @@ TABLE = 1_000_000
 """Ids of the relabelling table."""
 PITCH = 11
 """Voxels from cell to cell: about 10^5 in 512³."""
+ROOM = 32
+"""Voxels from wall to wall of what is segmented."""
 TILE = 512
 """Larger volumes repeat this one, mirrored so that hills go on across the seams."""
 SLAB = 128
@@ -38,7 +40,8 @@ def make(out: Path, size: int, chunk: int, names: Sequence[str]) -> Path:
     `labels`. ``height`` and ``seeds``: float32 and uint64 for the watershed. ``tissue``: a ball a quarter as wide as
     the volume, uint8; most chunks are absent. ``table``: a permutation of the ids. ``cells``: an object in every cube
     of 11 voxels, dented, many of which touch, uint64. ``shells``: hollow hills, uint8. ``tiles``: components of
-    ``binary``, tile by tile with ids of their own, uint64; a tile is as large as a block.
+    ``binary``, tile by tile with ids of their own, uint64; a tile is as large as a block. ``walls``: probabilities of
+    boundaries between rooms of 32 voxels, faint in places and noisy, uint8.
     """
     folder = out / f"data-{size}-{chunk}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +150,23 @@ def _cells(slab: slice, size: int) -> np.ndarray:
     return np.where(_hills(slab, size) > -THRESHOLD, ids, np.uint64(0))
 
 
+def rooms(slab: slice, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The room of each voxel, and the distance to its nearest wall inside of the volume."""
+    at = np.arange(size, dtype=np.float32)
+    near = np.abs((at + 0.5 + ROOM / 2) % ROOM - ROOM / 2)
+    near[(at < ROOM / 2) | (at >= size // ROOM * ROOM - ROOM / 2)] = ROOM  # the border is no wall
+    number, n = (at // ROOM).astype(np.uint64), np.uint64(-(-size // ROOM))
+    ids = (number[slab, None, None] * n + number[:, None]) * n + number + np.uint64(1)
+    return ids, np.minimum(np.minimum(near[slab, None, None], near[:, None]), near)
+
+
+def _walls(slab: slice, size: int) -> np.ndarray:
+    near = rooms(slab, size)[1]
+    grain = np.random.default_rng((4, slab.start)).standard_normal(near.shape, dtype=np.float32)
+    faint = 1 - 0.4 * (_hills(slab, size) > 1)
+    return np.asarray(np.clip(255 * (np.exp(-(near**2) / 2) * faint + 0.08 * grain), 0, 255).astype(np.uint8))
+
+
 def _shells(slab: slice, size: int) -> np.ndarray:
     hills = _hills(slab, size)
     return ((hills > THRESHOLD) & (hills < 1.5 * THRESHOLD)).astype(np.uint8)
@@ -183,4 +203,5 @@ _INPUTS: dict[str, Callable[[slice, int], np.ndarray]] = {
     "cells": _cells,
     "shells": _shells,
     "tiles": _tiles,
+    "walls": _walls,
 }

@@ -194,6 +194,46 @@ def contacts(case: Case) -> list[int]:
     return [len(np.unique(np.concatenate(keys))), int(np.concatenate(counts).sum())]
 
 
+def segment(case: Case, name: str = "walls") -> None:
+    """Superpixels, their graph, a multicut, labels: the kernels of this package, called block by block."""
+    from bioimage_py.graph.building_blocks import Measure, MergeTables
+    from bioimage_py.graph.edge_costs import costs
+    from bioimage_py.graph.partition_blocks import problem_of
+    from bioimage_py.graph.solving import solved
+    from bioimage_py.segmentation.superpixels.fragments import Fragments, connected
+
+    source = Store(case.input(name))
+    pieces = create(f"{case.output}-pieces", source.shape, np.uint32, case)
+    output = create(f"{case.output}/0", source.shape, np.uint64, case)
+    regions = cut(source.shape, case.block)
+    kernel = Fragments(0.15, (0.7,) * 3, (2.0,) * 3, (1.0,) * 3, 0.8, 100)
+
+    def find(region: Region) -> int:
+        outer, inner = widened(region, 8, source.shape)
+        found = connected(kernel(source.read(outer))[inner])
+        pieces.write(region, found)
+        return int(found.max())
+
+    before = np.cumsum([0, *processes(find, regions, case.workers)])
+
+    def number(n: int) -> None:
+        found = pieces.read(regions[n])
+        pieces.write(regions[n], np.where(found, found + np.uint32(before[n]), np.uint32(0)))
+
+    processes(number, range(len(regions)), case.workers)
+
+    def measure(region: Region) -> Any:
+        outer, inner = widened(region, 1, source.shape)
+        begin = [part.start for part in region]
+        return Measure()(pieces.read(outer).astype(np.uint64), [source.read(outer)], inner, begin)
+
+    tables = processes(measure, regions, case.workers)
+    graph = MergeTables(tuple(source.shape), tuple("zyx"), False, None).graph(tables)
+    parts = solved(problem_of(graph, costs(graph)), "kernighan-lin") + 1
+    table = np.concatenate([[0], parts]).astype(np.uint64)
+    processes(lambda region: output.write(region, table[pieces.read(region)]), regions, case.workers)
+
+
 LABELLED: dict[str, Callable[[Case], Any]] = {
     "label 6": partial(_label, name="binary", connectivity=6),
     "label 26": partial(_label, name="binary", connectivity=26),
@@ -206,4 +246,5 @@ MEASURED: dict[str, Callable[[Case], Any]] = {
     "local maxima": local_maxima,
     "regionprops": regionprops,
     "contacts": contacts,
+    "segment": segment,
 }

@@ -268,6 +268,33 @@ def object_vi(case: Case) -> list[float]:
     return [len(found), *(round(part, 3) for part in parts)]
 
 
+def segment(case: Case) -> None:
+    import bioimage_py as bp
+
+    walls, run = _open(case, "walls"), _run(case)
+    if _is_ours():
+        bp.workflows.segment(walls, case.output, method="multicut", progress=False, **run)
+        return
+    # as a user of the peer does it, who has no graph: seeds deep inside, and a watershed
+    smooth, inside, distance, deep, seeds, labels = (
+        _create(f"{case.output}{name}", walls.shape, dtype, case.chunk)
+        for name, dtype in (
+            ("-smooth", "float32"),
+            ("-inside", "uint8"),
+            ("-distance", "float32"),
+            ("-deep", "uint8"),
+            ("-seeds", "uint64"),
+            ("/0", "uint64"),
+        )
+    )
+    bp.filters.gaussian_smoothing(walls, 1.5, smooth, **run)
+    bp.operations.less(smooth, 40, inside, **run)
+    bp.morphology.distance_transform(inside, distances=distance, halo=(case.block // 8,) * 3, **run)
+    bp.operations.greater(distance, 3.0, deep, **run)
+    bp.segmentation.label(deep, seeds, **run)
+    bp.segmentation.watershed(smooth, seeds, labels, halo=(case.block // 4,) * 3, **run)
+
+
 def _nothing(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
     pass
 
@@ -311,6 +338,7 @@ WORKS = {
     "stitch": stitch,
     "stitch tiles": stitch_tiles,
     "object vi": object_vi,
+    "segment": segment,
     "empty 20k": partial(_empty, blocks=20_000),
     "empty 1m": partial(_empty, blocks=1_000_000),
 }

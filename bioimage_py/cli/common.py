@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -109,9 +110,12 @@ def region(text: str) -> tuple[slice, ...]:
 
 
 def place(text: str) -> tuple[str, tuple[int | slice, ...] | None]:
-    """Part a path from the region behind it, such as volume.zarr/raw::0:64,:,10; a number is one index."""
+    """Part a path from the region behind it, such as volume.zarr/raw::0:64,:,10; a number is one index.
+
+    What is there under the whole name has no region: a file may be called so.
+    """
     path, mark, box = text.rpartition("::")
-    if not mark or not box or not set(box) <= set("-0123456789:, "):
+    if not mark or not box or not set(box) <= set("-0123456789:, ") or os.path.exists(text):
         return text, None
     try:
         return path, tuple(_range(part) if ":" in part else int(part) for part in box.split(","))
@@ -151,11 +155,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def execution_of(workers: int, job_type: str, quiet: bool) -> Execution:
-    """The execution that the options of `run_options` ask for."""
+def dry_run_option(function: F) -> F:
+    """Add --dry-run."""
+    return click.option("--dry-run", is_flag=True, help="Print the plan; run and write nothing.")(function)
+
+
+def execution_of(workers: int, job_type: str, quiet: bool, plan: bool = False) -> Execution:
+    """The execution that the options of `run_options`, and of `dry_run_option`, ask for."""
     from ..runner.execution import Execution
 
-    return Execution(job_type=job_type, num_workers=workers, progress=not quiet)
+    return Execution(job_type=job_type, num_workers=workers, progress=not quiet, plan=plan)
 
 
 def print_json(content: Any) -> None:

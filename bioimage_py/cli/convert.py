@@ -36,6 +36,7 @@ def ends(text: str) -> tuple[float, float]:
 @click.option("--shards", type=numbers, metavar="N[,N,N]", help="Shards of zarr.")
 @click.option("--compression", help="Name of the codec, such as zstd.")
 @click.option("--pyramid", is_flag=True, help="Coarser levels too.")
+@click.option("--labels/--no-labels", default=None, help="Ids.  [default: as INPUT says, or 32 and 64 bits]")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--verify", is_flag=True, help="Read OUTPUT, and compare all voxels.")
 @click.option("--dry-run", is_flag=True, help="Check, say what would be written, and write nothing.")

@@ -61,7 +61,10 @@ def open_input(path: str, key: str | None, roi: tuple[slice, ...] | None = None)
 
 
 def arrays_at(path: str) -> Iterator[Array]:
-    """All arrays that a path leads to."""
+    """All arrays that a path leads to; of one with a region behind it, this region."""
+    if place(path)[1] is not None:
+        yield Array(os.path.basename(path), lambda: open_input(path, None), "region")
+        return
     layers = layers_at(path)
     if layers is None:
         yield from _arrays_of_files(path)

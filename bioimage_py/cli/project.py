@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import click
 
 from ..errors import ParameterError
 from .common import Command, execution_of, json_option, numbers, print_json, run_options
+from .functions import function_of
 
 if TYPE_CHECKING:
     from ..projects import Descriptor, DescriptorsAccessor, Layer, LayerKind, Project, Tag
@@ -30,6 +30,31 @@ def project() -> None:
     Example:
       bioimage-py project create tumours
     """  # noqa: D301
+
+
+@project.command(cls=Command)
+@click.argument("url")
+@click.option("--user", default="", help="Log in by a password; by default a browser lets the program in.")
+@click.option("--insecure", is_flag=True, help="Accept http to other machines.")
+@click.option("--ca", default="", metavar="FILE", help="Certificates that the server's is signed with.")
+def login(url: str, user: str, insecure: bool, ca: str) -> None:
+    """Log in at the server URL, for all programs of this user."""
+    from ..projects import login as log_in
+
+    log_in(url, user, insecure=insecure, ca=ca)
+    click.echo(f"You are logged in at {url}.")
+
+
+@project.command(cls=Command)
+@click.argument("url")
+@click.option("--insecure", is_flag=True, help="Accept http to other machines.")
+@click.option("--ca", default="", metavar="FILE", help="Certificates that the server's is signed with.")
+def logout(url: str, insecure: bool, ca: str) -> None:
+    """End what `login` has begun, here and at the server URL."""
+    from ..projects import logout as log_out
+
+    log_out(url, insecure=insecure, ca=ca)
+    click.echo(f"You are logged out at {url}.")
 
 
 @project.command(cls=Command)
@@ -254,14 +279,7 @@ def _function(text: str) -> Any:
     if not module.endswith(".py"):
         sys.path.insert(0, os.getcwd())
         return load_qualified(text)
-    spec = importlib.util.spec_from_file_location("__main__", module)
-    if spec is None or spec.loader is None or not os.path.exists(module):
-        raise ParameterError(f"{module} does not exist.", remedy="give the path of a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    if not hasattr(loaded, name):
-        raise ParameterError(f"{module} has no function {name!r}.", remedy=f"define {name}(image, labels)")
-    return getattr(loaded, name)
+    return function_of(module, name)
 
 
 @project.command(cls=Command)

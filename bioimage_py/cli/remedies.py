@@ -40,5 +40,6 @@ def _option(option: click.Option, value: str) -> str:
     if option.is_flag:
         off = max(option.secondary_opts, key=len, default="")
         return off if value == "False" and off else name
-    plain = value.strip("()[]'\"").replace(" ", "").rstrip(",")
+    rows = re.findall(r"\(([^()]*)\)", value) if value.startswith("[") else []
+    plain = (";".join(rows) or value.strip("()[]'\"")).replace(" ", "").rstrip(",")
     return name if plain in ("", "...", "None") else f"{name} {plain}"

@@ -13,7 +13,7 @@ from .common import Command, json_option, print_json
 if TYPE_CHECKING:
     from ..server.site import Site
 
-_LIBRARIES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2", "pydantic")
+_LIBRARIES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2", "jinja2", "pydantic")
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 database_option = click.option(
     "--database", default="", metavar="URL", help="postgresql://...; by default SQLite in FOLDER."
@@ -59,6 +59,21 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of images of which small pictures are made; may be repeated. Who can write there must be trusted.",
 )
+@click.option(
+    "--oidc",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file of a provider of identities, with which users may sign in to the page (OpenID Connect).",
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that answer.")
+@click.option("--metrics", default="", metavar="[HOST:]PORT", help="Where Prometheus reads counts, without a token.")
+@click.option(
+    "--keep-events",
+    default=90,
+    show_default=True,
+    metavar="DAYS",
+    type=click.IntRange(90),
+    help="Whoever was away for longer loads anew.",
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -71,6 +86,10 @@ def run(
     trusted_proxy: str,
     path: str,
     image_root: tuple[Path, ...],
+    oidc: Path | None,
+    workers: int,
+    metrics: str,
+    keep_events: int,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -80,8 +99,8 @@ def run(
     from ..server.running import run as serve
     from ..server.site import Times
 
-    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path)
-    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root)
+    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path, workers, metrics, keep_events)
+    serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root, oidc)
 
 
 @server.group()
@@ -126,6 +145,18 @@ def disable_user(folder: Path, name: str, enable: bool, database: str) -> None:
     site = _site(folder, database)
     site.users.change(site.users.named(name).id, disabled=not enable, by="server")
     click.echo(f"{name} {'may come in again' if enable else 'is kept out'}.")
+
+
+@user.command("link", cls=Command)
+@folder_argument
+@click.argument("name")
+@click.argument("issuer")
+@click.argument("subject")
+@database_option
+def link_user(folder: Path, name: str, issuer: str, subject: str, database: str) -> None:
+    """Let the identity SUBJECT of the provider ISSUER be the user NAME."""
+    _site(folder, database).identities.link(name, issuer, subject, "server")
+    click.echo(f"{subject} is {name}.")
 
 
 @server.group("project")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .building import region_graph
     from .constraints.pairs import Constraints
     from .correcting.correction import correct
-    from .edge_costs import costs
+    from .edge_costs import costs, edge_probabilities
     from .learning.classifier import EdgeClassifier, train_edges
     from .learning.truth import edge_truth
     from .multicuts import lifted_multicut, multicut
@@ -34,6 +34,7 @@ else:
             "apply_node_labels": ".parts",
             "correct": ".correcting.correction",
             "costs": ".edge_costs",
+            "edge_probabilities": ".edge_costs",
             "edge_truth": ".learning.truth",
             "join_small_parts": ".parts",
             "lifted_multicut": ".multicuts",
@@ -55,6 +56,7 @@ __all__ = [
     "apply_node_labels",
     "correct",
     "costs",
+    "edge_probabilities",
     "edge_truth",
     "join_small_parts",
     "lifted_multicut",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -95,6 +95,13 @@ class Image:
     axes: tuple[Axis, ...]
     name: str = ""
     details: Details = Details()
+
+    @property
+    def reduced_by(self) -> Literal["mean", "mode"]:
+        """How coarser levels are made: ids are never averaged, and where nothing is said, 32 and 64 bits are ids."""
+        dtype = np.dtype(self.array.dtype)
+        guess = dtype.kind in "iu" and dtype.itemsize >= 4
+        return "mode" if (guess if self.details.is_label is None else self.details.is_label) else "mean"
 
 
 @dataclass(frozen=True)

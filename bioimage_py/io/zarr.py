@@ -15,6 +15,7 @@ from ..sources.arrays.tensorstore import detect_driver
 from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
+from ..sources.stores.paths import for_zarr
 from .details import NewArray
 from .keys import key_among, ome_levels, open_keyed
 from .mirror import mirrored_metadata
@@ -25,7 +26,7 @@ def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
     import zarr
 
     try:
-        return zarr.open(path, mode=mode, **kwargs)  # type: ignore[arg-type]
+        return zarr.open(for_zarr(path, mode), mode=mode, **kwargs)  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"{path}: {error}", remedy="check the path") from error
     except ImportError as error:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .surfaces import surfaces
+    from .meshes import surfaces
 else:
     from ..lazy import names_of
 
-    __getattr__, __dir__ = names_of(__name__, {"surfaces": ".surfaces"})
+    __getattr__, __dir__ = names_of(__name__, {"surfaces": ".meshes"})
 
 __all__ = ["surfaces"]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from .pieces import Surface
 
@@ -29,7 +30,8 @@ def simplified(surface: Surface, error: float, steps: tuple[float, float, float]
     Edges collapse while the quadric error (M. Garland and P. Heckbert, 1997) allows it: no vertex is farther than
     ``error`` from the planes of the triangles that it stands for. A vertex on a border is never moved. What the kernel
     (pyfqmr) returns is checked: where an edge would have other than two triangles, or a handle or a piece would have
-    come or gone, the eight parts of the surface are tried one by one.
+    come or gone, what is around stays as it was; where that does not help, the eight parts of the surface are tried one
+    by one.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ def simplified(surface: Surface, error: float, steps: tuple[float, float, float]
     small = np.bincount(owner)[owner] < _FEW
     parts = [_part(surface, small)] if small.any() else []
     if not small.all():
-        parts.append(_large(_part(surface, ~small), error, steps))
+        large = _part(surface, ~small) if small.any() else surface
+        parts.append(_large(large, error, steps, _rim_of(large, size)))
     joined = parts[0] if len(parts) == 1 else put_together(parts)
     return _within(joined, size) if len(joined[1]) < len(surface[1]) else surface
 
@@ -62,16 +65,27 @@ def _within(surface: Surface, size: tuple[int, ...]) -> Surface:
     return moved, faces
 
 
-def _large(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface:
-    """A surface simplified as a whole, or where that would break it part by part."""
-    found = _collapsed(surface, error, steps)
-    if found is not None:
+def _large(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array, around: int = 4) -> Surface:
+    """A surface simplified as a whole; without the surroundings of where that breaks it; or part by part."""
+    found = _collapsed(surface, error, steps, rim)
+    places = _broken(surface, found, rim)
+    if places is None:
         return found
     if len(surface[1]) < 2 * _FEW:
         return surface
-    parts = [_large(part, error, steps) for part in _divided(surface)]
+    if len(places) and around:
+        reach = around * error / np.array(steps) / 2 + 2
+        near = np.isfinite(cKDTree(places / reach).query(surface[0] / reach, distance_upper_bound=1.0)[0])
+        apart = near[surface[1]].any(1)
+        if 0 < np.count_nonzero(apart) < len(apart) / 2:
+            rest = _part(surface, ~apart)
+            parts = [_part(surface, apart), _large(rest, error, steps, _rim_of(rest), around // 2)]
+            joined = _welded(parts)
+            if _broken(surface, joined, rim) is None:
+                return joined
+    parts = [_large(part, error, steps, _rim_of(part)) for part in _divided(surface)]
     joined = _welded(parts)
-    return joined if _alike(surface, joined) else surface
+    return joined if _broken(surface, joined, rim) is None else surface
 
 
 def components(surface: Surface) -> Array:
@@ -107,12 +121,13 @@ class Edges:
         """Whether one triangle has it only."""
         self.open = np.where(back[self.is_open, None] > 0, ends[self.is_open, ::-1], ends[self.is_open])
         """The edges of one triangle, in its direction."""
-        self.of_a_surface = bool((self.is_open | ((count == 2) & (back == 1))).all())
-        """Whether each edge has one triangle, or two that run along it in both directions."""
+        self.well = self.is_open | ((count == 2) & (back == 1))
+        """Whether it has one triangle, or two that run along it in both directions."""
+        self.of_a_surface = bool(self.well.all())
 
 
-def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]) -> Surface | None:
-    """What the kernel makes of a surface; None where it breaks it."""
+def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array) -> Surface:
+    """What the kernel makes of a surface, which may be broken."""
     import pyfqmr
 
     size = np.array(steps)
@@ -125,42 +140,74 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
             aggressiveness=0,
             alpha=error**2,
             update_rate=2,
-            max_iterations=40,
+            max_iterations=12,
             preserve_border=True,
             verbose=False,
         )
         vertices, faces, _ = kernel.getMesh()
-    if len(faces) == 0:
-        return None
-    found = np.asarray(vertices, np.float64) / size, np.asarray(faces, np.int64)
-    border = Edges(found[1], len(found[0])).open.reshape(-1)
-    # a border keeps its positions, halves of voxels, but for the rounding of the scale
-    found[0][border] = np.rint(2 * found[0][border]) / 2
-    return found if _alike(surface, found) else None
+    found = np.asarray(vertices, np.float64) / size, _without_flaps(np.asarray(faces, np.int64))
+    if len(rim):
+        # a border keeps its positions, but for the rounding of the scale
+        border, kept = np.unique(Edges(found[1], len(found[0])).open), surface[0][np.unique(rim)]
+        found[0][border] = kept[cKDTree(kept).query(found[0][border])[1]]
+    return found
 
 
-def _alike(one: Surface, other: Surface) -> bool:
-    """Whether two surfaces have the same border and Euler number, and the second one is a surface."""
+def _without_flaps(faces: Array) -> Array:
+    """Triangles without pairs that lie back to back: what the kernel leaves of a spike that has become flat."""
+    while len(faces):
+        corners = np.sort(faces, 1)
+        order = np.lexsort(corners.T)
+        same = (corners[order[1:]] == corners[order[:-1]]).all(1)
+        if not same.any():
+            break
+        flap = np.zeros(len(faces), np.bool_)
+        flap[order[1:][same]] = flap[order[:-1][same]] = True
+        faces = faces[~flap]
+    return faces
+
+
+def _rim_of(surface: Surface, size: tuple[int, ...] | None = None) -> Array:
+    """The open edges, in the direction of their triangles; with a cell of a size, on whose faces alone they lie."""
+    vertices, faces = surface
+    if size is not None:
+        on = ((vertices == 0) | (vertices == np.array(size))).any(1)
+        faces = faces[np.count_nonzero(on[faces], 1) > 1]
+    found = Edges(faces, len(vertices)).open
+    return found if size is None else found[on[found].all(1)]
+
+
+def _broken(one: Surface, other: Surface, rim: Array) -> Array | None:
+    """Where a surface is none, shape (n, 3); None if all is well.
+
+    There is no place to tell where it has not the border (``rim``) or the Euler number of the one that it stands for.
+    """
+    nowhere = np.empty((0, 3))
     if not len(other[1]):
-        return False
-    before, after = Edges(one[1], len(one[0])), Edges(other[1], len(other[0]))
-    if not after.of_a_surface or len(before.open) != len(after.open):
-        return False
-    if not np.array_equal(_rim(one, before), _rim(other, after)) or _euler(one, before) != _euler(other, after):
-        return False
-    return _chords(other, after) <= _chords(one, before)
+        return nowhere
+    after = Edges(other[1], len(other[0]))
+    if not after.of_a_surface:
+        places: Array = other[0][after.all[~after.well].reshape(-1)]
+        return places
+    if len(rim) != len(after.open) or not np.array_equal(_positions(one, rim), _positions(other, after.open)):
+        return nowhere
+    # an inner edge of the first surface has two triangles
+    if _euler(one, (3 * len(one[1]) + len(rim)) // 2) != _euler(other, len(after.all)):
+        return nowhere
+    chords = _chords(other, after)
+    return nowhere if chords and not chords <= _chords(one, Edges(one[1], len(one[0]))) else None
 
 
-def _rim(surface: Surface, edges: Edges) -> Array:
-    """Positions of both ends of the open edges, sorted."""
-    ends = surface[0][edges.open].reshape(-1, 6)
+def _positions(surface: Surface, edges: Array) -> Array:
+    """Positions of both ends of edges, sorted."""
+    ends = surface[0][edges].reshape(-1, 6)
     return ends[np.lexsort(ends.T[::-1])]
 
 
-def _euler(surface: Surface, edges: Edges) -> int:
+def _euler(surface: Surface, n_edges: int) -> int:
     used = np.zeros(len(surface[0]), np.bool_)
     used[surface[1]] = True
-    return int(np.count_nonzero(used)) - len(edges.all) + len(surface[1])
+    return int(np.count_nonzero(used)) - n_edges + len(surface[1])
 
 
 def _chords(surface: Surface, edges: Edges) -> set[bytes]:

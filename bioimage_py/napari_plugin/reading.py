@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy.typing as npt
 from ..cli.looking.view import volumes
 from ..errors import BioimageError
 from ..sources import Axis, Source
+from ..sources.axes import unit_name
 from ..viz.viewing.contrast import contrast
 from ..viz.viewing.levels import Level, levels_of, pyramid_of
 from ..viz.viewing.view import is_labels
+from ..wrapper import RoiSource
 
 LayerData = tuple[Any, dict[str, Any], str]
 _COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue")
@@ -26,7 +29,13 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
         found = [volume for one in paths for volume in volumes(one)]
     except (BioimageError, OSError):
         return None
+    found = [(name, sources) for name, sources in found if is_shown(sources[0])]
     return (lambda _: [layer for name, sources in found for layer in layers_of(name, sources)]) if found else None
+
+
+def is_shown(source: Source) -> bool:
+    """Whether napari has a layer for it: lines and complex numbers have none."""
+    return source.ndim > 1 and source.dtype.kind in "biuf" and 0 not in source.shape
 
 
 class LazyArray:
@@ -47,6 +56,14 @@ class LazyArray:
         self.ndim = len(self.shape)
         self.size = int(np.prod(self.shape, dtype=np.int64))
         self.nbytes = self.size * self.dtype.itemsize
+
+    @property
+    def source(self) -> Source:
+        """What it shows, as a source: without the axis of channels where it is one of these."""
+        if self._channel is None:
+            return self._source
+        axis, number = self._channel
+        return RoiSource(self._source, (*[slice(None)] * axis, number), squeeze=True)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,7 +109,7 @@ def _layer(name: str, levels: tuple[Level, ...], labels: bool, channel: tuple[in
     finest = levels[0].source
     axes = [one for axis, one in enumerate(finest.axes) if channel is None or axis != channel[0]]
     data = [LazyArray(level.source, channel) for level in levels]
-    told: dict[str, Any] = {"name": name, "metadata": {"source": finest}, **placing(axes)}
+    told: dict[str, Any] = {"name": name, **placing(axes)}
     if not labels:
         told["contrast_limits"] = contrast(levels, (1.0, 99.7))
         if finest.dtype.kind == "b":
@@ -113,11 +130,20 @@ class _Whole(LazyArray):
 
 
 def placing(axes: list[Axis]) -> dict[str, Any]:
-    """Scale, place, names and units, as layers have them."""
-    scale = [one.scale if one.kind != "channel" else 1.0 for one in axes]
+    """Scale, place, names and units, as layers have them: of what napari does not take, such as a scale of 0, none."""
     return {
-        "scale": scale,
-        "translate": [one.offset if one.kind != "channel" else 0.0 for one in axes],
+        "scale": [
+            one.scale if one.kind != "channel" and one.scale and math.isfinite(one.scale) else 1.0 for one in axes
+        ],
+        "translate": [one.offset if one.kind != "channel" and math.isfinite(one.offset) else 0.0 for one in axes],
         "axis_labels": tuple(one.name for one in axes),
-        "units": tuple(one.unit or "pixel" for one in axes),
+        "units": tuple(_unit(one.unit) for one in axes),
     }
+
+
+def _unit(unit: str | None) -> str:
+    """The name of a unit that the library of units knows which napari uses."""
+    import pint
+
+    name = unit_name(unit)
+    return name if name is not None and name in pint.get_application_registry() else "pixel"

@@ -1,13 +1,14 @@
-"""The widget: any operation on a layer, on any backend, with progress; the result is a layer."""
+"""The widget: any operation on a layer, or several as a pipeline, on any backend, with progress; results are layers."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, Label, LineEdit, ProgressBar, PushButton, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, Container, Label, LineEdit, ProgressBar, PushButton, Select, SpinBox
 from napari.qt.threading import thread_worker
 from qtpy.QtCore import QTimer
 
@@ -16,15 +17,19 @@ from ..catalogue.parameters import Parameter
 from ..cli.made.commands import name_of
 from ..cli.made.values import value_of
 from ..errors import BioimageError, ParameterError
-from ..sources import Source, as_source
+from ..sources import Source
 from ..system.threads import usable_cores
-from .reading import layers_of
+from .reading import is_shown, layers_of
+from .steps import Result, Step, folder_of, run_steps
+from .writing import source_of
 
 _LOOK_MILLISECONDS = 400
+_PARTS = 100
+"""Of the progress of one step."""
 
 
 class OperationWidget(Container):  # type: ignore[misc]
-    """Choose an operation, its layers and parameters, and run it.
+    """Choose an operation, its layers and parameters, and run it; or add it to the steps of a pipeline, and run these.
 
     Parameters
     ----------
@@ -40,19 +45,28 @@ class OperationWidget(Container):  # type: ignore[misc]
         self.output = LineEdit(label="output", tooltip="out.zarr/data; left empty: a scratch file")
         self.backend = ComboBox(label="backend", choices=["local", "subprocess", "slurm"])
         self.workers = SpinBox(label="workers", value=usable_cores(), min=1, max=4096)
+        self.add, self.drop = PushButton(text="Add as a step"), PushButton(text="Remove steps")
+        self.list = Select(label="steps", choices=[], tooltip="Run makes these one after the other; choose to remove")
+        self.list.max_height = 90
         self.start = PushButton(text="Run")
         self.progress = ProgressBar(label="progress", min=0, max=1, value=0)
         self.message = Label(value="")
         self._inputs: dict[str, ComboBox] = {}
         self._values: dict[str, Any] = {}
-        parts = [self.operation, self.form, self.output, self.backend, self.workers, self.start, self.progress]
-        super().__init__(widgets=[*parts, self.message], labels=True)
+        self.steps: list[Step] = []
+        self._running: list[Step] = []
+        self._done = 0
+        steps = Container(layout="horizontal", widgets=[self.add, self.drop], labels=False)
+        parts = [self.operation, self.form, self.output, steps, self.list, self.backend, self.workers, self.start]
+        super().__init__(widgets=[*parts, self.progress, self.message], labels=True)
         self._timer = QTimer()
         self._timer.setInterval(_LOOK_MILLISECONDS)
         self._timer.timeout.connect(self._look)
         self._target = ""
         self.operation.changed.connect(self._fill)
         self.start.changed.connect(self.run)
+        self.add.changed.connect(self.add_step)
+        self.drop.changed.connect(self.drop_steps)
         self._viewer.layers.events.inserted.connect(self._refresh)
         self._viewer.layers.events.removed.connect(self._refresh)
         self._fill()
@@ -71,6 +85,8 @@ class OperationWidget(Container):  # type: ignore[misc]
                 continue
             if parameter.kind in ("source", "number or source") and parameter.required:
                 row = self._inputs[parameter.name] = ComboBox(label=parameter.name, choices=self._layers())
+                if made := self._results():
+                    row.value = made[-1]  # steps follow one another, mostly
             elif (row := _row(parameter)) is not None:
                 self._values[parameter.name] = row
             else:
@@ -79,7 +95,12 @@ class OperationWidget(Container):  # type: ignore[misc]
             self.form.append(row)
 
     def _layers(self) -> list[str]:
-        return [layer.name for layer in self._viewer.layers if type(layer).__name__ in ("Image", "Labels")]
+        shown = [layer.name for layer in self._viewer.layers if type(layer).__name__ in ("Image", "Labels")]
+        return [*shown, *self._results()]
+
+    def _results(self) -> list[str]:
+        """What steps make, as it is called in the list."""
+        return [f"step {n}: {name_of(step.operation)}" for n, step in enumerate(self.steps, 1) if step.makes_array]
 
     def _refresh(self, *_: Any) -> None:
         for box in self._inputs.values():
@@ -87,9 +108,11 @@ class OperationWidget(Container):  # type: ignore[misc]
             box.choices = self._layers()
             if before in box.choices:
                 box.value = before
+        self.list.choices = [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
+        self.start.text = f"Run {len(self.steps)} steps" if self.steps else "Run"
 
-    def call(self) -> dict[str, Any]:
-        """Arguments of the call, as they are filled in.
+    def step(self) -> Step:
+        """The call that is filled in.
 
         Raises
         ------
@@ -97,10 +120,12 @@ class OperationWidget(Container):  # type: ignore[misc]
             A layer or a value is missing.
         """
         given: dict[str, Any] = {}
+        results = {name: int(name.split()[1].rstrip(":")) - 1 for name in self._results()}
         for name, box in self._inputs.items():
             if box.value is None:
                 raise ParameterError(f"{name}: there is no layer", remedy="open an image")
-            given[name] = _source(self._viewer.layers[box.value])
+            made = results.get(box.value) if box.value not in self._viewer.layers else None
+            given[name] = _source(self._viewer.layers[box.value]) if made is None else Result(made)
         for parameter in self.chosen.parameters:
             row = self._values.get(parameter.name)
             if row is None or row.value in ("", None):
@@ -109,27 +134,65 @@ class OperationWidget(Container):  # type: ignore[misc]
                 continue
             value = row.value
             given[parameter.name] = value_of(parameter, value) if isinstance(value, str) else value
-        self._target = self.output.value or os.path.join(tempfile.mkdtemp(prefix="bioimage_py-"), "out.zarr/data")
-        if self.chosen.output is not None:
-            given[self.chosen.output.name] = self._target
-        return given
+        return Step(self.chosen, given, self.output.value)
 
-    def run(self, *_: Any) -> Any:
-        """Run it in a thread; returns that, which tests wait for."""
+    def add_step(self, *_: Any) -> None:
+        """Put what is filled in at the end of the steps; the next one takes its result."""
+        if (step := self._filled()) is None:
+            return
+        self.steps.append(step)
+        self.output.value = ""
+        self._refresh()
+        self._fill()
+        self.message.value = f"{len(self.steps)} steps"
+
+    def drop_steps(self, *_: Any) -> None:
+        """Remove the steps that are chosen in the list, and those that take their results; all where none is."""
+        chosen = {int(name.partition(".")[0]) - 1 for name in self.list.value} or set(range(len(self.steps)))
+        kept: dict[int, int] = {}
+        steps: list[Step] = []
+        for number, step in enumerate(self.steps):
+            needs = [value.step for value in step.given.values() if isinstance(value, Result)]
+            if number in chosen or any(one not in kept for one in needs):
+                continue
+            kept[number] = len(steps)
+            given = {n: Result(kept[v.step]) if isinstance(v, Result) else v for n, v in step.given.items()}
+            steps.append(replace(step, given=given))
+        self.steps = steps
+        self._refresh()
+
+    def _filled(self) -> Step | None:
+        """The call that is filled in; None where it says what is missing."""
         import click
 
         try:
-            given = self.call()
+            return self.step()
         except (BioimageError, click.BadParameter) as error:
             self.message.value = str(error)
             return None
+
+    def run(self, *_: Any) -> Any:
+        """Run the steps, or without any what is filled in, in a thread; returns that, which tests wait for."""
+        steps = list(self.steps)
+        if not steps:
+            if (filled := self._filled()) is None:
+                return None
+            steps = [filled]
+        last = steps[-1]
+        target = last.output or os.path.join(tempfile.mkdtemp(prefix="bioimage_py-"), "out.zarr/data")
+        if last.needs_output:
+            steps[-1] = replace(last, output=target)
         self.start.enabled, self.message.value, self.progress.value = False, "running", 0
-        chosen = self.chosen
+        self._running, self._done, self._target = steps, 0, target
+        self.progress.max = _PARTS * len(steps)
         settings = {"job_type": self.backend.value, "num_workers": self.workers.value, "progress": False}
+
+        def done(number: int) -> None:
+            self._done = number
 
         @thread_worker  # type: ignore[untyped-decorator]
         def work() -> Any:
-            return chosen.call(**given, **settings)
+            return run_steps(steps, folder_of(target), done=done, **settings)
 
         worker = work()
         worker.returned.connect(self._returned)
@@ -144,18 +207,24 @@ class OperationWidget(Container):  # type: ignore[misc]
         from ..runner.control.inspect import find_runs
 
         place = os.path.dirname(self._target.partition(".zarr")[0]) or "."
+        part = 0.0
         for run in find_runs([place])[-1:]:
-            self.progress.max = max(1, sum(stage.blocks for stage in run.stages))
-            self.progress.value = min(self.progress.max, sum(stage.done for stage in run.stages))
+            blocks = sum(stage.blocks for stage in run.stages)
+            part = sum(stage.done for stage in run.stages) / max(1, blocks)
+        self.progress.value = min(self.progress.max, int(_PARTS * (self._done + part)))
 
-    def _returned(self, result: Any) -> None:
-        name = self.operation.value
-        if isinstance(result, Source):
-            for data, told, kind in layers_of(name, [result]):
-                getattr(self._viewer, f"add_{kind}")(data, **told)
-            self.message.value = f"{name}: {self._target}"
-        else:
-            self.message.value = f"{name}: {result}"[:500]
+    def _returned(self, results: list[Any]) -> None:
+        told = []
+        for number, (step, result) in enumerate(zip(self._running, results, strict=True), 1):
+            name = name_of(step.operation)
+            if isinstance(result, Source) and step.output and is_shown(result):
+                for data, shown, kind in layers_of(name, [result]):
+                    getattr(self._viewer, f"add_{kind}")(data, **shown)
+            if step.output and isinstance(result, Source):
+                told.append(f"{name}: {step.output}")
+            elif not step.makes_array or number == len(results):
+                told.append(f"{name}: {result}"[:500])
+        self.message.value = "\n".join(told)
         self.progress.value = self.progress.max
 
     def _errored(self, error: BaseException) -> None:
@@ -191,14 +260,7 @@ def _typed(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _source(layer: Any) -> Any:
-    """What a layer shows: its source where it has one, with its axes as they are shown."""
-    found = layer.metadata.get("source")
-    if isinstance(found, Source) and tuple(found.shape) == tuple(layer.data.shape):
-        return found
-    from ..wrapper import AxesSource
-    from .writing import axes_of
-
-    source = as_source(layer.data[0] if layer.multiscale else layer.data)
+def _source(layer: Any) -> Source:
+    """What a layer shows, with its axes as they are shown."""
     meta = {name: list(getattr(layer, name, ())) for name in ("scale", "translate", "axis_labels", "units")}
-    return AxesSource(source, axes_of(meta, source))
+    return source_of(layer.data, {**meta, "multiscale": layer.multiscale})

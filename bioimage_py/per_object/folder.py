@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 
 from ..errors import ArgumentError, ParameterError, StorageError
 from ..runner.ledger.stage_record import Results
-from ..sources.output_folder import OutputFolder
+from ..sources.output_folder import MARK, OutputFolder
 from ..sources.stores.paths import is_url
 from ..system import swap
 from ..system.files import naming, read_by_others
 
 PROVENANCE = "provenance.json"
-_MARK = ".begun"
+_SOFTWARE = "bioimage_py"
 
 
 @dataclass(frozen=True)
@@ -33,32 +33,30 @@ class Begin:
     ----------
     place : str
     overwrite : bool
-        What earlier runs have left that were killed and never continued goes. Such a run that goes on after all ends
-        with an error: its mark is not there any more.
+        What earlier runs have left that were killed and whose run folders are gone goes, too. Such a run that goes on
+        after all ends with an error: its mark is not there any more.
     """
 
     place: str
     overwrite: bool
 
     def __call__(self, earlier: Results) -> str:
-        """Letters that nobody else has."""
-        token = uuid.uuid4().hex[:12]
+        """Letters that no other run has."""
+        folder = OutputFolder(self.place).hidden(earlier.run)
         if self.overwrite:
             for left in left_by_others(self.place):
                 shutil.rmtree(left, ignore_errors=True)
-        folder = hidden(self.place, token)
-        folder.mkdir(parents=True)
-        (folder / _MARK).touch()
-        return token
+        folder.mkdir(parents=True, exist_ok=True)  # it may have been killed right here
+        (folder / MARK).touch()
+        return folder.name.rpartition(".")[2]
 
 
 def left_by_others(place: str) -> list[Path]:
     """The hidden folders of runs that were to become a folder and have not come to their end."""
     path = Path(place)
     named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}")
-    return [
-        one for one in path.parent.glob(".*") if named.fullmatch(one.name) and one.is_dir() and not one.is_symlink()
-    ]
+    found = [one for one in path.parent.glob(".*") if named.fullmatch(one.name) and not one.is_symlink()]
+    return [one for one in found if (one / MARK).is_file() or _made_by(one) == one.name.rpartition(".")[2]]
 
 
 def hidden(place: str, token: str) -> Path:
@@ -91,7 +89,7 @@ class Publish:
     info : mapping, optional
         Content of the file ``info``; ``sharding`` in it is what a stage of that name has chosen.
     overwrite : bool
-        What is there goes.
+        What an earlier run has written there goes.
     voxel : tuple of float
         Size of a voxel, x, y, z, in the unit of the files; a view lays them over their labels with it.
     """
@@ -108,7 +106,7 @@ class Publish:
         new, place = hidden(self.place, token), Path(self.place)
         if not new.is_dir() and _made_by(place) == token:
             return True
-        if not (new / _MARK).exists() and _made_by(new) != token:
+        if not (new / MARK).exists() and _made_by(new) != token:
             raise StorageError(
                 f"{new}: the files of this run were removed, by a call with overwrite=True into {place}",
                 remedy="bioimage-py runs clean, then call again",
@@ -118,12 +116,12 @@ class Publish:
             _write_json(new / "info", {**self.info, **sharding})
         from .. import __version__
 
-        told = {"software": "bioimage_py", "version": __version__, "run": token, "voxel": self.voxel}
-        _write_json(new / PROVENANCE, told)
+        told = {"software": _SOFTWARE, "version": __version__, "run": token, "voxel": self.voxel}
+        names = sorted(name for name in os.listdir(new) if not name.startswith("."))
+        _write_json(new / PROVENANCE, {**told, "files": names})
         for left in [path for path in new.iterdir() if path.name.startswith(".")]:
             left.unlink()  # the mark, and what a process was killed over
-        if not self.overwrite:
-            check_free(self.place, overwrite=False)
+        check_free(self.place, overwrite=self.overwrite)
         swap.put(str(new), self.place)
         return True
 
@@ -133,11 +131,18 @@ def _write_json(path: Path, content: Any) -> None:
         file.write(json.dumps(content, indent=1).encode())
 
 
-def _made_by(place: Path) -> str | None:
+def _provenance(place: Path) -> dict[str, Any]:
+    """What a run has told of a folder; nothing where it is of none, or of another program."""
     try:
-        return str(json.loads((place / PROVENANCE).read_bytes())["run"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        told = json.loads((place / PROVENANCE).read_bytes())
+        ours = told["software"] == _SOFTWARE and isinstance(told["run"], str) and isinstance(told["files"], list)
+        return dict(told) if ours else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _made_by(place: Path) -> str | None:
+    return _provenance(place).get("run")
 
 
 def output_folder(output: Any, *, overwrite: bool) -> OutputFolder:
@@ -158,10 +163,19 @@ def output_folder(output: Any, *, overwrite: bool) -> OutputFolder:
 def check_free(place: str, *, overwrite: bool) -> None:
     """ParameterError where something is that may not be replaced: only what such a run has made may be."""
     path = Path(place)
-    if not os.path.lexists(path) or (overwrite and _made_by(path) is not None):
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    ours = _made_by(path) is not None
-    what = "files of an earlier run" if ours else "something else"
-    raise ParameterError(f"{path}: {what} is there already", remedy="overwrite=True" if ours else "another output path")
+    told = _provenance(path)
+    if not told:
+        raise ParameterError(f"{path}: something else is there already", remedy="another output path")
+    if not overwrite:
+        raise ParameterError(f"{path}: files of an earlier run are there already", remedy="overwrite=True")
+    known = {PROVENANCE, *map(str, told["files"])}
+    others = sorted(one.name for one in os.scandir(path) if one.name not in known or one.is_dir(follow_symlinks=False))
+    if others:
+        first = path / others[0]
+        raise ParameterError(
+            f"{path}: {len(others)} of its files were not written by the run that made it, such as {first.name!r};"
+            " overwrite=True would remove them",
+            remedy=f"mv {shlex.quote(str(first))} ELSEWHERE, or another output path",
+        )

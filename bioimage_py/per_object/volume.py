@@ -98,6 +98,7 @@ def volume_of(labels: Any, job: Job, sampling: Any, what: str, *, padded: bool =
         raise DtypeError(f"{what} takes labels, integers, got {source.dtype}", remedy="labels.astype(np.uint64)")
     if job.roi is not None:
         source = RoiSource(source, job.roi)
+    begin = _begins(source)
     along = job.along(source)
     apart = [axis for axis in range(source.ndim) if axis not in along]
     if len(along) != 3 or any(source.shape[axis] != 1 for axis in apart):
@@ -110,26 +111,43 @@ def volume_of(labels: Any, job: Job, sampling: Any, what: str, *, padded: bool =
         raise ShapeError(f"{what}: labels of shape {source.shape} have no voxel", remedy="a region that is not empty")
     if apart:
         source = RoiSource(source, tuple(0 if axis in apart else slice(None) for axis in range(source.ndim)), True)
-    place = place_of(source.axes, sampling)
+    place = place_of(source.axes, sampling, [begin[axis] for axis in along])
     return Volume(PadSource(source, [(0, 1)] * 3) if padded else source, place)
 
 
-def place_of(axes: Sequence[Axis], sampling: float | Sequence[float] | None) -> Place:
+def _begins(source: Source) -> list[int]:
+    """At which voxel of the stored array a region of it begins, along each axis that is left."""
+    if not isinstance(source, RoiSource):
+        return [0] * source.ndim
+    inner = _begins(source.source)
+    return [inner[axis] + source.roi[axis].start for axis in source.kept]
+
+
+def place_of(axes: Sequence[Axis], sampling: float | Sequence[float] | None, begin: Sequence[int] = (0, 0, 0)) -> Place:
     """Where voxels lie by three axes of space, or by a given size of a voxel.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+    sampling : float or sequence of float, optional
+    begin : sequence of int
+        At which voxel the region begins; with a sampling the stored array begins at 0.
 
     Raises
     ------
     ParameterError
-        A sampling that is none; axes with different units.
+        A sampling that is none; axes with different units and no sampling.
     """
     names = [axis.name.lower() for axis in axes]
     order = tuple(names.index(name) for name in "xyz") if set(names) == set("xyz") else (2, 1, 0)
     own = [abs(float(axis.scale)) for axis in axes]
     steps = steps_of(axes, own if sampling is None else sampling, name="sampling")
     units = {axis.unit for axis in axes}
-    offsets = [0.0 if sampling is not None else float(axis.offset) for axis in axes]
+    offsets = [n * step for n, step in zip(begin, steps, strict=True)]
+    if sampling is None:
+        offsets = [float(axis.offset) for axis in axes]
     signs = [-1.0 if axis.scale < 0 and sampling is None else 1.0 for axis in axes]
-    if len(units) > 1:
+    if len(units) > 1 and sampling is None:
         raise ParameterError(
             f"the axes have the units {[axis.unit for axis in axes]}", remedy="sampling=, the size of a voxel"
         )
@@ -137,5 +155,5 @@ def place_of(axes: Sequence[Axis], sampling: float | Sequence[float] | None) -> 
         order,  # type: ignore[arg-type]
         tuple(steps[axis] * signs[axis] for axis in order),  # type: ignore[arg-type]
         tuple(offsets[axis] for axis in order),  # type: ignore[arg-type]
-        axes[0].unit,
+        axes[0].unit if len(units) == 1 else None,
     )

@@ -343,6 +343,13 @@ def job_pipeline(folder: Path, purpose: str | None, how: Execution) -> Iterator[
 
 
 @contextmanager
+def planned_pipeline(folder: Path, how: Execution) -> Iterator[Pipeline]:
+    """The pipeline of such a job in a folder that is thrown away: its calls are planned, none is run."""
+    with _opened(folder, {"script": ""}, Settings(), how={"job_type": how}, plan=True) as made:
+        yield made
+
+
+@contextmanager
 def _opened(
     path: Path,
     about: dict[str, Any],

@@ -53,6 +53,7 @@ class Content(Opened):
     @data_type.setter
     def data_type(self, value: DataType) -> None:
         self._session.settings.data_type = value
+        self._changed()
 
     @property
     def grouping_hierarchy(self) -> list[str]:
@@ -62,6 +63,7 @@ class Content(Opened):
     @grouping_hierarchy.setter
     def grouping_hierarchy(self, value: Sequence[str]) -> None:
         self._session.settings.grouping_hierarchy = [value] if isinstance(value, str) else list(value)
+        self._changed()
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Content(Opened):
     @configuration.setter
     def configuration(self, value: dict[str, Any]) -> None:
         self._session.settings.configuration = dict(value)
+        self._changed()
 
     @property
     def descriptors(self) -> DescriptorsAccessor:
@@ -128,6 +131,7 @@ class Content(Opened):
         self._session.add(record)
         if record.image.own_copy:
             self._session.on_rollback(lambda: remove_copy(self._session.folder, record.identifier))
+        self._changed()
         return Descriptor(self.project, record.identifier)
 
     def delete_descriptors(self, descriptors: Iterable[Descriptor]) -> None:
@@ -143,6 +147,7 @@ class Content(Opened):
             if not self._session.has(identifier):
                 raise KeyNotFoundError(f"There is no descriptor {identifier!r}.", remedy="project.sync()")
         self._session.delete(identifiers)
+        self._changed()
 
     @property
     def tags(self) -> Accessor[Tag]:
@@ -202,11 +207,12 @@ class Content(Opened):
         """
         settings = self._copied()
         settings.add_tag(Tag(name, kind, color, options))
-        self._session.memory.settings = settings.with_ids()
+        self._set(settings)
         return self.tags[name]
 
     def _add_option(self, id: str, option: str) -> None:
         next(tag for tag in self._session.settings.tags if tag.id == id).options.append(option)
+        self._changed()
 
     def add_labelmap_layer(self, name: str) -> LabelMapLayer:
         """Add a layer of voxel labels; ParameterError if the name is taken."""
@@ -226,14 +232,18 @@ class Content(Opened):
     def _add_layer(self, name: str, kind: LayerKind) -> None:
         settings = self._copied()
         settings.add_layer(Layer(name, kind))
-        self._session.memory.settings = settings.with_ids()
+        self._set(settings)
 
     def _add_label(self, layer: str, label: Label) -> Label:
         settings = self._copied()
         found = next(item for item in settings.layers if item.id == layer)
         found.add_label(label)
-        self._session.memory.settings = settings.with_ids()
+        self._set(settings)
         return self._layer(layer).labels[label.name]
+
+    def _set(self, settings: ProjectSettings) -> None:
+        self._session.memory.settings = settings.with_ids()
+        self._changed()
 
     def _copied(self) -> ProjectSettings:
         return self._session.settings.model_copy(deep=True)

@@ -12,7 +12,8 @@ from ..sources import Axis, Source
 from ..sources.file import FileSource, absolute_path
 from ..sources.stores.paths import is_url
 from ..system.files import write_once
-from .images import can_be_referenced, check_data_type, image_axes, opened_image, record_image
+from .images import check_data_type, image_axes, opened_image, record_image
+from .remote.whole.images import send_image
 from .storage.folder import SETTINGS, new_stamp, to_text
 from .values.grouping import checked_grouping
 from .values.models import Group, ImageInfo
@@ -63,15 +64,16 @@ def new_record(
     """Return the record of a new data set, after checking its image and copying it where that is asked for."""
     source = opened_image(image)
     found = image_axes(source, axes)
-    if project.is_remote and (own_copy or not can_be_referenced(source)):
-        raise ParameterError(
-            "A server keeps no copies of images yet.", remedy="save the image where all can read it, and add its path"
-        )
     title = title or _title(source)
     check_data_type(project.data_type, found, source.shape, title)
     groups = checked_grouping(grouping, project.grouping_hierarchy)
     identifier, time = new_stamp(), now()
     original = original_data_path or (source.path if isinstance(source, FileSource) else "")
+    remote, root = project._session.remote, project._session.folder.root
+    if remote is None:
+        image_record = record_image(source, found, root, identifier, own_copy, original)
+    else:
+        image_record = send_image(remote, source, found, identifier, own_copy, original)
     return DescriptorRecord(
         identifier=identifier,
         name=title,
@@ -79,7 +81,7 @@ def new_record(
         edit_time=time,
         grouping=groups,
         info=image_info or ImageInfo(),
-        image=record_image(source, found, project._session.folder.root, identifier, own_copy, original),
+        image=image_record,
     )
 
 

@@ -83,6 +83,7 @@ class Descriptor(ImageProperties):
             self._record.tags.pop(tag.id, None)
         else:
             self._record.tags[tag.id] = tag.check(value)
+        self._project._changed()
 
     @property
     def labelmap_layers(self) -> Accessor[LabelMapLayer]:
@@ -176,6 +177,7 @@ class Descriptor(ImageProperties):
             self._record.frames[str(frame)] = True
         else:
             self._record.frames.pop(str(frame), None)
+        self._project._changed()
 
     def is_considered_annotated(self, frame: int | None = None) -> bool:
         """Whether a frame is marked as annotated; with None, whether all frames are."""

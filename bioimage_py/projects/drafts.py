@@ -6,17 +6,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..blocks import Grid, to_roi
-from ..errors import DtypeError, ParameterError, ShapeError
+from ..errors import ConflictError, DtypeError, ParameterError, ShapeError
 from ..sources import Source, as_source
-from ..sources.file import FileSource
-from ..system.files import sync_folder
+from ..system.files import sync_folder, write_once
 from .storage import versions
 from .storage.folder import new_stamp
 from .storage.leases import LockToken, check_lease
@@ -51,12 +50,11 @@ class Draft:
     """
 
     def __init__(self, layer: LabelMapLayer, name: str = "", dtype: Any = None) -> None:
-        if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
-            raise ParameterError(f"A draft can't be called {name!r}.", remedy="use letters, digits, '-', '_' and '.'")
-        layer.project._session.needs_folder("A draft")
+        self._check_name(name)
         self._layer = layer
         self._path = Path(layer.folder) / f".draft-{name or new_stamp()}.zarr"
-        if not self._path.exists():
+        self.begun = self._path.exists()
+        if not self.begun:
             self._make(None if dtype is None else label_dtype(dtype))
         self._base = json.loads(versions.note_of(self._path))
         self._source = versions.open_version(self._path, "r+")
@@ -65,6 +63,11 @@ class Draft:
                 f"The draft {name!r} holds {self._source.dtype}, not {np.dtype(dtype)}.",
                 remedy=f"layer.draft({name!r}).discard(), or another name",
             )
+
+    @staticmethod
+    def _check_name(name: str) -> None:
+        if not re.fullmatch(r"[\w.-]*", name, re.ASCII):
+            raise ParameterError(f"A draft can't be called {name!r}.", remedy="use letters, digits, '-', '_' and '.'")
 
     def _make(self, dtype: np.dtype[Any] | None) -> None:
         layer, descriptor = self._layer, self._layer._dataset
@@ -81,14 +84,17 @@ class Draft:
             json.dumps(None if record is None else record.model_dump()),
         )
 
+    begun: bool
+    """Whether there was a draft of that name already."""
+
     @property
-    def source(self) -> FileSource:
+    def source(self) -> Source:
         """The label map, to be written; axes are the spatial axes of the image."""
         return self._source
 
     @property
     def path(self) -> str:
-        """Folder of the draft."""
+        """Folder of the draft; "" on a server."""
         return str(self._path)
 
     def publish(self, lock_token: LockToken | None = None) -> bool:
@@ -112,6 +118,8 @@ class Draft:
             Somebody else has locked the descriptor, or the lock has expired; the draft stays.
         """
         layer, token = self._layer, "" if lock_token is None else lock_token.token
+        if (self._path / _REBASING).exists():
+            raise ConflictError("The draft was being rebased.", field="layers", remedy="draft.rebase()")
         self._source.close()
         base = None if self._base is None else LayerRecord(**self._base)
         written = None
@@ -136,6 +144,30 @@ class Draft:
         self._path = target
         return True
 
+    def rebase(self) -> list[tuple[slice, ...]]:
+        """Take over what somebody else published since the draft was made, where the draft did not change it.
+
+        Nobody may write into the draft meanwhile.
+
+        Returns
+        -------
+        list of tuple of slice
+            Regions of chunks that both changed. There the draft keeps its own voxels; `layer.load` has those of the
+            other one, who is overwritten by `publish` unless the region is written anew.
+
+        Raises
+        ------
+        DtypeError
+            What is stored now has another data type.
+        """
+        self._layer.project._session.refresh(self._layer._dataset.identifier)
+        stored = self._layer._stored()
+        both = rebased(self._path, stored, self._layer._path_of)
+        self._base = None if stored is None else stored.model_dump()
+        self._source.close()
+        self._source = versions.open_version(self._path, "r+")
+        return [region_of(name, self._source) for name in both]
+
     def discard(self) -> None:
         """Remove the draft; nothing else changes."""
         self._source.close()
@@ -159,6 +191,42 @@ class Draft:
             region = source.view(roi)
             if not np.array_equal(region, self._source.read(roi)):
                 self._source.write(roi, region)
+
+
+_REBASING = ".rebasing"
+
+
+def rebased(draft: Path, stored: LayerRecord | None, path_of: Callable[[LayerRecord], Path]) -> list[str]:
+    """Let a draft be one of what is stored now; return the chunks that both changed. See `Draft.rebase`.
+
+    What was cut off is ended first, with the version that it was begun with.
+    """
+    note, both, targets = draft / _REBASING, list[str](), [None if stored is None else stored.model_dump()]
+    if note.exists():
+        targets.insert(0, json.loads(note.read_bytes()))
+    for target in targets:
+        base = json.loads(versions.note_of(draft))
+        records = [None if one is None else LayerRecord(**one) for one in (base, target)]
+        dtype = versions.dtype_of(draft)
+        for record in records:
+            if record is not None and np.dtype(record.dtype) != dtype:
+                raise DtypeError(
+                    f"The stored label map holds {record.dtype}, the draft {dtype}.", remedy="make a new draft"
+                )
+        write_once(note, json.dumps(target).encode(), sync=True)
+        both += versions.rebase(draft, *(None if one is None else path_of(one) for one in records))
+        versions.annotate(draft, json.dumps(target))
+        note.unlink()
+    return sorted(set(both))
+
+
+def region_of(name: str, source: Source) -> tuple[slice, ...]:
+    """Return the voxels of a stored chunk, such as "c/0/1/2"."""
+    units = source.write_chunks or source.shape
+    starts = [int(part) * unit for part, unit in zip(name.split("/")[1:], units, strict=True)]
+    return tuple(
+        slice(start, min(start + unit, size)) for start, unit, size in zip(starts, units, source.shape, strict=True)
+    )
 
 
 def regions(shape: Sequence[int], units: Sequence[int] | None) -> Iterator[tuple[slice, ...]]:

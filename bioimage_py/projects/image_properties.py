@@ -16,7 +16,7 @@ from ..sources import Axis, Source
 from ..sources.stores.paths import is_url
 from ..system.files import write_once
 from ..wrapper.roi import RoiSource, check_roi
-from .images import absolute_spec, open_image, picture
+from .images import absolute_spec, open_image, picture, with_axes
 from .values.kinds import DataType
 from .values.models import ImageInfo
 from .values.records import Counts, DescriptorRecord, counts_of
@@ -33,6 +33,11 @@ class ImageProperties:
     def __init__(self, project: Project, identifier: str) -> None:
         self._project = project
         self._identifier = identifier
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in ImageProperties.__slots__:
+            self._project._changed()
 
     @property
     def project(self) -> Project:
@@ -61,7 +66,11 @@ class ImageProperties:
         SourceNotFoundError
             It is not where it was.
         """
-        source = open_image(self._record.image, self._root)
+        record, remote = self._record.image, self._project._session.remote
+        if remote is None or not record.own_copy:
+            source = open_image(record, self._root)
+        else:
+            source = with_axes(remote.image(self._identifier), record)
         roi = self.roi
         return RoiSource(source, roi) if crop_to_roi and roi is not None else source
 
@@ -246,6 +255,9 @@ class ImageProperties:
         return self._innermost("internal_path")
 
     def _innermost(self, field: str) -> str:
+        remote = self._project._session.remote
+        if field == "path" and remote is not None and self.own_copy:
+            return str(remote.image_url(self._identifier))
         spec = absolute_spec(self._record.image.spec, self._root)
         while spec["wrapped"] is not None:
             spec = spec["wrapped"]
@@ -258,7 +270,7 @@ class ImageProperties:
 
     @property
     def own_copy(self) -> bool:
-        """Whether the image lies in the project's folder."""
+        """Whether the image lies in the project."""
         return self._record.image.own_copy
 
     @property

@@ -163,7 +163,11 @@ def absolute_spec(spec: dict[str, Any], root: Path) -> dict[str, Any]:
 
 def open_image(record: ImageRecord, root: Path) -> Source:
     """Open an image for reading."""
-    source = from_spec(SourceSpec.from_json(absolute_spec(_reading(record.spec), root)))
+    return with_axes(from_spec(SourceSpec.from_json(absolute_spec(_reading(record.spec), root))), record)
+
+
+def with_axes(source: Source, record: ImageRecord) -> Source:
+    """Return an image with the axes that a data set says."""
     axes = record.axis_values()
     return source if source.axes == axes else AxesSource(source, axes)
 

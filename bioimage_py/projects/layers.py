@@ -15,7 +15,8 @@ from ..sources.array import ArraySource
 from ..system.files import write_once
 from ..wrapper.view import AxesSource
 from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
-from .remote.sending import send_labels, send_table
+from .remote.draft import RemoteDraft
+from .remote.sending import send_table
 from .storage.folder import Folder, new_stamp
 from .storage.leases import LockToken
 from .storage.versions import open_version
@@ -240,9 +241,7 @@ class LabelMapLayer(LiveLayer):
         self._check_lock(lock_token)
         source, record = checked_labels(value, self), self._stored()
         dtype = fitting_dtype(source, None if record is None else np.dtype(record.dtype))
-        if self.project._session.remote is not None:
-            return send_labels(self, source, dtype, record, "" if lock_token is None else lock_token.token)
-        draft = Draft(self, dtype=dtype)
+        draft = self.draft(dtype=dtype)
         try:
             draft.fill(source)
             return draft.publish(lock_token)
@@ -252,7 +251,7 @@ class LabelMapLayer(LiveLayer):
 
     def draft(self, name: str = "", *, dtype: Any = None) -> Draft:
         """Return a label map to be written block by block, by any process; see `Draft`."""
-        return Draft(self, name, dtype)
+        return (RemoteDraft if self.project.is_remote else Draft)(self, name, dtype)
 
     def create_empty_labelmap(self) -> Source:
         """Return zeros over the spatial axes of the image, in memory, writable; nothing is saved."""

@@ -12,6 +12,7 @@ from .creating import created, folder_of
 from .remote import opening as remote
 from .remote.opening import Access, ListedProject
 from .remote.placed import Placed
+from .remote.whole.taking import take_home
 from .spaces import OpenSpaces
 from .storage.folder import Folder
 from .storage.session import Session
@@ -32,11 +33,12 @@ class Opened(Placed):
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self._open(created(ProjectSettings(name), path))
 
-    def _open(self, root: Path, project_id: str = "", username: str = "") -> None:
-        self._hold(Session(Folder(root)), project_id, username)
+    def _open(self, root: Path, project_id: str = "", username: str = "", *, autosave: bool = False) -> None:
+        self._hold(Session(Folder(root)), project_id, username, autosave=autosave)
 
-    def _hold(self, session: Session, project_id: str = "", username: str = "") -> None:
+    def _hold(self, session: Session, project_id: str = "", username: str = "", *, autosave: bool = False) -> None:
         self._session = session
+        self._autosave = autosave
         self._spaces = OpenSpaces(self._session)
         self.project_id, self.username = project_id or self.id, username
 
@@ -97,6 +99,7 @@ class Opened(Placed):
         token: str = "",
         insecure: bool = False,
         ca: str = "",
+        autosave: bool = False,
     ) -> Self:
         """Open a project.
 
@@ -115,6 +118,8 @@ class Opened(Placed):
             Accept http to other machines: passwords and data travel without encryption.
         ca : str
             File of the certificates that the server's is signed with; "" for those of the system.
+        autosave : bool, default False
+            Save every change at once, outside of ``with project:``; else it waits for `save`.
 
         Raises
         ------
@@ -132,9 +137,10 @@ class Opened(Placed):
         project = cls.__new__(cls)
         if is_url(os.fspath(path)):
             access = Access(username or "", password or "", token, insecure, ca)
-            project._hold(remote.loaded(os.fspath(path), project_id, access), username=username or "")
+            session = remote.loaded(os.fspath(path), project_id, access)
+            project._hold(session, username=username or "", autosave=autosave)
             return project
-        project._open(folder_of(path), project_id or "", username or "")
+        project._open(folder_of(path), project_id or "", username or "", autosave=autosave)
         if project.project_id != project.id:
             raise ParameterError(
                 f"The project in {project.path} has the id {project.id!r}, not {project_id!r}.",
@@ -180,3 +186,70 @@ class Opened(Placed):
         ['study']
         """
         return remote.listed(url, Access(username or "", password or "", token, insecure, ca))
+
+    @classmethod
+    def upload(
+        cls,
+        project: str | os.PathLike[str] | Opened,
+        url: str,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        token: str = "",
+        insecure: bool = False,
+        ca: str = "",
+    ) -> Self:
+        """Send a whole project to a server, and return it as it is there; all ids stay.
+
+        What was cut off goes on with the same call. The project in the folder stays as it is.
+
+        Parameters
+        ----------
+        project : str, os.PathLike or Project
+            Folder, or a project that was opened; what was not saved is not sent.
+        url : str
+            Base URL of the server.
+        username, password, token, insecure, ca
+            As for `load`.
+
+        Raises
+        ------
+        ConflictError
+            The server has the project already, or the user another one of that name.
+        ParameterError
+            Images have relative paths, or a file is not as this package stores it; `validate` tells more.
+
+        Examples
+        --------
+        >>> Project.upload("study.project", "https://labels.example.org", "alice", "...")  # doctest: +SKIP
+        """
+        folder = Path(project.path) if isinstance(project, Opened) else folder_of(project)
+        sent = cls.__new__(cls)
+        access = Access(username or "", password or "", token, insecure, ca)
+        sent._hold(remote.uploaded(folder, url, access), username=username or "")
+        return sent
+
+    def download(self, folder: str | os.PathLike[str]) -> Self:
+        """Take a whole project of a server home, file by file as the server has it, and return it; all ids stay.
+
+        What was cut off goes on with the same call. Images that are only referenced are not fetched.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            Empty or missing.
+
+        Raises
+        ------
+        ParameterError
+            Something else lies there, or this project is in a folder itself.
+        AccessError
+            You are no maintainer.
+        """
+        take_home(self._on_server("download", "copy its folder"), folder_of(folder))
+        return type(self).load(folder)
+
+    def _changed(self) -> None:
+        """Save what was changed just now, where that is wished."""
+        if self._autosave and not self._session.in_transaction:
+            self._session.save()

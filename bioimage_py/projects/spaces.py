@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConflictError, FormatError, KeyNotFoundError, ParameterError
+from ..errors import ConflictError, FormatError, KeyNotFoundError, ParameterError, SourceNotFoundError
 from ..spaces import Ontology, Space, from_document
-from ..spaces.columns import rows_of
 from ..spaces.document import answers_of, count_of, to_bytes, to_stored
-from ..spaces.schema import ROWS
 from ..system.files import write_once
 from ..system.json_text import parse_json
 from .storage.folder import new_stamp
-from .storage.leases import LockToken, check_lease
+from .storage.leases import LockToken
 from .storage.session import Session
-from .values.merge import Document, merge
+from .values.merge import Document
 from .values.names import is_plain, is_space, plain, space_id, space_key
 from .values.records import LayerRecord
+from .values.space_merge import merged, without_unknown
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor
 
 ROOT = "root"
 _TRIES = 5
-_GROUPS = ("objects", "classifications", "answers")
-_EDITED = ("last_edited_at", "last_edited_by")
 
 
 @dataclass
@@ -133,7 +128,6 @@ class OpenSpaces:
 
     def get(self, descriptor: Descriptor, id: str, kind: str | None = None) -> Any:
         """Return a space, as it is stored now where it was not changed here."""
-        self._session.needs_folder("Annotation spaces")
         found = self._open.get((descriptor.identifier, id))
         if found is None:
             found = self._open[descriptor.identifier, id] = self._opened(descriptor, id, kind)
@@ -162,14 +156,36 @@ class OpenSpaces:
         """Path of a version."""
         return self._session.folder.annotations(identifier, space_key(id)) / f"{plain(record.version)}.json"
 
-    def _read(self, identifier: str, id: str, record: LayerRecord) -> Document:
-        path = self.path_of(identifier, id, record)
+    def bytes_of(self, identifier: str, id: str, record: LayerRecord) -> bytes:
+        """Return what is stored of a version; SourceNotFoundError where it is not there (any more)."""
+        remote, path = self._session.remote, self.path_of(identifier, id, record)
         try:
-            found = parse_json(path.read_bytes())
+            if remote is not None:
+                return bytes(remote.space(identifier, id, record.version))
+            return path.read_bytes()
+        except (FileNotFoundError, KeyNotFoundError):
+            raise SourceNotFoundError(
+                f"The version {record.version!r} of the space {id!r} of {identifier} is not there: {path}",
+                remedy="use one of descriptor.space_versions; prune() removes old ones",
+            ) from None
+
+    def _put(self, identifier: str, id: str, document: Document, data: bytes) -> LayerRecord:
+        """Store a version, and return what the document of the data set will say of it."""
+        if (remote := self._session.remote) is not None:
+            sent: LayerRecord = remote.put_space(identifier, id, data)
+            return sent
+        new = LayerRecord(version=new_stamp(), units=count_of(document))
+        write_once(self.path_of(identifier, id, new), data, sync=True)
+        return new
+
+    def _read(self, identifier: str, id: str, record: LayerRecord) -> Document:
+        where = f"The version {record.version!r} of {id!r} of {identifier}"
+        try:
+            found = parse_json(self.bytes_of(identifier, id, record))
         except (OSError, ValueError) as error:
-            raise FormatError(f"{path} is no space: {error}", remedy="restore it from a backup") from None
+            raise FormatError(f"{where} is no space: {error}", remedy="restore it from a backup") from None
         if not isinstance(found, dict) or not isinstance(found.get("objects"), list | dict):
-            raise FormatError(f"{path} is no space.", remedy="restore it from a backup")
+            raise FormatError(f"{where} is no space.", remedy="restore it from a backup")
         return found
 
     def _stored(self, found: Open) -> LayerRecord | None:
@@ -285,7 +301,7 @@ class OpenSpaces:
     def _publish(self, found: Open, token: LockToken | None) -> bool:
         session, identifier, id = self._session, found.identifier, found.space.space_id
         given = session.token(identifier) if token is None or not token.token else token.token
-        check_lease(session.folder, identifier, given)
+        session.check_lock(identifier, given)
         session.refresh(identifier)
         stored, mine = self._stored(found), found.document()
         if stored != found.record:
@@ -296,18 +312,16 @@ class OpenSpaces:
             mine = found.document()
             found.base, found.record = theirs, stored
         data = to_bytes(mine)
-        if mine == found.base or (stored is not None and self.path_of(identifier, id, stored).read_bytes() == data):
+        if mine == found.base or (stored is not None and self.bytes_of(identifier, id, stored) == data):
             found.mark = found.now()
             return False
-        new = LayerRecord(version=new_stamp(), units=count_of(mine))
-        path = self.path_of(identifier, id, new)
-        write_once(path, data, sync=True)
+        new = self._put(identifier, id, mine, data)
         before = (found.base, found.record, found.mark)
 
         def discard() -> None:
             found.base, found.record, found.mark = before
             if not _named(session, identifier, new):  # Ctrl-C may come after the commit
-                path.unlink(missing_ok=True)
+                self.path_of(identifier, id, new).unlink(missing_ok=True)
 
         try:
             given = "" if token is None else token.token
@@ -320,75 +334,8 @@ class OpenSpaces:
 
 
 def _named(session: Session, identifier: str, record: LayerRecord) -> bool:
+    if session.remote is not None:
+        return True  # what is not named goes there by itself
     root = session.folder.root
     paths = (session.folder.path_of(identifier), *(root / "transactions").glob("*.json"))
     return any(record.version in path.read_text() for path in paths if path.exists())
-
-
-def without_unknown(document: Document, ontology: Ontology) -> Document:
-    """Return a document without the records of classes that were removed."""
-    known = {item.id for item in ontology}
-    if isinstance(document["objects"], dict):
-        classes = document["objects"].get("classes")
-        if isinstance(classes, dict) and classes.keys() <= known and _all_known(document["classifications"], known):
-            return document
-        document = in_rows(document)
-    groups = {name: [r for r in document[name] if _class_of(r) in known] for name in _GROUPS[:2]}
-    if all(len(groups[name]) == len(document[name]) for name in groups):
-        return document
-    left = {record["id"] for records in groups.values() for record in records}
-    return {**document, **groups, "answers": {id: value for id, value in document["answers"].items() if id in left}}
-
-
-def _all_known(records: Any, known: Container[str]) -> bool:
-    return all(_class_of(record) in known for record in records)
-
-
-def in_rows(document: Document) -> Document:
-    """Return a document with an object a row, whichever form it has."""
-    return {**document, "schema": ROWS, "objects": rows_of(document)}
-
-
-def _class_of(record: Any) -> Any:
-    return record.get("class") if isinstance(record, dict) else None
-
-
-def _keyed(document: Document) -> Document:
-    found: Document = {"answers": document["answers"]}
-    for name in _GROUPS[:2]:
-        found[name] = {f"{r['id']}@{r['frame']}" if "frame" in r else r["id"]: r for r in document[name]}
-    return found
-
-
-def merged(base: Document, mine: Document, theirs: Document, id: str, single: Container[str]) -> Document:
-    """Return what somebody else has saved with the changes made here, record by record.
-
-    `single` has the ids of the classifications that have one answer.
-
-    Raises
-    ------
-    ConflictError
-        Both changed one field of a record, or answered one classification; names it.
-    """
-    conflicts: list[tuple[str, ...]] = []
-    base, mine, theirs = in_rows(base), in_rows(mine), in_rows(theirs)
-    found: Document = merge(_keyed(base), _keyed(mine), _keyed(theirs), conflicts)
-    real = [path for path in conflicts if path[-1] not in _EDITED]
-    if real:
-        where = ".".join(("spaces", id, *real[0]))
-        raise ConflictError(
-            f"{where} was changed by another process too.", field=where, remedy="space.undo(), or project.revert()"
-        )
-    answered: dict[Any, str] = {}
-    for key, record in found["classifications"].items():
-        place = (record["class"], record.get("frame"))
-        if place in answered and record["class"] in single:
-            where = f"spaces.{id}.classifications.{key}"
-            raise ConflictError(
-                f"{where} answers what {answered[place]!r} of another process answers.",
-                field=where,
-                remedy="space.undo(), or project.revert()",
-            )
-        answered[place] = key
-    groups = {name: list(found[name].values()) for name in _GROUPS[:2]}
-    return {**deepcopy(theirs), **groups, "answers": dict(found["answers"])}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SourceNotFoundError
 from ..spaces import from_document
-from .spaces import without_unknown
 from .values.names import is_space, space_id
 from .values.records import LayerRecord
+from .values.space_merge import without_unknown
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor
@@ -23,10 +22,4 @@ def read(descriptor: Descriptor, id: str, version: str) -> Any:
     """Return a space as a version has it; see `Descriptor.read_space`."""
     spaces, ontology = descriptor._project._spaces, descriptor._project.ontology
     record = LayerRecord(version=version, units=0)
-    path = spaces.path_of(descriptor.identifier, id, record)
-    if not path.is_file():
-        raise SourceNotFoundError(
-            f"The version {version!r} of the space {id!r} of {descriptor.name!r} is not there: {path}",
-            remedy="use one of descriptor.space_versions; prune() removes old ones",
-        )
     return from_document(without_unknown(spaces._read(descriptor.identifier, id, record), ontology), ontology)

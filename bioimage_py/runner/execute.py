@@ -13,7 +13,7 @@ from typing import Any
 from ..backends import Backend, get_backend
 from ..errors import ConfigError, ParameterError, ResumeConflict, RunnerError
 from ..io.create import create_array
-from ..run_folder import RunFolder, folder_gone
+from ..run_folder import ELSEWHERE, RunFolder, folder_gone
 from ..sources.arrays.backing import gone
 from ..sources.promises import lift, settle
 from ..system.files import write_once
@@ -286,7 +286,7 @@ def _drive(
             if any(stage.units.n_blocks < n for stage, n in zip(plan.stages, run.state.blocks, strict=True)):
                 plan = plan.part_of_a_larger_one()
                 payload = dump_plan(plan, needed=not backend.limits.shares_memory)
-            placed = _with_arrays(plan, run.folder)
+            placed = _with_arrays(plan, run.folder, backend)
             session, adopted = run.state.sessions, frozenset(run.state.adopted)
             ledger = FolderLedger(run.folder, placed, session=session, adopted=adopted)
             _describe(plan, backend, run, payload)
@@ -322,10 +322,18 @@ def _drive(
     return report
 
 
-def _with_arrays(plan: Plan, folder: Path) -> Plan:
+def _with_arrays(plan: Plan, folder: Path, backend: Backend) -> Plan:
     """The plan with the arrays that the run makes for itself; those of an earlier session are there."""
-    for array in run_arrays(plan):
-        place = RunFolder(folder).arrays
+    arrays, inside = run_arrays(plan), RunFolder(folder)
+    if arrays and not backend.sees_folder and not inside.elsewhere.exists():
+        if backend.scratch is None:
+            raise ConfigError(
+                f"{plan.name} keeps arrays between its stages, and workers do not see the run folder {folder}",
+                remedy='DaskConfig(..., shared=False, scratch="s3://bucket/tmp")',
+            )
+        write_once(inside.elsewhere, f"{backend.scratch.rstrip('/')}/{folder.name}{ELSEWHERE}".encode())
+    place = inside.arrays_at
+    for array in arrays:
         create_array(place, array.name, shape=array.shape, dtype=array.dtype, chunks=array.chunks, format="zarr")
     return placed_in_folder(plan, folder)
 

@@ -25,6 +25,9 @@ Mask = npt.NDArray[np.bool_]
 _LARGEST_BALL = 6
 """Voxels from its middle along any axis."""
 
+_SAMPLE, _HIDDEN = 2**16, 1024
+"""Heights that are looked at, and how much smaller their usual distance may be than half of what all of them span."""
+
 _SEED_TYPES = {"b": np.uint32, "u": np.uint32, "i": np.int32}
 
 
@@ -54,8 +57,9 @@ class Watershed:
     """Flood a height map from seeds.
 
     Meyer's flooding over voxels that share a face; bioimage-cpp sorts heights into 65,536 levels between the lowest and
-    the highest of the array (Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991). The same arrays
-    give the same labels.
+    the highest of the array (Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991). Where a few
+    heights lie so far from the others that these would share a level, levels follow the order of the heights instead.
+    The same arrays give the same labels.
     """
 
     def __call__(
@@ -101,7 +105,8 @@ class Watershed:
         markers = _markers(seeds)
         flooded: Array = markers
         if markers.any():
-            flooded = watershed(_finite(_levels(height), inside, begin), markers, mask=inside)
+            levels = _told_apart(_finite(_levels(height), inside, begin), inside)
+            flooded = watershed(levels, markers, mask=inside)
         # the type follows from that of the seeds, not from their values: whoever adds to an id must not see it wrap
         wide = np.promote_types(seeds.dtype, markers.dtype)
         if before is None or inside is None:
@@ -134,7 +139,7 @@ def flood_around(
         to[:-1] |= of[1:]
     if inside is not None:
         wanted &= inside
-    flooded = watershed(levels, np.ascontiguousarray(seeds), mask=wanted)
+    flooded = watershed(_told_apart(levels, wanted), np.ascontiguousarray(seeds), mask=wanted)
     return np.asarray(np.where(wanted, flooded, seeds), np.uint32)
 
 
@@ -268,6 +273,26 @@ def _finite(height: Array, inside: Mask | None, begin: Sequence[int] | None) -> 
         f" {'array' if begin is None else 'volume'}",
         remedy="replace such values with numpy.nan_to_num, or leave them out with mask=",
     )
+
+
+def _told_apart(height: Array, inside: Mask | None) -> Array:
+    """Heights; or their ranks, where one far away from all others would leave a single level for these."""
+    values = height.ravel() if inside is None else height[inside]
+    if not values.size or (half := values.max() / 2 - values.min() / 2) == 0:  # a difference may be too large
+        return height
+    for some in (values[:: max(1, values.size // _SAMPLE)], values):
+        away = np.abs(some / 2 - np.median(some) / 2)
+        away = away[away > 0]
+        if away.size:
+            break
+    if away.size and np.median(away) >= half / _HIDDEN:
+        return height
+    rank = np.unique(values, return_inverse=True)[1].astype(np.float64)
+    if inside is None:
+        return np.asarray(rank.reshape(height.shape))
+    result = np.zeros(height.shape, np.float64)
+    result[inside] = rank
+    return result
 
 
 def _sampling(sampling: float | Sequence[float] | None, ndim: int) -> tuple[float, ...]:

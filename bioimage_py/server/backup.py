@@ -14,20 +14,24 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from ..errors import FormatError, ParameterError
+from ..errors import FormatError, ParameterError, StorageError
 from ..projects import Project
 from ..projects.jobs.validate import validate
 from ..projects.storage.events import EVENTS
 from ..projects.storage.mutex import holding
+from ..system.files import sync_folder
 from .database import audit
 from .database.engine import Database
 from .database.tables import projects
 from .served import Served
 from .site import Site
 
-FORMAT = 1
-_DOCUMENTS = ("project.json", "descriptors", EVENTS, "history", "splits")
-_DATA = ("annotations", "images")
+FORMAT = 2
+_LATER = {"annotations", "images"}
+"""Read after the instant of the backup: what it names there never changes."""
+_LEFT_OUT = {"locks", "transactions", "index.json"}
+"""Caches, and what is of this moment only."""
+_END = "end.json"
 
 
 def backup(site: Site, target: Path) -> None:
@@ -58,27 +62,37 @@ def backup(site: Site, target: Path) -> None:
             site.database.backup(Path(folder) / "server.db")
         try:
             with tarfile.open(private, "w") as tar:
-                about = json.dumps({"format": FORMAT, "projects": ids}).encode()
-                entry = tarfile.TarInfo("backup.json")
-                entry.size = len(about)
-                tar.addfile(entry, io.BytesIO(about))
+                _add_text(tar, "backup.json", {"format": FORMAT, "projects": ids})
                 tar.add(Path(folder) / "server.db", "server.db")
                 for served in held:
                     tar.add(Path(folder) / served.id, f"projects/{served.id}")
                     _add_data(tar, served, Path(folder) / served.id)
+                _add_text(tar, _END, {"files": len(tar.getmembers())})
+            with open(private, "rb") as written:
+                os.fsync(written.fileno())
             os.replace(private, target)
+            sync_folder(target.parent)
         finally:
             private.unlink(missing_ok=True)
 
 
+def _add_text(tar: tarfile.TarFile, name: str, value: object) -> None:
+    text = json.dumps(value).encode()
+    entry = tarfile.TarInfo(name)
+    entry.size = len(text)
+    tar.addfile(entry, io.BytesIO(text))
+
+
 def _link(root: Path, copy: Path) -> None:
-    """Link the documents of a project, which are replaced, never written into."""
+    """Link all of a project but its data: documents are replaced, never written into."""
     copy.mkdir()
-    for name in _DOCUMENTS:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, copy / name, copy_function=_linked, ignore=shutil.ignore_patterns(".*"))
-        elif (root / name).exists():
-            _linked(root / name, copy / name)
+    for path in root.iterdir():
+        if path.name in _LATER | _LEFT_OUT or (path.name.startswith(".") and path.name != ".gitignore"):
+            continue
+        if path.is_dir():
+            shutil.copytree(path, copy / path.name, copy_function=_linked, ignore=shutil.ignore_patterns(".*"))
+        else:
+            _linked(path, copy / path.name)
 
 
 def _linked(old: str | Path, new: str | Path) -> None:
@@ -89,50 +103,88 @@ def _linked(old: str | Path, new: str | Path) -> None:
 
 
 def _add_data(tar: tarfile.TarFile, served: Served, copy: Path) -> None:
-    """Add the versions that the documents name, and copies of images."""
+    """Add the versions that the documents name, and those that an undone edit would name again; copies of images."""
     root = served.folder.root
+    named = dict.fromkeys(_of_backups(copy / "history"), True)
     for path in sorted((copy / "descriptors").glob("*.json")):
         for layer, record in json.loads(path.read_bytes()).get("layers", {}).items():
-            for found in served.folder.annotations(path.stem, layer).glob(f"{record['version']}.*"):
-                tar.add(found, f"projects/{served.id}/{found.relative_to(root)}")
+            named[path.stem, layer, record["version"]] = False
+    for (identifier, layer, version), perhaps in sorted(named.items()):
+        found = sorted(served.folder.annotations(identifier, layer).glob(f"{version}.*"))
+        if not found and not perhaps:
+            raise StorageError(
+                f"{root}: the version {version} of the layer {layer} of {identifier} is not there.",
+                remedy="bioimage-py server check; restore it from an older backup",
+            )
+        for one in found:
+            tar.add(one, f"projects/{served.id}/{one.relative_to(root)}")
     if (root / "images").is_dir():
-        tar.add(root / "images", f"projects/{served.id}/images")
+        tar.add(root / "images", f"projects/{served.id}/images", filter=_visible)
+
+
+def _of_backups(history: Path) -> Iterator[tuple[str, str, str]]:
+    for path in history.glob("[!.]*.json"):
+        for layer, changes in json.loads(path.read_bytes()).get("layers", {}).items():
+            for identifier, pair in changes.items():
+                yield from ((identifier, layer, entry["version"]) for entry in pair if entry)
+
+
+def _visible(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(entry.name).name.startswith(".new-") else entry
 
 
 def restore(source: Path, root: Path) -> None:
-    """Make a server's folder of a backup.
+    """Make a server's folder of a backup; it appears whole.
 
     Raises
     ------
     ParameterError
         The folder is not empty.
     FormatError
-        The file is no backup, or one of a newer version.
+        The file is no backup, was cut off, or is one of a newer version.
     """
     if root.exists() and any(root.iterdir()):
         raise ParameterError(f"{root} is not empty.", remedy="restore into another folder")
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root = root.resolve()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as folder:
+        private = Path(folder) / "site"
+        private.mkdir(mode=0o700)
+        _unpack(source, private)
+        database = Database(f"sqlite:///{private / 'server.db'}")
+        with database.writing() as connection:
+            for id in connection.execute(select(projects.c.id)).scalars().all():
+                where = str(root / "projects" / id)
+                connection.execute(update(projects).where(projects.c.id == id).values(folder=where))
+            audit.record(connection, "server", "restored", details={"from": source.name})
+        database.close()
+        os.sync()
+        os.rename(private, root)
+        sync_folder(root.parent)
+
+
+def _unpack(source: Path, folder: Path) -> None:
     try:
         with tarfile.open(source) as tar:
             about = tar.extractfile("backup.json")
             version = json.load(about).get("format") if about else None
-            if version != FORMAT:
+            if version not in (1, FORMAT):
                 raise FormatError(
                     f"{source} is of the format {version!r}, known is {FORMAT}.", remedy="update bioimage_py"
                 )
-            tar.extractall(root, filter="data")
-    except (tarfile.TarError, KeyError, json.JSONDecodeError) as error:
+            names = tar.getnames()
+            tar.extractall(folder, filter="data")
+        if version == FORMAT and _END not in names[-1:]:  # a tar file that ends early may look like a whole one
+            raise FormatError(f"{source} was cut off.", remedy="give another backup")
+        told = {"files": len(names) - 1} if version == 1 else json.loads((folder / _END).read_bytes())
+    except (tarfile.TarError, KeyError, EOFError, json.JSONDecodeError) as error:
         raise FormatError(
-            f"{source} is no backup of a server.", remedy="give a file that `server backup` wrote"
+            f"{source} is no backup of a server, or was cut off.", remedy="give a file that `server backup` wrote"
         ) from error
-    (root / "backup.json").unlink()
-    database = Database(f"sqlite:///{root.resolve() / 'server.db'}")
-    with database.writing() as connection:
-        for id in connection.execute(select(projects.c.id)).scalars().all():
-            folder = str(root.resolve() / "projects" / id)
-            connection.execute(update(projects).where(projects.c.id == id).values(folder=folder))
-        audit.record(connection, "server", "restored", details={"from": source.name})
-    database.close()
+    if told["files"] != len(names) - 1:
+        raise FormatError(f"{source} lacks files.", remedy="give another backup")
+    for name in ("backup.json", _END):
+        (folder / name).unlink(missing_ok=True)
 
 
 def check(site: Site) -> Iterator[str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from ..errors import BioimageError, ConflictError, FormatError, ParameterError
 from ..projects.storage.events import Origin
@@ -15,20 +12,22 @@ from ..projects.storage.folder import Change, Pair
 from ..projects.storage.leases import check_lease
 from ..projects.values.grouping import checked_grouping
 from ..projects.values.merge import MISSING, Document, differences, digest, value_at, with_value
-from ..projects.values.names import is_space
+from ..projects.values.names import is_plain, is_space
 from ..projects.values.records import DescriptorRecord
 from ..projects.values.settings import ProjectSettings, parse_settings
-from ..sources import Axis, SourceSpec
-from ..sources.stores.paths import is_url
 from .accounts.members import Role
+from .accounts.sights import Sight
 from .projects import Projects
 from .refusals import NotAllowedError
 from .sealed import Place, check_named
 from .served import Answer, Served
+from .transfer.copies import check_copy
+from .transfer.marks import Marks
+from .transfer.records import check_image, described
+from .transfer.spaces import check_space
 
 ANNOTATORS = {"comments", "tags", "frames", "layers", "edit_time"}
 """Fields of a descriptor that its annotators may change."""
-_MOST_AXES, _LARGEST = 16, 2**53
 
 
 class Field(NamedTuple):
@@ -111,12 +110,51 @@ def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origi
 
     try:
         changes = [_change(served, wish) for wish in wanted.wishes]
-    except ConflictError:  # perhaps with what the same commit has done already
+    except BioimageError:  # perhaps because of what the same commit has done already
         done = served.done(origin)
         if done is None:
             raise
         return done
-    return served.commit(changes, origin, check, [name for name in names if name != "project"], accept)
+    answer = served.commit(changes, origin, check, [name for name in names if name != "project"], accept)
+    marks = Marks(served.folder)
+    for wish in wanted.wishes:
+        for version in _versions_of(wish):
+            marks.forget(version)
+    return answer
+
+
+def _versions_of(wish: Wish) -> Iterator[str]:
+    """Versions that a document names if a wish came true."""
+    layers = [one.new for one in wish.fields if one.path[:1] == ("layers",)]
+    layers += list((wish.document or {}).get("layers", {}).values())
+    for layer in layers:
+        if isinstance(layer, dict) and is_plain(layer.get("version")):
+            yield layer["version"]
+
+
+def check_sight(sight: Sight, wanted: Commit) -> None:
+    """Refuse changes of what is not there for who wants them, as of what is not there at all.
+
+    Raises
+    ------
+    ConflictError
+    """
+    for wish in wanted.wishes:
+        if not sight.sees(wish.name):
+            raise _no_document(wish.name)
+        for one in wish.fields:
+            if sight.hides(list(one.path)):
+                raise _no_layer(one.path[1] if len(one.path) > 1 else "")
+
+
+def _no_document(name: str) -> ConflictError:
+    return ConflictError(
+        f"There is no document {name!r} (any more).", field=f"descriptors.{name}", remedy="project.sync()"
+    )
+
+
+def _no_layer(id: str) -> ConflictError:
+    return ConflictError(f"The project has no layer {id!r} (any more).", field=f"layers.{id}", remedy="project.sync()")
 
 
 def _change(served: Served, wish: Wish) -> Change:
@@ -124,9 +162,7 @@ def _change(served: Served, wish: Wish) -> Change:
     if wish.document is not None:
         return Change(wish.name, None, wish.document)
     if saved is None:
-        raise ConflictError(
-            f"There is no document {wish.name!r} (any more).", field=f"descriptors.{wish.name}", remedy="project.sync()"
-        )
+        raise _no_document(wish.name)
     if wish.remove:
         if wish.etag and wish.etag != digest(saved):
             raise ConflictError(
@@ -198,16 +234,19 @@ class _Checks:
         record = described(name, after)
         if before is None or before["image"] != after["image"]:
             check_image(record)
+            if record.image.own_copy:
+                check_copy(self._served.folder, name, record.image)
         self._values(record, before or {}, settings)
         old, new = {} if before is None else before["layers"], after["layers"]
         layers = {layer.id: layer for layer in settings.layers}
         for id in {*old, *new}:
             if old.get(id) == new.get(id) or id not in new:
                 continue
-            if is_space(id) or id not in layers:
-                raise ConflictError(
-                    f"The project has no layer {id!r} (any more).", field=f"layers.{id}", remedy="project.sync()"
-                )
+            if is_space(id):
+                check_space(self._served.folder, name, id, new[id])
+                continue
+            if id not in layers:
+                raise _no_layer(id)
             check_named(Place(self._served.folder, name, layers[id]), record, old.get(id), new[id])
 
     def _values(self, record: DescriptorRecord, before: Document, settings: ProjectSettings) -> None:
@@ -223,72 +262,3 @@ class _Checks:
             tags[id].check(value)
         if before.get("grouping") != record.to_document()["grouping"]:
             checked_grouping(record.grouping, settings.grouping_hierarchy)
-
-
-def new_record(name: str, document: Document) -> DescriptorRecord:
-    """Return the record of a data set that a client is about to add.
-
-    Raises
-    ------
-    ParameterError
-        It is none, or not of this name.
-    """
-    record = described(name, document)
-    check_image(record)
-    return record
-
-
-def described(name: str, document: Document) -> DescriptorRecord:
-    """Return the record of a document; errors as of `new_record`."""
-    try:
-        record = DescriptorRecord.parse(document)
-    except FormatError as error:
-        raise ParameterError(error.message, remedy="look at the field that it names") from None
-    if {**record.to_document(), "edit_time": ""} != {**document, "edit_time": ""}:
-        raise ParameterError(f"{name!r} has fields in another form.", remedy="send what to_document() gives")
-    if record.identifier != name:
-        raise ParameterError(f"{name!r} says that it is {record.identifier!r}.", remedy="the identifier stays")
-    return record
-
-
-def check_image(record: DescriptorRecord) -> None:
-    """Refuse an image that only the client's program could open, or that is of no possible size.
-
-    Raises
-    ------
-    ParameterError
-    """
-    image = record.image
-    if not 1 <= len(image.shape) <= _MOST_AXES or len(image.axes) != len(image.shape):
-        raise ParameterError("The image has not one axis for each size.", remedy="look at image.shape and image.axes")
-    if not all(0 <= size <= _LARGEST for size in image.shape):
-        raise ParameterError(f"The image has the shape {image.shape}.", remedy="sizes are 0 or more")
-    try:
-        _check_axes(image.axis_values())
-        if np.dtype(image.dtype).kind not in "buifc":
-            raise ValueError("dtype")
-        spec = SourceSpec.from_json(image.spec)
-    except (ValueError, TypeError, KeyError, ImportError) as error:
-        what = error.message if isinstance(error, BioimageError) else type(error).__name__
-        raise ParameterError(
-            f"The image cannot be described so: {what}", remedy="send what a local project has"
-        ) from None
-    if image.own_copy:
-        raise ParameterError("Copies of images cannot be sent to a server yet.", remedy="own_copy=False")
-    inner: SourceSpec | None = spec
-    while inner is not None:
-        if inner.path is not None and not is_url(inner.path) and not inner.path.startswith("/"):
-            raise ParameterError("The image has a path inside the project.", remedy="give an absolute path, or a URL")
-        inner = inner.wrapped
-
-
-def _check_axes(axes: tuple[Axis, ...]) -> None:
-    for axis in axes:
-        words, numbers = (axis.name, axis.kind, axis.unit or ""), (axis.scale, axis.offset)
-        if not all(isinstance(word, str) for word in words):
-            raise TypeError("words")
-        if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers) or axis.scale <= 0:
-            raise ValueError("numbers")
-    names = sorted(axis.name.lower() for axis in axes if axis.kind == "space")
-    if names not in (["x", "y"], ["x", "y", "z"]) or len({axis.name for axis in axes}) != len(axes):
-        raise ValueError("names")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bisect
 import fnmatch
+import itertools
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..projects.storage.listing import Listing
@@ -30,6 +32,8 @@ class Wanted(NamedTuple):
     group: tuple[str, ...] = ()
     annotated: bool | None = None
     layer: str = ""
+    only: frozenset[str] | None = None
+    """The only ones that are there for who asks; None: all."""
 
 
 class Index:
@@ -46,6 +50,7 @@ class Index:
         self._seq = -1
         self._summaries: dict[str, Summary] = {}
         self._order: list[str] = []
+        self._named: list[tuple[str, str]] | None = None
 
     def page(self, wanted: Wanted, after: str, limit: int, sort: str = "identifier") -> tuple[list[Row], str]:
         """Return data sets in their order, those after a cursor; and the cursor of the next page, "" at the end.
@@ -60,23 +65,30 @@ class Index:
         """
         with self._lock:
             self._refresh()
-            order, summaries = self._order, self._summaries
-        fits = _fitting(wanted)
-        rows: list[Row] = []
+            summaries = self._summaries
+            if sort == "name" and self._named is None:
+                self._named = sorted((summary.name, one) for one, summary in summaries.items())
+            order, named = self._order, self._named or []
         if sort == "name":
-            named = sorted((summaries[one].name, one) for one in order)
             name, _, identifier = after.rpartition("/")
             at = bisect.bisect_right(named, (name, identifier)) if after else 0
             candidates = [one for _, one in named[at:]]
         else:
             candidates = order[bisect.bisect_right(order, after) :] if after else order
-        for one in candidates:
-            if fits(summaries[one]):
-                if len(rows) == limit:
-                    last = rows[-1]
-                    return rows, f"{last.summary.name}/{last.identifier}" if sort == "name" else last.identifier
-                rows.append(Row(one, summaries[one]))
-        return rows, ""
+        fitting: Iterator[tuple[str, Summary]] = zip(candidates, map(summaries.__getitem__, candidates), strict=True)
+        for fits in _fitting(wanted):
+            fitting = filter(fits, fitting)
+        rows = [Row(*pair) for pair in itertools.islice(fitting, limit)]
+        if next(fitting, None) is None:
+            return rows, ""
+        last = rows[-1]
+        return rows, f"{last.summary.name}/{last.identifier}" if sort == "name" else last.identifier
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """Return all, by identifier, as of now."""
+        with self._lock:
+            self._refresh()
+            return self._summaries
 
     def count(self) -> int:
         """Return the number of data sets."""
@@ -86,6 +98,8 @@ class Index:
 
     def _refresh(self) -> None:
         changed: set[str] = set()
+        if self._seq >= 0 and self._seq == self._served.newest():
+            return
         try:
             while self._seq >= 0:
                 page = self._served.events(self._seq, MOST)
@@ -110,7 +124,7 @@ class Index:
                     summaries[name] = summarise(DescriptorRecord.parse(document))
             same = summaries.keys() == self._summaries.keys()
             self._order = self._order if same else sorted(summaries)
-            self._summaries = summaries
+            self._summaries, self._named = summaries, None
 
     def _load(self) -> None:
         self._served.take_over()
@@ -126,19 +140,38 @@ class Index:
                 listing.note(name, record, saved.stamp)
             found[name] = summary
         listing.store()
-        self._summaries, self._order, self._seq = found, sorted(found), seq
+        self._summaries, self._order, self._named, self._seq = found, sorted(found), None, seq
 
 
-def _fitting(wanted: Wanted) -> Callable[[Summary], bool]:
-    def fits(summary: Summary) -> bool:
-        levels = zip(wanted.group, summary.grouping, strict=False)
-        return (
-            (not wanted.name or fnmatch.fnmatchcase(summary.name, wanted.name))
-            and all(summary.tags.get(tag) == value for tag, value in wanted.tags.items())
-            and len(wanted.group) <= len(summary.grouping)
-            and all(part in level for part, level in levels)
-            and (wanted.annotated is None or summary.annotated == wanted.annotated)
-            and (not wanted.layer or wanted.layer in summary.layers)
-        )
+def index_of(served: Served) -> Index:
+    """Return the index of a project, which is kept."""
+    if served.index is None:
+        served.index = Index(served)
+    found: Index = served.index
+    return found
 
-    return fits
+
+def _fitting(wanted: Wanted) -> list[Callable[[tuple[str, Summary]], bool]]:
+    """Return what has to be true of a data set, only of what is asked for: there may be very many."""
+    found: list[Callable[[tuple[str, Summary]], bool]] = []
+    if wanted.only is not None:
+        only = wanted.only
+        found.append(lambda pair: pair[0] in only)
+    if wanted.annotated is not None:
+        found.append(lambda pair: pair[1].annotated == wanted.annotated)
+    if wanted.layer:
+        found.append(lambda pair: wanted.layer in pair[1].layers)
+    if wanted.tags:
+        tags = tuple(wanted.tags.items())
+        found.append(lambda pair: all(pair[1].tags.get(tag) == value for tag, value in tags))
+    if wanted.group:
+        found.append(lambda pair: _is_in(pair[1], wanted.group))
+    if wanted.name:
+        matches = re.compile(fnmatch.translate(wanted.name)).match
+        found.append(lambda pair: matches(pair[1].name) is not None)
+    return found
+
+
+def _is_in(summary: Summary, group: tuple[str, ...]) -> bool:
+    levels = zip(group, summary.grouping, strict=False)
+    return len(group) <= len(summary.grouping) and all(part in level for part, level in levels)

@@ -45,19 +45,32 @@ def picture_of(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) 
         return folder.inside(path)
     import cv2
 
-    _check_place(record.image, folder.root, roots)
-    with open_image(record.image, folder.root) as image:
-        if list(image.shape) != record.image.shape:
-            raise ParameterError(
-                f"The image has the shape {image.shape}, the data set {tuple(record.image.shape)}.",
-                remedy="add the image again",
-            )
+    with opened(folder, record, roots) as image:
         bounds = record.roi
         seen = image if bounds is None else RoiSource(image, check_roi([slice(*part) for part in bounds], image.shape))
         _check_size(image, record.image)
         made = picture(seen, record.image.axis_values())
     write_once(path, cv2.imencode(".png", made[..., ::-1])[1].tobytes())
     return path
+
+
+def opened(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) -> Source:
+    """Open the image of a data set, where the operator of the server lets it.
+
+    Raises
+    ------
+    ParameterError
+        The image is elsewhere, or not the one that was added.
+    """
+    _check_place(record.image, folder.root, roots)
+    image = open_image(record.image, folder.root)
+    if list(image.shape) != record.image.shape:
+        image.close()
+        raise ParameterError(
+            f"The image has the shape {image.shape}, the data set {tuple(record.image.shape)}.",
+            remedy="add the image again",
+        )
+    return image
 
 
 def _check_place(image: ImageRecord, root: Path, roots: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from ..errors import ConflictError, ParameterError
 from ..projects.creating import created
 from ..projects.storage.events import Origin, numbers
-from ..projects.storage.folder import Folder
+from ..projects.storage.folder import SETTINGS, Folder
 from ..projects.values.settings import ProjectSettings, parse_settings
 from .accounts.callers import Caller
 from .accounts.members import Role, not_there
@@ -25,6 +26,8 @@ from .database import audit
 from .database.engine import Database, alone
 from .database.tables import answers, members, projects
 from .served import Served
+from .transfer.unpacking import take_project
+from .values import NAME
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Projects:
         return known or own.id
 
     def add(self, folder: Path, owner: int, by: str) -> str:
-        """Serve a project's folder where it lies, and return its id.
+        """Serve a project's folder where it lies, and return its id; of one that was moved, members and events stay.
 
         Raises
         ------
@@ -112,9 +115,48 @@ class Projects:
         first = there[0] if there and there[0] > 0 else 1
         with self._database.writing() as connection:
             alone(connection, projects)
-            self._enter(connection, settings.id, settings.name, found.root, owner, first, first - 1)
-            audit.record(connection, by, "project added", project=settings.id, details={"name": settings.name})
+            if self._moved(connection, settings.id, found.root):
+                audit.record(connection, by, "project moved", project=settings.id, details={"name": settings.name})
+            else:
+                self._enter(connection, settings.id, settings.name, found.root, owner, first, first - 1)
+                audit.record(connection, by, "project added", project=settings.id, details={"name": settings.name})
         found.serve(0, Origin(by))
+        return settings.id
+
+    def adopt(self, archive: Path, caller: Caller, address: str = "") -> str:
+        """Serve a project that somebody has sent, with its own id, and return it.
+
+        Raises
+        ------
+        ConflictError
+            It is served already, or the caller has a project of that name.
+        ParameterError
+            It is none.
+        """
+        private = self._root / f".new-{secrets.token_hex(8)}"
+        try:
+            settings = take_project(archive, private)
+            if not re.fullmatch(NAME, settings.id):
+                raise ParameterError(f"{settings.id!r} is no id of a project.", remedy="leave it to the package")
+            folder = self._root / settings.id
+            if folder.exists():
+                raise ConflictError(f"{settings.id!r} is here already.", field="id", remedy="Project.list(url)")
+            os.sync()
+            os.rename(private, folder)
+            try:
+                with self._database.writing() as connection:
+                    alone(connection, projects)
+                    self._enter(connection, settings.id, settings.name, folder, caller.user_id, 1, 0)
+                    record = {"name": settings.name}
+                    audit.record(
+                        connection, caller.name, "project sent", address=address, project=settings.id, details=record
+                    )
+                Folder(folder).serve(0, Origin(caller.name))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
         return settings.id
 
     def remove(self, id: str, by: str, address: str = "", *, files: bool) -> None:
@@ -140,17 +182,26 @@ class Projects:
             path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
 
+    def opened(self, id: str) -> Served | None:
+        """Return a project that was asked for before; None where it was not."""
+        return self._open.get(id)
+
     def served(self, id: str) -> Served:
         """Return a project; KeyNotFoundError where there is none."""
+        with self._database.reading() as connection:
+            folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+        if folder is None:
+            raise not_there(id)
         found = self._open.get(id)
-        if found is None:
-            with self._database.reading() as connection:
-                folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
-            if folder is None:
-                raise not_there(id)
+        if found is None or str(found.folder.root) != folder:  # another process may have added it elsewhere
             with self._lock:
-                found = self._open.setdefault(id, Served(id, Folder(Path(folder)), self._database))
+                found = self._open[id] = Served(id, Folder(Path(folder)), self._database)
         return found
+
+    def has(self, id: str) -> bool:
+        """Whether there is such a project."""
+        with self._database.reading() as connection:
+            return connection.execute(select(projects.c.id).where(projects.c.id == id)).scalar() is not None
 
     def entry(self, caller: Caller, id: str) -> Entry:
         """Return one of the projects of which somebody is a member; KeyNotFoundError where it is none."""
@@ -186,6 +237,14 @@ class Projects:
         row: dict[str, Any] = {"id": id, "name": name, "owner_id": owner, "folder": str(folder)}
         connection.execute(insert(projects).values(**row, created=time.time(), first=first, last=last))
         connection.execute(insert(members).values(project_id=id, user_id=owner, role=Role.owner.name))
+
+    def _moved(self, connection: Connection, id: str, folder: Path) -> bool:
+        """Whether a project was known in a folder that is not there any more; from now on it lies in this one."""
+        before = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
+        if before is None or before == str(folder) or (Path(before) / SETTINGS).exists():
+            return False
+        connection.execute(update(projects).where(projects.c.id == id).values(folder=str(folder)))
+        return True
 
     def _known(self, caller: Caller, key: str, mark: str) -> str | None:
         with self._database.reading() as connection:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import resource
 import signal
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ParameterError
 from ..extras import needing
+from .accounts.provider import ProviderSettings
 from .http.app import make_app
+from .http.metrics import Metrics
 from .logs import to_stderr
+from .metrics_port import show_metrics
 from .site import Site, Times
+from .upkeep import KEEP_DAYS, keep_up
+from .workers import Workers, parent_gone
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+    from fastapi import FastAPI
 
 PORT = 8123
 _GRACE = 30
 """Seconds that requests have to end when the server is stopped."""
-_AT_ONCE = 500
+_AT_ONCE = 1000
+"""Connections of one process, those that wait for events among them; what is more is told 503."""
+_BACKLOG = 2048
+_ACCEPTED = 2
+"""Connections that one of several processes takes at a time, so that the others get some of them too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,12 @@ class Listening:
         Addresses of proxies (comma-separated) whose X-Forwarded-For and -Proto are believed; "" for none.
     path : str
         Under which a proxy shows the server, such as "/labels".
+    workers : int
+        Processes that answer.
+    metrics : str
+        "PORT" or "HOST:PORT" at which Prometheus finds the counts without a token; "" for nowhere.
+    keep_days : float
+        For so many days events are kept, by which clients catch up.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +72,16 @@ class Listening:
     insecure: bool = False
     proxy: str = ""
     path: str = ""
+    workers: int = 1
+    metrics: str = ""
+    keep_days: float = KEEP_DAYS
+
+    def metrics_address(self) -> tuple[str, int]:
+        """Return host and port of the counts; ParameterError where they are none."""
+        host, _, port = self.metrics.rpartition(":")
+        if not port.isdigit() or int(port) > 65535:
+            raise ParameterError(f"{self.metrics!r} is no address of metrics.", remedy="--metrics 127.0.0.1:9123")
+        return host or "127.0.0.1", int(port)
 
     def check(self) -> None:
         """Refuse passwords without encryption.
@@ -54,6 +90,8 @@ class Listening:
         ------
         ParameterError
         """
+        if self.metrics:
+            self.metrics_address()
         if bool(self.cert) != bool(self.key):
             raise ParameterError("TLS takes a certificate and its key.", remedy="--tls-cert FILE --tls-key FILE")
         if not (self.cert or self.insecure or self.proxy or _is_here(self.host)):
@@ -70,6 +108,7 @@ def run(
     times: Times,
     tell: Callable[[str], None],
     image_roots: Sequence[Path] = (),
+    provider: Path | None = None,
 ) -> None:
     """Serve a folder until the process is told to end (SIGTERM, SIGINT).
 
@@ -84,6 +123,8 @@ def run(
         Gets what somebody in front of the terminal should read.
     image_roots : sequence of Path
         Folders of images of which pictures are made.
+    provider : Path, optional
+        File that describes a provider of identities (`ProviderSettings`).
 
     Raises
     ------
@@ -93,23 +134,73 @@ def run(
     with needing("uvicorn", "A server"):
         import uvicorn
     listening.check()
-    site = Site(root, database, times, image_roots=image_roots)
-    password = site.first_admin()
-    if password is not None:
-        tell(f"The first administrator is 'admin' with the password {password} (shown this once).")
+    known = None if provider is None else ProviderSettings.read(provider)
+    site = Site(root, database, times, image_roots=image_roots, provider=known)
+    first = site.first_admin()
+    if first is not None:
+        tell(f"The first administrator is 'admin' with the password {first[0]} (shown this once).")
     if listening.insecure and not listening.cert:
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
+    bound = uvicorn.Config("", host=listening.host, port=listening.port, log_config=None).bind_socket()
+    bound.listen(_BACKLOG)  # who reads the line below may come at once
+    kind, port = "https" if listening.cert else "http", bound.getsockname()[1]
+    url = f"{kind}://{listening.host}:{port}{listening.path}"
+    if first is not None:
+        tell(f"A password of your own, in a browser, once and within a day: {url}/link/{first[1]}")
+    signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
+    with tempfile.TemporaryDirectory(prefix="bioimage_py-metrics-") as folder:
+        counts = Path(folder)
+        if listening.metrics:
+            tell(f"Metrics for Prometheus: http://{show_metrics(counts, *listening.metrics_address())}/metrics")
+        if listening.workers == 1:
+            tell(f"Serving {site.root} at {url}")
+            _serve(site, listening, bound, counts)
+            return
+        site.close()
+        workers = Workers(
+            listening.workers, _worker, bound, root, listening, database, times, image_roots, known, counts
+        )
+        tell(f"Serving {site.root} at {url}")
+        try:
+            workers.watch()
+        finally:
+            workers.end(_GRACE + 5)
+
+
+def _worker(
+    bound: socket.socket,
+    root: Path,
+    listening: Listening,
+    database: str,
+    times: Times,
+    image_roots: Sequence[Path],
+    provider: ProviderSettings | None,
+    counts: Path,
+) -> None:
+    """Be one of several processes of a server."""
+    signal.signal(signal.SIGTERM, _ended)
+    to_stderr()
+    _serve(Site(root, database, times, image_roots=image_roots, provider=provider), listening, bound, counts)
+
+
+def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path) -> None:
+    import uvicorn
+
+    sys.setswitchinterval(0.001)  # threads that compute let the one that talks to clients in sooner
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8 * _AT_ONCE)), hard))
+    insecure = listening.insecure and not listening.cert
+    app = make_app(site, secure=bool(listening.cert), insecure=insecure, metrics=Metrics(counts))
     config = uvicorn.Config(
-        make_app(site, secure=bool(listening.cert)),
-        host=listening.host,
-        port=listening.port,
+        app,
         root_path=listening.path,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         limit_concurrency=_AT_ONCE,
+        backlog=_ACCEPTED if listening.workers > 1 else _BACKLOG,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_GRACE,
         h11_max_incomplete_event_size=64 * 1024,
@@ -118,15 +209,32 @@ def run(
         ssl_certfile=listening.cert or None,
         ssl_keyfile=listening.key or None,
     )
-    socket = config.bind_socket()
-    socket.listen(config.backlog)  # who reads the line below may come at once
-    kind, port = "https" if listening.cert else "http", socket.getsockname()[1]
-    tell(f"Serving {site.root} at {kind}://{listening.host}:{port}{listening.path}")
-    signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
+    keep_up(site, listening.keep_days)
     try:
-        uvicorn.Server(config).run(sockets=[socket])
+        _server(config, app).run(sockets=[bound])
     finally:
+        app.state.metrics.write()
         site.close()
+
+
+def _server(config: uvicorn.Config, app: FastAPI) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for one in sockets or ():
+                one.listen(_BACKLOG)  # that of the configuration says how many one process takes at a time
+            app.state.metrics.write()
+            gone = parent_gone()
+            if gone is not None:
+                asyncio.get_running_loop().add_reader(gone, self.handle_exit, signal.SIGTERM, None)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.news.close()  # streams would last until they are cut off
+            await super().shutdown(sockets)
+
+    return Server(config)
 
 
 def _ended(number: int, frame: object) -> None:

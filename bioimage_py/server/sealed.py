@@ -1,29 +1,27 @@
 """New versions of label maps and tables that clients send: written apart, sealed, then named by a commit.
 
-A draft is an array that nobody else reads. Clients send voxels, not encoded chunks: so what is stored was encoded here,
-and is never larger than its shape says. Sealing shares the chunks that are equal to those of the version that the draft
-was made from, makes the files durable and gives the draft its place among the versions; doing so again does no harm. A
-version counts when a commit lets the document of its data set name it, and only a sealed one can be named.
+A draft is an array that nobody else reads; `transfer.drafts` fills it. Sealing shares the chunks that are equal to
+those of the version that the draft was made from, makes the files durable and gives the draft its place among the
+versions; doing so again does no harm. A version counts when a commit lets the document of its data set name it, and
+only a sealed one can be named.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..blocks import Grid, to_roi
-from ..errors import ConflictError, KeyNotFoundError, ParameterError
-from ..projects.drafts import label_dtype
+from ..errors import ConflictError, KeyNotFoundError, ParameterError, StorageError
+from ..projects.drafts import label_dtype, rebased
 from ..projects.storage import versions
 from ..projects.storage.folder import Folder, new_stamp
+from ..projects.storage.mutex import bucket, holding
 from ..projects.values.kinds import LayerKind
 from ..projects.values.models import Layer
 from ..projects.values.names import plain
@@ -36,6 +34,13 @@ from ..system.files import sync_folder, write_once
 _STAMP = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
 _SEALED = "sealed.json"
 _ROWS = {LayerKind.BOUNDINGBOX: BoxSet, LayerKind.LANDMARK: LandmarkSet}
+
+
+class Sealed(NamedTuple):
+    """A version that a draft has become: what a document says of it, and whether its base holds the same voxels."""
+
+    record: LayerRecord
+    same: bool
 
 
 class Place:
@@ -51,10 +56,23 @@ class Place:
 
     def __init__(self, folder: Folder, identifier: str, layer: Layer) -> None:
         self._folder = folder.annotations(identifier, layer.id)
+        self._mutexes = folder.locks / "mutex"
         self._layer = layer
 
-    def open_draft(self, record: DescriptorRecord, dtype: str | None) -> tuple[str, FileSource]:
-        """Make a draft: what is stored, or zeros where nothing is or the data type is another one.
+    @classmethod
+    def known(cls, folder: Folder, identifier: str, layer: str) -> Place:
+        """Return that of a layer of which only the id is needed, to read what is there."""
+        return cls(folder, identifier, Layer(layer, LayerKind.PIXELWISE, id=layer))
+
+    def open_draft(self, record: DescriptorRecord, dtype: str | None, base: str | None = None) -> str:
+        """Make a draft, and return its id: what is stored, or zeros where nothing is or the data type is another one.
+
+        Parameters
+        ----------
+        record : DescriptorRecord
+        dtype : str, optional
+        base : str, optional
+            Version to begin with, which was sealed, in place of what is stored; "" for none.
 
         Raises
         ------
@@ -62,10 +80,14 @@ class Place:
             The layer holds no label maps.
         DtypeError
             No integer type.
+        ConflictError
+            The version `base` was not sealed, or is none of this image.
         """
         if self._layer.kind != LayerKind.PIXELWISE:
             raise ParameterError(f"The layer {self._layer.name!r} holds no label maps.", remedy="send a table")
         stored, old = record.layers.get(self._layer.id), None
+        if base is not None:
+            stored = self._sealed_as(base, record) if base else None
         values = max((label.value or 0 for label in self._layer.labels), default=0)
         wanted = (
             np.dtype(stored.dtype) if stored and dtype is None else label_dtype(dtype or np.min_scalar_type(values))
@@ -73,45 +95,97 @@ class Place:
         if stored is not None and np.dtype(stored.dtype) == wanted:
             old = self.version(stored.version)
         axes = [axis for axis in record.image.axis_values() if axis.kind == "space"]
-        draft, note = new_stamp(), json.dumps(None if old is None or stored is None else stored.model_dump())
-        versions.make_version(self._draft(draft), _shape(record), wanted, axes, self._layer.labels, old, note)
-        return draft, self.draft(draft)
+        draft, note = new_stamp(), json.dumps(None if stored is None else stored.model_dump())
+        versions.make_version(self.draft_path(draft), shape_of(record), wanted, axes, self._layer.labels, old, note)
+        return draft
+
+    def record_of(self, version: str, named: LayerRecord | None) -> dict[str, Any]:
+        """Return what a document says of a version that it may name, or names already."""
+        found = named if named is not None and named.version == version else self.sealed(version)
+        return {"version": version} if found is None else found.model_dump()
+
+    def _sealed_as(self, base: str, record: DescriptorRecord) -> LayerRecord:
+        named = record.layers.get(self._layer.id)
+        if named is not None and named.version == base:
+            return named
+        found = self.sealed(base)
+        if found is None or not self.fits(base, record):
+            raise ConflictError(
+                f"There is no version {base!r} of that image (any more).", field="layers", remedy="project.sync()"
+            )
+        return found
+
+    def has_draft(self, draft: str) -> bool:
+        """Whether there is a draft."""
+        return self.draft_path(draft).is_dir()
 
     def draft(self, draft: str, mode: str = "r+") -> FileSource:
         """Open a draft; KeyNotFoundError where there is none."""
-        if not self._draft(draft).is_dir():
+        if not self.draft_path(draft).is_dir():
             raise KeyNotFoundError(f"There is no draft {draft!r} (any more).", remedy="open a new one")
-        return versions.open_version(self._draft(draft), mode)
+        return versions.open_version(self.draft_path(draft), mode)
 
     def discard(self, draft: str) -> None:
         """Remove a draft; nothing happens where there is none."""
-        shutil.rmtree(self._draft(draft), ignore_errors=True)
+        shutil.rmtree(self.draft_path(draft), ignore_errors=True)
 
-    def seal(self, draft: str) -> LayerRecord:
-        """Give a draft its place among the versions, and return what a document has to say of it.
+    def seal(self, draft: str) -> Sealed:
+        """Give a draft its place among the versions; doing so again answers the same.
 
         Raises
         ------
         KeyNotFoundError
             There is no such draft.
+        StorageError
+            The machine lost chunks of it, in a power cut.
         """
-        path, target = self._draft(draft), self.version(draft)
-        if not path.is_dir() and (record := self.sealed(draft)) is not None:
-            return record
-        with self.draft(draft) as source:
-            dtype, shape = source.dtype, source.shape
-        base = json.loads(versions.note_of(path))
-        old = None if base is None else self.version(base["version"])
-        written = versions.share(old, path)[0] if old is not None and old.is_dir() else None
-        versions.settle(path, written)
-        units = sum(1 for _ in versions.chunk_files(path / versions.ARRAY))
-        record = LayerRecord(version=draft, units=units, dtype=dtype.name)
-        about = json.dumps({"record": record.model_dump(), "shape": shape})
-        write_once(path / _SEALED, about.encode(), sync=True)
-        fault("server-seal")
-        os.rename(path, target)
-        sync_folder(target.parent)
-        return record
+        path, target = self.draft_path(draft), self.version(draft)
+        with holding(self._mutexes, [f"seal-{bucket(draft)}"]):
+            if self.sealed(draft) is not None:
+                about = self._about(draft)
+                return Sealed(LayerRecord(**about["record"]), about.get("same", False))
+            with self.draft(draft) as source:
+                dtype, shape = source.dtype, source.shape
+            base = self.base_of(draft)
+            old = None if base is None or np.dtype(base.dtype) != dtype else self.version(base.version)
+            written, same = versions.share(old, path) if old is not None and old.is_dir() else (None, False)
+            chunks = list(versions.chunk_files(path / versions.ARRAY))
+            for name in chunks if written is None else written:
+                if not (path / versions.ARRAY / name).stat().st_size:
+                    raise StorageError(f"The chunk {name} of the draft {draft} was lost.", remedy="write it again")
+            versions.settle(path, written)
+            record = LayerRecord(version=draft, units=len(chunks), dtype=dtype.name)
+            about = {"record": record.model_dump(), "shape": shape, "same": same}
+            write_once(path / _SEALED, json.dumps(about).encode(), sync=True)
+            fault("server-seal")
+            os.rename(path, target)
+            sync_folder(target.parent)
+            return Sealed(record, same)
+
+    def base_of(self, draft: str) -> LayerRecord | None:
+        """Return the version that a draft was made from; None for none."""
+        found = json.loads(versions.note_of(self.draft_path(draft)))
+        return None if found is None else LayerRecord(**found)
+
+    def rebase(self, draft: str, stored: LayerRecord | None) -> tuple[str, list[str]]:
+        """Take over what was published since a draft was made; return its id, and the chunks that both changed.
+
+        What was sealed stays, and another draft is made of it.
+        """
+        with holding(self._mutexes, [f"seal-{bucket(draft)}"]):
+            if self.sealed(draft) is not None:
+                draft = self._copied(draft)
+            self.draft(draft).close()
+            return draft, rebased(self.draft_path(draft), stored, lambda record: self.version(record.version))
+
+    def _copied(self, version: str) -> str:
+        draft, old = new_stamp(), self.version(version)
+        with versions.open_version(old) as source:
+            shape, dtype, axes = source.shape, source.dtype, source.axes
+        versions.make_version(
+            self.draft_path(draft), shape, dtype, axes, self._layer.labels, old, versions.note_of(old)
+        )
+        return draft
 
     def put_table(self, data: bytes) -> LayerRecord:
         """Store boxes or landmarks, and return what a document has to say of them.
@@ -142,6 +216,17 @@ class Place:
         write_once(self._folder / f"{record.version}.csv", own.encode(), sync=True)
         return record
 
+    def check_table(self, stored: LayerRecord) -> None:
+        """Refuse a stored table that is none of the layer, or has another number of rows (ParameterError)."""
+        names = {label.id: label.name for label in self._layer.labels}
+        kind = _ROWS.get(self._layer.kind)
+        rows = None if kind is None else from_table(self.table(stored.version).read_text(), kind, names, stored.version)
+        if rows is None or len(rows) != stored.units:
+            raise ParameterError(
+                f"The table {stored.version} has not the {stored.units} rows that the data set says.",
+                remedy="bioimage-py project validate",
+            )
+
     def sealed(self, version: str) -> LayerRecord | None:
         """Return what a document may say of a version, None where it cannot be named."""
         if not _STAMP.fullmatch(version):
@@ -159,7 +244,7 @@ class Place:
 
     def fits(self, version: str, record: DescriptorRecord) -> bool:
         """Whether a sealed version is of the shape of a data set's image."""
-        return self._layer.kind in _ROWS or self._about(version)["shape"] == _shape(record)
+        return self._layer.kind in _ROWS or self._about(version)["shape"] == shape_of(record)
 
     def _about(self, version: str) -> Any:
         return json.loads((self.version(version) / _SEALED).read_bytes())
@@ -172,55 +257,14 @@ class Place:
         """Path of a version of a table."""
         return self._folder / f"{plain(version)}.csv"
 
-    def _draft(self, draft: str) -> Path:
+    def draft_path(self, draft: str) -> Path:
+        """Path of a draft; KeyNotFoundError where that can't be one."""
         if not _STAMP.fullmatch(draft):
             raise KeyNotFoundError(f"There is no draft {draft!r}.", remedy="open one")
         return self._folder / f".draft-{draft}.zarr"
 
 
-def region_of(source: FileSource, index: Sequence[int]) -> tuple[slice, ...]:
-    """Return the voxels of a chunk, cut off at the end of the array.
-
-    Raises
-    ------
-    KeyNotFoundError
-        There is no such chunk.
-    """
-    chunks = tuple(max(1, size) for size in source.write_chunks or source.shape)
-    counts = [math.ceil(size / chunk) for size, chunk in zip(source.shape, chunks, strict=True)]
-    if len(index) != len(counts) or any(not 0 <= i < n for i, n in zip(index, counts, strict=True)):
-        raise KeyNotFoundError(
-            f"There is no chunk {'.'.join(map(str, index))}.", remedy=f"chunks along the axes: {counts}"
-        )
-    grid = Grid(source.shape, chunks)
-    return tuple(to_roi(grid[int(np.ravel_multi_index(tuple(index), counts))]))
-
-
-def bytes_of(source: FileSource, region: Sequence[slice]) -> int:
-    """Number of bytes of the voxels of a region."""
-    return int(math.prod(part.stop - part.start for part in region) * source.dtype.itemsize)
-
-
-def write(source: FileSource, region: tuple[slice, ...], data: bytes | bytearray) -> None:
-    """Write the voxels of a chunk: little-endian, in C order.
-
-    Raises
-    ------
-    ParameterError
-        Another number of bytes.
-    """
-    expected = bytes_of(source, region)
-    if len(data) != expected:
-        raise ParameterError(
-            f"The chunk takes {expected} bytes ({source.dtype}), not {len(data)}.",
-            remedy="send its voxels, uncompressed",
-        )
-    shape = [part.stop - part.start for part in region]
-    voxels: Any = np.frombuffer(data, source.dtype.newbyteorder("<")).reshape(shape)
-    source.write(region, voxels)
-
-
-def _shape(record: DescriptorRecord) -> list[int]:
+def shape_of(record: DescriptorRecord) -> list[int]:
     """Shape of the label maps of a data set."""
     axes = zip(record.image.shape, record.image.axes, strict=True)
     return [size for size, axis in axes if axis["kind"] == "space"]

@@ -8,13 +8,15 @@ in the order of the numbers, each once. docs/server-storage.md says why no insta
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ..errors import KeyNotFoundError, ParameterError, StorageError
 from ..projects.storage.events import EVENTS, Origin, event_name, numbers
@@ -24,6 +26,7 @@ from ..system.faults import fault
 from .database import audit
 from .database.engine import Database
 from .database.tables import events, projects
+from .documents import Documents
 
 MOST = 1000
 """Events of one page."""
@@ -71,6 +74,8 @@ class Served:
         self.id = id
         self.folder = folder
         self._database = database
+        self.documents = Documents(folder)
+        """What clients read."""
         self.index: Any = None
         """What is known of the data sets for lists (`index.Index`)."""
 
@@ -100,6 +105,7 @@ class Served:
         StorageError
             The files or the database don't work. Whether the commit counts is told by repeating it with its key.
         """
+        origin = origin if origin.key else replace(origin, key=f"own-{secrets.token_hex(16)}")
 
         def first() -> None:
             self.take_over_held()
@@ -110,9 +116,16 @@ class Served:
             found = self.folder.commit(changes, first, guarded, origin, accept)
         except _Done as done:
             return Answer(done.seq, None)
+        except (StorageError, OSError):  # before the instant at which it counts, or after
+            counted = None
+            with suppress(StorageError, OSError):
+                counted = self.done(origin)
+            if counted is None:
+                raise
+            return counted
         if found.number is None:
             return Answer(self.last(), found.saved)
-        with suppress(StorageError):  # the commit counts, and whoever comes next takes its event over
+        with suppress(StorageError, OSError):  # the commit counts, and whoever comes next takes its event over
             self.take_over()
         fault("server-answer")
         return Answer(found.number, found.saved)
@@ -133,13 +146,14 @@ class Served:
         return None
 
     def take_over(self) -> None:
-        """Take events that lie in the folder into the database.
+        """Take events that lie in the folder into the database, also of commits that were cut off when they counted.
 
         Raises
         ------
         StorageError
             The folder and the database have not the same past, or one of them does not work.
         """
+        self.folder.roll_forward()
         found = numbers(self.folder.root)
         if found and found[-1] > self.last():
             with holding(self.folder.locks / "mutex", [EVENTS]):
@@ -244,6 +258,27 @@ class Served:
         with self._database.reading() as connection:
             return self._kept(connection)[1]
 
+    def forget(self, before: float) -> int:
+        """Keep events no more that are older than a time (seconds since 1970), but for the last one; return how many.
+
+        Clients that ask for them load anew. The audit log keeps its rows.
+        """
+        with self._database.writing() as connection:
+            first, last = self._kept(connection)
+            own = events.c.project_id == self.id
+            young = select(func.min(events.c.seq)).where(own, (events.c.time >= before) | (events.c.seq == last))
+            kept = connection.execute(young).scalar()
+            if kept is None or kept <= first:
+                return 0
+            connection.execute(delete(events).where(own, events.c.seq < kept))
+            connection.execute(update(projects).where(projects.c.id == self.id).values(first=kept))
+            return int(kept - first)
+
+    def newest(self) -> int | None:
+        """Return the number of the last event as its file tells, which always lies there; None where it does not."""
+        found = numbers(self.folder.root)
+        return found[-1] if found else None
+
     def changed(self) -> float | None:
         """Return the time of the last event; None where none is kept."""
         query = select(events.c.time).where(events.c.project_id == self.id).order_by(events.c.seq.desc()).limit(1)
@@ -265,6 +300,8 @@ class Served:
         Gone
             Some of them are not kept any more, or there was none of that number: the client has to load anew.
         """
+        if since == self.newest():
+            return Page([], since)
         self.take_over()
         with self._database.reading() as connection:
             first, last = self._kept(connection)

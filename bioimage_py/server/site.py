@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .accounts.api_tokens import ApiTokens
+from .accounts.devices import Devices
+from .accounts.identities import Identities
+from .accounts.known import Known
 from .accounts.members import Members
+from .accounts.provider import Provider, ProviderSettings
 from .accounts.sessions import Sessions
+from .accounts.sights import Sights
 from .accounts.users import Users
 from .database.engine import Database
 from .projects import Projects
@@ -22,6 +27,7 @@ class Times:
 
     access: float = 900.0
     refresh: float = 30 * 86400.0
+    page: float = 12 * 3600.0
 
 
 class Site:
@@ -38,6 +44,8 @@ class Site:
         Seconds since 1970.
     image_roots : sequence of Path
         Folders of images of which pictures are made.
+    provider : ProviderSettings, optional
+        With which users may sign in.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Site:
         times: Times | None = None,
         clock: Callable[[], float] = time.time,
         image_roots: Sequence[Path] = (),
+        provider: ProviderSettings | None = None,
     ) -> None:
         times = times or Times()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,19 +63,32 @@ class Site:
         self.image_roots = tuple(image_roots)
         self.database = Database(url or f"sqlite:///{self.root / 'server.db'}")
         self.users = Users(self.database)
-        self.sessions = Sessions(self.database, times.access, times.refresh, clock)
+        self.sessions = Sessions(self.database, times.access, times.refresh, clock, times.page)
         self.tokens = ApiTokens(self.database, clock)
+        self.devices = Devices(self.database, self.sessions, clock)
+        self.identities = Identities(self.database)
+        self.provider = None if provider is None else Provider(provider, clock)
         self.members = Members(self.database)
+        self.sights = Sights(self.database)
+        self.known = Known(self.database, clock)
         self.projects = Projects(self.root, self.database)
 
-    def first_admin(self) -> str | None:
-        """Make the administrator "admin" where there is nobody yet, and return the password; else None."""
+    def first_admin(self) -> tuple[str, str] | None:
+        """Make the administrator "admin" where there is nobody yet.
+
+        Returns
+        -------
+        (str, str) or None
+            The password, and the end of a link that lets choose another one, once.
+        """
         if not self.users.is_empty():
             return None
         password = secrets.token_urlsafe(18)
-        self.users.add("admin", password, admin=True, by="server")
-        return password
+        user = self.users.add("admin", password, admin=True, by="server")
+        return password, self.sessions.link(user.id, by="server")
 
     def close(self) -> None:
         """Close the database."""
+        if self.provider is not None:
+            self.provider.close()
         self.database.close()

@@ -83,17 +83,26 @@ class Cleaning:
         lines = Lines(skeleton.vertices.astype(np.float64), skeleton.edges, np.asarray(skeleton.radii, np.float32))
         lines = self.without_detours(self.without_slivers(self.without_circles(self.with_stars(lines))))
         if self.ticks > 0 and len(lines.edges):
-            from bioimage_cpp.skeleton import remove_ticks
-
-            size = np.array(self.steps)
-            vertices, edges, radii = remove_ticks(lines.vertices * size, lines.edges, self.ticks, lines.radii)
-            lines = Lines(np.asarray(vertices) / size, np.asarray(edges, np.int64), np.asarray(radii, np.float32))
+            lines = self.without_ticks(lines)
         if self.dust > 0 and len(lines.vertices):
             owner = lines.pieces()
             cable = np.zeros(int(owner.max()) + 1)
             np.add.at(cable, owner[lines.edges[:, 0]], lines.lengths(self.steps))
             lines = lines.kept((cable >= self.dust)[owner])
         return lines
+
+    def without_ticks(self, lines: Lines) -> Lines:
+        """Lines without short ends; a piece of one vertex has none, and stays."""
+        from bioimage_cpp.skeleton import remove_ticks
+
+        size, alone = np.array(self.steps), np.ones(len(lines.vertices), np.bool_)
+        alone[lines.edges] = False
+        vertices, edges, radii = remove_ticks(lines.vertices * size, lines.edges, self.ticks, lines.radii)
+        return Lines(
+            np.concatenate([np.asarray(vertices) / size, lines.vertices[alone]]),
+            np.asarray(edges, np.int64),
+            np.concatenate([radii, lines.radii[alone]]).astype(np.float32),
+        )
 
     def without_circles(self, lines: Lines) -> Lines:
         """Lines that join the same vertices without a circle; of several ways the one along the middle stays.

@@ -88,10 +88,11 @@ def trace(
     sharded : bool, default False
         Put the objects of "precomputed" into few files.
     sampling : float or sequence of float, optional
-        Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset is 0 then.
+        Size of a voxel along each axis that is worked along; by default as the data's axes say. The offset of the
+        whole array is 0 then, its unit that of the axes, if they have one in common.
     overwrite : bool, default False
-        Replace what such a call has written there before; its folder stays until the new one is whole,
-        and files of runs that were killed and not continued go.
+        Replace what such a call has written there before; its folder stays until the new one is whole. Refused where
+        other files are in it.
 
     Returns
     -------

@@ -38,17 +38,14 @@ class ArraySource(Source):
         If numpy does not know its data type.
     """
 
+    pictured = True
+
     def __init__(self, array: Any) -> None:
         self._attach(adapters.backing_for(array))
 
     def _attach(self, backing: Backing) -> None:
         self._backing = backing
         self._axes: tuple[Axis, ...] | None = None
-
-    def _repr_html_(self) -> str:
-        from .arrays.thumbnail import thumbnail  # which workers have no use for
-
-        return super()._repr_html_() + ("" if getattr(self, "remote", False) else thumbnail(self))
 
     @classmethod
     def _of(cls, backing: Backing) -> ArraySource:

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Hashable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .chunked.unit_files import is_whole
 from .indexing import Roi, Selection, normalize_index
 from .promises import settle
 from .sharing import Extent, of_chunks, of_files
-from .spec import SourceSpec, reopened
+from .spec import SourceSpec, load_qualified, reopened
 
 if TYPE_CHECKING:
     from .chunked.encoded import EncodedChunks
@@ -34,7 +34,14 @@ class Source(abc.ABC):
 
     A subclass gives `shape` and `dtype`, `_getitem`, and `_setitem` if it can be written. Indexing follows numpy's
     basic indexing exactly (integers, slices with steps, ellipsis, None); index arrays and masks are refused.
+
+    Attributes
+    ----------
+    pictured : bool
+        Of a class: reading a plane costs little more than its bytes, so that notebooks show one.
     """
+
+    pictured: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -379,4 +386,7 @@ class Source(abc.ABC):
             (axis.name, axis.kind, size, chunk, shard, f"{axis.scale:g}", axis.unit or "", f"{axis.offset:g}")
             for axis, size, chunk, shard in zip(self.axes, self.shape, *units, strict=True)
         ]
-        return table(repr(self), names, rows)
+        page = table(repr(self), names, rows)
+        if self.pictured:
+            page += load_qualified("bioimage_py.viz.thumbnail:thumbnail")(self)
+        return page

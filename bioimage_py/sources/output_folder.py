@@ -3,13 +3,24 @@
 # ruff: noqa: D102 - overrides are described where they are declared
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Hashable
+from pathlib import Path
 
 import numpy as np
 
 from .base import Source
 from .indexing import Roi
 from .spec import SourceSpec
+
+MARK = ".begun"
+"""A file in a folder that a run is filling."""
+
+
+def token_of(run: str) -> str:
+    """Twelve letters for a run, by its name."""
+    return hashlib.sha256(run.encode()).hexdigest()[:12]
 
 
 class OutputFolder(Source):
@@ -38,7 +49,12 @@ class OutputFolder(Source):
 
     @property
     def identity(self) -> Hashable:
-        return ("output folder", self.path)
+        return ("output folder", os.path.realpath(self.path))
+
+    def hidden(self, run: str) -> Path:
+        """Where the files of a run lie until all are there: the same name for whoever continues it."""
+        path = Path(self.path)
+        return path.with_name(f".{path.name}.{token_of(run)}")
 
     def to_spec(self) -> SourceSpec:
         return SourceSpec("output folder", self.path)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,9 +67,9 @@ class RunArray(Source):
         told = {"name": self.name, "shape": self._shape, "dtype": self._dtype.str, "chunks": self._chunks}
         return SourceSpec("run array", params=told)
 
-    def in_folder(self, folder: Path) -> SourceSpec:
-        """What opens it where it lies in a folder."""
-        return SourceSpec("file", str(folder), self.name, {"format": "zarr", "mode": "r+"})
+    def in_folder(self, folder: str) -> SourceSpec:
+        """What opens it where it lies in a folder, or below a URL."""
+        return SourceSpec("file", folder, self.name, {"format": "zarr", "mode": "r+"})
 
     def __repr__(self) -> str:
         return super().__repr__().replace("(", f"({self.name!r}, ", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -98,6 +99,22 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def full_disk_told(place: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Say of a full disk what was to be written where, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder = os.path.dirname(os.path.abspath(place))
+        free = f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free" if os.path.isdir(folder) else "full"
+        raise StorageError(
+            f"{os.fspath(place)}: no space left for {what} ({error.strerror or error}): {free}",
+            remedy=f"free space in {folder} (df -h {folder!r}) and call it again, or write to another disk",
+        ) from error
 
 
 def sync_folder(path: Path) -> None:

@@ -24,6 +24,16 @@ from .owner import own_file
 HEARTBEAT_SECONDS = 1.0
 STALE_SECONDS = 60.0
 """A heartbeat from another host that is older, by the file server's clock, means that nobody lives there."""
+RENEW_SECONDS = 5.0
+"""How long a worker may write after it has found that nobody holds it dead."""
+FENCED_SECONDS = 15.0
+"""How long after a worker was told to leave, and is silent, others do its blocks: longer by what a write takes."""
+
+
+def passing_seconds() -> float:
+    """Seconds of a clock that goes on while this machine sleeps, where it has one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def identify() -> dict[str, Any]:

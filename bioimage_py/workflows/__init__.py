@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .converting import Conversion, convert
     from .corrections.correcting import Correction, correct
     from .demonstration import Demo, demo
+    from .planned import SegmentationPlan
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
     from .segmentation import Segmentation
@@ -26,6 +27,7 @@ else:
             "Demo": ".demonstration",
             "Scores": ".scoring",
             "Segmentation": ".segmentation",
+            "SegmentationPlan": ".planned",
             "convert": ".converting",
             "correct": ".corrections.correcting",
             "demo": ".demonstration",
@@ -41,6 +43,7 @@ __all__ = [
     "Demo",
     "Scores",
     "Segmentation",
+    "SegmentationPlan",
     "convert",
     "correct",
     "demo",

@@ -21,7 +21,6 @@ from ..graph import (
 from ..graph.correcting.kept import KeptPartition, save_partition
 from ..segmentation import distance_watershed, mutex_watershed
 from ..sources import Source
-from ..system import swap
 from .work import Work
 
 
@@ -43,7 +42,7 @@ def by_agglomeration(work: Work, result: Source) -> float:
 def by_mutex(work: Work, result: Source) -> None:
     """Pieces of the mutex watershed, whose parts in neighbouring blocks are joined by multicut."""
     offsets = work.settings.offsets
-    pieces, path = work.kept("superpixels", np.uint64), work.kept_path("graph.zarr")
+    pieces, path = work.array("superpixels", np.uint64), work.pipeline.scratch("graph")
     work.stage("superpixels", lambda: work.run(mutex_watershed, work.given, offsets, pieces))
     graph = work.stage(
         "graph",
@@ -66,7 +65,7 @@ def _joined(work: Work, result: Source, name: str, partition: Callable[[RegionGr
     """The threshold of boundaries."""
     settings = work.settings
     threshold = 0.15 if settings.threshold is None else settings.threshold
-    pieces, path = work.kept("superpixels", np.uint64), work.kept_path("graph.zarr")
+    pieces, path = work.array("superpixels", np.uint64), work.pipeline.scratch("graph")
     work.stage(
         "superpixels",
         lambda: work.run(
@@ -93,14 +92,13 @@ def _labels(
     name: str,
     partition: Callable[[RegionGraph], Partition],
 ) -> None:
-    least, path = work.settings.min_size, work.kept_path("partition.zarr")
+    least = work.settings.min_size
 
     def parts() -> Partition:
         found = partition(graph)
         return join_small_parts(graph, found, least) if least else found
 
     found = work.stage(name, parts)
-    if path is not None:
-        swap.remove(str(path.with_name("pending.zarr")))
-        save_partition(KeptPartition(found.parts, _costs(work, graph), least), path)
+    if work.keep:
+        save_partition(KeptPartition(found.parts, _costs(work, graph), least), work.pipeline.scratch("partition"))
     work.stage("labels", lambda: work.run(apply_node_labels, pieces, found, result))

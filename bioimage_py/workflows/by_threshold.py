@@ -70,7 +70,9 @@ def _above(work: Work) -> tuple[Source, float, float]:
 
 
 def _otsu(work: Work, bright: Brightness, smooth: Source) -> float:
-    low, high = (0, 65536) if bright.fixed else stats.min_and_max(smooth, **work.how)
+    low, high = (0, 65536)
+    if not bright.fixed:
+        low, high = work.value(lambda: stats.min_and_max(smooth, **work.how), planned=(0.0, 1.0))
     if not np.isfinite([low, high]).all():
         raise ParameterError("The image has NaN or infinite values.", remedy="replace them with numpy.nan_to_num")
     histogram = Histogram(float(low), float(max(high, np.nextafter(low, np.inf))))

@@ -21,7 +21,7 @@ from ..io.ome import is_marked_unfinished
 from ..io.target import OME_ENDING
 from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
-from ..io.v3.replacing import check_replaced, refuse_same
+from ..io.v3.replacing import check_replaced, refuse_own_levels, refuse_same
 from ..io.v3.target import checked_target, format_to_write
 from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
@@ -103,6 +103,7 @@ def convert(
     rescale: tuple[float, float] | None = None,
     axes: Any = None,
     pyramid: bool = False,
+    labels: bool | None = None,
     overwrite: bool = False,
     verify: bool = False,
     dry_run: bool = False,
@@ -127,7 +128,10 @@ def convert(
     axes : str, optional
         Names of the axes, where the input does not say them.
     pyramid : bool, default False
-        Coarser levels too (OME-Zarr, tif).
+        Coarser levels too (OME-Zarr, tif): means; of labels the id that most voxels have.
+    labels : bool, optional
+        Whether the values are ids. By default what the input says of itself; where it says nothing, integers of 32 and
+        64 bits are reduced as ids are, without the output being described as labels.
     overwrite : bool, default False
         Replace what is there.
     verify : bool, default False
@@ -146,7 +150,7 @@ def convert(
     Raises
     ------
     FormatError, DtypeError, ShapeError
-        If the format cannot hold the image.
+        If the format cannot hold the image; labels that are no integers.
     StorageError
         If the output is there already, or differs from the input after all. A conversion to zarr or n5 that was
         killed is there, and is continued by the same call.
@@ -159,7 +163,10 @@ def convert(
     entry = format_to_write(path, None, None)
     require_library(entry)
     check_replaced(path, entry)
-    image = _with_details(Wanted(axes=axes, dtype=dtype, rescale=rescale).image(source, entry.name), source)
+    if overwrite and entry.stores:
+        refuse_own_levels(path, [source])
+    wanted = Wanted(axes=axes, dtype=dtype, rescale=rescale, labels=labels)
+    image = _with_details(wanted.image(source, entry.name), source)
     found = Conversion(
         target.output,
         entry.name,
@@ -177,10 +184,8 @@ def convert(
         _copy(image, path, entry.name, target, current_execution(execution))
         lost: tuple[str, ...] = ()
     else:
-        names = image.details.channel_names
-        report = imwrite(
-            path, image.array, axes=image.axes, channel_names=names, overwrite=overwrite, report=True, **more
-        )
+        more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}
+        report = imwrite(path, image.array, axes=image.axes, overwrite=overwrite, report=True, **more)
         lost = report.lost
     if verify:
         _verify(image.array, path, entry.name)
@@ -205,7 +210,9 @@ def _with_details(image: Image, source: Source) -> Image:
             image.details,
             channel_names=found.channel_names if fits else None,
             channel_colors=found.channel_colors if fits else None,
-            is_label=found.is_label if image.array.dtype.kind in "iu" else None,
+            is_label=said
+            if (said := image.details.is_label) is not None or image.array.dtype.kind not in "iu"
+            else found.is_label,
         ),
     )
 

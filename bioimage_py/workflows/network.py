@@ -90,7 +90,7 @@ class Network:
         """What the network says of the image of a segmentation, in an array of bytes."""
         leading = () if self.channels is None else (self.channels,)
         axes = (Axis("c", "channel"), *work.source.axes) if leading else work.source.axes
-        made = work.made(work.kept_place("network"), "", "uint8", leading, axes)
+        made = work.made(work.pipeline.scratch("network"), "", "uint8", leading, axes)
         work.stage("network", lambda: work.on(predict, work.given, self.model, made, **self.keywords))
         return made
 

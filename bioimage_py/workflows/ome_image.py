@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import BioimageError
 from ..io.create import create_array
@@ -50,7 +50,7 @@ def write_ome_image(
         Replace arrays that are there.
     how : Execution
     """
-    method: Literal["mean", "mode"] = "mode" if image.details.is_label else "mean"
+    method = image.reduced_by
     source = as_source(image.array)
     factors = level_factors(source.shape, image.axes) if levels else []
     views: list[Source] = [source]

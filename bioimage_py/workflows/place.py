@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import FormatError, ParameterError
 from ..io.formats import split_path
+from ..sources.arrays.tensorstore import detect_driver
 from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.file import absolute_path
 from ..sources.stores.location import locate
@@ -83,6 +84,8 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
         raise FormatError(
             f"{container} is of zarr version 2, and the result of version 3.", remedy="write into a new container"
         )
+    if inside := next((str(one) for one in _above(path, container) if detect_driver(locate(one)) is not None), None):
+        raise FormatError(f"{path} lies in the array {inside}.", remedy="choose a path outside of it")
     if os.path.lexists(path):
         attributes = read_attributes(locate(path))
         ome = attributes.get("ome")
@@ -92,3 +95,8 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
         if not overwrite:
             raise ParameterError(f"{path} exists.", remedy="overwrite=True replaces it")
     return path
+
+
+def _above(path: str, container: str) -> list[Path]:
+    """The folders in which a path lies, up to its container."""
+    return [one for one in Path(path).parents if one.is_relative_to(container)]

@@ -90,6 +90,7 @@ def evaluate(
     Returns
     -------
     Scores
+        With ``plan=True`` in `execution` a plan (`bioimage_py.RunPlan`) instead.
 
     Raises
     ------
@@ -105,7 +106,10 @@ def evaluate(
             remedy="compare the same region of both, for example with bioimage_py.wrapper.RoiSource(groundtruth, roi)",
         )
     how = current_execution(execution)
-    table = contingency_table(first, second, block_shape=block_shape, execution=how).drop_ignore(ignore_seg, ignore_gt)
+    counted = contingency_table(first, second, block_shape=block_shape, execution=how)
+    if how.plan:
+        return counted  # type: ignore[return-value]
+    table = counted.drop_ignore(ignore_seg, ignore_gt)
     split, merge = vi_scores(table)
     error, _ = rand_scores(table)
     together, segments, objects = (

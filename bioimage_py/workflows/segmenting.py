@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -20,15 +21,16 @@ from ..errors import (
     BioimageError,
     ConfigError,
     NotReopenableError,
-    ParameterError,
     ResumeConflict,
     RunnerError,
     RunningError,
+    StorageError,
 )
 from ..graph import EdgeClassifier
 from ..io.ome import read_multiscales, write_multiscales
+from ..io.v3.replacing import refuse_own_levels
 from ..pipelines.call import as_one_call, within_pipeline
-from ..pipelines.script import job_pipeline
+from ..pipelines.script import Pipeline, job_pipeline
 from ..runner.identity.fingerprints import fingerprints
 from ..runner.planning.build import once_stage
 from ..sources import Source, as_source
@@ -39,8 +41,10 @@ from ..system.memory import peak_bytes
 from ..wrapper import RoiSource
 from .by_graph import by_agglomeration, by_multicut, by_mutex
 from .by_threshold import components, watershed
+from .keeping import KeptFolder
 from .network import Network
 from .place import ResultPlace, check_output
+from .planned import planned_segmentation
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
 from .settings import Method, Settings, check_settings
@@ -55,11 +59,10 @@ _METHODS: dict[str, Callable[[Work, Source], float | None]] = {
     "agglomerate": by_agglomeration,
     "mutex": by_mutex,
 }
-_KEPT = {"superpixels.zarr", "graph.zarr", "partition.zarr", "pending.zarr", "network.zarr", "lock"}
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16, 64
 
 
-@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "plan", "debug"))
+@operation(omit=("mask", "block_ids", "resume_from", "skip_empty", "casting", "debug"))
 def segment(
     input: Any,
     output_path: Any,
@@ -143,6 +146,7 @@ def segment(
         "multicut", "agglomerate", "mutex": folder in which superpixels (``superpixels.zarr``), their graph
         (``graph.zarr``, see `bioimage_py.graph.open_graph`), what belongs together (``partition.zarr``) and what a
         network said (``network.zarr``) are kept, to be corrected (`bioimage_py.workflows.correct`) or to go on with.
+        They come there at the end, in the place of what was kept before.
     name : str, optional
         Name of the image in its metadata; by default that of the output.
     overwrite : bool, default False
@@ -152,12 +156,17 @@ def segment(
     -------
     Segmentation
         Number of objects, settings found, times. Labels are uint64, 1 to the number of objects; with ``roi`` the
-        volume is that region, and its axes say where it lies.
+        volume is that region, and its axes say where it lies. With ``plan=True`` a `SegmentationPlan`; nothing is
+        written.
 
     Raises
     ------
     ShapeError, DtypeError, ParameterError, FormatError
         Bad input, before anything is written.
+    AliasError
+        The input is made of what the output, or what is kept, would take the place of.
+    RunningError
+        Another process works on the same output, or with the same `keep`.
     RunnerError
         If blocks failed.
 
@@ -167,10 +176,10 @@ def segment(
     the borders of blocks; the same grid and halo give the same bits on every backend.
     """
     job = Job.of(run)
-    if job.execution.plan or job.execution.debug:
+    if job.execution.debug:
         raise ConfigError(
-            "segment runs several operations, each on the result of the one before: it can't be planned or debugged.",
-            remedy="drop plan and debug, or call the operations one by one",
+            "segment runs several operations, each on the result of the one before: it can't be debugged.",
+            remedy="drop debug, or call the operations one by one",
         )
     given = as_source(input)
     net = Network.of(model, network, method, offsets)
@@ -187,17 +196,31 @@ def segment(
     if net is not None and not within_pipeline():
         net.check(given, job)
     shape = None if job.block_shape is None else normalize_block_shape(job.block_shape, source.ndim)
-    does = _Does(settings, shape, net)
-    kept = _kept(keep, settings)
+    does = _Does(settings, shape, net, keep is not None)
     place = ResultPlace.of(output_path, overwrite=overwrite or within_pipeline())
+    refuse_own_levels(str(place.output), [given])
+    kept = KeptFolder.of(keep, method)
+    if kept is not None:
+        kept.check(str(place.output), given)
     titled = name or _stem(place.output)
-
-    def work() -> Segmentation:
+    if job.execution.plan:
         check_output(output_path, overwrite=overwrite)
-        with job_pipeline(place.folder, _purpose(given, does), job.execution) as p:
+        job = replace(job, execution=job.execution.updated({"plan": False}))
+
+        def stages(kind: type[Work], p: Pipeline, folder: Path) -> tuple[Work, Source]:
+            planned = kind(given, settings, job, p, chunks, volume=source)
+            return planned, _labelled(planned, net, folder / "result.zarr")[0]
+
+        return planned_segmentation(stages, place.output, job.execution)  # type: ignore[return-value]
+
+    def segmented() -> Segmentation:
+        check_output(output_path, overwrite=overwrite)
+        own = nullcontext() if kept is None else kept.locked()
+        with own, job_pipeline(place.folder, _purpose(given, does), job.execution) as p:
             try:
-                return _segmented(Work(given, settings, job, p, chunks, kept, source), net, place, titled)
-            except (RunnerError, RunningError, ResumeConflict):
+                work = Work(given, settings, job, p, chunks, kept is not None, source)
+                return _segmented(work, net, place, kept, titled)
+            except (RunnerError, RunningError, ResumeConflict, StorageError):
                 raise  # what has been computed stays, and may be somebody else's
             except BioimageError:
                 p.discard()  # Bad input: going on makes no sense, so nothing is left behind.
@@ -205,7 +228,7 @@ def segment(
 
     spec = SourceSpec("file", str(place.output), "0", {"format": "zarr", "mode": "r+"})
     finest = ArrayToBe(source.shape, np.uint64, chunks, axes=source.axes, spec=spec)
-    return as_one_call("segment", does, [given], [finest], job.execution, work)  # type: ignore[no-any-return]
+    return as_one_call("segment", does, [given], [finest], job.execution, segmented)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -215,18 +238,16 @@ class _Does:
     settings: Settings
     block_shape: tuple[int, ...] | None
     network: Network | None
+    keeps: bool
 
     def __call__(self, earlier: Any) -> None:
         raise NotImplementedError("it stands for a segmentation, and is none")
 
 
-def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -> Segmentation:
+def _segmented(work: Work, net: Network | None, place: ResultPlace, kept: KeptFolder | None, name: str) -> Segmentation:
     """The stages of one call, in order."""
     settings, how = work.settings, work.job.execution
-    result = work.made(place.result, "0", np.uint64)
-    if net is not None:
-        work.take(net.run(work))
-    threshold = _METHODS[settings.method](work, result)
+    result, threshold = _labelled(work, net, place.result)
     found = work.stage("count", lambda: int(stats.max(result, execution=how)))
 
     def pyramid() -> None:
@@ -234,6 +255,8 @@ def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -
             level.close()
 
     work.stage("pyramid", pyramid)
+    if kept is not None:
+        kept.take(work.pipeline.folder / "scratch")
     levels = _publish(place, name)
     return Segmentation(
         str(place.output),
@@ -249,30 +272,18 @@ def _segmented(work: Work, net: Network | None, place: ResultPlace, name: str) -
     )
 
 
+def _labelled(work: Work, net: Network | None, path: Path) -> tuple[Source, float | None]:
+    """The array of labels, and the threshold that was found."""
+    result = work.made(path, "0", np.uint64)
+    if net is not None:
+        work.take(net.run(work))
+    return result, _METHODS[work.settings.method](work, result)
+
+
 def _region(given: Source, roi: tuple[slice, ...], method: str, net: Network | None) -> tuple[slice, ...]:
     """A region of the volume as one of the input, with all of its channels."""
     channel = (0 if method == "mutex" else None) if net is None else net.channel_axis(given)
     return roi if channel is None else (*roi[:channel], slice(None), *roi[channel:])
-
-
-def _kept(keep: str | os.PathLike[str] | None, settings: Settings) -> Path | None:
-    """The folder in which something is kept, and lies nothing else.
-
-    Raises
-    ------
-    ParameterError
-        If the method keeps nothing, or the folder holds other things.
-    """
-    if keep is None:
-        return None
-    if settings.method not in ("multicut", "agglomerate", "mutex"):
-        raise ParameterError(
-            f"method={settings.method!r} keeps nothing, got keep={keep!r}", remedy='leave it out, or method="multicut"'
-        )
-    folder = Path(os.path.abspath(keep))
-    if folder.exists() and (not folder.is_dir() or {one.name for one in folder.iterdir()} - _KEPT):
-        raise ParameterError(f"{folder} holds other things", remedy=f'keep="{folder / "kept"}"')
-    return folder
 
 
 def _publish(place: ResultPlace, name: str) -> list[FileSource]:

@@ -40,8 +40,8 @@ class Work:
         Of the call: it knows what is done already, and owns the arrays between stages.
     chunks : tuple of int, optional
         Of all arrays.
-    keep : Path, optional
-        Folder for what is kept of what lies between the stages.
+    keep : bool
+        Whether what lies between the stages is kept.
     volume : Source, optional
         What has the shape of the result, where that is not told by the method.
     """
@@ -53,7 +53,7 @@ class Work:
         job: Job,
         pipeline: Pipeline,
         chunks: tuple[int, ...] | None,
-        keep: Path | None = None,
+        keep: bool = False,
         volume: Source | None = None,
     ) -> None:
         self.given, self.source = given, volume_of(given, settings.method) if volume is None else volume
@@ -65,18 +65,6 @@ class Work:
     def array(self, name: str, dtype: Any) -> FileSource:
         """An array between stages."""
         return self.made(self.pipeline.scratch(name), "", dtype)
-
-    def kept(self, name: str, dtype: Any) -> FileSource:
-        """An array between stages that is kept, if anything is."""
-        return self.made(self.kept_place(name), "", dtype)
-
-    def kept_place(self, name: str) -> Path:
-        """Where an array lies that is kept, if anything is."""
-        return self.pipeline.scratch(name) if self.keep is None else self.keep / f"{name}.zarr"
-
-    def kept_path(self, name: str) -> Path | None:
-        """Where something is kept, if anything is."""
-        return None if self.keep is None else self.keep / name
 
     def made(
         self, path: Path, key: str, dtype: Any, leading: tuple[int, ...] = (), axes: Sequence[Axis] | None = None
@@ -122,6 +110,10 @@ class Work:
             halo=halo,
             memory_factor=factor,
         )
+
+    def value(self, function: Callable[[], Any], planned: Any) -> Any:
+        """What a function returns; a plan goes on with another value."""
+        return function()
 
     def stage(self, name: str, function: Callable[[], Any]) -> Any:
         """The value of a stage; one that was made before the call was interrupted took what it took then."""

@@ -38,6 +38,8 @@ class CachedSource(WrapperSource):
         If the size is negative.
     """
 
+    pictured = True
+
     def __init__(self, source: Any, cache_bytes: int) -> None:
         super().__init__(source)
         number("cache_bytes", cache_bytes, least=0, example="64 * 2**20")

@@ -34,6 +34,8 @@ class CastSource(WrapperSource):
         If `casting` is unknown.
     """
 
+    pictured = True
+
     def __init__(self, source: Any, dtype: Any, casting: Casting = "checked") -> None:
         super().__init__(source)
         self._dtype: np.dtype = data_type(dtype)

@@ -175,6 +175,8 @@ class StackSource(CombinedSource):
         If there is no such axis.
     """
 
+    pictured = True
+
     def __init__(self, *sources: Any, axis: int = 0) -> None:
         super().__init__(*sources)
         _alike(self._sources, None)
@@ -249,6 +251,8 @@ class ConcatenateSource(CombinedSource):
     ParameterError
         If there is no such axis.
     """
+
+    pictured = True
 
     def __init__(self, *sources: Any, axis: AxisLike = 0) -> None:
         super().__init__(*sources)

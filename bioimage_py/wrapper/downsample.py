@@ -96,6 +96,8 @@ class DownsampleSource(RegriddedSource):
         If the method cannot use the data type.
     """
 
+    pictured = True
+
     def __init__(
         self, source: Any, factors: int | Sequence[int], method: str = "mean", anti_aliasing: bool = False
     ) -> None:

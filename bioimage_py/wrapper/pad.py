@@ -56,6 +56,8 @@ class PadSource(WrapperSource):
         For an unknown mode, or widths that are negative, fractional, or too few.
     """
 
+    pictured = True
+
     def __init__(self, source: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> None:
         super().__init__(source)
         if mode not in MODES:

@@ -55,6 +55,11 @@ class RoiSource(ViewSource):
         """The region in the inner source: one slice for every axis, start and stop as plain numbers."""
         return self._roi
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Axes of the inner source that are left."""
+        return self._kept
+
     def _per_axis(self, values: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
         return tuple(values[axis] for axis in self._kept)
 

@@ -258,6 +258,8 @@ class ThresholdSource(WrapperSource):
         ``operator(block, threshold) -> bool array``, for example `numpy.less_equal`.
     """
 
+    pictured = True
+
     def __init__(self, source: Any, threshold: Any, operator: Transformation = np.greater) -> None:
         super().__init__(source)
         self._threshold = number("threshold", threshold, example=0.5)

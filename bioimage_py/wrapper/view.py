@@ -28,6 +28,8 @@ class ViewSource(WrapperSource):
     writable where the inner source is, and reports its units of writing.
     """
 
+    pictured = True
+
     @abc.abstractmethod
     def _inner(self, roi: Roi) -> Roi:
         """Return the box of the inner source that a box of the view shows."""

@@ -67,6 +67,17 @@ class TestDask(BackendConformance):
         os.kill(call.pid, signal.SIGKILL)
 
 
+class TestDaskAlone(TestDask):
+    """No worker is told where the run folder is: each asks the driver."""
+
+    kind = "Dask, no shared folder"
+    few_checks = {"killed"}
+
+    @pytest.fixture
+    def settings(self, cluster: Any) -> Mapping[str, Any]:
+        return {"job_type": "dask", "job_config": DaskConfig(cluster=cluster.scheduler_address, shared=False)}
+
+
 @pytest.fixture
 def own() -> Iterator[Any]:
     """A cluster that a test may harm."""

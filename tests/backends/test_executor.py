@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from bioimage_py.errors import ConfigError, RunnerError
 from bioimage_py.run_folder import RunFolder
 from bioimage_py.runner import ExecutorConfig, map_blocks, resume_run
 from bioimage_py.testing import BackendConformance
-from bioimage_py.testing.trials import Trial
+from bioimage_py.testing.trials import N, Trial, until
 
 from .test_conformance import THREADS
 
@@ -116,6 +118,85 @@ def test_one_that_forks_behind_a_curtain_is_found() -> None:
     with bp.execution(executor=pool), pytest.raises(ConfigError, match="forks this process"):
         bp.stats.max(np.zeros(4))
     pool.pool.shutdown()
+
+
+class Mistaken(Executor):
+    """A pool whose host says of a task that its worker was lost, when a test wants that; the task goes on."""
+
+    def __init__(self) -> None:
+        self.pool = spawned()
+        self.told: list[Future[Any]] = []
+
+    def submit(self, function: Any, *arguments: Any, **more: Any) -> Any:  # type: ignore[override]
+        told: Future[Any] = Future()
+        if function is tasks.work:
+            self.told.append(told)
+
+        def pass_on(real: Future[Any]) -> None:
+            if not told.done():
+                told.set_result(real.result())
+
+        self.pool.submit(function, *arguments, **more).add_done_callback(pass_on)
+        return told
+
+    def lose(self, pid: int, run: Path) -> None:
+        """Say that the tasks have gone of the worker in a process."""
+        for number, told in enumerate(self.told):
+            beat = tasks.told_alive(RunFolder(run).beats / f"s1w{number}")
+            if beat is not None and beat["pid"] == pid:
+                told.set_exception(RuntimeError("its manager was lost"))
+
+
+def test_a_worker_that_is_called_dead_and_lives_keeps_its_block(tmp_path: Path) -> None:
+    """Else two would write it at the same time."""
+    pool = Mistaken()
+    trial = Trial(tmp_path, on(pool), "block 10: wait")
+    run = trial.in_thread()
+    until(lambda: trial.calls(10) or run.over)
+    folder = trial.run_folder()
+    assert folder is not None, run.result
+    pool.lose(trial.calls(10)[0].pid, folder)
+    gone = RunFolder(folder).gone
+    until(lambda: (gone.exists() and any(gone.iterdir())) or run.over)
+    until(lambda: len({call.block for call in trial.calls()}) == N or run.over)  # the other one does all the rest
+    assert len(trial.calls(10)) == 1, "another worker is in its block"
+    trial.function.go_on()
+    report = run.join()
+    assert not isinstance(report, BaseException), report
+    first, *again = trial.calls(10)
+    assert all(first.end <= call.begin for call in again)
+    trial.right()
+    pool.pool.shutdown()
+
+
+@pytest.mark.long
+def test_a_worker_that_is_stopped_and_replaced_does_not_write_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is silent for longer than it may write without looking; by then the array holds what came afterwards."""
+    monkeypatch.setattr("bioimage_py.backends.dismissal.FENCED_SECONDS", 6.5)
+    pool = Mistaken()
+    trial = Trial(tmp_path, on(pool), "block 10: wait")
+    run = trial.in_thread()
+    until(lambda: trial.calls(10) or run.over)
+    (stopped,) = trial.calls(10)
+    folder = trial.run_folder()
+    assert folder is not None, run.result
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        pool.lose(stopped.pid, folder)
+        trial.function.go_on()
+        report = run.join()
+        assert not isinstance(report, BaseException), report
+        trial.right()
+        assert len(trial.calls(10)) == 2
+        after = zarr.open_array(trial.path, mode="r+")
+        after[:] = -1
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    until(lambda: trial.calls(10)[0].end > 0)
+    pool.pool.shutdown()
+    assert (zarr.open_array(trial.path, mode="r")[:] == -1).all(), "a worker that was held dead has written"
 
 
 @pytest.mark.parametrize(

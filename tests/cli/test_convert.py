@@ -52,6 +52,31 @@ def test_every_format(name: str, scan: Path) -> None:
     run(scan, out, "--overwrite")
 
 
+@pytest.mark.parametrize("name", ["p.ome.zarr", "p.tif"])
+@pytest.mark.parametrize(
+    ("dtype", "option", "ids"),
+    [("u4", "", True), ("u8", "", True), ("u2", "", False), ("u2", "--labels", True), ("u4", "--no-labels", False)],
+)
+def test_ids_are_not_averaged(name: str, dtype: str, option: str, ids: bool, tmp_path: Path) -> None:
+    if (dtype, name) == ("u8", "p.tif"):
+        pytest.skip("OME-TIFF has no integers of 64 bits")
+    labels = np.random.default_rng(0).choice(np.array([0, 5, 60000], dtype), (2, 270, 270))
+    bp.copy(labels, tmp_path / "a.zarr/labels", progress=False)
+    run(tmp_path / "a.zarr/labels", tmp_path / name, "--pyramid", *([option] if option else []))
+    coarse = iio.imread(tmp_path / name, level=1)
+    assert coarse.size < labels.size
+    assert (set(np.unique(coarse)) <= {0, 5, 60000}) == ids
+    said = iio.improps(tmp_path / name).is_label
+    assert said == (True if option == "--labels" and name.endswith(".zarr") else None)
+
+
+def test_labels_are_integers(tmp_path: Path) -> None:
+    bp.copy(np.zeros((4, 4), "f4"), tmp_path / "a.zarr/raw", progress=False)
+    told = run(tmp_path / "a.zarr/raw", tmp_path / "b.ome.zarr", "--labels", code=1)
+    assert "--dtype uint32" in told
+    assert not (tmp_path / "b.ome.zarr").exists()
+
+
 @pytest.mark.parametrize("name", ["p.ome.zarr", "p.ome.tif"])
 def test_pyramids(name: str, tmp_path: Path) -> None:
     data = np.random.default_rng(6).integers(0, 255, (4, 300, 310)).astype("u1")

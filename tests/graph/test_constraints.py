@@ -140,6 +140,13 @@ def test_files(tmp_path: Path) -> None:
     path.write_text('{"format": "bioimage_py constraints", "version": 2}')
     with pytest.raises(FormatError, match="version 2"):
         Constraints.read(path)
+    for text, line in (
+        ('{"join": [[1, 2]], "join": [[3, 4]]}', 1),
+        ('{"join": [[1, 2]],\n "cut": [],\n\n "cut" : [[3, 4]]}', 4),
+    ):
+        path.write_text(text)
+        with pytest.raises(FormatError, match=f"is there twice, the second time in line {line}"):
+            Constraints.read(path)
     with pytest.raises(SourceNotFoundError):
         Constraints.read(tmp_path / "none.json")
 

@@ -28,7 +28,10 @@ from bioimage_py.graph.edge_table import BINS, EdgeTable
 from bioimage_py.graph.node_table import NodeTable
 from bioimage_py.graph.storing import on_disk, sorting, stored, writing
 
+from ..runner.driver import test_full_disk
 from .test_region_graph import volume
+
+small_disk = test_full_disk.small
 
 LARGE = 2**64 - 1
 IDS = st.one_of(st.integers(1, 9), st.sampled_from([2**32, 2**53, 2**53 + 1, LARGE - 1, LARGE]))
@@ -231,3 +234,27 @@ def test_a_merge_that_is_killed_is_done_again_and_nothing_else(tmp_path: Path, a
 def test_tables_without_rows() -> None:
     empty = EdgeTable.empty(3), NodeTable.empty(3)
     assert len(edge_table.merged([empty[0]] * 2)) == len(node_table.merged([empty[1]] * 2)) == 0
+
+
+@pytest.mark.parametrize("block_shape", [None, 10])
+def test_a_full_disk_is_told_with_path_and_remedy(small_disk: Path, block_shape: int | None) -> None:
+    labels = np.arange(1, 1001, dtype=np.uint64).reshape((10,) * 3).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    boundaries = np.zeros(labels.shape, np.float32)
+    how: dict[str, Any] = {} if block_shape is None else {"block_shape": block_shape}
+    with mock.patch.object(sorting, "ROWS", 128):
+        write, full = MergeTables.write, []
+
+        def on_a_full_disk(self: MergeTables, tables: Any, path: str) -> None:
+            if not full:
+                full.append(test_full_disk.fill(small_disk, 2**17))
+            write(self, tables, path)
+
+        with mock.patch.object(MergeTables, "write", on_a_full_disk):
+            with pytest.raises(StorageError, match=r"graph\.zarr: no space left for a region graph") as told:
+                region_graph(labels, boundaries, small_disk / "graph.zarr", progress=False, **how)
+            assert "free space in" in told.value.remedy
+            assert not (small_disk / "graph.zarr").exists()
+            assert not [name for name in os.listdir(small_disk) if name.endswith(".graph.zarr")]
+            full[0].unlink()
+            found = region_graph(labels, boundaries, small_disk / "graph.zarr", progress=False, **how)
+    assert found == region_graph(labels, boundaries)

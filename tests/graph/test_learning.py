@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import FormatError, ParameterError, ShapeError, SourceNotFoundError
 from bioimage_py.graph import EdgeClassifier, edge_truth, region_graph, train_edges
+from bioimage_py.graph.learning import plain
 from bioimage_py.graph.learning.inputs import NAMES, inputs_of
 from bioimage_py.workflows import segment
 
@@ -87,7 +93,8 @@ def test_files(learned: EdgeClassifier, tmp_path: Path) -> None:
     circle = dataclasses.replace(learned, left=np.zeros_like(learned.left))
     far = dataclasses.replace(learned, right=np.full_like(learned.right, 2**30))
     column = dataclasses.replace(learned, column=np.where(learned.column < 0, -1, 99).astype(np.int32))
-    for wrong in (circle, far, column, dataclasses.replace(learned, begins=learned.begins[:0])):
+    share = dataclasses.replace(learned, share=learned.share + 1)
+    for wrong in (circle, far, column, share, dataclasses.replace(learned, begins=learned.begins[:0])):
         wrong.write(path)
         with pytest.raises(FormatError, match="no classifier"):
             EdgeClassifier.read(path)
@@ -98,6 +105,74 @@ def test_files(learned: EdgeClassifier, tmp_path: Path) -> None:
     np.savez(path, format=np.array([object()]))
     with pytest.raises(FormatError, match="no classifier"):
         EdgeClassifier.read(path)
+
+
+class Runs:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_hostile_files_are_refused_by_name_and_run_nothing(
+    learned: EdgeClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "LARGEST", 2**22)
+    path, mark = tmp_path / "edges.npz", tmp_path / "it-ran"
+    evil = np.array([Runs(mark)])
+    learned.write(path)
+    whole = path.read_bytes()
+    with np.load(path) as held:
+        good = {name: held[name] for name in held.files}
+
+    def claimed(shape: str) -> bytes:
+        return (
+            b"\x93NUMPY\x01\x00"
+            + (118).to_bytes(2, "little")
+            + (f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n")
+        )
+
+    def archived(members: dict[str, bytes], twice: str = "") -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(f"{name}.npy", content)
+            if twice:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    archive.writestr(f"{twice}.npy", members[twice])
+
+    def packed(array: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()
+
+    members = {name: packed(array) for name, array in good.items()}
+    hostile: list[Any] = [
+        lambda: path.write_bytes(pickle.dumps(Runs(mark))),
+        lambda: np.savez(path, **{**good, "share": evil}),
+        lambda: path.write_bytes(packed(evil)),
+        lambda: path.write_bytes(packed(good["share"])),
+        lambda: archived({**members, "share": claimed("(1099511627776,)") + bytes(100)}),
+        lambda: archived({**members, "share": claimed("(-1,)") + bytes(100)}),
+        lambda: archived(members, twice="share"),
+        lambda: archived({**members, "more": bytes(2**22)}),
+    ]
+    for make in hostile:
+        make()
+        with pytest.raises(FormatError, match=r"edges\.npz is no classifier"):
+            EdgeClassifier.read(path)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        damaged[int(rng.integers(len(damaged)))] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        with contextlib.suppress(FormatError):
+            found = EdgeClassifier.read(path)  # a byte in the time of a member, say, is no damage
+            assert all(np.array_equal(getattr(found, name), good[name]) for name in vars(learned))
+    assert not mark.exists()
 
 
 def test_segment_with_learned_costs(learned: EdgeClassifier, tmp_path: Path) -> None:

@@ -160,10 +160,11 @@ def test_no_regions_no_parts() -> None:
 
 def test_beta_and_size_change_costs_as_they_say() -> None:
     graph = region_graph(*volume(2))
-    flat = costs(graph, size_exponent=0)
+    mean = graph.mean()
+    flat = costs(graph, mean, size_exponent=0)
     assert flat == pytest.approx(np.log((1 - graph.mean()) / graph.mean()), abs=1e-9)
     assert (costs(graph, beta=0.7) < costs(graph)).all()
-    assert costs(graph, size_exponent=1) == pytest.approx(flat * graph.edges.count / graph.edges.count.mean())
+    assert costs(graph, mean, size_exponent=1) == pytest.approx(flat * graph.edges.count / graph.edges.count.mean())
     sure = costs(graph, np.array([0.0, 1.0] + [0.5] * (len(graph.edges) - 2)), size_exponent=0)
     assert np.isfinite(sure).all()
     assert sure[0] == pytest.approx(-sure[1])
@@ -261,3 +262,45 @@ def test_lifted_edges_keep_apart_what_boundaries_do_not() -> None:
         multicut(graph, given_)
     with pytest.raises(ParameterError, match="no solver"):
         lifted_multicut(graph, given_, solver="fusion-moves")
+
+
+def test_what_stands_out_of_the_inside_is_a_boundary() -> None:
+    """By the formula, pair by pair; noise that raises all values by as much does not make boundaries."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(1, 28, dtype=np.uint64).reshape((3,) * 3).repeat(4, 0).repeat(5, 1).repeat(6, 2)
+    labels[:2] = labels[0, 0, 0]
+    values = rng.random(labels.shape).astype(np.float32) * 0.3
+    for axis, step in enumerate((4, 5, 6)):
+        np.moveaxis(values, axis, 0)[step - 1 : 2 * step : step] += 0.3
+    values = np.minimum(values, 1)
+    graph = bp.graph.region_graph(labels, values)
+    found = bp.graph.edge_probabilities(graph)
+    inside = {one: values[labels == one].mean() for one in graph.nodes.ids.tolist()}
+    surface = dict.fromkeys(inside, 0)
+    for (one, other), faces in zip(graph.edges.ids.tolist(), graph.edges.faces.sum(axis=1).tolist(), strict=True):
+        surface[one] += faces
+        surface[other] += faces
+    for row, (one, other) in enumerate(graph.edges.ids.tolist()):
+        floor = 0.7 * min(inside[one], inside[other])
+        out = np.clip((graph.mean()[row] - floor) / (1 - floor), 0.001, 0.999)
+        part = max(0.01, graph.edges.faces[row].sum() / min(surface[one], surface[other]))
+        odds = np.log(out / (1 - out)) - np.log(0.4 / 0.6) - 0.2 * np.log(part / 0.15)
+        assert found[row] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
+    assert np.array_equal(costs(graph), costs(graph, found))
+    noisy = bp.graph.region_graph(labels, np.full(labels.shape, 0.45, np.float32))
+    flat = bp.graph.region_graph(labels, np.zeros(labels.shape, np.float32))
+    assert (bp.graph.edge_probabilities(noisy) < 0.5).all()
+    assert (bp.graph.edge_probabilities(flat) < 0.01).all()
+    empty = bp.graph.region_graph(np.ones((3, 3), np.uint64), np.zeros((3, 3), np.float32))
+    assert bp.graph.edge_probabilities(empty).shape == (0,)
+
+
+def test_edges_without_faces_have_no_part_of_a_surface() -> None:
+    labels, affinities = np.array([[1, 2, 3]]), np.full((2, 1, 3), 0.7, np.float32)
+    how: Any = {"affinities": affinities, "offsets": [(0, 1), (0, 2)], "long_range": True}
+    graph = bp.graph.region_graph(labels, **how)
+    assert graph.edges.ids.tolist() == [[1, 2], [1, 3], [2, 3]]
+    out = (0.3 - 0.7 * 0.3) / (1 - 0.7 * 0.3)
+    assert bp.graph.edge_probabilities(graph)[1] == pytest.approx(
+        1 / (1 + np.exp(-np.log(out / (1 - out) * 1.5))), abs=1e-4
+    )

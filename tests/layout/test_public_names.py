@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+import bioimage_py
 from bioimage_py import SourceSpec, from_spec
 from bioimage_py.backends.base import ENTRY_POINTS as BACKENDS
 from bioimage_py.sources.registry import ENTRY_POINTS as SOURCES
@@ -71,6 +73,24 @@ def test_public_names_are_there(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in PUBLIC if hasattr(importlib.import_module(name), "__all__")])
 def test_public_names_are_told(module: str) -> None:
     assert set(PUBLIC[module]) <= set(importlib.import_module(module).__all__)
+
+
+def test_no_module_takes_the_place_of_a_lazy_name() -> None:
+    """An import of the module would put it under the name, before or after the name was asked for."""
+    package = Path(bioimage_py.__file__).parent
+    taken = []
+    for init in package.rglob("__init__.py"):
+        modules = {path.stem for path in init.parent.glob("*.py")} | {path.name for path in init.parent.glob("*/")}
+        calls = (one for one in ast.walk(ast.parse(init.read_text())) if isinstance(one, ast.Call))
+        for call in calls:
+            if (
+                isinstance(call, ast.Call)
+                and ast.unparse(call.func) == "names_of"
+                and isinstance(call.args[1], ast.Dict)
+            ):
+                names = {ast.literal_eval(key) for key in call.args[1].keys if key is not None}
+                taken += [f"{init.relative_to(package)}: {name}" for name in names & modules]
+    assert taken == []
 
 
 def test_groups_of_entry_points() -> None:

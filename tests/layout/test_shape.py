@@ -28,17 +28,20 @@ BY_NAME = {
         "bioimage_py.backends.subprocess",
     },
     # the code of another process
-    "bioimage_py.backends.hosted.task": {"bioimage_py.runner.worker.process"},
+    "bioimage_py.backends.hosted.task": {"bioimage_py.runner.worker.process", "bioimage_py.runner.worker.remote"},
     "bioimage_py.backends.slurm.site_check": {"bioimage_py.runner.worker.process"},
     "bioimage_py.backends.jobs.submission": {"bioimage_py.runner.control.attach"},
     "bioimage_py.backends.subprocess": {"bioimage_py.runner.worker.process"},
     # a report is drawn by what draws
     "bioimage_py.runner.driver.report": {"bioimage_py.viz.run_figure"},
+    # a picture of a source is drawn by what draws
+    "bioimage_py.sources.base": {"bioimage_py.viz.thumbnail"},
     # what is given as a path is opened by its format
     "bioimage_py.sources.file": {"bioimage_py.io.datasets"},
     # a kind of source is opened by whoever has registered it, also from above
     "bioimage_py.sources.registry": {
         "bioimage_py.io.image_files.dicom.source",
+        "bioimage_py.projects.remote.draft_source",
         "bioimage_py.sample.neurites",
         "bioimage_py.sources.array",
         "bioimage_py.sources.file",

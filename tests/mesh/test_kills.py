@@ -14,6 +14,7 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import StorageError
 from bioimage_py.per_object.folder import Begin, Publish, hidden, left_by_others
+from bioimage_py.runner.ledger.stage_record import Results
 
 from .dying import content, run
 
@@ -74,8 +75,9 @@ def test_overwriting_removes_what_dead_runs_have_left(tmp_path: Path, what: str)
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:6, 2:6, 2:6] = 1
     out = str(tmp_path / "out")
-    tokens = [Begin(out, False)({}) for _ in range(2)]  # type: ignore[arg-type]
-    others = [tmp_path / name for name in (".out.mine", f".outer.{tokens[0]}", f"out.{tokens[0]}")]
+    tokens = [Begin(out, False)(Results([], [].__getitem__, run)) for run in ("a", "b")]
+    names = (".out.mine", f".outer.{tokens[0]}", f"out.{tokens[0]}", ".out.0123456789ab")  # the last one has no mark
+    others = [tmp_path / name for name in names]
     for other in others:
         other.mkdir()
     bp.mesh.surfaces(labels, out, format=what, progress=False)  # type: ignore[arg-type]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorstore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioimage_py.errors import ArgumentError, ParameterError
-from bioimage_py.per_object.folder import Begin, check_free, output_folder
+from bioimage_py.errors import ParameterError
 from bioimage_py.per_object.listing import Choice, listed
 from bioimage_py.per_object.numbering import numbered
 from bioimage_py.per_object.pieces import Pieces
@@ -89,21 +85,3 @@ def test_numbered(dtype: str) -> None:
     assert not numbered(labels, np.array([77], np.uint64))[1].any()
     with pytest.raises(ParameterError, match="negative"):
         numbered(np.array([[[-1]]]), None)
-
-
-def test_folders(tmp_path: Path) -> None:
-    begin = Begin(str(tmp_path / "out"), False)
-    assert begin({}) != begin({})  # type: ignore[arg-type]
-    for wrong in ("gs://bucket/x", 3, ""):
-        with pytest.raises(ArgumentError):
-            output_folder(wrong, overwrite=False)
-    (tmp_path / "empty").mkdir()
-    check_free(str(tmp_path / "empty"), overwrite=False)
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "ours" / "provenance.json").write_text(json.dumps({"run": "x"}))
-    check_free(str(tmp_path / "ours"), overwrite=True)
-    with pytest.raises(ParameterError, match="overwrite=True"):
-        check_free(str(tmp_path / "ours"), overwrite=False)
-    (tmp_path / "file").touch()
-    with pytest.raises(ParameterError):
-        check_free(str(tmp_path / "file"), overwrite=True)

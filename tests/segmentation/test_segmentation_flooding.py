@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+import bioimage_py as bp
 from bioimage_py.errors import DtypeError, ParameterError, ShapeError
-from bioimage_py.segmentation.flooding import Watershed, distance_seeds, seed_mask
+from bioimage_py.segmentation.flooding import Watershed, distance_seeds, flood_around, seed_mask
 
 FLOOD = Watershed()
 
@@ -82,6 +83,29 @@ def test_a_mask_bounds_the_flood() -> None:
     kept = FLOOD(height, seeds, mask, np.full(height.shape, 2**61 + 1, np.uint64))
     assert set(np.unique(kept[:, 8:]).tolist()) == {2**61 + 1}
     np.testing.assert_array_equal(kept[:, :8], result[:, :8])
+
+
+@pytest.mark.parametrize("far", [1e5, -1e9, 1e300, -1.7e308, 2.0**63, None])
+@pytest.mark.parametrize("where", ["array", "mask", "around", "blocks"])
+def test_one_height_far_away_does_not_hide_the_others(far: float | None, where: str) -> None:
+    """A low wall between two seeds holds, whatever else there is; the wall is at 10, the middle at 20."""
+    height = np.zeros((40, 41), np.float64 if far is None or abs(far) > 1e9 else np.float32)
+    height[:, 10] = 1e-300 if far == 1e300 else 1.0
+    height[0, 40] = height[1, 40] = 0.0 if far is None else far
+    if far is not None and far > 0:
+        height[1, 40] = -far
+    seeds = np.zeros(height.shape, np.uint32)
+    seeds[20, 0], seeds[20, 40] = 1, 2
+    inside = np.ones(height.shape, bool)
+    inside[39] = False
+    if where == "around":
+        found = flood_around(height, seeds, None)
+    elif where == "blocks":
+        found = bp.segmentation.watershed(height, seeds, block_shape=(20, 20), progress=False)
+    else:
+        found = FLOOD(height, seeds, inside if where == "mask" else None)
+    assert (found[:39, :10] == 1).all()
+    assert (found[:39, 11:] == 2).all()
 
 
 def test_heights_must_be_finite_inside_the_mask() -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import create_engine, text
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
 
-from . import postgres, test_accounts, test_http, test_served
+from . import postgres, test_accounts, test_served
 from .conftest import Demo
-from .test_http import ok
+from .http import test_http
+from .http.test_http import ok
 
 pytestmark = pytest.mark.processes
 _number = itertools.count()

@@ -15,7 +15,7 @@ from sqlalchemy import delete, update
 from bioimage_py.errors import ConflictError, KeyNotFoundError, ParameterError, StorageError
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.events import Origin, numbers
-from bioimage_py.projects.storage.folder import Change
+from bioimage_py.projects.storage.folder import Change, Folder
 from bioimage_py.server.database import audit, tables
 from bioimage_py.server.served import Gone, Served
 
@@ -208,7 +208,7 @@ def test_an_event_of_a_record_cannot_lead_out_of_the_project(served):
 def test_a_project_that_was_taken_off_the_server(served):
     gone = Served("other", served.folder, served._database)
     with pytest.raises(KeyNotFoundError, match="other"):
-        gone.events(0)
+        gone.last()
 
 
 def test_the_audit_log_tells_where_it_was_changed(served):
@@ -225,3 +225,54 @@ def test_the_audit_log_tells_where_it_was_changed(served):
         connection.execute(delete(tables.audit).where(tables.audit.c.id == rows[1].id))
         assert audit.broken(connection) == rows[2].id
     assert numbers(served.folder.root)[-1] == 3
+
+
+def test_a_commit_that_counts_and_cannot_be_put_in_place_is_answered_when_it_can(served, monkeypatch):
+    place, fails = Folder._place, [1]
+
+    def full(self, name, document, *, sync):
+        if fails:
+            fails.pop()
+            raise OSError(28, "No space left on device")
+        place(self, name, document, sync=sync)
+
+    monkeypatch.setattr(Folder, "_place", full)
+    changes = comment(served, "a")
+    assert served.commit(changes, Origin("alice")).seq == 1
+    assert seqs(served) == [1]
+    assert served.folder.read(changes[0].name).document["comments"] == "a"
+
+
+def test_a_commit_that_was_cut_off_while_it_was_put_in_place_is_known_by_its_key(served, monkeypatch):
+    """Its record counts, one of its documents is in place, its event is not."""
+    place = Folder._place
+    placed = []
+
+    def killed(self, name, document, *, sync):
+        if placed:
+            raise KeyboardInterrupt
+        placed.append(name)
+        place(self, name, document, sync=sync)
+
+    changes = [Change(comment(served, "").pop().name, None, None)]
+    monkeypatch.setattr(Folder, "_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        served.commit(changes, ALICE)
+    monkeypatch.setattr(Folder, "_place", place)
+    assert served.made("alice", "k1") == 1
+    answer = served.done(ALICE)
+    assert answer is not None
+    assert (answer.seq, answer.saved) == (1, None)
+
+
+def test_a_project_is_served_where_it_lies_now(demo, tmp_path):
+    site, owner = demo.web.site, demo.web.site.users.named("owner")
+    there = tmp_path / "elsewhere"
+    shutil.move(demo.folder.root, there)
+    assert site.projects.add(there, owner.id, "root") == demo.id
+    assert demo.web["viewer"].get(f"{demo.path}/documents/{demo.descriptor}").status_code == 200
+    answer = demo.web["annotator"].post(f"{demo.path}/commit", json=demo.comment("", "moved"))
+    assert answer.status_code == 200, answer.text
+    assert "moved" in (there / "descriptors" / f"{demo.descriptor}.json").read_text()
+    with pytest.raises(ConflictError, match="already"):
+        site.projects.add(there, owner.id, "root")

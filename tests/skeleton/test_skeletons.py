@@ -134,6 +134,13 @@ def test_ticks_circles_and_dust() -> None:
     assert sorted(map(len, chains(Lines(points * 1.0, edges, given.radii)))) == [2, 3, 11, 20]
 
 
+def test_a_piece_of_one_voxel_stays(tmp_path: Path) -> None:
+    labels = np.zeros((8, 12, 12), np.uint8)
+    labels[1, 2, 3:5], labels[1, 8, 8], labels[4, 4, 4], labels[7, 11, 11] = 1, 1, 1, 1
+    table = traced(labels, tmp_path / "out", block_shape=4)  # with the ticks of the default
+    assert (table.pieces.tolist(), table.vertices.tolist()) == ([4], [5])
+
+
 def test_choice_and_nothing(tmp_path: Path) -> None:
     labels, _ = neurites(5, 64, 1)
     assert traced(labels, tmp_path / "a", ids=[2, 4, 99], block_shape=32).label.tolist() == [2, 4]

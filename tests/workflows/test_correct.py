@@ -208,3 +208,32 @@ def test_killed_and_called_with_other_constraints(place: Path, at: str) -> None:
     other = Constraints(join=[pair(place, joined=False, far=40)])
     correct(place / "labels.zarr", place / "kept", other, **QUIET)
     check(place, other)
+
+
+@pytest.mark.processes
+@pytest.mark.some(2)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(("blocks", 1), ("pending", 0)), (("levels", 0), ("check", 0)), (("end", 0), ("blocks", 0)), (("put", 1),) * 2],
+)
+def test_killed_twice_and_taken_back(place: Path, first: tuple[str, int], second: tuple[str, int]) -> None:
+    """What the first killed call has written is put right after the second one, whatever is wanted then."""
+    before = levels(place)
+    parts = np.asarray(bp.open_source(place / "kept" / "partition.zarr", "parts")[...])
+    graph = bp.graph.open_graph(place / "kept" / "graph.zarr")
+    inner = np.flatnonzero(parts[graph.pairs[:, 0]] == parts[graph.pairs[:, 1]])
+    objects = parts[graph.pairs[inner, 0]]
+    rows = inner[[0, int(np.flatnonzero(objects != objects[0])[0])]]
+    for number, (row, (at, after)) in enumerate(zip(rows, (first, second), strict=True)):
+        wanted = Constraints(cut=[tuple(graph.edges.ids[row].tolist())])
+        wanted.write(place / f"{number}.json")
+        command = [sys.executable, "-c", KILLED, str(place), str(place / f"{number}.json"), at, str(after)]
+        done = subprocess.run(command, timeout=300, check=False, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not all(np.array_equal(one, two) for one, two in zip(levels(place), before, strict=True))
+    if first[0] != "put":  # after which a correction counts
+        correct(place / "labels.zarr", place / "kept", Constraints(), **QUIET)
+        assert all(np.array_equal(one, two) for one, two in zip(levels(place), before, strict=True))
+    wanted = Constraints.read(place / "0.json") + Constraints.read(place / "1.json")
+    correct(place / "labels.zarr", place / "kept", wanted, **QUIET)
+    check(place, wanted)

@@ -384,7 +384,7 @@ class TestFailures:
             ({"roi": (slice(0, 41),)}, RegionError, "0:41"),
             ({"roi": (slice(0, 40, 2),)}, RegionError, "step"),
             ({"job_type": "magic"}, ConfigError, "magic"),
-            ({"execution": bp.Execution(plan=True)}, ConfigError, "cannot be called with plan=True"),
+            ({"execution": bp.Execution(debug=True)}, ConfigError, "cannot be called with debug=True"),
             ({"output_path": "a.h5"}, FormatError, "OME-Zarr folder"),
             ({"output_path": "s3://bucket/a.zarr"}, FormatError, "OME-Zarr folder"),
             ({"output_path": 3}, FormatError, "not a path"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from ...errors import ConfigError
 
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 WAITING, RUNNING = "PENDING", "RUNNING"
 OUTCOMES = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 """Words for the ends of jobs, besides those that it waits or runs."""
@@ -83,6 +85,7 @@ class Profile:
     most: int = 1000
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("options", "single", "array"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, wanted in (("submitted", {"id"}), ("record", {"id", "state", "name"})):
@@ -100,9 +103,73 @@ class Profile:
                 remedy='states={"R": "RUNNING"}',
             )
 
+    def _check_types(self) -> None:
+        """Refuse values of another type, and words that would mean something else in a command or a script."""
+        for name, kind in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                self._refuse(name, f"{value!r} is no {kind.__name__}")
+        for name in ("options", "single", "array"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(
+                isinstance(one, str) and "\n" not in one for one in value
+            ):
+                self._refuse(name, f"{value!r} are no lines")
+        for name in ("index", "job"):
+            if _VARIABLE.fullmatch(getattr(self, name)) is None:
+                self._refuse(name, f"{getattr(self, name)!r} is no name of a variable")
+        for name in ("submit", "status", "cancel", "cancel_array"):
+            try:
+                words = shlex.split(getattr(self, name))
+            except ValueError as error:
+                self._refuse(name, str(error))
+            if not words:
+                self._refuse(name, "there is no command")
+        if self.first not in (0, 1) or not 1 <= self.least <= self.most:
+            self._refuse("first, least, most", f"{self.first}, {self.least}, {self.most} make no sense")
+        for name in ("submitted", "record"):
+            if may_hang(getattr(self, name)):
+                self._refuse(name, "a repetition in a repetition may take for ever on what a command prints")
+
+    def _refuse(self, name: str, why: str) -> NoReturn:
+        raise ConfigError(
+            f"{name} of the profile {self.name!r}: {why}",
+            remedy='bioimage_py.runner.BatchConfig(scheduler="lsf").scheduler',
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self)
+
+
+_TYPES = {one.name: int if one.type == "int" else str for one in fields(Profile) if one.type in ("int", "str")}
+
+
+def may_hang(pattern: str) -> bool:
+    """Whether a regular expression repeats without end what itself repeats without end, as ``(a+)+``."""
+    try:
+        return _nests(re._parser.parse(pattern), inside=False)  # type: ignore[attr-defined]
+    except re.error:
+        return False  # said by who compiles it
+
+
+def _nests(parsed: Any, *, inside: bool) -> bool:
+    for what, about in parsed:
+        endless = str(what).endswith("REPEAT") and about[1] == re._constants.MAXREPEAT  # type: ignore[attr-defined]
+        if endless and inside:
+            return True
+        if any(_nests(part, inside=inside or endless) for part in _parts(about)):
+            return True
+    return False
+
+
+def _parts(about: Any) -> Iterator[Any]:
+    """The expressions within one."""
+    if hasattr(about, "getwidth"):
+        yield about
+    elif isinstance(about, tuple | list):
+        for part in about:
+            yield from _parts(part)
 
 
 LSF = Profile(

@@ -6,19 +6,18 @@ import re
 import shlex
 import string
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from typing import IO, Any
+from typing import Any
 
-from ...errors import ConfigError
 from ..config import memory_bytes, wall_seconds
 from ..jobs import job
+from ..jobs.question import JOB_ID, Question, ask, checked_id
+from ..jobs.scheduler import UNLISTED
 from .profile import RUNNING, WAITING, Profile
 
-COMMAND_SECONDS = 60.0
+_INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _NO_JOBS = re.compile(r"(?i)no (unfinished |matching )?jobs?\b|job.* not found|unknown job")
 """Some say that there are no jobs by an error; what is printed then says that a job is meant, not a server."""
 
@@ -65,11 +64,11 @@ class BatchScheduler:
         script = folder / f"{name}.sh"
         script.write_text(self.script(folder, name, n_jobs, command, config, mem))
         words = shlex.split(self.profile.submit)
-        done = _run(words, script) if self.profile.by_input else _run([*words, str(script)])
+        done = ask(words, script.read_text()) if self.profile.by_input else ask([*words, str(script)])
         found = re.search(self.profile.submitted, done.stdout)
         if done.returncode or found is None:
             raise RuntimeError((done.stderr or done.stdout).strip() or f"{words[0]} said nothing")
-        return found["id"]
+        return checked_id(found["id"])
 
     def script(self, folder: Path, name: str, n_jobs: int, command: str, config: Any, mem: str | None) -> str:
         """The script of a job or an array."""
@@ -122,7 +121,7 @@ class BatchScheduler:
     def _cancel(self, array: str, index: int, *, single: bool) -> None:
         values = {"id": array, "index": index + self.profile.first}
         command = self.profile.cancel_array.replace("[]", "") if single else self.profile.cancel
-        _run(shlex.split(command.format(**values)))
+        ask(shlex.split(command.format(**values)))
 
     def cancel_named(self, names: Iterable[str], *, pending: bool = False) -> None:
         """Cancel the jobs of these names, or those of them that wait."""
@@ -133,7 +132,7 @@ class BatchScheduler:
                 self._cancel(one.array, one.index, single=one.single)
             return
         for array in sorted({one.array for one in found if not one.single}):
-            _run(shlex.split(self.profile.cancel_array.format(id=array)))
+            ask(shlex.split(self.profile.cancel_array.format(id=array)))
         for one in (one for one in found if one.single):
             self._cancel(one.array, one.index, single=True)
 
@@ -143,15 +142,20 @@ class BatchScheduler:
         return None if listed is None else {one.id for one in listed if one.name in wanted and one.queued}
 
     def _listed(self) -> list[Listed] | None:
-        done = _run(shlex.split(self.profile.status))
+        return self.listed(ask(shlex.split(self.profile.status)))
+
+    def listed(self, done: subprocess.CompletedProcess[str]) -> list[Listed] | None:
+        """Jobs of an answer of the status command; None where it has failed."""
         return None if done.returncode and not _NO_JOBS.search(done.stderr) else self.read(done.stdout)
 
     def read(self, text: str) -> list[Listed]:
-        """Jobs of what the status command has printed."""
+        """Jobs of what the status command has printed; what can be no job is left out."""
         found = []
         for match in re.finditer(self.profile.record, text):
             groups = match.groupdict()
-            index = groups.get("index")
+            index = groups.get("index") or None
+            if JOB_ID.fullmatch(groups["id"]) is None or (index and _INDEX.fullmatch(index) is None):
+                continue
             single = index is None or int(index) < self.profile.first
             state = self.profile.states.get(groups["state"], WAITING)
             place = 0 if index is None or single else int(index) - self.profile.first
@@ -169,40 +173,28 @@ class BatchQuery:
     def __init__(self, scheduler: BatchScheduler) -> None:
         self._scheduler = scheduler
         self._seen: set[str] = set()
-        self._deadline = 0.0
-        self._process: subprocess.Popen[str] | None = None
-        self._out: IO[str] | None = None
+        self._question: Question | None = None
 
     @property
     def asked(self) -> bool:
         """Whether an answer is being waited for."""
-        return self._process is not None
+        return self._question is not None
 
     def ask(self, jobs: Sequence[str], names: Sequence[str]) -> None:
         """Put the question."""
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
-        self._deadline = monotonic() + COMMAND_SECONDS
-        command = shlex.split(self._scheduler.profile.status)
-        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.STDOUT, text=True)
+        self._question = Question(shlex.split(self._scheduler.profile.status))
 
     def answer(self) -> dict[str, tuple[str, str]] | None:
         """State and nodes of each job; None while there is no answer, and where it failed."""
-        if self._process is None or self._out is None:
+        if self._question is None or (done := self._question.answer()) is None:
             return None
-        if (code := self._process.poll()) is None:
-            if monotonic() < self._deadline:
-                return None
-            self._process.kill()
-            code = self._process.wait()
-        self._out.seek(0)
-        with self._out as out:
-            text = out.read()
-        self._process = None
-        if code and not _NO_JOBS.search(text):
+        self._question = None
+        found = self._scheduler.listed(done)
+        if found is None:
             return None
-        listed = {one.id: (one.state, one.node) for one in self._scheduler.read(text)}
-        # some forget a job when it ends; what it has written of its end goes before this
-        gone = dict.fromkeys(self._seen - set(listed), ("FAILED", ""))
+        listed = {one.id: (one.state, one.node) for one in found}
+        # some forget a job when it ends; and a list may leave one out that works
+        gone = dict.fromkeys(self._seen - set(listed), (UNLISTED, ""))
         self._seen |= set(listed)
         return {**gone, **listed}
 
@@ -215,17 +207,3 @@ def _filled(text: str, values: dict[str, Any]) -> str:
 
 def _has_all(text: str, values: dict[str, Any]) -> bool:
     return all(values.get(name) is not None for _, name, _, _ in string.Formatter().parse(text) if name)
-
-
-def _run(command: Sequence[str], script: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command of the scheduler; a hanging one counts as failed."""
-    text = None if script is None else script.read_text()
-    try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(list(command), 1, "", "timed out")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{command[0]} is not found: this host does not submit to such a cluster",
-            remedy='job_type="subprocess", or run this on the login node',
-        ) from error

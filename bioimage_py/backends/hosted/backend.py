@@ -2,7 +2,7 @@
 
 A task cannot be ended in the middle of a block. So who is not wanted any more gets a mark (``gone/<worker>``) and
 leaves after the block that it is in; and the next driver of a run waits until all have gone that an earlier one has
-left.
+left. What a host says of the end of a task is believed once the task cannot write any more (`backends.dismissal`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ...system.files import own_folder
 from ...system.json_text import parse_json
 from ...system.processes import identify, lives
 from ..base import Backend, BackendEvent, Work
+from ..dismissal import Dismissal, wait_until_over
 from .task import BEGUN_AGAIN
 
 LEFT_SECONDS = 150.0
@@ -36,6 +37,11 @@ class Task:
     worker: str
     run: Path
     handle: Any = None
+    returned: bool = False
+    """Whether its function is known to have returned, or raised."""
+    verdict: BackendEvent | None = None
+    """How it has ended, as its host says."""
+    dismissal: Dismissal | None = None
 
     @property
     def begun(self) -> bool:
@@ -52,10 +58,16 @@ class Task:
             return told
         return None
 
-    def give_up(self) -> None:
+    def give_up(self) -> Dismissal:
         """Have it leave after the block that it is in, or before its first one."""
-        with suppress(OSError):
-            (RunFolder(self.run).gone / self.worker).touch()
+        if self.dismissal is None:
+            self.dismissal = Dismissal(self.run, self.worker, RunFolder(self.run).beats / self.worker)
+        return self.dismissal
+
+    @property
+    def over(self) -> bool:
+        """Whether one that is held dead cannot write any more."""
+        return self.returned or self.end() is not None or self.give_up().over
 
 
 class HostedBackend(Backend):
@@ -100,11 +112,12 @@ class HostedBackend(Backend):
         return set(self._tasks)
 
     def look(self) -> None:
-        """Find the tasks that have ended, and note how."""
+        """Find the tasks that have ended, and note how; who may still write is alive."""
         for task in list(self._tasks.values()):
-            if (event := self.outcome(task)) is not None:
+            task.verdict = task.verdict or self.outcome(task)
+            if task.verdict is not None and (self.limits.shares_memory or task.over):
                 del self._tasks[task.worker]
-                self._events.append(event)
+                self._events.append(task.verdict)
 
     def ended(self) -> list[BackendEvent]:
         """Ends of workers since the last call."""
@@ -115,8 +128,10 @@ class HostedBackend(Backend):
     def told(self, worker: str, answer: dict[str, Any]) -> BackendEvent:
         """The end of a worker as its task tells it."""
         kind, detail = answer["kind"], answer["detail"]
-        if kind == BEGUN_AGAIN:
+        if kind == BEGUN_AGAIN:  # the task that was there before it may go on
             kind = "node"
+        elif worker in self._tasks:
+            self._tasks[worker].returned = True
         where = f"process {answer['pid']} on {answer['host']}: " if detail and "pid" in answer else ""
         return BackendEvent(worker, kind, where + detail, None, answer.get("peak_bytes", 0))
 
@@ -126,7 +141,7 @@ class HostedBackend(Backend):
         if not self.limits.shares_memory:
             for task in [task for task in self._tasks.values() if not task.begun]:
                 task.give_up()
-                if not task.begun:
+                if not task.begun:  # one that begins now finds that it was given up
                     self.withdraw(task)
                     del self._tasks[task.worker]
         while self._tasks:
@@ -154,15 +169,10 @@ class HostedBackend(Backend):
 
     @classmethod
     def end_left(cls, folder: Path) -> bool:
-        """Have the tasks of a run leave, and wait until they have; whether none is left."""
-        deadline = monotonic() + LEFT_SECONDS
-        while left := _living(folder):
-            for task in left:
-                task.give_up()
-            if monotonic() > deadline:
-                return False
-            sleep(_LOOK_SECONDS)
-        return True
+        """Have the tasks of a run leave, and wait until none can write any more; whether that is so."""
+        beats = RunFolder(folder.absolute()).beats
+        workers = [task.worker for task in _living(folder)]
+        return wait_until_over(folder.absolute(), workers, lambda worker: beats / worker, LEFT_SECONDS)
 
     @classmethod
     def end_by_hand(cls, folder: Path) -> str:

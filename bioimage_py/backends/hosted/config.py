@@ -99,6 +99,11 @@ class DaskConfig(RunnerConfig):
         What a worker needs, as Dask counts it (``{"GPU": 1}``).
     start_timeout : float
         Seconds within which the scheduler has to answer.
+    shared : bool
+        Whether all workers see the run folder. With False they ask the calling process for what they need of it, by
+        way of the scheduler, and it is enough that they reach the data, as in a bucket.
+    scratch : str, optional
+        URL of a folder in object storage for arrays that operations keep between their stages, with ``shared=False``.
 
     Raises
     ------
@@ -113,10 +118,14 @@ class DaskConfig(RunnerConfig):
     cluster: Any = None
     resources: dict[str, Any] = field(default_factory=dict)
     start_timeout: float = 60.0
+    shared: bool = True
+    scratch: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("start_timeout")
+        if self.scratch is not None and (not isinstance(self.scratch, str) or "://" not in self.scratch):
+            raise ConfigError(f"scratch={self.scratch!r} is no URL", remedy='scratch="s3://bucket/tmp"')
         if not isinstance(self.resources, Mapping) or not all(isinstance(name, str) for name in self.resources):
             raise ConfigError(f"resources={self.resources!r} is not a dict of names", remedy='resources={"GPU": 1}')
 

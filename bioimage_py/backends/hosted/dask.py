@@ -20,6 +20,7 @@ from ..base import BackendEvent, Limits, Work
 from . import task as tasks
 from .backend import HostedBackend, Task
 from .config import DaskConfig
+from .exchange import Exchange, asking
 
 ASK_SECONDS = 1.0
 """How often the scheduler is asked which workers it has."""
@@ -42,6 +43,13 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
     return tasks.work(order, {"at": get_worker().address})
 
 
+def work_asking(order: dict[str, Any]) -> dict[str, Any]:
+    """Be a worker of a run whose folder only the driver sees."""
+    from distributed import get_worker
+
+    return tasks.work_asking(order, {"at": get_worker().address}, asking(order["ask"], order["worker"]))
+
+
 class DaskBackend(HostedBackend):
     """Workers as long tasks of a cluster of Dask.
 
@@ -62,6 +70,8 @@ class DaskBackend(HostedBackend):
         self._empty_from: float | None = None
         self.limits = Limits(one_machine=here, durability="process" if here else "node")
         self.job_bytes = self._memory()
+        self.sees_folder, self.scratch = self.config.shared, self.config.scratch
+        self._exchange: Exchange | None = None
         self._token = secrets.token_hex(4)
         self._lost: dict[str, float] = {}
         self._next = 0.0
@@ -141,7 +151,32 @@ class DaskBackend(HostedBackend):
         """Give a task to the scheduler, which never repeats one that fails."""
         self._connect_again()
         key = f"bioimage_py-{self._token}-{task.worker}"
-        return self._client.submit(work, order, key=key, pure=False, retries=0, resources=self.config.resources or None)
+        if not self.sees_folder:
+            if self._exchange is None or self._exchange.run != task.run:
+                self._end_exchange()
+                name = f"bioimage_py-{self._token}-{secrets.token_hex(4)}"
+                self._exchange = Exchange(self._client, name, task.run, work_.served())
+            key = f"{self._exchange.name}-{task.worker}"
+            order = {"worker": task.worker, "mem": order["mem"], "ask": self._exchange.name}
+        function = work if self.sees_folder else work_asking
+        resources = self.config.resources or None
+        return self._client.submit(function, order, key=key, pure=False, retries=0, resources=resources)
+
+    def _end_exchange(self) -> None:
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until no task is at work; then nobody asks any more."""
+        super().join(timeout)
+        if not self._tasks:
+            self._end_exchange()
+
+    def abandon(self) -> None:
+        """Have the tasks leave after the blocks that they are in: those that ask get no answer."""
+        super().abandon()
+        self._end_exchange()
 
     def _connect_again(self) -> None:
         if self._client.status == "closed":

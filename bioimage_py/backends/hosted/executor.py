@@ -130,7 +130,7 @@ class ExecutorBackend(HostedBackend):
     def look(self) -> None:
         """Find the tasks that have ended, and note how; a pool that has broken is replaced."""
         self._submit_waiting()
-        broken = [task for task in self._tasks.values() if isinstance(_error(task.handle), BrokenExecutor)]
+        broken = [task for task in self._judged() if isinstance(_error(task.handle), BrokenExecutor)]
         if broken:
             self._broken(str(_error(broken[0].handle)))
         if not self.limits.shares_memory and monotonic() >= self._next:
@@ -138,44 +138,44 @@ class ExecutorBackend(HostedBackend):
             self._find_untold()
         super().look()
 
+    def _judged(self) -> list[Task]:
+        """Tasks that were submitted, and of whose end nothing was said yet."""
+        return [task for task in self._tasks.values() if task.handle is not None and task.verdict is None]
+
     def _find_untold(self) -> None:
         """Find the processes that have gone without a word of the executor.
 
         Python's own pool does not watch a process that it has started while it waited, until something happens to it:
         a further task has it look at all of them.
         """
-        for task in list(self._tasks.values()):
+        for task in self._judged():
             beat = RunFolder(task.run).beats / task.worker
             told = tasks.told_alive(beat)
-            if told is None or task.handle is None or task.handle.done() or not visible(told) or lives(told, beat):
+            if told is None or task.handle.done() or not visible(told) or lives(told, beat):
                 self._gone.pop(task.worker, None)
             elif task.worker not in self._gone:
                 self._gone[task.worker] = monotonic()
                 with suppress(Exception):  # foreign code; where it is broken, its tasks say so
                     self._executor.submit(tasks.probe)
             elif monotonic() - self._gone[task.worker] > UNTOLD_SECONDS:
-                del self._tasks[task.worker]
                 end, detail = task.end(), f"process {told['pid']} has gone, and the executor has not said so"
                 event = BackendEvent(task.worker, "killed", detail)
-                self._events.append(event if end is None else self.told(task.worker, end))
+                task.verdict = event if end is None else self.told(task.worker, end)
 
     def _broken(self, why: str) -> None:
         """All tasks of a broken pool have ended; who was ended by the pool itself has said so."""
-        lost = [task for task in self._tasks.values() if task.handle is not None]
+        lost = self._judged()
         ends = {task.worker: task.end() for task in lost}
         silent = [task for task in lost if ends[task.worker] is None and task.begun]
         for task in lost:
-            del self._tasks[task.worker]
             end = ends[task.worker]
             if end is not None and end["kind"] != "ended":
-                self._events.append(self.told(task.worker, end))
+                task.verdict = self.told(task.worker, end)
             elif not self._own:
                 detail = f"the executor is broken ({why}); the same call goes on with a new one"
-                self._events.append(
-                    BackendEvent(task.worker, "crashed", f"{detail}; ExecutorConfig(make=...) replaces it")
-                )
+                task.verdict = BackendEvent(task.worker, "crashed", f"{detail}; ExecutorConfig(make=...) replaces it")
             else:
-                self._events.append(self._explain(task, why, alone=silent == [task]))
+                task.verdict = self._explain(task, why, alone=silent == [task])
         if self._own:
             if len(silent) > 1:
                 self._alone_until = monotonic() + ALONE_SECONDS

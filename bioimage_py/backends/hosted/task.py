@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -70,6 +70,25 @@ def work(order: dict[str, Any], about: dict[str, Any] | None = None) -> dict[str
     told.update(peak_bytes=peak_bytes(), **me)
     with suppress(OSError):  # the run is over, and its folder may be gone
         write_once(end, json.dumps(told).encode())
+    return told
+
+
+def work_asking(order: dict[str, Any], about: dict[str, Any], ask: Callable[..., Any]) -> dict[str, Any]:
+    """Be one worker of a run whose folder is not seen from here, by asking its driver; how it ended."""
+    me = {**identify(), **about}
+    try:
+        wanted = ask("begin", me)
+    except FileExistsError:
+        return {"kind": BEGUN_AGAIN, "detail": "its process was lost"}
+    told: dict[str, Any] = {"kind": "finished", "detail": "nobody wanted it any more"}
+    with limited_threads(2):
+        if wanted:
+            remote = import_module("bioimage_py.runner.worker.remote")
+            told = remote.serve(order["worker"], order["mem"], ask, _BEGAN)
+            enter_worker("")
+    told.update(peak_bytes=peak_bytes(), **me)
+    with suppress(Exception):  # the driver has gone; who comes next finds it silent
+        ask("end", told)
     return told
 
 

@@ -2,7 +2,8 @@
 
 What the run folder says goes before what the scheduler says: a worker's small parent (`job`) writes how it ended, and
 its heartbeat tells that it lives. The scheduler is asked for what nobody can write: that a job was cancelled, ran out
-of time or memory, was preempted, or lost its node. Where it does not answer, nobody is held dead.
+of time or memory, was preempted, or lost its node. Where it does not answer, nobody is held dead; and what it says of
+an end is believed once the worker cannot write any more (`backends.dismissal`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, RunningError
 from ...run_folder import RunFolder
+from ...system.processes import FENCED_SECONDS, end_named
 from ..base import Backend, BackendEvent, Limits, Work
 from ..config import memory_bytes
+from ..dismissal import Dismissal
 from . import orders
 from .endings import VANISHED, JobWorker, explain, log_of
 from .orders import STALE_SECONDS
-from .scheduler import TERMINAL, Scheduler
+from .scheduler import TERMINAL, UNLISTED, Scheduler
 from .submission import Submitter, submit_driver, submit_program
 
 QUEUE_SECONDS = 30.0
@@ -103,8 +106,9 @@ class JobsBackend(Backend):
     def end_left(cls, folder: Path) -> bool:
         """Cancel all jobs of a run but this one; whether none is left. Where no scheduler is known they end alone."""
         with suppress(ConfigError):
-            return cancelled(cls.scheduler_of(folder), orders.names_of(folder) - orders.mine())
-        return True
+            if not cancelled(cls.scheduler_of(folder), orders.names_of(folder) - orders.mine()):
+                return False
+        return orders.unlisted_gone(folder.absolute(), set())
 
     def start(self, worker: str, work: Work) -> None:
         """Note a worker; all that are noted are submitted together by `ended`."""
@@ -123,6 +127,12 @@ class JobsBackend(Backend):
         self._open(folder.absolute())
         self.scheduler.cancel_named(orders.driver_names(folder) - orders.mine())  # this process drives the run now
         self._jobs = {worker.worker: worker for worker in orders.living(folder.absolute(), self.scheduler)}
+        # who is in no queue any more may work all the same: it is told to leave
+        if not orders.unlisted_gone(folder.absolute(), set(self._jobs)):
+            raise RunningError(
+                f"workers of the run in {folder} whose jobs the scheduler has forgotten are still at work",
+                remedy=self.end_by_hand(folder),
+            )
         self._submitter.names += sorted({worker.name for worker in self._jobs.values()})
         return frozenset(self._jobs)
 
@@ -194,7 +204,7 @@ class JobsBackend(Backend):
         queued = self.scheduler.queued({worker.name for worker in self._jobs.values()})
         for worker in list(self._jobs.values()):
             gone = worker.job not in queued if queued is not None else self._lost(worker)
-            if gone and monotonic() - worker.submitted > END_SECONDS:
+            if gone and monotonic() - worker.submitted > END_SECONDS and self._is_over(worker):
                 self._jobs.pop(worker.worker)
 
     def leave(self) -> None:
@@ -251,20 +261,34 @@ class JobsBackend(Backend):
             return
         for worker in self._jobs.values():
             worker.state, worker.nodes = answer.get(worker.job, ("", worker.nodes))
-            if worker.state in TERMINAL:
+            if worker.state == UNLISTED:
+                worker.state = VANISHED if self._lost(worker, FENCED_SECONDS) else ""
+            if worker.state in {*TERMINAL, VANISHED}:
                 worker.ended = worker.ended or now
             elif worker.mark is None and (self._lost(worker) if not worker.state else self._silent(worker)):
                 worker.state, worker.ended = VANISHED, now - END_SECONDS
 
-    def _lost(self, worker: JobWorker) -> bool:
-        """Whether a job that the scheduler does not list must be dead."""
+    def _lost(self, worker: JobWorker, silence: float | None = None) -> bool:
+        """Whether a job that the scheduler does not list must be dead: it gives no sign of life."""
         assert self._folder is not None
+        silence = STALE_SECONDS if silence is None else silence
         try:
             beat = self._heartbeat(worker.worker).stat().st_mtime
         except FileNotFoundError:
-            return bool(monotonic() - worker.submitted > max(STALE_SECONDS, self.config.latency_wait))
+            return bool(monotonic() - worker.submitted > max(silence, self.config.latency_wait))
         age: float = RunFolder(self._folder).heartbeat.stat().st_mtime - beat
-        return age > STALE_SECONDS
+        return age > silence
+
+    def _is_over(self, worker: JobWorker) -> bool:
+        """Whether a worker that is held dead cannot write any more; until then it is told to leave."""
+        assert self._folder is not None
+        if worker.mark is not None:
+            return True
+        if worker.dismissal is None:
+            worker.dismissal = Dismissal(self._folder, worker.worker, RunFolder(self._folder).process_of(worker.worker))
+        with suppress(RunningError):  # where it is a process of this host
+            end_named(RunFolder(self._folder).process_of(worker.worker))
+        return worker.dismissal.over
 
     def _silent(self, worker: JobWorker) -> bool:
         """Whether a job that is listed gives no sign of life any more, where the scheduler does not see nodes."""
@@ -280,7 +304,7 @@ class JobsBackend(Backend):
                 patience, self._next_query = KILLED_SECONDS, min(self._next_query, monotonic() + FIRST_QUERY)
             elif kind == "no word":
                 patience = self.config.latency_wait
-            if monotonic() - worker.ended >= patience:
+            if monotonic() - worker.ended >= patience and self._is_over(worker):
                 self._end(worker, "killed" if kind == "no word" else kind, detail)
 
     def _end(self, worker: JobWorker, kind: str, detail: str) -> None:

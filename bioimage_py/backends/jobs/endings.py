@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...run_folder import RunFolder
+from ..dismissal import Dismissal
 from ..subprocess import SIGKILL, end_of_log
 from .scheduler import TERMINAL
 
@@ -20,7 +21,7 @@ class JobWorker:
 
     ``pool`` is where the job looks for further orders, ``orders`` how many runs it was told to work on. ``state`` and
     ``nodes`` are what the scheduler says, ``mark`` what the worker's parent wrote when it ended; ``submitted`` and
-    ``ended`` (when that was seen) are times of this process's clock.
+    ``ended`` (when that was seen) are times of this process's clock. ``dismissal`` is that of one which is held dead.
     """
 
     worker: str
@@ -34,6 +35,7 @@ class JobWorker:
     nodes: str = ""
     ended: float | None = None
     mark: dict[str, Any] | None = None
+    dismissal: Dismissal | None = None
 
     @property
     def stays(self) -> bool:

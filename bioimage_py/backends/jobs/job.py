@@ -44,7 +44,7 @@ class Job:
         self.token = token
         self.index = os.environ.get(TASK_VARIABLE) or os.environ.get("SLURM_ARRAY_TASK_ID", "0")
         self.orders = 1
-        self.leaving = self.serving = False
+        self.leaving = self.serving = self.told_to_end = False
         self.process: subprocess.Popen[bytes] | None = None
         self.kills = parent.memory_kills()
         self.read(wait_for(folder, token + ".json"))
@@ -67,6 +67,7 @@ class Job:
             self.tell({"kind": "cannot start", "detail": why})
             return
         signal.signal(signal.SIGUSR2, self.leave)
+        signal.signal(signal.SIGTERM, self.end)
         for target in (self.beat, self.watch):
             threading.Thread(target=target, daemon=True).start()
         while self.serve() and (order := self.next_order()) is not None:
@@ -78,13 +79,16 @@ class Job:
 
     def serve(self) -> bool:
         """Have the worker do its order and write how it ended; whether it can take another one."""
-        if why := self.unseen() or self.unwanted():
+        why = self.unseen()
+        if not why:
+            self.touch()  # before it looks whether it was given up: who gives it up looks for this afterwards
+            why = self.unwanted()
+        if why:
             self.tell({"kind": "finished", "detail": why, "stays": self.stays()})
             return True
         if self.process is None:
             self.start()
         self.serving = True
-        self.touch()
         answer = self.answer()
         self.serving = False
         if "kind" in answer:
@@ -92,6 +96,7 @@ class Job:
             return True
         assert self.process is not None
         code = self.process.wait()
+        code = -signal.SIGTERM if self.told_to_end else code
         parent.end_session(os.getpid())
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         self.tell({"end": code, "peak_bytes": peak, "memory_kills": parent.memory_kills() - self.kills, **answer})
@@ -174,6 +179,13 @@ class Job:
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR2)
 
+    def end(self, *_: object) -> None:
+        """End the worker at once, and say so: the scheduler ends the job, and its blocks wait for that."""
+        self.told_to_end = True
+        if not self.serving or self.process is None:
+            os._exit(128 + signal.SIGTERM)
+        self.process.kill()
+
     def beat(self) -> None:
         """Touch the heartbeat file while the worker works."""
         while True:
@@ -193,7 +205,7 @@ class Job:
             if self.leaving:  # again, for a worker that was only starting
                 self.leave()
         print(f"ended: {why}", file=sys.stderr, flush=True)  # noqa: T201 - the job's log
-        parent.leave(self.process)
+        parent.leave(self.process, lambda: self.tell({"kind": "node", "detail": why}))
 
     def unseen(self) -> str:
         """Why the run cannot be begun; waits for what another host has written to be seen here."""

@@ -10,15 +10,18 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from ...errors import RunningError
 from ...run_folder import RunFolder
 from ...system.files import own_folder, write_once
+from ...system.processes import end_named
+from ..dismissal import wait_until_over
 from ..subprocess import WORKER_CODE, worker_environment
 from . import job
 from .endings import JobWorker
@@ -29,6 +32,8 @@ NAME = "bioimage_py-"
 _NAME = re.compile(NAME + r"[\w.-]+", re.ASCII)
 STALE_SECONDS = 60.0
 """A heartbeat that is older, of a job that the scheduler does not know, is of a dead one."""
+LEFT_SECONDS = 150.0
+"""How long to wait for workers that the scheduler has forgotten and that are at work."""
 
 
 @dataclass
@@ -115,6 +120,17 @@ def living(run: Path, scheduler: Scheduler) -> list[JobWorker]:
     over = {name.partition(".")[0] for part in marks for name in os.listdir(part)}
     candidates = [job for order in orders if order.job is not None for job in order.jobs() if job.worker not in over]
     return [job for job in candidates if (_beats(run, job.worker) if queued is None else job.job in queued)]
+
+
+def unlisted_gone(run: Path, living: Container[str]) -> bool:
+    """Wait until workers of a run that have begun and are not ``living`` cannot write any more; whether that is so."""
+    inside = RunFolder(run)
+    names = os.listdir(inside.beats) if inside.beats.is_dir() else []
+    silent = [name for name in names if not name.startswith(".") and name not in living and _beats(run, name)]
+    for name in silent:
+        with suppress(RunningError):  # one of this host need not be waited for
+            end_named(inside.process_of(name))
+    return wait_until_over(run, silent, inside.process_of, LEFT_SECONDS)
 
 
 def _beats(run: Path, worker: str) -> bool:

@@ -19,6 +19,8 @@ TERMINAL = {
     "TIMEOUT": "wall time",
 }
 """States of the scheduler that are an end, and the kind of end."""
+UNLISTED = "UNLISTED"
+"""What a scheduler says of a job that it has listed and does not list any more: that alone is no end."""
 
 
 class Query(Protocol):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from time import monotonic
-from typing import IO, Any
+from typing import Any
 
-from ...errors import ConfigError
 from ...extras import needing
 from ..config import SlurmConfig, wall_seconds
+from ..jobs.question import JOB_ID, Question, ask, checked_id
 
-COMMAND_SECONDS = 60.0
 SIGNAL_SECONDS = 90
 """How long before the wall time a job is told so."""
 SEES_NODES: bool = True
+MOST_JOBS = 10**6
+"""Jobs of an array at most; SLURM allows no more than four million, and sites a thousand."""
+_PART = re.compile(r"(?P<first>\d{1,9})(-(?P<last>\d{1,9})(:(?P<step>\d{1,9}))?)?", re.ASCII)
+_NODES = re.compile(r"[\w.,\[\]-]*", re.ASCII)
 TRANSIENT: tuple[str, ...] = (
     "timed out",
     "socket",
@@ -30,15 +32,7 @@ TRANSIENT: tuple[str, ...] = (
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run one of SLURM's commands; a hanging one counts as failed."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", "timed out")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{command[0]} is not found: this host does not submit to a SLURM cluster",
-            remedy='job_type="subprocess", or run this on the login node',
-        ) from error
+    return ask(command)
 
 
 def array_limit(config: SlurmConfig) -> int:
@@ -74,7 +68,7 @@ def submit(folder: Path, name: str, n_jobs: int, command: str, config: SlurmConf
     if n_jobs:
         executor.parameters.update(map_count=n_jobs, array_parallelism=n_jobs)
     # exec: the signal before the end of the wall time goes to the shell, which would die of it
-    return str(executor._submit_command(f"exec {command}").job_id)
+    return checked_id(str(executor._submit_command(f"exec {command}").job_id))
 
 
 def _parameters(name: str, config: SlurmConfig, mem: str | None, avoid: str, *, requeue: bool) -> dict[str, Any]:
@@ -123,8 +117,7 @@ def find(name: str) -> str | None:
     listed = run("squeue", "-h", "-t", "all", f"--name={name}", "-o", "%F")
     if listed.returncode:
         raise OSError(listed.stderr.strip())
-    ids = listed.stdout.split()
-    return ids[0] if ids else None
+    return next(filter(JOB_ID.fullmatch, listed.stdout.split()), None)
 
 
 def cancel(*what: str) -> None:
@@ -152,40 +145,27 @@ class StateQuery:
 
     def __init__(self) -> None:
         self.accounting = True
-        self._deadline = 0.0
-        self._process: subprocess.Popen[str] | None = None
-        self._out: IO[str] | None = None
+        self._question: Question | None = None
 
     @property
     def asked(self) -> bool:
         """Whether an answer is being waited for."""
-        return self._process is not None
+        return self._question is not None
 
     def ask(self, jobs: Sequence[str], names: Sequence[str]) -> None:
         """Put the question."""
         sacct = ["sacct", "-n", "-P", "-j", ",".join(jobs), "--format=JobID,State,NodeList"]
         squeue = ["squeue", "-h", "-r", "-t", "all", f"--name={','.join(names)}", "-o", "%F_%K|%T|%N"]
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the answer is there
-        command = sacct if self.accounting else squeue
-        self._deadline = monotonic() + COMMAND_SECONDS
-        self._process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.DEVNULL, text=True)
+        self._question = Question(sacct if self.accounting else squeue)
 
     def answer(self) -> dict[str, tuple[str, str]] | None:
         """State and nodes of each job by ``<array>_<index>``; None while there is no answer, and where it failed."""
-        if self._process is None or self._out is None:
+        if self._question is None or (done := self._question.answer()) is None:
             return None
-        if (code := self._process.poll()) is None:
-            if monotonic() < self._deadline:
-                return None
-            self._process.kill()
-            code = self._process.wait()
-        self._out.seek(0)
-        with self._out as out:
-            text = out.read()
-        self._process = None
-        if code and self.accounting:
+        self._question = None
+        if done.returncode and self.accounting:
             self.accounting = False  # squeue from now on
-        return None if code else states(text)
+        return None if done.returncode else states(done.stdout)
 
 
 def states(text: str) -> dict[str, tuple[str, str]]:
@@ -195,6 +175,7 @@ def states(text: str) -> dict[str, tuple[str, str]]:
         job, state, nodes = (*line.split("|"), "", "")[:3]
         main, _, step = job.partition(".")
         state = state.partition(" ")[0]
+        nodes = nodes if _NODES.fullmatch(nodes) or nodes == "None assigned" else ""
         for one in expand(main):
             if not step:
                 # an earlier line is that of a step that knew better
@@ -205,13 +186,17 @@ def states(text: str) -> dict[str, tuple[str, str]]:
 
 
 def expand(job: str) -> list[str]:
-    """Single jobs of an id such as ``12_[2-4,7%2]``."""
+    """Single jobs of an id such as ``12_[2-4,7%2]``; none of what can be no id."""
     array, bracket, rest = job.partition("_[")
     if not bracket:
         return [job]
     indices: list[int] = []
     for part in rest.partition("]")[0].partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        last, _, step = (last or first).partition(":")
-        indices.extend(range(int(first), int(last) + 1, int(step or 1)))
+        if (match := _PART.fullmatch(part)) is None:
+            return []
+        first = int(match["first"])
+        span = range(first, int(match["last"] or first) + 1, int(match["step"] or 1) or 1)
+        if len(indices) + len(span) > MOST_JOBS:
+            return []
+        indices.extend(span)
     return [f"{array}_{index}" for index in indices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from . import commands
 WALL_MINUTES = 240
 """Proposed wall time at most: short jobs find gaps, and another one takes over before it is up."""
 _FIELDS = "%P|%a|%l|%m|%c|%G|%D"
+_LINE = re.compile(r"[\w.-]+\*?\|(?P<state>\w+)\|[\w:/-]*\|\d{1,15}\+?\|\d{1,9}\+?\|[^|]*\|\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ def partitions() -> list[Partition]:
         raise ConfigError(f"sinfo does not answer: {told.stderr.strip()}", remedy="sinfo")
     found: dict[str, Partition] = {}
     for line in told.stdout.splitlines():
-        name, state, limit, mem, cpus, gres, nodes = line.split("|")
-        if state != "up":
+        match = _LINE.fullmatch(line)
+        if match is None or match["state"] != "up":  # what a site prints besides is none
             continue
+        name, _, limit, mem, cpus, gres, nodes = line.split("|")
         one = Partition(
             name.rstrip("*"),
             name.endswith("*"),

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from ...errors import ParameterError
 from ..common import place
+from ..functions import function_of
 from ..inputs import open_input
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ...catalogue.parameters import Parameter
 
 _WORDS = {"none": None, "true": True, "false": False}
@@ -110,20 +114,16 @@ def literal(text: str) -> Any:
 
 
 def _function(parameter: Parameter, text: str) -> Any:
-    """A function of a file; workers get its code, not its name."""
+    """A function of a file."""
     path, _, name = text.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():
         raise click.BadParameter(
             f"{text!r} is no function of a file, such as work.py:{parameter.name}", param_hint=_option(parameter)
         )
-    file = Path(path)
-    if not file.is_file():
-        raise click.BadParameter(f"{path} does not exist", param_hint=_option(parameter))
-    names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
-    exec(compile(file.read_text(), str(file), "exec"), names)
-    if not callable(names.get(name)):
-        raise click.BadParameter(f"{path} has no function {name!r}", param_hint=_option(parameter))
-    return names[name]
+    try:
+        return function_of(path, name)
+    except ParameterError as error:
+        raise click.BadParameter(error.message, param_hint=_option(parameter)) from error
 
 
 def _table(parameter: Parameter, text: str) -> Any:
@@ -145,17 +145,33 @@ def _table(parameter: Parameter, text: str) -> Any:
     if suffix == ".json":
         content = json.loads(Path(text).read_text())
         return {literal(key): value for key, value in content.items()} if isinstance(content, dict) else content
-    import pandas as pd
-
-    if suffix == ".parquet":
-        frame = pd.read_parquet(text)
-    else:
-        frame = pd.read_csv(text, sep="\t" if suffix == ".tsv" else ",")
+    frame = _frame(text)
     if "DataFrame" in parameter.type:
         return frame
+    if missing := [str(name) for name in frame if frame[name].isna().any()]:
+        raise click.BadParameter(f"{text} has no value in some rows of {missing[0]}", param_hint=_option(parameter))
     if "mapping" in parameter.type:
+        if frame.shape[1] < 2:
+            raise click.BadParameter(f"{text} has one column, not keys and values", param_hint=_option(parameter))
         return dict(zip(frame.iloc[:, 0].tolist(), frame.iloc[:, 1].tolist(), strict=True))
+    if all(frame[name].dtype.kind in "ui" for name in frame) and not (frame < 0).any(axis=None):
+        return frame.astype("uint64").to_numpy()  # numpy would make int64 beside uint64 float64, which rounds ids
     return frame.to_numpy()
+
+
+def _frame(path: str) -> pd.DataFrame:
+    """The table of a file; a first line of numbers is none of names."""
+    import pandas as pd
+
+    if path.endswith(".parquet"):
+        return pd.read_parquet(path)
+    mark = "\t" if path.endswith(".tsv") else ","
+    try:
+        first = pd.read_csv(path, sep=mark, nrows=1, header=None, dtype=str)
+        bare = all(type(literal(name)) in (int, float) for name in first.iloc[0].fillna("").tolist())
+        return pd.read_csv(path, sep=mark, header=None if bare else "infer")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is no table: {error}", remedy="a .csv file: names, then a row a line") from error
 
 
 def _pair(parameter: Parameter, text: str) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..common import Command, execution_of, json_option, print_json, region, run_options
+from ..common import Command, dry_run_option, execution_of, json_option, print_json, region, run_options
 from ..inputs import open_input
 
 
@@ -17,6 +17,7 @@ from ..inputs import open_input
 @click.option("--ignore-gt", type=int, multiple=True, help="Leave out voxels with this label there; repeatable.")
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region of GROUNDTRUTH that SEGMENTATION covers.")
 @run_options
+@dry_run_option
 @json_option
 def evaluate(
     segmentation: str,
@@ -29,6 +30,7 @@ def evaluate(
     workers: int,
     job_type: str,
     quiet: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Score the labels SEGMENTATION against the labels GROUNDTRUTH.
@@ -46,8 +48,13 @@ def evaluate(
         open_input(groundtruth, gt_key, roi),
         ignore_seg=ignore_seg or None,
         ignore_gt=ignore_gt or None,
-        execution=execution_of(workers, job_type, quiet or as_json),
+        execution=execution_of(workers, job_type, quiet or as_json, dry_run),
     )
+    if dry_run:
+        from ..made.results import jsonable
+
+        print_json(jsonable(scores)) if as_json else click.echo(str(scores))
+        return
     if as_json:
         print_json(scores.to_dict())
         return

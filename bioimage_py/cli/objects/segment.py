@@ -6,7 +6,18 @@ from typing import Any
 
 import click
 
-from ..common import Command, execution_of, json_option, lengths, numbers, offsets, print_json, region, run_options
+from ..common import (
+    Command,
+    dry_run_option,
+    execution_of,
+    json_option,
+    lengths,
+    numbers,
+    offsets,
+    print_json,
+    region,
+    run_options,
+)
 from ..inputs import open_input
 
 
@@ -18,6 +29,7 @@ from ..inputs import open_input
     "--method",
     type=click.Choice(["watershed", "components", "multicut", "agglomerate", "mutex"]),
     default="watershed",
+    metavar="NAME",
     show_default=True,
     help="How.",
 )
@@ -62,6 +74,7 @@ from ..inputs import open_input
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing label image.")
 @run_options
+@dry_run_option
 @json_option
 def segment(
     input: str,
@@ -76,12 +89,14 @@ def segment(
     workers: int,
     job_type: str,
     quiet: bool,
+    dry_run: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Segment the image INPUT; labels, with a pyramid, go to OUTPUT (OME-Zarr).
 
-    Multicut and agglomerate take boundaries, mutex affinities (0 to 1), or what --model (ONNX, TorchScript) makes.
+    Methods: watershed, components; multicut and agglomerate take boundaries, mutex affinities (0 to 1), or what --model
+    (ONNX, TorchScript) makes.
 
     \b
     Example:
@@ -98,11 +113,14 @@ def segment(
         halo=_single(halo),
         network=called or None,
         block_shape=_single(block_shape),
-        execution=execution_of(workers, job_type, quiet or as_json),
+        execution=execution_of(workers, job_type, quiet or as_json, dry_run),
         **settings,
     )
     if as_json:
         print_json(found.to_dict())
+        return
+    if dry_run:
+        click.echo(str(found))
         return
     click.echo(found.summary())
     if not found.n_objects:

@@ -66,7 +66,7 @@ class Constraints:
         if not place.is_file():
             raise SourceNotFoundError(f"{place} does not exist", remedy='write {"join": [[3, 5]], "cut": [[5, 9]]}')
         try:
-            told: Any = parse_json(place.read_bytes())
+            told: Any = parse_json(place.read_bytes(), unique=True)
             if not isinstance(told, dict) or (extra := sorted(set(told) - {"format", "version", "join", "cut"})):
                 raise ValueError(f"members {extra}" if isinstance(told, dict) else f"a {type(told).__name__}")
             if told.get("format", FORMAT) != FORMAT or told.get("version", _VERSION) != _VERSION:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ...errors import FormatError, KeyNotFoundError, SourceNotFoundError
 from ...system import swap
+from ...system.files import full_disk_told
 from ...system.json_text import parse_json
 from ..parts import Partition
 from ..regions import RegionGraph
@@ -49,14 +50,18 @@ def save_partition(kept: KeptPartition, path: str | os.PathLike[str]) -> None:
     place = os.path.abspath(path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     new = swap.beside(place)
-    for name, values in (("parts", kept.parts), ("costs", kept.costs)):
-        chunks = (min(_CHUNK, max(1, len(values))),)
-        with create_array(new, name, shape=values.shape, dtype=values.dtype, chunks=chunks, format="zarr") as array:
-            if len(values):
-                array[...] = values
     told = {"format": FORMAT, "version": _VERSION, "min_size": kept.min_size}
-    Path(new, "partition.json").write_text(json.dumps(told))
-    swap.put(new, place)
+    try:
+        with full_disk_told(place, "a partition"):
+            for name, values in (("parts", kept.parts), ("costs", kept.costs)):
+                how: dict[str, Any] = {"chunks": (min(_CHUNK, max(1, len(values))),), "format": "zarr"}
+                with create_array(new, name, shape=values.shape, dtype=values.dtype, **how) as array:
+                    if len(values):
+                        array[...] = values
+            Path(new, "partition.json").write_text(json.dumps(told))
+            swap.put(new, place)
+    finally:
+        swap.remove(new)
 
 
 def open_partition(path: str | os.PathLike[str], graph: RegionGraph) -> KeptPartition:

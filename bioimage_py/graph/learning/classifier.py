@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from ...extras import needing
 from ...system.files import write_once
 from ..regions import RegionGraph
 from .inputs import NAMES, inputs_of
+from .plain import plain_arrays
 
 _ROWS = 2**16
 _FORMAT = "bioimage_py edge classifier 1"
@@ -94,13 +94,13 @@ class EdgeClassifier:
                 f"{os.fspath(path)} does not exist", remedy="bp.graph.train_edges(...).write(path)"
             )
         try:
-            with np.load(path, allow_pickle=False) as held:
-                if str(held["format"]) != _FORMAT or tuple(held["inputs"].tolist()) != NAMES:
-                    raise ValueError("its format or inputs are other ones")
-                found = cls(**{one.name: held[one.name] for one in fields(cls)})
+            held = plain_arrays(path)
+            if str(held["format"]) != _FORMAT or tuple(held["inputs"].tolist()) != NAMES:
+                raise ValueError("its format or inputs are other ones")
+            found = cls(**{one.name: held[one.name] for one in fields(cls)})
             found._check()
             return found
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever is wrong with a file of somebody else
             raise FormatError(
                 f"{os.fspath(path)} is no classifier of edges: {error}", remedy="bp.graph.train_edges(...).write(path)"
             ) from error
@@ -119,8 +119,10 @@ class EdgeClassifier:
                 raise ValueError("a branch that does not lead further down")
         if not len(self.begins) or not ((self.begins >= 0) & (self.begins < n)).all() or not n:
             raise ValueError("no trees")
-        if (self.column >= len(NAMES)).any() or not np.isfinite(self.limit).all() or not np.isfinite(self.share).all():
+        if (self.column >= len(NAMES)).any() or not np.isfinite(self.limit).all():
             raise ValueError("numbers out of their range")
+        if not ((self.share >= 0) & (self.share <= 1)).all():
+            raise ValueError("shares that are not between 0 and 1")
 
 
 def train_edges(

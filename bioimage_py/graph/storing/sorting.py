@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ...system.files import naming
 from ..edge_table import Array, Table
 
 ROWS = 2**19
@@ -32,7 +33,9 @@ class Run(Generic[T]):
         """The rows of a table."""
         folder.mkdir(parents=True)
         for column in table.names:
-            np.ascontiguousarray(getattr(table, column)).tofile(folder / column)
+            # tofile would tell neither a full disk as such nor the path
+            with naming(folder / column), open(folder / column, "wb") as file:
+                file.write(np.ascontiguousarray(getattr(table, column)).tobytes())
         return cls(folder, empty, len(table))
 
     def rows(self, begin: int, end: int) -> T:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import FormatError, ParameterError, SourceNotFoundError
 from ...system import swap
+from ...system.files import full_disk_told
 from ...system.json_text import parse_json
 from ..edge_table import Table
 from ..regions import RegionGraph
@@ -72,7 +73,8 @@ def hidden(place: str) -> Iterator[str]:
     swap.clear(place)
     new = swap.beside(place)
     try:
-        yield new
+        with full_disk_told(place, "a region graph, which takes about twice its size while it is made"):
+            yield new
     finally:
         swap.remove(new)
 

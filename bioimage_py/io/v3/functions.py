@@ -248,8 +248,9 @@ def imwrite(
         False refuses a file that is there.
     **kwargs
         ``dtype`` converts, and refuses what does not fit; ``casting="unsafe"`` lets it overflow; ``rescale=(lo, hi)``
-        maps these to the ends of the type. ``report=True`` returns a `WriteReport`, whose `lost` names what the format
-        had no place for. Others are of the format, such as ``tiles=(256, 256)`` of tif.
+        maps these to the ends of the type. ``labels=True`` says that the values are ids, of which coarser levels are no
+        means, as without a word those of 32 and 64 bits. ``report=True`` returns a `WriteReport`, whose `lost` names
+        what the format had no place for. Others are of the format, such as ``tiles=(256, 256)`` of tif.
 
     Raises
     ------

@@ -36,6 +36,7 @@ class Wanted:
     casting: Any = "checked"
     rescale: tuple[float, float] | None = None
     name: str = ""
+    labels: bool | None = None
 
     def image(self, given: Any, format: str) -> Image:
         """Return a value that formats take.
@@ -50,6 +51,8 @@ class Wanted:
         if array.dtype.kind not in "biufc":
             raise DtypeError(f"An image of {array.dtype} is no image of numbers.", remedy="array.astype('uint8')")
         array = self._converted(array)
+        if self.labels and array.dtype.kind not in "iu":
+            raise DtypeError(f"Labels are integers, not {array.dtype}.", remedy='dtype="uint32"')
         axes = self._scaled(self._named(array, format))
         names = None if self.channel_names is None else tuple(map(str, self.channel_names))
         channels = [size for axis, size in zip(axes, array.shape, strict=True) if axis.kind == "channel"]
@@ -60,7 +63,7 @@ class Wanted:
             )
         raw = dict(self.metadata or {})
         rgb = axes[-1].kind == "channel" and array.shape[-1] in (3, 4)
-        return Image(array, axes, self.name, Details(raw=raw, channel_names=names, is_rgb=rgb))
+        return Image(array, axes, self.name, Details(raw=raw, channel_names=names, is_label=self.labels, is_rgb=rgb))
 
     def _converted(self, array: Any) -> Any:
         if self.casting not in ("checked", "unsafe"):

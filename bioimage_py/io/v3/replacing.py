@@ -11,9 +11,10 @@ from typing import Any
 from ...errors import AliasError, StorageError
 from ...sources.arrays.tensorstore import detect_driver
 from ...sources.base import Source
+from ...sources.chunked.attributes import multiscales_of, read_attributes
 from ...sources.file import open_source
 from ...sources.sharing import overlap
-from ...sources.stores.location import Location
+from ...sources.stores.location import Location, locate
 from ...sources.stores.paths import is_url
 from ...system.files import clone
 from ..create import array_exists
@@ -138,3 +139,40 @@ def refuse_same(path: str, there: Source, sources: Sequence[Source]) -> None:
             raise AliasError(
                 f"{path} would be emptied before it is read: {source!r} is made of it.", remedy="write to another array"
             )
+
+
+def refuse_own_levels(path: str, sources: Sequence[Source]) -> None:
+    """Refuse an output that is, or holds, an image one of whose levels is read.
+
+    Parameters
+    ----------
+    path : str
+        Of a container of groups, or of something in it.
+    sources : sequence of Source
+        What is read.
+
+    Raises
+    ------
+    AliasError
+    """
+    container, key = split_path(path)
+    root, local = locate(container), not is_url(container)
+    if local and not os.path.isdir(container):
+        return
+    found = array_keys(root / (key or ""), None)
+    inside = [os.path.normpath(f"{key}/{one}") if key else one for one in found]
+    above, _, name = (key or "").rpartition("/")
+    listed = [one for image in multiscales_of(read_attributes(root / above)) for one in image["datasets"]]
+    levels = [str(one.get("path")) for one in listed if isinstance(one, dict)]
+    if name in levels:
+        inside += [f"{above}/{one}" if above else one for one in levels]
+    for one in inside:
+        if detect_driver(root / one) is None:
+            continue
+        with open_source(container, "" if one == "." else one) as there:
+            for source in sources:
+                if overlap(source, there):
+                    raise AliasError(
+                        f"{path} would take the place of what is read: {source!r} is made of {one!r} of the same image",
+                        remedy="write to another path, and remove the old image when the new one is there",
+                    )

@@ -37,7 +37,7 @@ from .resource import Resource, Scratch
 from .target import BYTES, checked_target, format_to_write
 
 MODES = ("r", "w", "a", "x")
-_OF_IMAGE = ("axes", "scale", "unit", "channel_names", "metadata", "dtype", "casting", "rescale", "name")
+_OF_IMAGE = ("axes", "scale", "unit", "channel_names", "metadata", "dtype", "casting", "rescale", "name", "labels")
 
 
 @dataclass(frozen=True)

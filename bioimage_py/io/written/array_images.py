@@ -13,6 +13,7 @@ from ...sources.axes import Axis
 from ...sources.base import Source
 from ...sources.file import FileSource
 from ...sources.registry import as_source
+from ...sources.stores.paths import for_zarr
 from ...wrapper.reduced import ReducedOutput
 from ..create import create_array
 from ..details import Image
@@ -109,8 +110,7 @@ def _write_ome(container: str, group: str, image: Image, options: Mapping[str, A
     while first < len(levels):
         outputs: list[Source] = [levels[first]]
         if first + 1 < len(levels) and levels[first].lossless and levels[first].dtype == source.dtype:
-            method = "mode" if image.details.is_label else "mean"
-            outputs.append(ReducedOutput(levels[first + 1], factors, levels[first].shape, method))
+            outputs.append(ReducedOutput(levels[first + 1], factors, levels[first].shape, image.reduced_by))
         copy_blocks(halved(levels[first - 1], factors, image) if first else source, outputs)
         first += len(outputs)
     describe_image(container, group, image, [(str(number), level.axes) for number, level in enumerate(levels)])
@@ -123,7 +123,7 @@ def describe_image(container: str, group: str, image: Image, levels: Sequence[tu
         group,
         levels=levels,
         name=image.name,
-        method="mode" if image.details.is_label else "mean",
+        method=image.reduced_by,
         label=bool(image.details.is_label),
     )
     if image.details.channel_names:
@@ -149,7 +149,7 @@ def _write_channels(container: str, group: str, image: Image) -> None:
         {"label": name, "color": color.lstrip("#"), "active": True, "window": window}
         for name, color in zip(names, colors, strict=False)
     ]
-    node = zarr.open_group(container, path=group, mode="r+", use_consolidated=False)
+    node = zarr.open_group(for_zarr(container), path=group, mode="r+", use_consolidated=False)
     found = node.attrs.get("ome")
     if isinstance(found, dict):
         node.attrs["ome"] = {**found, "omero": {"channels": entries}}
@@ -161,7 +161,7 @@ def write_layout(container: str, count: int) -> None:
     """Say that a container holds several images, by the layout of bioformats2raw."""
     import zarr
 
-    root = zarr.open_group(container, mode="a", zarr_format=3)
+    root = zarr.open_group(for_zarr(container), mode="a", zarr_format=3)
     root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
     listed = [str(number) for number in range(count)]
     root.require_group("OME").attrs["ome"] = {"version": "0.5", "series": listed}

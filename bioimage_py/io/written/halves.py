@@ -37,4 +37,4 @@ def factors_of(axes: Sequence[Axis], names: str) -> tuple[int, ...]:
 
 def halved(source: Any, factors: tuple[int, ...], image: Image) -> Source:
     """Return a level at half the resolution along some axes, as `downsample` makes it."""
-    return DownsampleSource(as_source(source), factors, "mode" if image.details.is_label else "mean")
+    return DownsampleSource(as_source(source), factors, image.reduced_by)

@@ -176,7 +176,9 @@ class Journal:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def stamp(self, draft: Draft) -> None:
-        """Mark a draft as complete."""
+        """Mark a draft as complete; a server knows by the key of its commit what was published."""
+        if not draft.path:
+            return
         write_once(Path(draft.path) / _STAMP, self.run.encode())
 
     def published(self, layer: LabelMapLayer) -> bool:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
@@ -21,9 +20,8 @@ from ...runner.execution import Execution, current_session, execution
 from ...runner.planning.build import Where, blocks_stage, items_stage
 from ...sources import Source, SourceSpec, from_spec
 from ..descriptor import Descriptor
-from ..drafts import Draft, checked_labels, label_dtype
+from ..drafts import Draft, label_dtype
 from ..layers import LabelMapLayer
-from ..remote.sending import send_labels
 from ..remote.working import Worker
 from ..storage.leases import LockToken
 from .algorithm import SHOWN, Algorithm, Call, Journal, Kernel, opened, telling
@@ -112,8 +110,6 @@ def apply(
         The algorithm failed, or gave values that no label has; names the data set. Those that are done stay so.
     """
     job = Job.of(run)
-    if project.is_remote and (project._session.in_transaction or job.block_shape is not None or halo is not None):
-        project._session.needs_folder("apply in blocks, or inside a transaction")
     if job.execution.resume not in ("auto", "never"):
         raise ConfigError(f"resume={job.execution.resume!r}: apply knows its own runs", remedy='resume="auto"')
     for setting in ("plan", "debug", "detach"):
@@ -206,9 +202,6 @@ class ApplyImage:
         if result is None:
             return False, unknown
         try:
-            if self.worker is not None:
-                record = layer._stored()
-                return send_labels(layer, checked_labels(result, layer), dtype, record, token.token), unknown
             return self._published(layer.draft(dtype=dtype), result, token), unknown
         except (ConflictError, ParameterError):
             descriptor.project._session.refresh(descriptor.identifier)
@@ -330,13 +323,13 @@ def _in_blocks(project: Project, call: Call, journal: Journal, identifier: str, 
     name, layer = f"{descriptor.name!r} ({identifier})", call.layer_of(descriptor)
     if not project._session.in_transaction:
         project._session.refresh(identifier)
-    changed = journal.stamped(layer.path())
+    changed = journal.published(layer)
     if not changed:
-        draft, resumed = _draft(call, journal, layer)
-        how = replace(how, resume="auto" if resumed else "never")
+        draft = _draft(call, journal, layer)
+        how = replace(how, resume="auto" if draft.begun else "never")
         if journal.stamped(draft.path) or _filled(call, descriptor, layer, draft, how, name):
             journal.stamp(draft)
-            with telling(name):
+            with telling(name), project._session.during(journal.run):
                 changed = draft.publish(LockToken(token))
         else:
             draft.discard()
@@ -345,13 +338,12 @@ def _in_blocks(project: Project, call: Call, journal: Journal, identifier: str, 
     return changed
 
 
-def _draft(call: Call, journal: Journal, layer: LabelMapLayer) -> tuple[Draft, bool]:
-    """The draft of this call for what is stored now, and whether it was begun before."""
+def _draft(call: Call, journal: Journal, layer: LabelMapLayer) -> Draft:
+    """The draft of this call for what is stored now."""
     record = layer._stored()
     # another call, and the same call on another label map, have drafts of other names: nobody's is pulled away
     name = f"apply-{journal.run}-{'empty' if record is None else record.version}"
-    begun = (Path(layer.folder) / f".draft-{name}.zarr").exists()
-    return layer.draft(name, dtype=call.dtype_of(layer)), begun
+    return layer.draft(name, dtype=call.dtype_of(layer))
 
 
 def _filled(call: Call, descriptor: Descriptor, layer: LabelMapLayer, draft: Draft, how: Execution, name: str) -> bool:

@@ -14,10 +14,10 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from ... import __version__
 from ...errors import (
@@ -33,6 +33,7 @@ from .address import server_address
 from .problems import DamagedError, problem
 
 API = 1
+PREFIX = f"/api/v{API}"
 TOKEN_VARIABLE = "BIOIMAGE_PY_TOKEN"
 _BEFORE = 60.0
 """Seconds before its end at which an access token is renewed; of one that lives shortly, a quarter of its life."""
@@ -42,6 +43,12 @@ _PATIENCE = 60.0
 _AT_FIRST = 3.0
 """The same, where nothing has been heard of it yet: perhaps the URL is wrong."""
 _LONGEST_WAIT = 30.0
+
+
+def variable_name(url: str, user: str, project: str, scope: str) -> str:
+    """Return the name of the environment variable of a token: another one for each server, user, project and scope."""
+    words = f"{url} {user} {project} {scope}"
+    return f"{TOKEN_VARIABLE}_{hashlib.sha256(words.encode()).hexdigest()[:16].upper()}"
 
 
 class _Lost(Exception):  # noqa: N818 - the request may have arrived, and is repeated where that does no harm
@@ -95,6 +102,7 @@ class Connection:
         token: str = "",
         insecure: bool = False,
         ca: str = "",
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         with needing("httpx", "A project on a server"):
             import httpx
@@ -110,7 +118,10 @@ class Connection:
         self._kept = ""
         self.user = ""
         self._check_version()
-        self._come_in(username, password, token or ("" if username else os.environ.get(TOKEN_VARIABLE, "")))
+        if tell is not None:
+            self._wait_for_browser(tell)
+        else:
+            self._come_in(username, password, token or ("" if username else os.environ.get(TOKEN_VARIABLE, "")))
         self.user = str(self.get("/users/me")["name"])
 
     def _come_in(self, username: str, password: str, token: str) -> None:
@@ -129,6 +140,19 @@ class Connection:
                 f"{self.url} takes a user and a password; no login{who} is kept.",
                 remedy=f"{self._login(username)}, or username= and password=, token= or ${TOKEN_VARIABLE}",
             )
+
+    def _wait_for_browser(self, tell: Callable[[str, str], None]) -> None:
+        """Come in as who types a code into the server's page."""
+        asked = self._answer("POST", "/auth/device", json={"client": self._name}, known=False, again=False).json()
+        tell(self.url + asked["path"], asked["words"])
+        over = time.monotonic() + asked["seconds"]
+        while time.monotonic() < over:
+            time.sleep(asked["every"])
+            answer = self._answer("POST", "/auth/device/token", json={"code": asked["code"]}, known=False, again=False)
+            if (pair := answer.json()["tokens"]) is not None:
+                self._take(pair)
+                return
+        raise AccessError("Nobody has let this program in.", remedy=self._login())
 
     def _login(self, username: str = "") -> str:
         return f"bioimage_py.projects.login({self.url!r}, {username or 'username'!r})"
@@ -165,11 +189,14 @@ class Connection:
         )
         return answer.json() if answer.content else None
 
-    def send_bytes(self, method: str, path: str, data: bytes | memoryview, *, again: bool) -> Any:
+    def send_bytes(
+        self, method: str, path: str, data: bytes | memoryview, *, again: bool, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Send bytes, and return the JSON value of the answer (None for none); again where that does no harm."""
         content = bytes(data)
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
-        headers = {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
+        told = {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
+        headers = {**told, **(headers or {})}
         try:
             answer = self._answer(method, path, content=content, headers=headers, again=again)
         except DamagedError:
@@ -179,6 +206,36 @@ class Connection:
     def get_bytes(self, path: str) -> bytes:
         """Return the bytes of a path."""
         return bytes(self._answer("GET", path).content)
+
+    @contextmanager
+    def streamed(self, path: str, headers: Mapping[str, str], silence: float) -> Iterator[Any]:
+        """Inside, an answer whose lines come while it goes on (`httpx.Response`); repeated by who reads it.
+
+        Parameters
+        ----------
+        path : str
+        headers : mapping
+        silence : float
+            Seconds after which a server that sends nothing is away (StorageError).
+        """
+        renewed = False
+        while True:
+            token = self.access_token()
+            given = {"X-Client": self._name, "Authorization": f"Bearer {token}", **headers}
+            url = f"{self.url}/api/v{API}{path}"
+            timeout = self._httpx.Timeout(silence, connect=10.0)
+            try:
+                with self._opened().stream("GET", url, headers=given, timeout=timeout) as answer:
+                    if answer.status_code == 401 and not renewed and self._was_renewed(token):
+                        renewed = True
+                        continue
+                    if answer.status_code != 200:
+                        answer.read()
+                        raise problem(url, answer, self._login())
+                    yield answer
+                    return
+            except self._httpx.TransportError as error:
+                raise self._away(path, error) from None
 
     def refresh_access_token(self) -> None:
         """Renew the access token now; nothing is done where an API token is used.
@@ -200,20 +257,18 @@ class Connection:
                 self._renew(self._tokens)
             return self._tokens.access
 
-    def variable(self, project: str) -> str:
-        """Return the name of the environment variable in which readers of a project's label maps find a token.
+    def variable(self, project: str, scope: Literal["read", "annotate"] = "read") -> str:
+        """Return the name of the environment variable in which workers find a token for a project.
 
         It is set here, so workers that are started from now on have it; specs hold its name only. Of somebody who has
-        logged in, the token is for this project, for reading, and for a day.
+        logged in, the token is for this project, for reading or annotating, and for a day.
         """
-        words = f"{self.url} {self.user} {project}"
-        name = f"{TOKEN_VARIABLE}_{hashlib.sha256(words.encode()).hexdigest()[:8].upper()}"
-        tokens = self._tokens
+        name, tokens = variable_name(self.url, self.user, project, scope), self._tokens
         if tokens is not None and not tokens.refresh:
             os.environ[name] = tokens.access
-        elif time.monotonic() >= self._tickets.get(project, 0.0):
-            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16))
-            self._tickets[project] = time.monotonic() + made["seconds"] / 2
+        elif time.monotonic() >= self._tickets.get(name, 0.0):
+            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16), scope=scope)
+            self._tickets[name] = time.monotonic() + made["seconds"] / 2
             os.environ[name] = made["token"]
         return name
 

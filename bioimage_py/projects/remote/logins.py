@@ -14,7 +14,7 @@ from .address import server_address
 from .connection import Connection
 
 
-def login(url: str, username: str, password: str | None = None, *, insecure: bool = False, ca: str = "") -> None:
+def login(url: str, username: str = "", password: str | None = None, *, insecure: bool = False, ca: str = "") -> None:
     """Log in at a server, for all programs of this user until `logout`, or until nobody has used it for 30 days.
 
     `Project.load`, `Project.create` and `Project.list` need no user then. What is kept is a refresh token, not the
@@ -25,7 +25,9 @@ def login(url: str, username: str, password: str | None = None, *, insecure: boo
     ----------
     url : str
         Base URL of the server.
-    username : str
+    username : str, default ""
+        "": a browser lets the program in, on any machine. The address and a code are shown, and one signs in there by
+        whatever way the server has; for ten minutes.
     password : str, optional
         None: it is asked for, and not shown.
     insecure : bool, default False
@@ -38,7 +40,7 @@ def login(url: str, username: str, password: str | None = None, *, insecure: boo
     ParameterError
         That is not the base URL of a server, or it is not encrypted.
     AccessError
-        Name or password are wrong, or the account is disabled.
+        Name or password are wrong, or the account is disabled; or nobody has let the program in.
     StorageError
         The server does not answer, or its certificate is not trusted.
 
@@ -48,11 +50,18 @@ def login(url: str, username: str, password: str | None = None, *, insecure: boo
     >>> project = Project.load("https://labels.example.org", "study")  # doctest: +SKIP
     """
     base = server_address(url, insecure=insecure)
-    if password is None:
-        password = getpass.getpass(f"Password of {username} at {base}: ")
-    connection = Connection(base, username, password, insecure=insecure, ca=ca)
+    if not username:
+        connection = Connection(base, insecure=insecure, ca=ca, tell=_tell)
+    else:
+        if password is None:
+            password = getpass.getpass(f"Password of {username} at {base}: ")
+        connection = Connection(base, username, password, insecure=insecure, ca=ca)
     connection.keep()
     connection.close()
+
+
+def _tell(address: str, words: str) -> None:
+    print(f"Open {address} in a browser, and type {words}", flush=True)  # noqa: T201 - asks, as for a password
 
 
 def logout(url: str, *, insecure: bool = False, ca: str = "") -> None:

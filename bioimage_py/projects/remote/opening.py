@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import KeyNotFoundError, ParameterError
+from ..storage.folder import Folder
+from ..storage.session import Session
 from ..values.settings import ProjectSettings
 from .address import project_address, server_address
 from .connection import Connection
 from .session import RemoteSession
 from .store import Store
+from .whole.sending import send_folder
 
 _PAGE = 1000
 
@@ -61,6 +65,13 @@ def loaded(url: str, project: str | None, access: Access) -> RemoteSession:
     if len(found) > 1:
         raise ParameterError(f"{len(found)} projects are called {key!r}.", remedy=f"give an id, such as {found[0]!r}")
     return RemoteSession(Store(connection, found[0]))
+
+
+def uploaded(folder: Path, url: str, access: Access) -> RemoteSession:
+    """Send a project to a server; errors as of `Project.upload`."""
+    Session(Folder(folder))  # a project, with all commits in place
+    connection = access.connection(server_address(url, insecure=access.insecure))
+    return RemoteSession(Store(connection, send_folder(connection, "/uploads", folder, kind="project")))
 
 
 def listed(url: str, access: Access) -> tuple[ListedProject, ...]:

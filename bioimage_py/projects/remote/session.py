@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -148,6 +149,15 @@ class RemoteSession(Session):
 
     run = ""
     """Of a worker of `apply`: its run, which saves each data set once."""
+
+    @contextmanager
+    def during(self, run: str) -> Iterator[None]:
+        """Let commits inside be those of a run of `apply`, by which the server knows them again."""
+        before, self.run = self.run, "" if self.in_transaction else run
+        try:
+            yield
+        finally:
+            self.run = before
 
     @property
     def path(self) -> str:

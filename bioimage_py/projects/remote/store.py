@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import socket
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
-
-from ...blocks import Grid, to_roi
-from ...errors import KeyNotFoundError, ShapeError
-from ...sources import Source, as_source
+from ...errors import KeyNotFoundError
+from ...sources import Source
 from ...sources.file import open_source
 from ..storage.folder import Change
 from ..storage.leases import Lease
 from ..storage.versions import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
-from .connection import Connection
+from .connection import PREFIX, Connection
+from .problems import GoneError
+
+_SILENCE = 40.0
+"""Seconds in which a server sends at least one line of a stream, a comment if there is nothing else."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,23 @@ def commit_key(run: str, identifier: str) -> str:
     return f"apply-{sha256(f'{run} {identifier}'.encode()).hexdigest()[:40]}"
 
 
+class EventStream:
+    """Events as a server sends them."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[Event]:
+        for line in self._answer.iter_lines():
+            if line.startswith("data:"):  # others are comments, and numbers that the data has too
+                yield Event(**json.loads(line[5:]))
+
+    def stop(self) -> None:
+        """End it from another thread, which would wait for the next comment."""
+        with suppress(OSError, AttributeError):
+            self._answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
 class Store:
     """A project on a server.
 
@@ -70,6 +92,8 @@ class Store:
         self.connection = connection
         self.id = id
         self._path = f"/projects/{id}"
+        self._sight: int | None = None
+        """By which the server knows what of the project is there for this user."""
 
     @classmethod
     def create(cls, connection: Connection, settings: Document) -> Store:
@@ -85,7 +109,9 @@ class Store:
 
     def last(self) -> int:
         """Return the number of the last event; KeyNotFoundError where there is no such project."""
-        return int(self.connection.get(self._path)["last"])
+        found = self.connection.get(self._path)
+        self._sight = found.get("sight", 0)
+        return int(found["last"])
 
     def lock_state(self, identifier: str) -> Lease | None:
         """Return who holds the lock of a data set, without its token; None where nobody does, or it is not saved."""
@@ -123,7 +149,8 @@ class Store:
         AccessError
             The role is not enough.
         """
-        body = {"changes": [_wish(change) for change in changes], "locks": dict(locks or {})}
+        told = [_wish(change) for change in changes if change.base is None or change.mine != change.base]
+        body = {"changes": told, "locks": dict(locks or {})}
         answer = self.connection.send("POST", f"{self._path}/commit", body, key=key or secrets.token_hex(16))
         documents = dict(answer["documents"])
         if answer["repeated"]:
@@ -134,7 +161,18 @@ class Store:
     def events(self, since: int, wait: float = 0.0) -> list[Event]:
         """Return the events after a number, at most 1,000; where there is none, wait for one so many seconds."""
         page = self.connection.get(f"{self._path}/events", since=since, wait=wait)
+        sight = page.get("sight", 0)
+        if self._sight not in (None, sight):
+            raise GoneError("Other data sets and layers of the project are there now.", remedy="project.sync()")
+        self._sight = sight
         return [Event(**event) for event in page["events"]]
+
+    @contextmanager
+    def stream(self, since: int) -> Iterator[EventStream]:
+        """Inside, the events after a number as they come; GoneError where some of them are not kept any more."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(since)}
+        with self.connection.streamed(f"{self._path}/events/stream", headers, _SILENCE) as answer:
+            yield EventStream(answer)
 
     def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:
         """Data sets that fit, as the server lists them, page by page."""
@@ -171,9 +209,28 @@ class Store:
         ----------
         identifier, layer, version : str
         """
-        url = f"{self.connection.url}/api/v1{self._layer(identifier, layer)}/versions/{version}"
+        return self._opened(f"{self.connection.url}{PREFIX}{self._layer(identifier, layer)}/versions/{version}")
+
+    def image_url(self, identifier: str) -> str:
+        """Return the URL of the copy of an image, as a zarr group."""
+        return f"{self.connection.url}{PREFIX}{self._path}/descriptors/{identifier}/image"
+
+    def image(self, identifier: str) -> Source:
+        """Return the copy of an image, read by chunk, as `label_map` reads."""
+        return self._opened(self.image_url(identifier))
+
+    def _opened(self, url: str) -> Source:
         headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
+
+    def space(self, identifier: str, space: str, version: str) -> bytes:
+        """Return a version of an annotation space."""
+        return self.connection.get_bytes(f"{self._path}/descriptors/{identifier}/spaces/{space}/versions/{version}")
+
+    def put_space(self, identifier: str, space: str, data: bytes) -> LayerRecord:
+        """Send an annotation space, and return what the document of the data set has to say for it to count."""
+        path = f"{self._path}/descriptors/{identifier}/spaces/{space}/versions"
+        return LayerRecord(**self.connection.send_bytes("POST", path, data, again=True)["record"])
 
     def thumbnail(self, identifier: str) -> bytes:
         """Return the small picture of an image, as PNG."""
@@ -183,75 +240,76 @@ class Store:
         """Return the CSV text of boxes or landmarks."""
         return self.connection.get_bytes(f"{self._layer(identifier, layer)}/versions/{version}/table.csv").decode()
 
-    def put_table(self, identifier: str, layer: str, text: str) -> LayerRecord:
-        """Send boxes or landmarks, and return what the document of the data set has to say for them to count."""
-        path = f"{self._layer(identifier, layer)}/tables"
-        return LayerRecord(**self.connection.send_bytes("POST", path, text.encode(), again=True)["record"])
+    def put_table(self, identifier: str, layer: str, text: str, layer_document: Document | None = None) -> LayerRecord:
+        """Send boxes or landmarks, and return what the document of the data set has to say for them to count.
 
-    def put_labels(
+        Parameters
+        ----------
+        identifier, layer, text : str
+        layer_document : dict, optional
+            Of the layer, where it is not saved yet.
+        """
+        path, headers = f"{self._layer(identifier, layer)}/tables", {}
+        if layer_document is not None:
+            headers["Layer-Document"] = b64encode(json.dumps(layer_document).encode()).decode()
+        sent = self.connection.send_bytes("POST", path, text.encode(), again=True, headers=headers)
+        return LayerRecord(**sent["record"])
+
+    def open_draft(
         self,
         identifier: str,
         layer: str,
-        labels: Any,
         *,
-        old: Source | None = None,
-        lock: str = "",
+        dtype: str,
+        base: str,
+        name: str = "",
         document: Document | None = None,
-    ) -> tuple[LayerRecord, bool]:
-        """Send a label map by chunk; return what the document has to say for it to count, and whether it differs.
+        layer_document: Document | None = None,
+    ) -> dict[str, Any]:
+        """Make a draft of a label map, or open the user's draft of that name.
 
         Parameters
         ----------
         identifier, layer : str
-        labels : source-like
-            Over the spatial axes of the image.
-        old : Source, optional
-            What is stored; chunks that are equal to it are not sent.
-        lock : str
-            Token of the lock of the data set, "" for none.
-        document : dict, optional
-            Of the data set, where it is not saved yet.
+        dtype : str
+        base : str
+            Version that it begins with; "" for none.
+        name : str
+            "" for a new one of no name.
+        document, layer_document : dict, optional
+            Of the data set and the layer, where they are not saved yet.
 
-        Raises
-        ------
-        ShapeError
-            Another shape than the image has.
-        LockError
-            Somebody else has locked the data set.
+        Returns
+        -------
+        dict
+            ``id``, ``shape``, ``dtype``, ``chunks``, ``base`` (a record or None), and whether it was ``made`` now.
         """
-        source, path = as_source(labels), f"{self._layer(identifier, layer)}/drafts"
-        dtype = np.dtype(np.uint8) if source.dtype.kind == "b" else source.dtype
+        wish = {"dtype": dtype, "base": base, "name": name, "document": document, "layer": layer_document}
         # a draft that nobody ends goes by itself: so a lost answer is asked for again
-        proof = {"Lock-Token": lock}
-        wish = {"dtype": dtype.name, **({} if document is None else {"document": document})}
-        draft = self.connection.send("POST", path, wish, key=secrets.token_hex(16), headers=proof)
-        shape, chunks = tuple(draft["shape"]), tuple(max(1, size) for size in draft["chunks"])
-        if source.shape != shape:
-            self.connection.send("DELETE", f"{path}/{draft['id']}")
-            raise ShapeError(f"The label map has the shape {source.shape}, the image {shape}.", remedy="")
-        same, differs = old if old is not None and old.dtype == dtype else None, old is None or old.dtype != dtype
-        for index, region in _chunks(shape, chunks):
-            voxels = np.ascontiguousarray(source.read(region), dtype.newbyteorder("<"))
-            if same is None and not voxels.any():
-                continue
-            if same is None or not np.array_equal(voxels, same.read(region)):
-                key, differs = ".".join(map(str, index)), True
-                self.connection.send_bytes("PUT", f"{path}/{draft['id']}/chunks/{key}", voxels.tobytes(), again=True)
-        if not differs:
-            self.connection.send("DELETE", f"{path}/{draft['id']}")
-            return LayerRecord(version="", units=0), False
-        record = self.connection.send("POST", f"{path}/{draft['id']}/seal", key=draft["id"])["record"]
-        return LayerRecord(**record), True
+        path = f"{self._layer(identifier, layer)}/drafts"
+        return dict(self.connection.send("POST", path, wish, key=secrets.token_hex(16)))
+
+    def draft_path(self, identifier: str, layer: str, draft: str) -> str:
+        """Path of a draft below the API."""
+        return f"{self._layer(identifier, layer)}/drafts/{draft}"
+
+    def seal(self, identifier: str, layer: str, draft: str) -> dict[str, Any]:
+        """Let a draft be a version; return its ``record``, and whether it is the ``same`` as what it began with."""
+        path = self.draft_path(identifier, layer, draft)
+        return dict(self.connection.send("POST", f"{path}/seal", key=f"seal-{draft}"))
+
+    def rebase(self, identifier: str, layer: str, draft: str) -> dict[str, Any]:
+        """Let a draft be one of what is stored now; return the chunks that ``both`` changed, ``base`` and ``draft``."""
+        return dict(
+            self.connection.send("POST", f"{self.draft_path(identifier, layer, draft)}/rebase", key=f"rebase-{draft}")
+        )
+
+    def discard_draft(self, identifier: str, layer: str, draft: str) -> None:
+        """Remove a draft; nothing happens where there is none."""
+        self.connection.send("DELETE", self.draft_path(identifier, layer, draft))
 
     def _layer(self, identifier: str, layer: str) -> str:
         return f"{self._path}/descriptors/{identifier}/layers/{layer}"
-
-
-def _chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
-    grid = Grid(shape, chunks)
-    for number, index in enumerate(np.ndindex(*counts)):
-        yield index, tuple(to_roi(grid[number]))
 
 
 def _wish(change: Change) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,19 @@ class Session:
     def needs_folder(self, what: str) -> None:
         """Refuse what only projects in folders have; this one is in a folder."""
 
+    @contextmanager
+    def during(self, run: str) -> Iterator[None]:
+        """Let commits inside be those of a run of `apply`, by which a server knows them again."""
+        yield
+
     def new_document(self, identifier: str) -> Document | None:
         """Return the document of a descriptor that is not saved yet; None where it is."""
         state = self._state(identifier)
         return state.record.to_document() if state.base is None else None
+
+    def new_layer(self, layer: str) -> Document | None:
+        """Return what the settings say of a layer that is not saved yet; None where it is."""
+        return None if layer in self.base["layers"] else dict(self.settings.to_document()["layers"][layer])
 
     @property
     def settings(self) -> ProjectSettings:

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import StorageError
+from ...errors import SourceNotFoundError, StorageError
 from ...io.create import create_array
 from ...io.ome import write_multiscales
 from ...sources.axes import Axis
 from ...sources.chunked.unit_files import METADATA_FILES
 from ...sources.file import FileSource, open_source
+from ...sources.stores.paths import for_zarr
 from ...system.faults import fault
-from ...system.files import sync_folder
+from ...system.files import sync_folder, write_once
 from ..values.models import Label
 from .folder import new_stamp
 
@@ -85,11 +86,22 @@ def note_of(path: Path) -> str:
     return (path / ".made-from").read_text()
 
 
+def annotate(path: Path, note: str) -> None:
+    """Replace what `make_version` kept."""
+    write_once(path / ".made-from", note.encode(), sync=True)
+
+
+def dtype_of(path: Path) -> np.dtype[Any]:
+    """Data type of the array of a version."""
+    with open_version(path) as source:
+        return source.dtype
+
+
 def describe(path: Path, labels: list[Label]) -> None:
     """Tell viewers the names and colours of labels, as OME-Zarr has it."""
     import zarr
 
-    group = zarr.open_group(path, mode="r+")
+    group = zarr.open_group(for_zarr(os.fspath(path)), mode="r+")
     ome: Any = group.attrs["ome"]
     colors = [{"label-value": label.value, "rgba": [*label.color, 255]} for label in labels]
     names = [{"label-value": label.value, "name": label.name} for label in labels]
@@ -180,3 +192,57 @@ def _sync_file(path: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path} can't be made durable: {error.strerror}", remedy="check the disk") from error
+
+
+def rebase(draft: Path, base: Path | None, stored: Path | None) -> list[str]:
+    """Take over into a draft the chunks that another version changed and the draft did not.
+
+    Parameters
+    ----------
+    draft : Path
+    base : Path, optional
+        Version that the draft was made from; None: all voxels were 0.
+    stored : Path, optional
+        Version that was published since; None as for `base`.
+
+    Returns
+    -------
+    list of str
+        Chunks that both changed, each to something else; the draft keeps its own.
+
+    Raises
+    ------
+    SourceNotFoundError
+        One of the versions was pruned.
+    """
+    for path in (base, stored):
+        if path is not None and not path.is_dir():
+            raise SourceNotFoundError(f"The version {path} is not there any more.", remedy="make a new draft")
+    both = []
+    versions = [None if path is None else path / ARRAY for path in (draft, base, stored)]
+    mine, before, theirs = versions
+    assert mine is not None
+    for name in sorted({name for path in versions if path is not None for name in chunk_files(path)}):
+        if _same(before, theirs, name):
+            continue
+        if not _same(mine, before, name):
+            if not _same(mine, theirs, name):
+                both.append(name)
+            continue
+        target = mine / name
+        if theirs is None or not (theirs / name).exists():
+            target.unlink(missing_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        private = target.with_name(f".{target.name}")
+        private.unlink(missing_ok=True)
+        _link(theirs / name, private)
+        os.replace(private, target)
+    return both
+
+
+def _same(one: Path | None, other: Path | None, name: str) -> bool:
+    first, second = (None if array is None or not (array / name).exists() else array / name for array in (one, other))
+    if first is None or second is None:
+        return first is second
+    return os.path.samefile(first, second) or filecmp.cmp(first, second, shallow=False)

@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import StorageError
-from ...run_folder import RunFolder
+from ...errors import BioimageError, StorageError
+from ...run_folder import ELSEWHERE, RunFolder
+from ...sources.stores.location import locate
 from ...system.faults import fault
 from ...system.files import listed, made_among_others, own_folder
+from ...system.owner import is_own
 from ...system.processes import begun_here, here, identify
 from ..identity.locations import container_of
 from ..planning.stage import Stage
@@ -97,6 +99,7 @@ def remove(folder: Path, outputs: Sequence[Output] = ()) -> None:
     In this order, for a stamp without a folder says that the folder was lost.
     """
     remove_stamps(outputs, folder.name)
+    _remove_elsewhere(folder)
     gone = folder.with_name(f"{_GONE}-{secrets.token_hex(4)}")
     with suppress(OSError):
         os.rename(folder, gone)
@@ -105,6 +108,18 @@ def remove(folder: Path, outputs: Sequence[Output] = ()) -> None:
     if folder.parent.name == ROOT_NAME:
         with suppress(OSError):
             folder.parent.rmdir()
+
+
+def _remove_elsewhere(folder: Path) -> None:
+    """Remove the arrays of a run that lie in object storage: only what has the run's name, as its own folder says."""
+    inside = RunFolder(folder)
+    if (
+        inside.elsewhere.exists()
+        and is_own(folder)
+        and (url := inside.arrays_at).endswith(f"/{folder.name}{ELSEWHERE}")
+    ):
+        with suppress(BioimageError):  # a bucket that cannot be reached must not keep a run from ending
+            locate(url).delete()
 
 
 def sweep(root: Path) -> None:

@@ -29,7 +29,7 @@ from ..planning.stage import Plan, Stage
 from .conflict import check, differences, moved, same_functions
 from .end_workers import end_workers
 from .folders import new_folder, new_name, remove, sweep
-from .regions import written_regions
+from .regions import hidden_folders, written_regions
 from .roll_back import discard, end, follow, nothing_done, put_back
 from .stamps import Move, Output, check_mine, outputs_of, put_stamps, stamped_runs
 
@@ -155,6 +155,7 @@ def own_run(plan: Plan, versions: dict[str, str], root: Path, adopt: Adopt = nob
         kept_nothing=any(stage.in_place and not stage.undo for stage in stages),
         job_type=how.job_type,
     )
+    mine.hidden = hidden_folders(stages, mine.run)
     if how.resume not in ("auto", "never") and RunState.read(Path(how.resume)) is None:
         raise ConfigError(f"there is no run in {how.resume}", remedy="bioimage-py runs list")
     late = [output for handed in plan.handed for output in handed.stamped()]

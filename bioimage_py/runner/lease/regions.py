@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...run_folder import WrittenRegion
 from ...sources.base import Source
+from ...sources.output_folder import OutputFolder
 from ...sources.run_array import RunArray
 from ...wrapper.base import WrapperSource
 from ..planning.stage import Stage
@@ -17,8 +18,16 @@ def written_regions(stages: Sequence[Stage]) -> list[WrittenRegion]:
     return [region for region in regions if region is not None]
 
 
+def hidden_folders(stages: Sequence[Stage], run: str) -> list[str]:
+    """Where the files of a run lie until a folder that it writes is complete."""
+    outputs = [output for stage in stages for output in stage.outputs if isinstance(output, OutputFolder)]
+    return sorted({str(output.hidden(run)) for output in outputs})
+
+
 def written_region(stage: Stage, output: Source) -> WrittenRegion | None:
-    """What a stage writes of one output; None where it has no grid, or is the run's own."""
+    """What a stage writes of one output, of a folder all; None where it has no grid, or is the run's own."""
+    if isinstance(output, OutputFolder):
+        return WrittenRegion(repr(output.identity), ((0, 1),))
     if stage.units.groups is None or isinstance(output, RunArray):
         return None
     lead = [(0, size) for size in output.shape[: output.ndim - stage.units.groups.grid.ndim]]

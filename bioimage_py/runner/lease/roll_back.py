@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...errors import ResumeConflict, StorageError
 from ...run_folder import LATE_SECONDS, STAMPS, RunFolder
 from ...sources.chunked.unit_files import METADATA_FILES
+from ...sources.output_folder import token_of
 from ...sources.stores.location import Location
 from ...system.faults import fault
 from ...system.files import write_once
@@ -78,6 +80,9 @@ def discard(folder: Path, state: RunState, outputs: Sequence[Output] = ()) -> No
     """Remove a run of which nothing is needed any more, with its stamps in all its outputs."""
     _finished(folder, state)
     _unstamp(state, outputs)
+    for hidden in map(Path, state.hidden):
+        if hidden.name.endswith(f".{token_of(state.run)}") and not hidden.is_symlink():
+            shutil.rmtree(hidden, ignore_errors=True)
     remove(folder)
 
 

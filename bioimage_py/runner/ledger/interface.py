@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ class WorkerSide(ABC):
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker that has done so many blocks begins another."""
 
+    def hold(self, worker: str) -> None:  # noqa: B027 - nobody can hold a thread of this process dead
+        """Before a worker writes: raise HeldDeadError where others may have its blocks."""
+
     @abstractmethod
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""
@@ -49,6 +52,10 @@ class WorkerSide(ABC):
     def undo_folder(self, stage: int, output: int) -> Path:
         """Where the old content of an output is kept."""
         raise StorageError("a run in memory keeps no old content")
+
+    def decider(self, stage: int, output: int) -> Callable[[str, bytes | None], bytes | None] | None:
+        """Who decides what a unit held before a stage, where that is not the folder itself."""
+        return None
 
     def shut(self) -> None:  # noqa: B027 - memory needs no closing
         """Close the workers' files."""

@@ -123,7 +123,9 @@ class Results:
     ``(block_id, value)`` in ascending order of ids.
     """
 
-    def __init__(self, stages: Sequence[Stage], record: Callable[[int], StageRecord]) -> None:
+    def __init__(self, stages: Sequence[Stage], record: Callable[[int], StageRecord], run: str = "") -> None:
+        self.run = run
+        """Name of the run; empty for one in memory."""
         self._numbers = {stage.name: number for number, stage in enumerate(stages)}
         # a worker asks for one of them, as a rule, and the others may be large
         self._record = functools.cache(record)

@@ -10,10 +10,11 @@ from ...run_folder import RunFolder
 from ..planning.stage import Plan
 from ..planning.work_list import Batch
 from .batch_lists import BatchLists, Bell, Waiting
+from .fence import Fence
 from .interface import WorkerSide
 from .journal import _Writer, load_stage
 from .progress import ProgressFile
-from .records import FLUSH_SECONDS, SYNC_SECONDS, Recorder
+from .records import FLUSH_SECONDS, SYNC_SECONDS, Record, Recorder
 from .stage_record import Results
 
 STOP_SECONDS = 0.05
@@ -38,9 +39,10 @@ class FolderWork(WorkerSide):
         self.published, self.recorded = Bell(), Bell()
         self._lock = threading.Lock()
         self._idle_timeout = idle_timeout
-        self._lists = BatchLists(folder, memory)
+        self.lists = BatchLists(folder, memory)
         self._writers: dict[tuple[str, int], _Writer] = {}
         self._progress: dict[str, ProgressFile] = {}
+        self._fences: dict[str, Fence] = {}
         self._stopped = False
         self._leaving = False
         self._looked = 0.0
@@ -69,13 +71,13 @@ class FolderWork(WorkerSide):
         waiting, pause = Waiting(self._inside.heartbeat, self._idle_timeout), 0.001
         while not self._leaving:
             heard = self.published.rung
-            self._lists.takes_any = waiting.seconds > AVOID_SECONDS
+            self.lists.takes_any = waiting.seconds > AVOID_SECONDS
             if self._inside.over.exists():
                 return None
             batch = self._take(worker, heard)
             if batch is not None:
                 return batch
-            if self._lists.strange or waiting.in_vain():
+            if self.lists.strange or waiting.in_vain():
                 return None
             self.published.wait(heard, pause)
             # a file server is asked less and less often, by all that wait
@@ -85,14 +87,20 @@ class FolderWork(WorkerSide):
     def _take(self, worker: str, heard: int | None = None) -> Batch | None:
         with self._lock:
             if heard is None or not self.rings:
-                return self._lists.take(worker)
+                return self.lists.take(worker)
             # a driver of this process rings when it has published: one of the threads that it wakes looks
             fresh, self._looked_at = heard > self._looked_at, max(heard, self._looked_at)
-            return self._lists.take(worker, fresh=fresh)
+            return self.lists.take(worker, fresh=fresh)
 
     def enter(self, worker: str, stage: int, block_id: int, done: int) -> None:
         """A worker begins a block."""
         self._progress[worker].put(done, block_id, stage)
+
+    def hold(self, worker: str) -> None:
+        """Raise HeldDeadError where others may have the blocks of a worker."""
+        if worker not in self._fences:
+            self._fences[worker] = Fence(self.folder, worker)
+        self._fences[worker].check()
 
     def recorder(self, worker: str, batch: Batch) -> Recorder:
         """Where a worker records a batch."""
@@ -106,10 +114,14 @@ class FolderWork(WorkerSide):
         first, every = self._progress[worker].batches == 1, SYNC_SECONDS if sync else FLUSH_SECONDS
         return Recorder(worker, batch, stage, self._writers[key].write, every, first=first)
 
+    def write(self, record: Record) -> None:
+        """Write a record of a batch that has a recorder."""
+        self._writers[record.worker, record.batch.stage].write(record)
+
     def earlier(self, stage: int) -> Results:
         """Values of the stages before this one."""
         stages = self.plan.stages[:stage]
-        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0])
+        return Results(stages, lambda number: load_stage(self.folder, number, stages[number])[0], self.folder.name)
 
     def undo_folder(self, stage: int, output: int) -> Path:
         """Where the old content of an output is kept."""

@@ -26,9 +26,13 @@ def run_arrays(plan: Plan) -> list[RunArray]:
 
 
 def placed_in_folder(plan: Plan, folder: Path) -> Plan:
-    """The plan with the arrays that lie in a run's folder."""
-    arrays = RunFolder(folder).arrays
-    return _placed(plan, lambda array: from_spec(array.in_folder(arrays)))
+    """The plan with the arrays that lie in a run's folder, or where that says."""
+    return placed_at(plan, RunFolder(folder).arrays_at)
+
+
+def placed_at(plan: Plan, place: str) -> Plan:
+    """The plan with the arrays that lie in a folder or below a URL."""
+    return _placed(plan, lambda array: from_spec(array.in_folder(place)))
 
 
 def placed_in_memory(plan: Plan) -> Plan:

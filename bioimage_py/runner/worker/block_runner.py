@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,10 @@ class StageHandles:
         if stage.undo:
             synced = self._ledger.plan.execution.durability == "node"
             folders = [self._ledger.undo_folder(index, number) for number in range(len(stage.outputs))]
-            undo = tuple(Undo(folders[i], output, sync=synced) for i, output in enumerate(stage.outputs))
+            undo = tuple(
+                Undo(folders[number], output, sync=synced, decider=self._ledger.decider(index, number))
+                for number, output in enumerate(stage.outputs)
+            )
         written = {output.identity: number for number, output in enumerate(stage.outputs)}
 
         cached = sum(source.chunks is not None and source.identity not in written for source in stage.inputs)
@@ -92,10 +96,19 @@ class StageHandles:
 
 
 class BlockRunner:
-    """Runs the groups of one stage in one worker."""
+    """Runs the groups of one stage in one worker; ``hold`` raises where it may not write any more."""
 
-    def __init__(self, stage: Stage, handles: StageHandles, index: int, casting: Casting, ledger: WorkerSide) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        handles: StageHandles,
+        index: int,
+        casting: Casting,
+        ledger: WorkerSide,
+        hold: Callable[[], None] = lambda: None,
+    ) -> None:
         self.stage = stage
+        self._hold = hold
         opened = handles.open(index)
         self._undo = opened.undo
         synced = ledger.plan.execution.durability == "node"
@@ -105,6 +118,7 @@ class BlockRunner:
                 casting,
                 handles.turn if output.concurrency == "single-writer" else None,
                 opened.undo[number].source if opened.undo else None,
+                hold,
             )
             for number, output in enumerate(stage.outputs)
         )
@@ -152,6 +166,7 @@ class BlockRunner:
 
     def settle(self) -> None:
         """Have what was written survive this process, before it is recorded as done."""
+        self._hold()  # a function may have gone on after a write that was refused
         for output in self.outputs:
             output.target.flush()
 

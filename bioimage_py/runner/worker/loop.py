@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, pairwise
 from time import perf_counter
 from typing import Any
 
 from ...system.worker import enter_worker
+from ..ledger.fence import HeldDeadError
 from ..ledger.interface import WorkerSide
 from ..ledger.records import BlockFailure
+from ..ledger.worker_side import FolderWork
 from ..planning.work_list import Batch
 from .block_runner import BlockRunner, StageHandles
 
@@ -32,8 +35,16 @@ class InProcess:
                 open_now = ledger.plan.chain(index)
                 runners = {stage: runner for stage, runner in runners.items() if stage in open_now}
                 casting = ledger.plan.execution.casting
-                runners[index] = BlockRunner(ledger.plan.stages[index], self._handles, index, casting, ledger)
+                stage, hold = ledger.plan.stages[index], partial(ledger.hold, worker)
+                runners[index] = BlockRunner(stage, self._handles, index, casting, ledger, hold)
             total = run_batch(worker, batch, runners[index], ledger, total)
+
+    def served(self) -> Any:
+        """What answers workers that do not see the run folder."""
+        from .served import Served
+
+        assert isinstance(self._ledger, FolderWork)
+        return Served(self._ledger)
 
     def close(self) -> None:
         """Close the files of the ledger."""
@@ -65,6 +76,8 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
             begin = perf_counter()
             try:
                 value = runner.call(block_id, following)
+            except HeldDeadError:
+                raise
             except BaseException as error:  # noqa: BLE001 - SystemExit of user code must not end a worker
                 failures.append(_failure(worker, batch, runner, block_id, error))
                 continue
@@ -74,6 +87,8 @@ def run_batch(worker: str, batch: Batch, runner: BlockRunner, ledger: WorkerSide
                 values.append(value)
         try:
             runner.flush(buffers, group, done)
+        except HeldDeadError:
+            raise
         except BaseException as error:  # noqa: BLE001 - a group that cannot be written has no block done
             failures += [_failure(worker, batch, runner, block_id, error) for block_id in done]
             done.clear()

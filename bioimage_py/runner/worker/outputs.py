@@ -34,6 +34,8 @@ class GuardedOutput(WrapperSource):
         Held while the output is written, where only one may write at a time.
     before : Source, optional
         What is read: the output as it was before the stage. By default the output as it is.
+    hold : callable, optional
+        Called before each write; raises where the worker may not write any more.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class GuardedOutput(WrapperSource):
         casting: Casting,
         turn: AbstractContextManager[Any] | None = None,
         before: Source | None = None,
+        hold: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(target)
+        self._hold = hold
         self.target = target
         self.before = target if before is None else before
         self.casting = casting
@@ -91,6 +95,7 @@ class GuardedOutput(WrapperSource):
             return False
         fault("before-write")
         with self._turn:
+            self._hold()
             copied = self.target.copy_encoded(roi, source)
         if copied:
             fault("after-write")
@@ -112,6 +117,7 @@ class GuardedOutput(WrapperSource):
         """Write to the output itself."""
         fault("before-write")
         with self._turn:
+            self._hold()
             self.target._setitem(roi, value)
         fault("after-write")
 

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ STALE = "stale"
 _BEGAN = time.time()
 
 
-_NOT_THE_DRIVERS = (
+NOT_THE_DRIVERS = (
     "is not what the driver has imported: the file was edited, or the value changed, since then;"
     " importlib.reload(module) or a new Python, and the call again, run it as the file has it"
 )
@@ -50,7 +51,11 @@ def versions() -> dict[str, str]:
 
 def mismatch(run: Path) -> str:
     """How this process differs from the driver of a run; empty where it does not."""
-    theirs = RunFolder(run).versions()
+    return difference(RunFolder(run).versions())
+
+
+def difference(theirs: Mapping[str, str]) -> str:
+    """How this process differs from one that has other versions; empty where it does not."""
     mine = versions()
     wrong = [
         f"{name} {mine.get(name)} (the driver has {theirs[name]})" for name in theirs if mine.get(name) != theirs[name]
@@ -103,7 +108,7 @@ def open_work(
 
             other = other_code(code, math.inf if fresh else began)
         if other:
-            return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {_NOT_THE_DRIVERS}"}
+            return {"kind": CANNOT_START if fresh else STALE, "detail": f"{other} {NOT_THE_DRIVERS}"}
         return FolderWork(run, plan, idle_timeout=idle_timeout, memory=mem)
     except BaseException:  # noqa: BLE001 - whatever it is, the driver has to say it
         return {"kind": CANNOT_START if fresh else STALE, "detail": traceback.format_exc()}
@@ -111,10 +116,13 @@ def open_work(
 
 def do_work(ledger: Any, worker: str) -> dict[str, Any]:
     """Work on a run that is open until there is nothing left to do; the answer for the driver."""
+    from ..ledger.fence import HeldDeadError
     from .loop import InProcess
 
     try:
         InProcess(ledger)(worker)
+    except HeldDeadError as error:
+        return {"kind": "node", "detail": str(error)}
     except BaseException:  # noqa: BLE001 - an error outside of blocks: the driver has to say it
         return {"kind": "crashed", "detail": traceback.format_exc()}
     finally:

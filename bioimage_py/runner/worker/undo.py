@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -44,9 +45,21 @@ def can_keep(source: Source) -> bool:
 
 
 class Undo:
-    """Kept units of one output (``target``) in one stage, in a folder; with ``sync``, keeping waits for the disk."""
+    """Kept units of one output (``target``) in one stage, in a folder; with ``sync``, keeping waits for the disk.
 
-    def __init__(self, folder: Path, target: Source, *, sync: bool = False) -> None:
+    Where the folder is the worker's alone, ``decider(name, content)`` tells what a unit held before the stage (None: it
+    was not there), and is told what the worker has found.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Source,
+        *,
+        sync: bool = False,
+        decider: Callable[[str, bytes | None], bytes | None] | None = None,
+    ) -> None:
+        self._decider = decider
         self._target = target
         self._kept = folder / "kept"
         self._view = folder / "view"
@@ -95,7 +108,12 @@ class Undo:
             return False
         fault("before-undo")
         try:
-            _keep(place, name, kept)
+            if self._decider is None:
+                _keep(place, name, kept)
+            elif (content := self._decider(name, place.read(name))) is None:
+                raise FileNotFoundError(name)
+            else:
+                _write_once(io.BytesIO(content), kept)
         except FileNotFoundError:  # never written, unless somebody has decided otherwise just now
             with suppress(FileExistsError):
                 os.symlink(_ABSENT, kept)
@@ -105,6 +123,24 @@ class Undo:
                 os.link(kept, view)
         fault("after-undo")
         return True
+
+    def decide(self, name: str, content: BinaryIO | None) -> bytes | None:
+        """Keep a unit as somebody has found it, unless that is decided; what it held before the stage."""
+        _ = self.source
+        kept, view = self._kept / name.replace("/", _SLASH), self._view / name
+        if content is None:
+            with suppress(FileExistsError):
+                os.symlink(_ABSENT, kept)
+        else:
+            _write_once(content, kept)
+        if self._sync:
+            sync_folder(self._kept)
+        if kept.is_symlink():
+            return None
+        own_folder(view.parent)
+        with suppress(FileExistsError):
+            os.link(kept, view)
+        return kept.read_bytes()
 
 
 class Before(WrapperSource):

@@ -14,11 +14,11 @@ from ...engine.operation import operation
 from ...errors import DtypeError, ParameterError, ShapeError
 from ...filters.windows import normalize_sigma
 from ...sources import Source, as_source
-from ...sources.along import per_axis
+from ...sources.along import lengths, per_axis, steps_of
 from .fragments import Fragments
 from .running import find_in_blocks
 
-_HALO, _CHUNK = 8, 64
+_SIGMA, _SEED_SIGMA, _HALO = 0.7, 2.0, 8
 
 
 @operation(
@@ -31,12 +31,13 @@ def distance_watershed(
     output: Any = None,
     *,
     threshold: float = 0.15,
-    sigma: float | Sequence[float] = 0.7,
-    seed_sigma: float | Sequence[float] = 2.0,
+    sigma: float | Sequence[float] | None = None,
+    seed_sigma: float | Sequence[float] | None = None,
     alpha: float = 0.8,
     min_size: int = 100,
     sampling: float | Sequence[float] | None = None,
     halo: int | Sequence[int] | None = None,
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> Any:
     """Superpixels: pieces of objects that no boundary crosses, for a region graph to be made of.
@@ -60,10 +61,11 @@ def distance_watershed(
         Integers of the same shape; by default a uint64 numpy array.
     threshold : float, default 0.15
         Voxels of (smoothed) boundaries from here on have the distance 0. Low, since a fragment too many costs little.
-    sigma : float or sequence of float, default 0.7
-        Smoothing of the boundaries in voxels; 0 for none.
-    seed_sigma : float or sequence of float, default 2
-        Smoothing of the distance before its maxima are sought; larger means fewer pieces. 0 for none.
+    sigma : float or sequence of float, optional
+        Smoothing of the boundaries in voxels, by default 0.7; 0 for none.
+    seed_sigma : float or sequence of float, optional
+        Smoothing of the distance before its maxima are sought, in voxels, by default 2; larger means fewer pieces. 0
+        for none.
     alpha : float, default 0.8
         Part of the boundaries in the heights, 0 to 1.
     min_size : int, default 100
@@ -72,6 +74,10 @@ def distance_watershed(
         Distance between voxels along the axes worked along, default 1.
     halo : int or sequence of int, optional
         Voxels around a block that are flooded with it, default 8.
+    physical : bool, default False
+        `sigma` and `seed_sigma` are in the units of the input's axes, which say the distance between voxels instead of
+        `sampling`. What is not given is, along each axis, as long as so many voxels of the finest one. Thresholds and
+        `min_size` stay as they are.
 
     Returns
     -------
@@ -85,7 +91,7 @@ def distance_watershed(
     DtypeError
         Boundaries that are no numbers, or an output that is not integer.
     ParameterError
-        A parameter out of its range.
+        A parameter out of its range; or, where `physical` is set, axes of different units or without one.
     ValueRangeError
         Floats that are not between 0 and 1, such as grey values (as cause of a `RunnerError` when blocks found them).
 
@@ -107,15 +113,25 @@ def distance_watershed(
     source = as_source(input)
     along = job.along(source)
     _check(source, along, threshold, alpha, min_size)
+    steps = steps_of([source.axes[axis] for axis in along], sampling, name="sampling", physical=physical)
+    # distances count in voxels of the finest axis: heights, which mix boundaries with them, do not depend on the unit
+    finest = min(steps) if physical else 1.0
+    share = [finest / step if physical else 1.0 for step in steps]
     kernel = Fragments(
         float(threshold),
-        _sigmas(sigma, "sigma", source, job),
-        _sigmas(seed_sigma, "seed_sigma", source, job),
-        _sampling(sampling, source, job),
+        _sigmas(sigma, [_SIGMA * one for one in share], "sigma", source, job, physical),
+        _sigmas(seed_sigma, [_SEED_SIGMA * one for one in share], "seed_sigma", source, job, physical),
+        tuple(step / finest for step in steps),
         float(alpha),
         int(min_size),
     )
-    margin = per_axis(_HALO if halo is None else halo, source.axes, along, name="halo", elsewhere=0)
+    margin = per_axis(
+        [math.ceil(_HALO * one) for one in share] if halo is None else halo,
+        source.axes,
+        along,
+        name="halo",
+        elsewhere=0,
+    )
     return find_in_blocks("distance_watershed", kernel, [source], output, job, along, margin)
 
 
@@ -134,27 +150,12 @@ def _check(source: Source, along: Sequence[int], threshold: Any, alpha: Any, min
         raise ParameterError(f"min_size is a number of voxels, got {min_size!r}", remedy="min_size=100")
 
 
-def _sigmas(sigma: Any, name: str, source: Source, job: Job) -> tuple[float, ...]:
-    """Smoothing per axis worked along; empty where there is none."""
-    values = _along(sigma, name, source, job)
+def _sigmas(
+    sigma: Any, usual: Sequence[float], name: str, source: Source, job: Job, physical: bool
+) -> tuple[float, ...]:
+    """Smoothing in voxels per axis worked along; empty where there is none."""
+    given = None if sigma is None else lengths(sigma, source.axes, job.axes, name=name, physical=physical)
+    values = list(usual) if given is None else [given[axis] for axis in job.along(source)]
     if all(np.ndim(value) == 0 and not isinstance(value, str) and value == 0 for value in values):
         return ()
-    return normalize_sigma(values, len(values))
-
-
-def _sampling(sampling: Any, source: Source, job: Job) -> tuple[float, ...]:
-    values = tuple(map(float, _along(1.0 if sampling is None else sampling, "sampling", source, job)))
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ParameterError(f"sampling is positive, got {sampling!r}", remedy=f"sampling={(1.0,) * len(values)}")
-    return values
-
-
-def _along(value: Any, name: str, source: Source, job: Job) -> list[Any]:
-    """Values of the axes worked along, in the order of the array."""
-    along = job.along(source)
-    every = per_axis(value, source.axes, job.axes, name=name, elsewhere=None)
-    if np.ndim(every) == 0:
-        return [every] * len(along)
-    if len(every) not in (len(along), source.ndim):
-        raise ParameterError(f"{name}={value!r} has {len(every)} entries", remedy=f"{name} with {len(along)} entries")
-    return [every[axis] for axis in along] if len(every) == source.ndim else list(every)
+    return normalize_sigma(values, len(values), name)

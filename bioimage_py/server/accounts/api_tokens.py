@@ -179,7 +179,8 @@ class ApiTokens:
                 connection.execute(update(api_tokens).where(api_tokens.c.id == row["id"]).values(used=now))
         only = None if row["projects"] is None else frozenset(json.loads(row["projects"]))
         # a program administrates no users, whoever's it is
-        return Caller(row["user_id"], row["user"], False, Scope(row["scopes"]), only, row["id"])
+        scope, until = Scope(row["scopes"]), row["expires"]
+        return Caller(row["user_id"], row["user"], False, scope, only, row["id"], until=until)
 
 
 def _hash(proof: str) -> str:

@@ -33,6 +33,8 @@ class Caller:
         Id of the API token, "" where somebody has logged in.
     family : str
         What the login has led to, "" for an API token.
+    until : float
+        When the token ends, in seconds since 1970.
     """
 
     user_id: int
@@ -42,6 +44,7 @@ class Caller:
     projects: frozenset[str] | None = None
     token: str = ""
     family: str = ""
+    until: float = float("inf")
 
     def may(self, scope: Scope) -> bool:
         """Whether the token is for that."""

@@ -67,13 +67,12 @@ class Users:
             The name is taken.
         """
         name = user_name(name)
-        row = {"name": name, "password": passwords.hashed(password, name), "admin": admin, "disabled": False}
+        stored = passwords.hashed(password, name)
         with self._database.writing() as connection:
             alone(connection, users)
             if connection.execute(select(users.c.id).where(users.c.name == name)).scalar() is not None:
                 raise ConflictError(f"The name {name!r} is taken.", field="name", remedy="choose another one")
-            connection.execute(insert(users).values(**row, created=time.time()))
-            audit.record(connection, by or name, "user added", address=address, details={"name": name, "admin": admin})
+            added(connection, name, stored, admin=admin, by=by or name, address=address)
         return self.named(name)
 
     def named(self, name: str) -> User:
@@ -120,7 +119,7 @@ class Users:
             if values:
                 connection.execute(update(users).where(users.c.id == id).values(**values))
                 audit.record(connection, by, "user changed", address=address, details={"name": user.name, **values})
-            _one_admin_is_left(connection)
+            one_admin_is_left(connection)
             if disabled:
                 end_sessions(connection, id)
             return _found(connection, users.c.id == id, id)
@@ -165,8 +164,16 @@ class Users:
             end_sessions(connection, id)
             connection.execute(delete(api_tokens).where(api_tokens.c.user_id == id))
             connection.execute(delete(users).where(users.c.id == id))
-            _one_admin_is_left(connection)
+            one_admin_is_left(connection)
             audit.record(connection, by, "user removed", address=address, details={"name": user.name})
+
+
+def added(connection: Connection, name: str, stored: str, *, admin: bool, by: str, address: str) -> int:
+    """Add an account of a name that is free, with what is stored of its password, and return its id."""
+    row = {"name": name, "password": stored, "admin": admin, "disabled": False, "created": time.time()}
+    connection.execute(insert(users).values(**row))
+    audit.record(connection, by, "user added", address=address, details={"name": name, "admin": admin})
+    return int(connection.execute(select(users.c.id).where(users.c.name == name)).scalar_one())
 
 
 def end_sessions(connection: Connection, user_id: int) -> None:
@@ -185,7 +192,8 @@ def _found(connection: Connection, which: Any, key: object) -> User:
     return User(*row)
 
 
-def _one_admin_is_left(connection: Connection) -> None:
+def one_admin_is_left(connection: Connection) -> None:
+    """Refuse, as ConflictError, a change after which nobody administrates."""
     able = users.c.admin.is_(True) & users.c.disabled.is_(False)
     if not connection.execute(select(func.count()).select_from(users).where(able)).scalar():
         raise ConflictError("Nobody would be left to administrate.", field="admin", remedy="name another one first")

@@ -74,8 +74,24 @@ def entries(connection: Connection, after: int = 0, limit: int = 1000, project: 
     query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
     if project:
         query = query.where(audit.c.project == project)
-    rows = connection.execute(query).mappings()
-    return [Entry(**{**_own(row), "id": row["id"], "details": json.loads(row["details"])}) for row in rows]
+    return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def newest(connection: Connection, before: int, limit: int, project: str = "", user: str = "") -> list[Entry]:
+    """Return rows, the newest first: those before an id (0: all), of one project or user, or of all ("")."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    for wanted, test in (
+        (before, audit.c.id < before),
+        (project, audit.c.project == project),
+        (user, audit.c.user == user),
+    ):
+        if wanted:
+            query = query.where(test)
+    return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(**{**_own(row), "id": row["id"], "details": json.loads(row["details"])})
 
 
 def broken(connection: Connection) -> int | None:

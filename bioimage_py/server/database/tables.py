@@ -88,6 +88,55 @@ members = Table(
     Column("role", String(20), nullable=False),
 )
 
+sights = Table(
+    "sights",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("assigned_only", Boolean, nullable=False),
+    Column("changed", Integer, nullable=False),
+)
+"""Where annotators do not see all of a project; `changed` counts how often that was changed."""
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("descriptor", String(100), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""Data sets that are assigned to somebody."""
+
+readers = Table(
+    "readers",
+    metadata,
+    Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("layer", String(100), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""Layers that are there for some annotators only."""
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(500), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+"""Whom a provider of identities knows, as which user."""
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("words", String(20), nullable=False, index=True),
+    Column("client", String(200), nullable=False),
+    Column("address", String(100), nullable=False),
+    Column("began", Float, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+)
+"""Programs that wait to be let in, and as whom; `asked` is when they asked last."""
+
 events = Table(
     "events",
     metadata,

@@ -8,15 +8,21 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ... import __version__
+from ..page import account_routes, data_set_routes, entry_routes, people_routes, sign_in_routes, viewer_routes
+from ..page import project_routes as page_routes
+from ..page.visits import Visiting
 from ..site import Site
-from . import data_routes, document_routes, login_routes, project_routes, system_routes
-from .guard import Guard, Metrics
+from . import data_routes, document_routes, event_routes, login_routes, project_routes, system_routes
+from .guard import Guard
+from .metrics import Metrics
+from .news import News
 from .problems import tell_problems
+from .transfer import draft_routes, file_routes, upload_routes
 
 PREFIX = "/api/v1"
 
 
-def make_app(site: Site, *, secure: bool = False) -> FastAPI:
+def make_app(site: Site, *, secure: bool = False, insecure: bool = False, metrics: Metrics | None = None) -> FastAPI:
     """Return the application that serves a site.
 
     Parameters
@@ -24,6 +30,10 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
     site : Site
     secure : bool, default False
         Whether clients come by TLS.
+    insecure : bool, default False
+        Whether the operator lets browsers of other machines come without TLS.
+    metrics : Metrics, optional
+        Those of several processes; None: of this one.
     """
     app = FastAPI(
         title="Label projects",
@@ -34,9 +44,23 @@ def make_app(site: Site, *, secure: bool = False) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.site = site
-    app.state.metrics = Metrics()
-    for module in (system_routes, login_routes, project_routes, document_routes, data_routes):
+    app.state.metrics = metrics or Metrics()
+    app.state.news = News()
+    for module in (system_routes, login_routes, project_routes, document_routes, event_routes, data_routes):
         app.include_router(module.routes, prefix=PREFIX)
+    for module in (draft_routes, upload_routes, file_routes):
+        app.include_router(module.routes, prefix=PREFIX)
+    app.state.visiting = Visiting(insecure)
+    for part in (
+        sign_in_routes,
+        entry_routes,
+        account_routes,
+        page_routes,
+        data_set_routes,
+        viewer_routes,
+        people_routes,
+    ):
+        app.include_router(part.routes, include_in_schema=False)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Depends, Header, Path, Request
 
+from ...errors import KeyNotFoundError
 from ..accounts.api_tokens import PREFIX
 from ..accounts.callers import Caller
 from ..accounts.members import Right, Role
 from ..accounts.sessions import is_access
+from ..accounts.sights import Sight
 from ..projects import Projects
 from ..refusals import NotAllowedError, UnknownCallerError
 from ..served import Served
@@ -20,41 +24,51 @@ from ..values import NAME
 _LONGEST = 200
 
 
-def site_of(request: Request) -> Site:
+async def site_of(request: Request) -> Site:
     """Return what is served."""
+    return _site(request)
+
+
+def _site(request: Request) -> Site:
     found: Site = request.app.state.site
     return found
 
 
-def address_of(request: Request) -> str:
+async def address_of(request: Request) -> str:
     """Return where a request comes from."""
     return request.client.host if request.client else ""
 
 
-def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
+async def caller_of(request: Request, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> Caller:
     """Return who makes a request; UnknownCallerError where nobody says."""
+    return await _caller(request, authorization)
+
+
+async def _caller(request: Request, authorization: str) -> Caller:
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise UnknownCallerError("This takes a token.")
-    site = site_of(request)
-    if token.startswith(PREFIX):
-        caller = site.tokens.caller(token)
-    elif is_access(token):
-        caller = site.sessions.caller(token)
-    else:
+    site = _site(request)
+    read = site.tokens.caller if token.startswith(PREFIX) else site.sessions.caller if is_access(token) else None
+    if read is None:
         raise UnknownCallerError
+    version = site.known.version()
+    caller = site.known.caller(token, version)
+    if caller is None:
+        caller = await to_thread.run_sync(read, token)
+        site.known.put_caller(token, version, caller)
     request.scope["state"]["user"] = caller.name
     return caller
 
 
-def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+async def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     """Return who makes a request, if an administrator does."""
     if not caller.admin:
         raise NotAllowedError("Only administrators do that, logged in with their password.", remedy="ask one of them")
     return caller
 
 
-def user_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+async def user_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
     """Return who makes a request, if somebody has logged in: no program with an API token."""
     if caller.token:
         raise NotAllowedError("An API token cannot do that.", remedy="log in with a password")
@@ -80,6 +94,8 @@ class Asked:
     role: Role
     served: Served
     projects: Projects
+    sight: Sight
+    """What of the project is there for the caller."""
 
 
 class Needs:
@@ -93,11 +109,58 @@ class Needs:
     def __init__(self, right: Right) -> None:
         self.right = right
 
-    def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
-        """Return who asks for what; errors as of `Members.check`."""
-        site = site_of(request)
-        role = site.members.check(caller, project, self.right)
-        return Asked(caller, role, site.projects.served(project), site.projects)
+    async def __call__(self, request: Request, project: ProjectId, caller: CallerOf) -> Asked:
+        """Return who asks for what; errors as of `Members.check`.
+
+        A data set or a layer of the path that is not there for the caller is refused as one that is not there.
+        """
+        site = _site(request)
+        role = await _role(site, caller, project, self.right)
+        served = site.projects.opened(project)
+        if served is None:
+            served = await to_thread.run_sync(site.projects.served, project)
+        sight = await sight_of(site, caller, project, role)
+        if not sight.is_whole:
+            await to_thread.run_sync(_check_sight, served, sight, request.path_params)
+        return Asked(caller, role, served, site.projects, sight)
+
+
+def _check_sight(served: Served, sight: Sight, named: Mapping[str, str]) -> None:
+    """Refuse what is not there for the caller, and what is not there at all, before anything else is looked at."""
+    sight.check(named.get("descriptor", "project"))
+    layer = named.get("layer", "")
+    if layer and sight.hidden and layer not in sight.layers(one.id for one in served.documents.settings().layers):
+        raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
+
+
+async def sight_of(site: Site, caller: Caller, project: str, role: Role) -> Sight:
+    """Return what of a project is there for a member."""
+    version = site.known.version()
+    sight = site.known.sight(caller, project, role, version)
+    if sight is None:
+        sight = await to_thread.run_sync(site.sights.of, caller, project, role)
+        site.known.put_sight(caller, project, role, version, sight)
+    return sight
+
+
+async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
+    version = site.known.version()
+    role = site.known.role(caller, project, right, version)
+    if role is None:
+        role = await to_thread.run_sync(site.members.check, caller, project, right)
+        await to_thread.run_sync(site.projects.served, project)  # since the database has changed, it may lie elsewhere
+        site.known.put_role(caller, project, right, version, role)
+    return role
+
+
+async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | None:
+    """Return what who makes a request that lasts sees now, None if nothing: token and role are looked at again."""
+    try:
+        caller = await _caller(request, request.headers.get("Authorization", ""))
+        role = await _role(_site(request), caller, asked.served.id, right)
+        return await sight_of(_site(request), caller, asked.served.id, role)
+    except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
+        return None
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]
@@ -117,3 +180,17 @@ def needing(right: str) -> dict[str, Any]:
     if right == "nobody":
         return {"openapi_extra": {"x-needs": right, "security": []}}
     return {"openapi_extra": {"x-needs": right, "security": [{"bearer": []}]}}
+
+
+def giving(kind: str, *statuses: int) -> dict[str, Any]:
+    """Keyword of a route whose answers are no JSON: the OpenAPI document says of what type they are.
+
+    Parameters
+    ----------
+    kind : str
+        Media type.
+    *statuses : int
+        Of such answers; by default 200.
+    """
+    content = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    return {"responses": {status: {"description": "OK", **content} for status in statuses or (200,)}}

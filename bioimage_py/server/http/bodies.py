@@ -50,6 +50,34 @@ class Pair(BaseModel):
     admin: bool
 
 
+class DeviceWish(Body):
+    """A program that wants to be let in by its user's browser; `client` is what the user is shown of it."""
+
+    client: Text = ""
+
+
+class Device(BaseModel):
+    """What proves a program that waits, what its user types where, how long it may wait and how often it should ask."""
+
+    code: str
+    words: str
+    path: str
+    seconds: float
+    every: float
+
+
+class DeviceCode(Body):
+    """What proves a program that waits."""
+
+    code: Annotated[SecretStr, Field(max_length=200)]
+
+
+class LetIn(BaseModel):
+    """Tokens; None while the program has to wait."""
+
+    tokens: Pair | None
+
+
 class NewPassword(Body):
     """The present password, and another one."""
 
@@ -138,6 +166,7 @@ class ProjectDetails(ProjectInfo):
 
     descriptors: int
     changed: float
+    sight: int = 0
 
 
 class NewProject(Body):
@@ -202,11 +231,15 @@ class MadeCommit(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Events in their order, the number to ask from next, and that of the last one there is."""
+    """Events in their order, the number to ask from next, and that of the last one there is.
+
+    Where `sight` is another number than before, other data sets and layers are there for the caller: load anew.
+    """
 
     events: list[dict[str, Any]]
     next: int
     last: int
+    sight: int = 0
 
 
 class DescriptorRow(BaseModel):
@@ -254,30 +287,11 @@ class LockState(BaseModel):
     expires: float | None
 
 
-class DraftWish(Body):
-    """The data type of a draft; None: that of what is stored, else the smallest for the labels.
-
-    `document` is that of a data set that is not saved yet, which takes the right to add it.
-    """
-
-    document: dict[str, Any] | None = None
-
-    dtype: Annotated[str, Field(pattern=r"^(u?int(8|16|32|64)|bool)$")] | None = None
-
-
-class Draft(BaseModel):
-    """A draft: its id, and how it is cut into chunks. Chunks are sent as voxels, little-endian, in C order."""
-
-    id: str
-    shape: list[int]
-    dtype: str
-    chunks: list[int]
-
-
 class Sealed(BaseModel):
-    """What the document of the data set has to say in its layers."""
+    """What the document of the data set has to say in its layers; `same`: its base holds the same voxels."""
 
     record: LayerRecord
+    same: bool = False
 
 
 class AuditRow(BaseModel):

@@ -1,44 +1,45 @@
-"""Routes of documents, commits, lists of data sets and events."""
+"""Routes of documents, commits and lists of data sets."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Response
-from fastapi.responses import JSONResponse
+from pydantic_core import to_json
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
-from ..commits import Commit, Field, Wish, commit
-from ..index import Wanted
-from ..served import MOST, Page
+from ..accounts.sights import Sight
+from ..commits import Commit, Field, Wish, check_sight, commit
+from ..documents import Sent
+from ..index import Wanted, index_of
 from ..values import checked
+from .answers import Accepts, json_answer
 from .asking import Annotates, Client, Key, Name, Reads, needing
-from .bodies import CommitBody, Committed, DescriptorPage, DescriptorRow, DocumentChange, EventPage, MadeCommit
-from .project_routes import Limit, index_of
+from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeCommit
+from .project_routes import Limit
 
 routes = APIRouter()
-_BETWEEN = 1.0
-"""Seconds after which a waiting request looks for events again."""
 
 
 @routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
-def document(name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "") -> Response:
+def document(
+    name: Name, asked: Reads, if_none_match: Annotated[str, Header(max_length=1000)] = "", accepts: Accepts = ""
+) -> Response:
     """Give a document as it is saved: "project", or the identifier of a data set."""
-    found = asked.served.folder.read(name).document
+    found = asked.served.documents.sent(name) if asked.sight.sees(name) else None
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
-    headers = {"ETag": f'"{digest(found)}"', "Cache-Control": "private, no-cache"}
+    found = _seen(found, name, asked.sight)
+    headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    return JSONResponse(found, headers=headers)
+    return json_answer(found.text, accepts, headers)
 
 
-@routes.get("/projects/{project}/descriptors", **needing("read"))
+@routes.get("/projects/{project}/descriptors", response_model=DescriptorPage, **needing("read"))
 def descriptors(
     asked: Reads,
     after: Annotated[str, Query(max_length=2000)] = "",
@@ -49,22 +50,16 @@ def descriptors(
     group: Annotated[list[str], Query(max_length=16)] = [],  # noqa: B006 - FastAPI copies it
     annotated: bool | None = None,
     layer: Annotated[str, Query(max_length=100, description="id of a layer")] = "",
-) -> DescriptorPage:
+    accepts: Accepts = "",
+) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
-    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer)
-    rows, following = index_of(asked).page(wanted, after, limit, sort)
-    found = [
-        DescriptorRow(
-            identifier=row.identifier,
-            name=row.summary.name,
-            tags=dict(row.summary.tags),
-            grouping=list(row.summary.grouping),
-            layers=list(row.summary.layers),
-            annotated=row.summary.annotated,
-        )
-        for row in rows
-    ]
-    return DescriptorPage(descriptors=found, next=following)
+    only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
+    wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
+    rows, following = index_of(asked.served).page(wanted, after, limit, sort)
+    found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
+    if asked.sight.hidden:
+        found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
+    return json_answer({"descriptors": found, "next": following}, accepts)
 
 
 def _tags(text: str) -> dict[str, Any]:
@@ -81,10 +76,14 @@ def _tags(text: str) -> dict[str, Any]:
 def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Client = "") -> Committed:
     """Change documents, all of them or none; fields that others changed meanwhile keep their values."""
     wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks)
+    check_sight(asked.sight, wanted)
     mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
     answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
-    documents = {name: one.document for name, one in (answer.saved or {}).items()}
+    documents = {
+        name: None if one.document is None else asked.sight.document(name, one.document)
+        for name, one in (answer.saved or {}).items()
+    }
     etags = {name: None if one is None else digest(one) for name, one in documents.items()}
     return Committed(seq=answer.seq, repeated=answer.saved is None, etags=etags, documents=documents)
 
@@ -111,32 +110,9 @@ def _wish(change: DocumentChange) -> Wish:
     return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
 
 
-@routes.get("/projects/{project}/events", **needing("read"))
-async def events(
-    asked: Reads,
-    since: Annotated[int, Query(ge=0, le=2**53)],
-    limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
-    wait: Annotated[float, Query(ge=0, le=30, allow_inf_nan=False)] = 0.0,
-) -> EventPage:
-    """List the events after a number, in their order; where there is none, wait for one as long as is asked for."""
-    deadline = asyncio.get_running_loop().time() + wait
-    while True:
-        page: Page = await to_thread.run_sync(asked.served.events, since, limit)
-        left = deadline - asyncio.get_running_loop().time()
-        if page.events or left <= 0:
-            break
-        await asyncio.sleep(min(left, _BETWEEN))
-    return EventPage(
-        events=[shown(event) for event in page.events],
-        next=page.events[-1]["seq"] if page.events else since,
-        last=page.last,
-    )
-
-
-def shown(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event without keys of its user's requests; of fields, the paths."""
-    changes = [
-        {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
-        for one in event["changes"]
-    ]
-    return {**{name: event[name] for name in ("seq", "time", "user", "client")}, "changes": changes}
+def _seen(sent: Sent, name: str, sight: Sight) -> Sent:
+    """Return a document as it is there for somebody; one of which nothing is hidden is sent as it is kept."""
+    if not sight.hidden:
+        return sent
+    document = sight.document(name, json.loads(sent.text))
+    return Sent(to_json(document), digest(document))

@@ -7,7 +7,6 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +17,7 @@ JSON_BYTES = 8 * 2**20
 UNKNOWN_BYTES = 64 * 2**10
 """Of a request without credentials."""
 SILENCE = 30.0
-"""Seconds in which a client has to send the next piece of a body."""
+"""Seconds in which a client has to send the next piece of a body, or to take the next one of an answer."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -48,16 +47,19 @@ class Guard:
             await self._app(scope, receive, send)
             return
         call = _Call(scope, receive, send, self._headers)
-        begun = time.perf_counter()
+        begun, metrics = time.perf_counter(), scope["app"].state.metrics
+        metrics.begin()
         try:
             await self._app(scope, call.receive, call.send)
+        except ConnectionAbortedError:
+            raise  # the server closes the connection: an answer that is cut off must not look whole
         except Exception as error:  # a stranger learns nothing but that it went wrong
             log.exception("unexpected", extra={"about": type(error).__name__, "request_id": call.id})
             await call.refuse(500, "unexpected", "Something went wrong; the server's log has this request id.")
         finally:
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "")
-            scope["app"].state.metrics.count(scope["method"], route, call.status, seconds)
+            metrics.end(scope["method"], route, call.status, seconds, call.taken, call.given)
             call.log(route, seconds)
 
 
@@ -72,18 +74,19 @@ class _Call:
         scope["state"]["call"] = self
         self.status = 0
         self._scope, self._receive, self._send, self._headers = scope, receive, send, headers
-        self._taken, self._given, self._over = 0, 0, False
+        self.taken, self.given, self._over = 0, 0, False
 
     async def receive(self) -> Message:
         """Return the next piece of the request."""
         try:
-            message = await asyncio.wait_for(self._receive(), None if self._over else SILENCE)
+            async with asyncio.timeout(None if self._over else SILENCE):
+                message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, f"Nothing came for {SILENCE:.0f} s.") from None
         if message["type"] == "http.request":
-            self._taken += len(message.get("body", b""))
+            self.taken += len(message.get("body", b""))
             self._over = not message.get("more_body", False)
-            if self._taken > self.limit:
+            if self.taken > self.limit:
                 raise HTTPException(413, f"The body has more than {self.limit} bytes.")
         return message
 
@@ -98,8 +101,12 @@ class _Call:
                 more.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*given, *more, (b"x-request-id", self.id.encode())]}
         else:
-            self._given += len(message.get("body", b""))
-        await self._send(message)
+            self.given += len(message.get("body", b""))
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._send(message)
+        except TimeoutError:
+            raise ConnectionAbortedError(f"the client took nothing for {SILENCE:.0f} s") from None
 
     async def refuse(self, status: int, code: str, detail: str) -> None:
         """Answer with a problem, unless the answer has begun."""
@@ -122,32 +129,8 @@ class _Call:
             "status": self.status,
             "user": state.get("user", ""),
             "project": self._scope.get("path_params", {}).get("project", ""),
-            "bytes_in": self._taken,
-            "bytes_out": self._given,
+            "bytes_in": self.taken,
+            "bytes_out": self.given,
             "seconds": round(seconds, 4),
         }
         log.info("request", extra={"about": about})
-
-
-class Metrics:
-    """Counts of requests, as Prometheus reads them."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str, int]] = Counter()
-        self._seconds: Counter[tuple[str, str]] = Counter()
-
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        method = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "OTHER"
-        self._counts[method, route, status] += 1
-        self._seconds[method, route] += seconds  # type: ignore[assignment]
-
-    def text(self) -> str:
-        """Return the counts in Prometheus' text format."""
-        lines = ["# TYPE bioimage_py_requests_total counter"]
-        for (method, route, status), count in sorted(self._counts.items()):
-            lines.append(f'bioimage_py_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
-        lines.append("# TYPE bioimage_py_request_seconds_total counter")
-        for (method, route), seconds in sorted(self._seconds.items()):
-            lines.append(f'bioimage_py_request_seconds_total{{method="{method}",route="{route}"}} {seconds:.6f}')
-        return "\n".join(lines) + "\n"

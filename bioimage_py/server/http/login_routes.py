@@ -7,9 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from ..accounts.devices import EVERY, SECONDS
 from ..accounts.users import User
 from .asking import AddressOf, AdminOf, CallerOf, SiteOf, UserOf, needing
 from .bodies import (
+    Device,
+    DeviceCode,
+    DeviceWish,
+    LetIn,
     Login,
     MadeToken,
     NewPassword,
@@ -40,6 +45,23 @@ def renew(body: Renewal, site: SiteOf, address: AddressOf) -> Pair:
     pair = site.sessions.renew(body.refresh.get_secret_value(), body.client, address)
     caller = site.sessions.caller(pair.access)
     return Pair(**asdict(pair), user=caller.name, admin=caller.admin)
+
+
+@routes.post("/auth/device", status_code=201, **needing("nobody"))
+def wait(body: DeviceWish, site: SiteOf, address: AddressOf) -> Device:
+    """Let a program wait until somebody types its code into the page."""
+    code, words = site.devices.begin(body.client, address)
+    return Device(code=code, words=words, path="/device", seconds=SECONDS, every=EVERY)
+
+
+@routes.post("/auth/device/token", **needing("nobody"))
+def waited(body: DeviceCode, site: SiteOf, address: AddressOf) -> LetIn:
+    """Give tokens to a program that was let in, once; none while it has to wait."""
+    pair = site.devices.take(body.code.get_secret_value(), address)
+    if pair is None:
+        return LetIn(tokens=None)
+    caller = site.sessions.caller(pair.access)
+    return LetIn(tokens=Pair(**asdict(pair), user=caller.name, admin=caller.admin))
 
 
 @routes.post("/auth/logout", status_code=204, **needing("user"))

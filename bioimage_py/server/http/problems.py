@@ -39,6 +39,7 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (StorageError, 503, "storage"),
     (FormatError, 422, "not-valid"),
     (BioimageError, 422, "not-valid"),
+    (OSError, 503, "storage"),  # some errors of ours are such, too
 )
 
 
@@ -53,7 +54,7 @@ def problem(
 
 def tell_problems(app: FastAPI) -> None:
     """Let an application tell its errors so, and nothing of those that nobody has thought of."""
-    for kind in (BioimageError, Gone):
+    for kind in (BioimageError, Gone, OSError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
@@ -66,7 +67,7 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyError):
         headers["Retry-After"] = str(max(1, round(error.seconds)))
-    if isinstance(error, StorageError) and status == 503:
+    if status == 503:
         log.error("storage", extra={"about": str(error)})
         headers["Retry-After"] = "1"
         return problem(request, 503, code, "The server cannot read or write its storage now.", headers)

@@ -10,10 +10,10 @@ from ...errors import FormatError, ParameterError
 from ...projects.values.settings import ProjectSettings, parse_settings
 from ..accounts.callers import Scope
 from ..accounts.members import Role
-from ..index import Index
+from ..index import index_of
 from ..projects import Entry
 from ..values import checked
-from .asking import AddressOf, Asked, CallerOf, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
+from .asking import AddressOf, CallerOf, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
 from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, RoleChange, Ticket
 
 routes = APIRouter()
@@ -40,7 +40,9 @@ def project(asked: Reads, site: SiteOf) -> ProjectDetails:
     asked.served.take_over()
     entry = site.projects.entry(asked.caller, asked.served.id)
     changed = asked.served.changed() or entry.created
-    return ProjectDetails(**_info(entry).model_dump(), descriptors=index_of(asked).count(), changed=changed)
+    index, sight = index_of(asked.served), asked.sight
+    count = index.count() if sight.only is None else len(sight.only & index.summaries().keys())
+    return ProjectDetails(**_info(entry).model_dump(), descriptors=count, changed=changed, sight=sight.changed)
 
 
 @routes.delete("/projects/{project}", status_code=204, **needing("own"))
@@ -86,15 +88,6 @@ def settings_of(body: NewProject) -> ProjectSettings:
         return parse_settings(checked(body.settings, "settings"))
     except FormatError as error:
         raise ParameterError(error.message, remedy="send what ProjectSettings.to_document() gives") from None
-
-
-def index_of(asked: Asked) -> Index:
-    """Return the index of the data sets of a project, which is kept."""
-    served = asked.served
-    if served.index is None:
-        served.index = Index(served)
-    found: Index = served.index
-    return found
 
 
 def _info(entry: Entry) -> ProjectInfo:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from ... import __version__
 from ..database import audit
 from ..database.engine import HEAD
-from .asking import AdminOf, SiteOf, needing
+from .asking import AdminOf, SiteOf, giving, needing
 from .bodies import AuditPage, AuditRow, State, Versions
 
 API = 1
@@ -39,7 +39,7 @@ def version() -> Versions:
     return Versions(server=__version__, api=API, schema_version=HEAD)
 
 
-@routes.get("/metrics", response_class=Response, **needing("admin"))
+@routes.get("/metrics", response_class=Response, **giving("text/plain"), **needing("admin"))
 def metrics(caller: AdminOf, request: Request) -> Response:
     """Give counts of requests, as Prometheus reads them."""
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")

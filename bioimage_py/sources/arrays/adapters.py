@@ -28,6 +28,7 @@ from ..indexing import Roi
 from ..spec import SourceSpec
 from ..stores.errors import REPACK
 from ..stores.location import Location, locate
+from ..stores.paths import for_zarr
 from .backing import Backing, ForeignBacking, NumpyBacking, regular_chunks
 from .handles import place_of_zarr, reopen_tensorstore, tensorstore_backing
 from .hdf5 import HDF5Backing
@@ -222,7 +223,7 @@ def open_h5py(path: str, key: str, mode: str, locking: bool | None = None) -> Ba
 def _native_zarr(root: str, key: str, mode: str) -> Any:
     import zarr
 
-    return zarr.open_array(store=root, path=key, mode="r" if mode == "r" else "r+")
+    return zarr.open_array(store=for_zarr(root, mode), path=key, mode="r" if mode == "r" else "r+")
 
 
 def _native_z5py(root: str, key: str, mode: str) -> Any:

@@ -30,6 +30,8 @@ class PrecomputedSource(Source):
     ``voxel_offset``.
     """
 
+    pictured = True
+
     _layer: Layer
     _path: str
     _box: Roi

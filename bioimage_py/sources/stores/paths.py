@@ -44,6 +44,15 @@ def resolve(path: Any) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
+def for_zarr(path: str, mode: str = "r+") -> Any:
+    """Return what zarr-python takes for a path: a store where it would take a local name with ``::`` for two URLs."""
+    if "::" not in path or is_url(path):
+        return path
+    from zarr.storage import LocalStore
+
+    return LocalStore(path, read_only=mode == "r")
+
+
 def check_path(path: str) -> None:
     """Refuse a local name that the storage engine would look for, or write, elsewhere or not at all.
 

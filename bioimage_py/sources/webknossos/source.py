@@ -32,6 +32,8 @@ class WebKnossosSource(Source):
     shards), which begin at the origin of the dataset; `grid_origin` says where that is.
     """
 
+    pictured = True
+
     def __init__(
         self,
         dataset_name_or_url: str | os.PathLike[str],

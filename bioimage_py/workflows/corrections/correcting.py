@@ -28,6 +28,7 @@ from ...sources import Source
 from ...sources.file import FileSource, absolute_path, open_source
 from ...system import swap
 from ...wrapper.downsample import DownsampleSource
+from ..keeping import PARTITION, next_pending, pending
 from .correcting_kernels import Foreign, add
 
 Boxes = npt.NDArray[np.int64]
@@ -112,10 +113,11 @@ def correct(
     with _locked(folder), open_source(folder / "superpixels.zarr", format="zarr") as pieces:
         levels = _levels(labels, pieces)
         graph = graphs.open_graph(folder / "graph.zarr")
-        before = open_partition(folder / "partition.zarr", graph)
-        pending = folder / "pending.zarr"
-        swap.clear(str(pending))
-        known = [before, *([open_partition(pending, graph)] if pending.exists() else [])]
+        before = open_partition(folder / PARTITION, graph)
+        swap.clear(str(folder / PARTITION))
+        # each call that was killed may have written some blocks: all of them stay known until one comes to its end
+        left = pending(folder)
+        known = [before, *(open_partition(one, graph) for one in left)]
         partition = graphs.correct(
             graph,
             before.costs,
@@ -128,10 +130,14 @@ def correct(
         boxes = graph.nodes.begin[changed], graph.nodes.end[changed]
         if changed.any():
             _check_labels(pieces, levels[0], Foreign(graph.nodes.ids, tuple(one.parts for one in known)), boxes, job)
-            save_partition(KeptPartition(partition.parts, before.costs, before.min_size), pending)
+            new = next_pending(folder)
+            save_partition(KeptPartition(partition.parts, before.costs, before.min_size), new)
+            left.append(new)
         blocks = _rewritten(pieces, levels, partition, boxes, job)
-        if pending.exists():
-            swap.put(str(pending), str(folder / "partition.zarr"))
+        if left:
+            swap.put(str(left.pop()), str(folder / PARTITION))
+        for one in left:
+            swap.discard(str(one))
         for level in levels:
             level.close()
     seconds = time.perf_counter() - begin
@@ -140,8 +146,8 @@ def correct(
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    missing = [one for one in ("superpixels.zarr", "graph.zarr", "partition.zarr") if not (folder / one).exists()]
-    if missing and not (missing == ["partition.zarr"] and swap.recover(str(folder / "partition.zarr"))):
+    missing = [one for one in ("superpixels.zarr", "graph.zarr", PARTITION) if not (folder / one).exists()]
+    if missing and not (missing == [PARTITION] and swap.recover(str(folder / PARTITION))):
         raise SourceNotFoundError(
             f"{folder} has no {' and no '.join(missing)}", remedy=f'segment(..., method="multicut", keep="{folder}")'
         )

@@ -94,7 +94,7 @@ def test_what_an_adopted_worker_holds_stays_its_own(tmp_path: Path) -> None:
     n_batches = second.batches(0)
     second.open(0)
     new = FolderWork(tmp_path, plan)
-    again = [group for batch in list(new._lists._lists.values()) for group in batch]
+    again = [group for batch in list(new.lists._lists.values()) for group in batch]
     assert again == []
     count = do(new, "s2w0")
     assert count == n_batches - 1, "all but what the adopted worker holds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from bioimage_py.backends import BackendEvent
+from bioimage_py.backends import BackendEvent, dismissal
 from bioimage_py.backends.jobs import backend as module
-from bioimage_py.backends.jobs import submission
+from bioimage_py.backends.jobs import orders, submission
+from bioimage_py.backends.jobs.scheduler import UNLISTED
 from bioimage_py.backends.slurm import commands
 from bioimage_py.backends.slurm.backend import SlurmBackend
-from bioimage_py.errors import RunnerError
+from bioimage_py.errors import RunnerError, RunningError
 from bioimage_py.runner import SlurmConfig
 
 
@@ -380,3 +382,72 @@ def test_waiting_for_jobs_that_end_one_by_one_tells_each_end_once(
     backend.join()
     assert sorted(end.worker for end in backend.ended()) == sorted(f"s1w{number}" for number in range(12))
     assert backend.ended() == []
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "TIMEOUT", "CANCELLED"])
+def test_a_job_that_is_called_dead_and_lives_keeps_its_blocks(
+    site: Site, run: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """As where only slurmd has died: the worker goes on, and a second one must not be in its block."""
+    monkeypatch.setattr(dismissal, "FENCED_SECONDS", 0.4)
+    backend = begun(run, 1)
+    beat = run / "alive" / "s1w0"
+    beat.write_text("n1")
+    site.states = {"1_0": (state, "n1")}
+    for _ in range(7):
+        os.utime(beat)
+        assert backend.ended() == []
+        time.sleep(0.1)
+    assert backend.alive() == {"s1w0"}
+    assert (run / "gone" / "s1w0").exists(), "it was not told to leave"
+    assert one_end(backend).worker == "s1w0"
+
+
+def test_a_job_that_has_ended_after_it_was_called_dead(site: Site, run: Path) -> None:
+    backend = begun(run, 1)
+    (run / "alive" / "s1w0").write_text("n1")
+    site.states = {"1_0": ("NODE_FAIL", "n1")}
+    assert backend.ended() == []
+    mark(run, "s1w0", kind="node", detail="it was given up")
+    assert one_end(backend).kind == "node"
+
+
+def test_a_call_does_not_return_before_a_job_that_is_not_listed_has_gone(site: Site, run: Path) -> None:
+    backend = begun(run, 1)
+    (run / "alive" / "s1w0").write_text("n1")
+    site.in_queue = set()
+    backend.join(0.5)
+    assert backend.alive() == {"s1w0"}
+    mark(run, "s1w0", kind="node", detail="it was given up")
+    backend.join(10)
+    assert backend.alive() == set()
+
+
+def test_who_comes_next_waits_for_jobs_that_are_not_listed(
+    site: Site, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "LEFT_SECONDS", 0.2)
+    begun(run, 1).leave()
+    (run / "alive" / "s1w0").write_text("n1")
+    site.in_queue = set()
+    with pytest.raises(RunningError, match="still at work"):
+        SlurmBackend(SlurmConfig()).adopt(run)
+    assert not SlurmBackend.end_left(run)
+    mark(run, "s1w0", kind="node", detail="it was given up")
+    assert SlurmBackend(SlurmConfig()).adopt(run) == frozenset()
+    assert SlurmBackend.end_left(run)
+
+
+def test_a_job_that_a_list_leaves_out_lives_as_long_as_it_says_so(site: Site, run: Path) -> None:
+    backend = begun(run, 2)
+    (run / "alive" / "s1w0").write_text("n1")
+    (run / "alive" / "s1w1").write_text("n1")
+    long_ago = time.time() - 40
+    os.utime(run / "alive" / "s1w1", (long_ago, long_ago))
+    mark(run, "s1w1", kind="node", detail="")
+    site.states = {"1_0": (UNLISTED, ""), "1_1": (UNLISTED, "")}
+    assert one_end(backend).worker == "s1w1"
+    for _ in range(5):
+        assert backend.ended() == []
+    assert backend.alive() == {"s1w0"}
+    assert not (run / "gone" / "s1w0").exists()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bioimage_py.backends import backend_class
-from bioimage_py.backends.jobs import job
+from bioimage_py.backends.jobs import job, question
 from bioimage_py.backends.slurm import commands
 from bioimage_py.backends.slurm.commands import StateQuery, expand, find, states
 from bioimage_py.errors import ConfigError
@@ -89,7 +89,7 @@ def test_a_controller_that_is_down_says_nothing_of_any_job(tmp_path: Path, monke
 
 def test_a_question_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(tmp_path, monkeypatch, sacct="exec sleep 60", squeue="echo '7_0|RUNNING|n1'")
-    monkeypatch.setattr(commands, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(question, "COMMAND_SECONDS", 0.2)
     query = StateQuery()
     assert answer_of(query) is None
     assert answer_of(query) == {"7_0": ("RUNNING", "n1")}
@@ -121,7 +121,7 @@ def test_the_runner_and_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_host_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="does not submit to a SLURM cluster"):
+    with pytest.raises(ConfigError, match="squeue is not found: this host does not submit"):
         find("x")
 
 

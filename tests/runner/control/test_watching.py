@@ -90,3 +90,13 @@ def test_a_map_counts_every_block_once(sizes: list[int], seed: int) -> None:
     rows, columns = np.nonzero(cells.where(np.array([block])))
     shown = [int(index[axis]) * min(sizes[axis], CELLS) // sizes[axis] for axis in cells.axes]
     assert [int(rows[0]), int(columns[0])][-len(shown) :] == shown
+
+
+def test_memory_is_told_in_bytes(tmp_path: Path) -> None:
+    from bioimage_py.system.memory import peak_bytes
+
+    before = peak_bytes()
+    with going(tmp_path, last=20) as (folder, _):
+        look = look_when(Watching(folder), lambda one: any(worker.memory for worker in one.workers))
+    told = max(worker.memory for worker in look.workers)
+    assert 0.5 * before < told <= peak_bytes()  # pages and kibibytes are far from it

@@ -15,6 +15,7 @@ import bioimage_py as bp
 from bioimage_py.errors import DtypeError, ParameterError, ShapeError, ValueRangeError
 from bioimage_py.segmentation import distance_watershed
 from bioimage_py.sources.axes import Axis
+from bioimage_py.wrapper import AxesSource
 
 
 def cells(shape: tuple[int, ...] = (30, 32, 34), step: int = 10) -> np.ndarray:
@@ -126,3 +127,33 @@ def test_bad_calls_are_refused() -> None:
     for wrong in ({"threshold": 2}, {"alpha": -1}, {"min_size": 1.5}, {"sampling": 0}, {"sigma": -1}):
         with pytest.raises(ParameterError):
             distance_watershed(boundaries, **wrong)
+
+
+def sections(unit: str, factor: float) -> AxesSource:
+    """Thick sections of cells, whose axes say so."""
+    scales = (0.3 * factor, 0.1 * factor, 0.1 * factor)
+    axes = [Axis(name, unit=unit, scale=scale) for name, scale in zip("zyx", scales, strict=True)]
+    rng = np.random.default_rng(3)
+    values = np.clip(cells((12, 32, 34)) + rng.normal(0, 0.1, (12, 32, 34)), 0, 1).astype(np.float32)
+    return AxesSource(values, axes)
+
+
+@pytest.mark.parametrize("block_shape", [None, 10])
+def test_lengths_in_units_of_the_axes(block_shape: int | None) -> None:
+    how: dict[str, Any] = {} if block_shape is None else {"block_shape": block_shape}
+    given = sections("micrometer", 1)
+    voxels: dict[str, Any] = {"sampling": (3, 1, 1), "halo": (3, 8, 8), **how}
+    expected = distance_watershed(given, sigma=(0.7 / 3, 0.7, 0.7), seed_sigma=(2 / 3, 2, 2), **voxels)
+    assert expected.max() > 5
+    assert np.array_equal(distance_watershed(given, physical=True, **how), expected)
+    assert np.array_equal(distance_watershed(sections("nanometer", 1000), physical=True, **how), expected)
+    told = distance_watershed(given, sigma=0.1, seed_sigma=(0.6, 0.1, 0.2), physical=True, **how)
+    assert np.array_equal(told, distance_watershed(given, sigma=(1 / 3, 1, 1), seed_sigma=(2, 1, 2), **voxels))
+    assert not np.array_equal(told, expected)
+
+
+def test_lengths_need_units() -> None:
+    with pytest.raises(ParameterError, match="cannot count in physical units"):
+        distance_watershed(cells(), physical=True)
+    with pytest.raises(ParameterError, match="exclude each other"):
+        distance_watershed(sections("micrometer", 1), physical=True, sampling=(3, 1, 1))

@@ -18,9 +18,7 @@ from bioimage_py.errors import (
     AccessError,
     ConflictError,
     KeyNotFoundError,
-    LockError,
     ParameterError,
-    ShapeError,
     StorageError,
 )
 from bioimage_py.projects import Project
@@ -228,39 +226,10 @@ def test_documents_are_merged_and_conflicts_name_both_values(running, store):
         store.read(identifier)
 
 
-def test_a_label_map_goes_and_comes_by_chunk(running, store, monkeypatch):
-    project = beside(running, store)
-    identifier, layer = project.descriptors[0].identifier, project.labelmap_layers["cells"].id
-    labels = np.random.default_rng(1).integers(0, 3, SHAPE, dtype=np.uint8)
-
-    def publish(labels, old=None, locks=None):
-        record, differs = store.put_labels(identifier, layer, labels, old=old, lock=(locks or {}).get(identifier, ""))
-        assert differs
-        base = store.read(identifier)
-        layers = {**base["layers"], layer: record.model_dump()}
-        store.commit([Change(identifier, base, {**base, "layers": layers})], locks)
-        return record
-
-    record = publish(labels)
-    np.testing.assert_array_equal(stored_labels(running, store), labels)
+def test_a_token_for_reading_reads_and_nothing_else(running, store, monkeypatch):
+    identifier = beside(running, store).descriptors[0].identifier
     token = store.connection.send("POST", "/auth/tokens", {"name": "cluster", "scope": "read"})["token"]
     monkeypatch.setenv(TOKEN_VARIABLE, token)
-    stored = store.label_map(identifier, layer, record.version)
-    assert token not in stored.to_spec().to_json()
-    np.testing.assert_array_equal(np.array(stored), labels)
-    before = running.log().count('"PUT"')
-    labels = labels.copy()
-    labels[0, 0, 0] += 1
-    lock = store.lock(identifier)
-    with pytest.raises(LockError, match="locked"):
-        publish(labels, stored)
-    publish(labels, stored, {identifier: lock})
-    store.renew(identifier, lock)
-    store.unlock(identifier, lock)
-    assert running.log().count('"PUT"') - before == 2  # one chunk, and one renewal of the lock
-    np.testing.assert_array_equal(stored_labels(running, store), labels)
-    with pytest.raises(ShapeError, match="70"):
-        store.put_labels(identifier, layer, labels[1:])
     assert Connection(running.url).user == "admin"  # by the token in the environment
     with pytest.raises(AccessError, match="read"):
         Store(Connection(running.url, token=token), store.id).commit([comment(store, identifier, "x")])

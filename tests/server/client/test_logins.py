@@ -6,6 +6,7 @@ import datetime
 import http.server
 import ipaddress
 import json
+import re
 import ssl
 import stat
 import sys
@@ -13,6 +14,7 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from cryptography import x509
@@ -33,7 +35,7 @@ from bioimage_py.errors import (
     StorageError,
 )
 from bioimage_py.projects import Project, login, logout, tokens
-from bioimage_py.projects.remote import saved
+from bioimage_py.projects.remote import logins, saved
 from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.storage.folder import new_stamp
 
@@ -411,6 +413,34 @@ def test_chunks_that_arrive_damaged_are_sent_again_once(project, image, monkeypa
     assert len(damaged) == 1
     np.testing.assert_array_equal(np.array(layer.load()), 1)
     times = 9
-    with pytest.raises(StorageError, match=r"chunk 0\.0\.0"):
+    with pytest.raises(StorageError, match="chunk 0/c/0/0/0"):
         layer.save_new_data(np.full(SHAPE, 2, np.uint8))
     np.testing.assert_array_equal(np.array(layer.load()), 1)
+
+
+def test_a_browser_lets_a_program_in(running, home, monkeypatch):
+    """Whoever sits there signs in by whatever way; the program gets no password."""
+    shown = []
+
+    def somebody(address, words):
+        shown.append((address, words))
+        cookie = ""
+        for path, form in (
+            ("/sign-in", {"username": "alice", "password": PASSWORD, "next": "/"}),
+            (f"/device?code={words}", {"code": words, "what": "let in"}),
+        ):
+            page = httpx.get(running.url + path, headers={"Cookie": cookie})
+            # httpx keeps secure cookies from addresses that browsers trust to itself: they are sent by hand
+            cookie = page.headers.get("set-cookie", cookie).partition(";")[0]
+            data = {**form, "mark": re.search(r'name="mark" value="(\w+)"', page.text)[1]}
+            answer = httpx.post(running.url + path.partition("?")[0], data=data, headers={"Cookie": cookie})
+            cookie = answer.headers.get("set-cookie", cookie).partition(";")[0]
+        assert "It is in" in answer.text
+
+    monkeypatch.setattr(logins, "_tell", somebody)
+    monkeypatch.setattr("bioimage_py.projects.remote.connection.time.sleep", lambda seconds: None)
+    login(running.url)
+    assert shown[0][0] == f"{running.url}/device"
+    assert json.loads(home.read_text())[running.url]["user"] == "alice"
+    assert Project.create(make_settings(new_stamp()), running.url).id in [one.id for one in Project.list(running.url)]
+    logout(running.url)

@@ -12,6 +12,7 @@ import pytest
 import bioimage_py as bp
 from bioimage_py.errors import AccessError, LockError, ParameterError, RunnerError
 from bioimage_py.projects import Project
+from bioimage_py.projects.jobs.algorithm import Journal
 from bioimage_py.projects.remote.session import RemoteSession
 from bioimage_py.projects.remote.working import Worker
 from bioimage_py.projects.storage.folder import new_stamp
@@ -187,16 +188,53 @@ def test_what_is_refused(project, image, running):
     other = Project.load(project.path, username="admin", password=running.password)
     with added.lock(), pytest.raises(LockError, match="'image 0'"):
         other.apply(lambda image, labels: labels, layer="cells")
-    with pytest.raises(ParameterError, match="blocks"):
-        project.apply(lambda image, labels: labels, layer="cells", block_shape=(10, 10, 10))
-
-    def inside():
-        with project:
-            project.apply(lambda image, labels: labels, layer="cells")
-
-    with pytest.raises(ParameterError, match="transaction"):
-        inside()
     with pytest.raises(RunnerError, match="values"):
         project.apply(lambda image, labels: labels + 7, layer="cells", job_type="local")
     assert not added.labelmap_layers["cells"].has_data()
     assert Path(running.root).exists()
+
+
+def add_one(image, labels):
+    return labels + 1
+
+
+def add_halves(image, labels):
+    return np.where(np.asarray(image) > 0, 1, labels).astype(np.uint8)
+
+
+@pytest.mark.parametrize("job_type", ["local", "subprocess"])
+def test_blocks_of_one_label_map_are_written_by_many_workers(project, image, tmp_path, job_type):
+    (added,) = add(project, image, 1)
+    report = project.apply(
+        add_halves, layer="cells", block_shape=(10, 10, 64), halo=1, job_type=job_type, num_workers=2
+    )
+    assert report.changed == (added.identifier,)
+    np.testing.assert_array_equal(labels_of(project)[0], np.array(image) > 0)
+    assert [event.seq for event in project.events(0)] == [1, 2]
+    again = project.apply(add_halves, layer="cells", block_shape=(10, 10, 64), halo=1, job_type="local")
+    assert again.unchanged == (added.identifier,)
+
+    def undone():
+        with project:
+            project.apply(lambda image, labels: labels * 0 + 2, layer="cells", halo=0, job_type="local")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        undone()
+    np.testing.assert_array_equal(labels_of(project)[0], np.array(image) > 0)
+    with project:
+        project.apply(lambda image, labels: labels * 0 + 2, layer="cells", halo=0, job_type="local")
+        assert len(project.events(2)) == 0
+    np.testing.assert_array_equal(labels_of(project)[0], 2)
+
+
+def test_blocks_that_were_published_before_the_driver_died_are_not_made_again(project, image, monkeypatch):
+    (added,) = add(project, image, 1)
+    plain = Journal.add
+    monkeypatch.setattr(Journal, "add", lambda self, identifier: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        project.apply(add_one, layer="cells", halo=0, job_type="local")
+    monkeypatch.setattr(Journal, "add", plain)
+    report = project.apply(add_one, layer="cells", halo=0, job_type="local")
+    assert report.changed == (added.identifier,)
+    np.testing.assert_array_equal(labels_of(project)[0], 1)

@@ -1,0 +1,1 @@
+"""Routes of what travels in pieces."""

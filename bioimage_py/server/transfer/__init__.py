@@ -1,0 +1,1 @@
+"""What travels in pieces: chunks of label maps, copies of images, whole projects."""

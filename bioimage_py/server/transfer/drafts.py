@@ -1,0 +1,106 @@
+"""Drafts of label maps on a server: written chunk by chunk by any number of workers, then sealed and named by a commit.
+
+A draft lies where its version will be; its mark (`marks`) tells whose it is and how it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import DtypeError, KeyNotFoundError
+from ...projects.storage import versions
+from ...projects.storage.folder import Folder
+from ...projects.storage.mutex import bucket, holding
+from ...projects.values.records import DescriptorRecord
+from ...system.files import write_once
+from ..sealed import Place
+from .chunks import Grid, decoded
+from .marks import Mark, Marks
+
+
+class Found(NamedTuple):
+    """A draft, and whether it was made just now."""
+
+    id: str
+    made: bool
+
+
+def open_draft(
+    folder: Folder, place: Place, record: DescriptorRecord, mark: Mark, dtype: str | None, base: str | None
+) -> Found:
+    """Return the draft of a name, or a new one; errors as of `Place.open_draft`.
+
+    Raises
+    ------
+    DtypeError
+        The draft of that name has another data type.
+    """
+    marks = Marks(folder)
+    marks.sweep()
+
+    def made() -> Found:
+        id = place.open_draft(record, dtype, base)
+        marks.note(id, mark)
+        return Found(id, made=True)
+
+    if not mark.name:
+        return made()
+    with holding(folder.locks / "mutex", [f"draft-{bucket(mark.descriptor)}"]):
+        for id, known in marks.all():
+            if known == mark and place.has_draft(id):
+                with place.draft(id, "r") as source:
+                    if dtype is not None and source.dtype != dtype:
+                        raise DtypeError(
+                            f"The draft {mark.name!r} holds {source.dtype}, not {dtype}.",
+                            remedy=f"layer.draft({mark.name!r}).discard(), or another name",
+                        )
+                return Found(id, made=False)
+        return made()
+
+
+def put_chunk(draft: Path, key: str, data: bytes) -> None:
+    """Store an encoded chunk of a draft; nothing at all: its voxels are 0.
+
+    A chunk of the same voxels stays as it is, so that it goes on being shared with the version before.
+
+    Raises
+    ------
+    KeyNotFoundError
+        There is no such chunk, or no such draft.
+    ParameterError
+        It is no chunk of that size.
+    """
+    grid, path = Grid.of(draft / versions.ARRAY), draft / key
+    grid.check_key(key)
+    if not data:
+        path.unlink(missing_ok=True)
+        return
+    content = decoded(data, grid.size)
+    if content.count(0) == len(content):  # what is counted as stored is never empty
+        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        before = path.read_bytes()
+        if before == data or decoded(before, grid.size) == content:
+            return
+    if not draft.is_dir():  # sealed or removed meanwhile
+        raise KeyNotFoundError("There is no such draft (any more).", remedy="open a new one")
+    write_once(path, data)
+
+
+def missing(draft: Path, told: Mapping[str, str]) -> list[str]:
+    """Return the keys of chunks that a draft does not have as they hash (SHA-256, hexadecimal; "" for zeros)."""
+    grid, found = Grid.of(draft / versions.ARRAY), []
+    for key, digest in told.items():
+        grid.check_key(key)
+        try:
+            there = sha256((draft / key).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            there = ""
+        if there != digest:
+            found.append(key)
+    return found

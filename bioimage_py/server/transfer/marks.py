@@ -1,0 +1,96 @@
+"""Marks of what no document names yet: whose a draft or a version is, and how long it has been left alone.
+
+They lie in ``.drafts`` of the project. A draft that nobody has written into for a week goes, and so does a version that
+was sealed and never named; a commit that names a version removes its mark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from ...projects.storage.folder import Folder
+from ...projects.values.names import plain
+from ...system.files import listed, write_once
+
+LIVES = 7 * 86400.0
+"""Seconds after which a draft goes that nobody has written into."""
+
+
+class Mark(NamedTuple):
+    """What is known of a draft or version."""
+
+    descriptor: str
+    layer: str
+    user: str
+    name: str = ""
+
+    def is_of(self, descriptor: str, layer: str, user: str) -> bool:
+        """Whether it is somebody's, in a layer of a data set."""
+        return self[:3] == (descriptor, layer, user)
+
+
+class Marks:
+    """The marks of a project.
+
+    Parameters
+    ----------
+    folder : Folder
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._marks = folder.root / ".drafts"
+
+    def note(self, id: str, mark: Mark) -> None:
+        """Remember whose a draft or version is."""
+        write_once(self._marks / f"{plain(id)}.json", json.dumps(mark._asdict()).encode())
+
+    def forget(self, id: str) -> None:
+        """Forget it: a document names it, or it has gone."""
+        (self._marks / f"{plain(id)}.json").unlink(missing_ok=True)
+
+    def of(self, id: str) -> Mark | None:
+        """Return what is known of a draft or version; None: nothing (any more)."""
+        try:
+            return Mark(**json.loads((self._marks / f"{plain(id)}.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def all(self) -> list[tuple[str, Mark | None]]:
+        """Ids and what is known of them."""
+        return [(path.stem, self.of(path.stem)) for path in listed(self._marks)]
+
+    def touch(self, id: str) -> None:
+        """Let it live for another week."""
+        with suppress(OSError):
+            os.utime(self._marks / f"{plain(id)}.json")
+
+    def sweep(self, now: float | None = None) -> int:
+        """Remove drafts, and versions that no document names, which nobody has touched for a week; return how many."""
+        limit, count = (time.time() if now is None else now) - LIVES, 0
+        for path in listed(self._marks):
+            with suppress(OSError):
+                if path.stat().st_mtime >= limit:
+                    continue
+                mark = self.of(path.stem)
+                if mark is not None:
+                    count += self._remove(path.stem, mark)
+                path.unlink(missing_ok=True)
+        return count
+
+    def _remove(self, id: str, mark: Mark) -> int:
+        folder = self._folder.annotations(mark.descriptor, mark.layer)
+        found = [folder / f".draft-{id}.zarr"]
+        with self._folder.guarding([mark.descriptor]):  # who is about to name it is waited for
+            layers = (self._folder.read(mark.descriptor).document or {}).get("layers", {})
+            if layers.get(mark.layer, {}).get("version") != id:
+                found += folder.glob(f"{id}.*")
+            there = [path for path in found if path.exists()]
+            for path in there:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return len(there)

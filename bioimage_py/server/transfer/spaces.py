@@ -1,0 +1,62 @@
+"""Annotation spaces that clients send: looked at, stored as versions, named by a commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...errors import BioimageError, ConflictError, ParameterError
+from ...projects.storage.folder import Folder, new_stamp
+from ...projects.values.names import plain, space_id
+from ...projects.values.records import LayerRecord
+from ...projects.values.space_merge import without_unknown
+from ...spaces import Ontology, from_document
+from ...spaces.document import count_of
+from ...system.files import write_once
+from ...system.json_text import parse_json
+
+
+def path_of(folder: Folder, identifier: str, key: str, version: str) -> Path:
+    """Path of a version of a space, by its name among the layers of a data set."""
+    return folder.annotations(identifier, key) / f"{plain(version)}.json"
+
+
+def put_space(folder: Folder, identifier: str, key: str, data: bytes, ontology: Ontology) -> LayerRecord:
+    """Store a version of a space, and return what a document has to say of it.
+
+    Raises
+    ------
+    ParameterError
+        It is none, or of another name.
+    """
+    try:
+        document = parse_json(data)
+        space = from_document(without_unknown(document, ontology), ontology)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        told = error.message if isinstance(error, BioimageError) else type(error).__name__
+        raise ParameterError(f"That is no space: {told}", remedy="send what a local project stores") from None
+    if space.space_id != space_id(key):
+        raise ParameterError(f"The space says that it is {space.space_id!r}, not {space_id(key)!r}.", remedy="")
+    record = LayerRecord(version=new_stamp(), units=count_of(document))
+    write_once(path_of(folder, identifier, key, record.version), data, sync=True)
+    return record
+
+
+def check_space(folder: Folder, identifier: str, key: str, new: dict[str, Any]) -> None:
+    """Refuse that a document names a version of a space that is not there, or says something else of it.
+
+    Raises
+    ------
+    ConflictError
+    """
+    try:
+        document = parse_json(path_of(folder, identifier, key, str(new.get("version"))).read_bytes())
+        found = LayerRecord(version=str(new.get("version")), units=count_of(document)).model_dump()
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != new:
+        raise ConflictError(
+            f"The version {new.get('version')!r} of the space {space_id(key)!r} is not stored as the document says.",
+            field=f"layers.{key}",
+            remedy="send the space, and commit what that answers",
+        )
