@@ -12,7 +12,7 @@ import pytest
 import bioimage_py as bp
 
 
-@pytest.mark.parametrize("name", ["mesh.surfaces", "sample.neurites", "datasets.collate", "viz.overview"])
+@pytest.mark.parametrize("name", ["sample.neurites", "datasets.collate", "viz.overview"])
 def test_a_name_is_not_the_module_that_is_called_so(name: str) -> None:
     code = f"import bioimage_py as bp, bioimage_py.{name}; assert callable(bp.{name}), bp.{name}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
