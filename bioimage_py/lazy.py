@@ -8,7 +8,21 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
+
+
+class _Package(ModuleType):
+    """A package of whose names none becomes a module that is called so, whoever imports that first."""
+
+    _places: Mapping[str, str]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in self._places):
+            super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        return importlib.import_module, (self.__name__,)
 
 
 def names_of(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -28,6 +42,8 @@ def names_of(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], A
         By ``__getattr__``, for other names.
     """
     namespace = vars(sys.modules[package])
+    namespace["_places"] = places
+    sys.modules[package].__class__ = _Package
 
     def attribute(name: str) -> Any:
         if name not in places and name not in namespace.get("__all__", ()):
