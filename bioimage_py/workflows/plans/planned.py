@@ -122,8 +122,8 @@ def _mebi(size: int) -> str:
 class PlannedWork(Work):
     """A segmentation of which every stage is planned, in a folder that goes with the plan."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.planned: list[PlannedStage] = []
         self.bytes = 0
 
