@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .converting import Conversion, convert
     from .corrections.correcting import Correction, correct
     from .demonstration import Demo, demo
-    from .planned import SegmentationPlan
+    from .plans.planned import SegmentationPlan
     from .pyramids import write_pyramid
     from .scoring import Scores, evaluate
     from .segmentation import Segmentation
@@ -27,7 +27,7 @@ else:
             "Demo": ".demonstration",
             "Scores": ".scoring",
             "Segmentation": ".segmentation",
-            "SegmentationPlan": ".planned",
+            "SegmentationPlan": ".plans.planned",
             "convert": ".converting",
             "correct": ".corrections.correcting",
             "demo": ".demonstration",

@@ -44,7 +44,7 @@ from .methods.by_graph import by_agglomeration, by_multicut, by_mutex
 from .methods.by_threshold import components, watershed
 from .network import Network
 from .place import ResultPlace, check_output
-from .planned import planned_segmentation
+from .plans.planned import planned_segmentation
 from .pyramids import write_pyramid
 from .segmentation import Segmentation
 from .settings import Method, Settings, check_settings

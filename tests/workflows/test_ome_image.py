@@ -63,7 +63,8 @@ def voxels(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
 def expected(data: np.ndarray, axes: Any, count: int | None = None) -> list[np.ndarray]:
     found = [data.astype(data.dtype.newbyteorder("="))]
     for factor in level_factors(data.shape, axes) if count is None else [(2,) * data.ndim] * count:
-        found.append(bp.downsample(found[-1], factor, method="mean"))
+        ids = data.dtype.kind in "iu" and data.dtype.itemsize >= 4  # what is taken for ids is not averaged
+        found.append(bp.downsample(found[-1], factor, method="mode" if ids else "mean"))
     return found
 
 

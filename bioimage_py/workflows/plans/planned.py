@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Partition
-from ..io.create import create_array
-from ..markup import table
-from ..operations.pyramids import pyramid
-from ..pipelines.plan import PlanEnds
-from ..pipelines.script import planned_pipeline
-from ..runner.planning.estimate import RunPlan
-from ..sources import Source
-from ..sources.file import FileSource
-from ..wrapper.downsample import DownsampleSource
-from .pyramids import level_factors
-from .work import Work
+from ...graph import Partition
+from ...io.create import create_array
+from ...markup import table
+from ...operations.pyramids import pyramid
+from ...pipelines.plan import PlanEnds
+from ...pipelines.script import planned_pipeline
+from ...runner.planning.estimate import RunPlan
+from ...sources import Source
+from ...sources.file import FileSource
+from ...wrapper.downsample import DownsampleSource
+from ..pyramids import level_factors
+from ..work import Work
 
 _NONE = np.ones(1, np.uint64)
 _ON_GRAPHS = {"multicut": Partition(_NONE, _NONE), "agglomerate": Partition(_NONE, _NONE)}
@@ -122,8 +122,8 @@ def _mebi(size: int) -> str:
 class PlannedWork(Work):
     """A segmentation of which every stage is planned, in a folder that goes with the plan."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.planned: list[PlannedStage] = []
         self.bytes = 0
 

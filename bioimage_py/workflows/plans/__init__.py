@@ -1,0 +1,1 @@
+"""What whole jobs will need, before they begin."""
