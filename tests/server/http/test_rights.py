@@ -21,6 +21,10 @@ LAYER = PROJECT + "/descriptors/{descriptor}/layers/{layer}"
 LOCK = PROJECT + "/descriptors/{descriptor}/lock"
 
 
+STREAM = ("get", PROJECT + "/events/stream")
+"""The one route whose answer does not end."""
+
+
 def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
     """A call of each route that works, in an order in which all of them do."""
     comment = demo.comment(demo.document()["comments"], new_stamp())
@@ -169,9 +173,17 @@ def needs(demo: Demo) -> dict[tuple[str, str], str]:
 
 def test_the_table_has_every_route(demo):
     table = {(method, route.replace("{boxes}", "{layer}")) for method, route in calls(demo)}
-    assert table == needs(demo).keys()
+    assert table | {STREAM} == needs(demo).keys()
     for (_, route), need in needs(demo).items():
         assert route.startswith(PROJECT) == (need.partition(",")[0] in Right.__members__)
+
+
+@pytest.mark.parametrize(("who", "status"), [("viewer", 503), ("stranger", 404), ("root", 404), ("nobody", 401)])
+def test_the_stream_is_for_members(demo, who, status):
+    demo.web.app.state.news.over = True  # who may have it is told that the server ends
+    client = demo.web.nobody if who == "nobody" else demo.web[who]
+    assert needs(demo)[STREAM] == "read"
+    assert client.get(f"{demo.path}/events/stream").status_code == status
 
 
 def expected(need: str, who: str) -> int | None:
