@@ -107,10 +107,13 @@ def soak(options: argparse.Namespace, folder: Path, database: str) -> None:
     rows = site.client.get(f"/projects/{site.id}/descriptors").json()["descriptors"]
     site.client.close()
     clients = [Client(site, f"client{n}", rows[n]["identifier"], folder) for n in range(options.clients)]
-    killed, begun = Counter[str](), time.monotonic()
+    killed, begun, done = Counter[str](), time.monotonic(), 0
     while time.monotonic() - begun < options.seconds:
         time.sleep(chance.uniform(0.5, 1.5) * options.pause)
-        done = sum(len(client.told()[0]) for client in clients)
+        before, patience = done, time.monotonic() + 30
+        while done == before and time.monotonic() < patience:  # who is killed before anything was done proves nothing
+            time.sleep(0.1)
+            done = sum(len(client.told()[0]) for client in clients)
         if sum(killed.values()) >= options.kills and done >= options.commits:
             break
         if sum(killed.values()) % 2:
@@ -159,6 +162,7 @@ def proved(site: Site, clients: list[Client], database: str) -> int:
         assert settings["configuration"].get(client.name) == (fields[-1] if fields else None)
         document = served.folder.read(client.descriptor).document or {}
         assert document["comments"] == (f"{client.name} {comments[-1]}" if comments else "")
+    assert total, "nothing was acknowledged: the machine is too busy for such short pauses"
     with opened.database.reading() as connection:
         assert audit.broken(connection) is None
     opened.close()
