@@ -80,6 +80,8 @@ class Commit:
 
     wishes: tuple[Wish, ...]
     locks: Mapping[str, str] = field(default_factory=dict)
+    guarded: tuple[str, ...] = ()
+    """Further data sets that nobody else may have locked."""
 
 
 def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origin: Origin) -> Answer:
@@ -104,6 +106,8 @@ def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origi
         for wish in wanted.wishes:
             if wish.concerns_data and wish.name != "project":
                 check_lease(served.folder, wish.name, wanted.locks.get(wish.name, ""))
+        for name in wanted.guarded:
+            check_lease(served.folder, name, wanted.locks.get(name, ""))
 
     def accept(written: dict[str, Pair]) -> None:
         _Checks(projects, served, role, written).all()
@@ -115,7 +119,9 @@ def commit(projects: Projects, served: Served, wanted: Commit, role: Role, origi
         if done is None:
             raise
         return done
-    answer = served.commit(changes, origin, check, [name for name in names if name != "project"], accept)
+    answer = served.commit(
+        changes, origin, check, [name for name in (*names, *wanted.guarded) if name != "project"], accept
+    )
     marks = Marks(served.folder)
     for wish in wanted.wishes:
         for version in _versions_of(wish):

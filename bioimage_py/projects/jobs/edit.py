@@ -235,6 +235,7 @@ def _apply_on_server(project: Project, settings: ProjectSettings, plan: EditPlan
         session.needs_folder("An edit that changes the values of labels")
     session.begin()
     session.memory.settings = _with_project_id(settings, session.settings.id).with_ids()
+    session.memory.guarded |= plan.touched
     session.end(failed=False)
 
 

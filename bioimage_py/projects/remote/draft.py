@@ -8,6 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ...errors import DtypeError
 from ...sources import Source
 from ...sources.casting import convert_values
 from ...sources.indexing import normalize_index
@@ -58,6 +61,11 @@ class RemoteDraft(Draft):
             document=session.new_document(descriptor.identifier),
             layer_document=new,
         )
+        if dtype is not None and told["dtype"] != label_dtype(dtype).name:
+            raise DtypeError(
+                f"The draft {name!r} holds {told['dtype']}, not {np.dtype(dtype)}.",
+                remedy=f"layer.draft({name!r}).discard(), or another name",
+            )
         self.begun: bool = not told["made"]
         self._base = told["base"]
         self._open(told["id"])

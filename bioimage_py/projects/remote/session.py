@@ -180,9 +180,10 @@ class RemoteSession(Session):
 
     def commit(self, changes: Sequence[Change], guarded: Iterable[str] = ()) -> None:
         """Save changes, all or none, and take over what is saved then."""
-        tokens = {change.name: self.token(change.name) for change in changes}
+        also = sorted(set(guarded))
+        tokens = {name: self.token(name) for name in (*(change.name for change in changes), *also)}
         key = commit_key(self.run, changes[0].name) if self.run and len(changes) == 1 else ""
-        done = self._store.commit(changes, {name: token for name, token in tokens.items() if token}, key)
+        done = self._store.commit(changes, {name: token for name, token in tokens.items() if token}, key, also)
         for name, document in done.documents.items():
             self._take(name, Saved(document, None if document is None else _SAME))
 

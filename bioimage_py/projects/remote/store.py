@@ -129,7 +129,13 @@ class Store:
         """Whether a run of the user has saved a data set."""
         return self.connection.get(f"{self._path}/commits/{commit_key(run, identifier)}")["seq"] is not None
 
-    def commit(self, changes: Sequence[Change], locks: Mapping[str, str] | None = None, key: str = "") -> Committed:
+    def commit(
+        self,
+        changes: Sequence[Change],
+        locks: Mapping[str, str] | None = None,
+        key: str = "",
+        guarded: Sequence[str] = (),
+    ) -> Committed:
         """Save changes, all of them or none; what others changed elsewhere stays.
 
         Parameters
@@ -139,6 +145,8 @@ class Store:
             Tokens of locks, by identifier.
         key : str
             By which the server knows the commit again; "" for one of its own.
+        guarded : sequence of str
+            Further data sets that nobody else may have locked.
 
         Raises
         ------
@@ -150,7 +158,7 @@ class Store:
             The role is not enough.
         """
         told = [_wish(change) for change in changes if change.base is None or change.mine != change.base]
-        body = {"changes": told, "locks": dict(locks or {})}
+        body = {"changes": told, "locks": dict(locks or {}), **({"guarded": list(guarded)} if guarded else {})}
         answer = self.connection.send("POST", f"{self._path}/commit", body, key=key or secrets.token_hex(16))
         documents = dict(answer["documents"])
         if answer["repeated"]:

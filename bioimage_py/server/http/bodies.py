@@ -212,6 +212,8 @@ class CommitBody(Body):
 
     changes: Annotated[list[DocumentChange], Field(min_length=1, max_length=10_000)]
     locks: Annotated[dict[Name, Token], Field(max_length=10_000)] = {}
+    guarded: Annotated[list[Name], Field(max_length=10_000)] = []
+    """Further data sets that nobody else may have locked, such as those whose layer goes with the settings."""
 
 
 class Committed(BaseModel):

@@ -75,7 +75,7 @@ def _tags(text: str) -> dict[str, Any]:
 @routes.post("/projects/{project}/commit", **needing("annotate"))
 def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Client = "") -> Committed:
     """Change documents, all of them or none; fields that others changed meanwhile keep their values."""
-    wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks)
+    wanted = Commit(tuple(_wish(change) for change in body.changes), body.locks, tuple(body.guarded))
     check_sight(asked.sight, wanted)
     mark = digest(body.model_dump(mode="json", exclude_unset=True)) if key else ""
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")

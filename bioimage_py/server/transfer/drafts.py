@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import DtypeError, KeyNotFoundError
+from ...errors import KeyNotFoundError
 from ...projects.storage import versions
 from ...projects.storage.folder import Folder
 from ...projects.storage.mutex import bucket, holding
@@ -32,13 +32,7 @@ class Found(NamedTuple):
 def open_draft(
     folder: Folder, place: Place, record: DescriptorRecord, mark: Mark, dtype: str | None, base: str | None
 ) -> Found:
-    """Return the draft of a name, or a new one; errors as of `Place.open_draft`.
-
-    Raises
-    ------
-    DtypeError
-        The draft of that name has another data type.
-    """
+    """Return the draft of a name, whatever its data type is, or a new one; errors as of `Place.open_draft`."""
     marks = Marks(folder)
     marks.sweep()
 
@@ -52,12 +46,6 @@ def open_draft(
     with holding(folder.locks / "mutex", [f"draft-{bucket(mark.descriptor)}"]):
         for id, known in marks.all():
             if known == mark and place.has_draft(id):
-                with place.draft(id, "r") as source:
-                    if dtype is not None and source.dtype != dtype:
-                        raise DtypeError(
-                            f"The draft {mark.name!r} holds {source.dtype}, not {dtype}.",
-                            remedy=f"layer.draft({mark.name!r}).discard(), or another name",
-                        )
                 return Found(id, made=False)
         return made()
 

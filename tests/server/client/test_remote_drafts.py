@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import bioimage_py as bp
-from bioimage_py.errors import AccessError, ConflictError, FormatError, LockError, ShapeError, ValueRangeError
+from bioimage_py.errors import (
+    AccessError,
+    ConflictError,
+    DtypeError,
+    FormatError,
+    LockError,
+    ShapeError,
+    ValueRangeError,
+)
 from bioimage_py.projects import Project
 from bioimage_py.projects.remote import draft_source
 from bioimage_py.projects.storage.folder import new_stamp
@@ -120,6 +128,8 @@ def test_a_draft_is_written_by_its_spec_and_published(project, again, layer):
     draft = layer.draft("mine")
     assert layer.draft("mine").begun
     assert not draft.begun
+    with pytest.raises(DtypeError, match="uint32"):
+        layer.draft("mine", dtype="uint32")
     spec = draft.source.to_spec().to_json()
     token = next(
         value for name, value in os.environ.items() if name.startswith("BIOIMAGE_PY_TOKEN_") and value in value

@@ -101,6 +101,18 @@ def test_two_comments_are_a_conflict_and_a_comment_and_a_tag_are_not(project, ag
     assert (found.comments, found.tags["Reviewed"].value) == ("agreed", True)
 
 
+def test_an_edit_that_takes_a_layer_of_a_locked_data_set_is_refused(project, again, image):
+    added = project.add_descriptor(image, "d")
+    added.labelmap_layers["cells"].save_new_data(np.ones(SHAPE, np.uint8))
+    settings = project.settings()
+    settings.remove_layer(settings.layers["cells"])
+    with again().descriptors["d"].lock(), pytest.raises(LockError, match="locked by"):
+        project.edit(settings)
+    assert again().labelmap_layers.names == ["cells"]
+    project.edit(settings)
+    assert again().labelmap_layers.names == []
+
+
 def commits(running, image, clients, each, reconnects):
     """Several clients commit; each sees every event once, and so does one that comes again and again."""
     project = Project.create(make_settings(new_stamp()), running.url, "admin", running.password)
