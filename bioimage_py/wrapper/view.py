@@ -354,9 +354,7 @@ class AxesSource(ViewSource):
             raise ParameterError(f"axes={axes!r} are not of the type Axis.", remedy='axes=[Axis("y"), Axis("x")]')
         self._axes = tuple(axis if isinstance(axis, Axis) else Axis(**axis) for axis in axes)
         if len(self._axes) != self._source.ndim:
-            raise ParameterError(
-                f"{len(self._axes)} axes for the shape {self._source.shape}.", remedy="pass one Axis for each"
-            )
+            raise ParameterError(f"{len(self._axes)} axes for the shape {self._source.shape}.", remedy="one for each")
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -15,18 +15,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ... import __version__
-from ...errors import (
-    AccessError,
-    FormatError,
-    KeyNotFoundError,
-    ParameterError,
-    StorageError,
-)
+from ...errors import AccessError, FormatError, ParameterError, StorageError
 from ...extras import needing
 from . import saved
 from .address import server_address
@@ -43,12 +37,6 @@ _PATIENCE = 60.0
 _AT_FIRST = 3.0
 """The same, where nothing has been heard of it yet: perhaps the URL is wrong."""
 _LONGEST_WAIT = 30.0
-
-
-def variable_name(url: str, user: str, project: str, scope: str) -> str:
-    """Return the name of the environment variable of a token: another one for each server, user, project and scope."""
-    words = f"{url} {user} {project} {scope}"
-    return f"{TOKEN_VARIABLE}_{hashlib.sha256(words.encode()).hexdigest()[:16].upper()}"
 
 
 class _Lost(Exception):  # noqa: N818 - the request may have arrived, and is repeated where that does no harm
@@ -114,7 +102,8 @@ class Connection:
         self._client: Any = None
         self._process = 0
         self._tokens: _Tokens | None = None
-        self._tickets: dict[str, float] = {}
+        self.tickets: dict[str, float] = {}
+        """When tokens for workers are asked for anew, by name of their variable (`tickets`)."""
         self._kept = ""
         self.user = ""
         self._check_version()
@@ -257,42 +246,13 @@ class Connection:
                 self._renew(self._tokens)
             return self._tokens.access
 
-    def variable(self, project: str, scope: Literal["read", "annotate"] = "read") -> str:
-        """Return the name of the environment variable in which workers find a token for a project.
-
-        It is set here, so workers that are started from now on have it; specs hold its name only. Of somebody who has
-        logged in, the token is for this project, for reading or annotating, and for a day.
-        """
-        name, tokens = variable_name(self.url, self.user, project, scope), self._tokens
-        if tokens is not None and not tokens.refresh:
-            os.environ[name] = tokens.access
-        elif time.monotonic() >= self._tickets.get(name, 0.0):
-            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16), scope=scope)
-            self._tickets[name] = time.monotonic() + made["seconds"] / 2
-            os.environ[name] = made["token"]
-        return name
-
-    @contextmanager
-    def ticket(self, project: str) -> Iterator[str]:
-        """Inside, workers that are started find a token that annotates a project in a variable; yields its name.
-
-        Of somebody who has logged in, it is for this project, for a day, and ends here.
-        """
-        name, tokens, made = f"{TOKEN_VARIABLE}_{secrets.token_hex(4).upper()}", self._tokens, None
-        if tokens is not None and tokens.refresh:
-            made = self.send("POST", f"/projects/{project}/ticket", key=secrets.token_hex(16), scope="annotate")
-        os.environ[name] = self.access_token() if made is None else made["token"]
-        try:
-            yield name
-        finally:
-            del os.environ[name]
-            if made is not None:
-                with suppress(StorageError, KeyNotFoundError):  # it ends by itself
-                    self.send("DELETE", f"/auth/tokens/{made['id']}")
+    def renews(self) -> bool:
+        """Whether somebody has logged in; an API token is not renewed."""
+        return self._tokens is not None and bool(self._tokens.refresh)
 
     def log_out(self) -> None:
         """End the login; nothing is done where an API token is used."""
-        if self._tokens is not None and self._tokens.refresh:
+        if self.renews():
             self.send("POST", "/auth/logout")
             self._tokens = None
             if self._kept:
@@ -436,7 +396,5 @@ def _pause(number: int) -> float:
 
 
 def _told(header: str, number: int) -> float:
-    try:
-        return min(_LONGEST_WAIT, max(0.0, float(header))) + random.uniform(0, 0.1)
-    except ValueError:
-        return _pause(number)
+    seconds = float(header) if header.isdecimal() else _pause(number)
+    return min(_LONGEST_WAIT, seconds) + random.uniform(0, 0.1)

@@ -48,7 +48,8 @@ class RemoteDraft(Draft):
     def __init__(self, layer: LabelMapLayer, name: str = "", dtype: Any = None) -> None:
         self._check_name(name)
         self._layer = layer
-        session, descriptor = layer.project._session, layer._dataset
+        session: Any = layer.project._session
+        descriptor = layer._dataset
         self._store, stored = session.remote, layer._stored()
         kind = label_dtype(dtype).name if dtype is not None else stored.dtype if stored is not None else None
         new = session.new_layer(layer.id)

@@ -19,7 +19,8 @@ from ...sources.forks import engine
 from ...sources.indexing import Roi
 from ...sources.spec import SourceSpec
 from ..storage.versions import ARRAY
-from .connection import PREFIX, Connection, variable_name
+from .connection import PREFIX, Connection
+from .tickets import variable, variable_name
 
 KIND = "project draft"
 
@@ -86,7 +87,7 @@ class DraftSource(Source):
 
     def to_spec(self) -> SourceSpec:
         """Return what a worker needs; it finds a token in its environment, which has it from now on."""
-        self._connection.variable(self._project, "annotate")
+        variable(self._connection, self._project, "annotate")
         url = f"{self._connection.url}{PREFIX}{self._path}"
         axes = [[axis.name, axis.kind, axis.unit, axis.scale, axis.offset] for axis in self._axes]
         told = {"project": self._project, "user": self._connection.user, "ca": self._connection.ca, "axes": axes}

@@ -17,6 +17,7 @@ from ..storage.folder import Change, Folder, Saved, Stamp
 from ..storage.leases import Lease, LockToken
 from ..storage.listing import Changes, Listing
 from ..storage.session import Session
+from ..values.merge import Document
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord
 from .problems import GoneError
@@ -149,6 +150,15 @@ class RemoteSession(Session):
 
     run = ""
     """Of a worker of `apply`: its run, which saves each data set once."""
+
+    def new_document(self, identifier: str) -> Document | None:
+        """Return the document of a descriptor that is not saved yet; None where it is."""
+        state = self._state(identifier)
+        return state.record.to_document() if state.base is None else None
+
+    def new_layer(self, layer: str) -> Document | None:
+        """Return what the settings say of a layer that is not saved yet; None where it is."""
+        return None if layer in self.base["layers"] else dict(self.settings.to_document()["layers"][layer])
 
     @contextmanager
     def during(self, run: str) -> Iterator[None]:

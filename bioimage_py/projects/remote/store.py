@@ -22,6 +22,7 @@ from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
 from .connection import PREFIX, Connection
 from .problems import GoneError
+from .tickets import variable
 
 _SILENCE = 40.0
 """Seconds in which a server sends at least one line of a stream, a comment if there is nothing else."""
@@ -228,7 +229,7 @@ class Store:
         return self._opened(self.image_url(identifier))
 
     def _opened(self, url: str) -> Source:
-        headers = {"Authorization": f"Bearer ${self.connection.variable(self.id)}"}
+        headers = {"Authorization": f"Bearer ${variable(self.connection, self.id)}"}
         return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
 
     def space(self, identifier: str, space: str, version: str) -> bytes:

@@ -12,6 +12,7 @@ from ..storage.session import Session
 from .connection import Connection
 from .session import RemoteSession
 from .store import Store
+from .tickets import ticket
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Worker:
             yield None
             return
         connection = session.remote.connection
-        with connection.ticket(session.remote.id) as variable:
+        with ticket(connection, session.remote.id) as variable:
             yield cls(connection.url, session.remote.id, variable, connection.ca)
 
     def session(self, run: str) -> RemoteSession:

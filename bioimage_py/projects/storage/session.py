@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConflictError, KeyNotFoundError, SourceNotFoundError
-from ..values.merge import Document, differences
+from ..values.merge import differences
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord, LayerRecord, Summary, summarise
 from ..values.settings import ProjectSettings, parse_settings
@@ -91,15 +91,6 @@ class Session:
     def during(self, run: str) -> Iterator[None]:
         """Let commits inside be those of a run of `apply`, by which a server knows them again."""
         yield
-
-    def new_document(self, identifier: str) -> Document | None:
-        """Return the document of a descriptor that is not saved yet; None where it is."""
-        state = self._state(identifier)
-        return state.record.to_document() if state.base is None else None
-
-    def new_layer(self, layer: str) -> Document | None:
-        """Return what the settings say of a layer that is not saved yet; None where it is."""
-        return None if layer in self.base["layers"] else dict(self.settings.to_document()["layers"][layer])
 
     @property
     def settings(self) -> ProjectSettings:

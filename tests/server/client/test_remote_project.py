@@ -12,6 +12,7 @@ from bioimage_py.errors import AccessError, ConflictError, KeyNotFoundError, Loc
 from bioimage_py.projects import BoxSet, Project, Tag, TagKind
 from bioimage_py.projects.remote.connection import TOKEN_VARIABLE, Connection
 from bioimage_py.projects.remote.store import Store
+from bioimage_py.projects.remote.tickets import variable
 from bioimage_py.projects.storage.folder import new_stamp
 
 from ..conftest import make_settings
@@ -138,7 +139,7 @@ def test_label_maps_and_boxes(project, again, image):
     np.testing.assert_array_equal(np.array(added.labelmap_layers["cells"].load()), labels + 1)
     with pytest.raises(ShapeError):
         layer.save_new_data(labels[1:])
-    token = os.environ[project._session.remote.connection.variable(project.id)]
+    token = os.environ[variable(project._session.remote.connection, project.id)]
     assert token.startswith("bip_")
     assert token not in layer.load().to_spec().to_json()
     worker = Connection(project._session.remote.connection.url, token=token)
