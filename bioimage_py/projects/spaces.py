@@ -182,6 +182,8 @@ class OpenSpaces:
         where = f"The version {record.version!r} of {id!r} of {identifier}"
         try:
             found = parse_json(self.bytes_of(identifier, id, record))
+        except SourceNotFoundError:
+            raise
         except (OSError, ValueError) as error:
             raise FormatError(f"{where} is no space: {error}", remedy="restore it from a backup") from None
         if not isinstance(found, dict) or not isinstance(found.get("objects"), list | dict):

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from ...errors import BioimageError, KeyNotFoundError, ParameterError
+from ...extras import pip_line
 from .answers import PageRoute
 from .data_set_routes import limits_for
 from .looking import Looking, Name, Reads
@@ -32,7 +33,7 @@ def page(name: str, looking: Reads, descriptor: Name) -> Response:
     """Give a file of neuroglancer's page."""
     path = files().get(name or "index.html")
     if path is None:
-        raise KeyNotFoundError("There is no such file.", remedy="pip install 'bioimage-blocks[view]' on the server")
+        raise KeyNotFoundError("There is no such file.", remedy=f"{pip_line('neuroglancer')}, on the server")
     headers = {"Content-Security-Policy": POLICY}
     if name:
         headers["Cache-Control"] = "private, max-age=86400"
