@@ -93,6 +93,8 @@ def run(
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
+    if oidc is not None:  # its extra brings the others, too
+        need("joserfc", "--oidc")
     for library in _LIBRARIES:
         need(library, "A server")
     from ..server.running import Listening

@@ -70,6 +70,13 @@ STEPS: dict[str, list[list[str] | str]] = {
         "space.put_object_instance(ObjectInstance(nucleus), Polygon([(1, 1), (9, 1), (5, 9)]))\n"
         "print(list(space.query(Box((4, 4), (5, 5)))))"
     ],
+    "sso": [
+        "from bioimage_py.extras import needing\n"
+        "with needing('joserfc', 'Signing in with a provider'):\n"
+        "    from bioimage_py.server.accounts.provider import Provider, ProviderSettings\n"
+        "provider = Provider(ProviderSettings('https://id.invalid', 'a', 'b', 'https://labels.invalid'))\n"
+        "print(provider.callback)"
+    ],
     "tables": [
         f"print(bp.morphology.regionprops(bp.imread('a.zarr/raw'), output_path='t.{ending}', progress=False))"
         for ending in ("parquet", "xlsx")
