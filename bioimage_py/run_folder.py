@@ -158,11 +158,11 @@ class RunFolder:
 
     def code(self) -> dict[str, str]:
         """Digests of what the driver has imported and workers import, by "module:name"."""
-        return dict(json.loads(self.summary.read_text()).get("code", {}))
+        return dict(parse_json(self.summary.read_text()).get("code", {}))
 
     def _raw_state(self) -> dict[str, Any]:
         """The state as it is asked for before each claim: its owner has written it, and nothing is checked."""
-        return dict(json.loads(self.state.read_text()))
+        return dict(parse_json(self.state.read_text()))
 
 
 @dataclass

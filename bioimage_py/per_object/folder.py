@@ -20,6 +20,7 @@ from ..sources.output_folder import MARK, OutputFolder
 from ..sources.stores.paths import is_url
 from ..system import swap
 from ..system.files import naming, read_by_others
+from ..system.json_text import parse_json
 
 PROVENANCE = "provenance.json"
 _SOFTWARE = "bioimage_py"
@@ -134,7 +135,7 @@ def _write_json(path: Path, content: Any) -> None:
 def _provenance(place: Path) -> dict[str, Any]:
     """What a run has told of a folder; nothing where it is of none, or of another program."""
     try:
-        told = json.loads((place / PROVENANCE).read_bytes())
+        told = parse_json((place / PROVENANCE).read_bytes())
         ours = told["software"] == _SOFTWARE and isinstance(told["run"], str) and isinstance(told["files"], list)
         return dict(told) if ours else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

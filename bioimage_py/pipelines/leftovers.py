@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from ..runner.lease.roll_back import end
 from ..runner.lease.stamp_places import place_of
 from ..runner.lease.stamps import Stamp, folder_of, outputs_of
 from ..runner.planning.stage import Stage
+from ..system.json_text import parse_json
 from ..system.owner import is_own
 from .states import MISSING, Unit
 
@@ -100,7 +100,7 @@ def _key_of(text: str) -> str:
 def _innermost(text: str) -> dict[str, object]:
     """What a description of a source says of its storage; nothing where it is no spec."""
     try:
-        spec = json.loads(text)
+        spec = parse_json(text)
         while spec.get("wrapped") is not None:
             spec = spec["wrapped"]
         return dict(spec)

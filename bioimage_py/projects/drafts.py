@@ -16,6 +16,7 @@ from ..blocks import Grid, to_roi
 from ..errors import ConflictError, DtypeError, ParameterError, ShapeError
 from ..sources import Source, as_source
 from ..system.files import sync_folder, write_once
+from ..system.json_text import parse_json
 from .storage import versions
 from .storage.folder import new_stamp
 from .storage.leases import LockToken, check_lease
@@ -56,7 +57,7 @@ class Draft:
         self.begun = self._path.exists()
         if not self.begun:
             self._make(None if dtype is None else label_dtype(dtype))
-        self._base = json.loads(versions.note_of(self._path))
+        self._base = parse_json(versions.note_of(self._path))
         self._source = versions.open_version(self._path, "r+")
         if dtype is not None and self._source.dtype != label_dtype(dtype):
             raise DtypeError(
@@ -203,9 +204,9 @@ def rebased(draft: Path, stored: LayerRecord | None, path_of: Callable[[LayerRec
     """
     note, both, targets = draft / _REBASING, list[str](), [None if stored is None else stored.model_dump()]
     if note.exists():
-        targets.insert(0, json.loads(note.read_bytes()))
+        targets.insert(0, parse_json(note.read_bytes()))
     for target in targets:
-        base = json.loads(versions.note_of(draft))
+        base = parse_json(versions.note_of(draft))
         records = [None if one is None else LayerRecord(**one) for one in (base, target)]
         dtype = versions.dtype_of(draft)
         for record in records:

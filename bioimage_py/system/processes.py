@@ -141,7 +141,7 @@ def _hidden(pid: int) -> bool:
         os.kill(pid, 0)
     except PermissionError:  # another user's, and this system does not show those
         return True
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no number of a process is as large
         return False
     return False
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from bioimage_py.cli import main
+from bioimage_py.errors import BioimageError
 from bioimage_py.runner.control.inspect import RunStatus, StageStatus
 from bioimage_py.runner.control.watching import BlockAt, Look, StageMap, Watching, WorkerAt
-from bioimage_py.viz.live.server import PAGE, RunServer
+from bioimage_py.viz.live.server import PAGE, Runs, RunServer, _answer
 from bioimage_py.viz.live.text import lines_of
 
 from ..runner.control.gated import going, look_when, until
@@ -75,6 +79,22 @@ class TestText:
         assert lines_of(quiet)[0] == "job-1: running, 61 s"
 
 
+def damages(content: bytes) -> Iterator[bytes]:
+    """A file of a run as a bad disk, or somebody who wants to harm, has made it."""
+    random = np.random.default_rng(0)
+    yield b""
+    yield b"[" * 100_000
+    for _ in range(8):
+        damaged = bytearray(content)
+        for at in random.integers(0, len(content), 3):
+            damaged[at] = random.integers(256)
+        yield bytes(damaged[: random.integers(len(content))] if random.random() < 0.2 else damaged)
+    for value in ("null", '"<b>"', "-1", "1e999", "NaN", "[]", "{}", f"{2**70}", "true"):
+        # every number becomes something else; then one of them
+        yield re.sub(rb"(?<=[:\[ ])-?[0-9][0-9.e+-]*", value.encode(), content)
+        yield re.sub(rb"(?<=[:\[ ])-?[0-9][0-9.e+-]*", value.encode(), content, count=1)
+
+
 @pytest.mark.processes
 class TestServer:
     def get(self, url: str, **headers: str) -> tuple[str, str]:
@@ -105,6 +125,27 @@ class TestServer:
             assert until(lambda: self.runs(server))[0]["state"] == "running"
             end()
             assert self.runs(server)[0]["state"] == "over"
+
+    @pytest.mark.parametrize("name", ["events.jsonl", "run.json", "plan.json", "progress/s1w0", "journal/0/s1w0"])
+    def test_a_damaged_run_harms_no_other(self, tmp_path: Path, name: str) -> None:
+        with going(tmp_path / "good", last=20) as (_, end):
+            with going(tmp_path / "bad", last=20, bad=3) as (folder, end_bad):
+                look_when(Watching(folder), lambda one: any(worker.block >= 20 for worker in one.workers))
+                folder = Path(folder)
+                copied = tmp_path / "copied" / folder.name
+                shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("undo"))
+                end_bad()
+            written = (copied / name).read_bytes()
+            for number, damage in enumerate(damages(written)):
+                (copied / name).write_bytes(damage)
+                runs = Runs([str(tmp_path / "good"), str(copied)])
+                told = json.loads(json.dumps(runs.look(), allow_nan=False))
+                assert any(run["state"] == "running" and run["id"] != folder.name for run in told), number
+                for run in told:
+                    for kind in ("report", "error") if number in (4, 12) else ("error",):
+                        with suppress(BioimageError, OSError, KeyError):  # these are told: 404
+                            assert _answer(runs, [kind, run["id"]])[1]
+            end()
 
     def test_nobody_else_is_answered(self, tmp_path: Path) -> None:
         with RunServer([str(tmp_path)]) as server:

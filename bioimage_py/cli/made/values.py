@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...errors import ParameterError
+from ...system.json_text import parse_json
 from ..common import place
 from ..functions import function_of
 from ..inputs import open_input
@@ -143,7 +143,7 @@ def _table(parameter: Parameter, text: str) -> Any:
 
         return Path(text) if "Path of a .npy" in parameter.type else np.load(text)
     if suffix == ".json":
-        content = json.loads(Path(text).read_text())
+        content = parse_json(Path(text).read_text())
         return {literal(key): value for key, value in content.items()} if isinstance(content, dict) else content
     frame = _frame(text)
     if "DataFrame" in parameter.type:

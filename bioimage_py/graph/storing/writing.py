@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...system.json_text import parse_json
 from ..edge_table import Table
 
 CHUNK = 2**18
@@ -58,7 +59,7 @@ def _created(new: str, key: str, first: Any, most: int) -> Any:
 
 def _end(array: Path, n: int) -> None:
     """Let an array, which nobody else knows yet, end after n rows."""
-    told = json.loads((array / "zarr.json").read_bytes())
+    told = parse_json((array / "zarr.json").read_bytes())
     if told["shape"][0] != n:
         told["shape"][0] = n
         (array / "zarr.json").write_text(json.dumps(told, indent=2))

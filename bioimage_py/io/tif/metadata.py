@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+from ...system.json_text import parse_json
 from ..details import Details
 from ..formats import keep_local
 from .known import recall, state_of
@@ -80,7 +80,7 @@ def _flavor(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if file.is_imagej:
         found = {str(name): _plain(value) for name, value in (file.imagej_metadata or {}).items()}
         try:
-            names = json.loads(found.get("channel_names") or "[]")
+            names = parse_json(found.get("channel_names") or "[]")
         except (TypeError, ValueError):
             names = []
         return found, {"channels": [{"name": str(name)} for name in names]} if isinstance(names, list) and names else {}

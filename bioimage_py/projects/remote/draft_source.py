@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Hashable, Iterator
 from functools import lru_cache
@@ -18,6 +17,7 @@ from ...sources.base import Concurrency, Source
 from ...sources.forks import engine
 from ...sources.indexing import Roi
 from ...sources.spec import SourceSpec
+from ...system.json_text import parse_json
 from ..storage.versions import ARRAY
 from .connection import PREFIX, Connection
 from .tickets import variable, variable_name
@@ -44,7 +44,7 @@ class DraftSource(Source):
         self._project = project
         self._path = path
         self._axes = axes
-        metadata = json.loads(connection.get_bytes(f"{path}/{ARRAY}/zarr.json"))
+        metadata = parse_json(connection.get_bytes(f"{path}/{ARRAY}/zarr.json"))
         self._metadata = {key: value for key, value in metadata.items() if key not in ("node_type", "zarr_format")}
         self._chunks = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
         self._dtype: np.dtype = np.dtype(metadata["data_type"])

@@ -16,6 +16,7 @@ from typing import Any
 from ...backends.user_config import config_file_path
 from ...errors import FormatError, StorageError
 from ...system.files import read_by_nobody_else, write_once
+from ...system.json_text import parse_json
 from ..storage.mutex import holding
 
 _SERVICE = "bioimage-py"
@@ -47,7 +48,7 @@ def read(url: str) -> Login | None:
     else:
         with _answering(ring):
             text = ring.get_password(_SERVICE, url)
-        found = None if text is None else json.loads(text)
+        found = None if text is None else parse_json(text)
     return None if found is None else Login(**found)
 
 
@@ -77,7 +78,7 @@ def _file() -> Path:
 
 def _all() -> dict[str, Any]:
     try:
-        found = json.loads(_file().read_bytes())
+        found = parse_json(_file().read_bytes())
         return {url: asdict(Login(**login)) for url, login in found.items()}
     except FileNotFoundError:
         return {}

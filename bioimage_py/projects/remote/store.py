@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import KeyNotFoundError
 from ...sources import Source
 from ...sources.file import open_source
+from ...system.json_text import parse_json
 from ..storage.folder import Change
 from ..storage.leases import Lease
 from ..storage.versions import ARRAY
@@ -71,7 +72,7 @@ class EventStream:
     def __iter__(self) -> Iterator[Event]:
         for line in self._answer.iter_lines():
             if line.startswith("data:"):  # others are comments, and numbers that the data has too
-                yield Event(**json.loads(line[5:]))
+                yield Event(**parse_json(line[5:]))
 
     def stop(self) -> None:
         """End it from another thread, which would wait for the next comment."""

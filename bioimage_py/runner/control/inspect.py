@@ -34,6 +34,8 @@ DEPTH = 6
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 """What reading a description can raise that no run wrote."""
 _EVENT = {"session", "seconds", "time", "event"}
+_MOST = 2**63
+"""No number of a run is as large: of seconds, bytes or workers."""
 _ARRAY_FILES = {"zarr.json", ".zarray", "attributes.json"}
 
 
@@ -230,11 +232,27 @@ def events_of(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _noted(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     events = []
-    with suppress(FileNotFoundError), open(RunFolder(Path(folder)).events) as file:
+    path = RunFolder(Path(folder)).events
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             with suppress(ValueError):
                 events.append(parse_json(line))
-    return [event for event in events if isinstance(event, dict) and event.keys() >= _EVENT]
+    return [event for event in events if _is_event(event)]
+
+
+def _is_event(found: Any) -> bool:
+    """Whether a line is what a run notes, and not what a damaged disk or somebody else has made of it."""
+    if not isinstance(found, dict) or not found.keys() >= _EVENT:
+        return False
+    sizes = [found.get("bytes")] if found["event"] == "Memory" else []
+    numbers = [found["seconds"], found["time"], *sizes]
+    told = isinstance(found["session"], str) and isinstance(found["event"], str)
+    return told and all(type(one) in (int, float) and abs(one) < _MOST for one in numbers)
+
+
+def _whole(about: dict[str, Any], name: str, default: int) -> int:
+    found = about.get(name)
+    return found if type(found) is int and 0 <= found < _MOST else default
 
 
 def report_of(folder: str | os.PathLike[str]) -> RunReport:
@@ -264,10 +282,10 @@ def report_of(folder: str | os.PathLike[str]) -> RunReport:
         status.name or status.run,
         tuple(reports),
         sum(sessions.values()),
-        int(about.get("num_workers", max(1, len(peaks)))),
+        _whole(about, "num_workers", max(1, len(peaks))),
         max([size for _, _, size in seen] + [*peaks.values()] * shared, default=0),
         _in_a_row(seen, sessions),
-        promised_bytes=int(about.get("promised_bytes", 0)),
+        promised_bytes=_whole(about, "promised_bytes", 0),
         worker_peaks={} if shared else peaks,
         events=tuple(events),
     )

@@ -276,7 +276,7 @@ class Watching:
             return RunFolder(self.folder).session()
         except FileNotFoundError:
             raise ConfigError(f"there is no run in {self.folder}", remedy="bioimage-py runs list") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise StorageError(f"{self.folder}/run.json cannot be read: {error}", remedy="look again") from error
 
     def _rate(self, now: float, done: int) -> float:
@@ -290,7 +290,7 @@ class Watching:
         found = []
         folder, now = RunFolder(self.folder), time.time()
         adopted: list[str] = []
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             adopted = folder.adopted()[1]
         for path in sorted(folder.progress.glob("[!.]*")):
             name = path.name

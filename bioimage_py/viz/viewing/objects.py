@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from ...per_object.volume import Place, place_of
 from ...runner.planning.checks import whole_numbers
 from ...sources import Axis
 from ...sources.precomputed.source import PrecomputedSource
+from ...system.json_text import parse_json
 
 if TYPE_CHECKING:
     from .view import Layer
@@ -79,7 +79,7 @@ class ObjectFiles:
         if self.folder is None:
             return None
         try:
-            told = json.loads((self.folder / PROVENANCE).read_bytes())["voxel"]
+            told = parse_json((self.folder / PROVENANCE).read_bytes())["voxel"]
             return (float(told[0]), float(told[1]), float(told[2]))
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None
@@ -97,7 +97,7 @@ def object_files(given: str | os.PathLike[str], kind: Kind) -> ObjectFiles:
     if "://" in place:
         return ObjectFiles(kind, place, {})
     try:
-        info = json.loads((Path(place) / "info").read_bytes())
+        info = parse_json((Path(place) / "info").read_bytes())
         if info["@type"] in _TYPES[kind]:
             return ObjectFiles(kind, os.path.abspath(place), info)
         found = f"is of the type {info['@type']}"
@@ -117,7 +117,7 @@ def beside(layer: Layer) -> list[ObjectFiles]:
     folder = Path(path.removeprefix("precomputed://").removeprefix("file://"))
     found = []
     try:
-        info = json.loads((folder / "info").read_bytes())
+        info = parse_json((folder / "info").read_bytes())
         for kind, key in _KEYS.items():
             if isinstance(name := info.get(key), str) and (folder / name / "info").is_file():
                 found.append(object_files(folder / name, kind))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ....errors import KeyNotFoundError, ParameterError, StorageError
 from ....system.files import write_once
+from ....system.json_text import parse_json
 from ...storage.contents import checked_path
 from ..store import Store
 
@@ -54,7 +55,7 @@ def _begun(store: Store, folder: Path) -> dict[str, str]:
     state = folder / _STATE
     mark = {"url": store.connection.url, "project": store.id}
     if state.exists():
-        told = json.loads(state.read_bytes())
+        told = parse_json(state.read_bytes())
         if told["from"] == mark:
             return dict(told["files"])
     if state.exists() or any(folder.iterdir()):
