@@ -84,20 +84,20 @@ def test_threads_are_given_back_when_runs_overlap() -> None:
             def one(number: int, inside: threading.Barrier = inside, go: list[threading.Event] = go) -> None:
                 def function(block: Any, inputs: Any, outputs: Any, mask: Any) -> None:
                     if block.id == 0:
-                        inside.wait(20)
-                        go[number].wait(20)
+                        inside.wait(120)
+                        go[number].wait(120)
 
                 LOCAL.run(function, [np.zeros(4)], block_shape=2, num_workers=2)
 
             runs = [threading.Thread(target=one, args=(number,)) for number in range(2)]
             for run in runs:
                 run.start()
-            inside.wait(20)
+            inside.wait(120)
             go[first_to_end].set()
-            runs[first_to_end].join(20)
+            runs[first_to_end].join(120)
             assert blas_threads() == [1] * len(before), "the other run still needs the limit"
             go[1 - first_to_end].set()
-            runs[1 - first_to_end].join(20)
+            runs[1 - first_to_end].join(120)
             assert blas_threads() == before
 
 
