@@ -32,7 +32,7 @@ from ..system.faults import fault
 from ..system.files import sync_folder, write_once
 
 _STAMP = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
-_SEALED = "sealed.json"
+_SEALED, _SEALING = "sealed.json", ".sealing"
 _ROWS = {LayerKind.BOUNDINGBOX: BoxSet, LayerKind.LANDMARK: LandmarkSet}
 
 
@@ -146,6 +146,7 @@ class Place:
                 return Sealed(LayerRecord(**about["record"]), about.get("same", False))
             with self.draft(draft) as source:
                 dtype, shape = source.dtype, source.shape
+            (path / _SEALING).touch()  # who has written a chunk by now is counted, who does so later finds it
             base = self.base_of(draft)
             old = None if base is None or np.dtype(base.dtype) != dtype else self.version(base.version)
             written, same = versions.share(old, path) if old is not None and old.is_dir() else (None, False)
@@ -159,8 +160,23 @@ class Place:
             write_once(path / _SEALED, json.dumps(about).encode(), sync=True)
             fault("server-seal")
             os.rename(path, target)
+            (target / _SEALING).unlink(missing_ok=True)
             sync_folder(target.parent)
             return Sealed(record, same)
+
+    def check_open(self, draft: str) -> None:
+        """Refuse a draft that was sealed, or removed, while a chunk of it was written (KeyNotFoundError).
+
+        What the chunk held need not be in the version then.
+        """
+        path = self.draft_path(draft)
+        if not (path / _SEALING).exists() and (path / versions.ARRAY / "zarr.json").exists():
+            return
+        with holding(self._mutexes, [f"seal-{bucket(draft)}"]):  # one that was killed while it sealed has let go
+            if (path / versions.ARRAY / "zarr.json").exists():
+                return
+            shutil.rmtree(path, ignore_errors=True)  # the late chunk, alone
+        raise KeyNotFoundError(f"The draft {draft!r} was sealed meanwhile.", remedy="open a new one")
 
     def base_of(self, draft: str) -> LayerRecord | None:
         """Return the version that a draft was made from; None for none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -11,6 +12,8 @@ import pytest
 from numcodecs import zstd
 
 from bioimage_py.projects import Project
+from bioimage_py.projects.storage import versions
+from bioimage_py.server.sealed import Place
 from bioimage_py.server.transfer.marks import LIVES, Marks
 
 from ..conftest import SHAPE
@@ -89,6 +92,46 @@ def test_sealing_at_once_and_again_answers_the_same(demo):
         answers = list(pool.map(lambda _: demo.web["annotator"].post(f"{drafts(demo)}/{draft}/seal"), range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert len({answer.text for answer in answers}) == 1
+
+
+def test_what_comes_while_a_draft_is_sealed_is_never_taken_and_lost(demo, monkeypatch):
+    """The version has been counted and made durable when the chunk comes, so it must not be acknowledged."""
+    draft = opened(demo)["id"]
+    put(demo, draft, "0/0/0", 1)
+    late = demo.folder.annotations(demo.descriptor, demo.layers["cells"]) / f".draft-{draft}.zarr/0/c/0/0/1"
+    settle = versions.settle
+
+    def and_meanwhile(*what):
+        settle(*what)
+        answers.append(pool.submit(demo.web["annotator"].put, where, content=chunk(2)))
+        deadline = time.monotonic() + 60
+        while not late.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    where, answers = f"{drafts(demo)}/{draft}/0/c/0/0/1", []
+    monkeypatch.setattr(versions, "settle", and_meanwhile)
+    with ThreadPoolExecutor(1) as pool:
+        sealed = ok(demo.web["annotator"].post(f"{drafts(demo)}/{draft}/seal"))
+    assert sealed["record"]["units"] == 1
+    problem(answers[0].result(), 404, "not-there")
+    assert not list(late.parents[3].parent.glob(".draft-*"))
+
+
+def test_a_server_that_was_killed_while_it_sealed_goes_on(demo, monkeypatch):
+    draft = opened(demo)["id"]
+    put(demo, draft, "0/0/0", 1)
+
+    def killed(*what):
+        raise KeyboardInterrupt
+
+    place = Place.known(demo.folder, demo.descriptor, demo.layers["cells"])
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "settle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            place.seal(draft)
+    put(demo, draft, "0/0/1", 2)
+    assert ok(demo.web["annotator"].post(f"{drafts(demo)}/{draft}/seal"))["record"]["units"] == 2
 
 
 def test_publishing_is_one_commit_and_a_repetition_the_same(demo):

@@ -116,6 +116,7 @@ async def put_draft_chunk(
         body = await body_of(request, grid.most)
         _check_digest(body, content_digest, key)
         await to_thread.run_sync(put_chunk, path, key, body)
+    await to_thread.run_sync(place.check_open, draft)
     await to_thread.run_sync(Marks(asked.served.folder).touch, draft)
 
 
