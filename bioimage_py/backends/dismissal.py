@@ -66,9 +66,12 @@ class Dismissal:
         return min(now - self._told, now - self._heard) > FENCED_SECONDS
 
     def _has_begun(self) -> bool:
-        with suppress(OSError):  # a listing refreshes what this host knows of a shared folder
+        try:  # a listing refreshes what this host knows of a shared folder
             return self._worker in os.listdir(self._inside.beats)
-        return False
+        except FileNotFoundError:
+            return not self._inside.path.is_dir()  # a folder that has gone says nothing of who is at work
+        except OSError:  # what cannot be looked at may be there
+            return True
 
     def _last_beat(self) -> int:
         """When it has last given a sign of life, by the file server's clock; 0 for never."""
