@@ -8,6 +8,9 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
+# of other packages, which a user brings; Open MPI itself is installed by the tests, for root on Debian
+EXECUTORS := mpi4py ray
+COMMA := ,
 
 # tests start a thousand processes: what they import is compiled once
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,11 +52,12 @@ test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and 
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real
 
 test-backends: $(STAMP) ## every backend through every check of the conformance suite, as the table of docs/backends.md; 30 minutes
+	$(BIN)/python -m pip install -q -c constraints.txt $(EXECUTORS)
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python benchmarks/backends_table.py --write
 
 kills: $(STAMP) ## kill workers of Dask, of pools and of MPI at random instants: KILLS=100 ON=dask
-	$(BIN)/python benchmarks/backends.py --kills $(or $(KILLS),100) --on $(or $(ON),dask)
-	$(if $(ON),,$(BIN)/python benchmarks/backends.py --kills $(or $(KILLS),100) --on processes)
+	$(BIN)/python -m pip install -q -c constraints.txt $(EXECUTORS)
+	$(BIN)/python benchmarks/backends.py --kills $(or $(KILLS),100) --on $(or $(ON),dask$(COMMA)processes$(COMMA)mpi)
 
 test-sources: $(STAMP) ## every kind of source through every check of the conformance suite, as a table; and their speed
 	$(BIN)/python benchmarks/sources_table.py

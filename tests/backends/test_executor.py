@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from bioimage_py.run_folder import RunFolder
 from bioimage_py.runner import ExecutorConfig, map_blocks, resume_run
 from bioimage_py.testing import BackendConformance
 from bioimage_py.testing.trials import N, Trial, until
+from tests.debian import missing
 
 from .test_conformance import THREADS
 
@@ -271,9 +271,9 @@ if __name__ == "__main__":
 @pytest.mark.long
 def test_three_ranks_of_mpi(tmp_path: Path) -> None:
     """Rank 0 drives; a rank that dies takes all with it, and the same call goes on."""
-    pytest.importorskip("mpi4py")
-    if shutil.which("mpiexec") is None:
-        pytest.skip("no MPI: apt-get install openmpi-bin")
+    pytest.importorskip("mpi4py", reason="pip install mpi4py; make test-backends does so")
+    if why := missing(["mpiexec"], ["openmpi-bin"]):
+        pytest.skip(why)
     script = tmp_path / "script.py"
     script.write_text(MPI)
     mpi = ["mpiexec", "--allow-run-as-root", "--oversubscribe", "-n", "3", sys.executable, "-m", "mpi4py.futures"]

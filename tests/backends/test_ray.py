@@ -13,7 +13,7 @@ import pytest
 from bioimage_py.runner import ExecutorConfig
 from bioimage_py.testing import BackendConformance
 
-ray = pytest.importorskip("ray", reason="pip install ray")
+ray = pytest.importorskip("ray", reason="pip install ray; make test-backends does so")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

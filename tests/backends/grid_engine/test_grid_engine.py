@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,23 +18,11 @@ import pytest
 from bioimage_py.runner import BatchConfig
 from bioimage_py.testing import BackendConformance
 from bioimage_py.testing.trials import until
+from tests.debian import missing
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 PACKAGES = ("gridengine-master", "gridengine-exec", "gridengine-client")
 COMMANDS = ("qsub", "qstat", "qdel", "qconf")
-
-
-def installed() -> None:
-    """Its programs, for root on Debian; else a skip."""
-    if sys.platform != "linux" or os.geteuid() or shutil.which("apt-get") is None:
-        pytest.skip("no Grid Engine can be started: that needs root on Debian")
-    if all(shutil.which(name) for name in (*COMMANDS, "sge_qmaster")):
-        return
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(["apt-get", "-qq", *words], env=quiet, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no Grid Engine can be installed: {done.stderr[-300:]}")
 
 
 def free_port() -> int:
@@ -51,7 +38,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the commands of a cluster of one host."""
-    installed()
+    if why := missing((*COMMANDS, "sge_qmaster"), PACKAGES):
+        pytest.skip(why)
     addresses = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
     if not addresses:
         pytest.skip("no Grid Engine can be started: this host has no address but that of itself")
