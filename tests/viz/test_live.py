@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import urllib.error
@@ -102,7 +103,7 @@ class TestServer:
             return answer.read().decode(), answer.headers["Content-Type"]
 
     def runs(self, server: RunServer) -> list[dict[str, Any]]:
-        return list(json.loads(self.get(f"{server.url}runs.json")[0]))
+        return list(json.loads(self.get(f"{server.url}runs.json")[0])["runs"])
 
     def test_of_a_run_from_its_beginning_to_its_end(self, tmp_path: Path) -> None:
         with going(tmp_path, last=20, bad=3) as (folder, end), RunServer([str(tmp_path)]) as server:
@@ -146,6 +147,33 @@ class TestServer:
                         with suppress(BioimageError, OSError, KeyError):  # these are told: 404
                             assert _answer(runs, [kind, run["id"]])[1]
             end()
+
+    def test_of_many_runs_those_that_gave_a_sign_last(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bioimage_py.viz.live.server.MOST", 3)
+        monkeypatch.setattr("bioimage_py.viz.live.server._SEARCH_SECONDS", 0.0)
+        with going(tmp_path / "failed", last=99, bad=5) as (failed, end):
+            end()
+            look_when(Watching(failed), lambda one: one.status.state == "failed")
+        with going(tmp_path / "here", last=20) as (folder, _):
+            old = [tmp_path / "old" / "runs" / f"run-{number}" for number in range(6)]
+            for number, copied in enumerate(old):
+                shutil.copytree(failed, copied, ignore=shutil.ignore_patterns("undo"))
+                for path in (copied, *copied.iterdir()):
+                    os.utime(path, (number, number))
+            runs = Runs([str(tmp_path / "here"), str(tmp_path / "old" / "runs")])
+            for _ in range(2):
+                assert {run["id"]: run["state"] for run in runs.look()} == {
+                    Path(folder).name: "running",
+                    "run-4": "failed",
+                    "run-5": "failed",
+                }
+                assert runs.more == 4
+            shutil.rmtree(old[5])
+            assert [run["state"] for run in runs.look() if run["id"] == "run-5"] == ["over"]
+            assert {run["id"] for run in runs.look()} >= {Path(folder).name, "run-3", "run-4"}
+            assert runs.more == 3
+            os.utime(old[0])  # as where it goes on
+            assert {run["id"] for run in runs.look() if run["state"] != "over"} == {Path(folder).name, "run-0", "run-4"}
 
     def test_nobody_else_is_answered(self, tmp_path: Path) -> None:
         with RunServer([str(tmp_path)]) as server:

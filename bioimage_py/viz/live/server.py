@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import json
 import secrets
 import threading
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import BioimageError, ConfigError
+from ...run_folder import RunFolder
 from ...runner.control.inspect import errors_of, find_folders, report_of
 from ...runner.control.watching import Look, Watching
 from ...system.files import read_small
@@ -30,6 +32,8 @@ _HEADERS = {
 }
 _SEARCH_SECONDS = 5.0
 """How often the folders are looked through for new runs."""
+MOST = 50
+"""Runs that are looked at and shown, those that gave a sign last; others are counted."""
 
 
 class Runs:
@@ -39,9 +43,15 @@ class Runs:
     ----------
     places : sequence of path
         As `find_runs` takes them.
+
+    Attributes
+    ----------
+    more : int
+        Runs that are there and not shown.
     """
 
     def __init__(self, places: Sequence[str] = ()) -> None:
+        self.more = 0
         self._places = tuple(places)
         self._watched: dict[str, Watching] = {}
         self._over: dict[str, dict[str, Any]] = {}
@@ -65,10 +75,20 @@ class Runs:
         if self._searched and now - self._searched < _SEARCH_SECONDS:
             return
         self._searched = now
+        found = [folder for folder in find_folders(self._places) if RunFolder(folder).state.exists()]
+        there = sorted(found, key=_last_sign, reverse=True)
+        self.more = len(there[MOST:])
+        all_of_them = set(there)
+        gone = [name for name, watched in self._watched.items() if watched.folder not in all_of_them]
+        later = {*there[MOST:], *(self._watched[name].folder for name in gone[:-MOST])}
+        for name in [name for name, watched in self._watched.items() if watched.folder in later]:
+            del self._watched[name]
+            self._over.pop(name, None)
         known = {watched.folder for watched in self._watched.values()}
-        for folder in find_folders(self._places):
+        for folder in there[:MOST]:
             if folder not in known:
-                name = folder.name if folder.name not in self._watched else f"{folder.name}-{len(self._watched)}"
+                numbered = (f"{folder.name}-{number}" for number in itertools.count(2))
+                name = next(name for name in itertools.chain([folder.name], numbered) if name not in self._watched)
                 self._watched[name] = Watching(folder)
 
     def _look(self, name: str, watched: Watching) -> dict[str, Any] | None:
@@ -82,6 +102,15 @@ class Runs:
             return None if before is None else {**before, "trouble": str(error)}
         self._over[name] = {"id": name, **look.to_dict()}
         return self._over[name]
+
+
+def _last_sign(folder: Path) -> float:
+    """When a run was changed last, or its driver was seen; no more than a guess, of which runs are of interest."""
+    seen = 0.0
+    for path in (folder, RunFolder(folder).state, RunFolder(folder).heartbeat):
+        with suppress(OSError):
+            seen = max(seen, path.stat().st_mtime)
+    return seen
 
 
 class RunServer:
@@ -162,7 +191,7 @@ def _answer(runs: Runs, parts: list[str]) -> tuple[str, bytes]:
     if not parts:
         return "text/html", PAGE.read_bytes()
     if parts == ["runs.json"]:
-        return "application/json", json.dumps(runs.look()).encode()
+        return "application/json", json.dumps({"runs": runs.look(), "more": runs.more}).encode()
     answers: dict[str, Callable[[Path], tuple[str, bytes]]] = {"report": _report, "error": _first_error}
     folder = runs.folder(parts[-1]) if len(parts) == 2 else None
     if folder is None:
