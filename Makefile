@@ -53,6 +53,7 @@ test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and 
 
 test-backends: $(STAMP) ## every backend through every check of the conformance suite, as the table of docs/backends.md; 30 minutes
 	$(BIN)/python -m pip install -q -c constraints.txt $(EXECUTORS)
+	$(BIN)/python -m pytest -q -rs -m long -k mpi tests/backends/test_executor.py
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python benchmarks/backends_table.py --write
 
 kills: $(STAMP) ## kill workers of Dask, of pools and of MPI at random instants: KILLS=100 ON=dask
