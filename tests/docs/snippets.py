@@ -91,6 +91,7 @@ def run_page(page: Path, places: dict[str, str], shell: Callable[[str], None]) -
         for shown, here in places.items():
             code = code.replace(shown, here)
         if snippet.file:
+            Path(snippet.file).parent.mkdir(parents=True, exist_ok=True)
             Path(snippet.file).write_text(code)
         if snippet.changes:
             change(Path(snippet.changes), code)
