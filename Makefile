@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(VERSION)
 # of other packages, which a user brings; Open MPI itself is installed by the tests, for root on Debian
-EXECUTORS := mpi4py ray
+EXECUTORS := mpi4py ray dask-jobqueue
 COMMA := ,
 
 # tests start a thousand processes: what they import is compiled once
@@ -49,6 +49,7 @@ test-napari: $(STAMP) ## the plugin in a real napari, without a monitor; root in
 	bash tests/napari/run.sh $(BIN)/python $(VENV)/napari
 
 test-slurm: $(STAMP) ## faults on a real SLURM cluster, which root installs and starts here on Debian; one line for each
+	$(BIN)/python -m pip install -q -c constraints.txt $(EXECUTORS)
 	BIOIMAGE_PY_TEST_SLURM=1 $(BIN)/python -m pytest -q -rs tests/backends/slurm_real
 
 test-backends: $(STAMP) ## every backend through every check of the conformance suite, as the table of docs/backends.md; 30 minutes

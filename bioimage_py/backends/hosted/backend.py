@@ -23,7 +23,7 @@ from ...system.json_text import parse_json
 from ...system.processes import identify, lives
 from ..base import Backend, BackendEvent, Work
 from ..dismissal import Dismissal, wait_until_over
-from .task import BEGUN_AGAIN
+from .task import BEGUN_AGAIN, told_alive
 
 LEFT_SECONDS = 150.0
 """How long the next driver waits for blocks that workers of an earlier one are in: longer than a heartbeat is fresh."""
@@ -177,8 +177,8 @@ class HostedBackend(Backend):
     @classmethod
     def end_by_hand(cls, folder: Path) -> str:
         """The processes in which blocks of a run are still at work."""
-        where = [json.loads((RunFolder(task.run).beats / task.worker).read_text()) for task in _living(folder)]
-        told = ", ".join(f"process {one['pid']} on {one['host']}" for one in where)
+        where = [told_alive(RunFolder(task.run).beats / task.worker) for task in _living(folder)]
+        told = ", ".join(f"process {one['pid']} on {one['host']}" for one in where if one)
         return f"wait for the blocks in {told or 'its workers'}, or end these processes"
 
 

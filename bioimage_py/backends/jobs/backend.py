@@ -245,7 +245,7 @@ class JobsBackend(Backend):
         for name in os.listdir(RunFolder(self._folder).ends):
             worker = self._jobs.get(name.removesuffix(".json"))
             if worker is not None and worker.mark is None and name.endswith(".json"):
-                with suppress(FileNotFoundError):  # listed, but not to be read yet
+                with suppress(OSError, ValueError):  # listed, but not to be read yet
                     worker.mark = json.loads((RunFolder(self._folder).ends / name).read_text())
                     worker.ended = monotonic()
 

@@ -243,12 +243,13 @@ class Job:
             "job": os.environ.get("SLURM_JOB_ID") or os.environ.get(JOB_VARIABLE),
             "leaving": self.leaving,
         }
+        private = private_name(end)  # the worker may end while it is ended: two threads tell at once
         with contextlib.suppress(FileNotFoundError):
-            with open(f"{end}.new", "w") as file:
+            with open(private, "w") as file:
                 json.dump({**what, **about}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(f"{end}.new", end)
+            os.replace(private, end)
 
 
 def listing(folder: "str | None") -> "set[str]":
@@ -259,9 +260,15 @@ def listing(folder: "str | None") -> "set[str]":
     return set()
 
 
+def private_name(path: str) -> str:
+    """Where a thread writes what comes to a path when it is whole; no other thread of any host writes there."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+
+
 def link(folder: str, name: str, text: str) -> None:
     """Make a file in one step, unless there is one of that name."""
-    private = os.path.join(folder, f".{name}.{socket.gethostname()}.{os.getpid()}")
+    private = private_name(os.path.join(folder, name))
     with open(private, "w") as file:
         file.write(text)
     try:
