@@ -117,6 +117,7 @@ def create_array(
             f"{root} cannot be written: zip archives and web servers are read only.",
             remedy="write to a folder or a bucket (s3://, gs://)",
         )
+    refuse_inside(container, key, name, storage_options)
     if isinstance(path, OwnPath) and not overwrite and not fits(place, size, kind, storage_options):
         shutil.rmtree(os.path.join(container, key), ignore_errors=True)
     if not overwrite and array_exists(container, key, name, storage_options):
@@ -170,6 +171,26 @@ def array_exists(path: str, key: str | None, format: str, storage_options: Mappi
     except KeyNotFoundError:
         return False
     return True
+
+
+def refuse_inside(container: str, key: str, format: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Refuse a key that leads into an array: formats have no place there, and what would be written would be lost.
+
+    Raises
+    ------
+    ParameterError
+        Names the array.
+    """
+    parts = key.split("/") if key else []
+    for count in range(len(parts)):
+        above = "/".join(parts[:count])
+        if array_exists(container, above, format, storage_options):
+            array = f"{container}/{above}".rstrip("/")
+            beside = f"{os.path.dirname(array)}/{parts[-1]}" if above else "a container of another name"
+            raise ParameterError(
+                f"{container}/{key} would lie inside of {array}, which is an array, and holds no others.",
+                remedy=f"write beside it: {beside}",
+            )
 
 
 def fits(

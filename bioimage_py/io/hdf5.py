@@ -43,6 +43,12 @@ def _keys(file: Any) -> list[str]:
 
     keys: list[str] = []
     file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+    if len(set(keys)) < len(keys):
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise FormatError(
+            f"{file.filename} is damaged: it has two arrays of the name {twice!r}.",
+            remedy="copy the file again, or restore it",
+        )
     return keys
 
 
