@@ -272,7 +272,7 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
         axes=image.axes,
         overwrite=target.overwrite,
     )
-    copy(image.array, made, block_shape=block_of(as_source(image.array), [made]), execution=how)
+    copy(image.array, made, block_shape=block_of(as_source(image.array), [made], how), execution=how)
 
 
 def _verify(array: Any, path: str, format: str) -> None:
