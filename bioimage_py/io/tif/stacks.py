@@ -141,7 +141,7 @@ def keys(path: str) -> list[str]:
     import tifffile
 
     with reading_structure(path), tifffile.TiffFile(path) as file:
-        count = len(file.series)
+        count = len(_found_series(path, file))
     return [""] if count == 1 else [str(number) for number in range(count)]
 
 
@@ -181,8 +181,16 @@ def _mapped(path: str, known: Layout) -> ImageStack:
     return stack
 
 
+def _found_series(path: str, file: Any) -> Any:
+    if not file.series:
+        raise FormatError(
+            f"{path} begins as a tif file, and has no pages.", remedy="pass format=... if it is something else"
+        )
+    return file.series
+
+
 def _series_of(path: str, file: Any, chosen: int | None) -> Any:
-    known = file.series
+    known = _found_series(path, file)
     if chosen is not None and not 0 <= chosen < len(known):
         raise KeyNotFoundError(
             f"{path} has no series {chosen}; it has {len(known)}, counted from 0.",

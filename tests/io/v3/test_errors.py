@@ -35,6 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iio.imwrite("three.tif", [DATA, DATA, DATA])
     Path("text.png").write_text("This is text")
     Path("empty.tif").write_bytes(b"")
+    Path("none.tif").write_bytes(b"II*\0" + bytes(200))
     Path("text").write_text("This is text")
     Path("text.qqq").write_text("This is text")
     os.mkdir("bare")
@@ -49,6 +50,7 @@ CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception
     "text of an unknown ending": (lambda: iio.imread("text.qqq"), FormatError, OSError, "not an image.*'.qqq'"),
     "bytes": (lambda: iio.imread(b"This is text"), FormatError, OSError, "not an image: begins with b'This"),
     "empty": (lambda: iio.imread("empty.tif"), FormatError, OSError, "it is empty"),
+    "no pages": (lambda: iio.imread("none.tif"), FormatError, OSError, "has no pages"),
     "cut off": (lambda: iio.imread("late.tif"), FormatError, OSError, "late.tif"),
     "bare folder": (lambda: iio.imread("bare"), FormatError, OSError, "no tif files"),
     "plugin": (lambda: iio.imread("three.tif", plugin="qq"), ParameterError, ValueError, "tif.*png"),
