@@ -38,6 +38,7 @@ def create_array(
     axes: Sequence[Axis] = (),
     compressor: Any = None,
     fill_value: Any = 0,
+    channel_names: Sequence[str] = (),
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> FileSource:
@@ -70,6 +71,8 @@ def create_array(
         None: zstd for zarr, gzip else. "zstd", "gzip", "blosc", "raw", or for zarr a codec object.
     fill_value : scalar, default 0
         Value of voxels never written (n5: 0 only).
+    channel_names : sequence of str, default ()
+        Names of the channels, stored as attributes of the array.
     overwrite : bool, default False
         Replace an existing array by an empty one.
     storage_options : mapping, optional
@@ -110,6 +113,7 @@ def create_array(
     _check_fill(fill_value, kind)
     if isinstance(compressor, bool | int | float):
         raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
+    names = tuple(map(str, channel_names))
     if place.image:
         check_axes(axes or default_axes(len(size)))
     if not root.writable:
@@ -126,7 +130,7 @@ def create_array(
         _refuse_group(root, key, entry)
         create = entry.creator
         assert create is not None, "target_of lets no other format through"
-        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value))
+        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
 

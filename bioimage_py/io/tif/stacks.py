@@ -197,6 +197,11 @@ def _series_of(path: str, file: Any, chosen: int | None) -> Any:
             remedy=f"open_source({path!r}, '0'), or bioimage-py info {path} to list them",
         )
     series = known[chosen or 0]
+    if 0 in series.shape:
+        raise FormatError(
+            f"{path} says that its image has the shape {tuple(series.shape)}, which cannot be.",
+            remedy="copy the file again, or restore it",
+        )
     if series.dataoffset is None or series.kind not in _IN_ONE_PIECE:
         require_chain(path, file)
     require_files(path, file, series)
