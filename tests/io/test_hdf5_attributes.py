@@ -92,12 +92,11 @@ def test_damage_is_named(what: str, tmp_path: Path) -> None:
         bp.open_source(path, "data")
 
 
-@pytest.mark.parametrize("count", [12, 400])
-def test_many_attributes_in_a_damaged_heap(count: int, tmp_path: Path) -> None:
+def test_many_attributes_in_a_damaged_heap(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", libver="latest") as file:
         data = file.create_dataset("data", data=np.arange(24, dtype="u1").reshape(4, 6))
-        for number in range(count):
+        for number in range(400):
             data.attrs[f"text{number}"] = "t" * (number % 50)
         data.attrs["axes"] = "yx"
     content = bytearray(path.read_bytes())
