@@ -38,6 +38,7 @@ def create_array(
     axes: Sequence[Axis] = (),
     compressor: Any = None,
     fill_value: Any = 0,
+    channel_names: Sequence[str] = (),
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> FileSource:
@@ -70,6 +71,8 @@ def create_array(
         None: zstd for zarr, gzip else. "zstd", "gzip", "blosc", "raw", or for zarr a codec object.
     fill_value : scalar, default 0
         Value of voxels never written (n5: 0 only).
+    channel_names : sequence of str, default ()
+        Names of the channels, stored as attributes of the array.
     overwrite : bool, default False
         Replace an existing array by an empty one.
     storage_options : mapping, optional
@@ -110,6 +113,7 @@ def create_array(
     _check_fill(fill_value, kind)
     if isinstance(compressor, bool | int | float):
         raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
+    names = tuple(map(str, channel_names))
     if place.image:
         check_axes(axes or default_axes(len(size)))
     if not root.writable:
@@ -117,6 +121,7 @@ def create_array(
             f"{root} cannot be written: zip archives and web servers are read only.",
             remedy="write to a folder or a bucket (s3://, gs://)",
         )
+    refuse_inside(container, key, name, storage_options)
     if isinstance(path, OwnPath) and not overwrite and not fits(place, size, kind, storage_options):
         shutil.rmtree(os.path.join(container, key), ignore_errors=True)
     if not overwrite and array_exists(container, key, name, storage_options):
@@ -125,7 +130,7 @@ def create_array(
         _refuse_group(root, key, entry)
         create = entry.creator
         assert create is not None, "target_of lets no other format through"
-        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value))
+        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
 
@@ -170,6 +175,26 @@ def array_exists(path: str, key: str | None, format: str, storage_options: Mappi
     except KeyNotFoundError:
         return False
     return True
+
+
+def refuse_inside(container: str, key: str, format: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Refuse a key that leads into an array: formats have no place there, and what would be written would be lost.
+
+    Raises
+    ------
+    ParameterError
+        Names the array.
+    """
+    parts = key.split("/") if key else []
+    for count in range(len(parts)):
+        above = "/".join(parts[:count])
+        if array_exists(container, above, format, storage_options):
+            array = f"{container}/{above}".rstrip("/")
+            beside = f"{os.path.dirname(array)}/{parts[-1]}" if above else "a container of another name"
+            raise ParameterError(
+                f"{container}/{key} would lie inside of {array}, which is an array, and holds no others.",
+                remedy=f"write beside it: {beside}",
+            )
 
 
 def fits(

@@ -5,12 +5,13 @@ written, an array that is to be created.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ..sources.axes import Axis
+from ..sources.chunked.conventions import OWN_ATTRIBUTE
 from ..sources.stores.location import Location
 
 
@@ -121,6 +122,8 @@ class NewArray:
         A name, a codec object of the format's library, or None for the usual one.
     fill_value : object
         Of voxels that are never written; None says that it does not matter.
+    channel_names : tuple of str
+        One for each channel, where they are known.
     """
 
     shape: tuple[int, ...]
@@ -130,6 +133,21 @@ class NewArray:
     axes: tuple[Axis, ...] = ()
     compressor: Any = None
     fill_value: Any = 0
+    channel_names: tuple[str, ...] = ()
+
+    @property
+    def own_attributes(self) -> dict[str, Any]:
+        """What no convention has a place for, under the name by which it is read again."""
+        own: dict[str, Any] = {"axes": [asdict(axis) for axis in self.axes]} if self.axes else {}
+        own |= {"channel_names": list(self.channel_names)} if self.channel_names else {}
+        return {OWN_ATTRIBUTE: own} if own else {}
+
+
+def own_channel_names(attributes: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the channels that `NewArray.own_attributes` holds; None for what makes no sense."""
+    own = attributes.get(OWN_ATTRIBUTE)
+    names = own.get("channel_names") if isinstance(own, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
 Creator = Callable[[Location, str, NewArray], None]

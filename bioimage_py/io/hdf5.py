@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ..errors import FormatError, ParameterError
 from ..extras import need
 from ..sources.arrays.hdf5 import HDF5Backing
+from ..sources.arrays.hdf5_conventions import attributes_of
 from ..sources.arrays.hdf5_parts import open_file, reading_structure
-from ..sources.chunked.attributes import OWN_ATTRIBUTE
+from ..sources.chunked.conventions import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location
-from .details import NewArray
+from ..system.json_text import parse_json
+from .details import Details, NewArray, own_channel_names
 from .formats import keep_local
 from .keys import key_among
 
@@ -43,6 +44,12 @@ def _keys(file: Any) -> list[str]:
 
     keys: list[str] = []
     file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+    if len(set(keys)) < len(keys):
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise FormatError(
+            f"{file.filename} is damaged: it has two arrays of the name {twice!r}.",
+            remedy="copy the file again, or restore it",
+        )
     return keys
 
 
@@ -63,6 +70,24 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
     except BaseException:
         file.close()
         raise
+
+
+def details(path: str, key: str | None) -> Details:
+    """Return the attributes of an array, the names of its channels, and its codec."""
+    opened = open_dataset(path, key, "r", {}).array
+    try:
+        with reading_structure(path):
+            raw = attributes_of(opened.native)
+            own = parse_json(raw.pop(OWN_ATTRIBUTE, "{}"))
+            names = own_channel_names({OWN_ATTRIBUTE: own})
+            return Details(
+                raw=raw,
+                standard={"channels": [{"name": name} for name in names]} if names else {},
+                channel_names=names,
+                compression=opened.native.compression,
+            )
+    finally:
+        opened.close()
 
 
 def create(root: Location, key: str, array: NewArray) -> None:
@@ -92,5 +117,5 @@ def create(root: Location, key: str, array: NewArray) -> None:
         )
         for index, axis in enumerate(array.axes):
             dataset.dims[index].label = axis.name
-        if array.axes:
-            dataset.attrs[OWN_ATTRIBUTE] = json.dumps({"axes": [asdict(axis) for axis in array.axes]})
+        for name, value in array.own_attributes.items():
+            dataset.attrs[name] = json.dumps(value)

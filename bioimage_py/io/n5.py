@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from ..errors import DtypeError, ParameterError
 from ..extras import needing
 from ..sources.arrays import adapters
 from ..sources.arrays.tensorstore import detect_driver
-from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
 from .details import NewArray
@@ -76,8 +74,7 @@ def create(root: Location, key: str, array: NewArray) -> None:
         attributes["units"] = [axis.unit or "" for axis in reversed(array.axes)]
         attributes["resolution"] = [axis.scale for axis in reversed(array.axes)]
         attributes["offset"] = [axis.offset for axis in reversed(array.axes)]
-        attributes[OWN_ATTRIBUTE] = {"axes": [asdict(axis) for axis in array.axes]}
-    _write_json(place, attributes)
+    _write_json(place, attributes | array.own_attributes)
 
 
 def _write_json(place: Location, content: Mapping[str, Any]) -> None:

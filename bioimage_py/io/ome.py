@@ -11,7 +11,7 @@ from ..errors import ParameterError
 from ..sources.axes import Axis, describe_axes
 from ..sources.chunked.attributes import multiscales_of, parse_axes, read_attributes
 from ..sources.stores.location import Location, locate
-from .details import Details
+from .details import Details, own_channel_names
 from .keys import label_names_of, series_of
 from .mirror import mirrored_metadata
 
@@ -93,10 +93,13 @@ def details(path: str, key: str | None) -> Details:
             {"name": entry.get("label"), "color": entry.get("color") and f"#{str(entry['color']).lower()}"}
             for entry in channels
         ]
+    own = own_channel_names(found)
+    if own and not channels:
+        standard["channels"] = [{"name": name} for name in own]
     return Details(
         raw=dict(found),
         standard=standard,
-        channel_names=names if names and len(names) == len(channels) else None,
+        channel_names=names if names and len(names) == len(channels) else own,
         channel_colors=colors if colors and len(colors) == len(channels) else None,
         is_label="image-label" in ome or None,
     )

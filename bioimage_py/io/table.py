@@ -133,6 +133,7 @@ _HDF5: dict[str, Any] = {
     "keys": "keys",
     "container": True,
     "requires": "h5py",
+    "details": "details",
     "reads": None,
     "write": "written.array_images:write_hdf5",
     "options": ("chunks", "compression"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ from ..errors import ParameterError, SourceNotFoundError
 from ..extras import missing
 from ..sources.arrays import adapters
 from ..sources.arrays.tensorstore import detect_driver
-from ..sources.chunked.attributes import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import for_zarr
@@ -87,7 +85,7 @@ def create(root: Location, key: str, array: NewArray) -> None:
             compressors=_zarr_compressor(array.compressor, version),
             fill_value=_fill(array.fill_value, array.dtype),
             dimension_names=[axis.name for axis in array.axes] if array.axes and version == 3 else None,
-            attributes={OWN_ATTRIBUTE: {"axes": [asdict(axis) for axis in array.axes]}} if array.axes else None,
+            attributes=array.own_attributes or None,
             zarr_format=version,
             overwrite=True,
         )

@@ -270,9 +270,10 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
         compressor=target.options.get("compression"),
         format=format,
         axes=image.axes,
+        channel_names=image.details.channel_names or (),
         overwrite=target.overwrite,
     )
-    copy(image.array, made, block_shape=block_of(as_source(image.array), [made]), execution=how)
+    copy(image.array, made, block_shape=block_of(as_source(image.array), [made], how), execution=how)
 
 
 def _verify(array: Any, path: str, format: str) -> None:

@@ -14,7 +14,7 @@ from ..io.keys import array_keys
 from ..io.ome import mark_unfinished
 from ..io.v3.replacing import refuse_same
 from ..io.written.array_images import coarser_axes, describe_image
-from ..io.written.blocks import units_of, whole_pieces
+from ..io.written.blocks import grown, units_of, whole_pieces
 from ..operations.copying import copy
 from ..operations.pyramids import pyramid
 from ..runner.execution import Execution
@@ -27,6 +27,11 @@ from ..sources.stores.location import locate
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
 from .pyramids import level_factors
+
+_ROW_BYTES = 16 * 2**20
+"""Of a block that is read in long rows."""
+_BLOCKS = 16
+"""That an image has at least, for several workers."""
 
 
 def write_ome_image(
@@ -78,21 +83,29 @@ def write_ome_image(
         _remove_levels(container, len(views))
     if factors:
         ones = (1,) * source.ndim
-        block = block_of(source, [made[0], ReducedOutput(made[1], factors[0], source.shape, method)])
+        block = block_of(source, [made[0], ReducedOutput(made[1], factors[0], source.shape, method)], how)
         pyramid(source, [ones, *factors], made, method=method, block_shape=block, execution=how)
     else:
-        copy(source, made[0], block_shape=block_of(source, made), execution=how)
+        copy(source, made[0], block_shape=block_of(source, made, how), execution=how)
     describe_image(container, "", image, [(str(number), level.axes) for number, level in enumerate(made)])
     if local:
         mark_unfinished(container, False)
 
 
-def block_of(source: Source, outputs: Sequence[Source]) -> tuple[int, ...] | None:
-    """Blocks in which none of the large pieces of a source is read twice, such as the compressed pages of a stack.
+def block_of(source: Source, outputs: Sequence[Source], how: Execution) -> tuple[int, ...] | None:
+    """Blocks in which a source is read as it lies.
 
-    None: what a run chooses by itself.
+    None of its large pieces is read twice, such as the compressed pages of a stack; what lies in one piece is read in
+    long rows, as long as there are some blocks. None: what a run chooses by itself.
     """
-    return whole_pieces(source, units_of(outputs))
+    unit = units_of(outputs)
+    if source.chunks is not None:
+        return whole_pieces(source, unit)
+    if how.memory is not None:
+        return None
+    nbytes = min(_ROW_BYTES, source.nbytes // _BLOCKS)  # whoever continues it may have other workers
+    block = grown(unit, source.shape, nbytes // source.dtype.itemsize)
+    return None if block == unit else block
 
 
 def _created(

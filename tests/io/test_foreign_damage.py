@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bioimage_py.io.v3 as iio
 from bioimage_py.errors import BioimageError, FormatError, StorageError
+from bioimage_py.io.formats import array_keys_of
 from bioimage_py.sources import SourceSpec, from_spec, open_source
 
 h5py = pytest.importorskip("h5py")
@@ -125,6 +128,23 @@ def read(path: Path, key: str | None) -> tuple[Any, BioimageError | None]:
                 return source[...] if source.nbytes < HUGE else None, None
     except BioimageError as error:
         return None, error
+
+
+@pytest.mark.parametrize(("count", "back"), [(1, 0), (6, 2), (130, 110)])
+def test_pages_that_lead_back_to_one_another(count: int, back: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for number in range(count):
+            writer.write(np.full((8, 8), number, "u1"), photometric="minisblack", metadata=None, contiguous=False)
+    with tifffile.TiffFile(path) as file:
+        places = [page.offset for page in file.pages]
+    content = bytearray(path.read_bytes())
+    (tags,) = struct.unpack_from("<H", content, places[-1])
+    struct.pack_into("<I", content, places[-1] + 2 + 12 * tags, places[back])
+    path.write_bytes(content)
+    for call in (open_source, iio.imread, iio.improps, array_keys_of):
+        with pytest.raises(FormatError, match=f"list of {count} pages .* has no end"):
+            call(str(path))
 
 
 def test_damaged_metadata_are_not_a_missing_array(tmp_path: Path) -> None:

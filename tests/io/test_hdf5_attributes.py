@@ -17,7 +17,7 @@ from bioimage_py.sources.arrays.hdf5_attributes import check_attributes  # noqa:
 
 
 def made(path: Path, **how: Any) -> Path:
-    """A file with attributes of all kinds."""
+    """A file with attributes of all kinds, of which HDF5's latest layout has too many for a header."""
     with h5py.File(path, "w", **how) as file:
         data = file.create_dataset("data", data=np.arange(24, dtype="u1").reshape(4, 6))
         data.dims[0].label, data.dims[1].label = "y", "x"
@@ -63,7 +63,7 @@ def change(content: bytearray, what: str) -> None:
     assert content[heap : heap + 4] == b"GCOL"
     at, value = {
         "beyond the file": (element + 4, pack("<Q", 2**47 + heap)),
-        "undefined": (element + 4, b"\xff" * 8),
+        "its name twice": (content.index(b"text2"), b"text3"),
         "no heap": (element + 4, pack("<Q", heap + 8)),
         "no such object": (element + 12, pack("<I", 60_000)),
         "longer than its object": (element, pack("<I", 2**31 - 1)),
@@ -77,7 +77,7 @@ def change(content: bytearray, what: str) -> None:
 @pytest.mark.parametrize(
     "what",
     [
-        "beyond the file", "undefined", "no heap", "no such object", "longer than its object",
+        "beyond the file", "its name twice", "no heap", "no such object", "longer than its object",
         "neither text nor sequence", "a heap without end", "an object beyond the heap",
     ],
 )  # fmt: skip
@@ -90,3 +90,29 @@ def test_damage_is_named(what: str, tmp_path: Path) -> None:
         check_attributes(file["data"], str(path))
     with pytest.raises(FormatError, match="damaged"):
         bp.open_source(path, "data")
+
+
+def test_many_attributes_in_a_damaged_heap(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset("data", data=np.arange(24, dtype="u1").reshape(4, 6))
+        for number in range(400):
+            data.attrs[f"text{number}"] = "t" * (number % 50)
+        data.attrs["axes"] = "yx"
+    content = bytearray(path.read_bytes())
+    assert [axis.name for axis in bp.open_source(path, "data").axes] == ["y", "x"]
+    heap = content.rindex(b"GCOL")
+    content[heap + 24 : heap + 32] = pack("<Q", 2**64 - 16)
+    (tmp_path / "b.h5").write_bytes(content)
+    with pytest.raises(FormatError, match="an object is longer than the heap"):
+        bp.open_source(tmp_path / "b.h5", "data")
+
+
+def test_two_arrays_of_one_name(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["same"], file["some"] = np.zeros(3), np.ones(3)
+    content = (tmp_path / "b.h5").read_bytes().replace(b"some\0", b"same\0")
+    (tmp_path / "b.h5").write_bytes(content)
+    for call in (bp.imread, bp.improps, bp.open_source):
+        with pytest.raises(FormatError, match="two arrays of the name 'same'"):
+            call(tmp_path / "b.h5")

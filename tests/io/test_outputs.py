@@ -181,7 +181,7 @@ def test_a_refused_call_leaves_no_output(call: Call, how: Any, error: Any, sourc
 
 
 @every_output
-@pytest.mark.parametrize("name", ["o.png", "o.nii.gz", "o.csv", "o.npy", "o.tif", "o.v2", "sub.zarr.bak/o.jpeg"])
+@pytest.mark.parametrize("name", ["o.png", "o.nii.gz", "o.tif", "o.v2", "sub.zarr.bak/o.jpeg"])
 def test_endings_that_no_writer_has(call: Call, name: str, source: Any, tmp_path: Path) -> None:
     before = files(tmp_path)
     with pytest.raises(FormatError, match=r"no writer makes|cannot be created") as caught:
@@ -208,10 +208,27 @@ def test_other_calls_that_create_refuse_them_too(source: Any, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["plain", "run.2", "2026.11.28", "sample.zarr/odd.png"])
 def test_names_that_are_no_ending(name: str, source: Any, tmp_path: Path) -> None:
     assert bp.copy(source, tmp_path / name, **QUIET).format == "zarr"
-
-
-def test_the_format_may_be_said(tmp_path: Path) -> None:
     assert bp.io.create_array(tmp_path / "o.v2", format="zarr", shape=(4, 4), dtype="u1").format == "zarr"
+
+
+@pytest.mark.parametrize("where", ["a.ome.zarr/0", "a.zarr", "a.n5/raw", "a.h5/raw", "memory://"])
+def test_nothing_is_put_inside_of_an_array(where: str, source: Any, tmp_path: Path) -> None:
+    place = f"memory://{tmp_path.name}.zarr/raw" if where == "memory://" else str(tmp_path / where)
+    bp.copy(source, place.removesuffix("/0"), **QUIET)
+    before = files(tmp_path)
+    for path in (f"{place}/x", f"{place}/x/y"):
+        for call in (
+            lambda path: bp.copy(source, path, **QUIET),
+            lambda path: bp.workflows.convert(source, path, overwrite=True, dry_run=True),
+            lambda path: bp.workflows.convert(source, path, overwrite=True),
+            lambda path: bp.imwrite(path, source),
+            lambda path: bp.open_source(path, mode="a", shape=(4, 4), dtype="u1"),
+            lambda path: bp.pyramid(source, [2], path),
+        ):
+            with pytest.raises(ParameterError, match="is an array, and holds no others") as caught:
+                call(path)
+            assert place.rpartition("/")[0] in caught.value.remedy or "another name" in caught.value.remedy
+    assert files(tmp_path) == before
 
 
 # --- chunks and shards ---------------------------------------------------------------------------------------------

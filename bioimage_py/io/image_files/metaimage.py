@@ -16,7 +16,7 @@ from ...sources.file import Opened
 from ..details import Details, Image
 from .deflated import deflated
 from .detached import beside, numbered, stacked
-from .opening import checked_shape, head_of, known, no_such, only_image, pixel_sizes, reading, size_in_bytes
+from .opening import checked_shape, head_of, known, no_such, note, only_image, pixel_sizes, reading, size_in_bytes
 from .voxels import TurnedArray, mapped
 from .world import TURNED, affine, directions_of, placed
 from .writing import OrderedImage, chosen, factor, lost_of, single, stored
@@ -199,6 +199,7 @@ def _row(values: Any) -> str:
 
 
 def _header(path: str) -> Header:
+    said: dict[str, str] = {}
     fields: dict[str, str] = {}
     head = head_of(path, _MOST_HEADER)
     at = 0
@@ -209,6 +210,7 @@ def _header(path: str) -> Header:
         if not mark and line.strip():
             raise no_such(path, _NAME, head)
         if mark:
+            note(path, said, name.strip(), value.strip())
             fields[_ALIASES.get(name.strip(), name.strip())] = value.strip()
         if end < 0 and "ElementDataFile" not in fields:
             raise no_such(path, f"{_NAME} (it has no ElementDataFile)", head)

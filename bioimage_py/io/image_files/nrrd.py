@@ -26,6 +26,7 @@ from .opening import (
     head_of,
     known,
     no_such,
+    note,
     only_image,
     pixel_sizes,
     reading,
@@ -200,7 +201,7 @@ def _header(path: str) -> Header:
         if not mark:
             raise FormatError(f"{path} has a line that is no field: {said[:80]!r}.", remedy="repair the header")
         name = name.strip().lower()
-        fields[_ALIASES.get(name, name)] = value.strip()
+        note(path, fields, _ALIASES.get(name, name), value.strip())
     return Header(fields, text.tell(), files, keys)
 
 

@@ -153,6 +153,14 @@ def known(path: str, what: str, value: Any, table: Mapping[Any, Any]) -> Any:
     return table[value]
 
 
+def note(path: str, fields: dict[str, str], name: str, value: str) -> None:
+    """Keep what a header says of a field; FormatError where it has said something else of it before."""
+    if fields.setdefault(name, value) != value:
+        raise FormatError(
+            f"{path} says {name!r} twice: {fields[name]!r:.80} and {value!r:.80}.", remedy="repair the header"
+        )
+
+
 def one_of_several(path: str, key: str | None, keys: Sequence[str], what: str) -> str:
     """Return the key that is meant: the given one, or the first, with a warning where that leaves others out."""
     import warnings

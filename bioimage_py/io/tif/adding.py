@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import DtypeError, ShapeError
 from ..details import Image
+from .whole import open_tif
 from .writing import CLASSIC_BYTES, Settings, write_images
 
 _PARTS = ("Image", "Pixels", "Channel")
@@ -33,10 +34,8 @@ def add(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple
     tuple of str or None
         What has no place in the file; None where it has to be written anew to hold them.
     """
-    import tifffile
-
     given = Settings(**dict(options))
-    with tifffile.TiffFile(path) as file:
+    with open_tif(path) as file:
         flavor = "ome" if file.is_ome else "plain" if file.is_appendable else None
         pages, before, big = len(file.pages), [tuple(one.shape) for one in file.series], file.is_bigtiff
         description = file.ome_metadata if flavor == "ome" else None
@@ -55,7 +54,7 @@ def add(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple
     lost = write_images(path, images, given, flavor, append="force")
     if old is not None and not _described(path, old, pages):
         return None
-    with tifffile.TiffFile(path) as file:  # pages of other programs may be taken for more of the image before
+    with open_tif(path) as file:  # pages of other programs may be taken for more of the image before
         after = [tuple(one.shape) for one in file.series]
     return lost if after[: len(before)] == before and len(after) == len(before) + len(images) else None
 

@@ -12,7 +12,7 @@ from ...system.json_text import parse_json
 from ..details import Details
 from ..formats import keep_local
 from .known import recall, state_of
-from .whole import reading_structure
+from .whole import open_tif, reading_structure
 
 _FLAGS = ("is_imagej", "is_ome", "is_shaped", "is_lsm")
 _TAGS = {
@@ -33,15 +33,13 @@ _LARGEST = 64 * 2**20
 
 def details(path: str, key: str | None) -> Details:
     """Return what a file says of one of its series; the key is its number."""
-    import tifffile
-
     keep_local(path, "tif")
     if os.path.isdir(path):
         return Details()
     number = int((key or "0").partition("/")[0] or 0)
     if known := recall(path, number, state_of(path)):
         return known.describe()
-    with reading_structure(path), tifffile.TiffFile(path) as file:
+    with reading_structure(path), open_tif(path) as file:
         return series_details(path, file, number)
 
 

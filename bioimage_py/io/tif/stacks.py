@@ -25,7 +25,7 @@ from .known import MOST_PAGES, Layout, Once, recall, remember, state_of
 from .metadata import series_details
 from .pages import Pages
 from .segments import TiledPages, in_segments
-from .whole import reading_structure, require_chain, require_files, require_page, warn_of_gaps
+from .whole import open_tif, reading_structure, require_chain, require_files, require_page, warn_of_gaps
 
 ENDINGS = (".tif", ".tiff")
 _IN_ONE_PIECE = ("shaped", "imagej")
@@ -138,22 +138,18 @@ def open_dataset(path: str, key: str | None, mode: str, kwargs: Mapping[str, Any
 def keys(path: str) -> list[str]:
     """Return the keys of the series in a file: one "" where there is only one."""
     need("tifffile", "A tif file")
-    import tifffile
-
-    with reading_structure(path), tifffile.TiffFile(path) as file:
-        count = len(file.series)
+    with reading_structure(path), open_tif(path) as file:
+        count = len(_found_series(path, file))
     return [""] if count == 1 else [str(number) for number in range(count)]
 
 
 def _open_series(path: str, chosen: int | None, level: int | str = 0) -> tuple[ImageStack, str]:
     """Open a level of a series; its key is "" in a file that has only one series, for the finest level."""
-    import tifffile
-
     state = state_of(path)
     if level == 0 and (known := recall(path, chosen, state)):
         return _mapped(path, known), known.key
     with reading_structure(path), ExitStack() as on_error:
-        file = on_error.enter_context(tifffile.TiffFile(path))
+        file = on_error.enter_context(open_tif(path))
         found = _series_of(path, file, chosen)
         key = "" if len(file.series) == 1 else str(chosen or 0)
         number = _level_of(path, found, level)
@@ -181,14 +177,27 @@ def _mapped(path: str, known: Layout) -> ImageStack:
     return stack
 
 
+def _found_series(path: str, file: Any) -> Any:
+    if not file.series:
+        raise FormatError(
+            f"{path} begins as a tif file, and has no pages.", remedy="pass format=... if it is something else"
+        )
+    return file.series
+
+
 def _series_of(path: str, file: Any, chosen: int | None) -> Any:
-    known = file.series
+    known = _found_series(path, file)
     if chosen is not None and not 0 <= chosen < len(known):
         raise KeyNotFoundError(
             f"{path} has no series {chosen}; it has {len(known)}, counted from 0.",
             remedy=f"open_source({path!r}, '0'), or bioimage-py info {path} to list them",
         )
     series = known[chosen or 0]
+    if 0 in series.shape:
+        raise FormatError(
+            f"{path} says that its image has the shape {tuple(series.shape)}, which cannot be.",
+            remedy="copy the file again, or restore it",
+        )
     if series.dataoffset is None or series.kind not in _IN_ONE_PIECE:
         require_chain(path, file)
     require_files(path, file, series)
@@ -293,8 +302,6 @@ def _open_file_of(page: Any, file: Any) -> Iterator[None]:
 def _open_slices(path: str, pattern: str | None) -> ImageStack:
     import fnmatch
 
-    import tifffile
-
     names = [entry.name for entry in os.scandir(path) if entry.is_file() and entry.name.lower().endswith(ENDINGS)]
     if pattern is not None:
         names = fnmatch.filter(names, pattern)
@@ -319,7 +326,7 @@ def _open_slices(path: str, pattern: str | None) -> ImageStack:
 
     def load(number: int) -> np.ndarray:
         name = os.path.join(path, names[number])
-        with reading_structure(name), tifffile.TiffFile(name) as file:
+        with reading_structure(name), open_tif(name) as file:
             for position, page in enumerate(file.series[0].pages):
                 require_page(name, position, page)
             return np.asarray(file.series[0].asarray(maxworkers=1))
@@ -345,9 +352,7 @@ def _need_codecs(page: Any, path: str) -> None:
 
 
 def _header(path: str) -> tuple[tuple[int, ...], np.dtype]:
-    import tifffile
-
-    with reading_structure(path), tifffile.TiffFile(path) as file:
+    with reading_structure(path), open_tif(path) as file:
         series = file.series[0]
         _need_codecs(series.keyframe, path)
         return tuple(series.shape), np.dtype(series.dtype)

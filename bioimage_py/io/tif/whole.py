@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 from ...errors import AccessError, BioimageError, FormatError, SourceNotFoundError, StorageError
 
 _AGAIN = "copy the file again, or restore it"
+_MANY_PAGES = 2**16
+"""A list of more pages is looked at for whether it ends."""
 _PLACED = ("ome", "mmstack", "ndtiff")
 """Kinds of series whose metadata place every page in some file."""
 
@@ -42,6 +44,46 @@ def reading_structure(path: str) -> Iterator[None]:
         raise FormatError(
             f"{path} is a tif file with damaged tags: {type(error).__name__}: {error}", remedy=_AGAIN
         ) from error
+
+
+def open_tif(path: str) -> Any:
+    """Return the ``tifffile.TiffFile`` of a path.
+
+    Raises
+    ------
+    FormatError
+        If its list of pages leads back into itself, along which the library goes for ever.
+    """
+    import tifffile
+
+    file = tifffile.TiffFile(path)
+    try:
+        _require_end(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _require_end(path: str, file: Any) -> None:
+    try:
+        file.pages[_MANY_PAGES]
+    except IndexError:  # the usual end
+        return
+    form, handle, seen, at = file.tiff, file.filehandle, set[int](), file.pages.first.offset
+    while at not in seen:
+        seen.add(at)
+        handle.seek(at)
+        tags = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))[0]
+        handle.seek(at + form.tagnosize + tags * form.tagsize)
+        link = handle.read(form.offsetsize)
+        at = struct.unpack(form.offsetformat, link)[0] if len(link) == form.offsetsize else 0
+        if not 0 < at < handle.size:
+            return
+    raise FormatError(
+        f"{path} is damaged: its list of {len(seen)} pages leads back to the one at byte {at}, and has no end.",
+        remedy=_AGAIN,
+    )
 
 
 def require_chain(path: str, file: Any) -> None:

@@ -75,6 +75,10 @@ class Settings:
         if flavor == "imagej" and (len(images) > 1 or nbytes > _IMAGEJ_BYTES):
             what = f"{len(images)} images" if len(images) > 1 else f"{nbytes} bytes"
             raise FormatError(f"An ImageJ file holds one image below 4 GiB, not {what}.", remedy='flavor="ome"')
+        if flavor == "imagej" and self.photometric == "rgb" and not all(map(_rgb, images)):
+            raise ShapeError(
+                "An ImageJ file holds red, green and blue on the last axis alone.", remedy='axes="yxc", or flavor="ome"'
+            )
         if flavor == "plain" and self.pyramid and any(image.array.ndim > 2 + _rgb(image) for image in images):
             raise ShapeError(
                 f"A plain tif file with levels holds pictures of y and x, not {images[0].array.shape}: nobody could"
@@ -210,7 +214,8 @@ def _write_array(writer: Any, array: Any, arguments: Mapping[str, Any]) -> None:
         return
     if "tile" not in arguments:
         arguments = {**arguments, "tile": (256, 256)}
-    samples = 1 if arguments["photometric"] != "rgb" else array.shape[-1]
+    last = array.shape[-1]  # colours may also be planes, as the library sees by itself
+    samples = last if arguments["photometric"] == "rgb" and last in (3, 4) else 1
     tiles = _tiles(array, arguments["tile"], samples)
     writer.write(tiles, shape=array.shape, dtype=array.dtype, **arguments)
 

@@ -131,11 +131,14 @@ class ReadHandle:
         if stacked:
             require_equal(self._checked().resource.name, sources)
         source = sources[0] if stacked else self._chosen(index, key, level)
-        part = Part(roi, axes)
-        sizes = tuple(one.stop - one.start for one in part.box(source.shape, source.axes))
-        shown, named = part.arranged(np.broadcast_to(np.zeros((), source.dtype), sizes), source.axes)
+        shape, named = source.shape, source.axes
+        if roi is not None or axes is not None:
+            part = Part(roi, axes)
+            sizes = tuple(one.stop - one.start for one in part.box(shape, named))
+            shown, named = part.arranged(np.broadcast_to(np.zeros((), source.dtype), sizes), named)
+            shape = shown.shape
         batch = stacked or (frames and index in (None, Ellipsis))
-        shape = (len(keys), *shown.shape) if stacked else shown.shape
+        shape = (len(keys), *shape) if stacked else shape
         all_axes = (Axis("image", "other"), *named) if stacked else named
         count = (len(keys) if stacked else self._count(key)) if batch else None
         return self._properties(source, shape, all_axes, self._detail(keys[0]), count, batch, (keys[0], level))

@@ -70,7 +70,9 @@ class Part:
                 if name not in names:
                     raise RegionError(f"roi names the axis {name!r}; the image has {names}.", remedy=_example(names))
                 parts[names.index(name)] = part
-        elif self.roi is not None:
+        elif self.roi is None:
+            return tuple(slice(0, size) for size in shape)
+        else:
             given = self.roi if isinstance(self.roi, tuple | list) else (self.roi,)
             if len(given) > len(shape):
                 raise RegionError(

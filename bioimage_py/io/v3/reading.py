@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DtypeError, ShapeError
+from ...sources.arrays.backing import ForeignBacking, NumpyBacking
 from ...sources.base import Source
 from ...system.threads import usable_cores
 
@@ -42,7 +43,7 @@ def read_box(source: Source, box: tuple[slice, ...], out: np.ndarray | None = No
         region[...] = source.view(box)
         return region
 
-    into = getattr(getattr(source, "array", None), "read_into", None)
+    into = getattr(_held(source), "read_into", None)
 
     def read(piece: slice) -> None:
         at = slice(box[0].start + piece.start, box[0].start + piece.stop)
@@ -69,9 +70,15 @@ def checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray
     return out
 
 
+def _held(source: Source) -> Any:
+    """The array that a source reads from; None where one would be opened by another library to be looked at."""
+    backing = getattr(source, "_backing", None)
+    return backing.native if isinstance(backing, NumpyBacking | ForeignBacking) else None
+
+
 def _mapped(source: Source, box: tuple[slice, ...]) -> np.ndarray | None:
     """A box that lies in one piece of a file: reading is faster than copying what is mapped."""
-    array = getattr(source, "array", None)
+    array = _held(source)
     if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not array.ndim:
         return None
     shape = tuple(part.stop - part.start for part in box)

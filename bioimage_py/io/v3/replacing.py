@@ -18,7 +18,7 @@ from ...sources.sharing import overlap
 from ...sources.stores.location import Location, locate
 from ...sources.stores.paths import is_url
 from ...system.files import clone
-from ..create import array_exists
+from ..create import array_exists, refuse_inside
 from ..formats import Format, array_keys_of, split_path
 from ..keys import array_keys
 from .target import appearing
@@ -36,8 +36,12 @@ def check_replaced(path: str, entry: Format, adds: bool = False) -> None:
     ------
     StorageError
         Names what would be lost.
+    ParameterError
+        If it would lie inside of an array.
     """
     container, key = split_path(path)
+    if key is not None:
+        refuse_inside(container, key, entry.name)
     if is_url(path) or not os.path.lexists(container):
         return
     if os.path.exists(container) and os.path.isdir(container) != entry.stores:

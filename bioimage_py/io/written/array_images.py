@@ -52,11 +52,12 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         write_layout(container, len(images))
     for number, image in enumerate(images):
         own = key if key is not None else str(number) if len(images) > 1 else "data" if format == "hdf5" else ""
-        _note_lost(image, ome, lost)
+        _note_lost(image, lost)
         if ome:
             _write_ome(container, own, image, options)
             continue
-        with _created(format, container, own, image.array, image.axes, options) as target:
+        named = image.details.channel_names or ()
+        with _created(format, container, own, image.array, image.axes, options, named) as target:
             copy_blocks(as_source(image.array), [target])
     return tuple(dict.fromkeys(lost))
 
@@ -82,7 +83,13 @@ def write_hdf5(path: str, images: Sequence[Image], options: Mapping[str, Any]) -
 
 
 def _created(
-    format: str, container: str, key: str, array: Any, axes: Sequence[Axis], options: Mapping[str, Any]
+    format: str,
+    container: str,
+    key: str,
+    array: Any,
+    axes: Sequence[Axis],
+    options: Mapping[str, Any],
+    channel_names: Sequence[str] = (),
 ) -> FileSource:
     return create_array(
         container,
@@ -93,6 +100,7 @@ def _created(
         chunks=options.get("chunks"),
         compressor=options.get("compression"),
         axes=axes,
+        channel_names=channel_names,
         overwrite=True,
     )
 
@@ -167,9 +175,7 @@ def write_layout(container: str, count: int) -> None:
     root.require_group("OME").attrs["ome"] = {"version": "0.5", "series": listed}
 
 
-def _note_lost(image: Image, ome: bool, lost: list[str]) -> None:
+def _note_lost(image: Image, lost: list[str]) -> None:
     lost += [f"metadata {name!r}" for name in image.details.raw]
-    if image.details.channel_names and not ome:
-        lost.append("channel names")
     if image.details.affine is not None:
         lost.append("affine")

@@ -1,7 +1,9 @@
 """Attributes of HDF5 objects that are safe to read.
 
-HDF5 loops for ever, or ends the process, over an attribute of variable length whose reference to its text is damaged.
-So these references are read here first, from the bytes of the file (HDF5 File Format Specification, III.E, IV.A).
+HDF5 loops for ever, or ends the process, over an attribute of variable length whose reference to its text is damaged,
+and so is the heap that it points to. So these are read here first, from the bytes of the file (HDF5 File Format
+Specification, III.E, III.G, IV.A). Where an object has many attributes, these lie in blocks that HDF5 checks by itself,
+and only what they point to is looked at.
 """
 
 from __future__ import annotations
@@ -11,13 +13,17 @@ from collections.abc import Iterator
 from struct import unpack_from
 from typing import Any
 
+import numpy as np
+
 from ...errors import FormatError
 
-_CONTINUED, _ATTRIBUTE = 0x10, 0x0C
+_CONTINUED, _ATTRIBUTE, _MANY_ATTRIBUTES = 0x10, 0x0C, 0x15
 _VARIABLE, _COMPOUND, _ARRAY = 9, 6, 10
 _MOST_MESSAGES = 100_000
 _MOST_HEAP = 2**26
+_MOST_ROWS = 256
 _FIRST = 8192
+_NOWHERE = 2**64 - 1
 
 
 class _DamageError(Exception):
@@ -90,9 +96,17 @@ class _Bytes:
         """Look at all attributes in the header of an object."""
         if not self._known:
             return
+        names = set[bytes]()
         for kind, flags, message in self._messages(address):
             if kind == _ATTRIBUTE and not flags & 2:
-                self._check_attribute(message)
+                name = self._check_attribute(message)
+                if name in names:
+                    raise _DamageError(f"is there twice: {name!r}")
+                names |= {name} if name else set()
+            elif kind == _MANY_ATTRIBUTES and len(message) > 1:
+                at = 2 + 2 * (message[1] & 1)
+                for block in self._blocks(unpack_from("<Q", message.ljust(at + 8, b"\xff"), at)[0]):
+                    self._check_block(block)
 
     def _messages(self, address: int) -> Iterator[tuple[int, int, bytes]]:
         """Type, flags and content of each message of an object header, of both versions."""
@@ -125,12 +139,13 @@ class _Bytes:
                     chunks.append((where, more) if first == 8 else (where + 4, max(0, more - 8)))
                 yield kind, flags, message
 
-    def _check_attribute(self, message: bytes) -> None:
+    def _check_attribute(self, message: bytes) -> bytes:
+        """Look at one attribute; its name is returned, nothing where it lies elsewhere."""
         if len(message) < 9:
             raise _DamageError("has no name")
         version, shared, *sizes = unpack_from("<BBHHH", message)
         if version not in (1, 2, 3) or (version > 1 and shared & 1):
-            return  # its type lies elsewhere, or HDF5 refuses it
+            return b""  # its type lies elsewhere, or HDF5 refuses it
         at = 9 if version == 3 else 8
         parts = []
         for size in sizes:
@@ -141,6 +156,7 @@ class _Bytes:
             raise _DamageError("has no type")
         if kind[0] & 15 == _VARIABLE:
             self._check_variable(kind, message[at:])
+        return parts[0].partition(b"\0")[0]
 
     def _check_variable(self, kind: bytes, content: bytes) -> None:
         if kind[1] & 15 > 1 or unpack_from("<I", kind, 4)[0] != 16 or len(kind) < 16:
@@ -171,3 +187,40 @@ class _Bytes:
             at += -(-length // 8) * 8
         self._heaps[address] = found
         return found
+
+    def _blocks(self, address: int) -> Iterator[bytes]:
+        """The blocks of a fractal heap, in which attributes lie."""
+        if address == _NOWHERE:
+            return
+        head = self._read(address, 142)
+        width, smallest, largest, bits = unpack_from("<HQQH", head, 110)
+        root, rows = unpack_from("<QH", head, 132)
+        sound = 0 < smallest <= largest <= _MOST_HEAP and max(width, rows, bits) < _MOST_ROWS
+        if head[:4] != b"FRHP" or not sound or unpack_from("<H", head, 7)[0]:
+            return  # HDF5 refuses it; or packed blocks, which nobody makes of attributes
+        waiting = [(root, rows)]
+        for _ in range(_MOST_MESSAGES):
+            if not waiting:
+                return
+            at, rows = waiting.pop()
+            if rows == 0:
+                yield self._read(at, smallest)
+                continue
+            at += 13 + -(-bits // 8)
+            for row in range(rows):
+                size = smallest << max(0, row - 1)
+                for below in unpack_from(f"<{width}Q", self._read(at + 8 * row * width, 8 * width)):
+                    if below == _NOWHERE:
+                        continue
+                    if size <= largest:
+                        yield self._read(below, size)
+                    else:
+                        waiting.append((below, (size // smallest // width).bit_length()))
+
+    def _check_block(self, block: bytes) -> None:
+        """Look at all heaps that anything in a block may point to."""
+        for shift in range(8):
+            numbers = np.frombuffer(block, "<u8", (len(block) - shift) // 8, shift)
+            for address in np.unique(numbers[(numbers > 0) & (numbers < self._size - self._base - 16)]).tolist():
+                if self._read(address, 4) == b"GCOL":
+                    self._heap(address)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bioimage_py.errors import BioimageError, FormatError, KeyNotFoundError, MemoryBudgetError, ParameterError
+from bioimage_py.errors import FormatError, KeyNotFoundError, MemoryBudgetError, ParameterError
 from bioimage_py.io.image_files.dicom import files, source
 from bioimage_py.sources import Axis, open_source
 from tests.projects.test_dicom_series import SHIPPED, plane, write
@@ -120,10 +120,26 @@ def test_other_files_and_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (tmp_path / "a.dcm").write_bytes(content)
         with pytest.raises(FormatError):
             open_source(tmp_path / "a.dcm")
-    write(tmp_path / "a.dcm", plane(1), 1, 0.0, NumberOfFrames=10**9)
-    with pytest.raises(BioimageError) as caught:
-        open_source(tmp_path / "a.dcm")
-    assert caught.value.remedy
+    (tmp_path / "s").mkdir()
+    for name, frames in (
+        ("MR_small.dcm", 1),
+        ("MR_small_RLE.dcm", 1),
+        ("SC_rgb_rle_2frame.dcm", 2),
+        ("emri_small.dcm", 10),
+    ):
+        if not (SHIPPED / name).exists():
+            continue
+        header = pydicom.dcmread(SHIPPED / name)
+        lies = ({"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": frames + 1}, {"NumberOfFrames": 2**31 - 1})
+        for lie in (*lies, {"Columns": 0}, *([] if "RLE" in name.upper() else [{"Rows": header.Rows + 1}])):
+            found = pydicom.dcmread(SHIPPED / name)
+            for tag, value in lie.items():
+                setattr(found, tag, value)
+            found.save_as(tmp_path / "s" / "a.dcm")
+            for path in (tmp_path / "s" / "a.dcm", tmp_path / "s"):
+                with pytest.raises(FormatError, match=r"a\.dcm") as caught:
+                    open_source(path, format="dicom")
+                assert caught.value.remedy
     write(tmp_path / "a.dcm", plane(1), 1, 0.0)
     with open_source(tmp_path / "a.dcm") as found:
         monkeypatch.setattr("bioimage_py.io.image_files.opening.available_bytes", lambda: 20)

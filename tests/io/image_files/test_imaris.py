@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,3 +123,16 @@ def test_files_that_lack_something(tmp_path: Path) -> None:
 
 def test_damaged_headers(tmp_path: Path) -> None:
     survives(ims(tmp_path / "a.ims", DATA[:1, :1, :, :8, :8]), 4000, 50)
+
+
+def test_text_of_a_group_in_a_damaged_heap(tmp_path: Path) -> None:
+    path = ims(tmp_path / "a.ims", DATA[:1, :1, :, :8, :8])
+    with h5py.File(path, "r+") as file:
+        file["DataSetInfo/Image"].attrs["Name"] = "text of any length, over which HDF5 would go for ever"
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"GCOL") + 24
+    content[at : at + 8] = struct.pack("<Q", 2**64 - 16)
+    path.write_bytes(content)
+    for look in (open_source, lambda path: details(path)):
+        with pytest.raises(FormatError, match=r"DataSetInfo/Image.*longer than the heap"):
+            look(path)

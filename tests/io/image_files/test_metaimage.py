@@ -124,7 +124,7 @@ def test_a_file_for_each_slice(tmp_path: Path, place: str) -> None:
     [
         {"DimSize": "100000 100000 100000"},
         {"DimSize": "6 5 -4"},
-        {"DimSize": "6 5"},
+        {"DimSize ": "6 5 2"},
         {"ElementType": "MET_STRING"},
         {"BinaryData": "False"},
         {"CompressedData": "True", "DimSize": "100000 100000 100000"},

@@ -170,7 +170,7 @@ def test_a_file_for_each_slice(tmp_path: Path, place: str, encoding: str) -> Non
     [
         ({"sizes": "100000 100000 100000"}, FormatError),
         ({"sizes": "6 5 -4"}, FormatError),
-        ({"sizes": "6 5"}, FormatError),
+        ({"Sizes": "6 5 2"}, FormatError),
         ({"sizes": " ".join(["1"] * 40), "dimension": "40"}, FormatError),
         ({"type": "block"}, FormatError),
         ({"encoding": "hex"}, FormatError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iio.imwrite("three.tif", [DATA, DATA, DATA])
     Path("text.png").write_text("This is text")
     Path("empty.tif").write_bytes(b"")
+    iio.imwrite("rows.tif", DATA[:, :3], flavor="imagej")
+    rows = struct.pack("<HHII", 257, 4, 1, 3)
+    Path("rows.tif").write_bytes(Path("rows.tif").read_bytes().replace(rows, rows[:8] + bytes(4)))
+    Path("none.tif").write_bytes(b"II*\0" + bytes(200))
     Path("text").write_text("This is text")
     Path("text.qqq").write_text("This is text")
     os.mkdir("bare")
@@ -49,6 +54,8 @@ CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception
     "text of an unknown ending": (lambda: iio.imread("text.qqq"), FormatError, OSError, "not an image.*'.qqq'"),
     "bytes": (lambda: iio.imread(b"This is text"), FormatError, OSError, "not an image: begins with b'This"),
     "empty": (lambda: iio.imread("empty.tif"), FormatError, OSError, "it is empty"),
+    "no pages": (lambda: iio.imread("none.tif"), FormatError, OSError, "has no pages"),
+    "no rows": (lambda: iio.improps("rows.tif"), FormatError, OSError, r"the shape \(4, 0, 24\)"),
     "cut off": (lambda: iio.imread("late.tif"), FormatError, OSError, "late.tif"),
     "bare folder": (lambda: iio.imread("bare"), FormatError, OSError, "no tif files"),
     "plugin": (lambda: iio.imread("three.tif", plugin="qq"), ParameterError, ValueError, "tif.*png"),

@@ -13,7 +13,7 @@ import bioimage_py.io.v3 as iio
 from bioimage_py.errors import ShapeError, StorageError
 from bioimage_py.io.v3.writing import WriteHandle
 from bioimage_py.io.written import halves
-from bioimage_py.sources import open_source
+from bioimage_py.sources import as_source, open_source
 
 tifffile = pytest.importorskip("tifffile")
 h5py = pytest.importorskip("h5py")
@@ -76,10 +76,9 @@ def test_scale_and_unit_come_back(name: str, tmp_path: Path) -> None:
     sizes = dict(zip(told.axes, told.spacing or (), strict=True))
     assert {axis: sizes[axis] for axis in "zyx"} == pytest.approx({"z": 2, "y": 0.5, "x": 0.25})
     assert set(told.unit) == {None, "micrometer"}
-    if report.lost:
-        assert (report.lost, told.channel_names) == (("channel names",), None)
-    else:
-        assert told.channel_names == ("a", "b")
+    assert (report.lost, told.channel_names) == ((), ("a", "b"))
+    models = [channel["name"] for channel in iio.immeta(tmp_path / name, standard=True)["channels"]]
+    assert models == ["a", "b"]
 
 
 def test_spacing_of_a_plain_tif_is_kept_in_its_tags(tmp_path: Path) -> None:
@@ -124,8 +123,16 @@ def test_few_slices_are_no_colours(slices: int, dtype: str, tmp_path: Path) -> N
     iio.imwrite(path, np.moveaxis(data[:3], 0, -1), axes="yxc")
     told = iio.improps(path)
     assert (told.shape, told.axes, told.is_rgb) == ((20, 24, 3), ("y", "x", "c"), True)
-    iio.imwrite(path, data[:3], axes="cyx")
-    assert iio.improps(path).axes == ("c", "y", "x")
+    for more in ({}, {"photometric": "rgb"}, {"photometric": "rgb", "flavor": "plain"}):
+        for image in (data[:3], as_source(data[:3])):
+            iio.imwrite(path, image, axes="cyx", **more)
+            told = iio.improps(path)
+            assert (told.shape, told.axes, told.is_rgb) == ((3, 20, 24), ("c", "y", "x"), False)
+            np.testing.assert_array_equal(iio.imread(path), data[:3])
+            with tifffile.TiffFile(path) as file:
+                assert file.pages[0].photometric.name == ("RGB" if more else "MINISBLACK")
+    with pytest.raises(ShapeError, match="last axis"):
+        iio.imwrite(path, data[:3], axes="cyx", photometric="rgb", flavor="imagej")
 
 
 def test_images_of_different_shapes(tmp_path: Path) -> None:

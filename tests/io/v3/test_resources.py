@@ -124,6 +124,15 @@ def test_web_servers(server: str) -> None:
         iio.imread(f"{server}/b.tif")
 
 
+def test_zarr_is_not_opened_by_another_library_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iio.imwrite(tmp_path / "a.zarr", DATA, chunks=(2, 8, 8))
+    monkeypatch.setattr("bioimage_py.sources.arrays.adapters._native_zarr", None)
+    monkeypatch.setattr("bioimage_py.io.v3.reading._SHARED_BYTES", 1)
+    monkeypatch.setattr("bioimage_py.io.v3.reading.usable_cores", lambda: 2)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.zarr"), DATA)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.zarr", roi={"z": slice(2, 3)}), DATA[2:3])
+
+
 def test_bytes_and_file_objects_are_written() -> None:
     encoded = iio.imwrite("<bytes>", DATA, extension=".tif")
     np.testing.assert_array_equal(iio.imread(encoded), DATA)

@@ -16,7 +16,7 @@ from ....sources.axes import Axis
 from ....sources.file import Opened
 from ...details import Details
 from ...formats import keep_local
-from ..opening import AGAIN, head_of, no_such, one_of_several, only_image, pixel_sizes, reading
+from ..opening import head_of, no_such, one_of_several, only_image, pixel_sizes, reading
 from ..world import TURNED, affine
 from .series import Series, read_header, read_series, series_of
 from .source import DicomSource
@@ -112,9 +112,7 @@ def _found(path: str) -> dict[str, Series]:
             file = read_header(Path(os.path.abspath(path)))
             if file is None:
                 raise no_such(path, _NAME, head_of(path, 8))
-            series = series_of([file])
-            _require_planes(path, series)
-            return {"": series}
+            return {"": series_of([file])}
     refused: list[FormatError] = []
     found = list(read_series(path, refused))
     if not found:
@@ -126,21 +124,6 @@ def _found(path: str) -> dict[str, Series]:
     for error in refused:
         warnings.warn(f"left out: {error.message}; {error.remedy}", stacklevel=2)
     return {"": found[0]} if len(found) == 1 else {str(number): series for number, series in enumerate(found)}
-
-
-def _require_planes(path: str, series: Series) -> None:
-    """FormatError where a file of voxels as they are is too short for those that its header announces."""
-    meta = getattr(series.header, "file_meta", None)
-    syntax = getattr(meta, "TransferSyntaxUID", None)
-    if syntax is None or syntax.is_compressed:
-        return
-    voxels = int(np.prod(series.source.shape, dtype=object))
-    needed, size = voxels * int(series.header.BitsAllocated) // 8, os.path.getsize(path)
-    if not str(series.header.get("PhotometricInterpretation", "")).endswith("_422") and needed > size:
-        raise FormatError(
-            f"{path} is cut off: its {series.source.shape} voxels take {needed} bytes, the file has {size}.",
-            remedy=AGAIN,
-        )
 
 
 def _rescaled(series: Series) -> tuple[DicomSource, bool]:

@@ -15,13 +15,11 @@ import numpy as np
 from ....errors import FormatError
 from ....sources.axes import Axis
 from ..opening import require_memory
+from .pixels import DEFLATED, DENSEST, require_pixels
 from .source import DicomSource, reader
 
 UNIT = "millimeter"
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_DENSEST = 1040
-"""Bytes that a deflated one becomes at most."""
 _UNEVEN = 0.05
 """Slices may be further apart, or nearer, than their median distance by this part of it: positions are rounded."""
 _TIMES = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionTime", "ContentTime", "AcquisitionNumber")
@@ -92,6 +90,9 @@ def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> I
             continue
         try:
             file = read_header(path)
+        except FormatError as error:
+            refused.append(error)
+            continue
         except Exception as error:  # noqa: BLE001 - whatever a broken header makes of the library
             refused.append(FormatError(f"{path} has a damaged header: {error}", remedy="remove or repair this file"))
             continue
@@ -106,18 +107,26 @@ def read_series(folder: str | os.PathLike[str], refused: list[FormatError]) -> I
 
 
 def read_header(path: Path) -> File | None:
-    """What a header says; None where the file is no DICOM image."""
+    """What a header says; None where the file is no DICOM image.
+
+    Raises
+    ------
+    FormatError
+        If it announces more pixels than the file has.
+    """
     pydicom = reader()
     try:
         with open(path, "rb") as file:
             if file.read(132)[128:] == b"DICM":
                 meta = pydicom.filereader.read_file_meta_info(path)
-                if _is_deflated(meta):  # all of it is inflated to read the header
-                    require_memory(str(path), _DENSEST * path.stat().st_size)
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+                if meta.get("TransferSyntaxUID") == DEFLATED:  # all of it is inflated to read the header
+                    require_memory(str(path), DENSEST * path.stat().st_size)
+            file.seek(0)
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            if "Rows" not in header or "Columns" not in header:
+                return None
+            require_pixels(str(path), header, file)
     except pydicom.errors.InvalidDicomError:
-        return None
-    if "Rows" not in header or "Columns" not in header:
         return None
     bits, signed = int(header.BitsAllocated), bool(header.get("PixelRepresentation", 0))
     key = (
@@ -130,14 +139,8 @@ def read_header(path: Path) -> File | None:
     return File(path, header, key, np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}"), _planes(path, header))
 
 
-def _is_deflated(meta: Any) -> bool:
-    return str(meta.get("TransferSyntaxUID")) == _DEFLATED
-
-
 def _planes(path: Path, header: Any) -> list[Plane]:
     count = int(header.get("NumberOfFrames") or 1)
-    if not 0 < count <= (_DENSEST if _is_deflated(header.file_meta) else 1) * path.stat().st_size:
-        raise FormatError(f"{count} frames in {path.stat().st_size} bytes", remedy="repair the file")
     rescale = (float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0))
     if count == 1:
         moment = tuple(str(header.get(name, "")) for name in _TIMES)

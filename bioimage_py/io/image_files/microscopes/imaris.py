@@ -11,6 +11,7 @@ import numpy as np
 from ....errors import FormatError
 from ....sources.arrays.backing import Backing
 from ....sources.arrays.hdf5 import HDF5Backing
+from ....sources.arrays.hdf5_attributes import check_attributes
 from ....sources.arrays.hdf5_parts import open_file, reading_structure
 from ....sources.axes import Axis, unit_name
 from ....sources.file import Opened
@@ -134,6 +135,7 @@ def _layout(path: str, file: Any, level: int) -> tuple[int, int, tuple[int, ...]
     channels = _count(path, group["TimePoint 0"], "Channel")
     first = group["TimePoint 0/Channel 0"]
     stored = checked_shape(path, first["Data"].shape)
+    check_attributes(first, path)
     said = [_text(first.attrs.get(f"ImageSize{name}")) for name in "ZYX"]
     shape = tuple(
         int(size) if size.isdecimal() and 0 < int(size) <= there else there
@@ -174,6 +176,7 @@ def _step(info: Any, times: int) -> tuple[str | None, float]:
 
 def _texts(group: Any) -> dict[str, str]:
     """Return the attributes of a group, of which each is an array of characters."""
+    check_attributes(group, group.file.filename)
     return {name: _text(group.attrs[name]) for name in list(group.attrs)[:_MOST_ATTRIBUTES]}
 
 
