@@ -13,12 +13,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from ..system.memory import hand_back
 from .pieces import Surface
 
 Array = npt.NDArray[Any]
 
 _FEW = 64
 """Triangles that are not worth it."""
+_MUCH = 2**15
+"""Triangles for which the kernel takes more memory, about 440 bytes each, than what was freed before them."""
 _MARGIN = 1 / 64
 _TURN = threading.Lock()
 """pyfqmr keeps its mesh in variables of the process."""
@@ -131,6 +134,8 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
     import pyfqmr
 
     size = np.array(steps)
+    if len(surface[1]) > _MUCH:
+        hand_back()
     with _TURN:
         kernel = pyfqmr.Simplify()
         kernel.setMesh(surface[0] * size, surface[1].astype(np.int32))

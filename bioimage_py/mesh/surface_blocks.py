@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,8 +18,9 @@ from ..per_object.numbering import numbered
 from ..per_object.pieces import Pieces, PiecesOf
 from ..sources import Source
 from .cells import Cells
+from .larger_voxels import Large, LargerVoxels
 from .marching import surfaces_of
-from .pieces import Joined, Piece, from_bytes, to_bytes
+from .pieces import Joined, Piece, Surface, from_bytes, to_bytes
 from .simplifying import simplified
 
 Array = npt.NDArray[Any]
@@ -48,8 +49,8 @@ class FindSurfaces:
         """Pieces, by id; None where nothing is."""
         inner = to_roi(block.inner_block)
         box = tuple(slice(max(0, part.start - 1), part.stop) for part in inner)
-        labels = np.pad(inputs[0][box], [(int(part.start == 0), 0) for part in inner])
-        ids, numbers = numbered(labels, self.choice.table())
+        around = [(int(part.start == 0), 0) for part in inner]
+        ids, numbers = numbered(np.pad(inputs[0][box], around), self.choice.table())
         if not len(ids):
             return None
         sizes = np.bincount(numbers[1:, 1:, 1:].reshape(-1), minlength=len(ids) + 1)[1:].tolist()
@@ -69,38 +70,53 @@ class JoinCells:
     cells : Cells
     error : float
     steps : tuple of float
+    labels : Source
+        Of which objects are made that are too large to be joined.
     """
 
     cells: Cells
     error: float
     steps: tuple[float, float, float]
+    labels: Source
 
     def __call__(self, index: int, context: Context) -> Pieces | None:
         """Pieces, by id."""
+        parts = {one: to_bytes(self._simplified(surface)) for one, surface in self._surfaces(index, context)}
+        return Pieces.of(parts) if parts else None
+
+    def _simplified(self, surface: Surface) -> Surface:
+        return simplified(surface, self.error, self.steps, self.cells.size)
+
+    def _surfaces(self, index: int, context: Context) -> Iterator[tuple[int, Surface]]:
+        large: Large = context.earlier[stage_of_large(self.cells.level)]
+        anew = context.objects.ids[large.at(index)].tolist()
+        yield from LargerVoxels(self.cells).surfaces(self.labels, index, anew)
         finer, corner = self.cells.finer, np.array(self.cells.corner(index))
         there = context.pieces[-1].blocks(self.cells.children(index))
-        ids = sorted({one for _, pieces in there for one in pieces.ids.tolist()})
-        parts: dict[int, bytes] = {}
-        for object_id in ids:
-            if context.objects.index_of(object_id) is None:
+        for object_id in sorted({one for _, pieces in there for one in pieces.ids.tolist()}):
+            if context.objects.index_of(object_id) is None or object_id in anew:
                 continue
             found = [(cell, data) for cell, pieces in there if (data := pieces.get(object_id))]
             joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
             vertices, faces = joined.whole()
             if len(faces):
-                parts[object_id] = to_bytes(
-                    simplified((vertices - corner, faces), self.error, self.steps, self.cells.size)
-                )
-        return Pieces.of(parts) if parts else None
+                yield object_id, (vertices - corner, faces)
 
 
-def joined_object(index: int, context: Context, cells: Cells, level: int = 0) -> Joined:
+def stage_of_large(level: int) -> str:
+    """The stage that tells which objects are too large for a level."""
+    return f"large {level}"
+
+
+def joined_object(index: int, context: Context, cells: Cells) -> Joined:
     """The surface of an object at a level, read piece by piece."""
     object_id = int(context.objects.ids[index])
-    blocks = context.objects.where(index)
+    where = cells.of_blocks(context.objects.where(index))
+    if cells.level and len(more := context.earlier[stage_of_large(cells.level)].where(index)):
+        where = more
     pieces = []
-    for cell in (blocks if level == 0 else cells.of_blocks(blocks)).tolist():
-        load = partial(_loaded, context.pieces[level], object_id, cell)
+    for cell in where.tolist():
+        load = partial(_loaded, context.pieces[cells.level], object_id, cell)
         pieces.append(Piece(cells.corner(cell), cells.size, load))
     return Joined(pieces)
 
