@@ -18,6 +18,9 @@ from .pieces import Surface
 
 Array = npt.NDArray[np.int64]
 
+LARGE, ANEW = "large {}", "anew {}"
+"""The stages of a level that find such objects, and make them."""
+
 
 @dataclass(frozen=True)
 class Large:
@@ -45,50 +48,30 @@ class Large:
 
 @dataclass(frozen=True)
 class FindLarge:
-    """What runs once before a level: which objects have too much in one of its cells, or had so a level before.
+    """What runs once when the cells of a level are joined: which objects had too much in one, or a level before.
 
     One rule for an object and a level: cells that are neighbours have the same surface on the face between them.
 
     Parameters
     ----------
     cells : Cells
-    before : str
-        The stage of the finer level.
-    most : int
-        Bytes of an object in the eight cells that become one.
-    large : str, optional
-        What was found for the finer level.
+    joined : str
+        The stage of the level, which has left no bytes of those objects.
     """
 
     cells: Cells
-    before: str
-    most: int
-    large: str | None = None
+    joined: str
 
     def __call__(self, earlier: Results) -> Large:
         """Those objects."""
         listing: Listing = earlier["objects"]
-        found = [np.empty(0, np.int64) if self.large is None else earlier[self.large].objects]
-        columns: list[list[Array]] = [[], [], []]
-        finer = self.cells.finer
-        for number, pieces in earlier.each(self.before):
-            if pieces is not None:
-                parent = tuple(finer.positions([number])[0] >> 1)
-                cell = np.full(len(pieces.ids), np.ravel_multi_index(parent, self.cells.grid), np.int64)
-                for column, part in zip(columns, (cell, pieces.ids, np.diff(pieces.starts)), strict=True):
-                    column.append(part)
-        if columns[0]:
-            cells, ids, sizes = map(np.concatenate, columns)
-            order = np.lexsort((ids, cells))
-            cells, ids, sizes = cells[order], ids[order], sizes[order]
-            begins = np.flatnonzero((np.diff(cells, prepend=-1) != 0) | (np.diff(ids, prepend=np.uint64(0)) != 0))
-            sums = np.add.reduceat(sizes, begins)
-            large = ids[begins[sums > self.most]].tolist()
-            found.append(np.array([at for one in large if (at := listing.index_of(one)) is not None], np.int64))
-        large = np.unique(np.concatenate(found))
+        before = [] if self.cells.level == 1 else [earlier[LARGE.format(self.cells.level - 1)].objects]
+        ids = [pieces.ids[np.diff(pieces.starts) == 0] for _, pieces in earlier.each(self.joined) if pieces is not None]
+        found = np.searchsorted(listing.ids, np.concatenate([np.empty(0, np.uint64), *ids])).astype(np.int64)
+        large = np.unique(np.concatenate([found, *before]))
         where = [self.cells.around(listing.where(place)) for place in large.tolist()]
-        places = np.concatenate([np.empty(0, np.int64), *where])
-        return Large(np.repeat(large, np.array([len(part) for part in where], np.int64)), places)
+        cells = np.concatenate([np.empty(0, np.int64), *where])
+        return Large(np.repeat(large, np.array([len(part) for part in where], np.int64)), cells)
 
 
 @dataclass(frozen=True)

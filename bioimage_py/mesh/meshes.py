@@ -24,9 +24,9 @@ from ..per_object.volume import volume_of
 from ..runner.planning.build import plan_groups
 from .cells import Cells
 from .files import WriteFile
-from .larger_voxels import FindLarge
+from .larger_voxels import ANEW, LARGE, FindLarge
 from .levels_of_detail import EncodeObject, WriteShards, WriteUnsharded, info_of
-from .surface_blocks import FindSurfaces, JoinCells, WriteObjects, stage_of_large
+from .surface_blocks import FindSurfaces, JoinCells, MakeAnew, WriteObjects
 
 Format = Literal["precomputed", "legacy", "ply", "obj", "stl", "glb"]
 
@@ -85,7 +85,7 @@ def surfaces(
     levels : int, optional
         Levels of detail of "precomputed": each has cells twice as large as the one before, and twice its error, which
         begins with a voxel, or twice `max_error`. By default up to 5, as many as it takes until one cell has all. An
-        object of more triangles in a cell than a block can have is made of larger voxels there (Notes).
+        object that has too many triangles for a cell all the same is made of larger voxels from there on (Notes).
     sharded : bool, default False
         Put the objects of "precomputed" into few files.
     fill_holes : bool, default False
@@ -165,11 +165,12 @@ def surfaces(
     names = ["surfaces"]
     most = _most(finest)
     for level in cells[1:]:
-        before = stage_of_large(level.level - 1) if level.level > 1 else None
-        stages.append(OnceStage(stage_of_large(level.level), FindLarge(level, names[-1], most, before)))
-        join = JoinCells(level, begin * 2 ** (level.level - 1), steps, volume.source)
+        coarse = begin * 2 ** (level.level - 1)
+        join, anew = JoinCells(level, coarse, steps, most), MakeAnew(level, coarse, steps, volume.source)
         names.append(f"level {level.level}")
         stages.append(ItemsStage(names[-1], join, level.n, Level(tuple(names[:-1])), mapped=True))
+        stages.append(OnceStage(LARGE.format(level.level), FindLarge(level, names[-1])))
+        stages.append(ItemsStage(ANEW.format(level.level), anew, level.n, anew.setup, mapped=True))
     if sharded:
         stages.append(OnceStage("sharding", ChooseSharding()))
     place = volume.place.as_neuroglancer() if format in ("precomputed", "legacy") else volume.place
@@ -197,5 +198,5 @@ def _levels(finest: Cells, wanted: int | None) -> list[Cells]:
 
 
 def _most(finest: Cells) -> int:
-    """Bytes that an object may have in eight cells which are joined: this is to take no more than a block does."""
+    """Bytes that an object may have in eight cells that are joined: this is to take no more than a block does."""
     return max(_LEAST, 4 * math.prod(finest.block_shape))
