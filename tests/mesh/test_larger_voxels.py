@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from bioimage_py.mesh import meshes
+from bioimage_py.mesh import meshes, simplifying
+from bioimage_py.mesh.marching import surfaces_of
 
-from .reading import levels, together
+from .reading import euler, levels, together
 from .test_meshes import made, sampled, whole
 
 
@@ -62,3 +63,18 @@ def test_larger_voxels_are_closed_and_near_the_surface(
         larger = 2 ** (level + (block % 4 == 0)) if level else 0
         away = exact.query(surface[0] * steps[::-1])[0]
         assert away.max() <= 2.1 * larger * max(steps) + 2 ** (level - 1) + max(steps) / 4
+
+
+def test_a_surface_too_large_for_the_kernel_is_simplified_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ((_, surface),) = surfaces_of(sponge(40, 14.0).astype(np.int32), 1)
+    at_once = simplifying.simplified(surface, 1.0, (1.0, 1.0, 1.0), (39,) * 3)
+    monkeypatch.setattr(simplifying, "_MOST", len(surface[1]) // 3)
+    vertices, faces = simplifying.simplified(surface, 1.0, (1.0, 1.0, 1.0), (39,) * 3)
+    assert len(faces) < 1.5 * len(at_once[1]) < len(surface[1])
+    assert euler(faces) == euler(surface[1])
+    before, after = (simplifying.Edges(faces, len(vertices)) for vertices, faces in (surface, (vertices, faces)))
+    assert after.of_a_surface
+    assert set(map(tuple, surface[0][before.open].reshape(-1, 6))) == set(
+        map(tuple, vertices[after.open].reshape(-1, 6))
+    )
+    assert cKDTree(sampled(surface, 4)).query(vertices)[0].max() <= 1.25
