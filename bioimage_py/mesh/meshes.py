@@ -33,7 +33,7 @@ Format = Literal["precomputed", "legacy", "ply", "obj", "stl", "glb"]
 _FORMATS = ("precomputed", "legacy", "ply", "obj", "stl", "glb")
 _LEVELS = 5
 _BLOCK = 128
-_LEAST = 4 * 2**20
+_LEAST = 2**20
 
 
 @operation(
