@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .pieces import NOTHING, Joined, Piece, Surface
-from .simplifying import components
+from .pieces import Joined, Piece, Surface
+from .simplifying import compact, components
 
 Array = npt.NDArray[Any]
 
@@ -21,18 +23,18 @@ def outer(joined: Joined) -> Joined:
     Pieces of different cells belong together where they share a vertex on a seam; their volumes, all measured from one
     point, add up.
     """
-    owners, volumes, seams, n = list[Array](), list[Array](), list[Array](), 0
+    begins, volumes, seams, n = list[int](), list[Array](), list[Array](), 0
     for piece in joined.pieces:
         surface = piece.load()
         vertices, faces = surface
-        owner = components(surface) + n if len(vertices) else np.empty(0, np.int64)
+        owner = components(surface) + n
         on = piece.seam(vertices)
         seams.append(np.stack([joined.keys(piece, vertices[on]), owner[on]], 1))
         corners = (vertices + np.array(piece.corner))[faces]
         six = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
         count = int(owner.max()) + 1 - n if len(owner) else 0
         volumes.append(np.bincount(owner[faces[:, 0]] - n, six, count) if count else np.empty(0))
-        owners.append(owner)
+        begins.append(n)
         n += count
     if not n:
         return joined
@@ -43,21 +45,18 @@ def outer(joined: Joined) -> Joined:
     graph = coo_array((np.ones(len(pairs[0]), np.bool_), pairs), shape=(n, n))
     group = connected_components(graph, directed=False)[1]
     kept = (np.bincount(group, np.concatenate(volumes)) > 0)[group]
-    return Joined([_Some(piece, kept[owner]).piece for piece, owner in zip(joined.pieces, owners, strict=True)])
+    ends = [*begins[1:], n]
+    return Joined(
+        [
+            Piece(piece.corner, piece.size, partial(_some, piece.load, kept[begin:end]))
+            for piece, begin, end in zip(joined.pieces, begins, ends, strict=True)
+        ]
+    )
 
 
-class _Some:
-    """Those vertices of a piece that are kept, and their triangles."""
-
-    def __init__(self, piece: Piece, kept: Array) -> None:
-        self._load, self._kept = piece.load, kept
-        self.piece = Piece(piece.corner, piece.size, self.load)
-
-    def load(self) -> Surface:
-        vertices, faces = self._load()
-        if self._kept.all():
-            return vertices, faces
-        if not self._kept.any():
-            return NOTHING
-        number = np.cumsum(self._kept) - 1
-        return vertices[self._kept], number[faces[self._kept[faces[:, 0]]]]
+def _some(load: Callable[[], Surface], kept: Array) -> Surface:
+    """Those connected parts of a surface that are kept, in the order of `components`."""
+    surface = load()
+    if kept.all():
+        return surface
+    return compact((surface[0], surface[1][kept[components(surface)[surface[1][:, 0]]]]))

@@ -59,6 +59,13 @@ class Cells:
         at = np.stack(np.unravel_index(np.asarray(blocks, np.int64), self.finest), -1) >> self.level
         return np.unique(np.ravel_multi_index(tuple(at.T), self.grid))
 
+    def around(self, blocks: Any) -> Array:
+        """Cells that have some blocks, or touch one that has, ascending."""
+        steps = np.array(list(np.ndindex(3, 3, 3))) - 1
+        at = self.positions(self.of_blocks(blocks))[:, None] + steps
+        at = np.clip(at, 0, np.array(self.grid) - 1).reshape(-1, 3)
+        return np.unique(np.ravel_multi_index(tuple(at.T), self.grid))
+
     @property
     def finer(self) -> Cells:
         """The level before."""

@@ -6,10 +6,10 @@ cells of an octree, each cell a mesh of its own, whose positions are whole numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,12 @@ from ..per_object.shards import in_order, write_shard
 from ..per_object.volume import Place
 from .cells import Cells, z_order
 from .cutting import cut
-from .pieces import Joined, Piece, Surface
+from .pieces import Piece, Surface
 from .surface_blocks import joined_object, without_cavities
 
 Array = npt.NDArray[Any]
+
+Position = tuple[int, int, int]
 
 BITS = 16
 
@@ -46,14 +48,6 @@ def info_of(place: Place) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """An object as it is stored: the manifest, and the meshes of the cells of all levels."""
-
-    manifest: bytes
-    fragments: list[bytes]
-
-
-@dataclass(frozen=True)
 class EncodeObject:
     """An object with its levels of detail.
 
@@ -69,49 +63,70 @@ class EncodeObject:
     place: Place
     fill_holes: bool = False
 
-    def __call__(self, index: int, context: Context) -> Encoded:
-        """What is stored of an object, by its place in the listing."""
-        positions, fragments = list[Array](), list[list[bytes]]()
+    def __call__(self, index: int, context: Context) -> Iterator[bytes]:
+        """What is stored of an object, by its place in the listing: the mesh of each cell, and last the manifest."""
+        sizes: list[dict[Position, int]] = []
         for cells in self.levels:
-            at, encoded = self._level(joined_object(index, context, cells, cells.level), cells)
-            positions.append(at)
-            fragments.append(encoded)
+            sizes.append({})
+            joined = joined_object(index, context, cells)
+            joined = without_cavities(joined) if self.fill_holes else joined
+            at = [self._position(piece) for piece in joined.pieces]
+            for number in z_order(np.array(at, np.int64).reshape(-1, 3)).tolist():
+                faces = self._cut(joined.pieces[number], cells)
+                if data := self._encoded(faces, joined.pieces[number]):
+                    sizes[-1][at[number]] = len(data)
+                    yield data
+                if cells.level:
+                    for part in self._octants(faces, joined.pieces[number], at[number]):
+                        sizes[-2].setdefault(part, 0)  # a viewer draws a coarser mesh where there is no finer cell
             if len(cells.of_blocks(context.objects.where(index))) == 1:
                 break  # coarser cells would hold it as a whole too
-        order = list(self.place.order)
+        for finer, coarser in itertools.pairwise(sizes):
+            for x, y, z in finer:
+                coarser.setdefault((x >> 1, y >> 1, z >> 1), 0)  # a viewer comes to a cell by the coarser one
+        yield self._manifest(sizes)
+
+    def _manifest(self, sizes: list[dict[Position, int]]) -> bytes:
+        """The cells of each level in the order of the z curve, with the bytes of their meshes: 0 where nothing is."""
         finest = self.levels[0]
-        manifest = [
-            np.array([finest.size[axis] for axis in order], "<f4"),
+        parts = [
+            np.array([finest.size[axis] for axis in self.place.order], "<f4"),
             np.full(3, -1, "<f4"),
-            np.array([len(positions)], "<u4"),
-            2.0 ** np.arange(len(positions), dtype="<f4"),
-            np.zeros((len(positions), 3), "<f4"),
-            np.array([len(at) for at in positions], "<u4"),
+            np.array([len(sizes)], "<u4"),
+            2.0 ** np.arange(len(sizes), dtype="<f4"),
+            np.zeros((len(sizes), 3), "<f4"),
+            np.array([len(cells) for cells in sizes], "<u4"),
         ]
-        for at, encoded in zip(positions, fragments, strict=True):
-            manifest += [at.T.astype("<u4"), np.array([len(one) for one in encoded], "<u4")]
-        told = b"".join(np.ascontiguousarray(part).tobytes() for part in manifest)
-        return Encoded(told, [one for level in fragments for one in level])
+        for cells in sizes:
+            at, lengths = np.array(list(cells), "<u4").reshape(-1, 3), np.array(list(cells.values()), "<u4")
+            order = z_order(at)
+            parts += [at[order].T, lengths[order]]
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
-    def _level(self, joined: Joined, cells: Cells) -> tuple[Array, list[bytes]]:
-        """Positions of the cells (x, y, z), in the order of the z curve, and their meshes."""
-        joined = without_cavities(joined) if self.fill_holes else joined
-        found = {}
-        for piece in joined.pieces:
-            surface = piece.load()
-            if data := self._encoded(surface, piece, cells):
-                at = [(corner + 1) // size for corner, size in zip(piece.corner, piece.size, strict=True)]
-                found[tuple(at[axis] for axis in self.place.order)] = data
-        positions = np.array(list(found), np.int64).reshape(-1, 3)
-        order = z_order(positions)
-        meshes = list(found.values())
-        return positions[order], [meshes[one] for one in order.tolist()]
+    def _position(self, piece: Piece) -> Position:
+        """Of a cell, x, y, z."""
+        at = [(corner + 1) // size for corner, size in zip(piece.corner, piece.size, strict=True)]
+        x, y, z = (at[axis] for axis in self.place.order)
+        return x, y, z
 
-    def _encoded(self, surface: Surface, piece: Piece, cells: Cells) -> bytes:
-        """The mesh of a cell as Draco stores it; empty where nothing is left of it."""
+    def _cut(self, piece: Piece, cells: Cells) -> Surface:
+        """The surface in a cell, of which no triangle crosses the middle of a coarser one."""
+        surface = piece.load()
         if cells.level:
             for axis, size in enumerate(piece.size):
                 surface = cut(surface, axis, size / 2)
+        return surface
+
+    def _octants(self, surface: Surface, piece: Piece, at: Position) -> list[Position]:
+        """The finer cells in which a coarser cell has triangles."""
+        vertices, faces = surface
+        upper = vertices[faces].sum(1) > 1.5 * np.array(piece.size)
+        codes = np.unique(upper[:, list(self.place.order)] @ np.array([1, 2, 4]))
+        x, y, z = at
+        return [(2 * x + (code & 1), 2 * y + (code >> 1 & 1), 2 * z + (code >> 2)) for code in codes.tolist()]
+
+    def _encoded(self, surface: Surface, piece: Piece) -> bytes:
+        """The mesh of a cell as Draco stores it; empty where nothing is left of it."""
         vertices, faces = surface
         order = list(self.place.order)
         whole = np.rint(vertices / np.array(piece.size) * (2**BITS - 1))[:, order]
@@ -152,16 +167,14 @@ class WriteUnsharded:
         folder = hidden(self.place, context.earlier["begin"])
         home = context.objects.at_home(index).tolist()
         for one in home:
-            encoded, object_id = self.encode(one, context), int(context.objects.ids[one])
-            _write(folder / str(object_id), encoded.fragments)
-            _write(folder / f"{object_id}.index", [encoded.manifest])
+            object_id, last = int(context.objects.ids[one]), b""
+            with writing(folder / str(object_id)) as file:
+                for part in self.encode(one, context):
+                    file.write(last)
+                    last = part
+            with writing(folder / f"{object_id}.index") as file:
+                file.write(last)
         return len(home)
-
-
-def _write(path: Path, parts: Sequence[bytes]) -> None:
-    with writing(path) as file:
-        for part in parts:
-            file.write(part)
 
 
 @dataclass(frozen=True)
@@ -183,7 +196,6 @@ class WriteShards:
             write_shard(folder / sharding.name(shard), sharding, objects())
         return len(mine)
 
-    def _objects(self, order: Iterator[int], context: Context) -> Iterator[tuple[int, bytes, list[bytes]]]:
+    def _objects(self, order: Iterator[int], context: Context) -> Iterator[tuple[int, Iterator[bytes]]]:
         for one in order:
-            encoded = self.encode(one, context)
-            yield int(context.objects.ids[one]), encoded.manifest, encoded.fragments
+            yield int(context.objects.ids[one]), self.encode(one, context)

@@ -34,8 +34,6 @@ def surfaces_of(numbers: Array, n: int) -> Iterator[tuple[int, Surface]]:
         The object, and its vertices (in voxels, from the centre of the first voxel) with triangles that are seen
         counterclockwise from outside when the axes are taken as a right-handed frame in their order.
     """
-    from bioimage_cpp.mesh import marching_cubes
-
     for number, box in enumerate(ndimage.find_objects(numbers, n), 1):
         if box is None:
             continue
@@ -43,9 +41,13 @@ def surfaces_of(numbers: Array, n: int) -> Iterator[tuple[int, Surface]]:
         mask = numbers[around] == number
         if mask.all() or min(mask.shape) < 2:
             continue
-        vertices, faces, _, _ = marching_cubes(mask.astype(np.float32), 0.5, method="lorensen", allow_degenerate=False)
-        if len(faces):
-            yield (
-                number,
-                (vertices.astype(np.float64) + [part.start for part in around], faces[:, ::-1].astype(np.int64)),
-            )
+        surface = _surface_of(mask, [part.start for part in around])
+        if len(surface[1]):
+            yield number, surface
+
+
+def _surface_of(mask: Array, corner: list[int]) -> Surface:
+    from bioimage_cpp.mesh import marching_cubes
+
+    vertices, faces, _, _ = marching_cubes(mask.astype(np.float32), 0.5, method="lorensen", allow_degenerate=False)
+    return vertices.astype(np.float64) + corner, faces[:, ::-1].astype(np.int64)

@@ -25,7 +25,7 @@ def to_bytes(surface: Surface) -> bytes:
     return head.tobytes() + vertices.astype("<f4").tobytes() + faces.astype("<u4").tobytes()
 
 
-def from_bytes(data: bytes) -> Surface:
+def from_bytes(data: bytes | memoryview) -> Surface:
     """What `to_bytes` made bytes of."""
     n = int(np.frombuffer(data, "<u4", 1)[0])
     vertices = np.frombuffer(data, "<f4", 3 * n, 8).reshape(-1, 3).astype(np.float64)

@@ -13,12 +13,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from ..system.memory import hand_back
 from .pieces import Surface
 
 Array = npt.NDArray[Any]
 
 _FEW = 64
 """Triangles that are not worth it."""
+_MUCH = 2**15
+"""Triangles for which the kernel takes more memory, about 440 bytes each, than what was freed before them."""
+_MOST = 2**18
+"""Triangles that the kernel may have at once: more are simplified in parts first, for three quarters of the error."""
 _MARGIN = 1 / 64
 _TURN = threading.Lock()
 """pyfqmr keeps its mesh in variables of the process."""
@@ -67,6 +72,11 @@ def _within(surface: Surface, size: tuple[int, ...]) -> Surface:
 
 def _large(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array, around: int = 4) -> Surface:
     """A surface simplified as a whole; without the surroundings of where that breaks it; or part by part."""
+    if len(surface[1]) > _MOST:
+        surface = _in_parts(surface, 0.75 * error, steps, rim)
+        if len(surface[1]) > _MOST:
+            return surface
+        rim, error = _rim_of(surface), 0.25 * error
     found = _collapsed(surface, error, steps, rim)
     places = _broken(surface, found, rim)
     if places is None:
@@ -83,8 +93,12 @@ def _large(surface: Surface, error: float, steps: tuple[float, float, float], ri
             joined = _welded(parts)
             if _broken(surface, joined, rim) is None:
                 return joined
-    parts = [_large(part, error, steps, _rim_of(part)) for part in _divided(surface)]
-    joined = _welded(parts)
+    return _in_parts(surface, error, steps, rim)
+
+
+def _in_parts(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array) -> Surface:
+    """The parts of a surface simplified one by one, where their borders stay; as it was where that breaks it."""
+    joined = _welded([_large(part, error, steps, _rim_of(part)) for part in _divided(surface)])
     return joined if _broken(surface, joined, rim) is None else surface
 
 
@@ -131,6 +145,8 @@ def _collapsed(surface: Surface, error: float, steps: tuple[float, float, float]
     import pyfqmr
 
     size = np.array(steps)
+    if len(surface[1]) > _MUCH:
+        hand_back()
     with _TURN:
         kernel = pyfqmr.Simplify()
         kernel.setMesh(surface[0] * size, surface[1].astype(np.int32))

@@ -16,10 +16,12 @@ from ..per_object.folder import hidden
 from ..per_object.listing import Choice
 from ..per_object.numbering import numbered
 from ..per_object.pieces import Pieces, PiecesOf
+from ..runner.ledger.stage_record import Results
 from ..sources import Source
 from .cells import Cells
+from .larger_voxels import ANEW, LARGE, Large, LargerVoxels
 from .marching import surfaces_of
-from .pieces import Joined, Piece, from_bytes, to_bytes
+from .pieces import Joined, Piece, Surface, from_bytes, to_bytes
 from .simplifying import simplified
 
 Array = npt.NDArray[Any]
@@ -48,8 +50,8 @@ class FindSurfaces:
         """Pieces, by id; None where nothing is."""
         inner = to_roi(block.inner_block)
         box = tuple(slice(max(0, part.start - 1), part.stop) for part in inner)
-        labels = np.pad(inputs[0][box], [(int(part.start == 0), 0) for part in inner])
-        ids, numbers = numbered(labels, self.choice.table())
+        around = [(int(part.start == 0), 0) for part in inner]
+        ids, numbers = numbered(np.pad(inputs[0][box], around), self.choice.table())
         if not len(ids):
             return None
         sizes = np.bincount(numbers[1:, 1:, 1:].reshape(-1), minlength=len(ids) + 1)[1:].tolist()
@@ -69,38 +71,87 @@ class JoinCells:
     cells : Cells
     error : float
     steps : tuple of float
+    most : int
+        Bytes of an object in the eight cells. One that has more is simplified in each of them first; where that is not
+        enough, no bytes of it are left.
     """
 
     cells: Cells
     error: float
     steps: tuple[float, float, float]
+    most: int
 
     def __call__(self, index: int, context: Context) -> Pieces | None:
         """Pieces, by id."""
-        finer, corner = self.cells.finer, np.array(self.cells.corner(index))
         there = context.pieces[-1].blocks(self.cells.children(index))
-        ids = sorted({one for _, pieces in there for one in pieces.ids.tolist()})
+        level, listing, corner = self.cells.level, context.objects, np.array(self.cells.corner(index))
+        large = [] if level == 1 else listing.ids[context.earlier[LARGE.format(level - 1)].objects].tolist()
         parts: dict[int, bytes] = {}
-        for object_id in ids:
-            if context.objects.index_of(object_id) is None:
-                continue
+        for object_id in sorted({one for _, pieces in there for one in pieces.ids.tolist()}.difference(large)):
             found = [(cell, data) for cell, pieces in there if (data := pieces.get(object_id))]
-            joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
-            vertices, faces = joined.whole()
-            if len(faces):
-                parts[object_id] = to_bytes(
-                    simplified((vertices - corner, faces), self.error, self.steps, self.cells.size)
-                )
+            if found and listing.index_of(object_id) is not None:
+                parts[object_id] = self._joined(found, corner)
+        return Pieces.of(parts) if parts else None
+
+    def _joined(self, found: Sequence[tuple[int, bytes | memoryview]], corner: Array) -> bytes:
+        finer = self.cells.finer
+        if _length(found) > self.most:
+            found = [(cell, self._simplified(from_bytes(data), finer.size)) for cell, data in found]
+        if _length(found) > self.most:
+            return b""
+        joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
+        vertices, faces = joined.whole()
+        return self._simplified((vertices - corner, faces), self.cells.size)
+
+    def _simplified(self, surface: Surface, size: tuple[int, ...]) -> bytes:
+        return to_bytes(simplified(surface, self.error, self.steps, size))
+
+
+def _length(found: Sequence[tuple[int, bytes | memoryview]]) -> int:
+    return sum(len(data) for _, data in found)
+
+
+@dataclass(frozen=True)
+class MakeAnew:
+    """The surfaces in a coarser cell of the objects that are too large to be joined there.
+
+    Parameters
+    ----------
+    cells : Cells
+    error : float
+    steps : tuple of float
+    labels : Source
+    """
+
+    cells: Cells
+    error: float
+    steps: tuple[float, float, float]
+    labels: Source
+
+    def setup(self, earlier: Results) -> tuple[Array, Large]:
+        """The ids of all objects, and which are too large."""
+        return earlier["objects"].ids, earlier[LARGE.format(self.cells.level)]
+
+    def __call__(self, index: int, context: tuple[Array, Large]) -> Pieces | None:
+        """Pieces, by id."""
+        ids, large = context
+        voxels = LargerVoxels(self.cells)
+        parts = {
+            one: to_bytes(simplified(surface, self.error, self.steps, self.cells.size))
+            for one, surface in voxels.surfaces(self.labels, index, ids[large.at(index)].tolist())
+        }
         return Pieces.of(parts) if parts else None
 
 
-def joined_object(index: int, context: Context, cells: Cells, level: int = 0) -> Joined:
+def joined_object(index: int, context: Context, cells: Cells) -> Joined:
     """The surface of an object at a level, read piece by piece."""
     object_id = int(context.objects.ids[index])
-    blocks = context.objects.where(index)
+    where, there = cells.of_blocks(context.objects.where(index)), context.pieces[cells.level]
+    if cells.level and len(anew := context.earlier[LARGE.format(cells.level)].where(index)):
+        where, there = anew, PiecesOf(context.earlier, ANEW.format(cells.level))
     pieces = []
-    for cell in (blocks if level == 0 else cells.of_blocks(blocks)).tolist():
-        load = partial(_loaded, context.pieces[level], object_id, cell)
+    for cell in where.tolist():
+        load = partial(_loaded, there, object_id, cell)
         pieces.append(Piece(cells.corner(cell), cells.size, load))
     return Joined(pieces)
 

@@ -44,12 +44,12 @@ class Pieces:
         counts = np.array([0 if sizes is None else sizes[one] for one in order], np.int64)
         return cls(np.array(order, np.uint64), starts, data, counts)
 
-    def get(self, object_id: int) -> bytes | None:
+    def get(self, object_id: int) -> memoryview | None:
         """The bytes of an object; None where the block has nothing of it."""
         at = int(np.searchsorted(self.ids, np.uint64(object_id)))
         if at == len(self.ids) or int(self.ids[at]) != object_id:
             return None
-        return self.data[self.starts[at] : self.starts[at + 1]].tobytes()
+        return self.data[self.starts[at] : self.starts[at + 1]].data
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PiecesOf:
         """The pieces of some blocks, without those that have none."""
         return [(block, pieces) for block, pieces in self.earlier.some(self.stage, ids) if pieces is not None]
 
-    def of(self, object_id: int, block: int) -> bytes | None:
+    def of(self, object_id: int, block: int) -> memoryview | None:
         """What a block has of an object."""
         for _, pieces in self.blocks([block]):
             return pieces.get(object_id)

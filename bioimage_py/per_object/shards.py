@@ -117,24 +117,26 @@ class ChooseSharding:
         return Sharding.of(len(listing.ids), int(listing.bytes.sum()))
 
 
-def write_shard(path: Path, sharding: Sharding, objects: Iterable[tuple[int, bytes, Iterable[bytes]]]) -> None:
+def write_shard(path: Path, sharding: Sharding, objects: Iterable[tuple[int, Iterable[bytes]]]) -> None:
     """Write a shard.
 
     Parameters
     ----------
     path : Path
     sharding : Sharding
-    objects : iterable of (int, bytes, iterable of bytes)
-        Id, what is found under it, and what lies just before that.
+    objects : iterable of (int, iterable of bytes)
+        Id, and its parts: the last one is what is found under it, the others lie just before that.
     """
     n = 1 << sharding.minishard_bits
     entries: list[list[tuple[int, int, int]]] = [[] for _ in range(n)]
     with writing(path) as file:
         file.write(bytes(16 * n))
         at = 0
-        for object_id, value, before in objects:
-            for part in before:
-                at += file.write(part)
+        for object_id, parts in objects:
+            value = b""
+            for part in parts:
+                at += file.write(value)
+                value = part
             _, minishard = sharding.places(np.array([object_id], np.uint64))
             entries[int(minishard[0])].append((object_id, at, len(value)))
             at += file.write(value)

@@ -38,7 +38,7 @@ class Skeleton:
         )
 
     @classmethod
-    def of(cls, data: bytes) -> Skeleton:
+    def of(cls, data: bytes | memoryview) -> Skeleton:
         """What `to_bytes` made bytes of."""
         n, m = np.frombuffer(data, "<i8", 2).tolist()
         vertices = np.frombuffer(data, "<i8", 3 * n, 16).reshape(-1, 3)

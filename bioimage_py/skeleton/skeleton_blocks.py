@@ -127,12 +127,12 @@ class WriteSkeletonShards:
         sharding, ids = context.earlier["sharding"], context.objects.ids
         rows, done = list[list[float]](), list[int]()
 
-        def objects(shard: int) -> Iterator[tuple[int, bytes, list[bytes]]]:
+        def objects(shard: int) -> Iterator[tuple[int, list[bytes]]]:
             for one in in_order(ids, sharding, shard):
                 lines = self.finished(one, context)
                 done.append(one)
                 rows.append(told_of(lines, self.finished.cleaning.steps))
-                yield int(ids[one]), self.write(lines), []
+                yield int(ids[one]), [self.write(lines)]
 
         for shard in np.unique(sharding.places(ids)[0]).tolist():
             if shard % self.n == index:

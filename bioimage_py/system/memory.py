@@ -74,5 +74,11 @@ def freed_kept() -> Iterator[None]:
                 libc.malloc_trim(2 * MAPPED_BYTES)
 
 
+def hand_back() -> None:
+    """Give the system what is free in the midst of the heap, before much is needed in other sizes; some 10 ms."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
 def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -130,6 +130,9 @@ def decoded(manifest: bytes, data: bytes) -> list[tuple[np.ndarray, list[Surface
         at += 16 * count
         meshes: list[Surface] = []
         for cell, size in zip(cells, sizes.tolist(), strict=True):
+            if not size:
+                meshes.append((np.empty((0, 3)), np.empty((0, 3), np.int64)))
+                continue
             mesh: Any = DracoPy.decode(data[place : place + size])
             place += size
             points = np.asarray(mesh.points)

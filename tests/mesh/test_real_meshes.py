@@ -49,5 +49,6 @@ def test_a_part_of_connectomics(connectomics: np.ndarray, tmp_path: Path, max_er
 
 @pytest.mark.long
 @pytest.mark.real_data
+@pytest.mark.timeout(1800)
 def test_a_thousand_objects_of_connectomics(connectomics: np.ndarray, tmp_path: Path) -> None:
     assert check(connectomics, tmp_path / "out", 20_000, 0.0) > 1000

@@ -30,7 +30,7 @@ def test_tensorstore_finds_every_object(
 
     for shard in np.unique(sharding.places(given_ids)[0]).tolist():
         objects = (
-            (one, content(one), [b"before", b"it"])
+            (one, [b"before", b"it", content(one)])
             for one in (int(given_ids[at]) for at in in_order(given_ids, sharding, shard))
         )
         write_shard(folder / sharding.name(shard), sharding, objects)
