@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConflictError, KeyNotFoundError, ParameterError, SourceNotFoundError
 from ..spaces import Ontology, Space, from_document
 from ..spaces.changes import Moment
-from ..spaces.document import answers_of, by_column, count_of, to_bytes, to_stored
+from ..spaces.document import by_column, count_of, to_bytes, to_stored
 from ..spaces.schema import CHANGES, COLUMNS
 from ..system.faults import fault
 from ..system.files import write_once
@@ -35,33 +35,33 @@ class Open:
     """A space that is in use.
 
     `base` is what is stored in the version `record`, or what an empty one is, and `whole` what that version stands on,
-    where changes to it may be told; `mark` changes with every change here.
+    where changes to it may be told; `mark` is since when nothing has changed here.
     """
 
     identifier: str
     space: Any
     record: LayerRecord | None
     base: Moment
-    whole: Moment | None = None
-    mark: Any = None
-    before: list[tuple[Any, Moment]] = field(default_factory=list)
+    whole: Moment | None
+    mark: Moment
+    before: list[Moment] = field(default_factory=list)
 
-    def now(self) -> Any:
-        """Return what `mark` is, if nothing has changed."""
-        return self.space._steps.stamp, answers_of(self.space)
+    def now(self) -> Moment:
+        """Return what the space is now."""
+        return Moment(self.space)
 
     @property
     def changed(self) -> bool:
         """Whether there is something to save."""
-        return bool(self.now() != self.mark)
+        return self.mark.is_over()
 
     def document(self) -> Document:
         """Return the state as it would be stored."""
         return to_stored(self.space, ontology=False)
 
-    def changes(self) -> Document | None:
+    def changes(self, now: Moment) -> Document | None:
         """Return what is other than in the version that is whole; None where a whole one is as good."""
-        return None if self.whole is None or not by_column(self.space) else self.whole.changes(self.space)
+        return None if self.whole is None or not by_column(self.space) else self.whole.changes(now)
 
     def put(self, document: Document) -> None:
         """Take over the state of a document; changes that were made before can't be undone any more."""
@@ -157,11 +157,11 @@ class OpenSpaces:
         else:
             stored = self._read(descriptor.identifier, id, record.version, ontology)
         space = stored.space
-        found = Open(descriptor.identifier, space, record, Moment(space), stored.whole)
+        base = Moment(space)
         for name, instance in space._instances.items():
             pool.setdefault(name, instance)
         space._instances = pool
-        found.mark = found.now()
+        found = Open(descriptor.identifier, space, record, base, stored.whole, Moment(space))
         space._save = lambda token: self.save_one(found, token)
         return found
 
@@ -226,7 +226,7 @@ class OpenSpaces:
     def _reset(found: Open) -> None:
         """Drop what was changed here."""
         found.put(found.base.document())
-        found.base, found.mark = Moment(found.space), found.now()
+        found.base = found.mark = found.now()
 
     def take_over(self) -> None:
         """Take over what others have saved of all spaces that were not changed here."""
@@ -245,7 +245,7 @@ class OpenSpaces:
     def begin(self) -> None:
         """Remember the state, for the case that the transaction is undone."""
         for found in self._open.values():
-            found.before.append((found.now(), Moment(found.space)))
+            found.before.append(found.now())
 
     def end(self, *, failed: bool) -> None:
         """End a transaction of the session and its spaces."""
@@ -275,12 +275,12 @@ class OpenSpaces:
                 else:
                     self._reset(found)
                 continue
-            mark, moment = found.before[-1]
-            if found.now() != mark:
-                clean = mark == found.mark
+            moment = found.before[-1]
+            if moment.is_over():
+                clean = moment.is_as(found.mark)
                 found.put(moment.document())
                 if clean:
-                    found.base, found.mark = Moment(found.space), found.now()
+                    found.base = found.mark = found.now()
 
     def flush(self) -> bool:
         """Publish all that was changed, within the transaction of the session."""
@@ -328,15 +328,15 @@ class OpenSpaces:
         stored, theirs = self._stored(found), None
         if stored != found.record:
             theirs = self._merge(found, stored)
-        if found.base.is_now(found.space):
-            found.mark = found.now()
+        now, remote = found.now(), session.remote
+        if found.base.is_like(now):
+            found.mark = now
             return False
-        remote = session.remote
-        document = (found.changes() if remote is None else None) or found.document()
+        document = (found.changes(now) if remote is None else None) or found.document()
         known = found.base.document() if stored is None else theirs
         data = to_bytes(document)
         if document == known or (stored is not None and self.bytes_of(identifier, id, stored.version) == data):
-            found.mark = found.now()
+            found.mark = now
             return False
         new = LayerRecord(version=new_stamp(), units=count_of(document))
         before = (found.base, found.whole, found.record, found.mark)
@@ -357,7 +357,7 @@ class OpenSpaces:
         except BaseException:
             discard()
             raise
-        found.record, found.base, found.mark = new, Moment(found.space), found.now()
+        found.record, found.base, found.mark = new, now, now
         if document["schema"] != CHANGES:
             found.whole = found.base if document["schema"] == COLUMNS else None
         return True

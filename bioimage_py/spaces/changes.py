@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .document import answers_of, records_of, to_stored
+from .document import answers_of, in_order, records_of, to_stored
 from .parsing import read_answers, read_classifications, read_objects
 from .schema import CHANGES, bad
 from .table import Rows, Table
@@ -27,6 +27,7 @@ class Moment:
     """A space as it is now, whatever happens to it later."""
 
     def __init__(self, space: Any) -> None:
+        self._space, self._stamp = space, space._steps.stamp
         self._kind, self._given = type(space), (space.grid, space.ontology, space.space_id, space.user)
         self._tables: dict[str, Table] = space._tables
         self._alive = {name: table.alive.copy() for name, table in self._tables.items()}
@@ -38,19 +39,27 @@ class Moment:
         space = self._kind(*self._given)
         space._tables = {name: table.only(self._alive[name]) for name, table in self._tables.items()}
         space._dynamic = dict(self._dynamic)
-        return {**to_stored(space, ontology=False), "answers": self._answers}
+        return {**to_stored(space, ontology=False), "answers": in_order(self._answers)}
 
-    def is_now(self, space: Any) -> bool:
-        """Whether a space is as it was then."""
+    def is_over(self) -> bool:
+        """Whether something was done to the space since, or an answer given."""
+        return bool(self._stamp != self._space._steps.stamp or self._answers != answers_of(self._space))
+
+    def is_as(self, other: Moment) -> bool:
+        """Whether nothing was done to the space between both."""
+        return bool(self._stamp == other._stamp and self._answers == other._answers)
+
+    def is_like(self, now: Moment) -> bool:
+        """Whether nothing is different at a later moment of the same space."""
         return (
-            self._tables is space._tables
-            and not any(len(rows) for name in self._tables for rows in self._switched(name))
-            and self._dynamic == space._dynamic
-            and self._answers == answers_of(space)
+            self._tables is now._tables
+            and not any(len(rows) for name in self._tables for rows in self._switched(name, now))
+            and self._dynamic == now._dynamic
+            and self._answers == now._answers
         )
 
-    def changes(self, space: Any) -> dict[str, Any] | None:
-        """Return what changed since, as a document.
+    def changes(self, now: Moment) -> dict[str, Any] | None:
+        """Return what changed until a later moment, at which the space still is, as a document.
 
         Returns
         -------
@@ -58,15 +67,16 @@ class Moment:
             None where that is more than the square root of the number of records (a whole document then costs less,
             over all edits), or where a record came back to a place between others.
         """
-        if self._tables is not space._tables:
+        if self._tables is not now._tables:
             return None
-        count, answers = space.count(), answers_of(space)
+        space, answers = now._space, now._answers
+        count = space.count()
         known = answers.keys() | self._answers.keys()
-        other = {id: answers.get(id) for id in sorted(known) if answers.get(id) != self._answers.get(id)}
+        other = in_order({id: answers.get(id) for id in known if answers.get(id) != self._answers.get(id)})
         document: dict[str, Any] = {"schema": CHANGES, "records": count, "removed": {}}
         changed = len(other)
         for name, place in _PLACES.items():
-            table, (gone, come) = self._tables[name], self._switched(name)
+            table, (gone, come) = self._tables[name], self._switched(name, now)
             if name == "object" and self._dynamic != space._dynamic:
                 come = np.union1d(come, self._other_dynamic(space))
             changed += len(gone) + len(come)
@@ -80,12 +90,12 @@ class Moment:
             document[place] = list(records_of(space, name, come))
         return {**document, "answers": other}
 
-    def _switched(self, name: str) -> tuple[Rows, Rows]:
+    def _switched(self, name: str, now: Moment) -> tuple[Rows, Rows]:
         """Rows that went and rows that came since."""
-        now = self._tables[name].alive
-        before = np.zeros(len(now), bool)
+        after = now._alive[name]
+        before = np.zeros(len(after), bool)
         before[: len(self._alive[name])] = self._alive[name]
-        return np.flatnonzero(before & ~now), np.flatnonzero(now & ~before)
+        return np.flatnonzero(before & ~after), np.flatnonzero(after & ~before)
 
     def _other_dynamic(self, space: Any) -> Rows:
         before, now, table = self._dynamic, space._dynamic, space._tables["object"]

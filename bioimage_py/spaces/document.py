@@ -65,7 +65,7 @@ def _document(space: Any, ontology: bool, schema: int, objects: Any) -> dict[str
         document["ontology"] = space.ontology.to_document()
     document["objects"] = objects
     document["classifications"] = list(records_of(space, "classification"))
-    document["answers"] = answers_of(space)
+    document["answers"] = in_order(answers_of(space))
     return document
 
 
@@ -75,9 +75,15 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def answers_of(space: Any) -> dict[str, Any]:
-    """Return the answers of all instances of a space that have any, by id."""
-    known = {id: instance.answers for id, instance in space._instances.items() if instance.answers and id in space}
-    return {id: dict(known[id]) for id in sorted(known)}
+    """Return the answers of all instances of a space that have any, by id, in no order."""
+    instances = space._instances
+    there = set().union(*(table.all_known(instances) for table in space._tables.values()))
+    return {id: dict(one.answers) for id, one in instances.items() if one.answers and id in there}
+
+
+def in_order(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return answers as documents have them."""
+    return {id: answers[id] for id in sorted(answers)}
 
 
 def records_of(space: Any, type_: str, at: Rows | None = None) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,7 @@ class Table:
         """Whether an instance has a record."""
         return id in self._at
 
-    def all_known(self, ids: Sequence[str]) -> set[str]:
+    def all_known(self, ids: Iterable[str]) -> set[str]:
         """Return those of some ids that have a record."""
         return self._at.keys() & set(ids)
 

@@ -227,9 +227,9 @@ def test_what_comes_back_between_others_is_written_whole(frames: Any) -> None:
     frames.remove_object_instance("7")
     moment = Moment(frames)
     frames.undo()
-    assert moment.changes(frames) is None
+    assert moment.changes(Moment(frames)) is None
     frames.redo()
-    assert moment.is_now(frames)
+    assert moment.is_like(Moment(frames))
     for id in "123":
         frames.update(id, confidence=0.5)
-    assert moment.changes(frames) is None  # 3 that went and 3 that came are more than the root of 29
+    assert moment.changes(Moment(frames)) is None  # 3 that went and 3 that came are more than the root of 29

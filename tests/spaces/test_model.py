@@ -146,11 +146,11 @@ class Model(RuleBasedStateMachine):
         """What changed since the moment, on what was then, is what is now; None only where something came back."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("bioimage_py.spaces.changes.isqrt", lambda count: 10**6)
-            changes = self.moment.changes(self.space)
+            changes = self.moment.changes(Moment(self.space))
         then = json.loads(json.dumps(self.moment.document()))
         base = from_document(then, self.space.ontology)
         now = json.loads(text)
-        if self.moment.is_now(self.space):
+        if self.moment.is_like(Moment(self.space)):
             assert to_document(base, ontology=False) == then
             assert json.dumps(to_document(base)) == text
         if changes is not None:
