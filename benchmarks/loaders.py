@@ -16,7 +16,8 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,11 @@ def random_planes(zarr: list[Path], gz: list[Path], nifti: list[Path], side: int
     return found
 
 
-_bare: dict[str, Any] = {}
+_bare: OrderedDict[str, Any] = OrderedDict()
 
 
 def read_bare(paths: list[str], wanted: list[tuple[int, int]]) -> int:
-    """Planes by tensorstore and nothing else, from handles that stay open and keep as many chunks."""
+    """Planes by tensorstore and nothing else, from handles that stay open: as many and as large as data sets keep."""
     import tensorstore
 
     total = 0
@@ -109,21 +110,38 @@ def read_bare(paths: list[str], wanted: list[tuple[int, int]]) -> int:
             spec = {"driver": driver, "kvstore": {"driver": "file", "path": path}}
             cache = {"cache_pool": {"total_bytes_limit": handles.CACHE_BYTES}}  # as much as data sets keep of an array
             _bare[path] = tensorstore.open(spec, context=tensorstore.Context(cache)).result()
+        _bare.move_to_end(path)
+        while len(_bare) > handles.ALL_BYTES // handles.CACHE_BYTES:
+            _bare.popitem(last=False)
         total += _bare[path][index].read().result().nbytes
     return total
 
 
+class _Turn:
+    """A sampler of the planes of a turn."""
+
+    numbers: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+
 def feeding(zarr: list[Path], side: int, planes: int) -> dict[str, float]:
-    """Planes a second of a DataLoader with 2 workers, beside 2 processes that read the same ones by tensorstore."""
-    few = zarr[:8]
-    numbers = np.random.default_rng(1).permutation(len(few) * side)[: planes * 8]
-    wanted = [(int(n) // side, int(n) % side) for n in numbers]
-    data = sliced(few)[0].subset(numbers)
-    paths = [str(path) for path in few]
-    loader = data.get_dataloader(batch_size=8, num_workers=2, persistent_workers=True)
+    """Planes a second of a DataLoader with 2 workers, beside 2 processes that read the same ones by tensorstore.
+
+    Of all volumes in turns, none twice: what is read has to be decoded, as in an epoch of data that no cache holds.
+    """
+    order, sampler = np.random.default_rng(1).permutation(len(zarr) * side), _Turn()
+    data, paths = sliced(zarr)[0], [str(path) for path in zarr]
+    loader = data.get_dataloader(batch_size=8, num_workers=2, persistent_workers=True, sampler=sampler)
     rates: dict[str, list[float]] = {"bare": [], "loader": []}
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         for turn in range(ROUNDS + 1):  # the first one starts workers and opens handles
+            sampler.numbers, order = order[: planes * 8].tolist(), order[planes * 8 :]
+            wanted = [(n // side, n % side) for n in sampler.numbers]
             begin = time.perf_counter()
             # As the loader's: batches of 8, in turns.
             parts = [[w for i, w in enumerate(wanted) if i // 8 % 2 == part] for part in range(2)]

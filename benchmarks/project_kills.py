@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bioimage_py.projects import Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
+from bioimage_py.spaces import ObjectClass, Ontology
 
 SHAPE = (70, 70, 70)
 N = 3
@@ -53,7 +54,12 @@ def make(path: Path) -> Project:
     """A project of three data sets in state 0."""
     kind = LayerKind.PIXELWISE
     labels = [Label("one", kind, value=1), Label("two", kind, value=2)]
-    settings = ProjectSettings("kills", tags=[Tag("state", TagKind.Float)], layers=[Layer("cells", kind, labels)])
+    settings = ProjectSettings(
+        "kills",
+        tags=[Tag("state", TagKind.Float)],
+        layers=[Layer("cells", kind, labels)],
+        ontology=Ontology([ObjectClass("cell", "bounding_box")]),
+    )
     project = Project.create(settings, path)
     with project:
         for n in range(N):
@@ -159,12 +165,33 @@ def applied(project: Project) -> int:
     return (first + min(0, *ahead)) % 199
 
 
+def edit_space(project: Project, k: int) -> None:
+    """Two records of 10,000 and one of 300 in turns: changes beside a whole version, now and then a whole one."""
+    space = project.descriptors[1].space()
+    if not len(space):
+        boxes = np.tile([0.0, 0, 0, 5, 5, 5], (10_000, 1))
+        space.put_many("cell", boxes, ids=[str(i) for i in range(10_000)], confidence=0.0)
+    for id in ("0", "9999", str(1 + k % 300)):
+        space.update(id, confidence=(k + 1) % 199 / 199)
+    space.save()
+
+
+def space_edited(project: Project) -> int:
+    """State after `edit_space`, modulo 199."""
+    space = project.descriptors[1].space()
+    assert len(space) in (0, 10_000)
+    states = {round(space.get(id).confidence * 199) for id in ("0", "9999")} if len(space) else {0}
+    assert len(states) == 1, states
+    return states.pop()
+
+
 JOBS = {
     "save": Job(save, saved),
     "transact": Job(transact, transacted),
     "edit": Job(edit, edited),
     "apply": Job(apply, applied),
     "apply_blocks": Job(apply_blocks, applied),
+    "edit_space": Job(edit_space, space_edited),
 }
 
 

@@ -1,4 +1,4 @@
-"""Open arrays of this process: a few, each with a small cache of decoded chunks; never those of a parent."""
+"""Open arrays of this process, each with a small cache of decoded chunks; never those of a parent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from ..wrapper.cached import with_cache
 
 T = TypeVar("T")
 
-MOST = 16
+MOST = 256
 """Arrays that are kept open."""
 CACHE_BYTES = 32 * 2**20
 """Decoded chunks that are kept of each."""
+ALL_BYTES = 16 * CACHE_BYTES
+"""Of all: 16 volumes, or as many small images as `MOST` says, which take longer to open than to read."""
 
 _open: OrderedDict[Hashable, Source] = OrderedDict()
 _lock = threading.Lock()
@@ -35,8 +37,9 @@ def opened(key: Hashable, open_it: Callable[[], Source]) -> Source:
     source = with_cache(open_it(), CACHE_BYTES)
     with _lock:
         source = _open.setdefault(key, source)
-        while len(_open) > MOST:
-            _open.popitem(last=False)
+        total = sum(min(one.nbytes, CACHE_BYTES) for one in _open.values())
+        while len(_open) > MOST or (total > ALL_BYTES and len(_open) > 1):
+            total -= min(_open.popitem(last=False)[1].nbytes, CACHE_BYTES)
     return source
 
 

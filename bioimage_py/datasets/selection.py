@@ -31,12 +31,13 @@ class Selection:
     Parameters
     ----------
     project : str, os.PathLike or Project, optional
-        Folder of a label project. What is saved counts.
+        Folder of a label project, or its URL on a server. What is saved counts.
     resources : sequence, optional
         Of `Resource`, arrays, Sources or paths.
     auto_update : bool, default True
     api_key, server_url : str, optional
-        For projects on a server; not kept.
+        API token for a project on a server, by default the login that is kept; and the server, of which `project` is an
+        id or name then. Neither is kept: workers read with a token of their own.
     config : DatasetConfig, optional
         All other keywords as one value.
     **options
@@ -79,7 +80,7 @@ class Selection:
                 f"config and {sorted(options)} are both given.", remedy="dataclasses.replace(config, ...)"
             )
         self._config = config or DatasetConfig.of({"auto_update": auto_update, **options})
-        self._store = _store(project, resources, self._config)
+        self._store = _store(project, resources, self._config, api_key, server_url)
         self._transform: Transform | None = checked_transform(self._config.alb_transform)
         self._filters: tuple[dict[str, Any], ...] = ()
         self._names: Mapping[str, str] = {}
@@ -304,12 +305,18 @@ class _Annotations(Sequence[tuple[Annotation, ...]]):
         return tuple(self._selection.get_annotations(index))
 
 
-def _store(project: Any, resources: Sequence[Any] | None, config: DatasetConfig) -> Store:
+def _store(
+    project: Any,
+    resources: Sequence[Any] | None,
+    config: DatasetConfig,
+    api_key: str | None,
+    server_url: str | None,
+) -> Store:
     if resources is not None:
         return ListStore(resources)
-    from .resources.project_store import ProjectStore  # label projects need what others do without
+    from .resources.project_store import ProjectStore, at_server  # label projects need what others do without
 
-    return ProjectStore(project, config.auto_update, config.allow_external_annotations)
+    return ProjectStore(at_server(project, api_key, server_url), config.auto_update, config.allow_external_annotations)
 
 
 def _chosen(names: Sequence[str], config: DatasetConfig, kind: str) -> tuple[str, ...]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConflictError, FormatError, KeyNotFoundError, ParameterError, SourceNotFoundError
+from ..errors import ConflictError, KeyNotFoundError, ParameterError, SourceNotFoundError
 from ..spaces import Ontology, Space, from_document
-from ..spaces.document import answers_of, count_of, to_bytes, to_stored
+from ..spaces.changes import Moment
+from ..spaces.document import by_column, count_of, to_bytes, to_stored
+from ..spaces.schema import CHANGES, COLUMNS
+from ..system.faults import fault
 from ..system.files import write_once
-from ..system.json_text import parse_json
 from .storage.folder import new_stamp
 from .storage.leases import LockToken
 from .storage.session import Session
+from .stored_spaces import BASE, Stored, read_version
 from .values.merge import Document
 from .values.names import is_plain, is_space, plain, space_id, space_key
 from .values.records import LayerRecord
@@ -30,33 +34,43 @@ _TRIES = 5
 class Open:
     """A space that is in use.
 
-    `base` is what is stored in the version `record`, or what an empty one is; `mark` changes with every change here.
+    `base` is what is stored in the version `record`, or what an empty one is, and `whole` what that version stands on,
+    where changes to it may be told; `mark` is since when nothing has changed here.
     """
 
     identifier: str
     space: Any
-    base: Document
     record: LayerRecord | None
-    mark: Any = None
-    before: list[tuple[Any, Document]] = field(default_factory=list)
+    base: Moment
+    whole: Moment | None
+    mark: Moment
+    before: list[Moment] = field(default_factory=list)
 
-    def now(self) -> Any:
-        """Return what `mark` is, if nothing has changed."""
-        return self.space._steps.stamp, answers_of(self.space)
+    def now(self) -> Moment:
+        """Return what the space is now."""
+        return Moment(self.space)
 
     @property
     def changed(self) -> bool:
         """Whether there is something to save."""
-        return bool(self.now() != self.mark)
+        return self.mark.is_over()
 
     def document(self) -> Document:
         """Return the state as it would be stored."""
         return to_stored(self.space, ontology=False)
 
+    def changes(self, now: Moment) -> Document | None:
+        """Return what is other than in the version that is whole; None where a whole one is as good."""
+        return None if self.whole is None or not by_column(self.space) else self.whole.changes(now)
+
     def put(self, document: Document) -> None:
-        """Take over another state; changes that were made before can't be undone any more."""
+        """Take over the state of a document; changes that were made before can't be undone any more."""
+        ontology = self.space.ontology
+        self.take(from_document(without_unknown(document, ontology), ontology))
+
+    def take(self, made: Any) -> None:
+        """Take over the state of another space, which is of no use any more."""
         space = self.space
-        made = from_document(without_unknown(document, space.ontology), space.ontology, user=space.user)
         for id, instance in made._instances.items():
             known = space._instances.setdefault(id, instance)
             known.answers.clear()
@@ -139,56 +153,58 @@ class OpenSpaces:
         pool = self._pools.setdefault(descriptor.identifier, {})
         ontology = self._session.settings.ontology
         if record is None:
-            space = Space.for_image(descriptor.shape, descriptor.axes, ontology, kind=kind, space_id=id)
-            base = to_stored(space, ontology=False)
+            stored = Stored(Space.for_image(descriptor.shape, descriptor.axes, ontology, kind=kind, space_id=id), None)
         else:
-            base = self._read(descriptor.identifier, id, record)
-            space = from_document(without_unknown(base, ontology), ontology)
+            stored = self._read(descriptor.identifier, id, record.version, ontology)
+        space = stored.space
+        base = Moment(space)
         for name, instance in space._instances.items():
             pool.setdefault(name, instance)
         space._instances = pool
-        found = Open(descriptor.identifier, space, base, record)
-        found.mark = found.now()
+        found = Open(descriptor.identifier, space, record, base, stored.whole, Moment(space))
         space._save = lambda token: self.save_one(found, token)
         return found
 
-    def path_of(self, identifier: str, id: str, record: LayerRecord) -> Path:
-        """Path of a version."""
-        return self._session.folder.annotations(identifier, space_key(id)) / f"{plain(record.version)}.json"
+    def path_of(self, identifier: str, id: str, version: str, ending: str = ".json") -> Path:
+        """Path of a version, or of what it stands on."""
+        return self._session.folder.annotations(identifier, space_key(id)) / f"{plain(version)}{ending}"
 
-    def bytes_of(self, identifier: str, id: str, record: LayerRecord) -> bytes:
+    def bytes_of(self, identifier: str, id: str, version: str, ending: str = ".json") -> bytes:
         """Return what is stored of a version; SourceNotFoundError where it is not there (any more)."""
-        remote, path = self._session.remote, self.path_of(identifier, id, record)
+        remote, path = self._session.remote, self.path_of(identifier, id, version, ending)
         try:
             if remote is not None:
-                return bytes(remote.space(identifier, id, record.version))
+                return bytes(remote.space(identifier, id, path.name.removesuffix(".json")))
             return path.read_bytes()
         except (FileNotFoundError, KeyNotFoundError):
             raise SourceNotFoundError(
-                f"The version {record.version!r} of the space {id!r} of {identifier} is not there: {path}",
+                f"The version {version!r} of the space {id!r} of {identifier} is not there: {path}",
                 remedy="use one of descriptor.space_versions; prune() removes old ones",
             ) from None
 
-    def _put(self, identifier: str, id: str, document: Document, data: bytes) -> LayerRecord:
-        """Store a version, and return what the document of the data set will say of it."""
-        if (remote := self._session.remote) is not None:
-            sent: LayerRecord = remote.put_space(identifier, id, data)
-            return sent
-        new = LayerRecord(version=new_stamp(), units=count_of(document))
-        write_once(self.path_of(identifier, id, new), data, sync=True)
-        return new
+    def _write(self, found: Open, version: str, document: Document, data: bytes) -> Document:
+        """Write a version, and return its document: changes beside a link to what they stand on, or a whole one."""
+        path = self.path_of(found.identifier, found.space.space_id, version)
+        if document["schema"] == CHANGES:
+            try:
+                os.link(self._whole_path(found), path.with_suffix(BASE))
+            except OSError:  # no links there, or no more
+                document = found.document()
+                data = to_bytes(document)
+        fault("space-base")
+        write_once(path, data, sync=True)
+        return document
 
-    def _read(self, identifier: str, id: str, record: LayerRecord) -> Document:
-        where = f"The version {record.version!r} of {id!r} of {identifier}"
-        try:
-            found = parse_json(self.bytes_of(identifier, id, record))
-        except SourceNotFoundError:
-            raise
-        except (OSError, ValueError) as error:
-            raise FormatError(f"{where} is no space: {error}", remedy="restore it from a backup") from None
-        if not isinstance(found, dict) or not isinstance(found.get("objects"), list | dict):
-            raise FormatError(f"{where} is no space.", remedy="restore it from a backup")
-        return found
+    def _whole_path(self, found: Open) -> Path:
+        """Path of the whole document that the stored version is or stands on."""
+        assert found.record is not None
+        place = found.identifier, found.space.space_id, found.record.version
+        base = self.path_of(*place, BASE)
+        return base if base.exists() else self.path_of(*place)
+
+    def _read(self, identifier: str, id: str, version: str, ontology: Ontology) -> Stored:
+        where = f"The version {version!r} of {id!r} of {identifier}"
+        return read_version(lambda ending: self.bytes_of(identifier, id, version, ending), where, ontology)
 
     def _stored(self, found: Open) -> LayerRecord | None:
         return self._session.record(found.identifier).layers.get(space_key(found.space.space_id))
@@ -201,12 +217,16 @@ class OpenSpaces:
             return
         found.space.ontology = ontology
         if stored is not None:
-            self._reload(found, self._read(found.identifier, found.space.space_id, stored), stored)
+            read = self._read(found.identifier, found.space.space_id, stored.version, ontology)
+            found.record, found.base, found.whole = stored, Moment(read.space), read.whole
+            found.take(read.space)
+            found.mark = found.now()
 
     @staticmethod
-    def _reload(found: Open, document: Document, record: LayerRecord | None) -> None:
-        found.put(document)
-        found.base, found.record, found.mark = document, record, found.now()
+    def _reset(found: Open) -> None:
+        """Drop what was changed here."""
+        found.put(found.base.document())
+        found.base = found.mark = found.now()
 
     def take_over(self) -> None:
         """Take over what others have saved of all spaces that were not changed here."""
@@ -220,12 +240,12 @@ class OpenSpaces:
         """Drop what was changed here."""
         for found in self._open.values():
             if identifier in (None, found.identifier) and found.changed:
-                self._reload(found, found.base, found.record)
+                self._reset(found)
 
     def begin(self) -> None:
         """Remember the state, for the case that the transaction is undone."""
         for found in self._open.values():
-            found.before.append((found.now(), found.document() if found.changed else found.base))
+            found.before.append(found.now())
 
     def end(self, *, failed: bool) -> None:
         """End a transaction of the session and its spaces."""
@@ -253,14 +273,14 @@ class OpenSpaces:
                 if not self._session.has(found.identifier):
                     del self._open[key]
                 else:
-                    self._reload(found, found.base, found.record)
+                    self._reset(found)
                 continue
-            mark, document = found.before[-1]
-            if found.now() != mark:
-                clean = mark == found.mark
-                found.put(document)
+            moment = found.before[-1]
+            if moment.is_over():
+                clean = moment.is_as(found.mark)
+                found.put(moment.document())
                 if clean:
-                    found.mark = found.now()
+                    found.base = found.mark = found.now()
 
     def flush(self) -> bool:
         """Publish all that was changed, within the transaction of the session."""
@@ -305,34 +325,52 @@ class OpenSpaces:
         given = session.token(identifier) if token is None or not token.token else token.token
         session.check_lock(identifier, given)
         session.refresh(identifier)
-        stored, mine = self._stored(found), found.document()
+        stored, theirs = self._stored(found), None
         if stored != found.record:
-            theirs = self._read(identifier, id, stored) if stored is not None else found.base
-            single = {item.id for item in found.space.ontology.classifications if not item.several}
-            mine = merged(found.base, mine, theirs, id, single)
-            found.put(mine)
-            mine = found.document()
-            found.base, found.record = theirs, stored
-        data = to_bytes(mine)
-        if mine == found.base or (stored is not None and self.bytes_of(identifier, id, stored) == data):
-            found.mark = found.now()
+            theirs = self._merge(found, stored)
+        now, remote = found.now(), session.remote
+        if found.base.is_like(now):
+            found.mark = now
             return False
-        new = self._put(identifier, id, mine, data)
-        before = (found.base, found.record, found.mark)
+        document = (found.changes(now) if remote is None else None) or found.document()
+        known = found.base.document() if stored is None else theirs
+        data = to_bytes(document)
+        if document == known or (stored is not None and self.bytes_of(identifier, id, stored.version) == data):
+            found.mark = now
+            return False
+        new = LayerRecord(version=new_stamp(), units=count_of(document))
+        before = (found.base, found.whole, found.record, found.mark)
 
         def discard() -> None:
-            found.base, found.record, found.mark = before
+            found.base, found.whole, found.record, found.mark = before
             if not _named(session, identifier, new):  # Ctrl-C may come after the commit
-                self.path_of(identifier, id, new).unlink(missing_ok=True)
+                for ending in (".json", BASE):
+                    self.path_of(identifier, id, new.version, ending).unlink(missing_ok=True)
 
         try:
+            if remote is not None:
+                new = remote.put_space(identifier, id, data)
+            else:
+                document = self._write(found, new.version, document, data)
             given = "" if token is None else token.token
             session.publish(identifier, space_key(id), stored, new, given, discard)
         except BaseException:
             discard()
             raise
-        found.base, found.record, found.mark = mine, new, found.now()
+        found.record, found.base, found.mark = new, now, now
+        if document["schema"] != CHANGES:
+            found.whole = found.base if document["schema"] == COLUMNS else None
         return True
+
+    def _merge(self, found: Open, stored: LayerRecord | None) -> Document:
+        """Take over what somebody else has saved meanwhile, below what was changed here; return it."""
+        space, base = found.space, found.base
+        if stored is not None:
+            base = Moment(self._read(found.identifier, space.space_id, stored.version, space.ontology).space)
+        single, theirs = {item.id for item in space.ontology.classifications if not item.several}, base.document()
+        found.put(merged(found.base.document(), found.document(), theirs, space.space_id, single))
+        found.base, found.whole, found.record = base, None, stored
+        return theirs
 
 
 def _named(session: Session, identifier: str, record: LayerRecord) -> bool:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..spaces import from_document
+from ..errors import FormatError
+from ..spaces import Ontology, from_document
+from ..spaces.changes import Moment, apply_changes
+from ..spaces.schema import CHANGES
+from ..system.json_text import parse_json
+from .values.merge import Document
 from .values.names import is_space, space_id
-from .values.records import LayerRecord
-from .values.space_merge import without_unknown
+from .values.space_merge import all_known, without_unknown
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor
+
+BASE = ".base"
+"""Ending of the whole document beside a version that tells changes: a link to that of the version before."""
 
 
 def versions(descriptor: Descriptor) -> dict[str, str]:
@@ -21,5 +30,70 @@ def versions(descriptor: Descriptor) -> dict[str, str]:
 def read(descriptor: Descriptor, id: str, version: str) -> Any:
     """Return a space as a version has it; see `Descriptor.read_space`."""
     spaces, ontology = descriptor._project._spaces, descriptor._project.ontology
-    record = LayerRecord(version=version, units=0)
-    return from_document(without_unknown(spaces._read(descriptor.identifier, id, record), ontology), ontology)
+    return spaces._read(descriptor.identifier, id, version, ontology).space
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version that was read.
+
+    Parameters
+    ----------
+    space : Space
+        What it holds of the classes that there are.
+    whole : Moment, optional
+        The space as the whole document has it that the version is or stands on: since when changes may be told. None
+        where that has a record a line, which git compares, or records of a class that is not there any more.
+    """
+
+    space: Any
+    whole: Moment | None
+
+
+def read_version(bytes_of: Callable[[str], bytes], where: str, ontology: Ontology) -> Stored:
+    """Read a version: a whole document, or changes to one.
+
+    Parameters
+    ----------
+    bytes_of : callable
+        Returns a file of it by its ending: ".json", or `BASE`, what that tells the changes of.
+    where : str
+        What errors call it.
+    ontology : Ontology
+        Of the project.
+
+    Raises
+    ------
+    FormatError
+        It is none, or what it stands on is none.
+    """
+    found = _document(bytes_of(".json"), where)
+    changes = found if found.get("schema") == CHANGES else None
+    if changes is not None:
+        found = _document(bytes_of(BASE), f"What {where} changes")
+    known = without_unknown(found, ontology)
+    space = from_document(known, ontology)
+    complete = known is found and (changes is None or all_known(changes, ontology))
+    whole = Moment(space) if complete and isinstance(found["objects"], dict) else None
+    if changes is not None:
+        apply_changes(space, changes, lenient=not complete)
+    return Stored(space, whole)
+
+
+def _document(data: bytes, where: str) -> Document:
+    try:
+        found = parse_json(data)
+    except ValueError as error:
+        raise _none(where, error) from None
+    if not (
+        isinstance(found, dict)
+        and isinstance(found.get("objects"), list | dict)
+        and isinstance(found.get("classifications"), list)
+        and isinstance(found.get("answers"), dict)
+    ):
+        raise _none(where, "it has no objects, classifications or answers")
+    return found
+
+
+def _none(where: str, what: object) -> FormatError:
+    return FormatError(f"{where} is no space: {what}", remedy="restore it from a backup")

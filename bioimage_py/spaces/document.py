@@ -16,8 +16,8 @@ from ..system.files import write_once
 from ..system.json_text import parse_json
 from .columns import box, columns_of, records, times
 from .parsing import from_document
-from .schema import COLUMNS, ROWS
-from .table import Table
+from .schema import CHANGES, COLUMNS, ROWS
+from .table import Rows, Table
 from .values.frames import GLOBAL
 from .values.ontology import Ontology
 
@@ -34,14 +34,19 @@ def to_document(space: Any, *, ontology: bool = True) -> dict[str, Any]:
     ontology : bool, default True
         Whether the document tells its classes too.
     """
-    return _document(space, ontology, ROWS, list(_records(space, "object")))
+    return _document(space, ontology, ROWS, list(records_of(space, "object")))
 
 
 def to_stored(space: Any, *, ontology: bool = True, columns_from: int | None = None) -> dict[str, Any]:
     """Return the JSON form of a space as it is stored: with many objects by column; parameters as of `write_space`."""
-    if space.count("object") < (COLUMNS_FROM if columns_from is None else columns_from):
+    if not by_column(space, columns_from):
         return to_document(space, ontology=ontology)
     return _document(space, ontology, COLUMNS, columns_of(space))
+
+
+def by_column(space: Any, columns_from: int | None = None) -> bool:
+    """Whether a space is stored by column."""
+    return bool(space.count("object") >= (COLUMNS_FROM if columns_from is None else columns_from))
 
 
 def _document(space: Any, ontology: bool, schema: int, objects: Any) -> dict[str, Any]:
@@ -59,8 +64,8 @@ def _document(space: Any, ontology: bool, schema: int, objects: Any) -> dict[str
     if ontology:
         document["ontology"] = space.ontology.to_document()
     document["objects"] = objects
-    document["classifications"] = list(_records(space, "classification"))
-    document["answers"] = answers_of(space)
+    document["classifications"] = list(records_of(space, "classification"))
+    document["answers"] = in_order(answers_of(space))
     return document
 
 
@@ -70,14 +75,21 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def answers_of(space: Any) -> dict[str, Any]:
-    """Return the answers of all instances of a space that have any, by id."""
-    known = {id: instance.answers for id, instance in space._instances.items() if instance.answers and id in space}
-    return {id: dict(known[id]) for id in sorted(known)}
+    """Return the answers of all instances of a space that have any, by id, in no order."""
+    instances = space._instances
+    there = set().union(*(table.all_known(instances) for table in space._tables.values()))
+    return {id: dict(one.answers) for id, one in instances.items() if one.answers and id in there}
 
 
-def _records(space: Any, type_: str) -> Iterator[dict[str, Any]]:
+def in_order(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return answers as documents have them."""
+    return {id: answers[id] for id in sorted(answers)}
+
+
+def records_of(space: Any, type_: str, at: Rows | None = None) -> Iterator[dict[str, Any]]:
+    """Return the records of some rows of a table, by default of all in the order of put."""
     table: Table = space._tables[type_]
-    at = table.by_order()
+    at = table.by_order() if at is None else at
     rows, words = table.rows[at], table.words
     class_, frames, made_by, edited_by, sure, manual = (
         rows[name].tolist() for name in ("class_", "frame", "created_by", "last_edited_by", "confidence", "manual")
@@ -151,6 +163,8 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
 
 def count_of(document: Mapping[str, Any]) -> int:
     """Return the number of records of a document, whichever form it has."""
+    if document["schema"] == CHANGES:
+        return int(document["records"])
     objects = document["objects"]
     return len(objects["ids"] if isinstance(objects, Mapping) else objects) + len(document["classifications"])
 

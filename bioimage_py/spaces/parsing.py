@@ -76,9 +76,9 @@ def from_document(document: Any, ontology: Ontology | None = None, **given: Any)
     if version == COLUMNS:
         read_columns(space, document["objects"], partial(_answers, dynamic=True))
     else:
-        _read_objects(space, document["objects"])
-    _read_classifications(space, document["classifications"])
-    _read_answers(space, document["answers"])
+        read_objects(space, document["objects"])
+    read_classifications(space, document["classifications"])
+    read_answers(space, document["answers"])
     return space
 
 
@@ -155,10 +155,13 @@ class _Columns:
         raise bad(f"{self.place}[{i}].{name}", f"{values[i]!r:.80} does not fit")
 
     def put(self, geometries: Mapping[int, Any]) -> None:
-        """Make all records alive, as no step."""
+        """Make all records alive, as no step, in the place of those that are there."""
         rows, table = self.rows, self.table
+        olds = np.array([table.row(*key) for key in zip(self.ids, self.frames, strict=True)], np.int64)
+        known = olds >= 0
         columns = {name: self._audit(name) for name in AUDIT}
         rows["order"] = table.new_orders(len(rows))
+        rows["order"][known] = table.rows["order"][olds[known]]
         rows["class_"], rows["frame"] = self.codes, self.frames
         for name in ("created_at", "last_edited_at"):
             try:
@@ -171,7 +174,7 @@ class _Columns:
         for name in ("created_by", "last_edited_by"):
             rows[name] = [table.code(word) for word in columns[name]]
         rows["confidence"], rows["manual"] = columns["confidence"], columns["manual_annotation"]
-        table.switch(np.zeros(0, np.int64), table.append(rows, self.ids, geometries))
+        table.switch(olds[known], table.append(rows, self.ids, geometries))
 
 
 def _fits(value: Any, name: str) -> bool:
@@ -188,7 +191,8 @@ def _fits(value: Any, name: str) -> bool:
     return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
-def _read_objects(space: Any, items: Any) -> None:
+def read_objects(space: Any, items: Any) -> None:
+    """Put the objects of a document, as no step; one that is there already is replaced."""
     found = _Columns(space, "object", items)
     geometries: dict[int, Any] = {}
     corners: list[Any] = []
@@ -208,6 +212,8 @@ def _read_objects(space: Any, items: Any) -> None:
                 geometries[i] = geometry
         if "dynamic" in record:
             space._dynamic[record["id"], frame] = _answers(class_, record["dynamic"], f"{where}.dynamic", True)
+        elif space._dynamic:
+            space._dynamic.pop((record["id"], frame), None)
     if boxes and not _read_boxes(found, boxes, corners):
         for i in boxes:  # one of them is none; which one?
             record = found.items[i]
@@ -251,7 +257,8 @@ def _read_boxes(found: _Columns, at: list[int], corners: list[Any]) -> bool:
     return True
 
 
-def _read_classifications(space: Any, items: Any) -> None:
+def read_classifications(space: Any, items: Any) -> None:
+    """Put the classifications of a document, as no step; one that is there already is replaced."""
     found = _Columns(space, "classification", items)
     answered: set[tuple[str, int]] = set()
     for i, record in enumerate(found.items):
@@ -279,7 +286,8 @@ def _answers(class_: Any, given: Any, where: str, dynamic: bool) -> dict[str, An
     return found
 
 
-def _read_answers(space: Any, given: Any) -> None:
+def read_answers(space: Any, given: Any) -> None:
+    """Give instances the answers of a document, those that they have not yet."""
     if not isinstance(given, dict):
         raise bad("answers", "it is no mapping")
     for id, answers in given.items():

@@ -8,8 +8,8 @@ from ..errors import FormatError
 from .values.attributes import KINDS
 from .values.ontology import SHAPES
 
-ROWS, COLUMNS = 1, 2
-"""Schema of a document with an object a line, and of one that has the objects by column."""
+ROWS, COLUMNS, CHANGES = 1, 2, 3
+"""Schema of a document with an object a line, of one with the objects by column, and of one with changes to another."""
 AUDIT = ("created_at", "created_by", "last_edited_at", "last_edited_by", "confidence", "manual_annotation")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,15 @@ class Table:
         self.n = end
         return np.arange(begin, end)
 
+    def only(self, alive: npt.NDArray[np.bool_]) -> Table:
+        """Return a table of some rows, of which all are alive."""
+        found, at = Table(), np.flatnonzero(alive)
+        found.words, found._codes, found.next_order = [*self.words], dict(self._codes), self.next_order
+        places = at.tolist()
+        shapes = {i: self._geometries[row] for i, row in enumerate(places) if row in self._geometries}
+        found.switch(at[:0], found.append(self.rows[at], (self.ids[row] for row in places), shapes))
+        return found
+
     def new_orders(self, count: int) -> Rows:
         """Return places behind all records."""
         begin, self.next_order = self.next_order, self.next_order + count
@@ -151,7 +160,7 @@ class Table:
         """Whether an instance has a record."""
         return id in self._at
 
-    def all_known(self, ids: Sequence[str]) -> set[str]:
+    def all_known(self, ids: Iterable[str]) -> set[str]:
         """Return those of some ids that have a record."""
         return self._at.keys() & set(ids)
 

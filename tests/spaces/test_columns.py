@@ -306,20 +306,6 @@ def test_two_writers(project: Project, reread: Callable[[], Any]) -> None:
         mine.save()
 
 
-def test_a_class_goes_and_comes_back(project: Project, reread: Callable[[], Any]) -> None:
-    space = project.descriptors[0].space()
-    put(space, "abcd")
-    put(space, "xy", "debris")
-    project.save()
-    changed = project.settings()
-    changed.ontology = Ontology(changed.ontology.objects[:1])
-    assert [loss.records for loss in project.edit(changed, dry_run=True).lost] == [2]
-    project.edit(changed)
-    assert [record.id for record in reread()] == [record.id for record in space] == [*"abcd"]
-    project.restore_backup()
-    assert {record.id for record in reread()} == {*"abcdxy"}
-
-
 @pytest.mark.parametrize("objects", [{}, {"classes": []}, {"classes": {"nucleus": 3}}, {"classes": {"gone": "point"}}])
 def test_a_damaged_version(project: Project, reread: Callable[[], Any], objects: Any) -> None:
     put(project.descriptors[0].space(), "abc")

@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from bioimage_py.errors import LabelRowError
 from bioimage_py.spaces import Box, ClassificationInstance, ObjectInstance, Space, from_document, to_document
+from bioimage_py.spaces.changes import Moment, apply_changes
+from bioimage_py.spaces.document import to_bytes
 
 from .conftest import make_ontology
 
@@ -21,7 +23,7 @@ STRATEGY = st.sampled_from(["error", "replace", "skip"])
 
 
 class Model(RuleBasedStateMachine):
-    """`objects` and `answers` are what should be there: (id, frame) -> width, (question, frame) -> id."""
+    """What should be there: `objects` (id, frame) -> width, `answers` frame -> id, `stages` (id, frame) -> answer."""
 
     @initialize(frames=st.booleans())
     def begin(self, frames: bool) -> None:
@@ -29,18 +31,22 @@ class Model(RuleBasedStateMachine):
         self.n, self.space = (8 if frames else 1), Space.for_image(shape, axes, make_ontology(), user="me")
         self.objects: dict[Any, Any] = {}
         self.answers: dict[Any, str] = {}
+        self.stages: dict[Any, str] = {}
+        self.moment = Moment(self.space)
         self.past: list[Any] = []
         self.future: list[Any] = []
         self.texts: list[str] = [json.dumps(to_document(self.space))]
 
     def state(self) -> Any:
-        return dict(self.objects), dict(self.answers)
+        return dict(self.objects), dict(self.answers), dict(self.stages)
 
     def done(self, before: Any) -> None:
         if len(self.space.history()) > len(self.past):
             self.past.append(before)
             self.texts[len(self.past) :] = [json.dumps(to_document(self.space))]
             self.future.clear()
+            if len(self.past) % 3 == 0:
+                self.moment = Moment(self.space)
         else:
             assert self.state() == before
 
@@ -89,6 +95,7 @@ class Model(RuleBasedStateMachine):
             found = self.space.remove_object_instance(id, given)
             known = any(key[0] == id for key in self.objects)
             self.objects = {k: v for k, v in self.objects.items() if not (k[0] == id and k[1] in wanted)}
+            self.stages = {k: v for k, v in self.stages.items() if k in self.objects}
         else:
             found = self.space.remove_classification_instance(id, given)
             known = id in self.answers.values()
@@ -100,15 +107,25 @@ class Model(RuleBasedStateMachine):
     def undo(self) -> None:
         if self.past:
             self.future.append(self.state())
-            self.objects, self.answers = self.past.pop()
+            self.objects, self.answers, self.stages = self.past.pop()
             self.space.undo()
 
     @rule()
     def redo(self) -> None:
         if self.future:
             self.past.append(self.state())
-            self.objects, self.answers = self.future.pop()
+            self.objects, self.answers, self.stages = self.future.pop()
             self.space.redo()
+
+    @rule(id=st.sampled_from(IDS), frames=FRAMES, stage=st.sampled_from(["early", "late"]))
+    def set_stage(self, id: str, frames: list[int], stage: str) -> None:
+        there = [frame for frame in frames if (id, frame) in self.objects]
+        if self.n > 1 and there:
+            before = self.state()
+            instance = next(r.instance for r in self.space.get_annotations("object", [id]))
+            self.space.set_dynamic_answer(instance, frames, stage, "stage", missing="ignore")
+            self.stages.update(dict.fromkeys([(id, frame) for frame in there], stage))
+            self.done(before)
 
     @invariant()
     def agree(self) -> None:
@@ -122,6 +139,30 @@ class Model(RuleBasedStateMachine):
         text = json.dumps(to_document(self.space))
         assert text == self.texts[len(self.past)]
         assert json.dumps(to_document(from_document(json.loads(text)))) == text
+        assert self.space._dynamic == {key: {"stage": stage} for key, stage in self.stages.items()}
+        self.changed(text)
+
+    def changed(self, text: str) -> None:
+        """What changed since the moment, on what was then, is what is now; None only where something came back."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bioimage_py.spaces.changes.isqrt", lambda count: 10**6)
+            changes = self.moment.changes(Moment(self.space))
+        then = json.loads(json.dumps(self.moment.document()))
+        base = from_document(then, self.space.ontology)
+        now = json.loads(text)
+        if self.moment.is_like(Moment(self.space)):
+            assert to_document(base, ontology=False) == then
+            assert json.dumps(to_document(base)) == text
+        if changes is not None:
+            apply_changes(base, json.loads(to_bytes(changes)))
+            assert json.dumps(to_document(base)) == text
+            assert base._dynamic == self.space._dynamic
+            return
+        for place in ("objects", "classifications"):
+            before, after = ([(r["id"], r.get("frame")) for r in document[place]] for document in (then, now))
+            if after != [key for key in after if key in before] + [key for key in after if key not in before]:
+                return
+        raise AssertionError("no record came back to a place between others")
 
 
 TestModel = Model.TestCase

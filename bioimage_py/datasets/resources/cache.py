@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,32 @@ def cached(id: str, version: str, source: Source, fetch: bool = False) -> Source
         if source.chunks is not None and not fetch:
             return source
         _make(root, entry, source, limit)
+    return _used(entry) or source
+
+
+def of_server(name: str, open_it: Callable[[], Source], fetch: bool = False) -> Source:
+    """Return the chunked copy of what a server keeps under a name for ever, else what it sends by chunk.
+
+    A copy is made only with `fetch`, and needs no server.
+    """
+    root, limit = cache_folder()
+    entry = root / hashlib.sha256(name.encode()).hexdigest()[:40]
+    if not _whole(entry):
+        source = open_it()
+        if not fetch or source.nbytes > limit:
+            return source
+        _make(root, entry, source, limit)
+    return _used(entry) or open_it()
+
+
+def _used(entry: Path) -> Source | None:
+    """Open a copy, which was used last now; None where somebody made room just now."""
     with suppress(OSError):
         os.utime(entry / _ABOUT)
     try:
         return open_source(entry / _DATA, "0", format="zarr")
     except (BioimageError, OSError):
-        return source  # somebody made room just now
+        return None
 
 
 def _key(id: str, version: str, source: Source) -> str:

@@ -22,7 +22,9 @@ from ..annotations.annotation import Annotation
 from ..annotations.label_index import label_index
 from ..annotations.label_sets import LabelSets
 from ..annotations.masks import LabelMask
+from ..handles import forget
 from ..layout import Layout
+from .cache import of_server
 from .spaces import annotations_of_space, authors_of, labels_of
 
 ANNOTATORS = "annotators"
@@ -120,7 +122,7 @@ def annotations_of(
         version = versions["layers"].get(layer.id)
         if version is None:
             continue
-        stored = (layer.version_path(version), version)
+        stored = (path_of(layer, version), version)
         common = {
             "resource_id": descriptor.identifier,
             "annotation_worklist_id": layer.id,
@@ -160,7 +162,7 @@ def _of_labelmap(
 ) -> Iterator[Annotation]:
     path, version = stored
     order = layout.over_space(descriptor.axes)
-    open_it = partial(open_version, path, descriptor.name)
+    open_it = partial(open_version, layer, version)
     space = descriptor.spatial_shape
     shape = tuple(1 if axis is None else space[axis] for axis in order)
     labels = layer.definition.labels
@@ -187,17 +189,35 @@ def _of_labelmap(
         )
 
 
-def open_version(path: str, name: str) -> Source:
-    """Open a stored label map.
+def path_of(layer: Any, version: str) -> str:
+    """Return where a version of a layer lies, or what a server calls it."""
+    if not layer.project.is_remote:
+        return str(layer.version_path(version))
+    return f"{layer.project.path}/descriptors/{layer._dataset.identifier}/layers/{layer.id}/versions/{version}"
+
+
+def open_version(layer: Any, version: str, fetch: bool = False) -> Source:
+    """Open a stored label map; with `fetch`, that of a server is copied into the cache.
 
     Raises
     ------
     StorageError
         It was removed, as `Project.prune` does with old versions.
     """
+    path, dataset, remote = path_of(layer, version), layer._dataset, layer.project._session.remote
+    if remote is not None:
+        return of_server(path, lambda: remote.label_map(dataset.identifier, layer.id, version), fetch)
     if not Path(path).is_dir():
-        raise pruned(path, name)
+        raise pruned(path, dataset.name)
     return open_source(path, "0", format="zarr")
+
+
+def fetch_label_maps(descriptor: Descriptor, versions: Mapping[str, Mapping[str, str]]) -> None:
+    """Copy label maps that a server has into the cache."""
+    for layer in descriptor.labelmap_layers if descriptor.project.is_remote else ():
+        if version := versions["layers"].get(layer.id):
+            open_version(layer, version, fetch=True)
+            forget(path_of(layer, version))
 
 
 def pruned(path: str, name: str) -> StorageError:
@@ -212,7 +232,11 @@ def _of_table(
     descriptor: Descriptor, layer: Any, layout: Layout, stored: tuple[str, str], common: dict[str, Any]
 ) -> Iterator[Annotation]:
     path, version = stored
-    if not Path(path).exists():
+    if (remote := descriptor.project._session.remote) is not None:
+        text = remote.table(descriptor.identifier, layer.id, version)
+    elif Path(path).exists():
+        text = Path(path).read_text(encoding="utf-8")
+    else:
         raise pruned(path, descriptor.name)
     by_name = {axis.name.lower(): axis for axis in descriptor.axes if axis.kind == "space"}
     scale = np.array([by_name[n].scale if n in by_name else 1.0 for n in "xyz"])
@@ -221,7 +245,7 @@ def _of_table(
     over_time = axis is not None and descriptor.axes[axis].kind == "time"
     names = {label.id: label.name for label in layer.definition.labels}
     kind = BoxSet if layer.kind == LayerKind.BOUNDINGBOX else LandmarkSet
-    for number, row in enumerate(from_table(Path(path).read_text(encoding="utf-8"), kind, names, path, scale)):
+    for number, row in enumerate(from_table(text, kind, names, path, scale)):
         geometry = [((corner - offset) / scale + 0.5).tolist() for corner in row[2:]]
         if len(geometry) == 2 and frames > 1 and (over_time or geometry[0][2] == geometry[1][2]):  # in its frame
             geometry[0][2], geometry[1][2] = float(row.frame), row.frame + 1.0

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...errors import DatasetError
+from ...errors import DatasetError, StorageError
 from ...projects import Descriptor, Project
+from ...projects.remote.working import Worker
 from ...sources import Axis, Source
 from ..annotations.annotation import Annotation
 from ..annotations.label_sets import LabelSets
 from ..layout import Layout
 from ..names import unknown
-from .cache import cached
-from .layers import ANNOTATORS, annotations_of, authors_in, contradictions, definitions_of, told_of, versions_of
+from .cache import cached, of_server
+from .layers import (
+    ANNOTATORS,
+    annotations_of,
+    authors_in,
+    contradictions,
+    definitions_of,
+    fetch_label_maps,
+    told_of,
+    versions_of,
+)
 from .resource import Resource
 from .store import Store
 
-Stamp = tuple[int, ...] | None
 Versions = Mapping[str, Mapping[str, str]]
 _KEPT = 256
 """Resources whose annotations are kept."""
+_AWAY = 60.0
+"""Seconds for which a server that is away is not asked again."""
 _MOST_OPENED = 8192
 """Resources, 8 kB each, that a project has opened when it is loaded anew, as it never forgets one."""
 
@@ -35,7 +49,7 @@ class ProjectStore(Store):
     Parameters
     ----------
     project : str, os.PathLike or Project
-        Its folder.
+        Its folder, or one on a server, opened. What is not saved does not count.
     auto_update : bool
         True: annotations are those that are saved when an item is read. False: those that were when this was made.
     external : bool
@@ -49,6 +63,8 @@ class ProjectStore(Store):
 
     def __init__(self, project: Any, auto_update: bool, external: bool) -> None:
         self.project = project.path if isinstance(project, Project) else _found(project)
+        self._worker = Worker.reading(project._session) if isinstance(project, Project) else None
+        self._away = -math.inf
         self._auto_update, self._external = auto_update, external
         self._ids = tuple(self._live.descriptors.identifiers)
         self._pinned: Mapping[str, Versions] | None = None
@@ -60,10 +76,16 @@ class ProjectStore(Store):
     @cached_property
     def _live(self) -> Project:
         assert self.project is not None
-        return Project.load(self.project)
+        if self._worker is None:
+            return Project.load(self.project)
+        project = Project.__new__(Project)
+        project._hold(self._worker.session(""))
+        return project
 
     def __getstate__(self) -> dict[str, Any]:
-        # Every process opens the project itself.
+        # Every process opens the project itself; of a server, with a token that has not ended yet.
+        if self._worker is not None:
+            self._worker = Worker.reading(self._live._session)
         return {**{key: value for key, value in self.__dict__.items() if key != "_live"}, "_kept": OrderedDict()}
 
     @property
@@ -78,11 +100,11 @@ class ProjectStore(Store):
         kept = self._kept.get(id)
         if kept is None or (self._auto_update and kept[0] != stamp):
             self._opened += 1
-            if self._opened > _MOST_OPENED:
+            if self._opened > _MOST_OPENED and self._worker is None:
                 self.__dict__.pop("_live", None)
                 self._kept, self._opened = OrderedDict(), 0
             descriptor = self._live.descriptors[id]
-            if self._auto_update:
+            if self._auto_update and self._worker is None:
                 descriptor.sync()
             pinned = None if self._pinned is None else self._pinned[id]
             kept = self._kept[id] = (stamp, ProjectResource(descriptor, pinned, self._external))
@@ -90,13 +112,26 @@ class ProjectStore(Store):
                 self._kept.popitem(last=False)
         return kept[1]
 
-    def _stamp(self, id: str) -> Stamp:
+    def _stamp(self, id: str) -> Hashable:
         assert self.project is not None
+        if self._worker is not None:
+            self._ask()
+            return self._live._session.record(id).model_dump_json()
         try:
             status = os.stat(os.path.join(self.project, "descriptors", f"{id}.json"))
         except FileNotFoundError:
             return None
         return (status.st_mtime_ns, status.st_ino, status.st_size)
+
+    def _ask(self) -> None:
+        """Take over what others have saved on the server; where it is away, what is known goes on to count."""
+        if not self._auto_update or time.monotonic() < self._away + _AWAY:
+            return
+        try:
+            self._live.sync()
+        except StorageError as error:
+            self._away = time.monotonic()
+            warnings.warn(f"What is saved on the server is not known: {error.message}", stacklevel=6)
 
     def definitions(self, worklists: Any) -> LabelSets | None:
         """Return the labels of the layers that count, then those of tags and spaces.
@@ -176,7 +211,19 @@ class ProjectResource(Resource):
         return True
 
     def _open(self, fetch: bool = False) -> Source:
-        return cached(self.id, "", self._descriptor.load_image(), fetch)
+        descriptor = self._descriptor
+        if descriptor.project.is_remote and descriptor.own_copy:
+            return of_server(f"{descriptor.load_path} {descriptor.shape}", descriptor.load_image, fetch)
+        return cached(self.id, "", descriptor.load_image(), fetch)
+
+    def fetch(self) -> int:
+        """Copy the image into the cache where it is slow to read, and of a server's data set its label maps."""
+        fetch_label_maps(self._descriptor, self._versions)
+        return super().fetch()
+
+    @property
+    def _versions(self) -> Versions:
+        return versions_of(self._descriptor) if self._pinned is None else self._pinned
 
     @property
     def key(self) -> Hashable:
@@ -201,16 +248,22 @@ class ProjectResource(Resource):
         """Return what its layers, spaces and tags say; not `exact`: also labels that a label map may not have."""
         key = (layout, exact)
         if key not in self._made:
-            versions = versions_of(self._descriptor) if self._pinned is None else self._pinned
-            self._made[key] = tuple(annotations_of(self._descriptor, layout, versions, self._external, exact))
+            self._made[key] = tuple(annotations_of(self._descriptor, layout, self._versions, self._external, exact))
         return self._made[key]
 
 
+def at_server(project: Any, api_key: str | None, server_url: str | None) -> Any:
+    """Open a project that is named by its URL, or by the server's and an id or name; others stay as they are."""
+    if isinstance(project, Project):
+        return project
+    given = os.fspath(project)
+    if server_url:
+        return Project.load(server_url, given, token=api_key or "")
+    return Project.load(given, token=api_key or "") if "://" in given else project
+
+
 def _found(path: Any) -> str:
-    given = os.fspath(path)
-    if "://" in given:
-        return Project.load(given).path  # which says what it thinks of servers
-    root = Path(given).absolute()
+    root = Path(os.fspath(path)).absolute()
     if not (root / "project.json").is_file():
         beside = [p.parent.name for p in root.parent.glob("*/project.json")] if root.parent.is_dir() else []
         raise unknown(f"project in {root.parent} called", root.name, beside)

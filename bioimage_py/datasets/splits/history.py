@@ -96,6 +96,11 @@ def told(moment: datetime) -> str:
 
 
 def _folder(project: str) -> Path:
+    if "://" in project:
+        raise DatasetError(
+            f"{project} is on a server, which keeps no splits.",
+            remedy="split(train=0.8, test=0.2, seed=1), and parts.to_json() to keep it",
+        )
     folder = Path(project) / FOLDER
     real = os.path.realpath(folder)
     if not real.startswith(os.path.realpath(project) + os.sep):

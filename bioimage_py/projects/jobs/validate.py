@@ -73,7 +73,7 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
                 yield from (Problem(place, what) for what in _annotations(descriptor, layer, chunks))
         for key, stored in record.layers.items():
             if is_space(key):
-                path = project._spaces.path_of(descriptor.identifier, space_id(key), stored)
+                path = project._spaces.path_of(descriptor.identifier, space_id(key), stored.version)
                 place = os.path.relpath(path, folder.root)
                 yield from (Problem(place, what) for what in _space(descriptor, space_id(key)))
 

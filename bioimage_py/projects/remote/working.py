@@ -12,7 +12,7 @@ from ..storage.session import Session
 from .connection import Connection
 from .session import RemoteSession
 from .store import Store
-from .tickets import ticket
+from .tickets import ticket, variable
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class Worker:
         connection = session.remote.connection
         with ticket(connection, session.remote.id) as variable:
             yield cls(connection.url, session.remote.id, variable, connection.ca)
+
+    @classmethod
+    def reading(cls, session: Session) -> Worker | None:
+        """Let workers that are started from now on read, for a day; None for a project in a folder."""
+        if session.remote is None:
+            return None
+        connection = session.remote.connection
+        return cls(connection.url, session.remote.id, variable(connection, session.remote.id), connection.ca)
 
     def session(self, run: str) -> RemoteSession:
         """Return the project, for one run; AccessError where the environment has no token."""

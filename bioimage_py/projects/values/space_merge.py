@@ -21,18 +21,21 @@ def without_unknown(document: Document, ontology: Ontology) -> Document:
     known = {item.id for item in ontology}
     if isinstance(document["objects"], dict):
         classes = document["objects"].get("classes")
-        if isinstance(classes, dict) and classes.keys() <= known and _all_known(document["classifications"], known):
+        others = all(_class_of(record) in known for record in document["classifications"])
+        if isinstance(classes, dict) and classes.keys() <= known and others:
             return document
         document = in_rows(document)
     groups = {name: [r for r in document[name] if _class_of(r) in known] for name in _GROUPS[:2]}
     if all(len(groups[name]) == len(document[name]) for name in groups):
         return document
-    left = {record["id"] for records in groups.values() for record in records}
+    left = {id for records in groups.values() for record in records if isinstance(id := record.get("id"), str)}
     return {**document, **groups, "answers": {id: value for id, value in document["answers"].items() if id in left}}
 
 
-def _all_known(records: Any, known: Container[str]) -> bool:
-    return all(_class_of(record) in known for record in records)
+def all_known(document: Document, ontology: Ontology) -> bool:
+    """Whether all records of a document, which has an object a row, are of classes that there are."""
+    known = {item.id for item in ontology}
+    return all(_class_of(record) in known for name in _GROUPS[:2] for record in document[name])
 
 
 def in_rows(document: Document) -> Document:

@@ -7,18 +7,20 @@ from typing import Any
 
 from ...errors import BioimageError, ConflictError, ParameterError
 from ...projects.storage.folder import Folder, new_stamp
+from ...projects.stored_spaces import BASE
 from ...projects.values.names import plain, space_id
 from ...projects.values.records import LayerRecord
 from ...projects.values.space_merge import without_unknown
 from ...spaces import Ontology, from_document
 from ...spaces.document import count_of
+from ...spaces.schema import CHANGES
 from ...system.files import write_once
 from ...system.json_text import parse_json
 
 
 def path_of(folder: Folder, identifier: str, key: str, version: str) -> Path:
-    """Path of a version of a space, by its name among the layers of a data set."""
-    return folder.annotations(identifier, key) / f"{plain(version)}.json"
+    """Path of a version of a space, by its name among the layers of a data set; or of what one stands on."""
+    return folder.annotations(identifier, key) / f"{plain(version)}{'' if version.endswith(BASE) else '.json'}"
 
 
 def put_space(folder: Folder, identifier: str, key: str, data: bytes, ontology: Ontology) -> LayerRecord:
@@ -50,7 +52,10 @@ def check_space(folder: Folder, identifier: str, key: str, new: dict[str, Any]) 
     ConflictError
     """
     try:
-        document = parse_json(path_of(folder, identifier, key, str(new.get("version"))).read_bytes())
+        path = path_of(folder, identifier, key, str(new.get("version")))
+        document = parse_json(path.read_bytes())
+        if document["schema"] == CHANGES:
+            path.with_suffix(BASE).stat()
         found = LayerRecord(version=str(new.get("version")), units=count_of(document)).model_dump()
     except (OSError, ValueError, KeyError, TypeError):
         found = None

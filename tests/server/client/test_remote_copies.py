@@ -16,7 +16,7 @@ from bioimage_py.projects.remote.whole import sending, taking
 from bioimage_py.projects.storage.contents import files_of
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.sources import from_spec
-from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology
+from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology, to_document
 
 from ..conftest import make_settings
 from ..starting import Running
@@ -128,8 +128,13 @@ def full(root, voxels):
     boxes.add("cell", 0, (1, 2, 3), (4, 5, 6))
     added.boundingbox_layers["boxes"].save_new_data(boxes)
     space = added.space(kind="volume")
-    space.put_object(ObjectInstance(local.ontology.objects[0]), Box((0, 0, 0), (5, 5, 5)))
-    space.save()
+    space.put_object(ObjectInstance(local.ontology.objects[0], "one"), Box((0, 0, 0), (5, 5, 5)))
+    space.put_many("cell", np.tile([0.0, 0, 0, 5, 5, 5], (30, 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bioimage_py.spaces.document.COLUMNS_FROM", 30)
+        space.save()
+        space.update("one", confidence=0.5)
+        space.save()  # a version that tells changes
     changed = local.settings()
     changed.layers["cells"].labels = [label for label in changed.layers["cells"].labels if label.name == "two"]
     local.edit(changed)
@@ -145,6 +150,8 @@ def test_a_project_goes_to_a_server_and_comes_home_as_it_was(running, tmp_path, 
     assert (sent.id, sent.descriptors.identifiers) == (local.id, local.descriptors.identifiers)
     before = contents(local.path)
     assert contents(running.root / "projects" / sent.id) == before
+    assert to_document(sent.descriptors[0].space()) == to_document(local.descriptors[0].space())
+    assert sent.descriptors[0].space().get("one").confidence == 0.5
     assert Project.upload(local.path, running.url, "admin", running.password).id == local.id
     (Path(local.path) / "README.md").write_text("another one of the same id")
     with pytest.raises(ConflictError, match="already"):
@@ -209,7 +216,8 @@ def test_a_project_that_is_not_as_it_should_be_is_not_taken(running, tmp_path, v
     wrong(lambda root: (root / first).write_text("{"))
     wrong(lambda root: (root / first).write_text((root / first).read_text().replace("images/", "../images/")))
     wrong(lambda root: next(root.glob("images/*/0/c/0/0/0")).write_bytes(b"x"))
-    wrong(lambda root: next(root.glob("annotations/*/space.root/*.json")).write_text("[]"))
+    wrong(lambda root: max(root.glob("annotations/*/space.root/*.json")).write_text("[]"))
+    wrong(lambda root: next(root.glob("annotations/*/space.root/*.base")).unlink())
     wrong(lambda root: next(root.glob("annotations/*/*/*.csv")).write_text("x"))
     for layer in Path(local.path).glob("annotations/*/*/*.zarr"):
         if local.descriptors[0].labelmap_layers["cells"].version == layer.stem:
