@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ConflictError, FormatError
 from ...system.faults import fault
-from ...system.files import sync_folder, write_once
+from ...system.files import real_path, sync_folder, write_once
 from ...system.json_text import parse_json
 from ..values.merge import Document, merge
 from ..values.names import plain
@@ -125,7 +125,7 @@ class Folder:
         FormatError
             A link leads it out of the project.
         """
-        root, real = os.path.realpath(self.root), os.path.realpath(path)
+        root, real = real_path(self.root), real_path(path)
         if not real.startswith(root + os.sep):
             raise FormatError(
                 f"{path} leads to {real}, out of the project {root}.",

@@ -50,25 +50,32 @@ def open_draft(
         return made()
 
 
-def put_chunk(draft: Path, key: str, data: bytes) -> None:
-    """Store an encoded chunk of a draft; nothing at all: its voxels are 0.
+def put_chunks(draft: Path, chunks: Mapping[str, bytes]) -> None:
+    """Store encoded chunks of a draft by key; nothing at all: the voxels are 0.
 
     A chunk of the same voxels stays as it is, so that it goes on being shared with the version before.
 
     Raises
     ------
     KeyNotFoundError
-        There is no such chunk, or no such draft.
+        There is no such chunk, or no such draft; nothing was stored.
     ParameterError
-        It is no chunk of that size.
+        One is no chunk of that size; those before it were stored.
     """
-    grid, path = Grid.of(draft / versions.ARRAY), draft / key
-    grid.check_key(key)
+    grid = Grid.of(draft / versions.ARRAY)
+    for key in chunks:
+        grid.check_key(key)
+    for key, data in chunks.items():
+        _put_chunk(draft, key, data, grid)
+
+
+def _put_chunk(draft: Path, key: str, data: bytes, grid: Grid) -> None:
+    path = draft / key
     if not data:
         path.unlink(missing_ok=True)
         return
     content = decoded(data, grid.size)
-    if content.count(0) == len(content):  # what is counted as stored is never empty
+    if content == bytes(grid.size):  # what is counted as stored is never empty
         path.unlink(missing_ok=True)
         return
     with suppress(OSError):
