@@ -152,7 +152,7 @@ def against_a_folder(root: Path, url: str, password: str, pid: int, size: int, w
             stored = layer.load()
             assert stored is not None
             note(f"read {name}", lambda stored=stored: read(stored, workers), pid)
-        (version,) = (root / "site").glob("projects/*/annotations/*/*/2*.zarr")
+        (version,) = (root / "site").glob(f"projects/{places['server'].id}/annotations/*/*/2*.zarr")
         for name, start in FLOORS.items():
             if (floor := start(root, version)) is not None:
                 with floor as (where, other):

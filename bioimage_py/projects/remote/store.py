@@ -18,7 +18,7 @@ from ...sources.file import open_source
 from ...system.json_text import parse_json
 from ..storage.folder import Change
 from ..storage.leases import Lease
-from ..storage.versions import ARRAY
+from ..storage.packs import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
 from .arrays.served import open_served

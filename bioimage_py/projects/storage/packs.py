@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from ...errors import ParameterError
 
+ARRAY = "0"
+"""Key of the array in the group of a label map, with which the keys of its chunks begin."""
 PACK_BYTES = 4 * 2**20
 """Of the chunks that are sent together; one that is larger travels alone."""
 LINE_BYTES = 64 * 2**10

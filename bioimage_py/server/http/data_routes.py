@@ -18,8 +18,7 @@ from fastapi.responses import FileResponse
 
 from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, read_lease
-from ...projects.storage.packs import PACK_BYTES, PACK_CHUNKS, packed
-from ...projects.storage.versions import ARRAY
+from ...projects.storage.packs import ARRAY, PACK_BYTES, PACK_CHUNKS, packed
 from ..accounts.locks import take_away
 from ..accounts.members import Right
 from ..database import audit

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.frames import decode
-from ...projects.storage.versions import ARRAY
+from ...projects.storage.packs import ARRAY
 
 LARGEST = 64 * 2**20
 """Bytes of a chunk, decoded or not."""

@@ -183,6 +183,21 @@ def test_chunks_are_copied_as_they_are_stored_where_the_server_takes_them(layer,
     np.testing.assert_array_equal(again.source[...], labels)
 
 
+def test_what_is_read_by_boxes_is_what_was_written(layer, tmp_path):
+    """Chunks that pack badly do not all come together; a worker reads as the driver does."""
+    labels = np.random.default_rng(3).integers(0, 2**63, SHAPE, dtype=np.uint64)
+    labels[64:128, 64:] = 0
+    draft = layer.draft(dtype="uint64")
+    draft.source[...] = labels
+    draft.publish()
+    stored = layer.load()
+    worker = from_spec(SourceSpec.from_json(stored.to_spec().to_json()))
+    for source in (stored, worker, stored.fresh(), stored.fresh(cache_bytes=2**24)):
+        for index in (..., np.s_[3:100:2, 5, 60:], np.s_[63:65, 63:65, 63:65], np.s_[9:9], np.s_[-1, -1, -1]):
+            np.testing.assert_array_equal(source[index], labels[index])
+    np.testing.assert_array_equal(bp.copy(stored, f"{tmp_path}/home.zarr/0", job_type="subprocess")[...], labels)
+
+
 def test_who_publishes_second_keeps_what_only_it_changed(project, again, layer):
     layer.save_new_data(np.ones(SHAPE, np.uint8))
     mine, other = layer.draft(), again().descriptors[0].labelmap_layers["cells"]

@@ -18,8 +18,7 @@ from ....sources.chunked.unit_files import is_whole, positions_in
 from ....sources.indexing import Roi
 from ....sources.spec import SourceSpec
 from ....system.json_text import parse_json
-from ...storage.packs import Pack, packs
-from ...storage.versions import ARRAY
+from ...storage.packs import ARRAY, Pack, packs
 from ..connection import PREFIX, Connection
 from ..problems import DamagedError
 from ..tickets import variable, variable_name

@@ -12,7 +12,7 @@ from ....sources.forks import engine
 from ....sources.indexing import Roi
 from ....sources.stores.location import locate
 from ....system.threads import usable_cores
-from ...storage.versions import ARRAY
+from ...storage.packs import ARRAY
 
 _PLACE = locate("memory://scratch")
 

@@ -19,8 +19,7 @@ from ....sources.file import FileSource, open_source
 from ....sources.indexing import Roi
 from ....sources.spec import SourceSpec
 from ...storage.frames import decode
-from ...storage.packs import unpacked
-from ...storage.versions import ARRAY
+from ...storage.packs import ARRAY, unpacked
 from ..connection import PREFIX, Connection
 from ..tickets import variable, variable_name
 from .draft_source import connected

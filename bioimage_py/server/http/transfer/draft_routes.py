@@ -14,8 +14,7 @@ from fastapi.responses import FileResponse
 from ....errors import ConflictError, KeyNotFoundError
 from ....projects.storage.events import Origin
 from ....projects.storage.leases import check_lease
-from ....projects.storage.packs import LINE_BYTES, PACK_BYTES, unpacked
-from ....projects.storage.versions import ARRAY
+from ....projects.storage.packs import ARRAY, LINE_BYTES, PACK_BYTES, unpacked
 from ....projects.values.merge import MISSING, digest
 from ...accounts.members import Right
 from ...commits import Commit, Field, Wish, commit
