@@ -210,7 +210,9 @@ def against_nginx(root: Path, site: Path, url: str, password: str, pid: int) -> 
     """Fetch chunks as they are from both over as many connections."""
     body = {"username": "admin", "password": password}
     access = httpx.post(f"{url}/api/v1/auth/login", json=body).json()["access"]
-    chunks = sorted(site.glob("projects/*/annotations/*/*/2*.zarr/0/c/*/*/*"))[:2000]
+    versions = site.glob("projects/*/annotations/*/*/2*.zarr")
+    largest = max(versions, key=lambda version: sum(1 for _ in version.glob("0/c/*/*/*")))
+    chunks = sorted(largest.glob("0/c/*/*/*"))[:2000]
     parts = [chunk.relative_to(site / "projects").parts for chunk in chunks]
     paths = [
         f"/api/v1/projects/{p[0]}/descriptors/{p[2]}/layers/{p[3]}/versions/{p[4][:-5]}/{'/'.join(p[5:])}"
@@ -218,10 +220,17 @@ def against_nginx(root: Path, site: Path, url: str, password: str, pid: int) -> 
     ]
     rate = fetched(url, paths, {"Authorization": f"Bearer {access}"})
     print(f"chunks from the server {rate:8.0f} a second, memory of the server {peak(pid):.0f} MB")
+    corners = {tuple(int(at) // 2 for at in part[-3:]) for part in parts}
+    boxes = [",".join(f"{2 * at}-{2 * at + 2}" for at in corner) for corner in sorted(corners)]
+    base = paths[0].partition("/0/c/")[0]
+    together = 8 * fetched(url, [f"{base}/box/{box}" for box in boxes], {"Authorization": f"Bearer {access}"})
+    print(f"by boxes of eight      {together:8.0f} a second")
     if (floor := nginx_server(root, site / "projects")) is not None:
         with floor as (where, _):
             plain = fetched(where, ["/" + "/".join(part) for part in parts], {})
-        print(f"chunks from nginx      {plain:8.0f} a second: {rate / plain:.2f} of it")
+        print(
+            f"chunks from nginx      {plain:8.0f} a second: {rate / plain:.2f} of it, by boxes {together / plain:.2f}"
+        )
 
 
 def fetched(url: str, paths: list[str], headers: dict[str, str]) -> float:

@@ -125,13 +125,18 @@ class Folder:
         FormatError
             A link leads it out of the project.
         """
-        root, real = real_path(self.root), real_path(path)
-        if not real.startswith(root + os.sep):
-            raise FormatError(
-                f"{path} leads to {real}, out of the project {root}.",
-                remedy="put the whole project there, or mount the other disk in its place, or remove the link",
-            )
+        self.check_inside([path])
         return path
+
+    def check_inside(self, paths: Iterable[str | Path]) -> None:
+        """Refuse paths that are not under the project's folder, as `inside` does."""
+        root = real_path(self.root)
+        for path in paths:
+            if not (real := real_path(path)).startswith(root + os.sep):
+                raise FormatError(
+                    f"{path} leads to {real}, out of the project {root}.",
+                    remedy="put the whole project there, or mount the other disk in its place, or remove the link",
+                )
 
     def read(self, name: str) -> Saved:
         """Return a document as it is saved now."""

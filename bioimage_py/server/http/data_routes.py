@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -62,23 +63,24 @@ def chunks_of_box(
     """
     place, folder = _readable(asked, descriptor, layer, version), asked.served.folder
     parts = [_PART.fullmatch(part) for part in box.split(",")]
-    array = place.version(version) / ARRAY
-    if _size(array / "zarr.json") is None:
+    group = place.version(version)
+    if _size(group / ARRAY / "zarr.json") is None:
         raise KeyNotFoundError(f"There is no version {version!r} (any more).", remedy="project.sync()")
     if not all(parts):
         raise KeyNotFoundError("There is no such box.", remedy="begin-end of every axis, in chunks")
     spans = [range(int(part[1]), int(part[2])) for part in parts if part]
     if not 0 < math.prod(map(len, spans)) <= PACK_CHUNKS:
         raise KeyNotFoundError("There is no such box.", remedy=f"one of 1 to {PACK_CHUNKS} chunks")
-    found, left = {}, PACK_BYTES
+    sizes, left = {}, PACK_BYTES
     for position in product(*spans):
-        name = "/".join(map(str, position))
-        path = array / "c" / name
-        size = _size(path) or 0
-        if size > left:
+        key = f"{ARRAY}/c/{'/'.join(map(str, position))}"
+        sizes[key] = _size(f"{group}/{key}") or 0
+        left -= sizes[key]
+        if left < 0:
+            del sizes[key]
             break
-        found[f"{ARRAY}/c/{name}"] = folder.inside(path).read_bytes() if size else b""
-        left -= size
+    folder.check_inside(f"{group}/{key}" for key, size in sizes.items() if size)
+    found = {key: _content(f"{group}/{key}") if size else b"" for key, size in sizes.items()}
     return Response(packed(found).body, media_type="application/octet-stream", headers=_IMMUTABLE)
 
 
@@ -128,9 +130,14 @@ class _Streamed(FileResponse):
     chunk_size = _AT_A_TIME
 
 
-def _size(path: StoredPath) -> int | None:
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _size(path: str | StoredPath) -> int | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
