@@ -255,6 +255,9 @@ async def _streams(options: argparse.Namespace) -> None:
             begun = time.perf_counter()
             answer = await asyncio.to_thread(site.client.post, path, json=body)
             seq = answer.json()["seq"]
+            over = begun + 60
+            while len(seen.get(seq, [])) < options.streams and time.perf_counter() < over:
+                await asyncio.sleep(0.1)
             await asyncio.sleep(1)
             delays += [moment - begun for moment in seen.get(seq, [])]
             assert len(seen.get(seq, [])) == options.streams, (seq, len(seen.get(seq, [])))

@@ -20,6 +20,7 @@ from ..system.json_text import parse_json
 from .storage import versions
 from .storage.folder import new_stamp
 from .storage.leases import LockToken, check_lease
+from .storage.packs import ARRAY
 from .values.records import LayerRecord
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Draft:
                 self.discard()
                 return False
         versions.settle(self._path, written)
-        units = sum(1 for _ in versions.chunk_files(self._path / versions.ARRAY))
+        units = sum(1 for _ in versions.chunk_files(self._path / ARRAY))
         record = LayerRecord(version=new_stamp(), units=units, dtype=self._source.dtype.name)
         target = layer._path_of(record)
         os.rename(self._path, target)

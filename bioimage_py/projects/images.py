@@ -22,7 +22,7 @@ from ..sources.file import open_source
 from ..sources.stores.paths import is_url
 from ..wrapper.view import AxesSource  # saved specs name it by this module, too
 from .storage.folder import Folder, new_stamp
-from .storage.versions import ARRAY
+from .storage.packs import ARRAY
 from .values.kinds import DataType
 from .values.records import ImageRecord, axis_documents, counts_of
 

@@ -210,42 +210,32 @@ def _worker(
 
 
 def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path) -> None:
-    import uvicorn
-
     sys.setswitchinterval(0.001)  # threads that compute let the one that talks to clients in sooner
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8 * _AT_ONCE)), hard))
     insecure = listening.insecure and not listening.cert
     app = make_app(site, secure=bool(listening.cert), insecure=insecure, metrics=Metrics(counts))
-    config = uvicorn.Config(
-        app,
-        root_path=listening.path,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        limit_concurrency=_AT_ONCE,
-        backlog=_ACCEPTED if listening.workers > 1 else _BACKLOG,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=_GRACE,
-        h11_max_incomplete_event_size=64 * 1024,
-        proxy_headers=bool(listening.proxy),
-        forwarded_allow_ips=listening.proxy or None,
-        ssl_certfile=listening.cert or None,
-        ssl_keyfile=listening.key or None,
-    )
     keep_up(site, listening.keep_days)
     try:
-        _server(config, app).run(sockets=[bound])
+        _server(app, listening).run(sockets=[bound])
     finally:
         app.state.metrics.write()
         site.close()
 
 
-def _server(config: uvicorn.Config, app: FastAPI) -> uvicorn.Server:
+def _server(app: FastAPI, listening: Listening) -> uvicorn.Server:
     import uvicorn
 
+    from .processes.connections import Connection
+
     class Server(uvicorn.Server):
+        async def on_tick(self, counter: int) -> bool:
+            if counter % 10 == 0:  # about every second
+                now = time.monotonic()
+                for one in list(self.server_state.connections):
+                    one.look(now)  # type: ignore[union-attr]
+            return await super().on_tick(counter)
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             for one in sockets or ():
@@ -256,7 +246,25 @@ def _server(config: uvicorn.Config, app: FastAPI) -> uvicorn.Server:
             app.state.news.close()  # streams would last until they are cut off
             await super().shutdown(sockets)
 
-    return Server(config)
+    return Server(
+        uvicorn.Config(
+            app,
+            root_path=listening.path,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            limit_concurrency=_AT_ONCE,
+            backlog=_ACCEPTED if listening.workers > 1 else _BACKLOG,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=_GRACE,
+            proxy_headers=bool(listening.proxy),
+            forwarded_allow_ips=listening.proxy or None,
+            ssl_certfile=listening.cert or None,
+            ssl_keyfile=listening.key or None,
+            http=Connection,
+        )
+    )
 
 
 def _ended(number: int, frame: object) -> None:

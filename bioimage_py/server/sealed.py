@@ -22,6 +22,7 @@ from ..projects.drafts import label_dtype, rebased
 from ..projects.storage import versions
 from ..projects.storage.folder import Folder, new_stamp
 from ..projects.storage.mutex import bucket, holding
+from ..projects.storage.packs import ARRAY
 from ..projects.values.kinds import LayerKind
 from ..projects.values.models import Layer
 from ..projects.values.names import plain
@@ -150,9 +151,9 @@ class Place:
             base = self.base_of(draft)
             old = None if base is None or np.dtype(base.dtype) != dtype else self.version(base.version)
             written, same = versions.share(old, path) if old is not None and old.is_dir() else (None, False)
-            chunks = list(versions.chunk_files(path / versions.ARRAY))
+            chunks = list(versions.chunk_files(path / ARRAY))
             for name in chunks if written is None else written:
-                if not (path / versions.ARRAY / name).stat().st_size:
+                if not (path / ARRAY / name).stat().st_size:
                     raise StorageError(f"The chunk {name} of the draft {draft} was lost.", remedy="write it again")
             versions.settle(path, written)
             record = LayerRecord(version=draft, units=len(chunks), dtype=dtype.name)
@@ -170,10 +171,10 @@ class Place:
         What the chunk held need not be in the version then.
         """
         path = self.draft_path(draft)
-        if not (path / _SEALING).exists() and (path / versions.ARRAY / "zarr.json").exists():
+        if not (path / _SEALING).exists() and (path / ARRAY / "zarr.json").exists():
             return
         with holding(self._mutexes, [f"seal-{bucket(draft)}"]):  # one that was killed while it sealed has let go
-            if (path / versions.ARRAY / "zarr.json").exists():
+            if (path / ARRAY / "zarr.json").exists():
                 return
             shutil.rmtree(path, ignore_errors=True)  # the late chunk, alone
         raise KeyNotFoundError(f"The draft {draft!r} was sealed meanwhile.", remedy="open a new one")

@@ -261,5 +261,6 @@ register_source(None, None, kind="wrapper", reopen="bioimage_py.wrapper.base:wra
 register_source(None, None, kind="output folder", reopen="bioimage_py.sources.output_folder:reopen_output_folder")
 register_source(None, None, kind="run array", reopen="bioimage_py.sources.run_array:reopen_run_array")
 register_source(None, None, kind="neurites", reopen="bioimage_py.sample.neurites:reopen")
-register_source(None, None, kind="project draft", reopen="bioimage_py.projects.remote.draft_source:reopen_draft")
+register_source(None, None, kind="project version", reopen="bioimage_py.projects.remote.arrays.served:reopen_served")
+register_source(None, None, kind="project draft", reopen="bioimage_py.projects.remote.arrays.draft_source:reopen_draft")
 register_source(None, None, kind="dicom", reopen="bioimage_py.io.image_files.dicom.source:reopen")

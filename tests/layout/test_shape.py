@@ -41,7 +41,8 @@ BY_NAME = {
     # a kind of source is opened by whoever has registered it, also from above
     "bioimage_py.sources.registry": {
         "bioimage_py.io.image_files.dicom.source",
-        "bioimage_py.projects.remote.draft_source",
+        "bioimage_py.projects.remote.arrays.draft_source",
+        "bioimage_py.projects.remote.arrays.served",
         "bioimage_py.sample.neurites",
         "bioimage_py.sources.array",
         "bioimage_py.sources.file",

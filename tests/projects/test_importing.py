@@ -259,7 +259,7 @@ def test_label_maps_come_back_from_ome_zarr(project, tmp_path):
 
 def test_label_images_beside_the_images(tmp_path):
     from bioimage_py.io.ome import write_multiscales
-    from bioimage_py.projects.storage.versions import ARRAY
+    from bioimage_py.projects.storage.packs import ARRAY
 
     path, labels = tmp_path / "image.zarr", volume(2, (6, 8, 10)) % 4
     axes = [Axis(name, "space", "micrometer", 2.0) for name in "zyx"]

@@ -15,7 +15,8 @@ from ...operations.copying import copy
 from ...sources import Source
 from ...sources.file import open_source
 from ...sources.stores.paths import is_url
-from ..storage.versions import ARRAY, describe
+from ..storage.packs import ARRAY
+from ..storage.versions import describe
 
 if TYPE_CHECKING:
     from ..descriptor import Descriptor

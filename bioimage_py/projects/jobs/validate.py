@@ -15,7 +15,8 @@ from ...sources import Source
 from ...sources.stores.paths import is_url
 from ..drafts import regions
 from ..layers import LabelMapLayer, LiveLayer, TableLayer
-from ..storage.versions import ARRAY, chunk_files
+from ..storage.packs import ARRAY
+from ..storage.versions import chunk_files
 from ..values.names import is_space, space_id
 
 if TYPE_CHECKING:

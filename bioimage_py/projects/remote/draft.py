@@ -16,14 +16,15 @@ from ...sources.casting import convert_values
 from ...sources.indexing import normalize_index
 from ..drafts import Draft, checked_labels, label_dtype, region_of, regions
 from ..storage.leases import LockToken
+from ..storage.packs import packs
 from ..values.records import LayerRecord
-from .draft_source import DraftSource
+from .arrays.draft_source import DraftSource
 
 if TYPE_CHECKING:
     from ..layers import LabelMapLayer
 
 _AT_ONCE = 4
-"""Chunks that are sent at once."""
+"""Packs of chunks that are sent at once."""
 _ASKED = 256
 """Chunks about which the server is asked at once."""
 _BYTES = 64 * 2**20
@@ -120,8 +121,8 @@ class RemoteDraft(Draft):
             try:
                 for batch in self._encoded(source):
                     hashes = {key: sha256(data).hexdigest() if data else "" for key, data in batch.items()}
-                    for key in self._remote.missing(hashes):
-                        sending.append(pool.submit(self._remote.put, key, batch[key]))
+                    for pack in packs({key: batch[key] for key in self._remote.missing(hashes)}):
+                        sending.append(pool.submit(self._remote.send, pack))
                         if len(sending) > 2 * _AT_ONCE:
                             sending.popleft().result()
                 for one in sending:

@@ -18,9 +18,10 @@ from ...sources.file import open_source
 from ...system.json_text import parse_json
 from ..storage.folder import Change
 from ..storage.leases import Lease
-from ..storage.versions import ARRAY
+from ..storage.packs import ARRAY
 from ..values.merge import MISSING, Document, differences, digest, value_at
 from ..values.records import LayerRecord
+from .arrays.served import open_served
 from .connection import PREFIX, Connection
 from .problems import GoneError
 from .tickets import variable
@@ -219,7 +220,7 @@ class Store:
         ----------
         identifier, layer, version : str
         """
-        return self._opened(f"{self.connection.url}{PREFIX}{self._layer(identifier, layer)}/versions/{version}")
+        return open_served(self.connection, self.id, f"{self._layer(identifier, layer)}/versions/{version}")
 
     def image_url(self, identifier: str) -> str:
         """Return the URL of the copy of an image, as a zarr group."""
@@ -227,11 +228,8 @@ class Store:
 
     def image(self, identifier: str) -> Source:
         """Return the copy of an image, read by chunk, as `label_map` reads."""
-        return self._opened(self.image_url(identifier))
-
-    def _opened(self, url: str) -> Source:
         headers = {"Authorization": f"Bearer ${variable(self.connection, self.id)}"}
-        return open_source(url, ARRAY, format="zarr", storage_options={"headers": headers})
+        return open_source(self.image_url(identifier), ARRAY, format="zarr", storage_options={"headers": headers})
 
     def space(self, identifier: str, space: str, version: str) -> bytes:
         """Return a version of an annotation space."""

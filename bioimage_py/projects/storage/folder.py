@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ConflictError, FormatError
 from ...system.faults import fault
-from ...system.files import sync_folder, write_once
+from ...system.files import real_path, sync_folder, write_once
 from ...system.json_text import parse_json
 from ..values.merge import Document, merge
 from ..values.names import plain
@@ -125,13 +125,18 @@ class Folder:
         FormatError
             A link leads it out of the project.
         """
-        root, real = os.path.realpath(self.root), os.path.realpath(path)
-        if not real.startswith(root + os.sep):
-            raise FormatError(
-                f"{path} leads to {real}, out of the project {root}.",
-                remedy="put the whole project there, or mount the other disk in its place, or remove the link",
-            )
+        self.check_inside([path])
         return path
+
+    def check_inside(self, paths: Iterable[str | Path]) -> None:
+        """Refuse paths that are not under the project's folder, as `inside` does."""
+        root = real_path(self.root)
+        for path in paths:
+            if not (real := real_path(path)).startswith(root + os.sep):
+                raise FormatError(
+                    f"{path} leads to {real}, out of the project {root}.",
+                    remedy="put the whole project there, or mount the other disk in its place, or remove the link",
+                )
 
     def read(self, name: str) -> Saved:
         """Return a document as it is saved now."""

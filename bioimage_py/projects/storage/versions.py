@@ -26,8 +26,8 @@ from ...system.faults import fault
 from ...system.files import sync_folder, write_once
 from ..values.models import Label
 from .folder import new_stamp
+from .packs import ARRAY
 
-ARRAY = "0"
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 _MANY = 32
 

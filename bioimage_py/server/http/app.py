@@ -18,6 +18,7 @@ from .metrics import Metrics
 from .news import News
 from .problems import tell_problems
 from .transfer import draft_routes, file_routes, upload_routes
+from .transfer.straight import straight
 
 PREFIX = "/api/v1"
 
@@ -61,6 +62,7 @@ def make_app(site: Site, *, secure: bool = False, insecure: bool = False, metric
         people_routes,
     ):
         app.include_router(part.routes, include_in_schema=False)
+    app.router.routes[:0] = straight(PREFIX)
     tell_problems(app)
     app.add_middleware(Guard, secure=secure)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import os
 import re
 import stat
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path as StoredPath
 from typing import Annotated, Any
 
@@ -16,6 +19,7 @@ from fastapi.responses import FileResponse
 
 from ...errors import KeyNotFoundError, LockError, ParameterError
 from ...projects.storage.leases import LockToken, read_lease
+from ...projects.storage.packs import ARRAY, PACK_BYTES, PACK_CHUNKS, packed
 from ..accounts.locks import take_away
 from ..accounts.members import Right
 from ..database import audit
@@ -29,15 +33,59 @@ from .bodies import Lock, LockProof, LockState, LockWish, Sealed
 from .places import DATA, LAYER, body_of, check_there, in_memory, place_of, record_of
 
 routes = APIRouter()
+VERSION = LAYER + "/versions/{version}/{key:path}"
+BOX = LAYER + "/versions/{version}/box/{box}"
 TABLE_BYTES = 64 * 2**20
 _AT_A_TIME = 2**20
 """Bytes that are read at once."""
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60})(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,60}){0,11}")
+_PART = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
+_IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _pictures = CapacityLimiter(1)
 
 
 @routes.get(
-    LAYER + "/versions/{version}/{key:path}",
+    BOX,
+    response_class=Response,
+    **giving("application/octet-stream", 200),
+    **needing("read"),
+)
+def chunks_of_box(
+    descriptor: Name,
+    layer: Name,
+    version: Name,
+    box: Annotated[str, Path(max_length=200, description="of chunks: begin-end of every axis, such as 0-2,0-2,4-6")],
+    asked: Reads,
+) -> Response:
+    """Give the chunks of a box together: a line of JSON with their keys and sizes, then their bytes, none for zeros.
+
+    Those at the end of a large box are left out, to be asked for by themselves.
+    """
+    place, folder = _readable(asked, descriptor, layer, version), asked.served.folder
+    parts = [_PART.fullmatch(part) for part in box.split(",")]
+    group = place.version(version)
+    if _size(group / ARRAY / "zarr.json") is None:
+        raise KeyNotFoundError(f"There is no version {version!r} (any more).", remedy="project.sync()")
+    if not all(parts):
+        raise KeyNotFoundError("There is no such box.", remedy="begin-end of every axis, in chunks")
+    spans = [range(int(part[1]), int(part[2])) for part in parts if part]
+    if not 0 < math.prod(map(len, spans)) <= PACK_CHUNKS:
+        raise KeyNotFoundError("There is no such box.", remedy=f"one of 1 to {PACK_CHUNKS} chunks")
+    sizes, left = {}, PACK_BYTES
+    for position in product(*spans):
+        key = f"{ARRAY}/c/{'/'.join(map(str, position))}"
+        sizes[key] = _size(f"{group}/{key}") or 0
+        left -= sizes[key]
+        if left < 0:
+            del sizes[key]
+            break
+    folder.check_inside(f"{group}/{key}" for key, size in sizes.items() if size)
+    found = {key: _content(f"{group}/{key}") if size else b"" for key, size in sizes.items()}
+    return Response(packed(found).body, media_type="application/octet-stream", headers=_IMMUTABLE)
+
+
+@routes.get(
+    VERSION,
     response_class=FileResponse,
     **giving("application/octet-stream", 200, 206),
     **needing("read"),
@@ -52,11 +100,7 @@ def data(
     range: Annotated[str, Header(description="as HTTP has it")] = "",
 ) -> Response:
     """Give a part of a version, which never changes: a key of its zarr group, or "table.csv"; ranges are allowed."""
-    mark = Marks(asked.served.folder).of(version)
-    if mark is None or not mark.is_of(descriptor, layer, asked.caller.name):  # one's own may be read before it counts
-        check_there(asked, descriptor)
-        place_of(asked, descriptor, layer)
-    place = Place.known(asked.served.folder, descriptor, layer)
+    place = _readable(asked, descriptor, layer, version)
     if not _KEY.fullmatch(key):
         raise KeyNotFoundError("There is no such key.", remedy="keys are those of a zarr group")
     path = place.table(version) if key == "table.csv" else place.version(version) / key
@@ -65,7 +109,7 @@ def data(
         raise KeyNotFoundError(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
     asked.served.folder.inside(path)
     tag = f'"{version}/{key}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", **_IMMUTABLE}
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
     if size <= _AT_A_TIME and not range:  # a streamed file takes a thread three times
@@ -73,13 +117,27 @@ def data(
     return _Streamed(path, media_type="application/octet-stream", headers=headers)
 
 
+def _readable(asked: Asked, descriptor: str, layer: str, version: str) -> Place:
+    """Return where a version lies that somebody may read."""
+    mark = Marks(asked.served.folder).of(version)
+    if mark is not None and mark.is_of(descriptor, layer, asked.caller.name):  # one's own, before it counts
+        return Place.known(asked.served.folder, descriptor, layer)
+    check_there(asked, descriptor)
+    return place_of(asked, descriptor, layer)
+
+
 class _Streamed(FileResponse):
     chunk_size = _AT_A_TIME
 
 
-def _size(path: StoredPath) -> int | None:
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _size(path: str | StoredPath) -> int | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None

@@ -17,7 +17,9 @@ JSON_BYTES = 8 * 2**20
 UNKNOWN_BYTES = 64 * 2**10
 """Of a request without credentials."""
 SILENCE = 30.0
-"""Seconds in which a client has to send the next piece of a body, or to take the next one of an answer."""
+"""Seconds in which a client has to send a request, the next piece of its body, or to take the next one of an answer."""
+SLOWEST = 8 * 2**10
+"""Bytes of a body that have to come in a second, after the first seconds: few bodies are in memory at once."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -75,9 +77,13 @@ class _Call:
         self.status = 0
         self._scope, self._receive, self._send, self._headers = scope, receive, send, headers
         self.taken, self.given, self._over = 0, 0, False
+        self._begun: float | None = None
 
     async def receive(self) -> Message:
         """Return the next piece of the request."""
+        self._begun = (
+            time.monotonic() if self._begun is None else self._begun
+        )  # until then it was the server that waited
         try:
             async with asyncio.timeout(None if self._over else SILENCE):
                 message = await self._receive()
@@ -86,6 +92,8 @@ class _Call:
         if message["type"] == "http.request":
             self.taken += len(message.get("body", b""))
             self._over = not message.get("more_body", False)
+            if not self._over and time.monotonic() - self._begun > SILENCE + self.taken / SLOWEST:
+                raise HTTPException(408, f"The body comes slower than {SLOWEST} bytes a second.")
             if self.taken > self.limit:
                 raise HTTPException(413, f"The body has more than {self.limit} bytes.")
         return message

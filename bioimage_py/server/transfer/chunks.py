@@ -11,14 +11,12 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numcodecs.zstd import decompress
-
 from ...errors import KeyNotFoundError, ParameterError
-from ...projects.storage.versions import ARRAY
+from ...projects.storage.frames import decode
+from ...projects.storage.packs import ARRAY
 
 LARGEST = 64 * 2**20
 """Bytes of a chunk, decoded or not."""
-_MAGIC = b"\x28\xb5\x2f\xfd"
 _MORE = 64 * 1024
 """So much longer than its content may be what is encoded badly."""
 
@@ -85,34 +83,7 @@ _BYTES |= {"bool": 1, "float16": 2, "float32": 4, "float64": 8, "complex64": 8, 
 
 
 def decoded(data: bytes, size: int) -> bytearray:
-    """Return the content of an encoded chunk.
-
-    Raises
-    ------
-    ParameterError
-        It is none of a chunk of so many bytes.
-    """
-    told = _told(data)
-    if told != size:
-        what = "is no zstd frame that tells its size" if told is None else f"holds {told} bytes"
-        raise ParameterError(f"The chunk {what}; it takes {size}.", remedy="send it as zarr stores it")
+    """Return the content of an encoded chunk; ParameterError where it is none of a chunk of so many bytes."""
     content = bytearray(size)
-    try:
-        decompress(data, content)
-    except (RuntimeError, ValueError) as error:
-        raise ParameterError(f"The chunk does not decode: {error}", remedy="send it again") from None
+    decode(data, content)
     return content
-
-
-def _told(data: bytes) -> int | None:
-    """Return the size of the content that the header of a frame tells; None where it does not."""
-    if len(data) < 6 or data[:4] != _MAGIC:
-        return None
-    flags = data[4]
-    single = bool(flags & 0x20)
-    length = (1 if single else 0, 2, 4, 8)[flags >> 6]
-    at = 5 + (not single)
-    if not length or flags & 3 or len(data) < at + length:  # no size, or a dictionary
-        return None
-    found = int.from_bytes(data[at : at + length], "little")
-    return found + 256 if length == 2 else found

@@ -12,7 +12,8 @@ import numpy as np
 from ...errors import ConflictError, FormatError, ParameterError
 from ...projects.storage.contents import unpack
 from ...projects.storage.folder import Folder, new_stamp, parse
-from ...projects.storage.versions import ARRAY, chunk_files
+from ...projects.storage.packs import ARRAY
+from ...projects.storage.versions import chunk_files
 from ...projects.values.names import is_plain
 from ...projects.values.records import ImageRecord
 from ...system.files import sync_folder

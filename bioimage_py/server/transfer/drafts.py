@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import KeyNotFoundError
-from ...projects.storage import versions
 from ...projects.storage.folder import Folder
+from ...projects.storage.frames import decode
 from ...projects.storage.mutex import bucket, holding
+from ...projects.storage.packs import ARRAY
 from ...projects.values.records import DescriptorRecord
 from ...system.files import write_once
 from ..sealed import Place
@@ -50,30 +51,37 @@ def open_draft(
         return made()
 
 
-def put_chunk(draft: Path, key: str, data: bytes) -> None:
-    """Store an encoded chunk of a draft; nothing at all: its voxels are 0.
+def put_chunks(draft: Path, chunks: Mapping[str, bytes]) -> None:
+    """Store encoded chunks of a draft by key; nothing at all: the voxels are 0.
 
     A chunk of the same voxels stays as it is, so that it goes on being shared with the version before.
 
     Raises
     ------
     KeyNotFoundError
-        There is no such chunk, or no such draft.
+        There is no such chunk, or no such draft; nothing was stored.
     ParameterError
-        It is no chunk of that size.
+        One is no chunk of that size; those before it were stored.
     """
-    grid, path = Grid.of(draft / versions.ARRAY), draft / key
-    grid.check_key(key)
+    grid = Grid.of(draft / ARRAY)
+    for key in chunks:
+        grid.check_key(key)
+    content, zeros = bytearray(grid.size), bytes(grid.size)  # of one chunk after the other: new memory takes longer
+    for key, data in chunks.items():
+        _put_chunk(draft, draft / key, data, content, zeros)
+
+
+def _put_chunk(draft: Path, path: Path, data: bytes, content: bytearray, zeros: bytes) -> None:
     if not data:
         path.unlink(missing_ok=True)
         return
-    content = decoded(data, grid.size)
-    if content.count(0) == len(content):  # what is counted as stored is never empty
+    decode(data, content)
+    if content == zeros:  # what is counted as stored is never empty
         path.unlink(missing_ok=True)
         return
     with suppress(OSError):
         before = path.read_bytes()
-        if before == data or decoded(before, grid.size) == content:
+        if before == data or decoded(before, len(content)) == content:
             return
     if not draft.is_dir():  # sealed or removed meanwhile
         raise KeyNotFoundError("There is no such draft (any more).", remedy="open a new one")
@@ -82,7 +90,7 @@ def put_chunk(draft: Path, key: str, data: bytes) -> None:
 
 def missing(draft: Path, told: Mapping[str, str]) -> list[str]:
     """Return the keys of chunks that a draft does not have as they hash (SHA-256, hexadecimal; "" for zeros)."""
-    grid, found = Grid.of(draft / versions.ARRAY), []
+    grid, found = Grid.of(draft / ARRAY), []
     for key, digest in told.items():
         grid.check_key(key)
         try:

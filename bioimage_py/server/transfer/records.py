@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...errors import BioimageError, FormatError, ParameterError
-from ...projects.storage.versions import ARRAY
+from ...projects.storage.packs import ARRAY
 from ...projects.values.merge import Document
 from ...projects.values.models import Layer
 from ...projects.values.records import DescriptorRecord

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import BioimageError, ParameterError
 from ...projects.storage.folder import SETTINGS, Folder, parse
-from ...projects.storage.versions import ARRAY
+from ...projects.storage.packs import ARRAY
 from ...projects.values.names import is_space
 from ...projects.values.records import DescriptorRecord, migrate
 from ...projects.values.settings import ProjectSettings, parse_settings

@@ -116,6 +116,20 @@ class EncodedChunks:
         for positions in self.holder.strokes(self.positions):
             self.holder.replace(positions, other.holder.read(positions))
 
+    def stored(self) -> dict[Position, bytes | None]:
+        """Return what is stored at every position, None where nothing is.
+
+        Raises
+        ------
+        AccessError, StorageError
+            If a store refuses, or fails after all retries.
+        """
+        errors: list[Exception] = []
+        found = dict(_found(self.positions, self.holder.read(self.positions), errors))
+        if errors:
+            raise errors[0]
+        return found
+
 
 @dataclass(frozen=True)
 class Request:

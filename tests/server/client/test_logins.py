@@ -402,7 +402,7 @@ def test_chunks_that_arrive_damaged_are_sent_again_once(project, image, monkeypa
     plain, damaged = Connection._once, []
 
     def once(self, method, path, token, **how):
-        if method == "PUT" and len(damaged) < times:
+        if path.endswith("/chunks") and len(damaged) < times:
             damaged.append(path)
             how["content"] = b"\7" + how["content"][1:]
         return plain(self, method, path, token, **how)

@@ -13,6 +13,7 @@ from numcodecs import zstd
 
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage import versions
+from bioimage_py.projects.storage.packs import PACK_BYTES, packs
 from bioimage_py.server.sealed import Place
 from bioimage_py.server.transfer.marks import LIVES, Marks
 
@@ -57,7 +58,7 @@ def test_a_draft_of_a_name_is_opened_again_by_its_user_alone(demo):
         ids = list(pool.map(lambda _: opened(demo, name="at-once")["id"], range(4)))
     assert len(set(ids)) == 1
     for who, status in (("maintainer", 404), ("owner", 404)):
-        for method, path in (("PUT", "0/c/0/0/0"), ("GET", "0/zarr.json"), ("POST", "seal")):
+        for method, path in (("PUT", "0/c/0/0/0"), ("GET", "0/zarr.json"), ("POST", "seal"), ("POST", "chunks")):
             answer = demo.web[who].request(method, f"{drafts(demo)}/{first['id']}/{path}")
             assert answer.status_code == status
 
@@ -76,6 +77,29 @@ def test_chunks_are_read_back_compared_by_hash_and_zeros_are_none(demo):
     assert ok(one.post(f"{drafts(demo)}/{draft}/have", json={"chunks": hashes})) == {"missing": ["0/c/1/0/0"]}
     sealed = ok(one.post(f"{drafts(demo)}/{draft}/seal"))
     assert sealed["record"]["units"] == 1
+
+
+def test_chunks_that_travel_together_are_stored_as_one_by_one(demo):
+    one, draft = demo.web["annotator"], opened(demo)["id"]
+    put(demo, draft, "0/0/1", 1)
+    put(demo, draft, "1/1/1", 1)
+    sent = {"0/c/0/0/0": chunk(1), "0/c/0/0/1": b"", "0/c/1/1/1": zstd.compress(FULL), "0/c/1/0/0": chunk(2)}
+    (pack,) = packs(sent)
+    ok(one.post(f"{drafts(demo)}/{draft}/chunks", content=pack.body), 204)
+    for key, data in (("0/0/0", chunk(1)), ("0/0/1", None), ("1/1/1", None), ("1/0/0", chunk(2))):
+        found = one.get(f"{drafts(demo)}/{draft}/0/c/{key}")
+        assert (found.content if found.status_code == 200 else None) == data
+    for wrong, status in (
+        ({"0/c/0/0/1": chunk(1), "0/c/9/0/0": chunk(1)}, 404),
+        ({"0/c/0/0/1": chunk(1), "../x": chunk(1)}, 404),
+        ({"0/c/0/1/1": zstd.compress(bytes(50_000_000))}, 422),
+    ):
+        (pack,) = packs(wrong)
+        assert one.post(f"{drafts(demo)}/{draft}/chunks", content=pack.body).status_code == status
+        problem(one.get(f"{drafts(demo)}/{draft}/0/c/0/0/1"), 404, "not-there")
+    for damaged in (pack.body[:-1], pack.body + b"x", b"", b"\n", b"[" * 9999 + b"\n", b'{"0/c/0/0/0": -1}\n'):
+        problem(one.post(f"{drafts(demo)}/{draft}/chunks", content=damaged), 422, "not-valid")
+    problem(one.post(f"{drafts(demo)}/{draft}/chunks", content=bytes(PACK_BYTES + 2**20)), 413, "too-large")
 
 
 def test_a_chunk_that_arrives_damaged_is_told(demo):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated
 
 from anyio import to_thread
@@ -13,14 +14,14 @@ from fastapi.responses import FileResponse
 from ....errors import ConflictError, KeyNotFoundError
 from ....projects.storage.events import Origin
 from ....projects.storage.leases import check_lease
-from ....projects.storage.versions import ARRAY
+from ....projects.storage.packs import ARRAY, LINE_BYTES, PACK_BYTES, unpacked
 from ....projects.values.merge import MISSING, digest
 from ...accounts.members import Right
 from ...commits import Commit, Field, Wish, commit
 from ...refusals import DamagedError
 from ...sealed import Place
 from ...transfer.chunks import Grid
-from ...transfer.drafts import missing, put_chunk
+from ...transfer.drafts import missing, put_chunks
 from ...transfer.drafts import open_draft as opened
 from ...transfer.marks import Mark, Marks
 from ...transfer.records import new_layer, new_record
@@ -90,14 +91,14 @@ def draft_data(descriptor: Name, layer: Name, draft: DraftId, key: ChunkKey, ask
     return FileResponse(path / key, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
 
 
-@routes.put(
-    _DRAFT + "/{key:path}",
-    status_code=204,
-    openapi_extra={
-        **needing("annotate")["openapi_extra"],
-        "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}},
-    },
-)
+_BYTES = {
+    **needing("annotate")["openapi_extra"],
+    "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}},
+}
+Digest = Annotated[str, Header(max_length=200, description="sha-256=:...: (RFC 9530)")]
+
+
+@routes.put(_DRAFT + "/{key:path}", status_code=204, openapi_extra=_BYTES)
 async def put_draft_chunk(
     descriptor: Name,
     layer: Name,
@@ -105,19 +106,40 @@ async def put_draft_chunk(
     key: ChunkKey,
     asked: Annotates,
     request: Request,
-    content_digest: Annotated[str, Header(max_length=200, description="sha-256=:...: (RFC 9530)")] = "",
+    content_digest: Digest = "",
 ) -> None:
     """Write a chunk of a draft, encoded as its zarr array has it; an empty body stands for zeros."""
-    place = await to_thread.run_sync(_draft_of, asked, descriptor, layer, draft)
-    path = place.draft_path(draft)
-    grid = await to_thread.run_sync(_grid, path)
+    place, grid = await to_thread.run_sync(_open_to, asked, descriptor, layer, draft)
     grid.check_key(key)
     async with in_memory:
         body = await body_of(request, grid.most)
-        _check_digest(body, content_digest, key)
-        await to_thread.run_sync(put_chunk, path, key, body)
-    await to_thread.run_sync(place.check_open, draft)
-    await to_thread.run_sync(Marks(asked.served.folder).touch, draft)
+        await to_thread.run_sync(
+            lambda: _put(asked, place, draft, {key: _whole(body, content_digest, f"The chunk {key}")})
+        )
+
+
+@routes.post(_DRAFT + "/chunks", status_code=204, openapi_extra=_BYTES)
+async def put_draft_chunks(
+    descriptor: Name, layer: Name, draft: DraftId, asked: Annotates, request: Request, content_digest: Digest = ""
+) -> None:
+    """Write chunks of a draft together: a line of JSON with their keys and sizes in bytes, then their bytes."""
+    place, grid = await to_thread.run_sync(_open_to, asked, descriptor, layer, draft)
+    async with in_memory:
+        body = await body_of(request, LINE_BYTES + max(PACK_BYTES, grid.most))
+        await to_thread.run_sync(
+            lambda: _put(asked, place, draft, unpacked(_whole(body, content_digest, "What was sent")))
+        )
+
+
+def _open_to(asked: Asked, descriptor: str, layer: str, draft: str) -> tuple[Place, Grid]:
+    place = _draft_of(asked, descriptor, layer, draft)
+    return place, _grid(place.draft_path(draft))
+
+
+def _put(asked: Asked, place: Place, draft: str, chunks: Mapping[str, bytes]) -> None:
+    put_chunks(place.draft_path(draft), chunks)
+    place.check_open(draft)
+    Marks(asked.served.folder).touch(draft)
 
 
 def _grid(draft: object) -> Grid:
@@ -127,12 +149,13 @@ def _grid(draft: object) -> Grid:
         raise KeyNotFoundError("There is no such draft (any more).", remedy="open a new one") from None
 
 
-def _check_digest(body: bytes, told: str, key: str) -> None:
-    if not told:
-        return
-    found = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    if told.startswith("sha-256=:") and told != f"sha-256=:{found}:":
-        raise DamagedError(f"The chunk {key} arrived damaged ({len(body)} bytes).", remedy="send it again")
+def _whole(body: bytes, told: str, what: str) -> bytes:
+    """Return what was sent, if it is what the client says that it is (DamagedError)."""
+    if told.startswith("sha-256=:"):
+        found = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        if told != f"sha-256=:{found}:":
+            raise DamagedError(f"{what} arrived damaged ({len(body)} bytes).", remedy="send it again")
+    return body
 
 
 @routes.post(_DRAFT + "/have", **needing("annotate"))

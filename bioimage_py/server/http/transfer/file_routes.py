@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 
 from ....errors import FormatError, KeyNotFoundError
 from ....projects.storage.contents import checked_path, files_of
-from ....projects.storage.versions import ARRAY
+from ....projects.storage.packs import ARRAY
 from ....projects.values.names import space_key
 from ....projects.values.settings import parse_settings
 from ...database import audit

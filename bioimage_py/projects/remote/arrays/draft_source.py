@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
-from functools import lru_cache
-from itertools import product
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ...errors import AccessError, FormatError, KeyNotFoundError
-from ...sources.axes import Axis
-from ...sources.base import Concurrency, Source
-from ...sources.forks import engine
-from ...sources.indexing import Roi
-from ...sources.spec import SourceSpec
-from ...system.json_text import parse_json
-from ..storage.versions import ARRAY
-from .connection import PREFIX, Connection
-from .tickets import variable, variable_name
+from ....errors import AccessError, FormatError, KeyNotFoundError, ParameterError
+from ....sources.axes import Axis
+from ....sources.base import Concurrency, Source
+from ....sources.chunked.encoded import grids_of
+from ....sources.chunked.unit_files import is_whole, positions_in
+from ....sources.indexing import Roi
+from ....sources.spec import SourceSpec
+from ....system.json_text import parse_json
+from ...storage.packs import ARRAY, Pack, packs
+from ..connection import PREFIX, Connection
+from ..problems import DamagedError
+from ..tickets import variable, variable_name
+from .scratch import Scratch, key_of
 
 KIND = "project draft"
 
@@ -96,27 +98,27 @@ class DraftSource(Source):
     def __repr__(self) -> str:
         return super().__repr__().replace("(", f"({self._connection.url}{self._path!r}, ", 1)
 
-    def keys(self, roi: Roi) -> Iterator[str]:
-        """Keys of the chunks that a box touches."""
-        ranges = [
-            range(part.start // size, -(-part.stop // size)) for part, size in zip(roi, self._chunks, strict=True)
-        ]
-        return (f"{ARRAY}/c/" + "/".join(map(str, index)) for index in product(*ranges))
+    def _keys(self, roi: Roi) -> Iterator[str]:
+        return map(key_of, positions_in(roi, self._chunks))
 
     def encode(self, roi: Roi, value: np.ndarray) -> dict[str, bytes]:
         """Return the chunks of a box as they are stored, by key, b"" for zeros; of chunks that it cuts, read first."""
-        array, store = self._scratch()
-        if any(
-            part.start % size or (part.stop % size and part.stop != whole)
-            for part, size, whole in zip(roi, self._chunks, self.shape, strict=True)
-        ):
-            self._fetch(roi, store)
-        array[roi].write(value).result()
-        return {key: bytes(store.read(_below(key)).result().value) for key in self.keys(roi)}
+        scratch = Scratch(self._metadata) if is_whole(roi, self._chunks, self.shape) else self._fetched(roi)
+        scratch.array[roi].write(value).result()
+        return scratch.chunks(self._keys(roi))
 
-    def put(self, key: str, data: bytes) -> None:
-        """Send an encoded chunk."""
-        self._connection.send_bytes("PUT", f"{self._path}/{key}", data, again=True)
+    def put(self, chunks: Mapping[str, bytes]) -> None:
+        """Send encoded chunks by key; b"" stands for zeros."""
+        for pack in packs(chunks):
+            self.send(pack)
+
+    def send(self, pack: Pack) -> None:
+        """Send encoded chunks that travel together."""
+        try:
+            self._connection.send_bytes("POST", f"{self._path}/chunks", pack.body, again=True)
+        except DamagedError as error:
+            more = f" and {len(pack.keys) - 1} more" if pack.keys[1:] else ""
+            raise DamagedError(f"The chunk {pack.keys[0]}{more}: {error.message}", remedy=error.remedy) from None
 
     def missing(self, hashes: dict[str, str]) -> list[str]:
         """Return which chunks the server has not as they hash (SHA-256, "" for zeros)."""
@@ -124,34 +126,41 @@ class DraftSource(Source):
         return list(found["missing"])
 
     def _setitem(self, roi: Roi, value: np.ndarray) -> None:
-        for key, data in self.encode(roi, value).items():
-            self.put(key, data)
+        self.put(self.encode(roi, value))
+
+    def copy_encoded(self, roi: Roi, source: Source) -> bool:
+        if not is_whole(roi, self._chunks, self.shape):
+            return False
+        for found in source.encoded(roi):
+            if found.encoding == self._encoding:
+                stored = found.stored()
+                try:
+                    self.put({key_of(position): data or b"" for position, data in stored.items()})
+                except (
+                    ParameterError
+                ):  # a server takes less than zarr allows; what it took is replaced by the same voxels
+                    return False
+                return True
+        return False
+
+    @cached_property
+    def _encoding(self) -> str:
+        metadata = Scratch(self._metadata).array.spec().to_json()["metadata"]
+        return grids_of("zarr3", metadata, self._chunks)[0].encoding
 
     def _getitem(self, roi: Roi) -> np.ndarray:
-        array, store = self._scratch()
-        self._fetch(roi, store)
-        found: np.ndarray = np.array(array[roi].read().result())
+        found = np.empty([part.stop - part.start for part in roi], self._dtype)
+        self._fetched(roi).read(roi, found)
         return found
 
-    def _fetch(self, roi: Roi, store: Any) -> None:
-        for key in self.keys(roi):
-            try:
-                store.write(_below(key), self._connection.get_bytes(f"{self._path}/{key}")).result()
-            except KeyNotFoundError:
-                continue  # zeros
-
-    def _scratch(self) -> tuple[Any, Any]:
-        """Return an array like the draft in memory, of its own, and the store that it lies in."""
-        tensorstore = engine()
-        place = {"driver": "memory", "path": "draft/"}
-        context = tensorstore.Context()
-        spec = {"driver": "zarr3", "kvstore": place, "metadata": self._metadata}
-        array = tensorstore.open(spec, create=True, open=True, context=context).result()
-        return array, tensorstore.KvStore.open(place, context=context).result()
-
-
-def _below(key: str) -> str:
-    return key.removeprefix(f"{ARRAY}/")
+    def _fetched(self, roi: Roi) -> Scratch:
+        """Return an array in memory that holds the chunks of a box as they are now."""
+        scratch, found = Scratch(self._metadata), {}
+        for key in self._keys(roi):
+            with suppress(KeyNotFoundError):  # zeros
+                found[key] = self._connection.get_bytes(f"{self._path}/{key}")
+        scratch.put(found)
+        return scratch
 
 
 def reopen_draft(spec: SourceSpec) -> DraftSource:
@@ -179,10 +188,11 @@ def reopen_draft(spec: SourceSpec) -> DraftSource:
             f"This process has no token for drafts of {base}.",
             remedy="start workers after layer.draft(), and let them have the environment of the driver",
         )
-    return DraftSource(_connection(base, token, ca), project, path, axes)
+    return DraftSource(connected(base, token, ca), project, path, axes)
 
 
 @lru_cache(maxsize=8)
-def _connection(url: str, token: str, ca: str) -> Connection:
+def connected(url: str, token: str, ca: str) -> Connection:
+    """Return the connection of a worker by its token."""
     # the driver has asked whether http is wanted
     return Connection(url, token=token, insecure=True, ca=ca)
