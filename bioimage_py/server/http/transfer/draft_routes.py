@@ -115,6 +115,7 @@ async def put_draft_chunk(
     async with in_memory:
         body = await body_of(request, grid.most)
         _check_digest(body, content_digest, key)
+        await to_thread.run_sync(asked.projects.room(asked.served).take, len(body))
         await to_thread.run_sync(put_chunk, path, key, body)
     await to_thread.run_sync(place.check_open, draft)
     await to_thread.run_sync(Marks(asked.served.folder).touch, draft)
@@ -206,8 +207,8 @@ def publish(
 
 @routes.delete(_DRAFT, status_code=204, **needing("annotate"))
 def discard(descriptor: Name, layer: Name, draft: DraftId, asked: Annotates) -> None:
-    """Remove a draft; nothing happens where there is none."""
-    mark = Marks(asked.served.folder).of(draft)
+    """Remove a draft, also one that was sealed, unless it is stored by now; nothing happens where there is none."""
+    marks = Marks(asked.served.folder)
+    mark = marks.of(draft)
     if mark is not None and mark.is_of(descriptor, layer, asked.caller.name):
-        Place.known(asked.served.folder, descriptor, layer).discard(draft)
-        Marks(asked.served.folder).forget(draft)
+        marks.remove(draft)
