@@ -74,6 +74,9 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
     type=click.IntRange(90),
     help="Whoever was away for longer loads anew.",
 )
+@click.option(
+    "--project-bytes", default=0, type=click.IntRange(0), help="What a project may take; 0: as much as the disk has."
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -90,6 +93,7 @@ def run(
     workers: int,
     metrics: str,
     keep_events: int,
+    project_bytes: int,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -101,7 +105,8 @@ def run(
     from ..server.running import run as serve
     from ..server.site import Times
 
-    listening = Listening(host, port, tls_cert, tls_key, insecure, trusted_proxy, path, workers, metrics, keep_events)
+    tls = (tls_cert, tls_key, insecure, trusted_proxy)
+    listening = Listening(host, port, *tls, path, workers, metrics, keep_events, project_bytes)
     serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root, oidc)
 
 

@@ -302,7 +302,7 @@ class ImageProperties:
         Parameters
         ----------
         generate : bool, default True
-            Make one where there is none; else None is returned then. On a server it is always made, there.
+            Make one where there is none; else None is returned then. On a server it is made there.
 
         Raises
         ------
@@ -311,9 +311,14 @@ class ImageProperties:
         """
         import cv2
 
-        if (remote := self._project._session.remote) is not None:
-            sent = np.frombuffer(remote.thumbnail(self._identifier), np.uint8)
-            return np.asarray(cv2.imdecode(sent, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+        session: Any = self._project._session
+        if session.remote is not None:
+            if session.new_document(self._identifier) is not None:  # the server does not know of it yet
+                return picture(self.load_image(), self.axes) if generate else None
+            sent = session.remote.thumbnail(self._identifier, generate=generate)
+            if sent is None:
+                return None
+            return np.asarray(cv2.imdecode(np.frombuffer(sent, np.uint8), cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
         path = Path(self.thumbnail_path)
         if path.exists():
             stored: npt.NDArray[np.uint8] | None = cv2.imread(str(path))

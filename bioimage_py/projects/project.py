@@ -76,11 +76,10 @@ class Project(Content):
         ConflictError
             Something that the edit changed was changed again since.
         """
-        self._session.needs_folder("A backup of an edit")
         edit.restore(self)
 
     def prune(self, older_than: float = 3600.0) -> int:
-        """Remove files that nothing points to any more, and return their number.
+        """Remove files that nothing points to any more, and return their number; on a server, maintainers may.
 
         That are earlier versions of annotations, annotations of what was deleted, drafts, and backups of `edit`.
 
@@ -88,9 +87,11 @@ class Project(Content):
         ----------
         older_than : float, default 3600.0
             Age in seconds; younger ones may still be read or written by somebody. Copies of images whose data sets
-            another process has added, but not saved for so long, go too.
+            another process has added, but not saved for so long, go too. On a server, drafts and what was sent for a
+            commit stay for a week.
         """
-        return prune.prune(self, older_than)
+        remote = self._session.remote
+        return prune.prune(self, older_than) if remote is None else int(remote.prune(older_than))
 
     def _repr_html_(self) -> str:
         """Tables of its data sets (the first ones), layers and tags."""

@@ -11,7 +11,7 @@ from ..projects.storage.events import Origin
 from ..projects.storage.folder import Change, Pair
 from ..projects.storage.leases import check_lease
 from ..projects.values.grouping import checked_grouping
-from ..projects.values.merge import MISSING, Document, differences, digest, value_at, with_value
+from ..projects.values.merge import MISSING, Document, differences, digest, value_at, with_order, with_value
 from ..projects.values.names import is_plain, is_space
 from ..projects.values.records import DescriptorRecord
 from ..projects.values.settings import ProjectSettings, parse_settings
@@ -59,6 +59,8 @@ class Wish:
     document: Document | None = None
     remove: bool = False
     etag: str = ""
+    orders: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    """Keys of mappings in their order, where new ones do not come last."""
 
     @property
     def concerns_data(self) -> bool:
@@ -155,7 +157,9 @@ def check_sight(sight: Sight, wanted: Commit) -> None:
 
 def _no_document(name: str) -> ConflictError:
     return ConflictError(
-        f"There is no document {name!r} (any more).", field=f"descriptors.{name}", remedy="project.sync()"
+        f"There is no document {name!r} (any more): elsewhere it has become nothing (removed).",
+        field=f"descriptors.{name}",
+        remedy="project.sync()",
     )
 
 
@@ -180,6 +184,8 @@ def _change(served: Served, wish: Wish) -> Change:
     base = mine = saved
     for one in wish.fields:
         base, mine = _put(base, one.path, one.old), _put(mine, one.path, one.new)
+    for path, keys in wish.orders:
+        mine = with_order(mine, path, keys)
     return Change(wish.name, base, mine)
 
 

@@ -40,9 +40,9 @@ def picture_of(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) 
     ParameterError
         The image is elsewhere, or a plane of it is too large.
     """
-    path = folder.root / "thumbnails" / f"{record.identifier}.png"
-    if path.is_file():
-        return folder.inside(path)
+    found = made_picture(folder, record)
+    if found is not None:
+        return found
     import cv2
 
     with opened(folder, record, roots) as image:
@@ -50,8 +50,19 @@ def picture_of(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) 
         seen = image if bounds is None else RoiSource(image, check_roi([slice(*part) for part in bounds], image.shape))
         _check_size(image, record.image)
         made = picture(seen, record.image.axis_values())
+    path = _path(folder, record)
     write_once(path, cv2.imencode(".png", made[..., ::-1])[1].tobytes())
     return path
+
+
+def made_picture(folder: Folder, record: DescriptorRecord) -> Path | None:
+    """Return the path of the PNG of a data set; None where none was made yet."""
+    path = _path(folder, record)
+    return folder.inside(path) if path.is_file() else None
+
+
+def _path(folder: Folder, record: DescriptorRecord) -> Path:
+    return folder.root / "thumbnails" / f"{record.identifier}.png"
 
 
 def opened(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) -> Source:

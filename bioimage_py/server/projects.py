@@ -26,6 +26,7 @@ from .database import audit
 from .database.engine import Database, alone
 from .database.tables import answers, members, projects
 from .served import Served
+from .transfer.room import Room
 from .transfer.unpacking import take_project
 from .values import NAME
 
@@ -50,10 +51,14 @@ class Projects:
     root : Path
         Folder of the server.
     database : Database
+    most : int, default 0
+        Bytes that a project may take; 0 for as many as the disk has.
     """
 
-    def __init__(self, root: Path, database: Database) -> None:
+    def __init__(self, root: Path, database: Database, most: int = 0) -> None:
         self._root = root / "projects"
+        self.most = most
+        self._rooms: dict[Path, Room] = {}
         self._database = database
         self._open: dict[str, Served] = {}
         self._seen: dict[str, int | None] = {}
@@ -202,6 +207,11 @@ class Projects:
                 found = self._open[id] = Served(id, Folder(Path(folder)), self._database)
         self._seen[id] = version
         return found
+
+    def room(self, served: Served) -> Room:
+        """Return the room of a project, which is kept."""
+        root = served.folder.root
+        return self._rooms.setdefault(root, Room(root, self.most))
 
     def has(self, id: str) -> bool:
         """Whether there is such a project."""

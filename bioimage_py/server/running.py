@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ..errors import ParameterError, StorageError
 from ..extras import needing
 from .accounts.provider import ProviderSettings
 from .http.app import make_app
-from .http.metrics import Metrics
+from .http.metrics import Metrics, counting
 from .processes.logs import to_stderr
 from .processes.metrics_port import show_metrics
 from .processes.upkeep import KEEP_DAYS, keep_up
@@ -64,6 +63,8 @@ class Listening:
         "PORT" or "HOST:PORT" at which Prometheus finds the counts without a token; "" for nowhere.
     keep_days : float
         For so many days events are kept, by which clients catch up.
+    project_bytes : int
+        That a project may take; 0: as many as the disk has.
     """
 
     host: str = "127.0.0.1"
@@ -76,6 +77,7 @@ class Listening:
     workers: int = 1
     metrics: str = ""
     keep_days: float = KEEP_DAYS
+    project_bytes: int = 0
 
     def metrics_address(self) -> tuple[str, int]:
         """Return host and port of the counts; ParameterError where they are none."""
@@ -136,7 +138,8 @@ def run(
         import uvicorn  # noqa: F401
     listening.check()
     known = None if provider is None else ProviderSettings.read(provider)
-    site = Site(root, database, times, image_roots=image_roots, provider=known)
+    most = listening.project_bytes
+    site = Site(root, database, times, image_roots=image_roots, provider=known, project_bytes=most)
     first = site.first_admin()
     if first is not None:
         tell(f"The first administrator is 'admin' with the password {first[0]} (shown this once).")
@@ -149,8 +152,7 @@ def run(
     if first is not None:
         tell(f"A password of your own, in a browser, once and within a day: {url}/link/{first[1]}")
     signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
-    with tempfile.TemporaryDirectory(prefix="bioimage_py-metrics-") as folder:
-        counts = Path(folder)
+    with counting(site.root / f"metrics-{socket.gethostname()}-{port}") as counts:
         if listening.metrics:
             tell(f"Metrics for Prometheus: http://{show_metrics(counts, *listening.metrics_address())}/metrics")
         if listening.workers == 1:
@@ -206,7 +208,9 @@ def _worker(
     """Be one of several processes of a server."""
     signal.signal(signal.SIGTERM, _ended)
     to_stderr()
-    _serve(Site(root, database, times, image_roots=image_roots, provider=provider), listening, bound, counts)
+    most = listening.project_bytes
+    site = Site(root, database, times, image_roots=image_roots, provider=provider, project_bytes=most)
+    _serve(site, listening, bound, counts)
 
 
 def _serve(site: Site, listening: Listening, bound: socket.socket, counts: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,10 +127,6 @@ class Place:
             raise KeyNotFoundError(f"There is no draft {draft!r} (any more).", remedy="open a new one")
         return versions.open_version(self.draft_path(draft), mode)
 
-    def discard(self, draft: str) -> None:
-        """Remove a draft; nothing happens where there is none."""
-        shutil.rmtree(self.draft_path(draft), ignore_errors=True)
-
     def seal(self, draft: str) -> Sealed:
         """Give a draft its place among the versions; doing so again answers the same.
 
@@ -164,6 +161,15 @@ class Place:
             (target / _SEALING).unlink(missing_ok=True)
             sync_folder(target.parent)
             return Sealed(record, same)
+
+    def unseal(self, version: str) -> bool:
+        """Let a version that no document names be a draft again; return whether it was one."""
+        with holding(self._mutexes, [f"seal-{bucket(version)}"]):
+            if not (self.version(version) / _SEALED).exists():
+                return False
+            os.rename(self.version(version), self.draft_path(version))
+            (self.draft_path(version) / _SEALED).unlink()
+            return True
 
     def check_open(self, draft: str) -> None:
         """Refuse a draft that was sealed, or removed, while a chunk of it was written (KeyNotFoundError).
@@ -264,7 +270,13 @@ class Place:
         return self._layer.kind in _ROWS or self._about(version)["shape"] == shape_of(record)
 
     def _about(self, version: str) -> Any:
-        return json.loads((self.version(version) / _SEALED).read_bytes())
+        path = self.version(version)
+        with suppress(FileNotFoundError):
+            return json.loads((path / _SEALED).read_bytes())
+        with versions.open_version(path) as source:  # one that a process in the folder has made, which is whole too
+            units = sum(1 for _ in versions.chunk_files(path / ARRAY))
+            record = LayerRecord(version=version, units=units, dtype=source.dtype.name)
+            return {"record": record.model_dump(), "shape": list(source.shape)}
 
     def version(self, version: str) -> Path:
         """Path of a version of a label map."""

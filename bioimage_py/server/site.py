@@ -46,6 +46,8 @@ class Site:
         Folders of images of which pictures are made.
     provider : ProviderSettings, optional
         With which users may sign in.
+    project_bytes : int, default 0
+        That a project may take; 0 for as many as the disk has.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Site:
         clock: Callable[[], float] = time.time,
         image_roots: Sequence[Path] = (),
         provider: ProviderSettings | None = None,
+        project_bytes: int = 0,
     ) -> None:
         times = times or Times()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,7 +74,7 @@ class Site:
         self.members = Members(self.database)
         self.sights = Sights(self.database)
         self.known = Known(self.database, clock)
-        self.projects = Projects(self.root, self.database)
+        self.projects = Projects(self.root, self.database, project_bytes)
 
     def first_admin(self) -> tuple[str, str] | None:
         """Make the administrator "admin" where there is nobody yet.

@@ -10,6 +10,8 @@ import pytest
 
 from bioimage_py.projects import Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
 
+from ..server.again import places
+
 SHAPE = (40, 40, 40)
 
 
@@ -61,7 +63,7 @@ def again(project: Project) -> Callable[[], Project]:
 @pytest.fixture
 def files(project: Project) -> Callable[[], dict[str, bytes]]:
     """Read every document of the project."""
-    root = Path(project.path)
+    root = places.root(project)
 
     def read() -> dict[str, bytes]:
         found = [root / "project.json", *(root / "descriptors").glob("*")]

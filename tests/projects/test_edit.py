@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from bioimage_py.errors import ConflictError, ParameterError
 from bioimage_py.projects import BoxSet, Item, Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
+
+from ..server.again import places
 
 SHAPE = (40, 40, 40)
 PIXEL = LayerKind.PIXELWISE
@@ -89,7 +89,7 @@ def test_a_dry_run_changes_nothing_and_tells_all(labelled, files):
     assert Item("layer", "cells") in plan.kept
     assert plan.touched == {identifier}
     assert "lost: tag 'Reviewed' in 1 data sets" in str(plan)
-    assert not list(Path(labelled.path, "history").glob("*"))
+    assert not list(places.root(labelled).glob("history/*"))
 
 
 def test_a_rename_keeps_its_data(labelled, again):
@@ -177,7 +177,7 @@ def test_an_edit_in_a_transaction_that_fails_leaves_nothing(labelled, again, fil
         raise ZeroDivisionError
     assert files() == before
     assert stored(labelled).tolist() == [0, 1, 2, 2]
-    assert not list(Path(labelled.path, "history").glob("*"))
+    assert not list(places.root(labelled).glob("history/*"))
     assert "nucleus" in again().labelmap_layers[0].labels
 
 
@@ -219,4 +219,4 @@ def test_prune_forgets_what_no_backup_brings_back(labelled, again, files):
     labelled.prune(older_than=-1)
     assert tag.encode() not in b"".join(files().values())
     labelled.prune(older_than=-1)
-    assert not list(Path(labelled.path).glob(f"annotations/*/{layer}/*"))
+    assert not list(places.root(labelled).glob(f"annotations/*/{layer}/*"))

@@ -157,8 +157,9 @@ def test_a_file_of_several_frames_is_a_volume(tmp_path):
 def test_dicom_errors(study, tmp_path):
     root, first, _ = study
     project = empty(tmp_path / "p")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ParameterError, match="no DICOM images"):
-        import_dicom(project, tmp_path / "p")
+        import_dicom(project, tmp_path / "empty")
     found = import_dicom(project, root)
     write_slice(root / "a" / "9.dcm", first[0][:3], 0)
     with pytest.raises(FormatError, match=r"9\.dcm has the shape"):

@@ -15,6 +15,8 @@ from bioimage_py.io import read_multiscales
 from bioimage_py.projects import Label, LayerKind, Project
 from bioimage_py.sources import Axis, Source
 
+from ..server.again import places
+
 SHAPE = (40, 40, 40)
 BIG = (130, 70, 70)
 
@@ -30,7 +32,7 @@ def layer(project):
 
 def chunks(layer) -> dict[str, int]:
     """Inode of every chunk file of the stored label map."""
-    root = Path(layer.path(), "0")
+    root = places.stored(layer) / "0"
     return {str(path.relative_to(root)): path.stat().st_ino for path in root.glob("c/*/*/*")}
 
 
@@ -61,26 +63,27 @@ def test_what_is_saved_is_loaded(layer, again):
 
 def test_it_is_an_ome_zarr_label_image(layer):
     layer.save_new_data(labels())
-    image = read_multiscales(layer.path())[0]
+    path = str(places.stored(layer))
+    image = read_multiscales(path)[0]
     assert image.levels[0][0] == "0"
     assert image.levels[0][1][0].unit == "micrometer"
     import zarr
 
-    described = zarr.open_group(layer.path(), mode="r").attrs["ome"]["image-label"]
+    described = zarr.open_group(path, mode="r").attrs["ome"]["image-label"]
     assert described["colors"][1] == {"label-value": 1, "rgba": [255, 0, 0, 255]}
-    assert zarr.open_group(layer.path(), mode="r")["0"].shape == BIG
+    assert zarr.open_group(path, mode="r")["0"].shape == BIG
 
 
 def test_only_changed_chunks_are_stored(layer):
     data = labels()
     layer.save_new_data(data)
-    before, old = chunks(layer), layer.path()
+    before, old = chunks(layer), layer.version
     data[0, 0, 0] = (data[0, 0, 0] + 1) % 3
     data[129, 69, 69] = (data[129, 69, 69] + 1) % 3
     held = layer.load()
     layer.save_new_data(data)
     after = chunks(layer)
-    assert layer.path() != old
+    assert layer.version != old
     assert {name for name in after if after[name] != before[name]} == {"c/0/0/0", "c/2/1/1"}
     np.testing.assert_array_equal(np.array(layer.load()), data)
     np.testing.assert_array_equal(np.array(held), labels())
@@ -88,11 +91,11 @@ def test_only_changed_chunks_are_stored(layer):
 
 def test_unchanged_content_is_not_saved(layer):
     layer.save_new_data(labels())
-    time, path = layer.descriptor.latest_edit_time, layer.path()
+    time, version = layer.descriptor.latest_edit_time, layer.version
     for same in (labels(), labels().astype(np.int64), bp.sources.as_source(labels()), layer.load()):
         assert layer.save_new_data(same) is False
-    assert (layer.descriptor.latest_edit_time, layer.path()) == (time, path)
-    assert len(list(Path(layer.folder).iterdir())) == 1
+    assert (layer.descriptor.latest_edit_time, layer.version) == (time, version)
+    assert len(list(places.folder(layer).iterdir())) == 1
 
 
 def test_an_empty_label_map_is_stored_but_has_no_content(layer):
@@ -224,7 +227,7 @@ def test_a_draft_is_written_by_a_run(layer, project):
     image = layer.descriptor.load_image()
     bp.copy(image, draft.source, job_type="subprocess", num_workers=2, block_shape=(64, 64, 64), casting="unsafe")
     assert draft.publish()
-    assert not list(Path(layer.path()).rglob(".bioimage_py*"))
+    assert not list(places.stored(layer).rglob(".bioimage_py*"))
     np.testing.assert_array_equal(np.array(layer.load()), np.array(image))
 
 
@@ -242,7 +245,7 @@ def test_two_writers_of_one_label_map(layer, again):
     with pytest.raises(ConflictError, match="layers"):
         other.save_new_data(labels(2))
     np.testing.assert_array_equal(np.array(layer.load()), labels(1))
-    assert len(list(Path(layer.folder).iterdir())) == 1
+    assert len(list(places.folder(layer).iterdir())) == 1
 
 
 def test_a_layer_that_somebody_removed_takes_no_data(layer, again):
@@ -252,7 +255,7 @@ def test_a_layer_that_somebody_removed_takes_no_data(layer, again):
     other.edit(settings)
     with pytest.raises(ConflictError, match="'cells' was removed by another process"):
         layer.save_new_data(labels())
-    assert list(Path(layer.folder).iterdir()) == []
+    assert list(places.folder(layer).glob("*")) == []
     other.restore_backup()
     assert layer.save_new_data(labels())
 
@@ -287,12 +290,12 @@ def test_prune_removes_what_nothing_points_to(layer, project):
     project.delete_descriptors([gone])
     project.save()
     assert project.prune() == 0
-    for path in Path(project.path).rglob("*"):
+    for path in places.root(project).rglob("*"):
         os.utime(path, (1e9, 1e9))
     project.prune()
-    assert [path.name for path in Path(layer.folder).iterdir()] == [Path(layer.path()).name]
-    assert len(list(Path(project.path, "images").iterdir())) == 2
-    assert [path.name for path in Path(project.path, "annotations").iterdir()] == [layer.descriptor.identifier]
+    assert [path.name for path in places.folder(layer).iterdir()] == [places.stored(layer).name]
+    assert len(list(places.root(project).glob("images/*"))) == 2
+    assert [path.name for path in places.root(project).glob("annotations/*")] == [layer.descriptor.identifier]
     seen = Project.load(project.path).descriptors["big"]
     np.testing.assert_array_equal(np.array(seen.labelmap_layers[0].load()), labels(2))
     assert Project.load(project.path).descriptors["raw"].load_image().shape == SHAPE

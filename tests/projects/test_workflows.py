@@ -114,7 +114,7 @@ def test_reset_grouping_reads_no_pixels(monkeypatch, capsys, here):
     for owner, name in ((Source, "read"), (Source, "view"), (DicomSource, "_getitem"), (Descriptor, "load_image")):
         monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(AssertionError, match="pixels were read"):
-        project.descriptors[0].load_thumbnail()
+        project.descriptors[0].load_image()
     workflow(4)
     shown = [[(group.key, group.display) for group in d.grouping] for d in Project.load("thorax.project").descriptors]
     assert shown == [

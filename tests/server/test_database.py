@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import insert, inspect, select, text
 
 from bioimage_py.errors import FormatError, ParameterError, StorageError
-from bioimage_py.server.database import tables
+from bioimage_py.server.database import engine, tables
 from bioimage_py.server.database.engine import HEAD, Database
+
+USER = {"id": 1, "name": "owner", "password": "", "admin": True, "disabled": False, "created": 0.0}
 
 
 def test_migrations_lead_to_the_tables_that_the_code_knows(tmp_path):
@@ -18,6 +20,38 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(tmp_path):
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     database.close()
     Database(f"sqlite:///{tmp_path}/a.db").close()
+
+
+def of_the_first_version(url, monkeypatch):
+    """Make a database as the first version did, with a user."""
+    with monkeypatch.context() as older:
+        older.setattr(engine, "HEAD", "0001")
+        database = Database(url)
+    with database.writing() as connection:
+        connection.execute(insert(tables.users).values(USER))
+    database.close()
+
+
+def check_brought_up_to_date(url):
+    database = Database(url)
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+        assert connection.execute(select(tables.users.c.name)).scalars().all() == ["owner"]
+    database.close()
+
+
+def test_an_older_database_is_brought_up_to_date_and_copied_before(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/a.db"
+    of_the_first_version(url, monkeypatch)
+    check_brought_up_to_date(url)
+    (tmp_path / "a.db").unlink()
+    (tmp_path / "a.db.0001").rename(tmp_path / "a.db")
+    monkeypatch.setattr(engine, "HEAD", "0001")
+    check_older = Database(url)
+    with check_older.reading() as connection:
+        assert connection.execute(select(tables.users.c.name)).scalars().all() == ["owner"]
+        assert "devices" not in inspect(connection).get_table_names()
+    check_older.close()
 
 
 def test_a_newer_database_is_refused(tmp_path):

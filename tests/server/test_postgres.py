@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
 
-from . import postgres, test_served
+from . import postgres, test_database, test_served
 from .accounts import test_accounts
 from .conftest import Demo
 from .http import test_http
@@ -53,6 +53,11 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(url):
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     for database in databases:
         database.close()
+
+
+def test_an_older_database_is_brought_up_to_date(url, monkeypatch):
+    test_database.of_the_first_version(url, monkeypatch)
+    test_database.check_brought_up_to_date(url)
 
 
 SERVED = [

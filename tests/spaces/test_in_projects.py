@@ -25,6 +25,8 @@ from bioimage_py.spaces import (
     write_space,
 )
 
+from ..server.again import places
+
 BOX = Box((0, 0), (5, 5))
 
 
@@ -54,7 +56,7 @@ def put(space: Any, id: str, box: Box = BOX, **given: Any) -> Any:
 
 
 def versions(project: Project) -> list[Path]:
-    return sorted(Path(project.path).glob("annotations/*/space.root/*.json"))
+    return sorted(places.root(project).glob("annotations/*/space.root/*.json"))
 
 
 def test_saved_and_read(project: Project, again: Any) -> None:
@@ -72,7 +74,7 @@ def test_saved_and_read(project: Project, again: Any) -> None:
     space.get("a").instance.set_answer("other", "note")
     assert space.save() is True
     assert again().get("a").answers == {"note": "other"}
-    assert list(validate(project)) == []
+    assert list(validate(places.local(project))) == []
 
 
 def test_what_is_too_large_to_be_read_again_is_not_written(
@@ -83,15 +85,15 @@ def test_what_is_too_large_to_be_read_again_is_not_written(
         put(space, f"object {number}")
     space.save()
     largest = versions(project)[0].stat().st_size + 10
-    monkeypatch.setattr("bioimage_py.system.json_text.LARGEST", largest)
-    put(space, "one more")
-    for save in (space.save, project.save, lambda: write_space(space, tmp_path / "alone.json")):
-        with pytest.raises(StorageError, match=f"51 records of .* and {largest} at most would be read again"):
-            save()
-    assert len(versions(project)) == 1
-    assert not (tmp_path / "alone.json").exists()
-    assert len(again()) == 50
-    monkeypatch.undo()
+    with monkeypatch.context() as small:
+        small.setattr("bioimage_py.system.json_text.LARGEST", largest)
+        put(space, "one more")
+        for save in (space.save, project.save, lambda: write_space(space, tmp_path / "alone.json")):
+            with pytest.raises(StorageError, match=f"51 records of .* and {largest} at most would be read again"):
+                save()
+        assert len(versions(project)) == 1
+        assert not (tmp_path / "alone.json").exists()
+        assert len(again()) == 50
     space.save()
     assert len(again()) == 51
 
@@ -227,7 +229,7 @@ def test_several_spaces(project: Project) -> None:
 
 
 def test_a_project_of_the_schema_before(project: Project) -> None:
-    for path in (Path(project.path) / "project.json", *Path(project.path).glob("descriptors/*.json")):
+    for path in (places.root(project) / "project.json", *places.root(project).glob("descriptors/*.json")):
         document = json.loads(path.read_text())
         document.pop("ontology", None)
         path.write_text(json.dumps({**document, "schema": 1}))
@@ -242,7 +244,7 @@ def test_a_damaged_space(project: Project, again: Any) -> None:
     versions(project)[0].write_text('{"objects": [')
     with pytest.raises(FormatError, match="is no space"):
         again()
-    assert any("space.root" in problem.where for problem in validate(Project.load(project.path)))
+    assert any("space.root" in problem.where for problem in validate(places.local(project)))
 
 
 @pytest.mark.parametrize("place", ["project-commit", "project-transaction", "project-place"])
@@ -269,4 +271,4 @@ def test_a_save_that_breaks_off_is_all_or_none(
     state = [[r.id for r in d.space()] for d in found.descriptors], found.descriptors[0].comments
     assert state in (([[], []], ""), ([["a"], ["b"]], "seen"))
     assert (state[1] == "seen") == (place != "project-commit")
-    assert list(validate(found)) == []
+    assert list(validate(places.local(found))) == []

@@ -10,11 +10,10 @@ import numpy as np
 
 from ...errors import ConflictError, ParameterError, SourceNotFoundError
 from ...sources.indexing import Roi
-from ...system.files import write_once
 from ...wrapper.base import WrapperSource
-from ..drafts import Draft, regions
+from ..drafts import regions
 from ..layers import LIVE, LabelMapLayer
-from ..storage.folder import new_stamp, parse, to_text
+from ..storage.folder import new_stamp
 from ..values.kinds import LayerKind
 from ..values.merge import MISSING, Document, merge
 from ..values.models import Definition, Layer
@@ -199,10 +198,8 @@ def _present(descriptor: Descriptor, layer: Layer) -> set[str]:
 def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> None:
     """Apply settings after a backup, with the open transaction or one of its own."""
     session = project._session
-    if project.is_remote:
-        _apply_on_server(project, settings, plan)
-        return
     gone, _, _ = edit_ontology.compare(project.ontology, settings.ontology)
+    name = new_stamp()
     session.begin()
     project._spaces.begin()
     try:
@@ -211,32 +208,20 @@ def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> N
         before = session.settings.to_document()
         session.memory.settings = _with_project_id(settings, session.settings.id).with_ids()
         layers = {layer: _remap(project, layer, mapping, plan.touched) for layer, mapping in plan.remapped.items()}
-        backup = session.folder.history / f"{new_stamp()}.json"
-        document = {
+        backup = {
             "schema": 1,
             "time": now().isoformat(),
             "settings": [before, session.settings.to_document()],
             "layers": {layer: changes for layer, changes in {**layers, **classes}.items() if changes},
         }
-        write_once(backup, to_text(document).encode(), sync=True)
-        session.on_rollback(lambda: backup.unlink(missing_ok=True))
+        session.backups.keep(name, backup)
+        session.on_rollback(lambda: session.backups.remove(name))
         session.memory.guarded |= plan.touched
     except BaseException:
         project._spaces.end(failed=True)
         raise
     project._spaces.end(failed=False)
     project._spaces.take_over()
-
-
-def _apply_on_server(project: Project, settings: ProjectSettings, plan: EditPlan) -> None:
-    """Apply settings that leave all label maps as they are; the server keeps the settings before in its events."""
-    session = project._session
-    if plan.remapped and plan.touched:
-        session.needs_folder("An edit that changes the values of labels")
-    session.begin()
-    session.memory.settings = _with_project_id(settings, session.settings.id).with_ids()
-    session.memory.guarded |= plan.touched
-    session.end(failed=False)
 
 
 def _with_project_id(settings: ProjectSettings, id: str) -> ProjectSettings:
@@ -254,7 +239,7 @@ def _remap(project: Project, layer: str, mapping: Mapping[int, int], touched: It
         if before is None or source is None:
             continue
         mapped = Remapped(source, list(mapping.items()))
-        draft = Draft(live, dtype=mapped.dtype)
+        draft = live.draft(dtype=mapped.dtype)
         draft.fill(mapped)
         if draft.publish():
             after = live._stored()
@@ -297,13 +282,11 @@ class Remapped(WrapperSource):
 
 def restore(project: Project) -> None:
     """Undo the last edit that was not undone."""
-    session = project._session
-    for path in sorted(session.folder.history.glob("[!.]*.json"), reverse=True):
-        if path not in session.restored:
-            break
-    else:
+    session, backups = project._session, project._session.backups
+    found = [name for name in backups.names() if name not in backups.undone]
+    if not found:
         raise SourceNotFoundError(f"{project.path} has no backup of an edit.", remedy="only edit() makes backups")
-    backup = parse(path.read_bytes(), path)
+    last, backup = found[-1], backups.read(found[-1])
     session.begin()
     try:
         before, after = backup["settings"]
@@ -313,12 +296,13 @@ def restore(project: Project) -> None:
                 if session.has(name):
                     layers = session.record(name).layers
                     current = layers[layer].model_dump() if layer in layers else MISSING
-                    found = _undone({"version": current}, {"version": old}, {"version": new}, f"{name}.layers.{layer}")
-                    layers[layer] = LayerRecord(**found["version"])
+                    where = f"{name}.layers.{layer}"
+                    undone = _undone({"version": current}, {"version": old}, {"version": new}, where)
+                    layers[layer] = LayerRecord(**undone["version"])
                     session.memory.guarded.add(name)
-        session.restored.add(path)
-        session.on_rollback(lambda: session.restored.discard(path))
-        session.on_saved(lambda: path.unlink(missing_ok=True))
+        backups.undone.add(last)
+        session.on_rollback(lambda: backups.undone.discard(last))
+        session.on_saved(lambda: backups.remove(last))
     except BaseException:
         session.end(failed=True)
         raise

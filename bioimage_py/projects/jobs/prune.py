@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.processes import server_time
-from ..storage.folder import parse
 from ..values.merge import Document
 from ..values.names import is_space
 
@@ -17,33 +16,33 @@ if TYPE_CHECKING:
     from ..project import Project
 
 
-def prune(project: Project, older_than: float) -> int:
-    """Remove files that nothing points to and that are old enough; return how many."""
+def prune(project: Project, older_than: float, spared: Collection[str] = ()) -> int:
+    """Remove files that nothing points to and that are old enough; return how many.
+
+    Parameters
+    ----------
+    project : Project
+        In a folder.
+    older_than : float
+        Seconds.
+    spared : collection of str
+        Drafts and versions that stay, and data sets that are not saved yet whose annotations do.
+    """
     session = project._session
-    session.needs_folder("prune")
     folder = session.folder
     session.sync()  # what others have added is no rubbish
     limit = server_time(folder.root) - older_than
-    kept = _backups(folder.history, limit)
+    session.backups.forget(limit)
+    kept = [session.backups.read(name) for name in session.backups.names()]
     count = _forget(project, kept)
     for path in _unused(project, kept, limit):
+        name = path.name.removeprefix(".draft-")[: len(_STAMP)]
         folder.inside(path.parent / "any")
-        if _newest(path) < limit:
+        if name not in spared and _newest(path) < limit:
             whole = path.is_dir() and not path.is_symlink()
-            shutil.rmtree(path) if whole else path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
             count += 1
     return count
-
-
-def _backups(history: Path, limit: float) -> list[Document]:
-    """Remove old backups, and return the others."""
-    kept = []
-    for path in history.glob("[!.]*.json"):
-        if path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)
-        else:
-            kept.append(parse(path.read_bytes(), path))
-    return kept
 
 
 def _forget(project: Project, backups: list[Document]) -> int:
@@ -86,26 +85,30 @@ def _unused(project: Project, backups: list[Document], limit: float) -> Iterator
 
 def _unused_versions(project: Project, folder: Path, backups: list[Document], limit: float) -> Iterator[Path]:
     session, name = project._session, folder.name
-    saved = session.folder.read(name)
-    recent = saved.stamp is not None and saved.stamp[0] >= limit * 1e9
-    used = {entry["version"] for entry in (saved.document or {"layers": {}})["layers"].values()}
-    if name in session.memory.states:
-        used |= {entry.version for entry in session.record(name).layers.values()}
-    for backup in backups:
-        for changes in backup["layers"].values():
-            used |= {entry["version"] for entry in changes.get(name, []) if entry}
-    for path in folder.glob("*/*"):
-        # after a recent edit somebody may still read the version before
-        if path.name.startswith(".") or not (recent or path.stem in used):
-            yield path
+    with session.folder.guarding([name]):  # who is about to name one is waited for
+        saved = session.folder.read(name)
+        recent = saved.stamp is not None and saved.stamp[0] >= limit * 1e9
+        used = {entry["version"] for entry in (saved.document or {"layers": {}})["layers"].values()}
+        if name in session.memory.states:
+            used |= {entry.version for entry in session.record(name).layers.values()}
+        for backup in backups:
+            for changes in backup["layers"].values():
+                used |= {entry["version"] for entry in changes.get(name, []) if entry}
+        for path in folder.glob("*/*"):
+            # after a recent edit somebody may still read the version before
+            if path.name.startswith(".") or not (recent or path.stem in used):
+                yield path
 
 
 _STAMP = "20260101-000000-000000-abcdef"
 
 
 def _newest(path: Path) -> float:
-    """Time of the last change of a file, or of anything in a folder."""
-    times = [path.lstat().st_mtime]
-    for inner, _, names in os.walk(path):
-        times += [os.lstat(os.path.join(inner, name)).st_mtime for name in (".", *names)]
+    """Time of the last change of a file, or of anything in a folder; now, where it is not there any more."""
+    try:
+        times = [path.lstat().st_mtime]
+        for inner, _, names in os.walk(path):
+            times += [os.lstat(os.path.join(inner, name)).st_mtime for name in (".", *names)]
+    except FileNotFoundError:  # somebody else removes it just now
+        return float("inf")
     return max(times)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import BioimageError
+from ...errors import BioimageError, ParameterError
 from ...sources import Source
 from ...sources.stores.paths import is_url
 from ..drafts import regions
@@ -51,7 +51,8 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
     ------
     Problem
     """
-    project._session.needs_folder("validate")
+    if project.is_remote:
+        raise ParameterError(f"{project.path} is checked where it lies.", remedy="bioimage-py server check FOLDER")
     folder = project._session.folder
     known = set(project.descriptors.identifiers)
     for path in sorted(folder.root.glob("annotations/*")):

@@ -19,6 +19,7 @@ from ..storage.leases import LockToken
 from ..storage.packs import packs
 from ..values.records import LayerRecord
 from .arrays.draft_source import DraftSource
+from .sending import take_back, told_as_conflict
 
 if TYPE_CHECKING:
     from ..layers import LabelMapLayer
@@ -54,15 +55,16 @@ class RemoteDraft(Draft):
         self._store, stored = session.remote, layer._stored()
         kind = label_dtype(dtype).name if dtype is not None else stored.dtype if stored is not None else None
         new = session.new_layer(layer.id)
-        told = self._store.open_draft(
-            descriptor.identifier,
-            layer.id,
-            dtype=kind or layer._smallest_dtype().name,
-            base="" if stored is None else stored.version,
-            name=name,
-            document=session.new_document(descriptor.identifier),
-            layer_document=new,
-        )
+        with told_as_conflict(layer):
+            told = self._store.open_draft(
+                descriptor.identifier,
+                layer.id,
+                dtype=kind or layer._smallest_dtype().name,
+                base="" if stored is None else stored.version,
+                name=name,
+                document=session.new_document(descriptor.identifier),
+                layer_document=new,
+            )
         if dtype is not None and told["dtype"] != label_dtype(dtype).name:
             raise DtypeError(
                 f"The draft {name!r} holds {told['dtype']}, not {np.dtype(dtype)}.",
@@ -95,9 +97,14 @@ class RemoteDraft(Draft):
         sealed = self._store.seal(layer._dataset.identifier, layer.id, self._id)
         base = None if self._base is None else LayerRecord(**self._base)
         if sealed["same"] and base is not None:
+            self.discard()
             return False
-        layer._publish(base, LayerRecord(**sealed["record"]), token, lambda: None)
+        layer._publish(base, LayerRecord(**sealed["record"]), token, self._take_back)
         return True
+
+    def _take_back(self) -> None:
+        path = self._store.draft_path(self._layer._dataset.identifier, self._layer.id, self._id)
+        take_back(self._store.connection, path)
 
     def rebase(self) -> list[tuple[slice, ...]]:
         """Take over what somebody else published since; see `Draft.rebase`."""

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from ...errors import KeyNotFoundError, LockError, ParameterError
+from ...errors import KeyNotFoundError, LockError, ParameterError, SourceNotFoundError
+from ..storage.backups import Backups
 from ..storage.folder import Change, Folder, Saved, Stamp
 from ..storage.leases import Lease, LockToken
 from ..storage.listing import Changes, Listing
@@ -21,6 +22,7 @@ from ..values.merge import Document
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord
 from .problems import GoneError
+from .sending import take_back
 from .store import Store, commit_key
 
 _SAME: Stamp = (1, 0, 0)
@@ -134,6 +136,38 @@ class RemoteLock(LockToken):
         return RemoteFolder(self._store)
 
 
+class RemoteBackups(Backups):
+    """Backups on a server in the place of files.
+
+    Parameters
+    ----------
+    store : Store
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(Path())
+        self._connection, self._all = store.connection, f"/projects/{store.id}/backups"
+
+    def names(self) -> list[str]:
+        """Names, which are their times, the oldest first."""
+        return list(self._connection.get(self._all))
+
+    def read(self, name: str) -> Document:
+        """Return a backup; SourceNotFoundError where there is none."""
+        try:
+            return dict(self._connection.get(f"{self._all}/{name}"))
+        except KeyNotFoundError as error:
+            raise SourceNotFoundError(error.message, remedy=error.remedy) from None
+
+    def keep(self, name: str, backup: Document) -> None:
+        """Send a backup; one of that name is replaced."""
+        self._connection.send("PUT", f"{self._all}/{name}", backup)
+
+    def remove(self, name: str) -> None:
+        """Remove a backup; nothing happens where there is none."""
+        take_back(self._connection, f"{self._all}/{name}")  # one that stays undoes nothing that was undone
+
+
 class RemoteSession(Session):
     """The state of one `Project` object of a server.
 
@@ -182,6 +216,9 @@ class RemoteSession(Session):
     def _listed(self, folder: Folder) -> Listing:
         return RemoteListing(folder, self._store)
 
+    def _backups(self, folder: Folder) -> Backups:
+        return RemoteBackups(self._store)
+
     def has(self, identifier: str) -> bool:
         """Whether there is such a data set."""
         if identifier in self.memory.deleted or not is_plain(identifier):
@@ -210,10 +247,6 @@ class RemoteSession(Session):
         state = None if token else self._store.lock_state(identifier)
         if state is not None and state.alive:
             raise LockError(f"The descriptor {identifier} is locked by {state}.", remedy="wait, or pass lock_token=")
-
-    def needs_folder(self, what: str) -> None:
-        """Refuse what only projects in folders have."""
-        raise ParameterError(f"{what}: projects on a server do not have that yet.", remedy="do it in the folder")
 
     def sync(self) -> int:
         """Take over what others have saved; return the number of events, those of this object too."""

@@ -19,7 +19,7 @@ from ...system.json_text import parse_json
 from ..storage.folder import Change
 from ..storage.leases import Lease
 from ..storage.packs import ARRAY
-from ..values.merge import MISSING, Document, differences, digest, value_at
+from ..values.merge import MISSING, Document, differences, digest, orders, value_at
 from ..values.records import LayerRecord
 from .arrays.served import open_served
 from .connection import PREFIX, Connection
@@ -185,6 +185,11 @@ class Store:
         with self.connection.streamed(f"{self._path}/events/stream", headers, _SILENCE) as answer:
             yield EventStream(answer)
 
+    def prune(self, older_than: float) -> int:
+        """Remove files that nothing points to, and return their number; see `Project.prune`."""
+        told = self.connection.send("POST", f"{self._path}/prune", {"older_than": older_than}, key="prune-again")
+        return int(told["removed"])
+
     def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:
         """Data sets that fit, as the server lists them, page by page."""
         cursor = ""
@@ -205,7 +210,7 @@ class Store:
         self.connection.send("PUT", self._lock(identifier), {"token": token})
 
     def unlock(self, identifier: str, token: str) -> None:
-        """Release a lock; nothing happens where it has gone."""
+        """Release a lock; nothing happens where it has gone, perhaps with its data set."""
         self.connection.send("DELETE", self._lock(identifier), headers={"Lock-Token": token})
 
     def _lock(self, identifier: str) -> str:
@@ -240,9 +245,14 @@ class Store:
         path = f"{self._path}/descriptors/{identifier}/spaces/{space}/versions"
         return LayerRecord(**self.connection.send_bytes("POST", path, data, again=True)["record"])
 
-    def thumbnail(self, identifier: str) -> bytes:
-        """Return the small picture of an image, as PNG."""
-        return self.connection.get_bytes(f"{self._path}/thumbnails/{identifier}")
+    def thumbnail(self, identifier: str, *, generate: bool = True) -> bytes | None:
+        """Return the small picture of an image, as PNG; None where there is none and none is to be made."""
+        try:
+            return self.connection.get_bytes(f"{self._path}/thumbnails/{identifier}?generate={str(generate).lower()}")
+        except KeyNotFoundError:
+            if generate:
+                raise
+            return None
 
     def table(self, identifier: str, layer: str, version: str) -> str:
         """Return the CSV text of boxes or landmarks."""
@@ -331,4 +341,5 @@ def _wish(change: Change) -> dict[str, Any]:
         if path != ("edit_time",):  # which the server sets
             given = {name: value for name, value in (("old", old), ("new", new)) if value is not MISSING}
             fields.append({"path": list(path), **given})
-    return {"name": change.name, "fields": fields}
+    placed = [{"path": list(path), "keys": keys} for path, keys in orders(change.base, change.mine)]
+    return {"name": change.name, "fields": fields, **({"orders": placed} if placed else {})}

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +29,9 @@ from .folder import Folder
 
 SECONDS = 300.0
 """How long a lock lives that nobody renews."""
+_MOST = 10_000
+_ends: dict[tuple[str, str, int], float] = {}
+"""By file, token and the time that it bears: a clock of files that is put back prolongs no lease."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,25 @@ def read_lease(folder: Folder, identifier: str) -> Lease | None:
     path = _path(folder, identifier)
     try:
         with open(path, "rb") as file:
-            stored, taken = parse_json(file.read()), os.fstat(file.fileno()).st_mtime
-        token, owner, expires = str(stored["token"]), str(stored["owner"]), taken + float(stored["seconds"])
+            stored, taken = parse_json(file.read()), os.fstat(file.fileno())
+        token, owner, seconds = str(stored["token"]), str(stored["owner"]), float(stored["seconds"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged.", remedy=f"rm {path}") from error
-    return Lease(token, owner, expires, server_time(path.parent) < expires)
+    now = server_time(path.parent)
+    left = taken.st_mtime + seconds - now
+    ends = _seen((str(path), token, taken.st_mtime_ns), monotonic() + min(seconds, left))
+    left = min(left, ends - monotonic())
+    return Lease(token, owner, now + left, left > 0)
+
+
+def _seen(lease: tuple[str, str, int], ends: float) -> float:
+    """Return when a lease ends by the clock that never jumps, as it was when this process saw it first."""
+    if len(_ends) >= _MOST and lease not in _ends:
+        for one in [one for one, end in _ends.items() if end < monotonic()] or list(_ends)[: _MOST // 2]:
+            _ends.pop(one, None)
+    return _ends.setdefault(lease, ends)
 
 
 def check_lease(folder: Folder, identifier: str, token: str) -> None:
@@ -120,6 +136,7 @@ class LockToken:
         with folder.guarding([identifier]):
             check_lease(folder, identifier, "")
             write_once(_path(folder, identifier), json.dumps(stored, indent=1).encode())
+            read_lease(folder, identifier)  # so that its end is known
         return token
 
     @classmethod
@@ -169,6 +186,7 @@ class LockToken:
         with folder.guarding([self._identifier]):
             check_lease(folder, self._identifier, self.token)
             os.utime(_path(folder, self._identifier))
+            read_lease(folder, self._identifier)
 
     def unlock(self) -> None:
         """Release the lock; the token can't be used again. Nothing happens where it has expired or gone."""

@@ -73,12 +73,15 @@ def put_layer(record: DescriptorRecord, layer: str, entry: LayerRecord | None) -
 
 
 def needed_for(memory: Memory, base: Document, identifier: str, layer: str) -> list[Change]:
-    """Return the changes that the data of a layer stands on: its own, and what is new of its descriptor and layer."""
+    """Return the changes that data of a layer stands on: its own, what is new of its descriptor, and their settings."""
     state = memory.states[identifier]
     mine = state.record.to_document()
     if state.base is not None:
         mine = with_value(state.base, ("layers", layer), mine["layers"][layer])
     changes = [Change(identifier, state.base, mine)]
-    if layer not in base["layers"]:
+    record, new = state.record, state.base is None
+    grouped = new and record.grouping and memory.settings.grouping_hierarchy != base["grouping_hierarchy"]
+    tagged = new and not base["tags"].keys() >= record.tags.keys()
+    if layer not in base["layers"] or grouped or tagged:
         changes.append(Change("project", base, memory.settings.to_document()))
     return changes

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from ...errors import ConflictError, KeyNotFoundError, SourceNotFoundError
@@ -16,6 +15,8 @@ from ..values.merge import differences
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord, LayerRecord, Summary, summarise
 from ..values.settings import ProjectSettings, parse_settings
+from .backups import Backups
+from .events import Origin
 from .folder import SETTINGS, Change, Folder, Saved
 from .leases import Lease, LockToken, check_lease, read_lease
 from .listing import Listing
@@ -49,10 +50,9 @@ class Session:
         self.folder = folder
         self.base = base
         self.memory = Memory(parse_settings(base))
-        self.listing = self._listed(folder)
+        self.listing, self.backups = self._listed(folder), self._backups(folder)
         self.held: dict[str, LockToken] = {}
         self._entered: list[tuple[Memory, int]] = []
-        self.restored: set[Path] = set()
         self._undo: list[Callable[[], None]] = []
         self._saved: list[Callable[[], None]] = []
         self._limit = 2 * _KEPT
@@ -63,9 +63,14 @@ class Session:
     remote: Any = None
     """The project on a server (`remote.store.Store`); None for one in a folder."""
     seq = 0
+    origin: Origin | None = None
+    """Whom events of its commits name; None: this process."""
 
     def _listed(self, folder: Folder) -> Listing:
         return Listing(folder)
+
+    def _backups(self, folder: Folder) -> Backups:
+        return Backups(folder.history)
 
     @property
     def path(self) -> str:
@@ -83,9 +88,6 @@ class Session:
     def check_lock(self, identifier: str, token: str) -> None:
         """Refuse a write that another's lock forbids, or whose own lock has gone."""
         check_lease(self.folder, identifier, token)
-
-    def needs_folder(self, what: str) -> None:
-        """Refuse what only projects in folders have; this one is in a folder."""
 
     @contextmanager
     def during(self, run: str) -> Iterator[None]:
@@ -222,7 +224,7 @@ class Session:
             for name in sorted(locked):
                 check_lease(self.folder, name, self.token(name))
 
-        for name, found in self.folder.commit(changes, check, locked).saved.items():
+        for name, found in self.folder.commit(changes, check, locked, self.origin).saved.items():
             self._take(name, found)
 
     def _check_layers(self, changes: Iterable[Change]) -> None:

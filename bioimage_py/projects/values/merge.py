@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -56,6 +56,26 @@ def differences(old: Any, new: Any, path: Path = ()) -> Iterator[Path]:
             yield from differences(old.get(key, MISSING), new.get(key, MISSING), (*path, key))
     else:
         yield path
+
+
+def orders(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, list[str]]]:
+    """Mappings of both documents whose new keys do not simply come last, and their keys in their order."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return
+    kept = [key for key in old if key in new]
+    if list(new) != [*kept, *(key for key in new if key not in old)]:
+        yield path, list(new)
+    for key in kept:
+        yield from orders(old[key], new[key], (*path, key))
+
+
+def with_order(document: Document, path: Path, keys: Iterable[str]) -> Document:
+    """Return a copy in which keys of a mapping come first, in their order, those of them that are there."""
+    found = value_at(document, path) if path else document
+    if not isinstance(found, dict):
+        return document
+    ordered = {key: found[key] for key in dict.fromkeys((*(key for key in keys if key in found), *found))}
+    return with_value(document, path, ordered) if path else ordered
 
 
 def value_at(document: Any, path: Path) -> Any:

@@ -117,6 +117,7 @@ class Database:
             driver.backup(copy)
 
     def _migrate(self) -> None:
+        """Bring the database up to date; SQLite's file is copied before, as ``server.db.<version>``."""
         from alembic import command
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
@@ -139,6 +140,8 @@ class Database:
                 raise FormatError("The database holds tables of something else.", remedy="give an empty database")
             if current == HEAD:
                 return
+            if current is not None and self.is_sqlite:
+                self.backup(Path(f"{self.engine.url.database}.{current}"))
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
 

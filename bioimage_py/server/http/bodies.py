@@ -175,6 +175,18 @@ class NewProject(Body):
     settings: dict[str, Any]
 
 
+class Pruning(Body):
+    """How old, in seconds, files have to be that nothing points to; others may still be read or written."""
+
+    older_than: Annotated[float, Field(allow_inf_nan=False)] = 3600.0
+
+
+class Pruned(BaseModel):
+    """How many files or folders were removed."""
+
+    removed: int
+
+
 class Ticket(BaseModel):
     """A token with which workers read or annotate one project for a day."""
 
@@ -197,11 +209,19 @@ class FieldChange(Body):
     new: Any = None
 
 
+class Order(Body):
+    """The keys of a mapping in their order, where new ones do not come last; others follow."""
+
+    path: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=32)]
+    keys: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=10_000)]
+
+
 class DocumentChange(Body):
     """What becomes of one document: other values of fields, a new document, or none any more."""
 
     name: Name
     fields: Annotated[list[FieldChange], Field(max_length=10_000)] = []
+    orders: Annotated[list[Order], Field(max_length=1000)] = []
     document: dict[str, Any] | None = None
     remove: bool = False
     etag: Token = ""

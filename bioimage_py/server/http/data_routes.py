@@ -23,7 +23,7 @@ from ...projects.storage.packs import ARRAY, PACK_BYTES, PACK_CHUNKS, packed
 from ..accounts.locks import take_away
 from ..accounts.members import Right
 from ..database import audit
-from ..pictures import picture_of
+from ..pictures import made_picture, picture_of
 from ..sealed import Place
 from ..transfer.marks import Mark, Marks
 from ..transfer.records import new_layer
@@ -149,9 +149,16 @@ def _size(path: str | StoredPath) -> int | None:
     **giving("image/png"),
     **needing("read"),
 )
-async def thumbnail(descriptor: Name, asked: Reads, site: SiteOf) -> Response:
+async def thumbnail(
+    descriptor: Name,
+    asked: Reads,
+    site: SiteOf,
+    generate: Annotated[bool, Query(description="make one where there is none")] = True,
+) -> Response:
     """Give a small picture of an image (PNG), where the operator of the server lets it open the image."""
     record = await to_thread.run_sync(record_of, asked, descriptor)
+    if not generate and await to_thread.run_sync(made_picture, asked.served.folder, record) is None:
+        raise KeyNotFoundError(f"There is no picture of {descriptor!r} (yet).", remedy="load_thumbnail()")
     async with _pictures:
         path = await to_thread.run_sync(picture_of, asked.served.folder, record, site.image_roots)
     return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
@@ -181,6 +188,7 @@ async def put_table(
         place = await to_thread.run_sync(place_of, asked, descriptor, layer)
     async with in_memory:
         body = await body_of(request, TABLE_BYTES)
+        await to_thread.run_sync(asked.projects.room(asked.served).take, len(body))
         record = await to_thread.run_sync(place.put_table, body)
     Marks(asked.served.folder).note(record.version, Mark(descriptor, layer, asked.caller.name))
     return Sealed(record=record)
@@ -234,8 +242,7 @@ def unlock(
     note: Annotated[str, Query(max_length=500, description="why, for the audit log")] = "",
 ) -> None:
     """Release a lock; nothing happens where it has expired or gone."""
-    record_of(asked, descriptor)
-    folder = asked.served.folder
+    folder = asked.served.folder  # the lock of a data set that was deleted is one, too
     if force:
         site.members.check(asked.caller, asked.served.id, Right.manage)
         take_away(site.database, asked.served, descriptor, asked.caller.name, note, address)

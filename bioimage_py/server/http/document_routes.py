@@ -107,7 +107,8 @@ def _wish(change: DocumentChange) -> Wish:
         )
         for one in change.fields
     )
-    return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag)
+    orders = tuple((tuple(one.path), tuple(one.keys)) for one in change.orders)
+    return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag, orders)
 
 
 def _seen(sent: Sent, name: str, sight: Sight) -> Sent:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,17 @@ class Metrics:
     def _own(self) -> dict[str, Any]:
         now = {"requests_under_way": self._under_way, "processes": 1, "memory_bytes": _memory()}
         return {"pid": os.getpid(), "counts": {**self._counts, "cpu_seconds_total": time.process_time()}, "now": now}
+
+
+@contextmanager
+def counting(folder: Path) -> Iterator[Path]:
+    """Give the processes of a server a folder, without what one that was killed has left there; it goes at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read(folder: Path, but: int = 0) -> list[dict[str, Any]]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 
 from ...errors import FormatError, ParameterError
+from ...projects.storage.events import Origin
 from ...projects.values.settings import ProjectSettings, parse_settings
 from ..accounts.callers import Scope
 from ..accounts.members import Role
 from ..index import index_of
+from ..keeping import backups_of, checked_backup, prune
 from ..projects import Entry
 from ..values import checked
-from .asking import AddressOf, CallerOf, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
-from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, RoleChange, Ticket
+from .asking import AddressOf, CallerOf, Client, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
+from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, Pruned, Pruning, RoleChange, Ticket
 
 routes = APIRouter()
 Cursor = Annotated[str, Query(max_length=100, pattern=r"^[A-Za-z0-9_.-]*$")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+BackupId = Annotated[str, Path(pattern=r"^[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}$")]
 User = Annotated[str, Path(min_length=1, max_length=150)]
 
 
@@ -74,6 +77,39 @@ def put_member(user: User, body: RoleChange, asked: Manages, site: SiteOf, addre
 def remove_member(user: User, asked: Manages, site: SiteOf, address: AddressOf) -> None:
     """Let somebody be a member no more; owners only by owners."""
     site.members.remove(asked.served.id, user, asked.caller, address)
+
+
+@routes.get("/projects/{project}/backups", **needing("manage"))
+def backups(asked: Manages) -> list[str]:
+    """List the backups of edits that can be undone, the oldest first."""
+    return backups_of(asked.served).names()
+
+
+@routes.get("/projects/{project}/backups/{backup}", **needing("manage"))
+def backup(backup: BackupId, asked: Manages) -> dict[str, Any]:
+    """Give a backup: settings and versions before and after an edit."""
+    return backups_of(asked.served).read(backup)
+
+
+@routes.put("/projects/{project}/backups/{backup}", status_code=204, **needing("manage"))
+def put_backup(backup: BackupId, body: dict[str, Any], asked: Manages) -> None:
+    """Keep a backup of an edit, which a commit then makes."""
+    backups_of(asked.served).keep(backup, checked_backup(body))
+
+
+@routes.delete("/projects/{project}/backups/{backup}", status_code=204, **needing("manage"))
+def remove_backup(backup: BackupId, asked: Manages) -> None:
+    """Remove a backup: a commit has undone its edit, or did not make it."""
+    backups_of(asked.served).remove(backup)
+
+
+@routes.post("/projects/{project}/prune", **needing("manage"))
+def prune_project(body: Pruning, asked: Manages, site: SiteOf, address: AddressOf, client: Client = "") -> Pruned:
+    """Remove files that nothing points to any more: earlier versions, data of what was deleted, old backups."""
+    origin = Origin(asked.caller.name, client)
+    removed = prune(asked.served, site.database, origin, body.older_than, address)
+    asked.projects.room(asked.served).look_again()
+    return Pruned(removed=removed)
 
 
 def settings_of(body: NewProject) -> ProjectSettings:

@@ -46,9 +46,16 @@ def open_draft(
         return made()
     with holding(folder.locks / "mutex", [f"draft-{bucket(mark.descriptor)}"]):
         for id, known in marks.all():
-            if known == mark and place.has_draft(id):
+            if known == mark and (place.has_draft(id) or (id != base and _opened_again(folder, place, mark, id))):
                 return Found(id, made=False)
         return made()
+
+
+def _opened_again(folder: Folder, place: Place, mark: Mark, id: str) -> bool:
+    """Let a version that was sealed, but that somebody else was before, be a draft again."""
+    with folder.guarding([mark.descriptor]):  # who is about to name it is waited for
+        layers = (folder.read(mark.descriptor).document or {}).get("layers", {})
+        return layers.get(mark.layer, {}).get("version") != id and place.unseal(id)
 
 
 def put_chunks(draft: Path, chunks: Mapping[str, bytes]) -> None:

@@ -77,10 +77,14 @@ class Marks:
             with suppress(OSError):
                 if path.stat().st_mtime >= limit:
                     continue
-                mark = self.of(path.stem)
-                if mark is not None:
-                    count += self._remove(path.stem, mark)
-                path.unlink(missing_ok=True)
+                count += self.remove(path.stem)
+        return count
+
+    def remove(self, id: str) -> int:
+        """Remove a draft, or a version that no document names, with its mark; return how many."""
+        mark = self.of(id)
+        count = 0 if mark is None else self._remove(id, mark)
+        self.forget(id)
         return count
 
     def _remove(self, id: str, mark: Mark) -> int:

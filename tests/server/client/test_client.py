@@ -288,17 +288,6 @@ class Losing:
         self._server.close()
 
 
-def test_a_commit_whose_answer_is_lost_is_made_once(running, store):
-    identifier = beside(running, store).descriptors[0].identifier
-    losing = Losing(running.port, rb"/commit")
-    client = Store(Connection(losing.url, "admin", running.password), store.id)
-    done = client.commit([comment(client, identifier, "once")])
-    assert losing.lost == 3
-    assert done.documents[identifier]["comments"] == "once"
-    assert [event.seq for event in store.events(0)] == [1, done.seq]
-    losing.close()
-
-
 def test_a_renewal_whose_answer_is_lost_does_not_end_the_login(running):
     losing = Losing(running.port, rb"/auth/refresh")
     client = Connection(losing.url, "admin", running.password)

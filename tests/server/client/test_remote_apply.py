@@ -115,25 +115,25 @@ def test_a_server_that_is_killed_meanwhile(tmp_path, image):
     running, over = Running(tmp_path / "site"), []
     try:
         project = Project.create(make_settings(), running.url, "admin", running.password)
-        add(project, image, 5)
+        add(project, image, 20)
         seen = tmp_path / "seen"
         seen.mkdir()
 
         def work():
-            over.append(project.apply(Count(seen, until=3), layer="cells", job_type="subprocess", num_workers=2))
+            over.append(project.apply(Count(seen, until=9), layer="cells", job_type="subprocess", num_workers=4))
 
         thread = threading.Thread(target=work)
         thread.start()
-        while calls(seen) < 3 and thread.is_alive():
+        while calls(seen) < 9 and thread.is_alive():
             thread.join(0.05)
         running.kill()
         (seen / "go").touch()
         running.start()
         thread.join()
-        assert len(over[0].changed) == 5
+        assert len(over[0].changed) == 20
         for labels in labels_of(project):
             np.testing.assert_array_equal(labels, 1)
-        assert [event.seq for event in project.events(0)] == [1, 2, 3, 4, 5, 6]
+        assert [event.seq for event in project.events(0)] == list(range(1, 22))
     finally:
         running.stop()
 

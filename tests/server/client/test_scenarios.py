@@ -1,10 +1,12 @@
-"""What several clients of one project see of each other."""
+"""What several clients of one project see of each other, at one server or at two of one folder."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -15,17 +17,37 @@ from bioimage_py.projects import Project
 from bioimage_py.projects.remote.session import RemoteLock
 from bioimage_py.projects.storage.folder import new_stamp
 
+from .. import postgres
 from ..conftest import make_settings
 from ..starting import Running
+from .test_client import Losing
 
 SHAPE = (6, 7, 8)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    found = Running(tmp_path_factory.mktemp("server") / "site")
-    yield found
-    found.stop()
+@pytest.fixture(scope="module", params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.long)])
+def servers(request, tmp_path_factory):
+    """The server that a project is made at, and that which others come in by."""
+    with ExitStack() as stack:
+        root, database = tmp_path_factory.mktemp("server") / "site", []
+        if request.param == "PostgreSQL":
+            if reason := postgres.missing():
+                pytest.skip(reason)
+            url = stack.enter_context(postgres.running(tmp_path_factory.mktemp("postgres") / "server"))
+            database = ["--database", f"{url}/postgres"]
+        one = Running(root, *database, *(["--workers", "2"] if database else []))
+        stack.callback(one.stop)
+        other = one
+        if database:
+            other = Running(root, *database)
+            stack.callback(other.stop)
+            other.password = one.password
+        yield one, other
+
+
+@pytest.fixture
+def running(servers):
+    return servers[0]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +63,8 @@ def project(running):
 
 
 @pytest.fixture
-def again(running, project):
-    return lambda: Project.load(running.url, project.id, "admin", running.password)
+def again(servers, project):
+    return lambda: Project.load(servers[1].url, project.id, "admin", servers[1].password)
 
 
 def test_a_data_set_with_its_groups_is_one_event_for_everybody(project, again, image):
@@ -101,25 +123,18 @@ def test_two_comments_are_a_conflict_and_a_comment_and_a_tag_are_not(project, ag
     assert (found.comments, found.tags["Reviewed"].value) == ("agreed", True)
 
 
-def test_an_edit_that_takes_a_layer_of_a_locked_data_set_is_refused(project, again, image):
-    added = project.add_descriptor(image, "d")
-    added.labelmap_layers["cells"].save_new_data(np.ones(SHAPE, np.uint8))
-    settings = project.settings()
-    settings.remove_layer(settings.layers["cells"])
-    with again().descriptors["d"].lock(), pytest.raises(LockError, match="locked by"):
-        project.edit(settings)
-    assert again().labelmap_layers.names == ["cells"]
-    project.edit(settings)
-    assert again().labelmap_layers.names == []
-
-
-def commits(running, image, clients, each, reconnects):
+def commits(servers, image, clients, each, reconnects):
     """Several clients commit; each sees every event once, and so does one that comes again and again."""
-    project = Project.create(make_settings(new_stamp()), running.url, "admin", running.password)
+    project = Project.create(make_settings(new_stamp()), servers[0].url, "admin", servers[0].password)
+
+    def client(number):
+        server = servers[number % 2]
+        return Project.load(server.url, project.id, "admin", server.password)
+
     names = [project.add_descriptor(image, f"{number}").identifier for number in range(clients)]
     project.save()
     first = project._session.remote.last()
-    opened = [Project.load(project.path, username="admin", password=running.password) for _ in range(clients)]
+    opened = [client(number) for number in range(clients)]
     over, seen = threading.Event(), []
 
     def write(number):
@@ -129,12 +144,11 @@ def commits(running, image, clients, each, reconnects):
             opened[number].save()
 
     def look():
-        since = first
+        since, times = first, itertools.count()
         while not over.is_set() or project.events(since):
-            with Project.load(project.path, username="admin", password=running.password) as client:
-                page = client.events(since)
-                seen.extend(event.seq for event in page)
-                since = page[-1].seq if page else since
+            page = client(next(times)).events(since)
+            seen.extend(event.seq for event in page)
+            since = page[-1].seq if page else since
             if len(seen) > reconnects * clients * each:
                 return
 
@@ -146,19 +160,35 @@ def commits(running, image, clients, each, reconnects):
     looking.join()
     expected = list(range(first + 1, first + 1 + clients * each))
     assert seen == expected
-    for client in opened:
+    for one in opened:
         found, since = [], first
-        while page := client.events(since):
+        while page := one.events(since):
             found += [event.seq for event in page]
             since = page[-1].seq
         assert found == expected
 
 
-def test_commits_of_several_clients_are_numbered_without_gaps(running, image):
-    commits(running, image, clients=3, each=5, reconnects=10)
+def test_a_commit_whose_answer_is_lost_is_made_once(servers, project, image):
+    descriptor = project.add_descriptor(image, "d")
+    project.save()
+    for server in servers:
+        losing = Losing(server.port, rb"POST .*/commit")
+        client = Project.load(losing.url, project.id, "admin", server.password)
+        last = client._session.remote.last()
+        client.descriptors["d"].comments = new_stamp()
+        client.save()
+        assert losing.lost == 3
+        assert [event.seq for event in client.events(last)] == [last + 1]
+        losing.close()
+    project.sync()
+    assert descriptor.comments
+
+
+def test_commits_of_several_clients_are_numbered_without_gaps(servers, image):
+    commits(servers, image, clients=3, each=5, reconnects=10)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_a_thousand_commits_of_five_clients(running, image):
-    commits(running, image, clients=5, each=200, reconnects=100)
+def test_a_thousand_commits_of_five_clients(servers, image):
+    commits(servers, image, clients=5, each=200, reconnects=100)

@@ -55,6 +55,11 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
         ("get", PROJECT + "/members"): {},
         ("put", PROJECT + "/members/{user}"): {"json": {"role": "viewer"}},
         ("delete", PROJECT + "/members/{user}"): {},
+        ("put", PROJECT + "/backups/{backup}"): {"json": _backup(demo)},
+        ("get", PROJECT + "/backups"): {},
+        ("get", PROJECT + "/backups/{backup}"): {},
+        ("delete", PROJECT + "/backups/{backup}"): {},
+        ("post", PROJECT + "/prune"): {"json": {}},
         ("get", PROJECT + "/documents/{name}"): {},
         ("get", PROJECT + "/descriptors"): {},
         ("post", PROJECT + "/commit"): {"json": comment},
@@ -94,9 +99,20 @@ def calls(demo: Demo) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
+def _backup(demo: Demo) -> dict[str, Any]:
+    return {"schema": 1, "time": "", "settings": [demo.document("project")] * 2, "layers": {}}
+
+
 def _header() -> bytes:
     axes = [f"{corner}_{axis}" for corner in ("low", "high") for axis in "xyz"]
     return (",".join(["type", "frame", *axes]) + "\n").encode()
+
+
+def _kept(demo: Demo) -> str:
+    """A backup that the owner has made."""
+    name = new_stamp()
+    assert demo.web["owner"].put(f"{demo.path}/backups/{name}", json=_backup(demo)).status_code == 204
+    return name
 
 
 def _space() -> bytes:
@@ -128,6 +144,7 @@ class Asking:
             "commit": "a-key-of-mine",
             "draft": owner.post(f"{demo.cells}/drafts", json={}).json()["id"],
             "token": "0" * 16,
+            "backup": _kept(demo),
             "user": "member",
             "upload": "0" * 32,
             "path": "project.json",

@@ -84,6 +84,12 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     running.kill()
     for child in children:
         child.wait(60)
+    (left,) = running.root.glob("metrics-*")  # of who was killed
+    (left / "1.json").touch()
+    running.start()
+    assert [path for path in running.root.glob("metrics-*/*") if path.name == "1.json"] == []
+    assert running.stop() == 0
+    assert not list(running.root.glob("metrics-*"))
 
 
 def test_counts_of_processes_are_added_and_those_of_dead_ones_stay(tmp_path):

@@ -137,6 +137,7 @@ def _open_to(asked: Asked, descriptor: str, layer: str, draft: str) -> tuple[Pla
 
 
 def _put(asked: Asked, place: Place, draft: str, chunks: Mapping[str, bytes]) -> None:
+    asked.projects.room(asked.served).take(sum(map(len, chunks.values())))
     put_chunks(place.draft_path(draft), chunks)
     place.check_open(draft)
     Marks(asked.served.folder).touch(draft)
@@ -229,8 +230,8 @@ def publish(
 
 @routes.delete(_DRAFT, status_code=204, **needing("annotate"))
 def discard(descriptor: Name, layer: Name, draft: DraftId, asked: Annotates) -> None:
-    """Remove a draft; nothing happens where there is none."""
-    mark = Marks(asked.served.folder).of(draft)
+    """Remove a draft, also one that was sealed, unless it is stored by now; nothing happens where there is none."""
+    marks = Marks(asked.served.folder)
+    mark = marks.of(draft)
     if mark is not None and mark.is_of(descriptor, layer, asked.caller.name):
-        Place.known(asked.served.folder, descriptor, layer).discard(draft)
-        Marks(asked.served.folder).forget(draft)
+        marks.remove(draft)

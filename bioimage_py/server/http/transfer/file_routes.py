@@ -94,6 +94,7 @@ async def send_space(descriptor: Name, space: Name, asked: Annotates, request: R
     """Store an annotation space as a version, which counts when a commit names it."""
 
     def store() -> Sealed:
+        asked.projects.room(asked.served).take(len(body))
         settings = parse_settings(asked.served.folder.read("project").document or {})
         record = put_space(asked.served.folder, descriptor, space_key(space), body, settings.ontology)
         Marks(asked.served.folder).note(record.version, Mark(descriptor, space_key(space), asked.caller.name))

@@ -11,6 +11,7 @@ from ...accounts.callers import Caller
 from ...refusals import DamagedError
 from ...site import Site
 from ...transfer.copies import forget_image, take_image
+from ...transfer.room import check_room
 from ...transfer.uploads import PIECE, Incoming, Uploads
 from ..asking import AddressOf, Asked, Manages, SiteOf, UserOf, needing
 from ..places import body_of, in_memory
@@ -29,6 +30,7 @@ def begin_image(body: UploadWish, asked: Manages) -> Upload:
     folder, uploads = asked.served.folder, images_of(asked)
     for gone in uploads.sweep():  # copies that no data set has named go, too
         forget_image(folder, str(gone.about.get("descriptor")))
+    asked.projects.room(asked.served).check(body.size)
     about = {"user": asked.caller.name, "descriptor": body.descriptor}
     found = uploads.open(about, body.size, body.sha256)
     if found.made is not None and not (folder.root / "images" / f"{found.made}.zarr").is_dir():
@@ -64,6 +66,7 @@ async def send_image(upload: UploadId, asked: Manages, request: Request, upload_
 def begin_project(body: ProjectUploadWish, caller: UserOf, site: SiteOf) -> Upload:
     """Begin to send a project, of which the caller will be the owner; or learn how far it has come."""
     uploads, about = _projects(site), {"user": caller.name}
+    check_room(site.projects.most, 0, body.size)
     uploads.sweep()
     found = uploads.open(about, body.size, body.sha256)
     if found.made is not None and not site.projects.has(found.made):
