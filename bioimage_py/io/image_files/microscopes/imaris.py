@@ -176,7 +176,7 @@ def _step(info: Any, times: int) -> tuple[str | None, float]:
 
 
 def _texts(group: Any) -> dict[str, str]:
-    """Return the attributes of a group, of which each is an array of characters; none, with a warning, of damaged ones."""
+    """Return the attributes of a group, each an array of characters; of damaged ones none, with a warning."""
     try:
         check_attributes(group, group.file.filename)
     except FormatError as error:  # what describes an image must not cost its voxels
