@@ -140,6 +140,9 @@ def test_other_files_and_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 with pytest.raises(FormatError, match=r"a\.dcm") as caught:
                     open_source(path, format="dicom")
                 assert caught.value.remedy
+    write(tmp_path / "a.dcm", plane(1), 1, 0.0, Rows=1)
+    with pytest.warns(UserWarning, match="16 bytes of pixels more than its header announces"):
+        open_source(tmp_path / "a.dcm").close()
     write(tmp_path / "a.dcm", plane(1), 1, 0.0)
     with open_source(tmp_path / "a.dcm") as found:
         monkeypatch.setattr("bioimage_py.io.image_files.opening.available_bytes", lambda: 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from struct import unpack
 from typing import Any, BinaryIO
 
@@ -26,7 +27,7 @@ _ITEM = b"\xfe\xff\x00\xe0"
 
 
 def require_pixels(path: str, header: Any, file: BinaryIO) -> None:
-    """Raise where rows, columns and frames promise more than a file holds.
+    """Raise where rows, columns and frames promise more than a file holds; warn where they promise less.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def require_pixels(path: str, header: Any, file: BinaryIO) -> None:
         return
     needed = math.ceil(math.prod(shape) * bits / 8)
     size = os.path.getsize(path)
-    if syntax in _MOST_RATIO or syntax.is_compressed:
+    packed = syntax in _MOST_RATIO or syntax.is_compressed
+    if packed:
         there = _MOST_RATIO.get(syntax, _OTHER_RATIO) * size
     else:
         if str(header.get("PhotometricInterpretation", "")).endswith("_422"):  # two values a pixel, for three
@@ -63,6 +65,10 @@ def require_pixels(path: str, header: Any, file: BinaryIO) -> None:
             f"{path} is cut off, or its header is damaged: its pixels {shape} of {bits} bits take {needed} bytes, and a"
             f" file of {size} bytes has at most {there} of them.",
             remedy=AGAIN,
+        )
+    if not packed and there - needed > needed // (frames * shape[1]):  # of more than a row: some pad them
+        warnings.warn(
+            f"{path} has {there - needed} bytes of pixels more than its header announces, {shape}.", stacklevel=2
         )
     if syntax.is_encapsulated and not syntax.startswith(_FILM) and (found := _pieces(file, frames)) < frames:
         raise FormatError(f"{path} announces {frames} frames, and has {found}.", remedy=AGAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -175,8 +176,12 @@ def _step(info: Any, times: int) -> tuple[str | None, float]:
 
 
 def _texts(group: Any) -> dict[str, str]:
-    """Return the attributes of a group, of which each is an array of characters."""
-    check_attributes(group, group.file.filename)
+    """Return the attributes of a group, each an array of characters; of damaged ones none, with a warning."""
+    try:
+        check_attributes(group, group.file.filename)
+    except FormatError as error:  # what describes an image must not cost its voxels
+        warnings.warn(f"{error.message}; left out", stacklevel=2)
+        return {}
     return {name: _text(group.attrs[name]) for name in list(group.attrs)[:_MOST_ATTRIBUTES]}
 
 
