@@ -156,6 +156,25 @@ def test_a_save_that_breaks_off(project: Project, reread: Reread, place: str, mo
     assert to_document(reread()) == to_document(space)
 
 
+def test_what_is_being_saved_is_not_pruned(project: Project, reread: Reread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole document is old, its new name is not."""
+    for place in ("annotations/*/space.root/*", "descriptors/*.json"):
+        for path in Path(project.path).glob(place):
+            os.utime(path, (10**9, 10**9))
+    pruned: list[int] = []
+
+    def prune(name: str) -> None:
+        if name == "space-base":
+            pruned.append(Project.load(project.path).prune(older_than=3600))
+
+    monkeypatch.setattr("bioimage_py.projects.spaces.fault", prune)
+    space = project.descriptors[0].space()
+    space.update("b", 1, confidence=0.5)
+    space.save()
+    assert pruned
+    assert to_document(reread()) == to_document(space)
+
+
 def test_a_class_goes_and_comes_back(project: Project, reread: Reread) -> None:
     space, whole = project.descriptors[0].space(), project.settings()
     space.put_object_instance(ObjectInstance(space.ontology.object_class("polyline"), "z"), 0, line())

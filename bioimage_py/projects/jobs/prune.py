@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.processes import server_time
+from ..stored_spaces import BASE
 from ..values.merge import Document
 from ..values.names import is_space
 
@@ -106,7 +107,8 @@ _STAMP = "20260101-000000-000000-abcdef"
 def _newest(path: Path) -> float:
     """Time of the last change of a file, or of anything in a folder; now, where it is not there any more."""
     try:
-        times = [path.lstat().st_mtime]
+        status = path.lstat()
+        times = [status.st_ctime if path.suffix == BASE else status.st_mtime]  # a link is as new as its last name
         for inner, _, names in os.walk(path):
             times += [os.lstat(os.path.join(inner, name)).st_mtime for name in (".", *names)]
     except FileNotFoundError:  # somebody else removes it just now
