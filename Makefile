@@ -82,11 +82,12 @@ test-contract: $(STAMP) ## ask a server all that its OpenAPI document allows, by
 	  && $(VENV)/schemathesis/bin/python -m pip install -qq --disable-pip-version-check schemathesis==4.32.5; }
 	$(BIN)/python benchmarks/server_contract.py $(VENV)/schemathesis/bin/st --cases $(or $(CASES),20000)
 
-bench-server: $(STAMP) ## how fast a server of label projects answers: reads, lists of 100,000 data sets, streams, 50 people
+bench-server: $(STAMP) ## how fast a server of label projects answers: reads, lists of 100,000 data sets, streams, 50 people, chunks
 	$(BIN)/python benchmarks/server_speed.py reads
 	$(BIN)/python benchmarks/server_speed.py lists
 	$(BIN)/python benchmarks/server_speed.py streams
 	$(BIN)/python benchmarks/server_speed.py people
+	$(BIN)/python benchmarks/server_chunks.py
 
 lint: $(STAMP) ## check style (ruff), types (mypy), layers (import-linter), and that nothing imports in a circle
 	$(BIN)/ruff check --quiet .

@@ -90,7 +90,7 @@ def test_the_table_has_a_row_for_every_kind_that_is_written(tmp_path: Path) -> N
             if isinstance(source, FileSource):
                 formats.add(source.format)
     own = {"run array", "output folder"}  # a zarr array in the run folder, and one without voxels
-    own |= {"project draft"}  # a server keeps it: tests/server/transfer
+    own |= {"project draft", "project version"}  # a server keeps it: tests/server/transfer
     assert kinds | READ_ONLY | own == set(_kinds), "a kind of spec that is new has a row, or is read-only"
     assert formats == {name for name in supported_formats() if is_writable_format(name)}
 
