@@ -21,11 +21,6 @@ from .starting import Running
 DOCS = Path(__file__).parents[2] / "docs" / "server.md"
 
 
-def configuration():
-    """The part of a configuration of nginx that the page shows."""
-    return re.search(r"```nginx\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
-
-
 def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -37,7 +32,7 @@ class Nginx:
 
     def __init__(self, folder, port):
         self.port = free_port()
-        location = re.search(r"location /labels/ \{.*?\n    \}", configuration(), re.DOTALL)[0]
+        location = re.search(r"location /labels/ \{.*?\n    \}", DOCS.read_text(), re.DOTALL)[0]
         location = location.replace("127.0.0.1:8123", f"127.0.0.1:{port}")
         folder.mkdir()
         text = f"""
@@ -55,6 +50,31 @@ class Nginx:
     def stop(self):
         self.process.terminate()
         self.process.wait()
+
+
+def check_page(url, password):
+    """Somebody signs in and looks around: every link of every page stays under the path, and is there."""
+    with httpx.Client(follow_redirects=True, timeout=60) as browser:
+        # browsers send cookies that are secure to this machine without TLS, too
+        trust = lambda _: [setattr(cookie, "secure", False) for cookie in browser.cookies.jar]  # noqa: E731
+        browser.event_hooks = {"response": [browser.cookies.extract_cookies, trust]}
+        page = browser.get(f"{url}/")
+        assert str(page.url).startswith(f"{url}/sign-in")
+        mark = re.search(r'name="mark" value="([0-9a-f]+)"', page.text)[1]
+        page = browser.post(page.url, data={"mark": mark, "username": "admin", "password": password, "next": "/"})
+        assert (page.status_code, "demo" in page.text) == (200, True), page.text
+        seen, left = set(), {str(page.url)}
+        while left and len(seen) < 30:
+            page = browser.get(left.pop())
+            assert (page.status_code, str(page.url).startswith(f"{url}/")) == (200, True), page.url
+            seen.add(str(page.url))
+            if "html" not in page.headers["content-type"]:
+                continue
+            links, forms = (re.findall(rf'(?:{kind})="([^"#]*)', page.text) for kind in ("href|src", "action"))
+            assert all(link.startswith(("/labels/", "data:", "?")) or not link for link in (*links, *forms)), links
+            found = {str(page.url.join(link.replace("&amp;", "&"))) for link in links if link[:1] == "/"}
+            left |= found - seen
+        assert len(seen) > 5
 
 
 @pytest.mark.processes
@@ -85,6 +105,7 @@ def test_everything_works_under_a_path_of_nginx(tmp_path):
             assert time.monotonic() - begun < 15
         assert two.sync() == 1
         assert two.configuration == {"a": 1}
+        check_page(nginx.url, running.password)
         # nobody pretends to come from elsewhere: the last address that the proxy has seen counts
         body = {"username": "admin", "password": "wrong"}
         forged = {"X-Forwarded-For": "6.6.6.6"}

@@ -15,7 +15,7 @@ from bioimage_py.server.accounts.sights import MOST
 from ..conftest import SHAPE, Demo
 from ..http.test_rights import Asking, calls, needs
 
-MANAGED = {"path", "upload"}
+MANAGED = {"backup", "path", "upload"}
 """In routes for those who see all."""
 PARTS_THAT_ARE_LOOKED_AT = {
     "project",
