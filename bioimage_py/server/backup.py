@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import shutil
 import tarfile
 import tempfile
@@ -50,7 +51,7 @@ def backup(site: Site, target: Path) -> None:
     with site.database.reading() as connection:
         ids = sorted(connection.execute(select(projects.c.id)).scalars())
     held = [site.projects.served(id) for id in ids]
-    private = target.with_name(f".{target.name}.part")
+    private = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=site.root) as folder:
         with ExitStack() as stack:
             for served in sorted(held, key=lambda one: str(one.folder.root)):

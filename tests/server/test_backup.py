@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from bioimage_py.errors import FormatError, StorageError
+from bioimage_py.errors import FormatError, ParameterError, StorageError
 from bioimage_py.projects import Project
 from bioimage_py.server.backup import backup, check, restore
 from bioimage_py.server.site import Site
@@ -83,3 +84,13 @@ def test_a_backup_of_the_first_format_is_restored(saved, tmp_path):
             tar.add(tmp_path / "content" / name, name)
     restore(tmp_path / "old.tar", tmp_path / "other")
     assert (tmp_path / "other" / "server.db").exists()
+
+
+def test_two_backups_to_one_place_at_once_are_whole(demo, tmp_path):
+    target = tmp_path / "copy.tar"
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(backup, demo.web.site, target) for _ in range(2)]
+        refused = [error for one in both if (error := one.exception()) is not None]
+    assert all(isinstance(error, ParameterError) for error in refused)  # it came after the other
+    restore(target, tmp_path / "other")
+    assert not list(tmp_path.glob(".copy*"))
