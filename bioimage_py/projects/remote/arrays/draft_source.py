@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
-from ....errors import AccessError, FormatError, KeyNotFoundError, ParameterError
+from ....errors import FormatError, KeyNotFoundError, ParameterError
 from ....sources.axes import Axis
 from ....sources.base import Concurrency, Source
 from ....sources.chunked.encoded import grids_of
@@ -21,8 +20,9 @@ from ....system.json_text import parse_json
 from ...storage.packs import ARRAY, Pack, packs
 from ..connection import PREFIX, Connection
 from ..problems import DamagedError
-from ..tickets import variable, variable_name
+from ..tickets import variable
 from .scratch import Scratch, key_of
+from .workers import where_of
 
 KIND = "project draft"
 
@@ -155,11 +155,11 @@ class DraftSource(Source):
 
     def _fetched(self, roi: Roi) -> Scratch:
         """Return an array in memory that holds the chunks of a box as they are now."""
-        scratch, found = Scratch(self._metadata), {}
+        scratch, chunks = Scratch(self._metadata), dict[str, bytes]()
         for key in self._keys(roi):
             with suppress(KeyNotFoundError):  # zeros
-                found[key] = self._connection.get_bytes(f"{self._path}/{key}")
-        scratch.put(found)
+                chunks[key] = self._connection.get_bytes(f"{self._path}/{key}")
+        scratch.put(chunks)
         return scratch
 
 
@@ -173,26 +173,10 @@ def reopen_draft(spec: SourceSpec) -> DraftSource:
     FormatError
         The spec is none of a draft.
     """
-    told = spec.arguments()
+    where = where_of(spec, "annotate", "layer.draft()")
     try:
-        base, _, path = str(spec.path).partition(PREFIX)
-        project, user, ca = (str(told[name]) for name in ("project", "user", "ca"))
-        axes = tuple(Axis(*axis) for axis in told["axes"])
+        axes = tuple(Axis(*axis) for axis in spec.arguments()["axes"])
     except (KeyError, TypeError) as error:
-        remedy = "pass what draft.source.to_spec() gave"
+        remedy = "pass what to_spec() of layer.draft() gave"
         raise FormatError(f"This is no spec of a draft: {error}", remedy=remedy) from None
-    # the name is made of the server's address: a spec can't have a token sent elsewhere
-    token = os.environ.get(variable_name(base, user, project, "annotate"))
-    if not token:
-        raise AccessError(
-            f"This process has no token for drafts of {base}.",
-            remedy="start workers after layer.draft(), and let them have the environment of the driver",
-        )
-    return DraftSource(connected(base, token, ca), project, path, axes)
-
-
-@lru_cache(maxsize=8)
-def connected(url: str, token: str, ca: str) -> Connection:
-    """Return the connection of a worker by its token."""
-    # the driver has asked whether http is wanted
-    return Connection(url, token=token, insecure=True, ca=ca)
+    return DraftSource(where.connection, where.project, where.path, axes)

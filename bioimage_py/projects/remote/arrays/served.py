@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -11,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from ....errors import AccessError, FormatError, KeyNotFoundError, ParameterError
+from ....errors import KeyNotFoundError, ParameterError
 from ....sources.arrays.backing import Backing
 from ....sources.arrays.tensor_handle import Order
 from ....sources.arrays.tensorstore import ChunkedBacking
@@ -21,9 +20,9 @@ from ....sources.spec import SourceSpec
 from ...storage.frames import decode
 from ...storage.packs import ARRAY, unpacked
 from ..connection import PREFIX, Connection
-from ..tickets import variable, variable_name
-from .draft_source import connected
+from ..tickets import variable
 from .scratch import key_of
+from .workers import where_of
 
 KIND = "project version"
 _MOST = 64
@@ -176,18 +175,4 @@ def reopen_served(spec: SourceSpec) -> FileSource:
     FormatError
         The spec is none of a version.
     """
-    told = spec.arguments()
-    try:
-        base, _, path = str(spec.path).partition(PREFIX)
-        project, user, ca = (str(told[name]) for name in ("project", "user", "ca"))
-    except KeyError as error:
-        remedy = "pass what layer.load().to_spec() gave"
-        raise FormatError(f"This is no spec of a label map on a server: {error}", remedy=remedy) from None
-    # the name is made of the server's address: a spec can't have a token sent elsewhere
-    token = os.environ.get(variable_name(base, user, project, "read"))
-    if not token:
-        raise AccessError(
-            f"This process has no token that reads label maps of {base}.",
-            remedy="start workers after layer.load(), and let them have the environment of the driver",
-        )
-    return open_served(connected(base, token, ca), project, path)
+    return open_served(*where_of(spec, "read", "layer.load()"))
