@@ -241,7 +241,10 @@ class FrameReader:
                 raise self._failed(number, f"{type(error).__name__}: {error}") from error
             if (shown.height, shown.width) != self.page[:2]:
                 raise self._failed(number, f"it is of {shown.height} x {shown.width} pixels, not {self.page[:2]}")
-            return np.asarray(shown.to_ndarray(format=self._format), self.dtype).reshape(self.page)
+            try:
+                return np.asarray(shown.to_ndarray(format=self._format), self.dtype).reshape(self.page)
+            except Exception as error:  # such as colours that nobody can convert
+                raise self._failed(number, f"{type(error).__name__}: {error}") from error
 
     def _failed(self, number: int, what: str) -> StorageError:
         return StorageError(f"Cannot decode frame {number} of {self.path}: {what}.", remedy=AGAIN)
