@@ -23,6 +23,7 @@ def warp(
     order: int = 0,
     fill_value: Any = 0,
     mode: str = "grid-constant",
+    physical: bool = False,
     **run: Unpack[RunKeywords],
 ) -> Any:
     """Deform by a field that holds a place, or a displacement, for every voxel.
@@ -52,6 +53,8 @@ def warp(
         Value outside of the input.
     mode : str, default "grid-constant"
         What is seen outside of the input, see `affine`.
+    physical : bool, default False
+        The field is in the units of the input's axes; places count from their offset.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def warp(
     ShapeError
         If the field does not fit the input.
     ParameterError
-        For an unknown order or mode.
+        For an unknown order or mode; with `physical`, for axes without units.
     DtypeError
         For complex data and an order above 0, and a field that holds no real numbers.
 
@@ -74,6 +77,13 @@ def warp(
     """
     job = Job.of(run)
     view = WarpSource(
-        input, field, displacement=displacement, order=order, fill_value=fill_value, mode=mode, axes=job.axes
+        input,
+        field,
+        displacement=displacement,
+        order=order,
+        fill_value=fill_value,
+        mode=mode,
+        axes=job.axes,
+        physical=physical,
     )
     return run_view(view, output, job, name="warp", memory_factor=reading_memory(view, job))

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..sources.along import AxisNames, working_axes
+from ..sources.along import AxisNames, steps_of, working_axes
 from ..sources.axes import Axis
 from ..sources.base import Source
 from ..sources.indexing import Roi
@@ -41,6 +41,8 @@ class WarpSource(SampledSource, CombinedSource):
         they have the names of the source's axes, and the scale, unit and offset that the field says.
     order, fill_value, mode, axes
         As for `AffineSource`.
+    physical : bool, default False
+        The field is in the units of the source's axes: coordinates count from their offset.
 
     Raises
     ------
@@ -48,6 +50,8 @@ class WarpSource(SampledSource, CombinedSource):
         If the field does not fit.
     DtypeError
         If it holds no real numbers.
+    ParameterError
+        With `physical`, if the axes of the source have no units, or different ones.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class WarpSource(SampledSource, CombinedSource):
         fill_value: Any = 0,
         mode: str = "grid-constant",
         axes: AxisNames = None,
+        physical: bool = False,
     ) -> None:
         inner, places = as_source(source), as_source(field)
         named = working_axes(inner.axes, axes)
@@ -82,7 +87,10 @@ class WarpSource(SampledSource, CombinedSource):
             shape[axis] = size
         super().__init__(inner, shape, along, order=order, mode=mode, fill_value=fill_value, sigmas=(0.0,) * n)
         self._sources = (inner, places)
-        self._displacement = bool(displacement)
+        self._displacement, self._physical = bool(displacement), bool(physical)
+        across = [inner.axes[axis] for axis in along]
+        self._steps = steps_of(across, name="field", physical=physical)
+        self._begins = [axis.offset if physical and not displacement else 0.0 for axis in across]
         self._component = [named.index(axis) for axis in along]
 
     @property
@@ -101,8 +109,11 @@ class WarpSource(SampledSource, CombinedSource):
         parts = [roi[axis] for axis in self._along]
         field = self._sources[1].view((slice(None), *parts))
         places = np.empty(field.shape)
-        for at, component in zip(places, self._component, strict=True):
+        for at, component, begin, step in zip(places, self._component, self._begins, self._steps, strict=True):
             at[...] = field[component]
+            if self._physical:
+                at -= begin
+                at /= step
         del field
         if self._displacement:
             for axis, (at, part) in enumerate(zip(places, parts, strict=True)):
@@ -124,6 +135,7 @@ class WarpSource(SampledSource, CombinedSource):
             "order": sampling.order,
             "fill_value": sampling.fill,
             "mode": sampling.mode,
+            **({"physical": True} if self._physical else {}),
         }
         axes = [self._along[self._component.index(at)] for at in range(len(self._along))]
         return params if axes == list(range(self.ndim)) else {**params, "axes": axes}

@@ -172,6 +172,27 @@ def test_the_axes_of_an_output_say_where_its_voxels_are(tmp_path: Path) -> None:
     assert stored("still", warp, field=np.zeros((2, 8, 9)), displacement=True) == [("y", 2.0, 10.0), ("x", 0.5, 0.0)]
 
 
+@pytest.mark.parametrize("order", ["yx", "xy"])
+def test_a_field_in_physical_units(tmp_path: Path, order: str) -> None:
+    """Of displacements and of places, whichever axis comes first."""
+    axes = (Axis("y", unit="micrometer", scale=2.0, offset=10.0), Axis("x", unit="micrometer", scale=0.5, offset=-3.0))
+    array = values((8, 9))
+    create_array(tmp_path / "in.zarr", shape=(8, 9), dtype=array.dtype, axes=axes)[...] = array
+    source, how = open_source(tmp_path / "in.zarr"), {"axes": order, "order": 1, "block_shape": 4}
+    turn = slice(None, None, 1 if order == "yx" else -1)
+    moves = np.random.default_rng(1).normal(size=(2, 8, 9))
+    scale, begin = (np.array(one).reshape(2, 1, 1) for one in ((2.0, 0.5), (10.0, -3.0)))
+    places = moves + np.indices((8, 9))
+    for field, in_units, displacement in ((moves, moves * scale, True), (places, places * scale + begin, False)):
+        np.testing.assert_allclose(
+            warp(source, in_units[turn], displacement=displacement, physical=True, **how),
+            warp(source, field[turn], displacement=displacement, **how),
+            atol=1e-9,
+        )
+    with pytest.raises(ParameterError, match="unit"):
+        warp(array, moves, displacement=True, physical=True)
+
+
 def test_sizes_are_rounded_half_up_and_steps_are_what_was_asked_for() -> None:
     source = AxesSource(values((5, 7), "f4"), (Axis("y", scale=0.3), Axis("x", scale=0.1)))
     assert resample(source, scale=0.5).shape == (3, 4)
