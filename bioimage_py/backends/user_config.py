@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import tomllib
 from collections.abc import Collection
 from os import PathLike
@@ -96,7 +97,7 @@ def write_table(
         profiles = slurm.setdefault(_PROFILES, {})
         profiles[profile] = {**({} if replace else profiles.get(profile, {})), **settings}
     file.parent.mkdir(parents=True, exist_ok=True)
-    private = file.with_name(f".{file.name}.{os.getpid()}")
+    private = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
     private.write_text(tomli_w.dumps(tables))
     os.replace(private, file)
     return file

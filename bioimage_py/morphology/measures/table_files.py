@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FormatError
@@ -37,7 +38,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table; it appears whole."""
     ending, text = check_table_path(path), os.fspath(path)
     folder, name = os.path.split(os.path.abspath(text))
-    private = os.path.join(folder, f".{name}.{os.getpid()}{ending}")
+    private = os.path.join(folder, f".{name}.{os.getpid()}.{threading.get_ident()}{ending}")
     try:
         if ending == ".csv":
             frame.to_csv(private, index=False)
