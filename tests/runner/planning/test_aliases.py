@@ -229,7 +229,6 @@ APART: dict[str, Pair] = {
     "copies of a raw file": lambda d: (mapped(raw(d / "a")), mapped(raw(d / "b"))),
     "two zarrs": lambda d: (stored(d / "a.zarr"), stored(d / "b.zarr")),
     "two keys": lambda d: (stored(d / "a.zarr", "x"), stored(d / "a.zarr", "y")),
-    "a key below a key": lambda d: (stored(d / "a.n5", "x"), stored(d / "a.n5", "x/y")),
     "two data sets of a file": lambda d: (lambda f: (f["a"], f["b"]))(h5(d / "a.h5")),
     "hdf5 virtual beside its part": lambda d: virtual(d, "b"),
     "an object of another array": lambda d: (Reader(stored(d / "a.zarr")), stored(d / "b.zarr")),

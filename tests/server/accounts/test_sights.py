@@ -23,6 +23,7 @@ PARTS_THAT_ARE_LOOKED_AT = {
     "layer",
     "name",
     "draft",
+    "box",
     "chunk",
     "version",
     "key",
@@ -112,6 +113,7 @@ def test_what_is_hidden_is_refused_as_what_is_not_there(blind: Blind) -> None:
                 continue
             bodies = {"json": {}} if method in ("post", "put", "patch") else {}
             more: dict[str, Any] = {
+                "box": "0-1,0-1,0-1",
                 "chunk": "0.0.0",
                 "draft": blind.version,
                 "version": blind.version,
