@@ -58,11 +58,10 @@ def private(folder: Path, start: str) -> Iterator[Path]:
 
     What killed processes have left at such places goes before; what somebody works at stays.
     """
-    such = re.compile(rf"\.{re.escape(start)}-[a-z0-9_]{{8}}")
-    for left in listed(folder):
-        if such.fullmatch(left.name):
-            with suppress(RunningError, OSError), alone(str(left)):
-                _remove(left)
+    such = re.compile(rf"\.?(\.{re.escape(start)}-[a-z0-9_]{{8}})(?:\.writing)?")
+    for name in {found[1] for path in listed(folder) if (found := such.fullmatch(path.name))}:
+        with suppress(RunningError, OSError), alone(str(folder / name)):
+            _remove(folder / name)
     place = folder / f".{start}-{secrets.token_hex(4)}"
     with alone(str(place)):
         try:

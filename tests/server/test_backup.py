@@ -202,10 +202,11 @@ def test_what_killed_backups_have_left_goes(demo, tmp_path):
         one.mkdir()
         (one / "server.db").touch()
     part.touch()
+    part.with_name(f".{part.name}.writing").touch()
     with alone(str(used)):
         backup(demo.web.site, tmp_path / "copy.tar")
     assert [path.name for path in root.glob(".*backup-*")] == [used.name]
-    assert not part.exists()
+    assert {path.name for path in tmp_path.glob(".*copy*")} == set()
 
 
 def test_a_database_of_nobody_is_not_that_of_a_server(demo, tmp_path):
