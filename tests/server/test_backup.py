@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -148,6 +148,26 @@ def check_moved(demo, tmp_path, url=""):
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_all_rows_are_restored(demo, tmp_path, elsewhere):
     check_moved(demo, tmp_path, f"sqlite:///{tmp_path}/elsewhere.db" if elsewhere else "")
+
+
+def test_a_commit_that_comes_meanwhile_is_in_neither_files_nor_database(demo, tmp_path, monkeypatch):
+    link, answers = module._link, []
+
+    def linked(root, copy):
+        link(root, copy)
+        answers.append(pool.submit(demo.web["owner"].post, f"{demo.path}/commit", json=demo.comment("", "late")))
+        wait(answers, 0.3)  # as long as a commit may take that does not wait for the backup
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patched:
+        patched.setattr(module, "_link", linked)
+        backup(demo.web.site, tmp_path / "copy.tar")
+    last = ok(answers[0].result())["seq"]
+    restore(tmp_path / "copy.tar", tmp_path / "other")
+    site = Site(tmp_path / "other")
+    served = site.projects.served(demo.id)
+    assert served.last() == served.newest() == last - 1
+    assert served.folder.read(demo.descriptor).document["comments"] == ""
+    site.close()
 
 
 def test_what_fails_while_it_is_restored_leaves_nothing(saved, tmp_path, monkeypatch):

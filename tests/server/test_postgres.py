@@ -146,8 +146,10 @@ def test_a_backup_of_one_kind_is_restored_into_either(server, make_web, tmp_path
     test_backup.check_moved(Demo(make_web(new(server) if old else "")), tmp_path, new(server) if later else "")
 
 
-def test_a_copy_is_of_one_instant(url, tmp_path):
-    test_database.check_frozen(url, tmp_path / "copy.db")
+def test_a_copy_is_of_one_instant(server, make_web, tmp_path, monkeypatch):
+    demo = Demo(make_web(new(server)))
+    test_backup.test_a_commit_that_comes_meanwhile_is_in_neither_files_nor_database(demo, tmp_path, monkeypatch)
+    test_database.check_frozen(new(server), tmp_path / "copy.db")
 
 
 def test_a_row_that_it_does_not_take_is_told(url, demo, tmp_path):
