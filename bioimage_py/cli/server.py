@@ -40,7 +40,9 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
 
     if there and not folder.is_dir():
         raise SourceNotFoundError(f"There is no folder {folder}.", remedy=f"bioimage-py server run {folder}")
-    return Site(folder, database)
+    site = Site(folder, database)
+    click.get_current_context().call_on_close(site.close)
+    return site
 
 
 @server.command(cls=Command)
