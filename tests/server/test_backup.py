@@ -145,9 +145,8 @@ def check_moved(demo, tmp_path, url=""):
         assert not (tmp_path / "third").exists()
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_all_rows_are_restored(demo, tmp_path, elsewhere):
-    check_moved(demo, tmp_path, f"sqlite:///{tmp_path}/elsewhere.db" if elsewhere else "")
+def test_all_rows_are_restored(demo, tmp_path):
+    check_moved(demo, tmp_path)
 
 
 def test_a_commit_that_comes_meanwhile_is_in_neither_files_nor_database(demo, tmp_path, monkeypatch):
