@@ -40,7 +40,9 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
 
     if there and not folder.is_dir():
         raise SourceNotFoundError(f"There is no folder {folder}.", remedy=f"bioimage-py server run {folder}")
-    return Site(folder, database)
+    site = Site(folder, database)
+    click.get_current_context().call_on_close(site.close)
+    return site
 
 
 @server.command(cls=Command)
@@ -195,9 +197,10 @@ def remove_project(folder: Path, id: str, database: str) -> None:
 @server.command(cls=Command)
 @folder_argument
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup(folder: Path, file: Path) -> None:
+@database_option
+def backup(folder: Path, file: Path, database: str) -> None:
     """Write all projects and the database into FILE, also while the server runs."""
-    site = _site(folder, "")
+    site = _site(folder, database)
     from ..server.backup import backup as write
 
     write(site, file)
@@ -207,13 +210,14 @@ def backup(folder: Path, file: Path) -> None:
 @server.command(cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @folder_argument
-def restore(file: Path, folder: Path) -> None:
-    """Make FOLDER of a backup."""
+@database_option
+def restore(file: Path, folder: Path, database: str) -> None:
+    """Make FOLDER of a backup, and fill the database, which has to be empty; whichever kind the backup's was."""
     for library in _LIBRARIES:
         need(library, "A server")
     from ..server.backup import restore as read
 
-    read(file, folder)
+    read(file, folder, database)
     click.echo(f"{folder} is as it was.")
 
 

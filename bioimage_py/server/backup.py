@@ -5,23 +5,23 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from ..errors import FormatError, ParameterError, StorageError
 from ..projects import Project
 from ..projects.jobs.validate import validate
 from ..projects.storage.events import EVENTS
 from ..projects.storage.mutex import holding
+from ..system.alone import private
 from ..system.files import sync_folder
 from .database import audit
+from .database.copies import check_empty, fill, save
 from .database.engine import Database
 from .database.tables import projects
 from .served import Served
@@ -38,43 +38,71 @@ _END = "end.json"
 def backup(site: Site, target: Path) -> None:
     """Write all projects and the database into a tar file, which appears whole.
 
-    Commits wait while documents are linked and the database is copied; label maps, which never change once they are
-    published, are read afterwards.
+    Commits wait while documents are linked and a transaction of the database begins; its rows, and label maps, which
+    never change once they are published, are read afterwards. The database is a file of SQLite there, whichever kind
+    the server has.
 
     Raises
     ------
     ParameterError
-        The file is there already, or the database is PostgreSQL.
+        The file is there already, or the database has nobody: it is not the one of this server.
     """
     if target.exists():
         raise ParameterError(f"{target} is there already.", remedy="give another name")
-    with site.database.reading() as connection:
-        ids = sorted(connection.execute(select(projects.c.id)).scalars())
-    held = [site.projects.served(id) for id in ids]
-    private = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    with tempfile.TemporaryDirectory(prefix=".backup-", dir=site.root) as folder:
-        with ExitStack() as stack:
-            for served in sorted(held, key=lambda one: str(one.folder.root)):
-                stack.enter_context(holding(served.folder.locks / "mutex", [EVENTS]))
-                served.folder.roll_forward()
-                served.take_over_held()
+    if site.users.is_empty():
+        raise ParameterError(_nobody(site), remedy="--database with the URL that `server run` has")
+    with private(site.root, "backup") as folder, private(target.parent, f"{target.name}.part") as unfinished:
+        folder.mkdir(mode=0o700)
+        with ExitStack() as opened:
+            held, rows = _at_one_instant(site, folder, opened)
+            save(rows, folder / "server.db")
+        with tarfile.open(unfinished, "w") as tar:
+            _add_text(tar, "backup.json", {"format": FORMAT, "projects": [served.id for served in held]})
+            for path in sorted(folder.glob("server.db*")):
+                tar.add(path, path.name)
             for served in held:
-                _link(served.folder.root, Path(folder) / served.id)
-            site.database.backup(Path(folder) / "server.db")
-        try:
-            with tarfile.open(private, "w") as tar:
-                _add_text(tar, "backup.json", {"format": FORMAT, "projects": ids})
-                tar.add(Path(folder) / "server.db", "server.db")
-                for served in held:
-                    tar.add(Path(folder) / served.id, f"projects/{served.id}")
-                    _add_data(tar, served, Path(folder) / served.id)
-                _add_text(tar, _END, {"files": len(tar.getmembers())})
-            with open(private, "rb") as written:
-                os.fsync(written.fileno())
-            os.replace(private, target)
-            sync_folder(target.parent)
-        finally:
-            private.unlink(missing_ok=True)
+                tar.add(folder / served.id, f"projects/{served.id}")
+                _add_data(tar, served, folder / served.id)
+            _add_text(tar, _END, {"files": len(tar.getmembers())})
+        with open(unfinished, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(unfinished, target)
+        sync_folder(target.parent)
+
+
+def _at_one_instant(site: Site, folder: Path, opened: ExitStack) -> tuple[list[Served], Connection]:
+    """Link all projects, and open a transaction of the database as it is at the same instant."""
+    linked: dict[str, Served] = {}
+    # one backup at a time, as each comes to hold all projects
+    with holding(site.root, [".backup"]), ExitStack() as guards:
+        while True:
+            rows = opened.enter_context(site.database.frozen())
+            ids = set(rows.execute(select(projects.c.id)).scalars())
+            if ids <= linked.keys():
+                return [linked[id] for id in sorted(ids)], rows
+            opened.close()
+            for id in sorted(ids - linked.keys()):  # the second time, those that were made meanwhile
+                try:
+                    linked[id] = _held(site, id, guards)
+                    _link(linked[id].folder.root, folder / id)
+                except (StorageError, OSError, KeyError):
+                    if site.projects.has(id):
+                        raise
+                    linked.pop(id, None)  # it was removed meanwhile
+
+
+def _held(site: Site, id: str, guards: ExitStack) -> Served:
+    """Let commits of a project wait, when those before are whole."""
+    served = site.projects.served(id)
+    guards.enter_context(holding(served.folder.locks / "mutex", [EVENTS]))
+    served.folder.roll_forward()
+    served.take_over_held()
+    return served
+
+
+def _nobody(site: Site) -> str:
+    name = site.database.engine.url.render_as_string(hide_password=True)
+    return f"{name} is not the database of the server in {site.root}: it has no users."
 
 
 def _add_text(tar: tarfile.TarFile, name: str, value: object) -> None:
@@ -134,34 +162,68 @@ def _visible(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(entry.name).name.startswith(".new-") else entry
 
 
-def restore(source: Path, root: Path) -> None:
+def restore(source: Path, root: Path, url: str = "") -> None:
     """Make a server's folder of a backup; it appears whole.
+
+    Parameters
+    ----------
+    source : Path
+        A backup of a server with either kind of database.
+    root : Path
+        A folder that is empty, or not there.
+    url : str, optional
+        Of an empty database; "" for SQLite in the folder.
 
     Raises
     ------
     ParameterError
-        The folder is not empty.
+        The folder or the database is not empty.
     FormatError
         The file is no backup, was cut off, or is one of a newer version.
     """
+    root = root.resolve()
     if root.exists() and any(root.iterdir()):
         raise ParameterError(f"{root} is not empty.", remedy="restore into another folder")
-    root = root.resolve()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as folder:
-        private = Path(folder) / "site"
-        private.mkdir(mode=0o700)
-        _unpack(source, private)
-        database = Database(f"sqlite:///{private / 'server.db'}")
-        with database.writing() as connection:
-            for id in connection.execute(select(projects.c.id)).scalars().all():
-                where = str(root / "projects" / id)
-                connection.execute(update(projects).where(projects.c.id == id).values(folder=where))
-            audit.record(connection, "server", "restored", details={"from": source.name})
-        database.close()
-        os.sync()
-        os.rename(private, root)
-        sync_folder(root.parent)
+    with ExitStack() as opened, private(root.parent, f"{root.name}.restored") as folder:
+        other = opened.enter_context(closing(Database(url))) if url else None
+        if other is not None:  # before the long part
+            with other.writing() as connection:
+                check_empty(connection)
+        folder.mkdir(mode=0o700)
+        _unpack(source, folder)
+        saved = opened.enter_context(closing(Database(f"sqlite:///{folder / 'server.db'}")))
+        if other is None:
+            with saved.writing() as connection:
+                _settle(connection, root, source)
+            saved.close()
+            _appear(folder, root)
+            return
+        try:
+            with other.writing() as connection:
+                with saved.reading() as rows:
+                    fill(rows, connection)
+                saved.close()
+                for path in folder.glob("server.db*"):
+                    path.unlink()
+                _settle(connection, root, source)
+                _appear(folder, root)
+        except BaseException:
+            if not folder.exists():  # the database did not take it
+                os.rename(root, folder)
+            raise
+
+
+def _settle(connection: Connection, root: Path, source: Path) -> None:
+    for id in connection.execute(select(projects.c.id)).scalars().all():
+        where = str(root / "projects" / id)
+        connection.execute(update(projects).where(projects.c.id == id).values(folder=where))
+    audit.record(connection, "server", "restored", details={"from": source.name})
+
+
+def _appear(folder: Path, root: Path) -> None:
+    os.sync()
+    os.rename(folder, root)
+    sync_folder(root.parent)
 
 
 def _unpack(source: Path, folder: Path) -> None:
@@ -190,6 +252,8 @@ def _unpack(source: Path, folder: Path) -> None:
 
 def check(site: Site) -> Iterator[str]:
     """Tell what is wrong with files, database and events of a server; commits that were cut off are ended first."""
+    if site.users.is_empty():
+        yield _nobody(site)
     with site.database.reading() as connection:
         broken = audit.broken(connection)
         ids = connection.execute(select(projects.c.id)).scalars().all()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ..errors import RunningError
+from .files import listed
 
 
 @contextmanager
@@ -45,3 +50,28 @@ def _held(path: str, place: str) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         os.close(descriptor)  # who held it has removed the file in between
+
+
+@contextmanager
+def private(folder: Path, start: str) -> Iterator[Path]:
+    """Name a hidden place, ``.<start>-1a2b3c4d``, for a file or folder of one's own, which is gone at the end.
+
+    What killed processes have left at such places goes before; what somebody works at stays.
+    """
+    such = re.compile(rf"\.?(\.{re.escape(start)}-[a-z0-9_]{{8}})(?:\.writing)?")
+    for name in {found[1] for path in listed(folder) if (found := such.fullmatch(path.name))}:
+        with suppress(RunningError, OSError), alone(str(folder / name)):
+            _remove(folder / name)
+    place = folder / f".{start}-{secrets.token_hex(4)}"
+    with alone(str(place)):
+        try:
+            yield place
+        finally:
+            _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)

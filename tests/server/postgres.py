@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def running(folder: Path) -> Iterator[str]:
             assert process.poll() is None, folder.with_suffix(".log").read_text()
         yield f"postgresql://tests@127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # it waits for nobody who is still connected
         process.wait()
 
 

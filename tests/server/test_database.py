@@ -9,6 +9,7 @@ from sqlalchemy import insert, inspect, select, text
 
 from bioimage_py.errors import FormatError, ParameterError, StorageError
 from bioimage_py.server.database import engine, tables
+from bioimage_py.server.database.copies import save
 from bioimage_py.server.database.engine import HEAD, Database
 
 USER = {"id": 1, "name": "owner", "password": "", "admin": True, "disabled": False, "created": 0.0}
@@ -104,11 +105,22 @@ def test_errors_of_the_driver_are_not_shown(tmp_path):
     assert error.value.__cause__ is None
 
 
-def test_a_copy_is_made_while_it_is_open(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/a.db")
+def check_frozen(url, path):
+    """What a transaction sees stays as it was when it began, and so is a file of it."""
+    database = Database(url)
+    insert_one = "INSERT INTO failures VALUES ('{}', 1, 0, 0)"
     with database.writing() as connection:
-        connection.execute(text("INSERT INTO failures VALUES ('a', 1, 0, 0)"))
-    database.backup(tmp_path / "copy.db")
-    copy = Database(f"sqlite:///{tmp_path}/copy.db")
+        connection.execute(text(insert_one.format("before")))
+    with database.frozen() as rows:
+        with database.writing() as connection:
+            connection.execute(text(insert_one.format("after")))
+        save(rows, path)
+    database.close()
+    copy = Database(f"sqlite:///{path}")
     with copy.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM failures")).scalar() == 1
+        assert connection.execute(select(tables.failures.c.who)).scalars().all() == ["before"]
+    copy.close()
+
+
+def test_a_copy_is_of_one_instant(tmp_path):
+    check_frozen(f"sqlite:///{tmp_path}/a.db", tmp_path / "copy.db")

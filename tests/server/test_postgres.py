@@ -9,12 +9,14 @@ import pytest
 import server_kills
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, text, update
 
+from bioimage_py.errors import StorageError
+from bioimage_py.server.backup import backup, restore
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
 
-from . import postgres, test_database, test_served
+from . import postgres, test_backup, test_database, test_running, test_served
 from .accounts import test_accounts
 from .conftest import Demo
 from .http import test_http
@@ -33,9 +35,8 @@ def server(tmp_path_factory):
         yield url
 
 
-@pytest.fixture
-def url(server):
-    """A database of its own."""
+def new(server):
+    """An empty database, by its URL."""
     name = f"d{next(_number)}"
     engine = create_engine(
         f"{server}/postgres".replace("postgresql", "postgresql+pg8000"), isolation_level="AUTOCOMMIT"
@@ -43,7 +44,13 @@ def url(server):
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return f"{server}/{name}"
+    return f"{server.replace('@', ':hidden@')}/{name}"
+
+
+@pytest.fixture
+def url(server):
+    """A database of its own."""
+    return new(server)
 
 
 def test_migrations_lead_to_the_tables_that_the_code_knows(url):
@@ -132,6 +139,32 @@ def test_text_that_a_database_may_not_like(url, make_web):
     assert demo.web.nobody.post("/auth/login", json=wrong).status_code == 401
     assert demo.web["owner"].get("/projects", params={"after": "\0"}).status_code == 422
     assert demo.web["root"].get("/audit", params={"project": "\0"}).status_code == 422
+
+
+@pytest.mark.parametrize(("old", "later"), [(True, True), (True, False), (False, True)])
+def test_a_backup_of_one_kind_is_restored_into_either(server, make_web, tmp_path, old, later):
+    test_backup.check_moved(Demo(make_web(new(server) if old else "")), tmp_path, new(server) if later else "")
+
+
+def test_a_copy_is_of_one_instant(server, make_web, tmp_path, monkeypatch):
+    demo = Demo(make_web(new(server)))
+    test_backup.test_a_commit_that_comes_meanwhile_is_in_neither_files_nor_database(demo, tmp_path, monkeypatch)
+    test_database.check_frozen(new(server), tmp_path / "copy.db")
+
+
+def test_a_row_that_it_does_not_take_is_told(url, demo, tmp_path):
+    with demo.web.site.database.writing() as connection:
+        connection.execute(update(tables.projects).values(name="a\0b"))
+    backup(demo.web.site, tmp_path / "copy.tar")
+    with pytest.raises(StorageError, match=r"does not take a row of the table projects"):
+        restore(tmp_path / "copy.tar", tmp_path / "other", url)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("later", [True, False])
+def test_a_backup_of_a_server_that_is_written_to(server, tmp_path, later):
+    test_running.check_backup_while_written(tmp_path, 10, new(server), new(server) if later else "")
 
 
 @pytest.mark.long

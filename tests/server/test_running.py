@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -34,8 +36,8 @@ def make_project(client, n=1):
     return answer.json()["id"]
 
 
-def state(old, new):
-    field = {"path": ["configuration", "state"], "new": new, **({} if old is None else {"old": old})}
+def state(old, new, name="state"):
+    field = {"path": ["configuration", name], "new": new, **({} if old is None else {"old": old})}
     return {"changes": [{"name": "project", "fields": [field]}]}
 
 
@@ -126,43 +128,61 @@ def test_users_and_projects_from_the_command_line(tmp_path):
     call("project", "add", site, folder, "--owner", "alice")
 
 
-def test_a_backup_of_a_server_that_is_written_to(running, tmp_path):
-    client, over, written = running.client(), threading.Event(), []
-    project = make_project(client)
-
-    def write(client):
-        n = 0
-        while not over.is_set():
-            answer = client.post(f"/projects/{project}/commit", json=state(n or None, n + 1))
-            assert answer.status_code == 200, answer.text
-            n = n + 1
-            written.append(n)
-
-    writer = threading.Thread(target=write, args=(running.client(),))
-    writer.start()
+def check_backup_while_written(folder, writers, database="", other=""):
+    """Back up a server while clients write, restore elsewhere: each project is as its last event there left it."""
+    of, of_other = ([*(["--database", url] if url else [])] for url in (database, other))
+    (folder / "site").mkdir()
+    running, over, written = Running(folder / "site", *of), threading.Event(), [0] * writers
     try:
-        while len(written) < 3:
-            over.wait(0.05)
-        before = len(written)
-        call("backup", running.root, tmp_path / "copy.tar")
-        after = len(written) + 1
+        client = running.client()
+        projects = [make_project(client), make_project(client)]
+
+        def write(client, n):
+            while not over.is_set():
+                change = state(written[n] or None, written[n] + 1, f"writer{n}")
+                answer = client.post(f"/projects/{projects[n % 2]}/commit", json=change)
+                assert answer.status_code == 200, answer.text
+                written[n] += 1
+
+        with ThreadPoolExecutor(writers) as pool:
+            jobs = [pool.submit(write, running.client(), n) for n in range(writers)]
+            try:
+                while min(written) < 3 and not any(job.done() for job in jobs):
+                    over.wait(0.05)
+                before = list(written)
+                call("backup", running.root, folder / "copy.tar", *of)
+                after = list(written)
+            finally:
+                over.set()
+            for job in jobs:
+                job.result()
     finally:
-        over.set()
-        writer.join()
-    call("restore", tmp_path / "copy.tar", tmp_path / "other")
-    assert call("check", tmp_path / "other") == "All agree.\n"
-    found = Running(tmp_path / "other")
-    found.password = running.password
+        running.stop()
+    call("restore", folder / "copy.tar", folder / "other", *of_other)
+    assert call("check", folder / "other", *of_other) == "All agree.\n"
+    found = Running(folder / "other", *of_other)
     try:
-        again = found.client()
-        events = again.get(f"/projects/{project}/events", params={"since": 0}).json()["events"]
-        state_of = again.get(f"/projects/{project}/documents/project").json()["configuration"]["state"]
-        assert before <= state_of == len(events) <= after
-        answer = again.post(f"/projects/{project}/commit", json=state(state_of, -1))
-        assert answer.json()["seq"] == state_of + 1
+        again = found.client(password=running.password)
+        for number, project in enumerate(projects):
+            events = []
+            while page := again.get(f"/projects/{project}/events", params={"since": len(events)}).json()["events"]:
+                events += page
+            assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+            fields = [field for event in events for change in event["changes"] for field in change["fields"]]
+            saved = Counter(field[-1] for field in fields)  # each commit counts one on
+            assert again.get(f"/projects/{project}/documents/project").json()["configuration"] == saved
+            for n in range(number, writers, 2):
+                assert before[n] <= saved[f"writer{n}"] <= after[n] + 1
+            answer = again.post(f"/projects/{project}/commit", json=state(None, 1, "later"))
+            assert answer.json()["seq"] == len(events) + 1
     finally:
         found.stop()
-    assert "not empty" in call("restore", tmp_path / "copy.tar", tmp_path / "other", code=1)
+    assert "not empty" in call("restore", folder / "copy.tar", folder / "other", code=1)
+
+
+@pytest.mark.parametrize("writers", [2, pytest.param(10, marks=pytest.mark.long)])
+def test_a_backup_of_a_server_that_is_written_to(tmp_path, writers):
+    check_backup_while_written(tmp_path, writers)
     (tmp_path / "no.tar").write_bytes(b"x")
     assert "no backup" in call("restore", tmp_path / "no.tar", tmp_path / "third", code=1)
 

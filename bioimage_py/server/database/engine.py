@@ -77,6 +77,14 @@ class Database:
         with _told(), self.engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def frozen(self) -> Iterator[Connection]:
+        """Open a transaction that reads what is there now, whatever others write while it lasts."""
+        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with _told(), self.engine.connect().execution_options(**level) as connection:
+            connection.execute(text("SELECT 1 FROM alembic_version")).scalar()  # its first look settles what it sees
+            yield connection
+
     def version(self) -> int | None:
         """Return a number that changes whenever anybody has written, within microseconds; None where none does (yet).
 
@@ -101,20 +109,6 @@ class Database:
                 self._watcher.close()
                 self._watcher = None
         self.engine.dispose()
-
-    def backup(self, path: Path) -> None:
-        """Write a consistent copy, also while others write; only of SQLite.
-
-        Raises
-        ------
-        ParameterError
-            It is no SQLite.
-        """
-        if not self.is_sqlite:
-            raise ParameterError("This database is PostgreSQL.", remedy="pg_dump makes a consistent copy while it runs")
-        with self.reading() as connection, closing(sqlite3.connect(path)) as copy:
-            driver: Any = connection.connection.driver_connection
-            driver.backup(copy)
 
     def _migrate(self) -> None:
         """Bring the database up to date; SQLite's file is copied before, as ``server.db.<version>``."""
@@ -141,9 +135,17 @@ class Database:
             if current == HEAD:
                 return
             if current is not None and self.is_sqlite:
-                self.backup(Path(f"{self.engine.url.database}.{current}"))
+                with self.reading() as before:
+                    write_file(before, Path(f"{self.engine.url.database}.{current}"))
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
+
+
+def write_file(connection: Connection, path: Path) -> None:
+    """Write what a transaction of SQLite sees into a new file."""
+    with closing(sqlite3.connect(path)) as copy:
+        driver: Any = connection.connection.driver_connection
+        driver.backup(copy)
 
 
 def alone(connection: Connection, table: Table) -> None:
