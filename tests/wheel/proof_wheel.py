@@ -61,7 +61,7 @@ STEPS: dict[str, list[list[str] | str]] = {
     "meshes": [["mesh", "a.zarr", "meshes", "--quiet"]],
     "microscopy": [["info", "a.nd2"], ["info", "a.lif"]],
     "projects": [["project", "create", "p.project", "--labelmap", "cells:nucleus"]],
-    "server": [["server", "check", "layer"]],
+    "server": [["server", "audit", "layer"]],
     "slurm": [["segment", "a.zarr", "slurm.ome.zarr", "--job-type", "slurm"]],
     "spaces": [
         "from bioimage_py.spaces import *\n"
