@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def ask(st: str, site: Site, token: str, folder: Path, part: str, per_route: int
 def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("st")
+    parser.add_argument("st", type=os.path.abspath)
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder of the reports")
