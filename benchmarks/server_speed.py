@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import os
 import shutil
 import subprocess
@@ -74,6 +75,7 @@ class Site:
         self.root = folder / "site"
         self.id = made(folder / "project", count)
         self.server = Running(self.root, *options)
+        atexit.register(self.server.stop)  # also where a measurement fails
         command = [sys.executable, "-m", "bioimage_py", "server", "project", "add", str(self.root)]
         rest = ["--owner", "admin", *(option for option in options if "postgresql" in option)]
         if rest[2:]:
