@@ -15,7 +15,7 @@ import numpy as np
 from ..blocks import Grid, to_roi
 from ..errors import ConflictError, DtypeError, ParameterError, ShapeError
 from ..sources import Source, as_source
-from ..system.files import sync_folder, write_once
+from ..system.files import remove_whole, sync_folder, write_once
 from ..system.json_text import parse_json
 from .storage import versions
 from .storage.folder import new_stamp
@@ -173,7 +173,7 @@ class Draft:
     def discard(self) -> None:
         """Remove the draft; nothing else changes."""
         self._source.close()
-        shutil.rmtree(self._path, ignore_errors=True)
+        remove_whole(self._path)
 
     def fill(self, value: Any) -> None:
         """Write a whole label map, chunk by chunk, only where it differs.

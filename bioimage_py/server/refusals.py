@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import AccessError, StorageError
+from ..errors import AccessError, KeyNotFoundError, StorageError
 
 
 class UnknownCallerError(AccessError):
@@ -14,6 +14,16 @@ class UnknownCallerError(AccessError):
 
 class NotAllowedError(AccessError):
     """A request of somebody known who may not do this (HTTP 403)."""
+
+
+class NoChunkError(KeyNotFoundError):
+    """A chunk that is not stored, of an array that is there (HTTP 404): its voxels are 0.
+
+    Readers of zarr take 404 for that. What has gone as a whole is told as another status (HTTP 410).
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
 
 
 class DamagedError(StorageError):

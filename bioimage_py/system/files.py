@@ -84,6 +84,17 @@ def clone(path: str, new: str) -> None:
     shutil.copy2(path, new)
 
 
+def remove_whole(folder: Path) -> None:
+    """Remove a folder under a name that nobody knows: a reader must not take chunks that have gone already for zeros.
+
+    What a kill leaves of it is ``.gone-<name>`` beside it. Nothing happens where there is none.
+    """
+    gone = folder if folder.name.startswith(".gone-") else folder.with_name(f".gone-{folder.name}")
+    with suppress(FileNotFoundError):
+        os.rename(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def made_among_others(make: Callable[[], Any]) -> None:
     """Make something in a folder that whoever leaves it empty removes: again, where that happened in between.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...system.files import remove_whole
 from ...system.processes import server_time
 from ..stored_spaces import BASE
 from ..values.merge import Document
@@ -41,7 +41,7 @@ def prune(project: Project, older_than: float, spared: Collection[str] = ()) -> 
         folder.inside(path.parent / "any")
         if name not in spared and _newest(path) < limit:
             whole = path.is_dir() and not path.is_symlink()
-            shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
+            remove_whole(path) if whole else path.unlink(missing_ok=True)
             count += 1
     return count
 

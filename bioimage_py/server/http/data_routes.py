@@ -30,7 +30,7 @@ from ..transfer.records import new_layer
 from ..values import checked
 from .asking import AddressOf, Annotates, Asked, Client, Name, Reads, SiteOf, giving, needing
 from .bodies import Lock, LockProof, LockState, LockWish, Sealed
-from .places import DATA, LAYER, body_of, check_there, in_memory, place_of, record_of
+from .places import DATA, LAYER, body_of, check_there, in_memory, not_there, place_of, record_of
 
 routes = APIRouter()
 VERSION = LAYER + "/versions/{version}/{key:path}"
@@ -64,8 +64,6 @@ def chunks_of_box(
     place, folder = _readable(asked, descriptor, layer, version), asked.served.folder
     parts = [_PART.fullmatch(part) for part in box.split(",")]
     group = place.version(version)
-    if _size(group / ARRAY / "zarr.json") is None:
-        raise KeyNotFoundError(f"There is no version {version!r} (any more).", remedy="project.sync()")
     if not all(parts):
         raise KeyNotFoundError("There is no such box.", remedy="begin-end of every axis, in chunks")
     spans = [range(int(part[1]), int(part[2])) for part in parts if part]
@@ -81,6 +79,8 @@ def chunks_of_box(
             break
     folder.check_inside(f"{group}/{key}" for key, size in sizes.items() if size)
     found = {key: _content(f"{group}/{key}") if size else b"" for key, size in sizes.items()}
+    if _size(group / ARRAY / "zarr.json") is None:  # looked at last: what goes meanwhile goes as a whole
+        raise KeyNotFoundError(f"There is no version {version!r} (any more).", remedy="project.sync()")
     return Response(packed(found).body, media_type="application/octet-stream", headers=_IMMUTABLE)
 
 
@@ -106,7 +106,7 @@ def data(
     path = place.table(version) if key == "table.csv" else place.version(version) / key
     size = _size(path)
     if size is None:
-        raise KeyNotFoundError(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
+        raise not_there(place.version(version), key)
     asked.served.folder.inside(path)
     tag = f'"{version}/{key}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes", **_IMMUTABLE}
@@ -138,7 +138,7 @@ def _content(path: str) -> bytes:
 def _size(path: str | StoredPath) -> int | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):  # all else is no answer, least of all that there are zeros
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from anyio import CapacityLimiter
 from fastapi import Request
 
 from ...errors import KeyNotFoundError
+from ...projects.storage.packs import ARRAY
 from ...projects.values.names import is_space
 from ...projects.values.records import DescriptorRecord
+from ..refusals import NoChunkError
 from ..sealed import Place
 from .asking import Asked
 
@@ -15,6 +19,13 @@ DATA = "/projects/{project}/descriptors/{descriptor}"
 LAYER = DATA + "/layers/{layer}"
 in_memory = CapacityLimiter(4)
 """Held by who has a body in memory."""
+
+
+def not_there(group: Path, key: str) -> KeyNotFoundError:
+    """Return what a key that has not been found in a zarr group is: a chunk of zeros, or nothing that there is."""
+    if key.startswith(f"{ARRAY}/c/") and (group / ARRAY / "zarr.json").is_file():  # looked at last: it goes as a whole
+        return NoChunkError(key)
+    return KeyNotFoundError(f"There is no {key!r} (any more).", remedy="project.sync()")
 
 
 async def body_of(request: Request, limit: int) -> bytes:

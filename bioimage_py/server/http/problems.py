@@ -21,7 +21,8 @@ from ...errors import (
     SourceNotFoundError,
     StorageError,
 )
-from ..refusals import DamagedError, DiskFullError, NotAllowedError, TooManyError, UnknownCallerError
+from ...projects.storage.packs import ARRAY
+from ..refusals import DamagedError, DiskFullError, NoChunkError, NotAllowedError, TooManyError, UnknownCallerError
 from ..served import Gone
 
 log = logging.getLogger("bioimage_py.server")
@@ -85,6 +86,8 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StorageError) and not isinstance(error, DiskFullError) and _is_full(error):
         error = DiskFullError()
     status, code = next((status, code) for kind, status, code in _CODES if isinstance(error, kind))
+    if status == 404 and _reads_chunk(request) and not isinstance(error, NoChunkError):
+        status, code = 410, "array-gone"
     headers, more = {}, {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -100,6 +103,11 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         return problem(request, 410, code, "These events are not kept any more.", remedy="load the project anew")
     assert isinstance(error, BioimageError)
     return problem(request, status, code, error.message, headers, remedy=error.remedy, **more)
+
+
+def _reads_chunk(request: Request) -> bool:
+    """Whether a chunk is asked for, which a reader of zarr holds to be zeros where the answer is 404."""
+    return request.method in ("GET", "HEAD") and str(request.path_params.get("key")).startswith(f"{ARRAY}/c/")
 
 
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,7 @@ from ...projects.storage.packs import ARRAY
 from ...projects.storage.versions import chunk_files
 from ...projects.values.names import is_plain
 from ...projects.values.records import ImageRecord
-from ...system.files import sync_folder
+from ...system.files import remove_whole, sync_folder
 from .chunks import Grid, decoded
 
 _COPY = re.compile(rf"zarr\.json|{ARRAY}/(?:zarr\.json|c/[0-9/]+)")
@@ -54,7 +54,7 @@ def take_image(folder: Folder, identifier: str, archive: Path) -> None:
 def forget_image(folder: Folder, identifier: str) -> None:
     """Remove a copy, unless its data set was saved."""
     if is_plain(identifier) and folder.read(identifier).document is None:
-        shutil.rmtree(folder.inside(folder.root / "images" / f"{identifier}.zarr"), ignore_errors=True)
+        remove_whole(folder.inside(folder.root / "images" / f"{identifier}.zarr"))
 
 
 def check_copy(folder: Folder, identifier: str, image: ImageRecord) -> None:

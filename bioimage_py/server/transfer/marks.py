@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from contextlib import suppress
 from typing import NamedTuple
 
 from ...projects.storage.folder import Folder
 from ...projects.values.names import plain
-from ...system.files import listed, write_once
+from ...system.files import listed, remove_whole, write_once
 
 LIVES = 7 * 86400.0
 """Seconds after which a draft goes that nobody has written into."""
@@ -96,5 +95,5 @@ class Marks:
                 found += folder.glob(f"{id}.*")
             there = [path for path in found if path.exists()]
             for path in there:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_whole(path) if path.is_dir() else path.unlink()
         return len(there)

@@ -12,6 +12,7 @@ from numcodecs import zstd
 import bioimage_py as bp
 from bioimage_py.errors import (
     AccessError,
+    BioimageError,
     ConflictError,
     DtypeError,
     FormatError,
@@ -196,6 +197,38 @@ def test_what_is_read_by_boxes_is_what_was_written(layer, tmp_path):
         for index in (..., np.s_[3:100:2, 5, 60:], np.s_[63:65, 63:65, 63:65], np.s_[9:9], np.s_[-1, -1, -1]):
             np.testing.assert_array_equal(source[index], labels[index])
     np.testing.assert_array_equal(bp.copy(stored, f"{tmp_path}/home.zarr/0", job_type="subprocess")[...], labels)
+
+
+@pytest.mark.parametrize("gone", ["version", "layer"])
+def test_what_cannot_be_read_is_never_zeros(running, project, again, layer, gone):
+    """A version that was pruned, a layer that was removed: always an error."""
+    layer.save_new_data(np.ones(SHAPE, np.uint8))
+    stored = layer.load()
+    worker = from_spec(SourceSpec.from_json(stored.to_spec().to_json()))
+    ways = (stored, worker, stored.fresh(), stored.fresh(cache_bytes=2**24))
+    version = running.root / "projects" / project.id / "annotations" / layer._dataset.identifier / layer.id
+    version = version / f"{layer.version}.zarr"
+    if gone == "version":
+        version.rename(version.with_name(".gone"))
+    else:
+        other = again()
+        settings = other.settings()
+        settings.remove_layer(settings.layers["cells"])
+        other.edit(settings)
+    for source in ways:
+        for index in (np.s_[:], np.s_[:64:2, :4, :4]):  # by boxes, and by chunk
+            with pytest.raises(BioimageError):
+                source[index]
+
+
+def test_a_draft_that_has_gone_is_never_zeros(layer):
+    draft = layer.draft()
+    draft.source[...] = 1
+    other = from_spec(SourceSpec.from_json(draft.source.to_spec().to_json()))
+    assert other[0, 0, 0] == 1
+    draft.discard()
+    with pytest.raises(BioimageError):
+        other[0]
 
 
 def test_who_publishes_second_keeps_what_only_it_changed(project, again, layer):

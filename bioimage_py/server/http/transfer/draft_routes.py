@@ -28,7 +28,7 @@ from ...transfer.records import new_layer, new_record
 from ...values import checked
 from ..asking import Annotates, Asked, Client, Key, Name, SiteOf, needing
 from ..bodies import Sealed
-from ..places import LAYER, body_of, in_memory, place_of, record_of
+from ..places import LAYER, body_of, in_memory, not_there, place_of, record_of
 from .bodies import Draft, DraftWish, Hashes, Missing, Published, Publishing, Rebased
 
 routes = APIRouter()
@@ -86,7 +86,7 @@ def draft_data(descriptor: Name, layer: Name, draft: DraftId, key: ChunkKey, ask
     if key not in ("zarr.json", f"{ARRAY}/zarr.json"):
         _grid(path).check_key(key)
     if not (path / key).is_file():
-        raise KeyNotFoundError(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
+        raise not_there(path, key)
     asked.served.folder.inside(path / key)
     return FileResponse(path / key, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
 

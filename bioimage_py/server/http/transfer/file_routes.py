@@ -20,7 +20,7 @@ from ...transfer.marks import Mark, Marks
 from ...transfer.spaces import path_of, put_space
 from ..asking import AddressOf, Annotates, Manages, Name, Reads, SiteOf, needing
 from ..bodies import Sealed
-from ..places import DATA, body_of, in_memory, record_of
+from ..places import DATA, body_of, in_memory, not_there, record_of
 from .bodies import FilePage, FileRow
 from .upload_routes import images_of
 
@@ -76,7 +76,10 @@ def image(descriptor: Name, key: Annotated[str, Path(max_length=300)], asked: Re
         if not (group / ARRAY / "zarr.json").is_file():
             raise KeyNotFoundError(f"The project has no copy of the image of {descriptor!r}.", remedy="it is elsewhere")
         Grid.of(group / ARRAY).check_key(key)
-    return _given(asked.served.folder.inside(group / key), _IMMUTABLE)
+    found = asked.served.folder.inside(group / key)
+    if not found.is_file():
+        raise not_there(group, key)
+    return _given(found, _IMMUTABLE)
 
 
 _SPACE = DATA + "/spaces/{space}/versions"

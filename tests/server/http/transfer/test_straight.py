@@ -90,6 +90,22 @@ def test_a_box_holds_the_chunks_as_they_are_stored(demo, version, monkeypatch):
     assert list(unpacked(one.get(f"{base}/box/0-2,0-2,0-2").content)) == keys[:1]  # the others are asked for then
 
 
+def test_what_the_server_cannot_look_at_is_not_told_as_zeros(demo, version):
+    """Nor what has gone as a whole: readers of zarr take 404 for zeros."""
+    base, one = f"{demo.cells}/versions/{version}", demo.web["viewer"]
+    assert one.get(f"{base}/0/c/1/1/1").status_code == 404  # zeros
+    folder = demo.folder.annotations(demo.descriptor, demo.layers["cells"]) / f"{version}.zarr"
+    chunk = folder / "0/c/0/0/0"
+    chunk.unlink()
+    chunk.symlink_to(chunk.name)  # as unreadable for root as for others
+    for key in ("0/c/0/0/0", "box/0-1,0-1,0-1"):
+        assert one.get(f"{base}/{key}").status_code >= 500
+    folder.rename(folder.with_name(".gone"))
+    for path in (base, f"{demo.cells}/versions/{new_stamp()}", f"{demo.data}/layers/x/versions/{version}"):
+        assert one.get(f"{path}/0/c/1/1/1").status_code == 410
+        assert one.get(f"{path}/box/1-2,1-2,1-2").status_code == 404
+
+
 def test_it_ends_with_the_right_to_it(demo, version):
     path, viewer = f"{demo.cells}/versions/{version}/0/c/0/0/0", demo.web["viewer"]
     content = viewer.get(path).content
