@@ -334,10 +334,13 @@ def _with_arrays(plan: Plan, folder: Path, backend: Backend) -> Plan:
 
 
 def check_outputs(plan: Plan, run: OwnedRun | None = None) -> None:
-    """StorageError where an output is no longer the array that was opened: what was written to it is lost."""
+    """StorageError where an output is no longer the array that was opened: what was written to it is lost.
+
+    Nor may an input behind a network have gone, which workers ask for now and then; of others they know.
+    """
     for stage in plan.stages:
-        for output in stage.outputs:
-            output.check_there()
+        for source in (*stage.outputs, *(part for one in stage.inputs for part in one.parts if part.remote)):
+            source.check_there()
     for handed in plan.handed:
         with handed.opened() as output:
             output.check_there()

@@ -7,10 +7,11 @@ import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from ...blocks import Block, BlockWithHalo, to_roi
-from ...errors import ParameterError
+from ...errors import ParameterError, StorageError
 from ...sources.base import Source
 from ...sources.casting import Casting
 from ...system.threads import limit_loaded
@@ -33,6 +34,8 @@ class Opened:
     undo: tuple[Undo, ...]
 
 
+_FAR_SECONDS = 1.0
+"""How often it is asked whether inputs behind a network are there; the driver asks once more at the end."""
 _LATER = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, filter, contextlib.ContextDecorator)
 
 
@@ -123,6 +126,9 @@ class BlockRunner:
             for number, output in enumerate(stage.outputs)
         )
         inputs = opened.inputs
+        read = inputs if opened.mask is None else (*inputs, opened.mask)
+        self._read = tuple(part for source in read for part in source.parts)
+        self._looked = monotonic()
         inputs = tuple(ReadAhead(one) if number in stage.ahead else one for number, one in enumerate(inputs))
         self._ahead = [one for one in inputs if isinstance(one, ReadAhead)]
         in_front = ledger.plan.stages[ledger.plan.chain(index).start : index]
@@ -165,8 +171,26 @@ class BlockRunner:
                 buffer.flush(box)
 
     def settle(self) -> None:
-        """Have what was written survive this process, before it is recorded as done."""
+        """Have what was written survive this process, before it is recorded as done.
+
+        Raises
+        ------
+        StorageError
+            An input was removed, moved away or replaced: what was read since may be fill values.
+        """
         self._hold()  # a function may have gone on after a write that was refused
+        if far := monotonic() - self._looked > _FAR_SECONDS:
+            self._looked = monotonic()
+        for source in self._read:
+            if source.remote and not far:
+                continue
+            try:
+                source.check_there()
+            except StorageError as error:
+                raise StorageError(
+                    f"An input was removed, moved or replaced while blocks read it ({error.message})",
+                    remedy="put it back, and repeat the call: these blocks are done again",
+                ) from None
         for output in self.outputs:
             output.target.flush()
 

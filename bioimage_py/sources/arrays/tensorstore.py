@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -205,7 +206,7 @@ class ChunkedBacking(Backing):
             again = TensorHandle(self.place, self._handle.driver, writable=False)
             told = self._layout.shape if self.fallback() else (again.layout(), again.metadata())
         known = self._layout.shape if self.fallback() else (self._handle.layout(), self._handle.metadata())
-        if told != known:
+        if told != known and not _grown(told, known):
             raise gone(self.place)
         self._there = here
 
@@ -292,3 +293,14 @@ def spec_of(kind: str, root: Location, key: str, writable: bool) -> SourceSpec:
     """Return the spec of an array in a container: kind "zarr" or "z5py"."""
     options = {"storage_options": root.options} if root.options else {}
     return SourceSpec(kind, root.url, key or None, {"mode": "r+" if writable else "r", **options})
+
+
+def _grown(told: Any, known: Any) -> bool:
+    """Whether an array is the one that it was, and longer along some axes: somebody goes on writing it."""
+    if told is None or isinstance(known[0], int):
+        return False
+    (layout, metadata), (before, others) = told, known
+    names = ("shape", "dimensions")
+    same = replace(layout, shape=before.shape) == before and len(layout.shape) == len(before.shape)
+    rest = [{name: value for name, value in one.items() if name not in names} for one in (metadata, others)]
+    return same and rest[0] == rest[1] and all(new >= old for new, old in zip(layout.shape, before.shape, strict=True))
