@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from bioimage_py.errors import MissingDependencyError
 from bioimage_py.viz.viewing.browser import find_browser
+from tests.debian import missing
 
 ALL = bool(os.environ.get("BIOIMAGE_PY_TEST_BROWSER"))
 """Asked for by make test-browser: whatever is missing is a failure."""
@@ -36,11 +35,9 @@ def browser() -> str:
         return find_browser()
     except MissingDependencyError as error:
         reason = error.message
-    if shutil.which("apt-get") is not None and os.geteuid() == 0:
-        done = subprocess.run(["bash", str(HERE / "install.sh")], capture_output=True, text=True, timeout=400)
-        if done.returncode == 0:
-            return find_browser()
-        reason = f"install.sh: {done.stderr[-800:]}"
+    if not (why := missing(["chromium"], ["chromium"])):
+        return find_browser()
+    reason = f"{reason}; {why}"
     if ALL or CI:
         pytest.fail(f"no browser, which {'make test-browser' if ALL else 'a test with CI set'} needs: {reason}")
     pytest.skip(f"no browser: {reason}")

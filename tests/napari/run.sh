@@ -5,7 +5,8 @@ set -euo pipefail
 python=$1 folder=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)
-command -v xvfb-run > /dev/null || bash "$here/install.sh"
+PKGS="xvfb xauth libgl1-mesa-dri libgl1 libegl1 libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libdbus-1-3"
+"$python" "$here/../debian.py" xvfb-run,xauth $PKGS
 if [ ! -e "$folder/.made" ]; then
   "$python" -m venv --clear "$folder"
   "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$(echo "$folder"/lib/python*/site-packages)/below.pth"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,19 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-def program(name: str) -> str | None:
-    """Path of a program of PostgreSQL, which Debian keeps out of the search path."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else shutil.which(name)
+from tests import debian
 
 
 def missing() -> str:
     """Why there is none; "" where there is."""
-    if program("initdb") is None and os.getuid() == 0 and shutil.which("apt-get"):
-        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", *command], check=False, capture_output=True)
-    return "" if program("initdb") else "PostgreSQL is not installed: apt-get install postgresql"
+    return debian.missing(["initdb", "postgres"], ["postgresql"])
 
 
 @contextmanager
@@ -39,7 +31,7 @@ def running(folder: Path) -> Iterator[str]:
         for path in folder.parents:  # pytest's folders are closed to others
             if path.stat().st_uid == 0 and path != Path("/"):
                 path.chmod(path.stat().st_mode | 0o011)
-    data, (initdb, postgres) = folder / "data", (program("initdb"), program("postgres"))
+    data, (initdb, postgres) = folder / "data", (debian.program("initdb"), debian.program("postgres"))
     assert initdb
     assert postgres
     made = subprocess.run(

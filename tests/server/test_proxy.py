@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from bioimage_py.projects import Project
+from tests.debian import missing, program
 
 from .conftest import make_settings
 from .starting import Running
@@ -43,7 +43,7 @@ class Nginx:
           server {{ listen 127.0.0.1:{self.port}; {location} }} }}
         """
         (folder / "nginx.conf").write_text(text)
-        command = [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+        command = [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{self.port}/labels"
 
@@ -80,8 +80,8 @@ def check_page(url, password):
 @pytest.mark.processes
 @pytest.mark.long
 def test_everything_works_under_a_path_of_nginx(tmp_path):
-    if shutil.which("nginx") is None and not Path("/usr/sbin/nginx").exists():
-        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    if reason := missing(["nginx"], ["nginx-light"]):
+        pytest.skip(reason)
     running = Running(tmp_path / "site", "--workers", "2", "--trusted-proxy", "127.0.0.1", "--path", "/labels")
     nginx = Nginx(tmp_path / "nginx", running.port)
     try:

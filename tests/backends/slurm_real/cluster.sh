@@ -1,6 +1,6 @@
 #!/bin/bash
 # SLURM for the tests: controller, accounting and several nodes, all on this host, each node in namespaces of its own.
-# For root, on Debian, after install.sh; systemd is not needed.
+# For root, on Debian, with what virtual_cluster.py installs; systemd is not needed.
 #
 #   cluster.sh start|stop|status|reset|env
 #   cluster.sh node-kill nX     the whole node dies at once: slurmd AND every job process on it (pid namespace)

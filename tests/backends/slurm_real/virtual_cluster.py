@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.debian import missing
+
 HERE = Path(__file__).parent
 NODES = ("n1", "n2", "n3")
 PORTS = 20
 FIRST_PORT, LAST_PORT = 17000, 32000  # below those that the system gives away
-INSTALL_SECONDS = 240.0
+PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "sacct", "munged", "mariadbd")
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "munge", "mariadb-server")
 COMMAND_SECONDS = 240.0
 TRIES = 2
 
@@ -155,14 +158,8 @@ def check_host() -> None:
 
 def install() -> None:
     """Install SLURM; NoClusterError where its packages cannot be had."""
-    try:
-        done = subprocess.run(
-            ["bash", HERE / "install.sh"], capture_output=True, text=True, timeout=INSTALL_SECONDS, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
-        raise NoClusterError(f"Debian's packages were not installed after {INSTALL_SECONDS:.0f} s") from None
-    if done.returncode:
-        raise NoClusterError(f"Debian's packages cannot be installed: {(done.stderr or done.stdout).strip()[-500:]}")
+    if reason := missing(PROGRAMS, PACKAGES):
+        raise NoClusterError(reason)
 
 
 @contextmanager
