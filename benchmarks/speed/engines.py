@@ -50,6 +50,15 @@ class Peer(Engine):
 
 
 @dataclass(frozen=True)
+class Tools(Peer):
+    """A peer that is command line tools, which put the array they make into a group of a container of their own."""
+
+    def result(self, output: Path, key: str = "") -> Any:
+        """Open the full resolution of what it made."""
+        return super().result(next(output.glob("made.zarr/*/s0")))
+
+
+@dataclass(frozen=True)
 class Layers(Peer):
     """A peer that knows Neuroglancer's precomputed layers only."""
 
@@ -74,6 +83,7 @@ ENGINES = {
         Peer("cubed", HERE / "cubed_engine.py", "threads", "cubed"),
         Peer("daisy", HERE / "daisy_engine.py", "processes", "daisy"),
         Peer("volara", HERE / "volara_engine.py", "processes", "volara"),
+        Tools("cellmap-analyze", HERE / "cellmap_engine.py", "processes", "cellmap-analyze"),
         Layers("igneous", HERE / "igneous_engine.py", "processes", "igneous"),
     )
 }
