@@ -41,6 +41,13 @@ DATA_VARIABLE = "BIOIMAGE_PY_TEST_DATA"
 DATA_BESIDE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+CI = os.environ.get("CI", "").lower() not in ("", "0", "false") and sys.platform.startswith("linux")
+MISSING = re.compile(r"could not import|install|needs |is not in ")
+"""A skip for want of something, not for what can never be."""
+ABSENT = re.compile(r"\b(ray|torch|s3fs|bioio_ome_tiff|mpi4py|dask.jobqueue)\b")
+"""Libraries that no file of the project installs for `make test`: too large, or at odds with another one's needs."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="what tests/quick.py says")
     parser.addoption("--all-examples", action="store_true", help="all examples of each property, not the first 50")
@@ -94,6 +101,29 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if not item.config.getoption("all_examples"):
         fewer_examples(getattr(item, "function", None), MOST)
     return (yield)
+
+
+def no_excuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where CI is set, a test that is skipped for want of something has failed: nobody would look at it again."""
+    if CI and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if MISSING.search(reason) and not ABSENT.search(reason):
+            report.outcome = "failed"  # type: ignore[assignment]
+            report.longrepr = f"skipped where CI is set, which tests/conftest.py allows for ABSENT alone: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    no_excuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    no_excuse(report)
+    return report
 
 
 @pytest.fixture
