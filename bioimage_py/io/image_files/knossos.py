@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import FormatError, SourceNotFoundError, StorageError
 from ...extras import needing
+from ...sources.arrays.backing import gone
 from ...sources.axes import Axis
 from ...sources.file import Opened
 from ...sources.indexing import normalize_index
@@ -125,6 +126,8 @@ class Cubes:
         region = np.zeros(selection.roi_shape, self.dtype)
         for place, path in self._cubes(selection.roi):
             if not os.path.exists(path):
+                if not os.path.isdir(self._folder):  # it has no cubes because it has gone
+                    raise gone(self._folder)
                 continue
             there, here = [], []
             for position, size, part in zip(place, self._layer.cube, selection.roi, strict=True):

@@ -236,8 +236,9 @@ def files_at(paths: Iterable[str]) -> UnitFiles:
 def gone(where: Any) -> StorageError:
     """Return the error for an array that was deleted or replaced after it had been opened."""
     return StorageError(
-        f"The array {where} was deleted or replaced while it was being written: what was written to it is lost.",
-        remedy="find out what removes it, make it again, and repeat the call with resume='never'",
+        f"The array {where} was deleted or replaced, or moved away, after it had been opened: what was written to it"
+        " since is lost, and what has gone would read as fill values.",
+        remedy="find out what removes it; put it back and open it again, an output that was lost with resume='never'",
     )
 
 

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
+import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from ...errors import AccessError, MemoryBudgetError, NotReopenableError
+from ...errors import AccessError, BioimageError, MemoryBudgetError, NotReopenableError
 from ...system.threads import memory_bytes
 from ..axes import Axis
 from ..base import Concurrency
@@ -28,6 +31,8 @@ from .tensor_handle import Layout, Order, TensorHandle, UnsupportedError
 
 METADATA = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json"}
 """File that describes an array, by driver, in the order in which they count."""
+_WRITTEN = 0.05
+"""Seconds after which who writes attributes into the file of the metadata, not at once, has done so."""
 
 
 def detect_driver(place: Location) -> str | None:
@@ -85,6 +90,7 @@ class ChunkedBacking(Backing):
         self._fallback: bool | None = None
         self._lock = threading.Lock()
         self._there: tuple[Any, bytes | None] = (None, None)
+        self._marked = self._mark()
         self.shape, self.dtype = layout.shape, layout.dtype
         self.chunks, self.shards = layout.chunks, layout.shards
         self.writable = handle.writable
@@ -136,6 +142,11 @@ class ChunkedBacking(Backing):
         return selection.turn(self._read(selection.thinned, "C"))
 
     def _read(self, roi: Roi, order: Order) -> np.ndarray:
+        region = self._read_stored(roi, order)
+        self._look()
+        return region
+
+    def _read_stored(self, roi: Roi, order: Order) -> np.ndarray:
         if not self._fallback:
             try:
                 region = self._handle.read(roi, order)
@@ -145,12 +156,32 @@ class ChunkedBacking(Backing):
         return self._read_native(roi)
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
+        self._write_stored(roi, value)
+        self._look()
+
+    def _write_stored(self, roi: Roi, value: np.ndarray) -> None:
         if not self._fallback:
             try:
                 return self._handle.write(roi, value)
             except UnsupportedError:
                 self._fallback = True
         return self._write_native(roi, value)
+
+    def _look(self) -> None:
+        """Where chunks are absent because the array has gone, they are no fill values; two microseconds tell."""
+        if (mark := self._mark()) != self._marked:
+            self.check_there()
+            self._marked = mark
+
+    def _mark(self) -> tuple[int, ...] | None:
+        """Which file the metadata are in, and when it was written; of local arrays."""
+        if self.place.folder is None:
+            return None
+        try:
+            told = os.stat(os.path.join(self.place.folder, METADATA[self._handle.driver]))
+        except OSError:
+            return ()
+        return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
     def _read_native(self, roi: Roi) -> np.ndarray:
         try:
@@ -195,6 +226,14 @@ class ChunkedBacking(Backing):
         return ChunkedBacking(handle, self._layout, native, self._spec)
 
     def check_there(self) -> None:
+        with suppress(BioimageError):
+            if self._is_there():
+                return
+        time.sleep(_WRITTEN)
+        if not self._is_there():
+            raise gone(self.place)
+
+    def _is_there(self) -> bool:
         told: Any = None
         here: tuple[Any, bytes | None] = (None, None)
         if detect_driver(self.place) == self._handle.driver:
@@ -202,13 +241,14 @@ class ChunkedBacking(Backing):
                 # tensorstore loses 7 kB with every spec that it tells, so unchanged metadata are compared as bytes.
                 here = (self._handle.store, self.place.read(METADATA[self._handle.driver]))
                 if here[1] is not None and here[0] is self._there[0] and here[1] == self._there[1]:
-                    return
+                    return True
             again = TensorHandle(self.place, self._handle.driver, writable=False)
             told = self._layout.shape if self.fallback() else (again.layout(), again.metadata())
         known = self._layout.shape if self.fallback() else (self._handle.layout(), self._handle.metadata())
         if told != known and not _grown(told, known):
-            raise gone(self.place)
+            return False
         self._there = here
+        return True
 
     def spec(self) -> SourceSpec:
         if not self.place.reopenable:

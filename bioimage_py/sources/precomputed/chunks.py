@@ -27,7 +27,7 @@ from ..stores.archives import refuse_left_out
 from ..stores.errors import failed
 from ..stores.location import Location
 from .codec import SUFFIXES, codec_of, pack, unpack
-from .info import Scale, chunk_name, read_info
+from .info import INFO, Scale, chunk_name, read_info
 from .layer import Layer, LayerOptions, closed, missing_chunk, where
 
 # Requests under way at a time: enough to hide the latency of a store, few enough to hold a few chunks in memory only.
@@ -130,6 +130,8 @@ class ChunkedLayer(Layer):
     def _missing(self, chunk: Roi) -> np.ndarray:
         if not self._options.fill_missing:
             raise missing_chunk(self._chunks, chunk_name(chunk))
+        if self._place.folder is not None and not self._place.exists(INFO):
+            raise gone(self._place)
         shape = size_of(chunk)
         return np.full(shape, self._options.background_color, self.scale.dtype)
 

@@ -63,6 +63,8 @@ class LibraryLayer(Layer):
                 found = self._handle()[_slices(box)]
             except Exception as error:  # the library and what it stands on raise classes of their own
                 raise self._failed("read", box, error) from error
+        if self._place is not None and self._place.folder is not None:
+            self.check_there()  # absent chunks of a layer that has gone are no fill values
         voxels = np.asarray(found)
         voxels = voxels.reshape((*voxels.shape, 1)) if voxels.ndim == 3 else voxels
         return np.array(voxels.T[box[0]], self.scale.dtype, order="C")

@@ -21,6 +21,10 @@ def is_url(path: str) -> bool:
     return bool(separator) and scheme.lower() != "file" and scheme.replace("+", "").isalnum()
 
 
+def _names_a_scheme(path: Any) -> bool:
+    return hasattr(path, "scheme") or hasattr(path, "protocol")
+
+
 def resolve(path: Any) -> str:
     """Return the absolute path, or the URL without a slash at its end; ``~`` and ``file://`` are resolved.
 
@@ -31,8 +35,14 @@ def resolve(path: Any) -> str:
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
     else:
-        if not (hasattr(path, "geturl") or hasattr(path, "path") or hasattr(path, "scheme")):
-            raise SourceTypeError(f"A {type(path).__name__} is not a path: {path!r}.", remedy='pass a path: "a.zarr"')
+        if not (hasattr(path, "geturl") or (hasattr(path, "path") and _names_a_scheme(path))):
+            array = hasattr(path, "shape") and hasattr(path, "dtype")
+            raise SourceTypeError(
+                f"A {type(path).__name__} is not a path: {path!r}.",
+                remedy="pass it as it is, or bioimage_py.sources.as_source(array)"
+                if array
+                else 'pass a path: "a.zarr"',
+            )
         text = path.geturl() if hasattr(path, "geturl") else str(path)
     if is_url(text):
         scheme, _, rest = text.partition("://")
