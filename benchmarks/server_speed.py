@@ -233,18 +233,20 @@ async def _streams(options: argparse.Namespace) -> None:
         site = Site(Path(folder), 10, *options.server)
         host, port = "127.0.0.1", site.server.port
         last = site.client.get(f"/projects/{site.id}").json()["last"]
-        head = f"GET {site.path}/events/stream?since={last} HTTP/1.1\r\nHost: x\r\n"
-        head += f"Authorization: Bearer {site.token}\r\n\r\n"
+        head = f"GET {site.path}/events/stream?since={last} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+        tokens = [site.token] * options.streams
+        if options.logins:  # of each reader the rights are looked at for themselves
+            tokens = [site.server.client().headers["Authorization"].split()[1] for _ in tokens]
         seen: dict[int, list[float]] = {}
 
-        async def read() -> None:
+        async def read(token: str) -> None:
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(head.encode())
+            writer.write(f"{head}{token}\r\n\r\n".encode())
             async for line in reader:
                 if line.startswith(b"id:"):
                     seen.setdefault(int(line[3:]), []).append(time.perf_counter())
 
-        readers = [asyncio.create_task(read()) for _ in range(options.streams)]
+        readers = [asyncio.create_task(read(token)) for token in tokens]
         await asyncio.sleep(8)
         before, begun = site.cpu(), time.perf_counter()
         await asyncio.sleep(30)
@@ -330,6 +332,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--many", type=int, default=100_000, help="data sets of `lists`")
     parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--logins", action="store_true", help="each of the streams by a login of its own")
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds-of-people", type=int, default=30)
     parser.add_argument("--each", action="store_true", help="also each kind of request by itself")
