@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import project_kills
 import project_soak
 import pytest
 
 from bioimage_py.projects import Project
+from bioimage_py.projects.storage.folder import Folder
 
 
 @pytest.mark.some(3)
@@ -71,3 +74,21 @@ def test_a_transaction_counts_from_its_record_on(tmp_path):
 
 def test_several_processes_edit_one_project_and_are_killed(tmp_path):
     project_soak.soak(tmp_path, seconds=120, kills=2, operations=12, workers=3)
+
+
+def test_what_counts_keeps_its_image_and_label_map_where_nothing_can_be_put_in_place(project, again, monkeypatch):
+    """From its record on a commit counts; who is told of a full disk then must not clear away what it names."""
+
+    def full(*args, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    labels = np.ones((40, 40, 40), np.uint8)
+    with pytest.raises(OSError, match="No space"), project:  # noqa: PT012 - the block is what is tested
+        added = project.add_descriptor(2 * labels, "late", own_copy=True)
+        added.labelmap_layers[0].save_new_data(labels)
+        project.descriptors[0].comments = "late"
+        monkeypatch.setattr(Folder, "_place", full)
+    monkeypatch.undo()
+    found = again().descriptors["late"]
+    np.testing.assert_array_equal(np.array(found.load_image()), 2 * labels)
+    np.testing.assert_array_equal(np.array(found.labelmap_layers[0].load()), labels)
