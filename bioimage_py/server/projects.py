@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from ..errors import ConflictError, ParameterError
 from ..projects.creating import created
-from ..projects.storage.events import Origin, numbers
+from ..projects.storage.events import EVENTS, Origin, numbers
 from ..projects.storage.folder import SETTINGS, Folder
 from ..projects.values.settings import ProjectSettings, parse_settings
 from ..system.processes import server_time
@@ -27,7 +27,7 @@ from .answered import answered, remember
 from .database import audit
 from .database.engine import Database, alone
 from .database.tables import members, projects
-from .served import Served
+from .served import Served, check_claim, claimed_by
 from .transfer.marks import LIVES
 from .transfer.room import Room
 from .transfer.unpacking import take_project
@@ -115,6 +115,8 @@ class Projects:
             It is served already, or the owner has a project of that name.
         SourceNotFoundError, FormatError
             There is none.
+        StorageError
+            Another server serves it, with a database of its own.
         """
         found = Folder(Path(os.path.realpath(folder)))
         found.roll_forward()
@@ -122,6 +124,7 @@ class Projects:
         if document is None:
             raise ParameterError(f"{folder} is no project: it has no project.json.", remedy="give a project's folder")
         settings = parse_settings(document)
+        check_claim(found, self._database.identity())
         there = numbers(found.root)
         first = there[0] if there and there[0] > 0 else 1
         with self._database.writing() as connection:
@@ -187,7 +190,8 @@ class Projects:
             self._open.pop(id, None)
         path = Path(folder)
         if not files:
-            shutil.rmtree(path / "events", ignore_errors=True)
+            if claimed_by(Folder(path)) in ("", self._database.identity()):  # else another server goes on with them
+                shutil.rmtree(path / EVENTS, ignore_errors=True)
         elif path.parent == self._root:
             gone = self._root / f".deleted-{secrets.token_hex(8)}"
             path.rename(gone)

@@ -51,6 +51,7 @@ class Database:
         self._writer = threading.Lock()
         self._watching = threading.Lock()
         self._watcher: sqlite3.Connection | None = None
+        self._identity = ""
         self._migrate(copies)
 
     @contextmanager
@@ -106,6 +107,14 @@ class Database:
                 return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
             return None
+
+    def identity(self) -> str:
+        """Return what no other database has but those that are restored from this one; "" while it is empty."""
+        if not self._identity:
+            with self.reading() as connection:
+                first = connection.execute(text("SELECT hash FROM audit ORDER BY id LIMIT 1")).scalar()
+            self._identity = str(first or "")
+        return self._identity
 
     def close(self) -> None:
         """Close all connections."""
