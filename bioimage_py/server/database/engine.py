@@ -19,8 +19,10 @@ from ...extras import needing
 from ..refusals import DiskFullError
 from . import older
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration."""
+_TRIGGERS = 27
+"""By which SQLite counts changes of rights; where some are missing, any change counts."""
 _WAIT_SECONDS = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -51,6 +53,7 @@ class Database:
         self._writer = threading.Lock()
         self._watching = threading.Lock()
         self._watcher: sqlite3.Connection | None = None
+        self._counts, self._changed, self._version = False, -1, -1
         self._identity = ""
         self._migrate(copies)
 
@@ -92,7 +95,7 @@ class Database:
             yield connection
 
     def version(self) -> int | None:
-        """Return a number that changes whenever anybody has written, within microseconds; None where none does (yet).
+        """Return a number that changes whenever anybody has changed who may what, within microseconds; None: unknown.
 
         PostgreSQL has no such number.
         """
@@ -103,10 +106,22 @@ class Database:
                 if self._watcher is None:
                     path = self.engine.url.database
                     self._watcher = sqlite3.connect(str(path), timeout=0, check_same_thread=False, isolation_level=None)
+                    count = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'rights_%'"
+                    self._counts = self._watched(count) == _TRIGGERS
                 # it changes with the commits of other connections, and this one makes none
-                return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+                changed = self._watched("PRAGMA data_version")
+                if not self._counts:
+                    return changed
+                if changed != self._changed:
+                    self._version = self._watched("SELECT changes FROM rights")
+                    self._changed = changed
+                return self._version
         except sqlite3.Error:
             return None
+
+    def _watched(self, query: str) -> int:
+        assert self._watcher is not None
+        return int(self._watcher.execute(query).fetchone()[0])
 
     def identity(self) -> str:
         """Return what no other database has but those that are restored from this one; "" while it is empty."""
@@ -121,7 +136,7 @@ class Database:
         with self._watching:
             if self._watcher is not None:
                 self._watcher.close()
-                self._watcher = None
+                self._watcher, self._changed = None, -1
         self.engine.dispose()
 
     def _migrate(self, copies: Path | None) -> None:
