@@ -12,7 +12,7 @@ import project_kills
 import project_soak
 import pytest
 
-from bioimage_py.projects import Project
+from bioimage_py.projects import Project, drafts
 from bioimage_py.projects.storage.folder import Folder
 
 
@@ -92,3 +92,38 @@ def test_what_counts_keeps_its_image_and_label_map_where_nothing_can_be_put_in_p
     found = again().descriptors["late"]
     np.testing.assert_array_equal(np.array(found.load_image()), 2 * labels)
     np.testing.assert_array_equal(np.array(found.labelmap_layers[0].load()), labels)
+
+
+@pytest.mark.some(4)
+@pytest.mark.parametrize("step", ["versions.rebase", "write_once", "fault", "versions.annotate", "Path.unlink"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_rebase_that_is_cut_off_loses_no_conflict(project, again, monkeypatch, step, after):
+    """Wherever it stops, and though somebody else publishes again before it goes on."""
+    whole = [slice(0, 40)] * 3
+    theirs = again()
+    draft = project.descriptors[0].labelmap_layers[0].draft("mine")
+    draft.source[10:20] = 2
+    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.ones((40, 40, 40), np.uint8))
+    owner, name = {"versions": drafts.versions, "Path": Path}.get(step.split(".")[0], drafts), step.split(".")[-1]
+    plain = getattr(owner, name)
+
+    def killed(*args, **more):
+        if after:
+            plain(*args, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            draft.rebase()
+    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.full((40, 40, 40), 3, np.uint8))
+    project.sync()
+    draft = project.descriptors[0].labelmap_layers[0].draft("mine")
+    (region,) = draft.rebase()
+    assert list(region) == whole
+    assert draft.rebase() == [region]
+    draft.source[20:30] = 3
+    assert draft.publish()
+    found = np.array(again().descriptors[0].labelmap_layers[0].load())[:, 0, 0]
+    assert found[10:20].tolist() == [2] * 10
+    assert not list(Path(project.path).rglob(".rebas*"))
