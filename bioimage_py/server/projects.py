@@ -154,7 +154,12 @@ class Projects:
                 raise ParameterError(f"{settings.id!r} is no id of a project.", remedy="leave it to the package")
             folder = self._root / settings.id
             if folder.exists():
-                raise ConflictError(f"{settings.id!r} is here already.", field="id", remedy="Project.list(url)")
+                served = self.has(settings.id)
+                raise ConflictError(
+                    f"{settings.id!r} is here already{'' if served else ', but is not served'}.",
+                    field="id",
+                    remedy="Project.list(url)" if served else "ask an operator: bioimage-py server project add",
+                )
             os.sync()
             os.rename(private, folder)
             try:

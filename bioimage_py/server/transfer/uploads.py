@@ -64,6 +64,7 @@ class Uploads:
         with holding(self.folder / "mutex", [id]):
             if not self._note(id).exists():
                 write_once(self._note(id), json.dumps({**told, "made": None}).encode())
+            if not self.is_made(id):  # who was killed here before has perhaps left the note alone
                 self.path(id).touch()
         return self.of(id, about)
 
@@ -73,9 +74,10 @@ class Uploads:
             told = json.loads(self._note(id).read_bytes())
         except OSError:
             told = None
-        if told is None or any(told["about"].get(key) != value for key, value in about.items()):
+        begun = told is not None and (told["made"] is not None or self.path(id).exists())
+        if not begun or any(told["about"].get(key) != value for key, value in about.items()):
             raise KeyNotFoundError(f"There is no upload {id!r} (any more).", remedy="begin it again")
-        there = told["size"] if told["made"] is not None else self.path(id).stat().st_size
+        there = told["size"] if told["made"] is not None else self.arrived_of(id)
         return Incoming(id, told["about"], there, told["size"], told["made"])
 
     def made(self, user: str, what: str) -> str | None:

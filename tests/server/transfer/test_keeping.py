@@ -6,17 +6,21 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numcodecs import zstd
 
-from bioimage_py.errors import StorageError
+from bioimage_py.errors import KeyNotFoundError, StorageError
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server import answered
 from bioimage_py.server.refusals import DiskFullError
+from bioimage_py.server.transfer import uploads as module
 from bioimage_py.server.transfer.room import Room, used
 from bioimage_py.server.transfer.uploads import UPLOADS, Uploads
 
@@ -193,6 +197,36 @@ def test_what_the_disk_has_no_room_for_is_not_begun(demo, monkeypatch):
         monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=550_000))
         ok(owner.post(path, json=begun), 201)
         monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+
+
+@pytest.mark.parametrize("step", ["write_once", "Path.touch", "Path.unlink"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_upload_whose_process_was_killed_begins_again(tmp_path, monkeypatch, step, after):
+    uploads, data = Uploads(tmp_path / UPLOADS), b"12345"
+    about, digest = {"user": "alice"}, sha256(data).hexdigest()
+    if step == "Path.unlink":
+        uploads.open(about, 5, digest)
+    owner, name = (Path if "." in step else module), step.rpartition(".")[2]
+    plain = getattr(owner, name)
+
+    def killed(*args, **more):
+        if after:
+            plain(*args, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            uploads.remove(uploads.id_of(about, 5, digest)) if step == "Path.unlink" else uploads.open(about, 5, digest)
+    with suppress(KeyNotFoundError):  # and nothing else
+        uploads.of(uploads.id_of(about, 5, digest), about)
+    begun = uploads.open(about, 5, digest)
+    assert begun.offset == 0
+    uploads.append(begun.id, 0, data)
+    assert uploads.check(begun.id).read_bytes() == data
+    uploads.end(begun.id, "made")
+    assert uploads.open(about, 5, digest).made == "made"
+    assert not uploads.path(begun.id).exists()
 
 
 def test_what_is_done_already_needs_no_room(demo, monkeypatch):
