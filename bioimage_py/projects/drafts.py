@@ -15,6 +15,7 @@ import numpy as np
 from ..blocks import Grid, to_roi
 from ..errors import ConflictError, DtypeError, ParameterError, ShapeError
 from ..sources import Source, as_source
+from ..system.faults import fault
 from ..system.files import remove_whole, sync_folder, write_once
 from ..system.json_text import parse_json
 from .storage import versions
@@ -131,6 +132,7 @@ class Draft:
                 check_lease(layer._folder, layer._dataset.identifier, token or layer._token)
                 self.discard()
                 return False
+        (self._path / REBASED).unlink(missing_ok=True)
         versions.settle(self._path, written)
         units = sum(1 for _ in versions.chunk_files(self._path / ARRAY))
         record = LayerRecord(version=new_stamp(), units=units, dtype=self._source.dtype.name)
@@ -155,7 +157,7 @@ class Draft:
         -------
         list of tuple of slice
             Regions of chunks that both changed. There the draft keeps its own voxels; `layer.load` has those of the
-            other one, who is overwritten by `publish` unless the region is written anew.
+            other one, who is overwritten by `publish` unless the region is written anew. They are told again each time.
 
         Raises
         ------
@@ -195,15 +197,18 @@ class Draft:
                 self._source.write(roi, region)
 
 
-_REBASING = ".rebasing"
+_REBASING, REBASED = ".rebasing", ".rebased"
 
 
 def rebased(draft: Path, stored: LayerRecord | None, path_of: Callable[[LayerRecord], Path]) -> list[str]:
     """Let a draft be one of what is stored now; return the chunks that both changed. See `Draft.rebase`.
 
-    What was cut off is ended first, with the version that it was begun with.
+    What was cut off is ended first, with the version that it was begun with. Chunks of earlier times are told again, as
+    long as the draft would overwrite them: whoever asked may not have heard the answer.
     """
-    note, both, targets = draft / _REBASING, list[str](), [None if stored is None else stored.model_dump()]
+    note, told = draft / _REBASING, draft / REBASED
+    both = set(parse_json(told.read_bytes()) if told.exists() else ())
+    targets = [None if stored is None else stored.model_dump()]
     if note.exists():
         targets.insert(0, parse_json(note.read_bytes()))
     for target in targets:
@@ -216,10 +221,12 @@ def rebased(draft: Path, stored: LayerRecord | None, path_of: Callable[[LayerRec
                     f"The stored label map holds {record.dtype}, the draft {dtype}.", remedy="make a new draft"
                 )
         write_once(note, json.dumps(target).encode(), sync=True)
-        both += versions.rebase(draft, *(None if one is None else path_of(one) for one in records))
+        both.update(versions.rebase(draft, *(None if one is None else path_of(one) for one in records)))
+        write_once(told, json.dumps(sorted(both)).encode(), sync=True)
+        fault("project-rebased")
         versions.annotate(draft, json.dumps(target))
         note.unlink()
-    return sorted(set(both))
+    return versions.differing(draft, None if stored is None else path_of(stored), both)
 
 
 def region_of(name: str, source: Source) -> tuple[slice, ...]:

@@ -141,7 +141,7 @@ def _copied(source: Source, axes: tuple[Axis, ...], root: Path, identifier: str)
 
 def remove_copy(folder: Folder, identifier: str) -> None:
     """Remove the copy of an image, unless its data set was saved."""
-    if not folder.path_of(identifier).exists():
+    if not folder.tells(identifier, identifier):
         shutil.rmtree(folder.root / "images" / f"{identifier}.zarr", ignore_errors=True)
 
 

@@ -149,11 +149,7 @@ class LiveLayer(abc.ABC):
 
     def _named(self, record: LayerRecord) -> bool:
         """Whether a document of the project names a version, also one of a commit that others will end."""
-        if self.project.is_remote:
-            return True
-        root = Path(self.project.path)
-        paths = (root / "descriptors" / f"{self._dataset.identifier}.json", *(root / "transactions").glob("*.json"))
-        return any(record.version in path.read_text() for path in paths if path.exists())
+        return self.project.is_remote or self._folder.tells(self._dataset.identifier, record.version)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LiveLayer) and other._id == self._id and other._owner == self._owner

@@ -69,6 +69,8 @@ class Project(Content):
     def restore_backup(self) -> None:
         """Undo the last `edit` that was not undone yet, keeping what was changed since elsewhere.
 
+        One of which nothing is left to undo is passed over.
+
         Raises
         ------
         SourceNotFoundError

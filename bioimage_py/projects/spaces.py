@@ -343,7 +343,7 @@ class OpenSpaces:
 
         def discard() -> None:
             found.base, found.whole, found.record, found.mark = before
-            if not _named(session, identifier, new):  # Ctrl-C may come after the commit
+            if remote is None and not session.folder.tells(identifier, new.version):  # Ctrl-C may come after the commit
                 for ending in (".json", BASE):
                     self.path_of(identifier, id, new.version, ending).unlink(missing_ok=True)
 
@@ -371,11 +371,3 @@ class OpenSpaces:
         found.put(merged(found.base.document(), found.document(), theirs, space.space_id, single))
         found.base, found.whole, found.record = base, None, stored
         return theirs
-
-
-def _named(session: Session, identifier: str, record: LayerRecord) -> bool:
-    if session.remote is not None:
-        return True  # what is not named goes there by itself
-    root = session.folder.root
-    paths = (session.folder.path_of(identifier), *(root / "transactions").glob("*.json"))
-    return any(record.version in path.read_text() for path in paths if path.exists())

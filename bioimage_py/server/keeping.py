@@ -18,7 +18,7 @@ from .database.engine import Database
 from .served import Served
 from .transfer.copies import forget_image
 from .transfer.marks import Marks
-from .transfer.uploads import Uploads
+from .transfer.uploads import UPLOADS, Uploads
 from .values import checked
 
 
@@ -57,15 +57,21 @@ def _check_record(record: Any) -> None:
         plain(LayerRecord.model_validate(record).version)
 
 
+def sweep(served: Served, now: float | None = None) -> int:
+    """Remove what clients have sent, and not gone on with for a week; return how many drafts and versions that were."""
+    count = Marks(served.folder).sweep(now)
+    for gone in Uploads(served.folder.root / UPLOADS).sweep(now):
+        forget_image(served.folder, str(gone.about.get("descriptor")))
+    return count
+
+
 def prune(served: Served, database: Database, origin: Origin, older_than: float, address: str = "") -> int:
     """Remove files that nothing points to, as `Project.prune` of a folder does, and return their number.
 
     What clients have sent and not yet saved stays for a week.
     """
-    marks, images = Marks(served.folder), Uploads(served.folder.root / ".uploads")
-    count = marks.sweep()
-    for gone in images.sweep():
-        forget_image(served.folder, str(gone.about.get("descriptor")))
+    marks, images = Marks(served.folder), Uploads(served.folder.root / UPLOADS)
+    count = sweep(served)
     spared = {name for id, mark in marks.all() for name in (id, mark.descriptor if mark else id)}
     spared |= {str(about.get("descriptor")) for about in images.all()}
     project = Project.load(served.folder.root)

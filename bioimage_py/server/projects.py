@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,18 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from ..errors import ConflictError, ParameterError
 from ..projects.creating import created
-from ..projects.storage.events import Origin, numbers
+from ..projects.storage.events import EVENTS, Origin, numbers
 from ..projects.storage.folder import SETTINGS, Folder
 from ..projects.values.settings import ProjectSettings, parse_settings
+from ..system.processes import server_time
 from .accounts.callers import Caller
 from .accounts.members import Role, not_there
+from .answered import answered, remember
 from .database import audit
 from .database.engine import Database, alone
-from .database.tables import answers, members, projects
-from .served import Served
+from .database.tables import members, projects
+from .served import Served, check_claim, claimed_by
+from .transfer.marks import LIVES
 from .transfer.room import Room
 from .transfer.unpacking import take_project
 from .values import NAME
@@ -76,10 +79,11 @@ class Projects:
         ParameterError
             The key came with other settings before.
         """
-        mark = settings.model_copy(update={"id": ""}).model_dump_json(by_alias=True)
-        known = self._known(caller, key, mark)
+        wanted = settings.model_copy(update={"id": ""}).model_dump_json(by_alias=True)
+        with self._database.reading() as connection:
+            known = answered(connection, caller.name, key, wanted)
         if known is not None:
-            return known
+            return str(known)
         own = settings.model_copy(update={"id": f"project-{secrets.token_hex(12)}"})
         folder = self._root / own.id
         created(own, folder)
@@ -87,10 +91,10 @@ class Projects:
             Folder(folder).serve(0, Origin(caller.name))
             with self._database.writing() as connection:
                 alone(connection, projects)
-                known = self._answered(connection, caller, key, mark)
+                known = answered(connection, caller.name, key, wanted)
                 if known is None:
                     self._enter(connection, own.id, own.name, folder, caller.user_id, 1, 0)
-                    self._remember(connection, caller, key, mark, own.id)
+                    remember(connection, caller.name, key, wanted, own.id)
                     record = {"name": own.name}
                     audit.record(
                         connection, caller.name, "project made", address=address, project=own.id, details=record
@@ -100,7 +104,7 @@ class Projects:
             raise
         if known is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        return known or own.id
+        return str(known or own.id)
 
     def add(self, folder: Path, owner: int, by: str) -> str:
         """Serve a project's folder where it lies, and return its id; of one that was moved, members and events stay.
@@ -111,6 +115,8 @@ class Projects:
             It is served already, or the owner has a project of that name.
         SourceNotFoundError, FormatError
             There is none.
+        StorageError
+            Another server serves it, with a database of its own.
         """
         found = Folder(Path(os.path.realpath(folder)))
         found.roll_forward()
@@ -118,6 +124,7 @@ class Projects:
         if document is None:
             raise ParameterError(f"{folder} is no project: it has no project.json.", remedy="give a project's folder")
         settings = parse_settings(document)
+        check_claim(found, self._database.identity())
         there = numbers(found.root)
         first = there[0] if there and there[0] > 0 else 1
         with self._database.writing() as connection:
@@ -147,7 +154,12 @@ class Projects:
                 raise ParameterError(f"{settings.id!r} is no id of a project.", remedy="leave it to the package")
             folder = self._root / settings.id
             if folder.exists():
-                raise ConflictError(f"{settings.id!r} is here already.", field="id", remedy="Project.list(url)")
+                served = self.has(settings.id)
+                raise ConflictError(
+                    f"{settings.id!r} is here already{'' if served else ', but is not served'}.",
+                    field="id",
+                    remedy="Project.list(url)" if served else "ask an operator: bioimage-py server project add",
+                )
             os.sync()
             os.rename(private, folder)
             try:
@@ -183,11 +195,20 @@ class Projects:
             self._open.pop(id, None)
         path = Path(folder)
         if not files:
-            shutil.rmtree(path / "events", ignore_errors=True)
+            if claimed_by(Folder(path)) in ("", self._database.identity()):  # else another server goes on with them
+                shutil.rmtree(path / EVENTS, ignore_errors=True)
         elif path.parent == self._root:
             gone = self._root / f".deleted-{secrets.token_hex(8)}"
             path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+
+    def sweep(self, now: float | None = None) -> None:
+        """Remove what is left of projects that were being sent, a week ago, or deleted when a process was killed."""
+        limit = (server_time(self._root) if now is None else now) - LIVES
+        for path in (*self._root.glob(".deleted-*"), *self._root.glob(".new-*")):
+            with suppress(FileNotFoundError):
+                if path.name.startswith(".deleted-") or path.stat().st_mtime < limit:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def opened(self, id: str) -> Served | None:
         """Return a project that was asked for since the database has changed last; None where it was not."""
@@ -260,37 +281,6 @@ class Projects:
             return False
         connection.execute(update(projects).where(projects.c.id == id).values(folder=str(folder)))
         return True
-
-    def _known(self, caller: Caller, key: str, mark: str) -> str | None:
-        with self._database.reading() as connection:
-            return self._answered(connection, caller, key, mark)
-
-    def _answered(self, connection: Connection, caller: Caller, key: str, mark: str) -> str | None:
-        if not key:
-            return None
-        query = select(answers.c.request, answers.c.answer).where(answers.c.user == caller.name, answers.c.key == key)
-        found = connection.execute(query).one_or_none()
-        if found is None:
-            return None
-        if found[0] != _short(mark):
-            raise ParameterError(
-                f"The idempotency key {key!r} came with another request before.",
-                remedy="use a new key for each request",
-            )
-        return str(json.loads(found[1]))
-
-    def _remember(self, connection: Connection, caller: Caller, key: str, mark: str, answer: str) -> None:
-        now = time.time()
-        connection.execute(delete(answers).where(answers.c.created < now - 86400))
-        if key:
-            row = {"user": caller.name, "key": key, "created": now, "request": _short(mark)}
-            connection.execute(insert(answers).values(**row, answer=json.dumps(answer)))
-
-
-def _short(mark: str) -> str:
-    from hashlib import sha256
-
-    return sha256(mark.encode()).hexdigest()
 
 
 def _check_name(connection: Connection, name: str, owner: int) -> None:

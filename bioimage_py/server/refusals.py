@@ -26,6 +26,13 @@ class NoChunkError(KeyNotFoundError):
         super().__init__(f"There is no {key!r}.", remedy="a chunk that is not there holds zeros")
 
 
+class StillWorkingError(StorageError):
+    """What was asked for is being done, by an earlier request (HTTP 504): the same request again is told the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("An earlier request is still being worked at.", remedy="send the same request again")
+
+
 class DamagedError(StorageError):
     """What arrived is not what was sent (HTTP 400)."""
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ConflictError, KeyNotFoundError, ParameterError, StorageError
-from ..projects.drafts import label_dtype, rebased
+from ..projects.drafts import REBASED, label_dtype, rebased
 from ..projects.storage import versions
 from ..projects.storage.folder import Folder, new_stamp
 from ..projects.storage.mutex import bucket, holding
@@ -32,6 +32,7 @@ from ..projects.values.sets import BoxSet, LandmarkSet, from_table, to_table
 from ..sources.file import FileSource
 from ..system.faults import fault
 from ..system.files import sync_folder, write_once
+from .answered import working
 
 _STAMP = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{6}")
 _SEALED, _SEALING = "sealed.json", ".sealing"
@@ -138,7 +139,7 @@ class Place:
             The machine lost chunks of it, in a power cut.
         """
         path, target = self.draft_path(draft), self.version(draft)
-        with holding(self._mutexes, [f"seal-{bucket(draft)}"]):
+        with working(self._mutexes, f"seal-{bucket(draft)}"):
             if self.sealed(draft) is not None:
                 about = self._about(draft)
                 return Sealed(LayerRecord(**about["record"]), about.get("same", False))
@@ -158,7 +159,8 @@ class Place:
             write_once(path / _SEALED, json.dumps(about).encode(), sync=True)
             fault("server-seal")
             os.rename(path, target)
-            (target / _SEALING).unlink(missing_ok=True)
+            for name in (_SEALING, REBASED):
+                (target / name).unlink(missing_ok=True)
             sync_folder(target.parent)
             return Sealed(record, same)
 
@@ -195,7 +197,7 @@ class Place:
 
         What was sealed stays, and another draft is made of it.
         """
-        with holding(self._mutexes, [f"seal-{bucket(draft)}"]):
+        with working(self._mutexes, f"seal-{bucket(draft)}"):
             if self.sealed(draft) is not None:
                 draft = self._copied(draft)
             self.draft(draft).close()

@@ -23,6 +23,7 @@ from ..projects.storage.events import EVENTS, Origin, event_name, numbers
 from ..projects.storage.folder import Change, Folder, Pair, Saved, parse
 from ..projects.storage.mutex import holding
 from ..system.faults import fault
+from ..system.files import write_once
 from .database import audit
 from .database.engine import Database
 from .database.tables import events, projects
@@ -30,6 +31,8 @@ from .documents import Documents
 
 MOST = 1000
 """Events of one page."""
+_CLAIM = ".server"
+"""File beside the events: whose database takes them over, which lets no other one have some of them."""
 
 
 class Answer(NamedTuple):
@@ -166,6 +169,7 @@ class Served:
             raise StorageError(
                 f"{self.folder.root} has lost its events.", remedy=f"bioimage-py server check; restore {EVENTS}/"
             )
+        self._claim()
         with self._database.writing() as connection:
             first, last = self._kept(connection)
             self._compare(connection, found, last)
@@ -180,6 +184,13 @@ class Served:
         fault("server-taken")
         for number in found[:-1]:  # the last one stays: the next commit counts on from it
             self._path(number).unlink(missing_ok=True)
+
+    def _claim(self) -> None:
+        """Let the events be those of this database; the caller holds what orders the commits."""
+        path, own = self.folder.root / EVENTS / _CLAIM, self._database.identity()
+        if own and claimed_by(self.folder) != own:
+            check_claim(self.folder, own)
+            write_once(path, own.encode())
 
     def _compare(self, connection: Connection, found: list[int], last: int) -> None:
         """Refuse a folder that is older than the database, or went another way."""
@@ -310,3 +321,25 @@ class Served:
             after = (events.c.project_id == self.id) & (events.c.seq > since)
             query = select(events.c.document).where(after).order_by(events.c.seq).limit(limit)
             return Page([json.loads(text) for text in connection.execute(query).scalars()], last)
+
+
+def claimed_by(folder: Folder) -> str:
+    """Return the identity of the database that takes a project's events over; "" where none has yet."""
+    try:
+        return (folder.root / EVENTS / _CLAIM).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def check_claim(folder: Folder, own: str) -> None:
+    """Refuse a project that a server with another database serves: each would have some of its events.
+
+    Raises
+    ------
+    StorageError
+    """
+    if claimed_by(folder) not in ("", own):
+        raise StorageError(
+            f"{folder.root} is served with another database.",
+            remedy=f"bioimage-py server project remove, there; where that is gone: rm {folder.root / EVENTS / _CLAIM}",
+        )

@@ -64,7 +64,7 @@ class Site:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root = root.resolve()
         self.image_roots = tuple(image_roots)
-        self.database = Database(url or f"sqlite:///{self.root / 'server.db'}")
+        self.database = Database(url or f"sqlite:///{self.root / 'server.db'}", self.root)
         self.users = Users(self.database)
         self.sessions = Sessions(self.database, times.access, times.refresh, clock, times.page)
         self.tokens = ApiTokens(self.database, clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioimage_py.errors import ConflictError, ParameterError
+from bioimage_py.errors import ConflictError, ParameterError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Item, Label, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
 
 from ..server.again import places
@@ -179,6 +179,59 @@ def test_an_edit_in_a_transaction_that_fails_leaves_nothing(labelled, again, fil
     assert stored(labelled).tolist() == [0, 1, 2, 2]
     assert not list(places.root(labelled).glob("history/*"))
     assert "nucleus" in again().labelmap_layers[0].labels
+
+
+def renamed(project, name):
+    settings = project.settings()
+    settings.tags[0].name = name
+    return settings
+
+
+def test_an_edit_of_which_nobody_knows_whether_it_was_saved_can_be_undone(project, again, monkeypatch):
+    """Its answer was lost, or the disk was full when its documents were put in place: it may count all the same."""
+    session, commit = project._session, project._session.commit
+
+    def lost(changes, guarded=()):
+        commit(changes, guarded)
+        raise StorageError("no answer", remedy="")
+
+    before = project.tags.names[0]
+    project.edit(renamed(project, "kept"))
+    monkeypatch.setattr(session, "commit", lost)
+    with pytest.raises(StorageError, match="no answer"):
+        project.edit(renamed(project, "lost"))
+    other = again()
+    assert other.tags.names[0] == "lost"
+    other.restore_backup()
+    assert again().tags.names[0] == "kept"
+    other.restore_backup()
+    assert again().tags.names[0] == before
+    with pytest.raises(SourceNotFoundError, match="no backup"):
+        other.restore_backup()
+
+
+def test_an_edit_that_was_never_saved_is_passed_over(project, again, monkeypatch):
+    def killed(changes, guarded=()):
+        raise KeyboardInterrupt
+
+    before = project.tags.names[0]
+    project.edit(renamed(project, "kept"))
+    with monkeypatch.context() as patch:
+        patch.setattr(project._session, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            project.edit(renamed(project, "never"))
+    assert len(list(places.root(project).glob("history/*"))) == 2
+    project.restore_backup()
+    assert again().tags.names[0] == before
+    assert not list(places.root(project).glob("history/*"))
+
+
+def test_an_edit_that_was_refused_leaves_no_backup(project, again):
+    other = again()
+    project.edit(renamed(project, "mine"))
+    with pytest.raises(ConflictError):
+        other.edit(renamed(other, "theirs"))
+    assert len(list(places.root(project).glob("history/*"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import project_kills
 import project_soak
 import pytest
 
-from bioimage_py.projects import Project
+from bioimage_py.projects import Project, drafts
+from bioimage_py.projects.storage.folder import Folder
 
 
 @pytest.mark.some(3)
@@ -71,3 +74,56 @@ def test_a_transaction_counts_from_its_record_on(tmp_path):
 
 def test_several_processes_edit_one_project_and_are_killed(tmp_path):
     project_soak.soak(tmp_path, seconds=120, kills=2, operations=12, workers=3)
+
+
+def test_what_counts_keeps_its_image_and_label_map_where_nothing_can_be_put_in_place(project, again, monkeypatch):
+    """From its record on a commit counts; who is told of a full disk then must not clear away what it names."""
+
+    def full(*args, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    labels = np.ones((40, 40, 40), np.uint8)
+    with pytest.raises(OSError, match="No space"), project:  # noqa: PT012 - the block is what is tested
+        added = project.add_descriptor(2 * labels, "late", own_copy=True)
+        added.labelmap_layers[0].save_new_data(labels)
+        project.descriptors[0].comments = "late"
+        monkeypatch.setattr(Folder, "_place", full)
+    monkeypatch.undo()
+    found = again().descriptors["late"]
+    np.testing.assert_array_equal(np.array(found.load_image()), 2 * labels)
+    np.testing.assert_array_equal(np.array(found.labelmap_layers[0].load()), labels)
+
+
+@pytest.mark.some(4)
+@pytest.mark.parametrize("step", ["versions.rebase", "write_once", "fault", "versions.annotate", "Path.unlink"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_rebase_that_is_cut_off_loses_no_conflict(project, again, monkeypatch, step, after):
+    """Wherever it stops, and though somebody else publishes again before it goes on."""
+    whole = [slice(0, 40)] * 3
+    theirs = again()
+    draft = project.descriptors[0].labelmap_layers[0].draft("mine")
+    draft.source[10:20] = 2
+    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.ones((40, 40, 40), np.uint8))
+    owner, name = {"versions": drafts.versions, "Path": Path}.get(step.split(".")[0], drafts), step.split(".")[-1]
+    plain = getattr(owner, name)
+
+    def killed(*args, **more):
+        if after:
+            plain(*args, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            draft.rebase()
+    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.full((40, 40, 40), 3, np.uint8))
+    project.sync()
+    draft = project.descriptors[0].labelmap_layers[0].draft("mine")
+    (region,) = draft.rebase()
+    assert list(region) == whole
+    assert draft.rebase() == [region]
+    draft.source[20:30] = 3
+    assert draft.publish()
+    found = np.array(again().descriptors[0].labelmap_layers[0].load())[:, 0, 0]
+    assert found[10:20].tolist() == [2] * 10
+    assert not list(Path(project.path).rglob(".rebas*"))

@@ -14,7 +14,7 @@ from bioimage_py.errors import FormatError, ParameterError, StorageError
 from bioimage_py.projects import Project
 from bioimage_py.server import backup as module
 from bioimage_py.server.backup import backup, check, restore
-from bioimage_py.server.database.tables import metadata
+from bioimage_py.server.database.tables import metadata, rights
 from bioimage_py.server.site import Site
 from bioimage_py.system.alone import alone
 
@@ -107,6 +107,7 @@ def rows(database):
         found = {
             table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
             for table in metadata.sorted_tables
+            if table is not rights
         }
     for row in found["projects"]:
         del row["folder"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import create_engine, insert, inspect, select, text
 
 from bioimage_py.errors import FormatError, ParameterError, StorageError
 from bioimage_py.server.database import engine, tables
@@ -33,8 +36,8 @@ def of_the_first_version(url, monkeypatch):
     database.close()
 
 
-def check_brought_up_to_date(url):
-    database = Database(url)
+def check_brought_up_to_date(url, copies=None):
+    database = Database(url, copies)
     with database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
         assert connection.execute(select(tables.users.c.name)).scalars().all() == ["owner"]
@@ -44,15 +47,41 @@ def check_brought_up_to_date(url):
 def test_an_older_database_is_brought_up_to_date_and_copied_before(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/a.db"
     of_the_first_version(url, monkeypatch)
+    (tmp_path / "a.db.0001").write_bytes(b"what a process has left that was killed")
+    check_a_full_disk(url, tmp_path, monkeypatch)
     check_brought_up_to_date(url)
-    (tmp_path / "a.db").unlink()
-    (tmp_path / "a.db.0001").rename(tmp_path / "a.db")
-    monkeypatch.setattr(engine, "HEAD", "0001")
-    check_older = Database(url)
-    with check_older.reading() as connection:
+    check_copy_of_the_first_version(tmp_path / "a.db.0001", monkeypatch)
+
+
+def check_a_full_disk(url, folder, monkeypatch):
+    """Without a copy nothing is changed, and what there is of one goes."""
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def copies():
+        return sorted(path.name for path in folder.iterdir() if "0001" in path.name)
+
+    before = copies()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            Database(url, folder)
+    assert copies() == before
+    other = create_engine(url.replace("postgresql:", "postgresql+pg8000:"))
+    with other.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+    other.dispose()
+
+
+def check_copy_of_the_first_version(path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(engine, "HEAD", "0001")
+        copy = Database(f"sqlite:///{path}")
+    with copy.reading() as connection:
         assert connection.execute(select(tables.users.c.name)).scalars().all() == ["owner"]
         assert "devices" not in inspect(connection).get_table_names()
-    check_older.close()
+    copy.close()
 
 
 def test_a_newer_database_is_refused(tmp_path):

@@ -10,8 +10,10 @@ import time
 import pytest
 
 from bioimage_py.errors import StorageError
+from bioimage_py.projects import Project
 from bioimage_py.server.http import event_routes
 from bioimage_py.server.http.news import News
+from bioimage_py.server.together import Together
 
 from .http.test_http import ok
 
@@ -175,7 +177,61 @@ def test_those_who_wait_look_once_and_those_who_ask_at_once_read_once():
     assert served.reads == 1
     assert served.looks < 12
     assert news._bells == {}
-    assert news._reading == {}
+    assert news._reading._asked == {}
+
+
+def test_the_rights_of_many_are_looked_at_by_few_threads_and_the_same_ones_once(demo):
+    """After every commit the database has changed, and all who listen are asked for anew."""
+    names = ("owner", "maintainer", "annotator", "viewer")
+    many = [stream(demo, 3.0, name, f"?since={last(demo)}") for name in names for _ in range(5)]
+    site, seen = demo.web.site, []
+    read = site.sessions.caller
+
+    def caller(token):
+        seen.append(token)
+        return read(token)
+
+    async def run():
+        streams = [asyncio.ensure_future(one.run()) for one in many]
+        await asyncio.sleep(0.8)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(site.sessions, "caller", caller)
+            local = Project.load(demo.folder.root)  # nobody asks the server for it
+            local.descriptors[0].comments = "new"
+            local.save()
+            await asyncio.gather(*streams)
+
+    asyncio.run(run())
+    assert [len(one.events) for one in many] == [1] * len(many)
+    assert len({one.text for one in many}) == 1
+    assert len(seen) <= 2 * len(names)  # the event may come while they are being asked for
+    assert demo.web.app.state.checks._asked == {}
+
+
+def test_one_question_that_fails_stops_no_other():
+    async def run():
+        together, asked = Together(), []
+
+        def question(n):
+            asked.append(n)
+            return 60 // n
+
+        keys = [*range(-50, 50)] * 3
+        found = await asyncio.gather(
+            *(together.ask(None, n, lambda n=n: question(n)) for n in keys), return_exceptions=True
+        )
+        assert [str(one) if n == 0 else one for n, one in zip(keys, found, strict=True)] == [
+            "integer division or modulo by zero" if n == 0 else 60 // n for n in keys
+        ]
+        assert sorted(asked) == [*range(-50, 50)]
+        gone = asyncio.ensure_future(together.ask(None, 0, lambda: question(0)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await together.ask(None, 1, lambda: question(1)) == 60
+        await asyncio.sleep(0)
+        return together._asked
+
+    assert asyncio.run(run()) == {}
 
 
 def test_a_folder_that_cannot_be_read_wakes_who_waits():

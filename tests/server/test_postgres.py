@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text, update
 
-from bioimage_py.errors import StorageError
+from bioimage_py.errors import FormatError, StorageError
 from bioimage_py.server.backup import backup, restore
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
@@ -62,9 +62,18 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(url):
         database.close()
 
 
-def test_an_older_database_is_brought_up_to_date(url, monkeypatch):
+def test_an_older_database_is_brought_up_to_date_and_copied_before(url, tmp_path, monkeypatch):
     test_database.of_the_first_version(url, monkeypatch)
-    test_database.check_brought_up_to_date(url)
+    with pytest.raises(FormatError, match="schema 0001") as error:
+        Database(url)
+    assert "server check FOLDER" in error.value.remedy
+    test_database.check_a_full_disk(url, tmp_path, monkeypatch)
+    test_database.check_brought_up_to_date(url, tmp_path)
+    test_database.check_copy_of_the_first_version(tmp_path / "server.db.0001", monkeypatch)
+    test_database.check_brought_up_to_date(f"sqlite:///{tmp_path}/server.db.0001")  # as the older version would have it
+    (tmp_path / "server.db.0001").unlink()
+    test_database.check_brought_up_to_date(url, tmp_path)  # no other copy
+    assert not (tmp_path / "server.db.0001").exists()
 
 
 SERVED = [

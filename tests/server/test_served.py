@@ -19,6 +19,8 @@ from bioimage_py.projects.storage.folder import Change, Folder
 from bioimage_py.server.database import audit, tables
 from bioimage_py.server.served import Gone, Served
 
+from .http.test_http import ok
+
 ALICE = Origin("alice", "laptop", "k1 d1")
 
 
@@ -276,3 +278,28 @@ def test_a_project_is_served_where_it_lies_now(demo, tmp_path):
     assert "moved" in (there / "descriptors" / f"{demo.descriptor}.json").read_text()
     with pytest.raises(ConflictError, match="already"):
         site.projects.add(there, owner.id, "root")
+
+
+def test_two_servers_do_not_share_a_project_without_sharing_their_database(demo, make_web):
+    """Each would take some of the events, and know the repetitions of some of the commits."""
+    other = make_web()
+    other.add_user("bob", admin=True)
+    bob = other.site.users.named("bob")
+    first = ok(demo.web["annotator"].post(f"{demo.path}/commit", json=demo.comment("", "a")))["seq"]
+    with pytest.raises(StorageError, match="another database") as error:
+        other.site.projects.add(demo.folder.root, bob.id, "root")
+    assert "project remove" in error.value.remedy
+    claim = demo.folder.root / "events" / ".server"
+    assert claim.read_text() == demo.web.site.database.identity() != other.site.database.identity()
+    claim.unlink()  # the first server is gone, says somebody
+    assert other.site.projects.add(demo.folder.root, bob.id, "root") == demo.id
+    theirs = other.site.projects.served(demo.id)
+    assert theirs.commit(comment(theirs, "b"), Origin("bob")).seq == first + 1
+    answer = demo.web["annotator"].post(f"{demo.path}/commit", json=demo.comment("b", "c"))
+    assert answer.status_code == 503  # but it was not
+    assert demo.document()["comments"] == "b"
+    assert seqs(theirs, first) == [first + 1]
+    demo.web.site.projects.remove(demo.id, "root", files=False)
+    assert theirs.commit(comment(theirs, "d"), Origin("bob")).seq == first + 2
+    other.site.projects.remove(demo.id, "root", files=False)
+    assert not claim.exists()

@@ -215,7 +215,7 @@ def apply_edit(project: Project, settings: ProjectSettings, plan: EditPlan) -> N
             "layers": {layer: changes for layer, changes in {**layers, **classes}.items() if changes},
         }
         session.backups.keep(name, backup)
-        session.on_rollback(lambda: session.backups.remove(name))
+        session.on_rollback(lambda: session.backups.remove(name), unsure=False)  # else nobody could undo it
         session.memory.guarded |= plan.touched
     except BaseException:
         project._spaces.end(failed=True)
@@ -281,33 +281,45 @@ class Remapped(WrapperSource):
 
 
 def restore(project: Project) -> None:
-    """Undo the last edit that was not undone."""
+    """Undo the last edit that was not undone; what undoes nothing is passed over, as it was never saved."""
     session, backups = project._session, project._session.backups
-    found = [name for name in backups.names() if name not in backups.undone]
-    if not found:
-        raise SourceNotFoundError(f"{project.path} has no backup of an edit.", remedy="only edit() makes backups")
-    last, backup = found[-1], backups.read(found[-1])
     session.begin()
     try:
-        before, after = backup["settings"]
-        session.memory.settings = parse_settings(_undone(session.settings.to_document(), before, after, "project"))
-        for layer, changes in backup["layers"].items():
-            for name, (old, new) in changes.items():
-                if session.has(name):
-                    layers = session.record(name).layers
-                    current = layers[layer].model_dump() if layer in layers else MISSING
-                    where = f"{name}.layers.{layer}"
-                    undone = _undone({"version": current}, {"version": old}, {"version": new}, where)
-                    layers[layer] = LayerRecord(**undone["version"])
-                    session.memory.guarded.add(name)
-        backups.undone.add(last)
-        session.on_rollback(lambda: backups.undone.discard(last))
-        session.on_saved(lambda: backups.remove(last))
+        for name in reversed(backups.names()):
+            if name not in backups.undone and _undo(project, name):
+                break
+        else:
+            raise SourceNotFoundError(f"{project.path} has no backup of an edit.", remedy="only edit() makes backups")
     except BaseException:
         session.end(failed=True)
         raise
     session.end(failed=False)
     project._spaces.take_over()
+
+
+def _undo(project: Project, name: str) -> bool:
+    """Undo an edit within the open transaction; return whether that changes anything."""
+    session, backups = project._session, project._session.backups
+    backup, found = backups.read(name), False
+    before, after = backup["settings"]
+    current = session.settings.to_document()
+    undone = _undone(current, before, after, "project")
+    found |= undone != current
+    session.memory.settings = parse_settings(undone)
+    for layer, changes in backup["layers"].items():
+        for identifier, (old, new) in changes.items():
+            if session.has(identifier):
+                layers = session.record(identifier).layers
+                known = layers[layer].model_dump() if layer in layers else MISSING
+                where = f"{identifier}.layers.{layer}"
+                record = _undone({"version": known}, {"version": old}, {"version": new}, where)["version"]
+                found |= record != known
+                layers[layer] = LayerRecord(**record)
+                session.memory.guarded.add(identifier)
+    backups.undone.add(name)
+    session.on_rollback(lambda: backups.undone.discard(name))
+    session.on_saved(lambda: backups.remove(name))
+    return found
 
 
 def _undone(current: Document, before: Document, after: Document, where: str) -> Document:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import random
 import secrets
 import ssl
 import threading
@@ -20,23 +19,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ... import __version__
-from ...errors import AccessError, FormatError, ParameterError, StorageError
+from ...errors import AccessError, ParameterError, StorageError
 from ...extras import needing
 from . import saved
 from .address import server_address
-from .problems import DamagedError, problem
+from .patience import Patience
+from .problems import API, DamagedError, check_version, problem
 
-API = 1
 PREFIX = f"/api/v{API}"
 TOKEN_VARIABLE = "BIOIMAGE_PY_TOKEN"
 _BEFORE = 60.0
 """Seconds before its end at which an access token is renewed; of one that lives shortly, a quarter of its life."""
-_WAITS = 5
-_PATIENCE = 60.0
-"""Seconds for which a server that is away is asked again."""
 _AT_FIRST = 3.0
-"""The same, where nothing has been heard of it yet: perhaps the URL is wrong."""
-_LONGEST_WAIT = 30.0
+"""Seconds for which a server is asked again of which nothing has been heard yet: perhaps the URL is wrong."""
 
 
 class _Lost(Exception):  # noqa: N818 - the request may have arrived, and is repeated where that does no harm
@@ -159,7 +154,15 @@ class Connection:
         return self._answer("GET", path, params=query).json()
 
     def send(
-        self, method: str, path: str, value: Any = None, *, key: str = "", headers: Any = None, **query: Any
+        self,
+        method: str,
+        path: str,
+        value: Any = None,
+        *,
+        key: str = "",
+        headers: Any = None,
+        slow: bool = False,
+        **query: Any,
     ) -> Any:
         """Send a JSON value, and return that of the answer (None for none).
 
@@ -170,26 +173,34 @@ class Connection:
         key : str
             What makes a POST one that may be repeated: the server does it once.
         headers : mapping, optional
+        slow : bool
+            Whether the work may take longer than an answer is waited for.
         **query
         """
         given = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
-        answer = self._answer(
-            method, path, json=value, headers=given, params=query, again=bool(key) or method != "POST"
-        )
+        again = bool(key) or method != "POST"
+        answer = self._answer(method, path, json=value, headers=given, params=query, again=again, slow=slow)
         return answer.json() if answer.content else None
 
     def send_bytes(
-        self, method: str, path: str, data: bytes | memoryview, *, again: bool, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        data: bytes | memoryview,
+        *,
+        again: bool,
+        headers: Mapping[str, str] | None = None,
+        slow: bool = False,
     ) -> Any:
         """Send bytes, and return the JSON value of the answer (None for none); again where that does no harm."""
         content = bytes(data)
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
         told = {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
-        headers = {**told, **(headers or {})}
+        how: dict[str, Any] = {"content": content, "headers": {**told, **(headers or {})}, "again": again, "slow": slow}
         try:
-            answer = self._answer(method, path, content=content, headers=headers, again=again)
+            answer = self._answer(method, path, **how)
         except DamagedError:
-            answer = self._answer(method, path, content=content, headers=headers, again=again)
+            answer = self._answer(method, path, **how)
         return answer.json() if answer.content else None
 
     def get_bytes(self, path: str) -> bytes:
@@ -294,33 +305,28 @@ class Connection:
         known: bool = True,
         again: bool = True,
         patience: float | None = None,
+        slow: bool = False,
         **how: Any,
     ) -> Any:
         """Return the answer to a request, repeated where it was lost and that does no harm."""
-        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
-        waits, renewed = 0, False
+        left, renewed = Patience(patience, slow=slow), False
         while True:
             token = self.access_token() if known else ""
             try:
                 answer = self._once(method, path, token, **how)
             except _Lost as lost:
-                waits += 1
-                if not again or time.monotonic() > deadline:
+                if not again or not left.waits(working=isinstance(lost.__cause__, self._httpx.ReadTimeout)):
                     raise self._away(path, lost.__cause__) from None
-                time.sleep(_pause(waits))
                 continue
-            if answer.status_code == 401 and known and not renewed and self._was_renewed(token):
+            code = answer.status_code
+            if code == 401 and known and not renewed and self._was_renewed(token):
                 renewed = True
                 continue
-            if answer.status_code in (429, 503) and waits < _WAITS and (again or answer.status_code == 429):
-                waits += 1
-                time.sleep(_told(answer.headers.get("Retry-After", ""), waits))
+            if (code == 429 or (code == 503 and again)) and left.waits_as_told(answer.headers.get("Retry-After", "")):
                 continue
-            if answer.status_code in (502, 504) and again and time.monotonic() < deadline:
-                waits += 1
-                time.sleep(_pause(waits))
+            if code in (502, 504) and again and left.waits(working=code == 504):
                 continue
-            if answer.status_code >= 300:
+            if code >= 300:
                 raise problem(f"{self.url}/api/v{API}{path}", answer, self._login())
             return answer
 
@@ -357,18 +363,7 @@ class Connection:
         return self._client
 
     def _check_version(self) -> None:
-        answer = self._answer("GET", "/version", known=False, patience=_AT_FIRST)
-        try:
-            found = answer.json()
-            api, server = int(found["api"]), str(found["server"])
-        except (ValueError, KeyError, TypeError):
-            raise StorageError(f"{self.url} is no server of label projects.", remedy="look at the URL") from None
-        if api != API:
-            older = "the client" if api > API else "the server"
-            raise FormatError(
-                f"The server {self.url} is of version {server} (API {api}), this client of {__version__} (API {API}).",
-                remedy=f"update {older}",
-            )
+        check_version(self.url, self._answer("GET", "/version", known=False, patience=_AT_FIRST))
 
     def _away(self, path: str, error: BaseException | None) -> StorageError:
         return StorageError(
@@ -389,12 +384,3 @@ def _is_distrust(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _pause(number: int) -> float:
-    return min(5.0, 0.1 * 2.0**number) * random.uniform(0.5, 1.0)
-
-
-def _told(header: str, number: int) -> float:
-    seconds = float(header) if header.isdecimal() else _pause(number)
-    return min(_LONGEST_WAIT, seconds) + random.uniform(0, 0.1)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ... import __version__
 from ...errors import (
     AccessError,
     BioimageError,
     ConflictError,
+    FormatError,
     KeyNotFoundError,
     LockError,
     ParameterError,
     StorageError,
 )
+
+API = 1
+_APART = 2
+"""Minor versions by which client and server may differ."""
 
 
 class GoneError(StorageError):
@@ -68,3 +75,49 @@ def problem(url: str, answer: Any, login: str) -> BioimageError:
         f"{url} answered {answer.status_code}{said}.",
         remedy="look at the server's log" if request else "look whether this is a server of label projects",
     )
+
+
+def check_version(url: str, answer: Any) -> None:
+    """Refuse a server whose version does not go together with this one's.
+
+    Parameters
+    ----------
+    url : str
+        Of the server.
+    answer : httpx.Response
+        What it told of its version.
+
+    Raises
+    ------
+    StorageError
+        It is no server of label projects.
+    FormatError
+        One of both is too old.
+    """
+    try:
+        told = answer.json()
+        api, server = int(told["api"]), str(told["server"])
+        outdated = _outdated(server, api)
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{url} is no server of label projects.", remedy="look at the URL") from None
+    if outdated:
+        raise FormatError(
+            f"The server {url} is of version {server} (API {api}), this client of {__version__} (API {API}).",
+            remedy=f"update {outdated}",
+        )
+
+
+def _outdated(server: str, api: int) -> str:
+    """Return which of both has to be updated; "" for neither, ValueError where that is no version."""
+    (major, minor), (own_major, own_minor) = _numbers(server), _numbers(__version__)
+    apart = api - API or major - own_major
+    if not apart and abs(minor - own_minor) > _APART:
+        apart = minor - own_minor
+    return "the client" if apart > 0 else "the server" if apart else ""
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})", version)
+    if found is None:
+        raise ValueError(version)
+    return int(found[1]), int(found[2])

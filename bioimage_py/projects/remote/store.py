@@ -187,7 +187,8 @@ class Store:
 
     def prune(self, older_than: float) -> int:
         """Remove files that nothing points to, and return their number; see `Project.prune`."""
-        told = self.connection.send("POST", f"{self._path}/prune", {"older_than": older_than}, key="prune-again")
+        key = secrets.token_hex(16)
+        told = self.connection.send("POST", f"{self._path}/prune", {"older_than": older_than}, key=key, slow=True)
         return int(told["removed"])
 
     def descriptors(self, **wanted: Any) -> Iterator[dict[str, Any]]:
@@ -314,13 +315,12 @@ class Store:
     def seal(self, identifier: str, layer: str, draft: str) -> dict[str, Any]:
         """Let a draft be a version; return its ``record``, and whether it is the ``same`` as what it began with."""
         path = self.draft_path(identifier, layer, draft)
-        return dict(self.connection.send("POST", f"{path}/seal", key=f"seal-{draft}"))
+        return dict(self.connection.send("POST", f"{path}/seal", key=f"seal-{draft}", slow=True))
 
     def rebase(self, identifier: str, layer: str, draft: str) -> dict[str, Any]:
         """Let a draft be one of what is stored now; return the chunks that ``both`` changed, ``base`` and ``draft``."""
-        return dict(
-            self.connection.send("POST", f"{self.draft_path(identifier, layer, draft)}/rebase", key=f"rebase-{draft}")
-        )
+        path = self.draft_path(identifier, layer, draft)
+        return dict(self.connection.send("POST", f"{path}/rebase", key=f"rebase-{draft}", slow=True))
 
     def discard_draft(self, identifier: str, layer: str, draft: str) -> None:
         """Remove a draft; nothing happens where there is none."""

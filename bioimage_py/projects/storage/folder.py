@@ -258,6 +258,14 @@ class Folder:
         if sync:
             sync_folder(path.parent)
 
+    def tells(self, name: str, text: str) -> bool:
+        """Whether a text stands in a document, also as a commit has it that others will end."""
+        for path in (self.path_of(name), *self._pending(), self.path_of(name)):  # one may be put in place meanwhile
+            with suppress(FileNotFoundError):
+                if text in path.read_text():
+                    return True
+        return False
+
     @property
     def notes(self) -> Path:
         """Folder of what unfinished calls have done."""

@@ -31,8 +31,15 @@ def bucket(identifier: str) -> str:
 
 
 @contextmanager
-def holding(folder: Path, names: Iterable[str]) -> Iterator[None]:
+def holding(folder: Path, names: Iterable[str], seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold mutexes, taken in the order of their names, so that two who want several don't wait for each other.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+    seconds : float
+        For which each is waited for.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def holding(folder: Path, names: Iterable[str]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name in sorted(set(names)):
-            stack.enter_context(_held(folder / name))
+            stack.enter_context(_held(folder / name, seconds))
         yield
 
 
@@ -64,15 +71,15 @@ os.register_at_fork(after_in_child=_forget)
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _held(path: Path, seconds: float) -> Iterator[None]:
     with _known:
         among_threads = _threads.get(str(path)) or _threads.setdefault(str(path), threading.Lock())
-    if not among_threads.acquire(timeout=WAIT_SECONDS):
-        raise _too_long(path)
+    if not among_threads.acquire(timeout=seconds):
+        raise _too_long(path, seconds)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            _wait(descriptor, path)
+            _wait(descriptor, path, seconds)
             yield
         finally:
             os.close(descriptor)
@@ -80,8 +87,8 @@ def _held(path: Path) -> Iterator[None]:
         among_threads.release()
 
 
-def _wait(descriptor: int, path: Path) -> None:
-    deadline, pause = monotonic() + WAIT_SECONDS, 0.0005
+def _wait(descriptor: int, path: Path, seconds: float) -> None:
+    deadline, pause = monotonic() + seconds, 0.0005
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,13 +101,13 @@ def _wait(descriptor: int, path: Path) -> None:
             if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
                 raise
         if monotonic() > deadline:
-            raise _too_long(path)
+            raise _too_long(path, seconds)
         sleep(pause)
         pause = min(2 * pause, 0.02)
 
 
-def _too_long(path: Path) -> LockError:
+def _too_long(path: Path, seconds: float) -> LockError:
     return LockError(
-        f"Another process has held {path} for {WAIT_SECONDS:.0f} s.",
+        f"Another process has held {path} for {seconds:.0f} s.",
         remedy="look for a process of this project that is stopped, and end it: its lock goes with it",
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ...errors import ConflictError, KeyNotFoundError, SourceNotFoundError
+from ...errors import BioimageError, ConflictError, KeyNotFoundError, SourceNotFoundError
 from ..values.merge import differences
 from ..values.names import is_plain
 from ..values.records import DescriptorRecord, LayerRecord, Summary, summarise
@@ -27,17 +27,11 @@ _KEPT = 4096
 
 
 class Session:
-    """The state of one `Project` object.
+    """The state of one `Project` object of a folder; SourceNotFoundError where that is none.
 
     Parameters
     ----------
     folder : Folder
-        Of a project that exists.
-
-    Raises
-    ------
-    SourceNotFoundError
-        There is no project.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -53,7 +47,7 @@ class Session:
         self.listing, self.backups = self._listed(folder), self._backups(folder)
         self.held: dict[str, LockToken] = {}
         self._entered: list[tuple[Memory, int]] = []
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[tuple[Callable[[], None], bool]] = []
         self._saved: list[Callable[[], None]] = []
         self._limit = 2 * _KEPT
         self._generation = 0
@@ -365,9 +359,9 @@ class Session:
             else:
                 self._restore(Memory(parse_settings(self.base)), 0)
 
-    def on_rollback(self, discard: Callable[[], None]) -> None:
-        """Call a function where the open transaction is undone."""
-        self._undo.append(discard)
+    def on_rollback(self, discard: Callable[[], None], *, unsure: bool = True) -> None:
+        """Call a function where the open transaction is undone; `unsure`: also where it may have been saved."""
+        self._undo.append((discard, unsure))
 
     def on_saved(self, done: Callable[[], None]) -> None:
         """Call a function when the open transaction is saved."""
@@ -387,14 +381,17 @@ class Session:
             elif not self._entered:
                 try:
                     self.save()
-                except BaseException:
-                    self._restore(before, done)
+                except BaseException as error:  # whose answer may be what was lost, not what was asked for
+                    self._restore(
+                        before, done, sure=isinstance(error, BioimageError) and not isinstance(error, OSError)
+                    )
                     raise
 
-    def _restore(self, memory: Memory, done: int) -> None:
+    def _restore(self, memory: Memory, done: int, *, sure: bool = True) -> None:
         self.memory = memory
         self._generation += 1
         self._saved.clear()
-        for discard in reversed(self._undo[done:]):
-            discard()
+        for discard, unsure in reversed(self._undo[done:]):
+            if sure or unsure:
+                discard()
         del self._undo[done:]

@@ -245,6 +245,12 @@ def rebase(draft: Path, base: Path | None, stored: Path | None) -> list[str]:
     return both
 
 
+def differing(draft: Path, stored: Path | None, names: Iterable[str]) -> list[str]:
+    """Return those of some chunks that are not the same in a draft and in a version (None: all voxels are 0)."""
+    theirs = None if stored is None else stored / ARRAY
+    return sorted(name for name in names if not _same(draft / ARRAY, theirs, name))
+
+
 def _same(one: Path | None, other: Path | None, name: str) -> bool:
     first, second = (None if array is None or not (array / name).exists() else array / name for array in (one, other))
     if first is None or second is None:

@@ -10,10 +10,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ...errors import ParameterError, StorageError
 from .engine import Database, alone, write_file
-from .tables import metadata
+from .tables import metadata, rights
 
 _ROWS = 200
 """Written together; rows of events may be large."""
+_TABLES = [table for table in metadata.sorted_tables if table is not rights]  # which counts by itself
 
 
 def save(rows: Connection, path: Path) -> None:
@@ -36,7 +37,7 @@ def fill(rows: Connection, empty: Connection) -> None:
         It does not take a row: PostgreSQL has no text with NUL, and holds to the lengths of columns.
     """
     check_empty(empty)
-    for table in metadata.sorted_tables:
+    for table in _TABLES:
         found = rows.execute(select(table).execution_options(yield_per=_ROWS))
         for some in found.mappings().partitions():
             try:
@@ -59,7 +60,7 @@ def check_empty(connection: Connection) -> None:
     ------
     ParameterError
     """
-    for table in metadata.sorted_tables:
+    for table in _TABLES:
         alone(connection, table)
         if connection.execute(select(table).limit(1)).first() is not None:
             raise ParameterError(
@@ -70,7 +71,7 @@ def check_empty(connection: Connection) -> None:
 
 def _count_on(connection: Connection) -> None:
     """Let PostgreSQL count on behind the largest id, as SQLite does by itself."""
-    for table in metadata.sorted_tables:
+    for table in _TABLES:
         column = table.autoincrement_column
         if column is not None:
             sequence = func.pg_get_serial_sequence(table.name, column.name)

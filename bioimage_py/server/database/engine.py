@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,9 +17,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from ...errors import FormatError, ParameterError, StorageError
 from ...extras import needing
 from ..refusals import DiskFullError
+from . import older
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration."""
+_TRIGGERS = 27
+"""By which SQLite counts changes of rights; where some are missing, any change counts."""
 _WAIT_SECONDS = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -29,24 +34,28 @@ class Database:
     ----------
     url : str
         ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+    copies : Path, optional
+        Folder of the copy that is made before PostgreSQL is brought up to date; that of SQLite lies beside its file.
 
     Raises
     ------
     ParameterError
         Another kind of database.
     FormatError
-        A newer version of this package has written it.
+        A newer version of this package has written it, or an older one, and nobody says where a copy is to be.
     StorageError
         It cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, copies: Path | None = None) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
         self._watching = threading.Lock()
         self._watcher: sqlite3.Connection | None = None
-        self._migrate()
+        self._counts, self._changed, self._version = False, -1, -1
+        self._identity = ""
+        self._migrate(copies)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -86,7 +95,7 @@ class Database:
             yield connection
 
     def version(self) -> int | None:
-        """Return a number that changes whenever anybody has written, within microseconds; None where none does (yet).
+        """Return a number that changes whenever anybody has changed who may what, within microseconds; None: unknown.
 
         PostgreSQL has no such number.
         """
@@ -97,21 +106,41 @@ class Database:
                 if self._watcher is None:
                     path = self.engine.url.database
                     self._watcher = sqlite3.connect(str(path), timeout=0, check_same_thread=False, isolation_level=None)
+                    count = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'rights_%'"
+                    self._counts = self._watched(count) == _TRIGGERS
                 # it changes with the commits of other connections, and this one makes none
-                return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+                changed = self._watched("PRAGMA data_version")
+                if not self._counts:
+                    return changed
+                if changed != self._changed:
+                    self._version = self._watched("SELECT changes FROM rights")
+                    self._changed = changed
+                return self._version
         except sqlite3.Error:
             return None
+
+    def _watched(self, query: str) -> int:
+        assert self._watcher is not None
+        return int(self._watcher.execute(query).fetchone()[0])
+
+    def identity(self) -> str:
+        """Return what no other database has but those that are restored from this one; "" while it is empty."""
+        if not self._identity:
+            with self.reading() as connection:
+                first = connection.execute(text("SELECT hash FROM audit ORDER BY id LIMIT 1")).scalar()
+            self._identity = str(first or "")
+        return self._identity
 
     def close(self) -> None:
         """Close all connections."""
         with self._watching:
             if self._watcher is not None:
                 self._watcher.close()
-                self._watcher = None
+                self._watcher, self._changed = None, -1
         self.engine.dispose()
 
-    def _migrate(self) -> None:
-        """Bring the database up to date; SQLite's file is copied before, as ``server.db.<version>``."""
+    def _migrate(self, copies: Path | None) -> None:
+        """Bring the database up to date; it is copied before, as ``server.db.<version>``, a file of SQLite."""
         from alembic import command
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
@@ -134,11 +163,31 @@ class Database:
                 raise FormatError("The database holds tables of something else.", remedy="give an empty database")
             if current == HEAD:
                 return
-            if current is not None and self.is_sqlite:
-                with self.reading() as before:
-                    write_file(before, Path(f"{self.engine.url.database}.{current}"))
+            if current is not None:
+                self._keep(current, copies)
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
+
+    def _keep(self, current: str, copies: Path | None) -> None:
+        """Copy the database as it is into a file of SQLite, whole or not at all."""
+        if self.is_sqlite:
+            path, opened, write = Path(f"{self.engine.url.database}.{current}"), self.reading(), write_file
+        elif copies is not None:
+            path, opened, write = copies / f"server.db.{current}", self.frozen(), older.write
+        else:
+            raise FormatError(
+                f"The database has the schema {current}; this version has {HEAD}, and makes a copy first.",
+                remedy="bioimage-py server check FOLDER --database ..., which makes it in FOLDER",
+            )
+        private = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with opened as before:
+                write(before, private)
+            with open(private, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(private, path)
+        finally:
+            private.unlink(missing_ok=True)
 
 
 def write_file(connection: Connection, path: Path) -> None:

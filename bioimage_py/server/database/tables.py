@@ -184,3 +184,11 @@ failures = Table(
     Column("until", Float, nullable=False),
 )
 """Logins that failed, by account and address (their SHA-256)."""
+
+rights = Table(
+    "rights",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("changes", BigInteger, nullable=False),
+)
+"""One row: SQLite counts changes of the tables that decide who may what, which commits are not (`Database.version`)."""

@@ -12,6 +12,7 @@ from ..page import account_routes, data_set_routes, entry_routes, people_routes,
 from ..page import project_routes as page_routes
 from ..page.visits import Visiting
 from ..site import Site
+from ..together import Together
 from . import data_routes, document_routes, event_routes, login_routes, project_routes, system_routes
 from .guard import Guard
 from .metrics import Metrics
@@ -47,6 +48,7 @@ def make_app(site: Site, *, secure: bool = False, insecure: bool = False, metric
     app.state.site = site
     app.state.metrics = metrics or Metrics()
     app.state.news = News()
+    app.state.checks = Together()
     for module in (system_routes, login_routes, project_routes, document_routes, event_routes, data_routes):
         app.include_router(module.routes, prefix=PREFIX)
     for module in (draft_routes, upload_routes, file_routes):

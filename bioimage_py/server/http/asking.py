@@ -19,6 +19,7 @@ from ..projects import Projects
 from ..refusals import NotAllowedError, UnknownCallerError
 from ..served import Served
 from ..site import Site
+from ..together import Together
 from ..values import NAME
 
 _LONGEST = 200
@@ -45,19 +46,30 @@ async def caller_of(request: Request, authorization: Annotated[str, Header(inclu
 
 
 async def _caller(request: Request, authorization: str) -> Caller:
+    site, token = _site(request), _token(authorization)
+    caller = site.known.caller(token, site.known.version())
+    if caller is None:
+        caller = await to_thread.run_sync(_caller_now, site, token)
+    request.scope["state"]["user"] = caller.name
+    return caller
+
+
+def _token(authorization: str) -> str:
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST or not token.isascii():
         raise UnknownCallerError("This takes a token.")
-    site = _site(request)
+    return token
+
+
+def _caller_now(site: Site, token: str) -> Caller:
     read = site.tokens.caller if token.startswith(PREFIX) else site.sessions.caller if is_access(token) else None
     if read is None:
         raise UnknownCallerError
     version = site.known.version()
     caller = site.known.caller(token, version)
     if caller is None:
-        caller = await to_thread.run_sync(read, token)
+        caller = read(token)
         site.known.put_caller(token, version, caller)
-    request.scope["state"]["user"] = caller.name
     return caller
 
 
@@ -135,32 +147,49 @@ def _check_sight(served: Served, sight: Sight, named: Mapping[str, str]) -> None
 
 async def sight_of(site: Site, caller: Caller, project: str, role: Role) -> Sight:
     """Return what of a project is there for a member."""
+    sight = site.known.sight(caller, project, role, site.known.version())
+    return sight if sight is not None else await to_thread.run_sync(_sight_now, site, caller, project, role)
+
+
+def _sight_now(site: Site, caller: Caller, project: str, role: Role) -> Sight:
     version = site.known.version()
     sight = site.known.sight(caller, project, role, version)
     if sight is None:
-        sight = await to_thread.run_sync(site.sights.of, caller, project, role)
+        sight = site.sights.of(caller, project, role)
         site.known.put_sight(caller, project, role, version, sight)
     return sight
 
 
 async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
+    role = site.known.role(caller, project, right, site.known.version())
+    return role if role is not None else await to_thread.run_sync(_role_now, site, caller, project, right)
+
+
+def _role_now(site: Site, caller: Caller, project: str, right: Right) -> Role:
     version = site.known.version()
     role = site.known.role(caller, project, right, version)
     if role is None:
-        role = await to_thread.run_sync(site.members.check, caller, project, right)
-        await to_thread.run_sync(site.projects.served, project)  # since the database has changed, it may lie elsewhere
+        role = site.members.check(caller, project, right)
+        if site.projects.opened(project) is None:
+            site.projects.served(project)  # since the database has changed, it may lie elsewhere
         site.known.put_role(caller, project, right, version, role)
     return role
 
 
 async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | None:
     """Return what who makes a request that lasts sees now, None if nothing: token and role are looked at again."""
-    try:
-        caller = await _caller(request, request.headers.get("Authorization", ""))
-        role = await _role(_site(request), caller, asked.served.id, right)
-        return await sight_of(_site(request), caller, asked.served.id, role)
-    except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
-        return None
+    site, authorization, project = _site(request), request.headers.get("Authorization", ""), asked.served.id
+
+    def look() -> Sight | None:
+        try:
+            caller = _caller_now(site, _token(authorization))
+            return _sight_now(site, caller, project, _role_now(site, caller, project, right))
+        except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
+            return None
+
+    checks: Together = request.app.state.checks
+    found: Sight | None = await checks.ask(None, (authorization, project, right), look)
+    return found
 
 
 Reads = Annotated[Asked, Depends(Needs(Right.read))]

@@ -15,6 +15,7 @@ from ..accounts.sights import Sight
 from ..commits import Commit, Field, Wish, check_sight, commit
 from ..documents import Sent
 from ..index import Wanted, index_of
+from ..served import MOST, Served
 from ..values import checked
 from .answers import Accepts, json_answer
 from .asking import Annotates, Client, Key, Name, Reads, needing
@@ -22,6 +23,8 @@ from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeC
 from .project_routes import Limit
 
 routes = APIRouter()
+_MOST_PAGES = 20
+"""Of events that a list looks through."""
 
 
 @routes.get("/projects/{project}/documents/{name}", response_model=dict[str, Any], **needing("read"))
@@ -50,16 +53,40 @@ def descriptors(
     group: Annotated[list[str], Query(max_length=16)] = [],  # noqa: B006 - FastAPI copies it
     annotated: bool | None = None,
     layer: Annotated[str, Query(max_length=100, description="id of a layer")] = "",
+    changed: Annotated[int | None, Query(ge=0, le=2**53, description="since the event of this number")] = None,
     accepts: Accepts = "",
 ) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
     only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
+    if changed is not None:
+        names = changed_since(asked.served, changed, asked.sight)
+        only = names if only is None else only & names
     wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
     rows, following = index_of(asked.served).page(wanted, after, limit, sort)
     found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
     if asked.sight.hidden:
         found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
     return json_answer({"descriptors": found, "next": following}, accepts)
+
+
+def changed_since(served: Served, since: int, sight: Sight) -> frozenset[str]:
+    """Return the documents that somebody sees to have changed after an event.
+
+    Raises
+    ------
+    Gone
+        It is not kept any more.
+    ParameterError
+        There were very many events since.
+    """
+    found, at = set[str](), since
+    for _ in range(_MOST_PAGES):
+        page = served.events(at, MOST)
+        if not page.events:
+            return frozenset(found)
+        found.update(change["name"] for event in page.events for change in sight.event(event)["changes"])
+        at = page.events[-1]["seq"]
+    raise ParameterError(f"There were more than {at - since} events since {since}.", remedy="list all data sets")
 
 
 def _tags(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ...errors import BioimageError
 from ..accounts.members import Right
 from ..accounts.sights import Sight
 from ..refusals import UnknownCallerError
-from ..served import MOST, Gone
+from ..served import MOST, Gone, Page
 from .answers import Accepts, json_answer
 from .asking import Asked, Reads, needing, still_sees
 from .bodies import EventPage
@@ -86,18 +86,22 @@ async def _sent(asked: Asked, request: Request, news: News, known: int) -> Async
     yield b": events follow\n\n"
     while not news.over:
         try:
-            page = await news.page(asked.served, known, MOST)
+            page, text = await news.told(asked.served, known, _for_all)
             sight = await still_sees(request, asked, Right.read)
             if sight is None or sight.changed != asked.sight.changed:  # the client loads anew what there is
                 return
         except (Gone, BioimageError):  # the next request is told what it is
             return
         if page.events:
-            yield b"".join(map(_message, await _seen(page.events, sight)))
+            yield text if sight.is_whole else b"".join(map(_message, await _seen(page.events, sight)))
             known = page.events[-1]["seq"]
             continue
         if not await news.wait(asked.served, known, BEAT):
             yield b":\n\n"
+
+
+def _for_all(page: Page) -> bytes:
+    return b"".join(_message(told(event)) for event in page.events)
 
 
 def _message(event: dict[str, Any]) -> bytes:
@@ -113,7 +117,11 @@ async def _seen(events: list[dict[str, Any]], sight: Sight) -> list[dict[str, An
 
 def shown(event: dict[str, Any], sight: Sight) -> dict[str, Any]:
     """Return an event as it is there for somebody, without keys of its user's requests; of fields, the paths."""
-    event = sight.event(event)
+    return told(sight.event(event))
+
+
+def told(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event as it is there for who sees the whole project."""
     changes = [
         {"name": one["name"], "kind": one["kind"], "fields": [path for path, _, _ in one["fields"]]}
         for one in event["changes"]

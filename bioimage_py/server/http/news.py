@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
 
 from ...errors import BioimageError
-from ..served import Page, Served
+from ..served import MOST, Page, Served
+from ..together import Together
 
 LOOK = 0.1
 """Seconds between two looks; commits of this and of other processes are seen in the same way."""
@@ -26,7 +28,7 @@ class News:
         self.over = False
         """Whether the server is about to end: nobody waits any more."""
         self._bells: dict[tuple[asyncio.AbstractEventLoop, str], _Bell] = {}
-        self._reading: dict[tuple[asyncio.AbstractEventLoop, str, int, int], asyncio.Task[Page]] = {}
+        self._reading = Together()
         self._streams = 0
 
     def close(self) -> None:
@@ -59,12 +61,26 @@ class News:
 
     async def page(self, served: Served, since: int, limit: int) -> Page:
         """Return the events after a number; those who ask at once share one reading. Errors as of `Served.events`."""
-        key = (asyncio.get_running_loop(), served.id, since, limit)
-        task = self._reading.get(key)
-        if task is None:
-            task = self._reading[key] = asyncio.ensure_future(to_thread.run_sync(served.events, since, limit))
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
-        return await asyncio.shield(task)
+        page: Page = await self._reading.ask(served.id, (since, limit), lambda: served.events(since, limit))
+        return page
+
+    async def told(self, served: Served, since: int, text: Callable[[Page], bytes]) -> tuple[Page, bytes]:
+        """Return the events after a number, and a text of them that is made once for all who ask at once.
+
+        Parameters
+        ----------
+        served : Served
+        since : int
+        text : callable
+            The same function for all.
+        """
+
+        def read() -> tuple[Page, bytes]:
+            page = served.events(since, MOST)
+            return page, text(page)
+
+        found: tuple[Page, bytes] = await self._reading.ask(served.id, since, read)
+        return found
 
     def begin_stream(self) -> None:
         """Count a stream, until `end_stream`; HTTPException 503 where there are too many, or the server ends."""

@@ -22,7 +22,15 @@ from ...errors import (
     StorageError,
 )
 from ...projects.storage.packs import ARRAY
-from ..refusals import DamagedError, DiskFullError, NoChunkError, NotAllowedError, TooManyError, UnknownCallerError
+from ..refusals import (
+    DamagedError,
+    DiskFullError,
+    NoChunkError,
+    NotAllowedError,
+    StillWorkingError,
+    TooManyError,
+    UnknownCallerError,
+)
 from ..served import Gone
 
 log = logging.getLogger("bioimage_py.server")
@@ -39,6 +47,7 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (DamagedError, 400, "damaged"),
     (ParameterError, 422, "not-valid"),
     (TooManyError, 429, "too-many"),
+    (StillWorkingError, 504, "still-working"),
     (DiskFullError, 507, "disk-full"),
     (StorageError, 503, "storage"),
     (FormatError, 422, "not-valid"),

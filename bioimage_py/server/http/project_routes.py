@@ -11,6 +11,7 @@ from ...projects.storage.events import Origin
 from ...projects.values.settings import ProjectSettings, parse_settings
 from ..accounts.callers import Scope
 from ..accounts.members import Role
+from ..answered import once
 from ..index import index_of
 from ..keeping import backups_of, checked_backup, prune
 from ..projects import Entry
@@ -104,11 +105,18 @@ def remove_backup(backup: BackupId, asked: Manages) -> None:
 
 
 @routes.post("/projects/{project}/prune", **needing("manage"))
-def prune_project(body: Pruning, asked: Manages, site: SiteOf, address: AddressOf, client: Client = "") -> Pruned:
+def prune_project(
+    body: Pruning, asked: Manages, site: SiteOf, address: AddressOf, key: Key = "", client: Client = ""
+) -> Pruned:
     """Remove files that nothing points to any more: earlier versions, data of what was deleted, old backups."""
-    origin = Origin(asked.caller.name, client)
-    removed = prune(asked.served, site.database, origin, body.older_than, address)
-    asked.projects.room(asked.served).look_again()
+    served, database, user = asked.served, site.database, asked.caller.name
+    mutexes, wanted = served.folder.locks / "mutex", f"prune {served.id} {body.older_than!r}"
+
+    def do() -> int:
+        return prune(served, database, Origin(user, client), body.older_than, address)
+
+    removed = once(database, mutexes, "prune", user, key, wanted, do)
+    asked.projects.room(served).look_again()
     return Pruned(removed=removed)
 
 

@@ -1,4 +1,4 @@
-"""What a server does by itself now and then: events that are kept long enough go."""
+"""What a server does by itself now and then: events that are kept long enough go, and so does what was left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from sqlalchemy import select
 
 from ...errors import BioimageError
 from ..database.tables import projects
+from ..keeping import sweep
 from ..site import Site
+from ..transfer.uploads import Uploads
 
 log = logging.getLogger("bioimage_py.server")
 KEEP_DAYS = 90
@@ -39,14 +41,22 @@ def keep_up(site: Site, keep_days: float) -> None:
     threading.Thread(target=work, daemon=True, name="upkeep").start()
 
 
-def tidy(site: Site, before: float) -> int:
-    """Keep events of all projects no more that are older than a time (seconds since 1970); return how many went."""
+def tidy(site: Site, before: float, now: float | None = None) -> int:
+    """Remove what nobody needs any more, in all projects, and return how many events went.
+
+    These are events that are older than a time (seconds since 1970), drafts, copies and projects that were sent and not
+    gone on with for a week, and folders of projects that a process was killed at.
+    """
     with site.database.reading() as connection:
         ids = connection.execute(select(projects.c.id)).scalars().all()
     count = 0
     for id in ids:
         try:
-            count += site.projects.served(id).forget(before)
+            served = site.projects.served(id)
+            count += served.forget(before)
+            sweep(served, now)
         except (BioimageError, OSError) as error:  # one project, or the database for a moment: the next day does it
             log.error("upkeep", extra={"about": {"project": id, "error": type(error).__name__}})
+    Uploads(site.root / "uploads").sweep(now)
+    site.projects.sweep(now)
     return count

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from contextlib import suppress
 from typing import NamedTuple
 
 from ...projects.storage.folder import Folder
 from ...projects.values.names import plain
 from ...system.files import listed, remove_whole, write_once
+from ...system.processes import server_time
 
 LIVES = 7 * 86400.0
 """Seconds after which a draft goes that nobody has written into."""
@@ -71,8 +71,9 @@ class Marks:
 
     def sweep(self, now: float | None = None) -> int:
         """Remove drafts, and versions that no document names, which nobody has touched for a week; return how many."""
-        limit, count = (time.time() if now is None else now) - LIVES, 0
-        for path in listed(self._marks):
+        found, count = listed(self._marks), 0
+        limit = (server_time(self._marks) if found and now is None else now or 0.0) - LIVES
+        for path in found:
             with suppress(OSError):
                 if path.stat().st_mtime >= limit:
                     continue

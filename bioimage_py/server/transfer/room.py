@@ -1,14 +1,19 @@
-"""How many bytes a project may take: looked at before anything that clients send is stored."""
+"""Room for what clients send, in a project and on the disk: looked at before anything is stored."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import ParameterError
+from ...projects.storage.mutex import holding
+from ..refusals import DiskFullError
+from .uploads import UPLOADS, Uploads
 
 _EVERY = 60.0
 """Seconds between two looks at all files, at least; they take at most a twentieth of the time."""
@@ -28,18 +33,46 @@ class Room:
     def __init__(self, root: Path, most: int) -> None:
         self._root, self._most = root, most
         self._lock = threading.Lock()
-        self._used, self._until = 0, 0.0
+        self._used, self._claimed, self._until = 0, 0, 0.0
 
     def check(self, size: int) -> None:
         """Refuse so many bytes more, where they are too many (ParameterError)."""
-        if not self._most:
-            return
+        if self._most:
+            self._look()
+            check_room(self._most, self._used + self._claimed, size)
+
+    def _look(self) -> None:
+        """Look at the files, unless that was done just now."""
         with self._lock:
             if time.monotonic() >= self._until:
-                begun = time.monotonic()
-                self._used = used(self._root)
+                begun, uploads = time.monotonic(), Uploads(self._root / UPLOADS)
+                self._used, self._claimed = used(self._root, but=uploads.folder), uploads.claimed()
                 self._until = time.monotonic() + max(_EVERY, 20 * (time.monotonic() - begun))
-            check_room(self._most, self._used, size)
+
+    @contextmanager
+    def for_upload(self, uploads: Uploads, id: str, size: int) -> Iterator[None]:
+        """Inside, an upload may be begun for which there is room beside the others; two do not count on the same.
+
+        Parameters
+        ----------
+        uploads : Uploads
+            Of the project.
+        id : str
+            Of the upload, which may have been begun before.
+        size : int
+
+        Raises
+        ------
+        ParameterError
+            The project may not have so many bytes.
+        DiskFullError
+            The disk has not.
+        """
+        with room_on_disk(uploads, id, size):
+            if self._most and not uploads.is_made(id):
+                self._look()
+                check_room(self._most, self._used + uploads.claimed(but=id), size)
+            yield
 
     def take(self, size: int) -> None:
         """Count so many bytes that are about to be stored; errors as of `check`."""
@@ -49,6 +82,22 @@ class Room:
     def look_again(self) -> None:
         """Look at the files before the next answer: some have gone."""
         self._until = 0.0
+
+
+@contextmanager
+def room_on_disk(uploads: Uploads, id: str, size: int) -> Iterator[None]:
+    """Inside, an upload may be begun for which the disk has room beside the others, also while it is unpacked.
+
+    Raises
+    ------
+    DiskFullError
+    """
+    with holding(uploads.folder / "mutex", ["room"]):
+        to_come = uploads.claimed(but=id) - uploads.arrived(but=id)
+        own = 0 if uploads.is_made(id) else 2 * size - uploads.arrived_of(id)
+        if own and own + to_come > shutil.disk_usage(uploads.folder).free:
+            raise DiskFullError
+        yield
 
 
 def check_room(most: int, there: int, size: int) -> None:
@@ -65,10 +114,12 @@ def check_room(most: int, there: int, size: int) -> None:
         )
 
 
-def used(root: Path) -> int:
-    """Return how many bytes lie in a folder; files that versions share count once."""
+def used(root: Path, but: Path | None = None) -> int:
+    """Return how many bytes lie in a folder, but for one of its folders; files that versions share count once."""
     count, seen = 0, set[int]()
-    for folder, _, names in os.walk(root):
+    for folder, folders, names in os.walk(root):
+        if but is not None and but.parent == Path(folder):
+            folders[:] = [name for name in folders if name != but.name]
         for name in names:
             with suppress(FileNotFoundError):
                 status = os.lstat(os.path.join(folder, name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,17 @@ from typing import Any, NamedTuple
 from ...errors import ConflictError, KeyNotFoundError
 from ...projects.storage.mutex import holding
 from ...system.files import listed, write_once
+from ...system.processes import server_time
+from ..answered import working
 from ..refusals import DamagedError
 from .marks import LIVES
 
 PIECE = 64 * 2**20
 """Bytes of a piece at most."""
+UPLOADS = ".uploads"
+"""Folder of a project in which copies of its images arrive."""
+_CLAIMS = 3600.0
+"""Seconds for which an upload that nobody goes on with keeps room for what is still to come of it."""
 
 
 class Incoming(NamedTuple):
@@ -45,15 +50,21 @@ class Uploads:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
+
+    @staticmethod
+    def id_of(about: dict[str, Any], size: int, sha256: str) -> str:
+        """Return the id of an upload: the same of the same for the same."""
+        told = {"about": about, "size": size, "sha256": sha256}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
     def open(self, about: dict[str, Any], size: int, sha256: str) -> Incoming:
         """Return the upload of the same for the same, or a new one."""
-        told = {"about": about, "size": size, "sha256": sha256}
-        id = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
-        with holding(self._folder / "mutex", [id]):
+        told, id = {"about": about, "size": size, "sha256": sha256}, self.id_of(about, size, sha256)
+        with holding(self.folder / "mutex", [id]):
             if not self._note(id).exists():
                 write_once(self._note(id), json.dumps({**told, "made": None}).encode())
+            if not self.is_made(id):  # who was killed here before has perhaps left the note alone
                 self.path(id).touch()
         return self.of(id, about)
 
@@ -63,14 +74,15 @@ class Uploads:
             told = json.loads(self._note(id).read_bytes())
         except OSError:
             told = None
-        if told is None or any(told["about"].get(key) != value for key, value in about.items()):
+        begun = told is not None and (told["made"] is not None or self.path(id).exists())
+        if not begun or any(told["about"].get(key) != value for key, value in about.items()):
             raise KeyNotFoundError(f"There is no upload {id!r} (any more).", remedy="begin it again")
-        there = told["size"] if told["made"] is not None else self.path(id).stat().st_size
+        there = told["size"] if told["made"] is not None else self.arrived_of(id)
         return Incoming(id, told["about"], there, told["size"], told["made"])
 
     def made(self, user: str, what: str) -> str | None:
         """Return the id of somebody's upload that has become something; None where there is none."""
-        for path in listed(self._folder):
+        for path in listed(self.folder):
             with suppress(OSError, ValueError, KeyError):
                 told = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
                 if told.get("made") == what and told["about"]["user"] == user:
@@ -85,7 +97,7 @@ class Uploads:
         ConflictError
             It does not begin where the upload is, or would be too long.
         """
-        with holding(self._folder / "mutex", [id]):
+        with holding(self.folder / "mutex", [id]):
             told = json.loads(self._note(id).read_bytes())
             there = told["size"] if told["made"] is not None else self.path(id).stat().st_size
             if offset != there or offset + len(data) > told["size"]:
@@ -125,7 +137,7 @@ class Uploads:
 
     def alone(self, id: str) -> Any:
         """Hold what keeps others from ending the same upload."""
-        return holding(self._folder / "mutex", [f"end-{id}"])
+        return working(self.folder / "mutex", f"end-{id}")
 
     def remove(self, id: str) -> None:
         """Remove an upload."""
@@ -135,15 +147,48 @@ class Uploads:
     def all(self) -> list[dict[str, Any]]:
         """Return what is being sent, or was sent within a week: what for, and by whom."""
         found = []
-        for path in listed(self._folder):
+        for path in listed(self.folder):
             with suppress(OSError, ValueError, KeyError):
                 found += [dict(json.loads(path.read_bytes())["about"])] if path.suffix == ".json" else []
         return found
 
+    def is_made(self, id: str) -> bool:
+        """Whether an upload has become something."""
+        with suppress(OSError, ValueError, KeyError):
+            return json.loads(self._note(id).read_bytes())["made"] is not None
+        return False
+
+    def claimed(self, *, but: str = "") -> int:
+        """Return the bytes that are kept for all uploads (but one); for those that go on, all that they will have."""
+        found = self._notes(but)
+        since = server_time(self.folder) - _CLAIMS if found else 0.0
+        return sum(self._claim(path, since) for path in found)
+
+    def arrived(self, *, but: str = "") -> int:
+        """Return the bytes of all uploads (but one) that have arrived."""
+        return sum(self.arrived_of(path.stem) for path in self._notes(but))
+
+    def arrived_of(self, id: str) -> int:
+        """Return the bytes of an upload that have arrived."""
+        with suppress(FileNotFoundError):
+            return self.path(id).stat().st_size
+        return 0
+
+    def _notes(self, but: str) -> list[Path]:
+        return [path for path in listed(self.folder) if path.suffix == ".json" and path.stem != but]
+
+    def _claim(self, note: Path, since: float) -> int:
+        with suppress(OSError, ValueError, KeyError):
+            told = json.loads(note.read_bytes())
+            if told["made"] is None and note.stat().st_mtime > since:
+                return int(told["size"])
+        return self.arrived_of(note.stem)
+
     def sweep(self, now: float | None = None) -> list[Incoming]:
         """Remove uploads that nobody has gone on with for a week, and return them."""
-        limit, gone = (time.time() if now is None else now) - LIVES, []
-        for path in listed(self._folder):
+        found, gone = listed(self.folder), []
+        limit = (server_time(self.folder) if found and now is None else now or 0.0) - LIVES
+        for path in found:
             with suppress(OSError, KeyError, ValueError):
                 if path.suffix == ".json" and path.stat().st_mtime < limit:
                     told = json.loads(path.read_bytes())
@@ -153,7 +198,7 @@ class Uploads:
 
     def path(self, id: str) -> Path:
         """Path of what has arrived."""
-        return self._folder / f"{id}.part"
+        return self.folder / f"{id}.part"
 
     def _note(self, id: str) -> Path:
-        return self._folder / f"{id}.json"
+        return self.folder / f"{id}.json"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text, update
 
 from bioimage_py.server.accounts import known as module
 from bioimage_py.server.accounts.known import Known
+from bioimage_py.server.database import tables as t
 from bioimage_py.server.database.engine import Database
 from bioimage_py.server.site import Site
 
@@ -26,13 +27,67 @@ def reads_of(site, monkeypatch):
 def test_who_asks_again_is_known(demo, monkeypatch):
     for _ in range(2):  # the first one takes events into the database
         ok(demo.web["viewer"].get(f"{demo.path}/documents/project"))
+    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("", "old")))
     seen = reads_of(demo.web.site, monkeypatch)
     ok(demo.web["viewer"].get(f"{demo.path}/documents/project"))
     ok(demo.web["viewer"].get(f"{demo.path}/events", params={"since": 0}))
     assert seen == []
-    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("", "new")))
+    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("old", "new")))
     ok(demo.web["viewer"].get(f"{demo.path}/documents/project"))
-    assert seen.count("caller") >= 1  # the database has changed
+    assert seen == []  # a commit changes nobody's rights
+    demo.web.add_user("somebody")
+    ok(demo.web["viewer"].get(f"{demo.path}/documents/project"))
+    assert seen.count("caller") >= 1
+
+
+def test_whatever_decides_who_may_what_is_noticed(demo):
+    """Also where it is written by hand, or goes with something else."""
+    site = demo.web.site
+    demo.web.token("annotator", "read")
+    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("", "new")))
+    deciding = (t.users, t.families, t.secrets, t.api_tokens, t.members, t.sights, t.assignments, t.readers, t.projects)
+    own = {"project_id": demo.id, "user_id": site.users.named("viewer").id}
+    for table, row in (
+        (t.sights, {"project_id": demo.id, "assigned_only": True, "changed": 1}),
+        (t.assignments, {**own, "descriptor": "d"}),
+        (t.readers, {**own, "layer": "l"}),
+    ):
+        before = site.database.version()
+        with site.database.writing() as connection:
+            connection.execute(insert(table).values(row))
+        assert site.database.version() != before, table.name
+    seen = set()
+    for table in deciding:
+        for column in table.columns:
+            if (table.name, column.name) in {
+                ("api_tokens", "used"),
+                *(("projects", name) for name in ("name", "created", "first", "last")),
+            }:
+                continue
+            before = site.database.version()
+            with site.database.writing() as connection:
+                connection.execute(update(table).values({column: column}))
+            assert site.database.version() != before, column
+            seen.add(table.name)
+    for sql in ("DELETE FROM users WHERE name = 'viewer'", "DELETE FROM projects"):  # and what hangs on them
+        before = site.database.version()
+        with site.database.writing() as connection:
+            connection.execute(text(sql))
+        assert site.database.version() >= before + 2
+    assert seen == {table.name for table in deciding}
+
+
+def test_a_database_that_does_not_count_is_read_after_any_change(tmp_path):
+    """A copy of PostgreSQL, say."""
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with database.writing() as connection:
+        connection.execute(text("DROP TRIGGER rights_members_delete"))
+    database.close()
+    before = database.version()
+    with database.writing() as connection:
+        connection.execute(text("INSERT INTO failures VALUES ('a', 1, 0, 0)"))
+    assert database.version() != before
+    database.close()
 
 
 ENDS = {

@@ -184,6 +184,10 @@ def test_others_work_leaves_no_trace_but_a_number(blind: Blind) -> None:
     demo, web = blind.demo, blind.demo.web
     reader = web["reader"]
     assert reader.post(f"{demo.path}/commit", json=demo.change(["comments"], "", "x", blind.other)).status_code == 200
+    for who, names in (("annotator", set()), ("maintainer", {blind.other})):
+        since = web[who].get(demo.path).json()["last"] - 1
+        page = web[who].get(f"{demo.path}/descriptors", params={"changed": since}).json()
+        assert {row["identifier"] for row in page["descriptors"]} == names
     last = web["annotator"].get(f"{demo.path}/events", params={"since": 0}).json()["events"][-1]
     assert (last["changes"], last["user"], last["client"]) == ([], "", "")
     assert web["maintainer"].get(f"{demo.path}/events", params={"since": 0}).json()["events"][-1]["user"] == "reader"

@@ -50,7 +50,7 @@ def items(data: ImageDataset) -> list[Any]:
 
 def test_items_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIOIMAGE_PY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("bioimage_py.projects.remote.connection._PATIENCE", 1.0)
+    monkeypatch.setattr("bioimage_py.projects.remote.patience.SECONDS", 1.0)
     running = Running(tmp_path / "site")
     try:
         local = filled(tmp_path / "local")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,17 @@ def test_a_project_goes_to_a_server_and_comes_home_as_it_was(running, tmp_path, 
     np.testing.assert_array_equal(np.array(home.descriptors[0].labelmap_layers["cells"].load()), 1)
     with pytest.raises(ParameterError, match="not empty"):
         sent.download(tmp_path / "home")
+
+
+def test_a_project_that_lies_there_and_is_not_served_is_told(running, tmp_path, voxels):
+    """It was taken off, or a process was killed before it was there for anybody."""
+    local = full(tmp_path / "local", voxels)
+    Project.upload(local, running.url, "admin", running.password)
+    command = [sys.executable, "-m", "bioimage_py", "server", "project", "remove", str(running.root), local.id]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ConflictError, match="is not served") as error:
+        Project.upload(local, running.url, "admin", running.password)
+    assert "server project add" in error.value.remedy
 
 
 def test_a_download_that_was_cut_off_goes_on_with_what_changed(running, tmp_path, voxels, monkeypatch):

@@ -9,6 +9,7 @@ import server_kills
 
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.events import Origin
+from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server.database import audit
 from bioimage_py.server.processes.upkeep import tidy
 from bioimage_py.server.served import Gone
@@ -82,3 +83,28 @@ def test_a_client_that_was_away_loads_anew_and_keeps_what_is_not_saved(tmp_path)
         assert one.configuration == {"mine": 1, "theirs": 2}
     finally:
         running.stop()
+
+
+def test_what_was_left_behind_goes_after_a_week_and_nothing_else(demo, monkeypatch):
+    """Also where nobody sends anything any more, which is when it went before."""
+    site, owner = demo.web.site, demo.web["owner"]
+    draft = ok(owner.post(f"{demo.cells}/drafts", json={}), 201)["id"]
+    image = {"descriptor": new_stamp(), "size": 10, "sha256": "0" * 64}
+    copy = ok(owner.post(f"{demo.path}/uploads", json=image), 201)["id"]
+    whole = ok(owner.post("/uploads", json={"size": 10, "sha256": "0" * 64}), 201)["id"]
+    root = site.root / "projects"
+    for name in (".new-1", ".deleted-1"):
+        (root / name / "descriptors").mkdir(parents=True)
+    place = demo.folder.annotations(demo.descriptor, demo.layers["cells"]) / f".draft-{draft}.zarr"
+    left = [
+        place,
+        root / ".new-1",
+        site.root / "uploads" / f"{whole}.part",
+        demo.folder.root / ".uploads" / f"{copy}.json",
+    ]
+    tidy(site, 0.0, time.time() + 6 * 86400)
+    assert all(path.exists() for path in left)
+    assert not (root / ".deleted-1").exists()
+    tidy(site, 0.0, time.time() + 8 * 86400)
+    assert not any(path.exists() for path in left)
+    assert ok(owner.get(f"{demo.path}/documents/{demo.descriptor}")) == demo.document()

@@ -201,6 +201,28 @@ def test_who_publishes_second_rebases(demo):
     assert corners == {(0, 0, 0): 0, (0, 0, 69): 2, (0, 69, 0): 2, (69, 0, 0): 1}
 
 
+def test_chunks_that_both_changed_are_told_until_the_draft_is_published(demo):
+    """An answer may be lost, and somebody else publish before it is asked for again."""
+    mine = opened(demo)["id"]
+    for key in ("0/0/0", "0/0/1", "0/1/0"):
+        put(demo, mine, key, 2)
+    base = ""
+    for keys in (["0/0/0", "0/0/1"], ["0/0/0", "0/0/1", "0/1/0"]):
+        theirs = opened(demo, "maintainer")["id"]
+        for key in keys:
+            put(demo, theirs, key, 1, "maintainer")
+        ok(published(demo, theirs, base=base, who="maintainer"))
+        found, again = (ok(demo.web["annotator"].post(f"{drafts(demo)}/{mine}/rebase")) for _ in range(2))
+        assert found == again
+        assert found["both"] == [f"c/{key}" for key in keys]
+        base = theirs
+    put(demo, mine, "0/0/1", 1)  # agreed on theirs
+    again = ok(demo.web["annotator"].post(f"{drafts(demo)}/{mine}/rebase"))
+    assert again["both"] == ["c/0/0/0", "c/0/1/0"]
+    ok(published(demo, mine, base=base))
+    assert not list(demo.folder.root.rglob(".rebas*"))
+
+
 def test_what_was_sealed_is_rebased_as_another_draft_and_stays_as_it_is(demo):
     mine, theirs = opened(demo)["id"], opened(demo, "maintainer")["id"]
     put(demo, mine, "0/0/1", 2)

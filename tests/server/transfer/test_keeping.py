@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numcodecs import zstd
 
+from bioimage_py.errors import KeyNotFoundError, StorageError
 from bioimage_py.projects import Project
 from bioimage_py.projects.storage.folder import new_stamp
-from bioimage_py.server.transfer.room import used
+from bioimage_py.server import answered
+from bioimage_py.server.refusals import DiskFullError
+from bioimage_py.server.transfer import uploads as module
+from bioimage_py.server.transfer.room import Room, used
+from bioimage_py.server.transfer.uploads import UPLOADS, Uploads
 
 from ..conftest import SHAPE
 from ..http.test_http import ok, problem
@@ -77,6 +91,52 @@ def test_prune_spares_what_is_not_saved_yet_and_is_in_the_log(demo):
     problem(owner.post(f"{demo.path}/prune", json={"older_than": "x"}), 422, "not-valid")
 
 
+def test_a_prune_that_is_asked_for_again_waits_for_the_first_and_is_done_once(demo, monkeypatch):
+    """A client asks again whose answer has not come in time; two prunes at once would be twice the work for nothing."""
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def slow(*args, **more):
+        begun.set()
+        assert go.wait(60)
+        done.append(1)
+        return 7
+
+    monkeypatch.setattr("bioimage_py.server.http.project_routes.prune", slow)
+    monkeypatch.setattr(answered, "_WAITS", 0.2)
+    owner, path = demo.web["owner"], f"{demo.path}/prune"
+
+    def ask(key="prune-0001", **body):
+        return owner.post(path, json=body, headers={"Idempotency-Key": key})
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask)
+        assert begun.wait(60)
+        problem(ask(), 504, "still-working")
+        problem(ask("prune-0002"), 504, "still-working")
+        go.set()
+        assert ok(first.result(60))["removed"] == 7
+    assert ok(ask())["removed"] == 7
+    assert len(done) == 1
+    problem(ask(older_than=5), 422, "not-valid")
+    assert ok(ask("prune-0002"))["removed"] == 7
+    assert len(done) == 2
+
+
+def test_a_prune_that_failed_is_done_again(demo, monkeypatch):
+    answers = [StorageError("away", remedy=""), 3]
+
+    def some(*args):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("bioimage_py.server.http.project_routes.prune", some)
+    owner, how = demo.web["owner"], {"json": {}, "headers": {"Idempotency-Key": "prune-0001"}}
+    assert owner.post(f"{demo.path}/prune", **how).status_code == 503
+    assert [ok(owner.post(f"{demo.path}/prune", **how))["removed"] for _ in range(2)] == [3, 3]
+
+
 def test_a_project_that_is_full_takes_no_more_and_says_how_much(demo):
     projects, owner = demo.web.site.projects, demo.web["owner"]
     there = used(demo.folder.root)
@@ -92,3 +152,91 @@ def test_a_project_that_is_full_takes_no_more_and_says_how_much(demo):
     large = {"size": projects.most + 1, "sha256": "0" * 64}
     problem(owner.post("/uploads", json=large), 422, "not-valid")
     ok(owner.post(f"{demo.path}/uploads", json={**image, "size": 1000}), 201)
+
+
+def image_of(size, mark="0"):
+    return {"descriptor": new_stamp(), "size": size, "sha256": mark * 64}
+
+
+def test_uploads_at_once_do_not_count_on_the_same_room(demo):
+    projects, owner = demo.web.site.projects, demo.web["owner"]
+    projects.most = used(demo.folder.root) + 1_000_000
+    images = [image_of(600_000, mark) for mark in "0123456789"]
+
+    def begin(image):
+        return owner.post(f"{demo.path}/uploads", json=image)
+
+    with ThreadPoolExecutor(5) as pool:
+        codes = [answer.status_code for answer in pool.map(begin, images)]
+    assert sorted(codes) == [201] + [422] * 9
+    begun = images[codes.index(201)]
+    id = ok(begin(begun), 201)["id"]  # goes on
+    ok(begin(image_of(300_000)), 201)
+    told = problem(begin(image_of(200_000)), 422, "not-valid")["detail"]
+    assert f"may have {projects.most}" in told
+    note = demo.folder.root / ".uploads" / f"{id}.json"
+    os.utime(note, (1, time.time() - 3700))  # nobody goes on with it
+    ok(begin(image_of(600_000)), 201)
+    problem(begin(begun), 422, "not-valid")
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(demo, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    owner = demo.web["owner"]
+    for path, wish in (
+        (f"{demo.path}/uploads", image_of),
+        ("/uploads", lambda size: {"size": size, "sha256": "1" * 64}),
+    ):
+        problem(owner.post(path, json=wish(500_001)), 507, "disk-full")  # it is unpacked beside what has arrived
+        begun = wish(400_000)
+        id = ok(owner.post(path, json=begun), 201)["id"]
+        ok(owner.post(path, json=begun), 201)
+        problem(owner.post(path, json={**wish(400_000), "sha256": "2" * 64}), 507, "disk-full")
+        piece = {"content": bytes(300_000), "headers": {"Upload-Offset": "0"}}
+        assert ok(owner.patch(f"{path}/{id}", **piece))["offset"] == 300_000
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=550_000))
+        ok(owner.post(path, json=begun), 201)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+
+
+@pytest.mark.parametrize("step", ["write_once", "Path.touch", "Path.unlink"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_upload_whose_process_was_killed_begins_again(tmp_path, monkeypatch, step, after):
+    uploads, data = Uploads(tmp_path / UPLOADS), b"12345"
+    about, digest = {"user": "alice"}, sha256(data).hexdigest()
+    if step == "Path.unlink":
+        uploads.open(about, 5, digest)
+    owner, name = (Path if "." in step else module), step.rpartition(".")[2]
+    plain = getattr(owner, name)
+
+    def killed(*args, **more):
+        if after:
+            plain(*args, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            uploads.remove(uploads.id_of(about, 5, digest)) if step == "Path.unlink" else uploads.open(about, 5, digest)
+    with suppress(KeyNotFoundError):  # and nothing else
+        uploads.of(uploads.id_of(about, 5, digest), about)
+    begun = uploads.open(about, 5, digest)
+    assert begun.offset == 0
+    uploads.append(begun.id, 0, data)
+    assert uploads.check(begun.id).read_bytes() == data
+    uploads.end(begun.id, "made")
+    assert uploads.open(about, 5, digest).made == "made"
+    assert not uploads.path(begun.id).exists()
+
+
+def test_what_is_done_already_needs_no_room(demo, monkeypatch):
+    uploads = Uploads(demo.folder.root / UPLOADS)
+    begun = uploads.open({}, 5, "0" * 64)
+    assert not uploads.is_made(begun.id)
+    uploads.append(begun.id, 0, b"12345")
+    uploads.end(begun.id, "something")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    with Room(demo.folder.root, 1).for_upload(uploads, begun.id, 5):
+        assert uploads.claimed() == uploads.arrived() == 0
+    with pytest.raises(DiskFullError), Room(demo.folder.root, 0).for_upload(uploads, "0" * 32, 5):
+        raise AssertionError

@@ -54,7 +54,7 @@ def _send(connection: Connection, path: str, archive: Path, about: dict[str, str
             piece, headers = file.read(_PIECE), {"Upload-Offset": str(state["offset"])}
             where = f"{path}/{state['id']}"
             try:
-                state = connection.send_bytes("PATCH", where, piece, again=True, headers=headers)
+                state = connection.send_bytes("PATCH", where, piece, again=True, headers=headers, slow=True)
             except ConflictError as error:
                 if error.field != "offset":
                     raise

@@ -8,11 +8,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Request
 
 from ...accounts.callers import Caller
+from ...keeping import sweep
 from ...refusals import DamagedError
 from ...site import Site
-from ...transfer.copies import forget_image, take_image
-from ...transfer.room import check_room
-from ...transfer.uploads import PIECE, Incoming, Uploads
+from ...transfer.copies import take_image
+from ...transfer.room import check_room, room_on_disk
+from ...transfer.uploads import PIECE, UPLOADS, Incoming, Uploads
 from ..asking import AddressOf, Asked, Manages, SiteOf, UserOf, needing
 from ..places import body_of, in_memory
 from .bodies import ProjectUploadWish, Upload, UploadWish
@@ -28,15 +29,18 @@ _BODY: dict[str, Any] = {"required": True, "content": {"application/octet-stream
 def begin_image(body: UploadWish, asked: Manages) -> Upload:
     """Begin to send the copy of an image of a data set that is not saved yet; or learn how far it has come."""
     folder, uploads = asked.served.folder, images_of(asked)
-    for gone in uploads.sweep():  # copies that no data set has named go, too
-        forget_image(folder, str(gone.about.get("descriptor")))
-    asked.projects.room(asked.served).check(body.size)
+    sweep(asked.served)  # copies that no data set has named go, too
     about = {"user": asked.caller.name, "descriptor": body.descriptor}
-    found = uploads.open(about, body.size, body.sha256)
-    if found.made is not None and not (folder.root / "images" / f"{found.made}.zarr").is_dir():
-        uploads.remove(found.id)
+    with asked.projects.room(asked.served).for_upload(uploads, *_told_of(about, body)):
         found = uploads.open(about, body.size, body.sha256)
+        if found.made is not None and not (folder.root / "images" / f"{found.made}.zarr").is_dir():
+            uploads.remove(found.id)
+            found = uploads.open(about, body.size, body.sha256)
     return _told(found)
+
+
+def _told_of(about: dict[str, Any], body: UploadWish | ProjectUploadWish) -> tuple[str, int]:
+    return Uploads.id_of(about, body.size, body.sha256), body.size
 
 
 @routes.get(_OF_PROJECT + "/{upload}", **needing("manage"))
@@ -57,6 +61,7 @@ async def send_image(upload: UploadId, asked: Manages, request: Request, upload_
             if found.made is None:
                 take_image(asked.served.folder, found.about["descriptor"], uploads.check(upload))
                 uploads.end(upload, found.about["descriptor"])
+                asked.projects.room(asked.served).look_again()
         return uploads.of(upload, {"user": asked.caller.name})
 
     return _told(await to_thread.run_sync(end) if incoming.is_whole and incoming.made is None else incoming)
@@ -68,10 +73,11 @@ def begin_project(body: ProjectUploadWish, caller: UserOf, site: SiteOf) -> Uplo
     uploads, about = _projects(site), {"user": caller.name}
     check_room(site.projects.most, 0, body.size)
     uploads.sweep()
-    found = uploads.open(about, body.size, body.sha256)
-    if found.made is not None and not site.projects.has(found.made):
-        uploads.remove(found.id)
+    with room_on_disk(uploads, *_told_of(about, body)):
         found = uploads.open(about, body.size, body.sha256)
+        if found.made is not None and not site.projects.has(found.made):
+            uploads.remove(found.id)
+            found = uploads.open(about, body.size, body.sha256)
     return _told(found)
 
 
@@ -121,7 +127,7 @@ def _told(incoming: Incoming) -> Upload:
 
 def images_of(asked: Asked) -> Uploads:
     """Return the copies of images that are being sent into a project."""
-    return Uploads(asked.served.folder.root / ".uploads")
+    return Uploads(asked.served.folder.root / UPLOADS)
 
 
 def _projects(site: Site) -> Uploads:
