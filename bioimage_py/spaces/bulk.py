@@ -16,7 +16,7 @@ from .putting import STRATEGIES, check_shape, checked_strategy
 from .table import ROW
 from .values.audit import check_order, checked_author, checked_confidence, checked_time, now
 from .values.frames import frame_numbers
-from .values.geometry import Box
+from .values.geometry import Box, usable
 from .values.grid import Outside, Units, check_units
 from .values.ids import checked_id, new_ids
 from .values.masks import Mask
@@ -174,16 +174,7 @@ def _boxes(
                 f"Objects of the class {item.name!r} are of the shape {item.shape!r}, not 'bounding_box'.",
                 remedy=f"give a list of {item.shape}",
             )
-    bad = ~np.isfinite(given).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        bad |= ~(given[:, d:] > given[:, :d]).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ParameterError(
-            f"Row {row}: the box {given[row].tolist()} is not finite, or a size is not above 0"
-            f" ({int(bad.sum())} bad rows of {len(given)}).",
-            remedy="leave such rows out",
-        )
+    _check_boxes(given, given, d, "")
     grid = space.grid
     bounds[:, 2], bounds[:, 5] = -math.inf, math.inf
     bounds[:, :d], bounds[:, 3 : 3 + d] = given[:, :d], given[:, d:]
@@ -194,13 +185,28 @@ def _boxes(
                 factor * np.array([grid.size(int(f))[:d] for f in frames]) if grid.sizes else factor * grid.size()[:d]
             )
         for begin in (0, 3):
-            bounds[:, begin : begin + d] = bounds[:, begin : begin + d] * factor + shift
+            with np.errstate(over="ignore"):
+                bounds[:, begin : begin + d] = bounds[:, begin : begin + d] * factor + shift
+        _check_boxes(bounds[:, [*range(d), *range(3, 3 + d)]], given, d, " in world coordinates")
     if outside != "keep":
         for i in np.flatnonzero(outside_of(space, bounds, frames)).tolist():
             try:
                 bounds[i] = grid.checked(Box.of_bounds(bounds[i]), int(frames[i]), outside)[1]
             except ParameterError as error:
                 raise ParameterError(f"Row {i}: {error.message}", remedy=error.remedy) from None
+
+
+def _check_boxes(corners: Any, given: Any, d: int, where: str) -> None:
+    """Raise ParameterError for the first row that is no box: as small differences may be lost, in every unit."""
+    with np.errstate(invalid="ignore"):
+        bad = ~(usable(corners).all(axis=1) & (corners[:, d:] > corners[:, :d]).all(axis=1))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ParameterError(
+            f"Row {row}: the box {given[row].tolist()} is not finite, or a size is not above 0{where}"
+            f" ({int(bad.sum())} bad rows of {len(given)}).",
+            remedy="leave such rows out",
+        )
 
 
 def outside_of(space: Putting, bounds: Any, frames: Any) -> Any:

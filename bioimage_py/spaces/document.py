@@ -202,7 +202,7 @@ def read_space(path: str | os.PathLike[str], ontology: Ontology | None = None) -
     if not file.is_file():
         raise SourceNotFoundError(f"{file} does not exist.", remedy="give the path of a space's JSON file")
     try:
-        return from_document(parse_json(file.read_bytes()), ontology)
+        return from_document(parse_json(file.read_bytes(), unique=True), ontology)
     except ValueError as error:
         if isinstance(error, BioimageError):
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +130,17 @@ class History:
             self._done[-1].do()
             self.stamp += 1
         return count
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Let steps be done all, or, after an error, none, as if they had never been: what can be redone stays too."""
+        done, undone = len(self._done), [*self._undone]
+        try:
+            yield
+        except BaseException:
+            self.undo(len(self._done) - done)
+            self._undone[:] = undone
+            raise
 
     def clear(self) -> None:
         """Forget all steps; the state stays."""

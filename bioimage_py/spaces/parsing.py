@@ -13,12 +13,12 @@ from ..errors import BioimageError
 from ..sources import Axis
 from .bulk import outside_of
 from .columns import read_columns
-from .schema import AUDIT, COLUMNS, ROWS, bad
+from .schema import AUDIT, COLUMNS, ROWS, TIME, bad
 from .space import space_class
 from .table import ROW
 from .values.audit import checked_author, checked_confidence
 from .values.frames import GLOBAL
-from .values.geometry import Box
+from .values.geometry import Box, usable
 from .values.grid import Grid
 from .values.ids import checked_id
 from .values.instances import ClassificationInstance, ObjectInstance
@@ -27,7 +27,7 @@ from .values.shapes import KINDS
 
 _TOP = ("schema", "kind", "space_id", "size", "axes", "unit", "frames", "sizes", "ontology")
 _RECORDS = ("objects", "classifications", "answers")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TIME = re.compile(TIME, re.ASCII)
 
 
 def from_document(document: Any, ontology: Ontology | None = None, **given: Any) -> Any:
@@ -248,7 +248,7 @@ def _read_boxes(found: _Columns, at: list[int], corners: list[Any]) -> bool:
     if numbers.dtype.kind not in "iuf" or numbers.shape != (len(at), 2, d):
         return False
     numbers = numbers.astype(np.float64)
-    if not (np.isfinite(numbers).all() and (numbers[:, 1] > numbers[:, 0]).all()):
+    if not (usable(numbers).all() and (numbers[:, 1] > numbers[:, 0]).all()):
         return False
     bounds = np.tile([-np.inf] * 3 + [np.inf] * 3, (len(at), 1))
     bounds[:, :d], bounds[:, 3 : 3 + d] = numbers[:, 0], numbers[:, 1]

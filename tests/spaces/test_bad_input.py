@@ -175,6 +175,38 @@ DAMAGED = [
     (put(("kind",), "image"), "kind"),
     (put(("ontology", "objects", "nuc", "shape"), "cube"), "ontology.objects.nuc"),
     (put(("ontology", "objects", "nuc", "more"), 1), "ontology.objects.nuc"),
+    (put(("ontology", "objects", "nuc"), 5), "ontology.objects"),
+    *(
+        (put(("ontology", "objects", "nuc", key), value), f"ontology.objects.nuc.*{says}")
+        for key, value, says in (
+            ("parent", 5, "parent"),
+            ("required", "no", "required"),
+            ("archived", None, "archived"),
+            ("attributes", 5, ""),
+            ("attributes", "ab", "no Attribute"),
+            ("attributes", [5], r"attributes\[0\]"),
+            ("name", "\ud800", "no text"),
+        )
+    ),
+    (put(("ontology", "objects", "nuc", "attributes", 1, "options"), "ab"), r"attributes\[1\].*one text"),
+    (put(("ontology", "objects", "nuc", "attributes", 1, "options"), [5]), r"attributes\[1\].*option=5"),
+    (put(("ontology", "objects", "nuc", "attributes", 0, "dynamic"), "no"), r"attributes\[0\].*dynamic"),
+    (put(("ontology", "classifications", "text", "several"), 1), "classifications.text.*several"),
+    (put(("objects", 1, "id"), "\ud800"), r"objects\[1\].id"),
+    (put(("objects", 1, "created_by"), "\ud800"), r"objects\[1\].created_by"),
+    (put(("objects", 1, "created_at"), "0000-01-01T00:00:00.000000Z"), r"objects\[1\].created_at"),
+    (put(("objects", 1, "created_at"), "٢٠٢٣-01-01T00:00:00.000000Z"), r"objects\[1\].created_at"),
+    (put(("objects", 1, "confidence"), 10**400), r"objects\[1\].confidence"),
+    (put(("objects", 1, "geometry", "top_left"), [-(10**400), 0]), r"objects\[1\].geometry"),
+    (put(("objects", 1, "geometry", "top_left"), [-1e200, 0]), r"(?s)objects\[1\].geometry.*1e\+150"),
+    (put(("objects", 1, "geometry", "top_left"), ["0", "0"]), r"objects\[1\].geometry"),
+    (put(("answers", "o0", "note"), "\udfff"), "answers.o0.note"),
+    (put(("size",), [8, 80.5, 100]), "axes.*80.5"),
+    (put(("size",), [2**70, 80, 100]), "axes"),
+    (put(("size",), ["8", "80", "100"]), "axes"),
+    (put(("sizes",), [[-5, 1]] * 8), "axes.*-5"),
+    (put(("axes", 2, "name"), "y"), "axes"),
+    (put(("axes", 0, "unit"), "\ud800"), "axes"),
 ]
 
 

@@ -10,7 +10,13 @@ from typing import Any
 from ...errors import ParameterError
 
 _LONGEST = 128
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text that a file can hold: one without halves of a pair, which no encoding has."""
+    return isinstance(value, str) and (value.isascii() or not _HALF.search(value))
 
 
 def new_id() -> str:
@@ -25,7 +31,7 @@ def new_ids(count: int) -> list[str]:
 
 
 def checked_id(value: Any, what: str = "id") -> str:
-    """Return a text of 1 to 128 characters, none of them a control character.
+    """Return a text of 1 to 128 characters, none of them a control character or half of a surrogate pair.
 
     Raises
     ------
