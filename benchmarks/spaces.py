@@ -19,6 +19,7 @@ import numpy as np
 
 from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.spaces import (
+    Attribute,
     Box,
     ObjectClass,
     ObjectInstance,
@@ -30,7 +31,7 @@ from bioimage_py.spaces import (
     write_space,
 )
 
-ONTOLOGY = Ontology([ObjectClass("nucleus", "bounding_box", id="nucleus")])
+ONTOLOGY = Ontology([ObjectClass("nucleus", "bounding_box", id="nucleus", attributes=[Attribute("note", id="note")])])
 
 
 @contextmanager
@@ -41,24 +42,26 @@ def timed(what: str, target: float) -> Iterator[None]:
     print(f"{what:48} {took:9.4f} s   target {target:g} s   {'reached' if took <= target else 'MISSED'}")
 
 
-def edits(folder: Path, boxes: np.ndarray, times: int = 400) -> None:
+def edits(folder: Path, boxes: np.ndarray, answered: bool = False, times: int = 400) -> None:
     """One record of many changed and saved, again and again: the median, and what is written on average."""
-    project = Project.create(ProjectSettings("edits", ontology=ONTOLOGY), folder / "edits.project")
+    project = Project.create(ProjectSettings("edits", ontology=ONTOLOGY), folder / f"{answered}.project")
     with project:
         image = project.add_descriptor(np.zeros((1, 1), "u1"), "image")
         image.space().put_many("nucleus", boxes, source="model")
+        for instance in image.space().get_object_instances() if answered else ():
+            instance.set_answer("seen")
     space = Project.load(project.path).descriptors[0].space()
     ids = [record.id for record in space][:: max(1, len(boxes) // times)]
     taken, versions = [], Path(project.path) / "annotations" / image.identifier / "space.root"
     before = {entry.inode() for entry in os.scandir(versions)}
     for id in ids:
         start = time.process_time()
-        space.update(id, confidence=0.5)
+        space.update(id, confidence=0.5, answers={"note": "again"} if answered else None)
         space.save()
         taken.append(time.process_time() - start)
     sizes = {entry.inode(): entry.stat().st_size for entry in os.scandir(versions)}
     new = [size for inode, size in sizes.items() if inode not in before]
-    what = f"one of {len(boxes):,} changed and saved"
+    what = f"one of {len(boxes):,}{', all answered,' if answered else ''} changed and saved"
     median, most, kilobytes = float(np.median(taken)), max(taken), sum(new) / len(ids) / 1000
     print(f"{what:48} {median:9.4f} s   target 0.05 s   {'reached' if median <= 0.05 else 'MISSED'}")
     print(f"{'    the longest of ' + str(len(ids)):48} {most:9.4f} s   whole ones: {sum(size > 1e6 for size in new)}")
@@ -105,6 +108,7 @@ def main(count: int) -> None:
         with timed(f"save {count:,}", 5 * share):
             write_space(space, path)
         edits(Path(folder), boxes[:100_000])
+        edits(Path(folder), boxes[:100_000], answered=True)
         print(f"{'bytes of JSON a record, by column':48} {path.stat().st_size / count:9.0f}")
         with timed(f"load {count:,}", 5 * share):
             read_space(path)

@@ -73,12 +73,11 @@ class Open:
         space = self.space
         for id, instance in made._instances.items():
             known = space._instances.setdefault(id, instance)
-            known.answers.clear()
-            known.answers.update(instance.answers)
+            known._answers.take(instance._answers.now)
         space._tables, space._dynamic, space._index = made._tables, made._dynamic, made._index
         for id, instance in space._instances.items():
             if id in space and id not in made._instances:
-                instance.answers.clear()
+                instance._answers.take({})
         space.grid = made.grid
         space._steps.clear()
 

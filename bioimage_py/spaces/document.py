@@ -76,9 +76,12 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 def answers_of(space: Any) -> dict[str, Any]:
     """Return the answers of all instances of a space that have any, by id, in no order."""
-    instances = space._instances
-    there = set().union(*(table.all_known(instances) for table in space._tables.values()))
-    return {id: dict(one.answers) for id, one in instances.items() if one.answers and id in there}
+    return {id: dict(found) for id, found in all_answers(space).items() if id in space}
+
+
+def all_answers(space: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the answers that there are now, also of what is not in the space, by id; what answers none is left out."""
+    return {id: found for id, one in space._instances.items() if (found := one._answers.now)}
 
 
 def in_order(answers: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,13 @@ class Part:
 
 @dataclass
 class Step:
-    """One change: rows of tables, and entries of dictionaries (before and after)."""
+    """One change: rows of tables, and entries of dictionaries or answers (before and after)."""
 
     what: str
     author: str
     time: int
     parts: list[Part] = field(default_factory=list)
-    entries: list[tuple[dict[Any, Any], Any, Any, Any]] = field(default_factory=list)
+    entries: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.entries) or any(len(part.gone) or len(part.come) for part in self.parts)
@@ -60,7 +60,7 @@ class Step:
         return list(dict.fromkeys(found))
 
 
-def _put(entries: dict[Any, Any], key: Any, value: Any) -> None:
+def _put(entries: Any, key: Any, value: Any) -> None:
     if value is MISSING:
         entries.pop(key, None)
     else:

@@ -298,5 +298,5 @@ def read_answers(space: Any, given: Any) -> None:
         class_ = space._class_of(table, next(iter(table.rows_of(id).values())))
         kind: Any = ObjectInstance if type_ == "object" else ClassificationInstance
         instance = space._instances.setdefault(id, kind(class_, id))
-        for key, value in _answers(class_, answers, f"answers.{id}", False).items():
-            instance.answers.setdefault(key, value)
+        found = _answers(class_, answers, f"answers.{id}", False)
+        instance._answers.take({**found, **instance._answers.now})

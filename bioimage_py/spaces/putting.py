@@ -98,11 +98,11 @@ class Putting(Reading):
     def _remember(self, step: Step, instance: Any) -> None:
         """Share an instance and its answers with all spaces that it lies in; two objects of one id become one."""
         known = self._instances.setdefault(instance.id, instance)
-        if known is not instance and known.answers is not instance.answers:
+        if known is not instance and known._answers is not instance._answers:
             for key, value in instance.answers.items():
                 if known.answers.get(key, MISSING) != value:
-                    step.entries.append((known.answers, key, known.answers.get(key, MISSING), value))
-            instance.answers = known.answers
+                    step.entries.append((known._answers, key, known.answers.get(key, MISSING), value))
+            instance._answers = known._answers
 
     def _put_object(
         self,
@@ -284,7 +284,7 @@ class Putting(Reading):
         for known, value in changed:
             known.check_asked(after)
             before = instance.answers.get(known.attribute.id, MISSING)
-            step.entries.append((instance.answers, known.attribute.id, before, value))
+            step.entries.append((instance._answers, known.attribute.id, before, value))
         rows = self._rows(table, class_, numbers, shaped, olds, given, step.time)
         step.parts.append(_replaced(table, rows, [id] * len(olds), [_stored(g) for g, _, _ in shaped], olds))
         self._steps.do(step)

@@ -134,6 +134,6 @@ def _answer(space: Any, id: str, one: Found, key: str, value: Any) -> None:
     instance = space._instance("object", id)
     attribute = instance._attribute(key)
     if not attribute.dynamic:
-        instance.answers[key] = value
+        instance._answers[key] = value
     elif space.kind == "sequence":
         space.set_dynamic_answer(instance, one.frame, value, attribute)

@@ -295,7 +295,7 @@ def _frame(space: Any, given: str | None, where: str) -> int:
 
 def _classified(space: Any, node: Any) -> Any:
     instance = ClassificationInstance(space.ontology.classification(node.get("label") or ""))
-    instance.answers.update(_answers(instance.class_, node))
+    instance._answers.take(_answers(instance.class_, node))
     return instance
 
 
