@@ -63,7 +63,8 @@ def put_many(
     authors = _authors(created_by, "created_by", n)
     editors = _authors(last_edited_by, "last_edited_by", n)
     manual = _flags(source != "model" if manual_annotation is None else manual_annotation, n)
-    rows["class_"] = np.array([table.code(item.id) for item in chosen], np.int32)[codes] if n else 0
+    words = np.array([table.code(item.id) for item in chosen], np.int32)
+    rows["class_"] = words if len(words) == 1 else words[codes] if n else 0
     rows["frame"] = numbers
     rows["confidence"] = _confidence(confidence, n)
     rows["created_at"] = created if created is not None else time if edited is None else min(time, edited)
@@ -121,7 +122,7 @@ def _column(value: Any, n: int, name: str) -> npt.NDArray[np.int64]:
 def _classes(space: Putting, classes: Any, n: int) -> tuple[list[Any], npt.NDArray[np.int64]]:
     """Return the classes that occur, and which of them each row has."""
     if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
-        keys, codes = [classes], np.zeros(n, np.int64)
+        keys, codes = [classes], np.broadcast_to(np.int64(0), n)
     else:
         if len(classes) != n:
             raise ShapeError(f"{len(classes)} classes for {n} geometries.", remedy="give one class, or one a row")

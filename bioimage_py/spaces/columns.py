@@ -254,7 +254,7 @@ def read_columns(space: Any, given: Any, answers: Any) -> None:
     for row, value in found.dynamic.items():
         class_ = known[ids[found.numbers["class"][row]]]
         space._dynamic[found.ids[row], int(frames[row])] = answers(class_, value, f"objects.dynamic.{row}")
-    table.switch(np.zeros(0, np.int64), table.append(rows, found.ids, geometries))
+    table.switch(np.zeros(0, np.int64), table.append(rows, [*found.ids], geometries))
 
 
 def _unique(found: _Read) -> None:

@@ -85,6 +85,18 @@ def test_floats_keep_their_bits(numbers: list[tuple[float, ...]]) -> None:
     assert to_document(from_document(again(to_stored(space, columns_from=0)))) == to_document(space)
 
 
+def test_a_document_that_was_read_stays_as_it_is(image: Any) -> None:
+    image.put_many("nucleus", np.array([[0.0, 0, 5, 5]]), ids=["a"])
+    document = again(to_stored(image, columns_from=0))
+    before = again(document)
+    from_document(document).put_many("nucleus", np.array([[0.0, 0, 5, 5]]), ids=["b"])
+    assert document == before
+    empty, ids = Space.for_image((80, 100), ("y", "x"), make_ontology()), ["c", "d"]
+    empty.put_many("nucleus", np.array([[0.0, 0, 5, 5]] * 2), ids=ids)
+    empty.put_many("nucleus", np.array([[0.0, 0, 5, 5]]), ids=["e"])
+    assert (ids, [record.id for record in empty]) == (["c", "d"], ["c", "d", "e"])
+
+
 def test_it_follows_the_schema_and_is_small(frames: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(schema())

@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
 
 def usable(numbers: Any) -> Any:
     """Which numbers coordinates can be."""
-    return np.abs(numbers) <= LARGEST
+    return (numbers >= -LARGEST) & (numbers <= LARGEST)
 
 
 def points(value: Any, name: str, *, ndim: int | None = None, least: int = 1) -> Points:
