@@ -82,7 +82,7 @@ def read_version(bytes_of: Callable[[str], bytes], where: str, ontology: Ontolog
 
 def _document(data: bytes, where: str) -> Document:
     try:
-        found = parse_json(data, unique=True)
+        found = parse_json(data)
     except ValueError as error:
         raise _none(where, error) from None
     if not (

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...errors import DatasetError, StorageError
+from ...errors import DatasetError, ParameterError, StorageError
 from ...projects import Descriptor, Project
 from ...projects.remote.working import Worker
 from ...sources import Axis, Source
@@ -256,6 +256,8 @@ def at_server(project: Any, api_key: str | None, server_url: str | None) -> Any:
     """Open a project that is named by its URL, or by the server's and an id or name; others stay as they are."""
     if isinstance(project, Project):
         return project
+    if not isinstance(project, str | os.PathLike):
+        raise ParameterError(f"project={project!r:.80} is none.", remedy="a folder, a URL or a Project")
     given = os.fspath(project)
     if server_url:
         return Project.load(server_url, given, token=api_key or "")
