@@ -12,6 +12,7 @@ from ..spaces import Ontology, Space, from_document
 from ..spaces.changes import Moment
 from ..spaces.document import by_column, count_of, to_bytes, to_stored
 from ..spaces.schema import CHANGES, COLUMNS
+from ..spaces.values.audit import this_user
 from ..system.faults import fault
 from ..system.files import write_once
 from .storage.folder import new_stamp
@@ -90,6 +91,12 @@ class OpenSpaces:
         self._open: dict[tuple[str, str], Open] = {}
         self._pools: dict[str, dict[str, Any]] = {}
 
+    @property
+    def user(self) -> str:
+        """Who makes what is put without an author: on a server who has signed in, else user@host."""
+        remote = self._session.remote
+        return (remote is not None and remote.connection.user) or this_user()
+
     def ids(self, descriptor: Descriptor) -> list[str]:
         """Return the ids of the spaces of a descriptor."""
         stored = [space_id(key) for key in descriptor._record.layers if is_space(key)]
@@ -156,6 +163,7 @@ class OpenSpaces:
         else:
             stored = self._read(descriptor.identifier, id, record.version, ontology)
         space = stored.space
+        space.user = self.user
         base = Moment(space)
         for name, instance in space._instances.items():
             pool.setdefault(name, instance)

@@ -64,6 +64,7 @@ def test_saved_and_read(project: Project, again: Any) -> None:
     assert space is project.descriptors["raw"].space("root") is project.descriptors[0].spaces["root"]
     put(space, "a").instance.set_answer("n", "note")
     assert len(again()) == 0
+    assert space.get("a").created_by == space.get("a").last_edited_by == project.user
     project.save()
     assert to_document(again()) == to_document(space)
     assert again().get("a").answers == {"note": "n"}
