@@ -178,6 +178,25 @@ def workers(folder: Path, side: int) -> dict[str, float]:
     }
 
 
+def epochs(folder: Path, side: int) -> dict[str, float]:
+    """The memory of a process that reads planes with masks, after 2 epochs and after 20, in MB."""
+    mask = np.zeros((side,) * 3, bool)
+    mask[: side // 2, 10:20, 10:20] = True
+    image = Resource(folder / "planes.zarr", annotations=[Annotation.segmentation("a", mask)])
+    sliced = VolumeDataset(resources=[image], seed=0).slice("axial")
+    after = {}
+    for epoch in range(1, 21):
+        sliced.set_epoch(epoch)
+        read(sliced, np.random.default_rng(epoch).permutation(side).tolist())
+        if epoch in (2, 20):
+            after[epoch] = _memory()
+    return {
+        "after 2 [MB]": after[2],
+        "after 20 [MB]": after[20],
+        "times as much, target 0.95 to 1.05": after[20] / after[2],
+    }
+
+
 def many(folder: Path, count: int) -> dict[str, float]:
     """A project of many resources: what each look at one adds to the memory, at first and at last."""
     from bioimage_py.projects import Project, ProjectSettings
@@ -219,6 +238,7 @@ def main() -> None:
         found["patches of 96³"] = patches(folder, arguments.side)
         found["a million planes"] = million()
         found["workers"] = workers(folder, arguments.side)
+        found["20 epochs"] = epochs(folder, arguments.side)
         found[f"a project of {arguments.resources} resources"] = many(folder, arguments.resources)
     for title, figures in found.items():
         print(title)

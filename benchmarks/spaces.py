@@ -102,6 +102,9 @@ def main(count: int) -> None:
     with timed("10,000 puts, one by one", 0.53):
         for instance, box in instances:
             one.put_object_instance(instance, box)
+    with timed("10,000 listed, with their geometry", 0.04):
+        for record in one.get_annotations("object"):
+            _ = record.geometry
     with timed("10,000 to a document", 0.46 / 5):
         document = to_document(one)
     with timed("10,000 from a document", 0.5 / 5):

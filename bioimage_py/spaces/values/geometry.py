@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -163,13 +163,12 @@ class Box(Geometry):
         return self.lower_right - self.top_left
 
     @classmethod
-    def of_bounds(cls, bounds: Iterable[float]) -> Box:
+    def of_bounds(cls, bounds: Sequence[float] | Points) -> Box:
         """Return the box of bounds."""
-        low_x, low_y, low_z, high_x, high_y, high_z = map(float, bounds)
         twin = cls.__new__(cls)  # they were checked as they were put
-        flat = math.isinf(low_z)
-        twin.top_left = np.array([low_x, low_y] if flat else [low_x, low_y, low_z])
-        twin.lower_right = np.array([high_x, high_y] if flat else [high_x, high_y, high_z])
+        corners = np.array(bounds, np.float64)
+        n = 2 if math.isinf(corners[2]) else 3
+        twin.top_left, twin.lower_right = corners[:n], corners[3 : 3 + n]
         return twin
 
     def bounds(self, grid: Grid) -> Bounds:
