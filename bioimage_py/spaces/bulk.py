@@ -17,7 +17,7 @@ from .table import ROW
 from .values.audit import check_order, checked_author, checked_confidence, checked_time, now
 from .values.frames import frame_numbers
 from .values.geometry import Box, usable
-from .values.grid import Outside, Units, check_units
+from .values.grid import Outside, Units, check_outside, check_units
 from .values.ids import checked_id, new_ids
 from .values.masks import Mask
 
@@ -47,6 +47,11 @@ def put_many(
 ) -> Ids:
     """Put many objects; see `Space.put_many`."""
     strategy = checked_strategy(on_overlap, STRATEGIES[:3])
+    check_outside(outside)
+    if source not in (None, "manual", "model"):
+        raise ParameterError(f"source={source!r:.80} is neither 'manual' nor 'model'.", remedy="source='model'")
+    if not isinstance(geometries, Sequence | np.ndarray):
+        raise ParameterError(f"geometries={geometries!r:.80} are no list.", remedy="an array (n, 4), or list(...)")
     n = len(geometries)
     table = space._tables["object"]
     numbers = _column(frames, n, "frames")

@@ -154,8 +154,7 @@ class Grid:
                 f"A {geometry.shape} of {given} coordinates in a space of {self.ndim}.", remedy=f"use {self.ndim}"
             )
         beyond = self.is_outside(bounds, frame)
-        if outside not in ("keep", "clip", "error"):
-            raise ParameterError(f"outside={outside!r}", remedy="use one of 'keep', 'clip', 'error'")
+        check_outside(outside)
         if beyond and outside == "error":
             raise ParameterError(
                 f"The {geometry.shape} with the bounds {bounds} reaches out of the image of {self.size(frame).tolist()}"
@@ -194,6 +193,12 @@ def _lengths(given: Iterable[Any]) -> tuple[int, ...]:
 
 def _is_length(n: Any) -> bool:
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= int(n) <= _LONGEST
+
+
+def check_outside(outside: str) -> None:
+    """Raise ParameterError unless it says what becomes of a geometry that reaches out of the image."""
+    if outside not in ("keep", "clip", "error"):
+        raise ParameterError(f"outside={outside!r}", remedy="use one of 'keep', 'clip', 'error'")
 
 
 def check_units(units: str) -> str:
