@@ -67,13 +67,14 @@ class Open:
     def put(self, document: Document) -> None:
         """Take over the state of a document; changes that were made before can't be undone any more."""
         ontology = self.space.ontology
-        self.take(from_document(without_unknown(document, ontology), ontology))
+        self.take(from_document(without_unknown(document, ontology), ontology, lenient=True))
 
     def take(self, made: Any) -> None:
         """Take over the state of another space, which is of no use any more."""
         space = self.space
         for id, instance in made._instances.items():
             known = space._instances.setdefault(id, instance)
+            known._class = instance._class
             known._answers.take(instance._answers.now)
         space._tables, space._dynamic, space._index = made._tables, made._dynamic, made._index
         for id, instance in space._instances.items():

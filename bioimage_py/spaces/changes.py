@@ -7,6 +7,7 @@ found without looking at any record that stayed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import compress
 from math import isqrt
 from operator import eq, is_not
@@ -143,7 +144,7 @@ class Moment:
         return [[id, None if frame == GLOBAL else frame] for id, frame in places], come
 
 
-def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
+def apply_changes(space: Any, document: Any, *, lenient: bool = False, fitting: bool = False) -> None:
     """Bring a space from what a base says to what a document of `Moment.changes` says.
 
     Parameters
@@ -153,6 +154,8 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
     document : dict
     lenient : bool, default False
         Leave out what is about classes that are not in the ontology (any more), and about their records.
+    fitting : bool, default False
+        Leave out answers that fit no attribute (any more).
 
     Raises
     ------
@@ -164,7 +167,7 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
     if not isinstance(document["removed"], Mapping) or set(document["removed"]) != {*_PLACES.values()}:
         raise bad("removed", f"it has not the keys {list(_PLACES.values())}")
     known = {item.id for item in space.ontology}
-    for name, read in (("object", read_objects), ("classification", read_classifications)):
+    for name, read in (("object", partial(read_objects, lenient=fitting)), ("classification", read_classifications)):
         place, table = _PLACES[name], space._tables[name]
         gone = []
         for i, (id, frame) in enumerate(_removed(document["removed"][place], f"removed.{place}")):
@@ -184,7 +187,8 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
         raise bad("answers", "it is no mapping")
     for id in answers:
         space._instances.pop(id, None)
-    read_answers(space, {id: a for id, a in answers.items() if a is not None and (id in space or not lenient)})
+    given_ = {id: a for id, a in answers.items() if a is not None and (id in space or not lenient)}
+    read_answers(space, given_, fitting)
     if not lenient and document["records"] != space.count():
         raise bad("records", f"it says {document['records']!r}, there are {space.count()}")
 
