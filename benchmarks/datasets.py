@@ -7,6 +7,7 @@ python benchmarks/datasets.py [--side 320] [--resources 100000] [--out benchmark
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gzip
 import json
 import multiprocessing
@@ -131,25 +132,29 @@ def million() -> dict[str, float]:
 
 
 def read(data: VolumeDataset, numbers: list[int]) -> float:
-    begin = time.perf_counter()
+    """Seconds of the processor."""
+    begin = time.process_time()
     for number in numbers:
         data[number]
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
-def read_bare(path: str, numbers: list[int]) -> None:
-    """Planes by tensorstore and nothing else, with as large a cache as data sets have."""
+def read_bare(path: str, numbers: list[int]) -> float:
+    """Planes by tensorstore and nothing else, with as large a cache as data sets have; seconds of the processor."""
     import tensorstore
+
+    begin = time.process_time()
 
     driver = "zarr3" if (Path(path) / "zarr.json").exists() else "zarr"
     cache = tensorstore.Context({"cache_pool": {"total_bytes_limit": handles.CACHE_BYTES}})
     array = tensorstore.open({"driver": driver, "kvstore": {"driver": "file", "path": path}}, context=cache).result()
     for number in numbers:
         array[number].read().result()
+    return time.process_time() - begin
 
 
-def _all(pool: ProcessPoolExecutor, work: Callable[..., object], *given: list[Any]) -> None:
-    list(pool.map(work, *given))
+def _all(used: list[float], pool: ProcessPoolExecutor, work: Callable[..., float], *given: list[Any]) -> None:
+    used.append(sum(pool.map(work, *given)))
 
 
 def workers(folder: Path, side: int) -> dict[str, float]:
@@ -157,15 +162,17 @@ def workers(folder: Path, side: int) -> dict[str, float]:
     path = folder / "planes.zarr"
     sliced = VolumeDataset(resources=[path]).slice("axial")
     numbers = list(range(0, side, 4))
-    rates = {}
+    rates: dict[str, float] = {}
+    used: dict[str, list[float]] = {}
     for count in (1, 2):
         parts = [numbers[i::count] for i in range(count)]
         with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
             list(pool.map(read, [sliced] * count, [[0]] * count))
             list(pool.map(read_bare, [str(path)] * count, [[0]] * count))
+            used = {"ours": [], "bare": []}
             works: dict[str, Callable[[], object]] = {
-                "ours": partial(_all, pool, read, [sliced] * count, parts),
-                "bare": partial(_all, pool, read_bare, [str(path)] * count, parts),
+                "ours": partial(_all, used["ours"], pool, read, [sliced] * count, parts),
+                "bare": partial(_all, used["bare"], pool, read_bare, [str(path)] * count, parts),
             }
             taken = in_turns(works, 5, time.perf_counter)
             rates |= {f"{name} {count}": len(numbers) / value for name, value in taken.items()}
@@ -175,6 +182,27 @@ def workers(folder: Path, side: int) -> dict[str, float]:
         "times as many": rates["ours 2"] / rates["ours 1"],
         "2 processes of tensorstore alone [1/s]": rates["bare 2"],
         "part of it, target 0.8": rates["ours 2"] / rates["bare 2"],
+        "the same by time of the processor": float(np.median(used["bare"]) / np.median(used["ours"])),
+    }
+
+
+def epochs(folder: Path, side: int) -> dict[str, float]:
+    """The memory of a process that reads planes with masks, after 5 epochs and after 20, without what was freed."""
+    mask = np.zeros((side,) * 3, bool)
+    mask[: side // 2, 10:20, 10:20] = True
+    image = Resource(folder / "planes.zarr", annotations=[Annotation.segmentation("a", mask)])
+    sliced = VolumeDataset(resources=[image], seed=0).slice("axial")
+    after = {}
+    for epoch in range(1, 21):
+        sliced.set_epoch(epoch)
+        read(sliced, np.random.default_rng(epoch).permutation(side).tolist())
+        if epoch in (5, 20):
+            ctypes.CDLL(None).malloc_trim(0)
+            after[epoch] = _memory()
+    return {
+        "after 5 [MB]": after[5],
+        "after 20 [MB]": after[20],
+        "times as much, target 0.95 to 1.05": after[20] / after[5],
     }
 
 
@@ -219,6 +247,7 @@ def main() -> None:
         found["patches of 96³"] = patches(folder, arguments.side)
         found["a million planes"] = million()
         found["workers"] = workers(folder, arguments.side)
+        found["20 epochs"] = epochs(folder, arguments.side)
         found[f"a project of {arguments.resources} resources"] = many(folder, arguments.resources)
     for title, figures in found.items():
         print(title)

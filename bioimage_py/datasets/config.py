@@ -137,6 +137,9 @@ class DatasetConfig:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}.", remedy=f"use one of {list(allowed)}")
         if self.worklists is not None and isinstance(self.worklists, str) and self.worklists != "all":
             raise ParameterError(f"worklists is {self.worklists!r}.", remedy='"all", None, or a list of names')
+        for name in ("trusted_annotation_sources", "voters"):
+            if isinstance(value := getattr(self, name), str):
+                raise ParameterError(f"{name}={value!r} is a text.", remedy=f"{name}=[{value!r}]")
         if self.axes is not None and sorted(self.axes) not in (sorted("CDHW"), sorted("CHW")):
             raise ParameterError(f"axes is {self.axes!r}.", remedy='an order of the letters of "CDHW" or "CHW"')
         if self.dtype is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections import defaultdict
@@ -18,23 +19,24 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, SourceNotFoundError
+from ..errors import BioimageError, FormatError, SourceNotFoundError
 from ..sources import Axis, Source
 from ..sources.file import open_source
+from ..spaces import Grid, Polygon
+from ..spaces.exchange.coco import unpacked
+from ..spaces.values.masks import from_run_lengths
 from ..system.files import read_small
 from ..system.json_text import parse_json
 from ..wrapper.combine import StackSource
 from ..wrapper.view import AxesSource
 from .annotations.annotation import Annotation
 from .annotations.label_index import label_index
-from .annotations.masks import CropMask, LabelMask
+from .annotations.masks import CropMask, LabelMask, Mask
 from .layout import Layout
 from .resources.resource import Resource
+from .resources.spaces import ShapeMask
 
 _IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
-
-_PIXELS = 2**28
-"""Of a mask of COCO, whose size is what the file says."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,15 @@ def coco_resources(path: str | os.PathLike[str], images: str | os.PathLike[str] 
     """
     document = _document(Path(path))
     folder = Path(images) if images is not None else Path(path).parent
+    where = ""
     try:
         categories = {item["id"]: str(item["name"]) for item in document["categories"]}
         rows: dict[Any, list[Annotation]] = defaultdict(list)
         sizes = {item["id"]: (int(item["height"]), int(item["width"])) for item in document["images"]}
-        for item in document["annotations"]:
+        for i, item in enumerate(document["annotations"]):
+            where = f"annotations[{i}]: "
             rows[item["image_id"]] += _of_coco(item, categories[item["category_id"]], sizes[item["image_id"]])
+        where = ""
         return [
             Resource(
                 _inside(folder, item["file_name"]),
@@ -186,11 +191,12 @@ def coco_resources(path: str | os.PathLike[str], images: str | os.PathLike[str] 
             )
             for item in document["images"]
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, FormatError):
-            raise
+    except FormatError:
+        raise
+    except (BioimageError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        told = error.message if isinstance(error, BioimageError) else repr(error)
         raise FormatError(
-            f"{path} is no COCO file: {error!r}", remedy="look at images, annotations, categories"
+            f"{path} is no COCO file: {where}{told:.300}", remedy="look at images, annotations, categories"
         ) from None
 
 
@@ -198,29 +204,25 @@ def _of_coco(item: Mapping[str, Any], name: str, size: tuple[int, int]) -> Itera
     common = {"id": str(item["id"]), "source": "imported"}
     if "bbox" in item:
         x, y, width, height = (float(value) for value in item["bbox"])
+        if not all(map(math.isfinite, (x, y, x + width, y + height))):
+            raise ValueError(f"bbox {item['bbox']}")
         yield Annotation.box(name, (x, y, x + width, y + height), **common)
     shape = item.get("segmentation")
     if shape:
-        yield Annotation.segmentation(name, CropMask.of(_mask(shape, size)), **{**common, "id": f"{item['id']}/mask"})
+        yield Annotation.segmentation(name, _mask(shape, size), **{**common, "id": f"{item['id']}/mask"})
 
 
-def _mask(shape: Any, size: tuple[int, int]) -> Any:
-    """A mask of polygons, or of runs down the columns, background first."""
-    if not 0 < size[0] * size[1] <= _PIXELS:
-        raise FormatError(f"A mask of {size} pixels.", remedy="look at height and width of its image")
+def _mask(shape: Any, size: tuple[int, int]) -> Mask:
+    """A mask of polygons, by the rule of annotation spaces, or of runs down the columns, background first."""
     if isinstance(shape, list):
-        import cv2
-
-        mask = np.zeros(size, np.uint8)
-        points = [np.round(np.reshape(np.asarray(part, float), (-1, 2)) - 0.5).astype(np.int32) for part in shape]
-        cv2.fillPoly(mask, points, (1,))
-        return mask
+        grid = Grid([Axis("y"), Axis("x")], size)
+        parts = [[np.reshape(np.asarray(part, float), (-1, 2))] for part in shape]
+        return ShapeMask({None: grid.world(Polygon(parts=parts), "pixel")}, grid, (1, *size))
+    if tuple(shape["size"]) != size:
+        raise ValueError(f"a mask of {shape['size']} for an image of {size}")
     counts = shape["counts"]
-    if isinstance(counts, str):
-        raise FormatError("A compressed run-length mask.", remedy="store counts as a list of numbers")
-    if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
-        raise FormatError(f"A run-length mask of {sum(counts)} pixels for an image of {size}.", remedy="mend the file")
-    return np.repeat(np.arange(len(counts)) % 2, counts).reshape(size[::-1]).T
+    runs = unpacked(counts) if isinstance(counts, str) else counts
+    return CropMask.of(from_run_lengths(runs, size, "F"))
 
 
 def bids_resources(folder: str | os.PathLike[str], suffix: str = "T1w") -> list[Resource]:

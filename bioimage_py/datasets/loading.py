@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DatasetError
 from ..extras import needing
 from .collate import collate
 from .transforms import generator
 
 if TYPE_CHECKING:
     from .base import BaseDataset
+
+
+_LARGEST = 2**63 - 1
 
 
 class AtEpoch(int):
@@ -83,6 +87,11 @@ def tensors(value: Any) -> Any:
         return value
     import torch
 
+    if value.dtype.str[1:] == "u8" and value.size and value.max() > _LARGEST:
+        raise DatasetError(
+            f"A value of {value.max()} has no place in a tensor, whose whole numbers end at {_LARGEST}.",
+            remedy='dtype="float64", or a transform that numbers the values anew',
+        )
     wider = {"u2": "i4", "u4": "i8", "u8": "i8"}.get(value.dtype.str[1:])
     native = value.astype(value.dtype.newbyteorder("=") if wider is None else wider, copy=False)
     return torch.from_numpy(np.array(native))  # a copy of its own: tensors are written to

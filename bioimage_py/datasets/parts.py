@@ -74,6 +74,9 @@ class Parts(Selection):
         KeyNotFoundError
             There is no such tag or annotation.
         """
+        for key, names_ in (("tags", tags), ("annotation_names", annotation_names)):
+            if isinstance(names_, str):
+                raise ParameterError(f"{key}={names_!r} is a text.", remedy=f"{key}=[{names_!r}]")
         asked = {
             "tags": None if tags is None else list(tags),
             "filename_pattern": filename_pattern,

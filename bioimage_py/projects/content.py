@@ -188,6 +188,11 @@ class Content(Opened):
         """What may be annotated in spaces; `edit` changes it."""
         return self._session.settings.ontology
 
+    @property
+    def user(self) -> str:
+        """Who makes what is put into spaces without an author: on a server who has signed in, else user@host."""
+        return self._spaces.user
+
     def add_tag(self, name: str, kind: TagKind, color: Color = (255, 255, 255), options: Iterable[str] = ()) -> Tag:
         """Add a tag.
 

@@ -12,6 +12,7 @@ from ..spaces import Ontology, Space, from_document
 from ..spaces.changes import Moment
 from ..spaces.document import by_column, count_of, to_bytes, to_stored
 from ..spaces.schema import CHANGES, COLUMNS
+from ..spaces.values.audit import this_user
 from ..system.faults import fault
 from ..system.files import write_once
 from .storage.folder import new_stamp
@@ -66,19 +67,19 @@ class Open:
     def put(self, document: Document) -> None:
         """Take over the state of a document; changes that were made before can't be undone any more."""
         ontology = self.space.ontology
-        self.take(from_document(without_unknown(document, ontology), ontology))
+        self.take(from_document(without_unknown(document, ontology), ontology, lenient=True))
 
     def take(self, made: Any) -> None:
         """Take over the state of another space, which is of no use any more."""
         space = self.space
         for id, instance in made._instances.items():
             known = space._instances.setdefault(id, instance)
-            known.answers.clear()
-            known.answers.update(instance.answers)
+            known._class = instance._class
+            known._answers.take(instance._answers.now)
         space._tables, space._dynamic, space._index = made._tables, made._dynamic, made._index
         for id, instance in space._instances.items():
             if id in space and id not in made._instances:
-                instance.answers.clear()
+                instance._answers.take({})
         space.grid = made.grid
         space._steps.clear()
 
@@ -90,6 +91,12 @@ class OpenSpaces:
         self._session = session
         self._open: dict[tuple[str, str], Open] = {}
         self._pools: dict[str, dict[str, Any]] = {}
+
+    @property
+    def user(self) -> str:
+        """Who makes what is put without an author: on a server who has signed in, else user@host."""
+        remote = self._session.remote
+        return (remote is not None and remote.connection.user) or this_user()
 
     def ids(self, descriptor: Descriptor) -> list[str]:
         """Return the ids of the spaces of a descriptor."""
@@ -157,6 +164,7 @@ class OpenSpaces:
         else:
             stored = self._read(descriptor.identifier, id, record.version, ontology)
         space = stored.space
+        space.user = self.user
         base = Moment(space)
         for name, instance in space._instances.items():
             pool.setdefault(name, instance)

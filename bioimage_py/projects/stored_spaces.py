@@ -72,11 +72,19 @@ def read_version(bytes_of: Callable[[str], bytes], where: str, ontology: Ontolog
     if changes is not None:
         found = _document(bytes_of(BASE), f"What {where} changes")
     known = without_unknown(found, ontology)
-    space = from_document(known, ontology)
     complete = known is found and (changes is None or all_known(changes, ontology))
-    whole = Moment(space) if complete and isinstance(found["objects"], dict) else None
+    try:
+        return _read(known, changes, ontology, complete, False)
+    except FormatError:  # answers to what is not asked any more?
+        return _read(known, changes, ontology, complete, True)
+
+
+def _read(found: Document, changes: Document | None, ontology: Ontology, complete: bool, fitting: bool) -> Stored:
+    """Read a document and changes to it, all answers or those that fit to the ontology."""
+    space = from_document(found, ontology, lenient=fitting)
+    whole = Moment(space) if complete and not fitting and isinstance(found["objects"], dict) else None
     if changes is not None:
-        apply_changes(space, changes, lenient=not complete)
+        apply_changes(space, changes, lenient=not complete, fitting=fitting)
     return Stored(space, whole)
 
 

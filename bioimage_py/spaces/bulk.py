@@ -16,8 +16,8 @@ from .putting import STRATEGIES, check_shape, checked_strategy
 from .table import ROW
 from .values.audit import check_order, checked_author, checked_confidence, checked_time, now
 from .values.frames import frame_numbers
-from .values.geometry import Box
-from .values.grid import Outside, Units, check_units
+from .values.geometry import Box, usable
+from .values.grid import Outside, Units, check_outside, check_units
 from .values.ids import checked_id, new_ids
 from .values.masks import Mask
 
@@ -47,6 +47,11 @@ def put_many(
 ) -> Ids:
     """Put many objects; see `Space.put_many`."""
     strategy = checked_strategy(on_overlap, STRATEGIES[:3])
+    check_outside(outside)
+    if source not in (None, "manual", "model"):
+        raise ParameterError(f"source={source!r:.80} is neither 'manual' nor 'model'.", remedy="source='model'")
+    if not isinstance(geometries, Sequence | np.ndarray):
+        raise ParameterError(f"geometries={geometries!r:.80} are no list.", remedy="an array (n, 4), or list(...)")
     n = len(geometries)
     table = space._tables["object"]
     numbers = _column(frames, n, "frames")
@@ -63,7 +68,8 @@ def put_many(
     authors = _authors(created_by, "created_by", n)
     editors = _authors(last_edited_by, "last_edited_by", n)
     manual = _flags(source != "model" if manual_annotation is None else manual_annotation, n)
-    rows["class_"] = np.array([table.code(item.id) for item in chosen], np.int32)[codes] if n else 0
+    words = np.array([table.code(item.id) for item in chosen], np.int32)
+    rows["class_"] = words if len(words) == 1 else words[codes] if n else 0
     rows["frame"] = numbers
     rows["confidence"] = _confidence(confidence, n)
     rows["created_at"] = created if created is not None else time if edited is None else min(time, edited)
@@ -121,7 +127,7 @@ def _column(value: Any, n: int, name: str) -> npt.NDArray[np.int64]:
 def _classes(space: Putting, classes: Any, n: int) -> tuple[list[Any], npt.NDArray[np.int64]]:
     """Return the classes that occur, and which of them each row has."""
     if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
-        keys, codes = [classes], np.zeros(n, np.int64)
+        keys, codes = [classes], np.broadcast_to(np.int64(0), n)
     else:
         if len(classes) != n:
             raise ShapeError(f"{len(classes)} classes for {n} geometries.", remedy="give one class, or one a row")
@@ -174,16 +180,7 @@ def _boxes(
                 f"Objects of the class {item.name!r} are of the shape {item.shape!r}, not 'bounding_box'.",
                 remedy=f"give a list of {item.shape}",
             )
-    bad = ~np.isfinite(given).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        bad |= ~(given[:, d:] > given[:, :d]).all(axis=1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ParameterError(
-            f"Row {row}: the box {given[row].tolist()} is not finite, or a size is not above 0"
-            f" ({int(bad.sum())} bad rows of {len(given)}).",
-            remedy="leave such rows out",
-        )
+    _check_boxes(given, given, d, "")
     grid = space.grid
     bounds[:, 2], bounds[:, 5] = -math.inf, math.inf
     bounds[:, :d], bounds[:, 3 : 3 + d] = given[:, :d], given[:, d:]
@@ -194,13 +191,28 @@ def _boxes(
                 factor * np.array([grid.size(int(f))[:d] for f in frames]) if grid.sizes else factor * grid.size()[:d]
             )
         for begin in (0, 3):
-            bounds[:, begin : begin + d] = bounds[:, begin : begin + d] * factor + shift
+            with np.errstate(over="ignore"):
+                bounds[:, begin : begin + d] = bounds[:, begin : begin + d] * factor + shift
+        _check_boxes(bounds[:, [*range(d), *range(3, 3 + d)]], given, d, " in world coordinates")
     if outside != "keep":
         for i in np.flatnonzero(outside_of(space, bounds, frames)).tolist():
             try:
                 bounds[i] = grid.checked(Box.of_bounds(bounds[i]), int(frames[i]), outside)[1]
             except ParameterError as error:
                 raise ParameterError(f"Row {i}: {error.message}", remedy=error.remedy) from None
+
+
+def _check_boxes(corners: Any, given: Any, d: int, where: str) -> None:
+    """Raise ParameterError for the first row that is no box: as small differences may be lost, in every unit."""
+    with np.errstate(invalid="ignore"):
+        bad = ~(usable(corners).all(axis=1) & (corners[:, d:] > corners[:, :d]).all(axis=1))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ParameterError(
+            f"Row {row}: the box {given[row].tolist()} is not finite, or a size is not above 0{where}"
+            f" ({int(bad.sum())} bad rows of {len(given)}).",
+            remedy="leave such rows out",
+        )
 
 
 def outside_of(space: Putting, bounds: Any, frames: Any) -> Any:

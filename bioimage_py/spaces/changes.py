@@ -7,12 +7,15 @@ found without looking at any record that stayed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import compress
 from math import isqrt
+from operator import eq, is_not
 from typing import Any
 
 import numpy as np
 
-from .document import answers_of, in_order, records_of, to_stored
+from .document import all_answers, in_order, records_of, to_stored
 from .parsing import read_answers, read_classifications, read_objects
 from .schema import CHANGES, bad
 from .table import Rows, Table
@@ -32,22 +35,23 @@ class Moment:
         self._tables: dict[str, Table] = space._tables
         self._alive = {name: table.alive.copy() for name, table in self._tables.items()}
         self._dynamic = dict(space._dynamic)
-        self._answers = answers_of(space)
+        self._answers = all_answers(space)
 
     def document(self) -> dict[str, Any]:
         """Return it as it would be stored."""
         space = self._kind(*self._given)
         space._tables = {name: table.only(self._alive[name]) for name, table in self._tables.items()}
         space._dynamic = dict(self._dynamic)
-        return {**to_stored(space, ontology=False), "answers": in_order(self._answers)}
+        answers = {id: dict(found) for id, found in self._answers.items() if id in space}
+        return {**to_stored(space, ontology=False), "answers": in_order(answers)}
 
     def is_over(self) -> bool:
         """Whether something was done to the space since, or an answer given."""
-        return bool(self._stamp != self._space._steps.stamp or self._answers != answers_of(self._space))
+        return self._stamp != self._space._steps.stamp or bool(self._others(all_answers(self._space)))
 
     def is_as(self, other: Moment) -> bool:
         """Whether nothing was done to the space between both."""
-        return bool(self._stamp == other._stamp and self._answers == other._answers)
+        return self._stamp == other._stamp and not self._others(other._answers)
 
     def is_like(self, now: Moment) -> bool:
         """Whether nothing is different at a later moment of the same space."""
@@ -55,7 +59,7 @@ class Moment:
             self._tables is now._tables
             and not any(len(rows) for name in self._tables for rows in self._switched(name, now))
             and self._dynamic == now._dynamic
-            and self._answers == now._answers
+            and not self._others(now._answers)
         )
 
     def changes(self, now: Moment) -> dict[str, Any] | None:
@@ -69,12 +73,10 @@ class Moment:
         """
         if self._tables is not now._tables:
             return None
-        space, answers = now._space, now._answers
-        count = space.count()
-        known = answers.keys() | self._answers.keys()
-        other = in_order({id: answers.get(id) for id in known if answers.get(id) != self._answers.get(id)})
+        space, others = now._space, set(self._others(now._answers))
+        count, changed = space.count(), len(others)
         document: dict[str, Any] = {"schema": CHANGES, "records": count, "removed": {}}
-        changed = len(other)
+        left = set()  # by a record, so that they had one
         for name, place in _PLACES.items():
             table, (gone, come) = self._tables[name], self._switched(name, now)
             if name == "object" and self._dynamic != space._dynamic:
@@ -85,10 +87,32 @@ class Moment:
             found = self._placed(table, name, gone, come)
             if found is None:
                 return None
+            left |= {table.ids[row] for row in gone.tolist()}
+            others |= {table.ids[row] for row in come.tolist()}
             removed, come = found
             document["removed"][place] = removed
             document[place] = list(records_of(space, name, come))
-        return {**document, "answers": other}
+        answers: dict[str, Any] = {}
+        for id in others | left:
+            before = self._answers.get(id) if id in left or self._has(id) else None
+            after = now._answers.get(id) if id in space else None
+            if before != after:
+                answers[id] = None if after is None else dict(after)
+        return {**document, "answers": in_order(answers)}
+
+    def _others(self, answers: Mapping[str, Any]) -> list[str]:
+        """Return what is in the space and was answered otherwise; the answers may be of other spaces, too."""
+        mine = self._answers
+        if len(mine) == len(answers) and all(map(eq, mine, answers)):  # far faster than a look at each
+            known = [*compress(mine, map(is_not, mine.values(), answers.values()))]
+        else:
+            known = [id for id in mine.keys() | answers.keys() if mine.get(id) is not answers.get(id)]
+        return [id for id in known if id in self._space and mine.get(id) != answers.get(id)]
+
+    def _has(self, id: str) -> bool:
+        """Whether a record that is there now was there then."""
+        rows = ((self._alive[name], row) for name in self._tables for row in self._tables[name].rows_of(id).values())
+        return any(row < len(then) and then[row] for then, row in rows)
 
     def _switched(self, name: str, now: Moment) -> tuple[Rows, Rows]:
         """Rows that went and rows that came since."""
@@ -120,7 +144,7 @@ class Moment:
         return [[id, None if frame == GLOBAL else frame] for id, frame in places], come
 
 
-def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
+def apply_changes(space: Any, document: Any, *, lenient: bool = False, fitting: bool = False) -> None:
     """Bring a space from what a base says to what a document of `Moment.changes` says.
 
     Parameters
@@ -130,6 +154,8 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
     document : dict
     lenient : bool, default False
         Leave out what is about classes that are not in the ontology (any more), and about their records.
+    fitting : bool, default False
+        Leave out answers that fit no attribute (any more).
 
     Raises
     ------
@@ -141,7 +167,7 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
     if not isinstance(document["removed"], Mapping) or set(document["removed"]) != {*_PLACES.values()}:
         raise bad("removed", f"it has not the keys {list(_PLACES.values())}")
     known = {item.id for item in space.ontology}
-    for name, read in (("object", read_objects), ("classification", read_classifications)):
+    for name, read in (("object", partial(read_objects, lenient=fitting)), ("classification", read_classifications)):
         place, table = _PLACES[name], space._tables[name]
         gone = []
         for i, (id, frame) in enumerate(_removed(document["removed"][place], f"removed.{place}")):
@@ -161,7 +187,8 @@ def apply_changes(space: Any, document: Any, *, lenient: bool = False) -> None:
         raise bad("answers", "it is no mapping")
     for id in answers:
         space._instances.pop(id, None)
-    read_answers(space, {id: a for id, a in answers.items() if a is not None and (id in space or not lenient)})
+    given_ = {id: a for id, a in answers.items() if a is not None and (id in space or not lenient)}
+    read_answers(space, given_, fitting)
     if not lenient and document["records"] != space.count():
         raise bad("records", f"it says {document['records']!r}, there are {space.count()}")
 

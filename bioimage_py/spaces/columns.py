@@ -21,8 +21,8 @@ from .bulk import outside_of
 from .polygons import flat, polygons_of
 from .schema import bad
 from .table import ROW, Table
-from .values.audit import checked_author
-from .values.geometry import Box, Polygon
+from .values.audit import YEARS, checked_author
+from .values.geometry import Box, Polygon, usable
 from .values.ids import checked_ids
 from .values.shapes import KINDS
 
@@ -38,8 +38,6 @@ NUMBERS = {
 }
 """Type of each column of numbers, and its name in a table."""
 TEXTS = ("ids", "classes", "authors", "boxes", "polygons", "geometries", "dynamic")
-_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-"""Microseconds of what a datetime can be: the years 1 to 9999."""
 Array = npt.NDArray[Any]
 
 
@@ -133,7 +131,7 @@ class _Read:
         corners = _array(given["boxes"], "<f8", int(self.boxed.sum()) * 2 * ndim, "objects.boxes")
         self.corners = corners.reshape(-1, 2 * ndim)
         with np.errstate(invalid="ignore"):
-            good = np.isfinite(self.corners).all(axis=1) & (self.corners[:, ndim:] > self.corners[:, :ndim]).all(axis=1)
+            good = usable(self.corners).all(axis=1) & (self.corners[:, ndim:] > self.corners[:, :ndim]).all(axis=1)
         _first(~good, "objects.boxes", "it is no box")
         self.polygons, self.bounds = polygons_of(given["polygons"], int(self.outlined.sum()), _array)
         self.geometries, left = given["geometries"], n - len(self.corners) - len(self.polygons)
@@ -156,7 +154,7 @@ class _Read:
         _first(~((sure >= 0) & (sure <= 1)), "objects.confidence", "it is not from 0 to 1")
         made, edited = numbers["created_at"], numbers["last_edited_at"]
         for name in ("created_at", "last_edited_at"):
-            wrong = (numbers[name] < _YEARS[0]) | (numbers[name] > _YEARS[1])
+            wrong = (numbers[name] < YEARS[0]) | (numbers[name] > YEARS[1])
             _first(wrong, f"objects.{name}", "it is no time of the years 1 to 9999")
         _first(edited < made, "objects.last_edited_at", "it is before created_at")
 
@@ -256,7 +254,7 @@ def read_columns(space: Any, given: Any, answers: Any) -> None:
     for row, value in found.dynamic.items():
         class_ = known[ids[found.numbers["class"][row]]]
         space._dynamic[found.ids[row], int(frames[row])] = answers(class_, value, f"objects.dynamic.{row}")
-    table.switch(np.zeros(0, np.int64), table.append(rows, found.ids, geometries))
+    table.switch(np.zeros(0, np.int64), table.append(rows, [*found.ids], geometries))
 
 
 def _unique(found: _Read) -> None:

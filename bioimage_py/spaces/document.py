@@ -76,9 +76,12 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 def answers_of(space: Any) -> dict[str, Any]:
     """Return the answers of all instances of a space that have any, by id, in no order."""
-    instances = space._instances
-    there = set().union(*(table.all_known(instances) for table in space._tables.values()))
-    return {id: dict(one.answers) for id, one in instances.items() if one.answers and id in there}
+    return {id: dict(found) for id, found in all_answers(space).items() if id in space}
+
+
+def all_answers(space: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the answers that there are now, also of what is not in the space, by id; what answers none is left out."""
+    return {id: found for id, one in space._instances.items() if (found := one._answers.now)}
 
 
 def in_order(answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def read_space(path: str | os.PathLike[str], ontology: Ontology | None = None) -
     if not file.is_file():
         raise SourceNotFoundError(f"{file} does not exist.", remedy="give the path of a space's JSON file")
     try:
-        return from_document(parse_json(file.read_bytes()), ontology)
+        return from_document(parse_json(file.read_bytes(), unique=True), ontology)
     except ValueError as error:
         if isinstance(error, BioimageError):
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +27,13 @@ class Part:
 
 @dataclass
 class Step:
-    """One change: rows of tables, and entries of dictionaries (before and after)."""
+    """One change: rows of tables, and entries of dictionaries or answers (before and after)."""
 
     what: str
     author: str
     time: int
     parts: list[Part] = field(default_factory=list)
-    entries: list[tuple[dict[Any, Any], Any, Any, Any]] = field(default_factory=list)
+    entries: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.entries) or any(len(part.gone) or len(part.come) for part in self.parts)
@@ -58,7 +60,7 @@ class Step:
         return list(dict.fromkeys(found))
 
 
-def _put(entries: dict[Any, Any], key: Any, value: Any) -> None:
+def _put(entries: Any, key: Any, value: Any) -> None:
     if value is MISSING:
         entries.pop(key, None)
     else:
@@ -128,6 +130,17 @@ class History:
             self._done[-1].do()
             self.stamp += 1
         return count
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Let steps be done all, or, after an error, none, as if they had never been: what can be redone stays too."""
+        done, undone = len(self._done), [*self._undone]
+        try:
+            yield
+        except BaseException:
+            self.undo(len(self._done) - done)
+            self._undone[:] = undone
+            raise
 
     def clear(self) -> None:
         """Forget all steps; the state stays."""

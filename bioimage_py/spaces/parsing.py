@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BioimageError
+from ..errors import BioimageError, ParameterError
 from ..sources import Axis
 from .bulk import outside_of
 from .columns import read_columns
-from .schema import AUDIT, COLUMNS, ROWS, bad
+from .schema import AUDIT, COLUMNS, ROWS, TIME, bad
 from .space import space_class
 from .table import ROW
 from .values.audit import checked_author, checked_confidence
 from .values.frames import GLOBAL
-from .values.geometry import Box
+from .values.geometry import Box, usable
 from .values.grid import Grid
 from .values.ids import checked_id
 from .values.instances import ClassificationInstance, ObjectInstance
@@ -27,10 +27,10 @@ from .values.shapes import KINDS
 
 _TOP = ("schema", "kind", "space_id", "size", "axes", "unit", "frames", "sizes", "ontology")
 _RECORDS = ("objects", "classifications", "answers")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TIME = re.compile(TIME, re.ASCII)
 
 
-def from_document(document: Any, ontology: Ontology | None = None, **given: Any) -> Any:
+def from_document(document: Any, ontology: Ontology | None = None, *, lenient: bool = False, **given: Any) -> Any:
     """Return the space of a document.
 
     Parameters
@@ -38,6 +38,8 @@ def from_document(document: Any, ontology: Ontology | None = None, **given: Any)
     document : dict
     ontology : Ontology, optional
         None: that of the document.
+    lenient : bool, default False
+        Leave out answers to attributes that the ontology has not (any more), or to which they are none.
     **given
         `user` and `pool` of the space.
 
@@ -74,11 +76,11 @@ def from_document(document: Any, ontology: Ontology | None = None, **given: Any)
         raise bad("kind", f"{document['kind']!r} with the axes {[axis.name for axis in grid.axes]}")
     space = kind(grid, ontology, _text(document["space_id"], "space_id"), **given)
     if version == COLUMNS:
-        read_columns(space, document["objects"], partial(_answers, dynamic=True))
+        read_columns(space, document["objects"], partial(_answers, dynamic=True, lenient=lenient))
     else:
-        read_objects(space, document["objects"])
+        read_objects(space, document["objects"], lenient)
     read_classifications(space, document["classifications"])
-    read_answers(space, document["answers"])
+    read_answers(space, document["answers"], lenient)
     return space
 
 
@@ -191,7 +193,7 @@ def _fits(value: Any, name: str) -> bool:
     return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
-def read_objects(space: Any, items: Any) -> None:
+def read_objects(space: Any, items: Any, lenient: bool = False) -> None:
     """Put the objects of a document, as no step; one that is there already is replaced."""
     found = _Columns(space, "object", items)
     geometries: dict[int, Any] = {}
@@ -211,7 +213,7 @@ def read_objects(space: Any, items: Any) -> None:
             if geometry is not None:
                 geometries[i] = geometry
         if "dynamic" in record:
-            space._dynamic[record["id"], frame] = _answers(class_, record["dynamic"], f"{where}.dynamic", True)
+            space._dynamic[record["id"], frame] = _answers(class_, record["dynamic"], f"{where}.dynamic", True, lenient)
         elif space._dynamic:
             space._dynamic.pop((record["id"], frame), None)
     if boxes and not _read_boxes(found, boxes, corners):
@@ -248,7 +250,7 @@ def _read_boxes(found: _Columns, at: list[int], corners: list[Any]) -> bool:
     if numbers.dtype.kind not in "iuf" or numbers.shape != (len(at), 2, d):
         return False
     numbers = numbers.astype(np.float64)
-    if not (np.isfinite(numbers).all() and (numbers[:, 1] > numbers[:, 0]).all()):
+    if not (usable(numbers).all() and (numbers[:, 1] > numbers[:, 0]).all()):
         return False
     bounds = np.tile([-np.inf] * 3 + [np.inf] * 3, (len(at), 1))
     bounds[:, :d], bounds[:, 3 : 3 + d] = numbers[:, 0], numbers[:, 1]
@@ -271,22 +273,24 @@ def read_classifications(space: Any, items: Any) -> None:
     found.put({})
 
 
-def _answers(class_: Any, given: Any, where: str, dynamic: bool) -> dict[str, Any]:
+def _answers(class_: Any, given: Any, where: str, dynamic: bool, lenient: bool = False) -> dict[str, Any]:
     known = {one.attribute.id: one.attribute for one in class_.all_attributes if one.attribute.dynamic == dynamic}
     if not isinstance(given, dict):
         raise bad(where, "it is no mapping")
     found = {}
     for key, value in given.items():
-        if key not in known:
-            raise bad(f"{where}.{key}", f"{class_.name!r} has no such attribute")
         try:
-            found[key] = known[key].check(value)
-        except (BioimageError, TypeError) as error:
-            raise bad(f"{where}.{key}", error) from None
+            if key in known:
+                found[key] = known[key].check(value)
+            elif not lenient:
+                raise bad(f"{where}.{key}", f"{class_.name!r} has no such attribute")
+        except ParameterError as error:
+            if not lenient:
+                raise bad(f"{where}.{key}", error) from None
     return found
 
 
-def read_answers(space: Any, given: Any) -> None:
+def read_answers(space: Any, given: Any, lenient: bool = False) -> None:
     """Give instances the answers of a document, those that they have not yet."""
     if not isinstance(given, dict):
         raise bad("answers", "it is no mapping")
@@ -298,5 +302,5 @@ def read_answers(space: Any, given: Any) -> None:
         class_ = space._class_of(table, next(iter(table.rows_of(id).values())))
         kind: Any = ObjectInstance if type_ == "object" else ClassificationInstance
         instance = space._instances.setdefault(id, kind(class_, id))
-        for key, value in _answers(class_, answers, f"answers.{id}", False).items():
-            instance.answers.setdefault(key, value)
+        found = _answers(class_, answers, f"answers.{id}", False, lenient)
+        instance._answers.take({**found, **instance._answers.now})

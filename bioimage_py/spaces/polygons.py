@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import BioimageError
 from .schema import bad
-from .values.geometry import Polygon
+from .values.geometry import LARGEST, Polygon, usable
 
 COUNTS = ("parts", "rings", "points")
 Array = npt.NDArray[Any]
@@ -55,8 +55,8 @@ def polygons_of(given: Any, n: int, column: Callable[[Any, str, int, str], Array
         counts.append(found)
         n = int(found.sum())
     xy = column(given["xy"], "<f8", 2 * n, "objects.polygons.xy").reshape(-1, 2)
-    if not np.isfinite(xy).all():
-        raise bad(f"objects.polygons.xy[{int(np.argmin(np.isfinite(xy).all(axis=1)))}]", "it is not finite")
+    if not (good := usable(xy).all(axis=1)).all():
+        raise bad(f"objects.polygons.xy[{int(np.argmin(good))}]", f"it is not finite, or above {LARGEST:g}")
     if not n:
         return [], np.zeros((0, 4))
     parts, rings, points = (np.concatenate([[0], np.cumsum(found)]) for found in counts)

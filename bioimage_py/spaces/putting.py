@@ -98,11 +98,11 @@ class Putting(Reading):
     def _remember(self, step: Step, instance: Any) -> None:
         """Share an instance and its answers with all spaces that it lies in; two objects of one id become one."""
         known = self._instances.setdefault(instance.id, instance)
-        if known is not instance and known.answers is not instance.answers:
+        if known is not instance and known._answers is not instance._answers:
             for key, value in instance.answers.items():
                 if known.answers.get(key, MISSING) != value:
-                    step.entries.append((known.answers, key, known.answers.get(key, MISSING), value))
-            instance.answers = known.answers
+                    step.entries.append((known._answers, key, known.answers.get(key, MISSING), value))
+            instance._answers = known._answers
 
     def _put_object(
         self,
@@ -198,8 +198,7 @@ class Putting(Reading):
         return {frame: np.array(found[frame]) for frame in frames if frame in found}
 
     def _remove(self, type_: Any, id: str, frames: Any, missing: str) -> Any:
-        if missing not in ("ignore", "error"):
-            raise ParameterError(f"missing={missing!r}", remedy="use 'ignore' or 'error'")
+        check_missing(missing)
         table = self._tables[type_]
         known = table.rows_of(id) if isinstance(id, str) else {}
         wanted = None if frames is None else frame_numbers(frames, self.n_frames)
@@ -258,9 +257,9 @@ class Putting(Reading):
         ParameterError
             A value makes no sense; nothing changes then.
         """
-        type_ = next((type_ for type_, table in self._tables.items() if table.has(id)), None)
-        if type_ is None:
+        if id not in self:
             raise self._unknown(id)
+        type_ = next(type_ for type_, table in self._tables.items() if table.has(id))
         table = self._tables[type_]
         known = table.rows_of(id)
         numbers = list(known) if frames is None else frame_numbers(frames, self.n_frames)
@@ -284,7 +283,7 @@ class Putting(Reading):
         for known, value in changed:
             known.check_asked(after)
             before = instance.answers.get(known.attribute.id, MISSING)
-            step.entries.append((instance.answers, known.attribute.id, before, value))
+            step.entries.append((instance._answers, known.attribute.id, before, value))
         rows = self._rows(table, class_, numbers, shaped, olds, given, step.time)
         step.parts.append(_replaced(table, rows, [id] * len(olds), [_stored(g) for g, _, _ in shaped], olds))
         self._steps.do(step)
@@ -335,6 +334,12 @@ def check_shape(geometry: Any, class_: Any) -> None:
             f"Objects of the class {class_.name!r} are of the shape {class_.shape!r}, not {given!r}.",
             remedy=f"give a {class_.shape}, or an object of another class",
         )
+
+
+def check_missing(missing: str) -> None:
+    """Raise ParameterError unless it says what becomes of what is not there."""
+    if missing not in ("ignore", "error"):
+        raise ParameterError(f"missing={missing!r}", remedy="use 'ignore' or 'error'")
 
 
 def _stored(geometry: Any) -> Any:

@@ -1,6 +1,7 @@
 """Objects as voxels and back: which voxels an object covers, label images of a space, objects of a label image.
 
-A voxel belongs to a shape where its centre is inside, by the even-odd rule; on an edge as for half-open intervals.
+A voxel belongs to a shape where its centre is inside, by the even-odd rule; on an edge as for half-open intervals. To a
+polygon of several parts belongs what is in any of them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def rasterise_geometry(geometry: Geometry, grid: Grid, window: tuple[slice, ...]
     elif isinstance(found, Box):
         (x0, y0), (x1, y1) = found.top_left[:2], found.lower_right[:2]
         flat = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    elif isinstance(found, Polygon):
+        flat = np.logical_or.reduce([_of_rings(list(part), y, x) for part in found.parts])
     elif rings := found.rings():
         flat = _of_rings(rings, y, x)
     else:

@@ -13,7 +13,7 @@ from .index import Index
 from .records import Record, Type
 from .table import Rows, Table
 from .values.audit import checked_confidence, this_user
-from .values.frames import frame_numbers
+from .values.frames import frame_numbers, whole_number
 from .values.geometry import Box, Geometry
 from .values.grid import Grid, Units
 from .values.instances import ClassificationInstance, ObjectInstance
@@ -89,6 +89,8 @@ class Reading:
             Another type.
         """
         table = self._tables[self._type(type_)]
+        if isinstance(filter_instance_hashes, str):
+            raise ParameterError(f"filter_instance_hashes={filter_instance_hashes!r} is one text.", remedy="use a list")
         wanted = None if filter_instance_hashes is None else set(filter_instance_hashes)
         rows = table.sorted()
         return (r for r in self._records(type_, rows) if wanted is None or r.id in wanted)
@@ -110,6 +112,7 @@ class Reading:
         KeyNotFoundError
             There is none.
         """
+        frame = None if frame is None else whole_number(frame, "frame")
         for type_, table in self._tables.items():
             rows = table.rows_of(id) if isinstance(id, str) else {}
             if rows and (frame is None or frame in rows):
@@ -272,7 +275,7 @@ class Reading:
     def get_dynamic_answer(self, instance: Any, frame: int, attribute: Any = None) -> Any:
         """Return the answer of an object on a frame, None where there is none."""
         known = instance._known(attribute)
-        found = self._dynamic.get((instance.id, frame), {})
+        found = self._dynamic.get((instance.id, whole_number(frame, "frame")), {})
         return found.get(known.attribute.id) if known.asked(found) else None
 
     def history(self, id: str | None = None) -> list[Change]:

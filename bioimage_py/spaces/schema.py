@@ -10,6 +10,8 @@ from .values.ontology import SHAPES
 
 ROWS, COLUMNS, CHANGES = 1, 2, 3
 """Schema of a document with an object a line, of one with the objects by column, and of one with changes to another."""
+TIME = r"(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+"""Of the digits 0 to 9 only."""
 AUDIT = ("created_at", "created_by", "last_edited_at", "last_edited_by", "confidence", "manual_annotation")
 
 
@@ -44,7 +46,7 @@ _GEOMETRY: dict[str, dict[str, Any]] = {
     "ellipse": _object({"center": _POINT, "radii": _POINT, "angle": _NUMBER}),
     "mesh": _object({"vertices": _POINTS, "faces": {"type": "array", "items": {"type": "array"}}}),
 }
-_TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}
+_TIME = {"type": "string", "pattern": f"^{TIME}$"}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 254}
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
 _AUDIT = {

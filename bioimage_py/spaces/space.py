@@ -10,7 +10,7 @@ from ..errors import KeyNotFoundError, ParameterError
 from ..sources import Axis
 from .bulk import Ids, put_many
 from .history import MISSING
-from .putting import FrameOverlapStrategy, Putting
+from .putting import FrameOverlapStrategy, Putting, check_missing
 from .records import Record
 from .values.audit import Naive, audited
 from .values.frames import frame_numbers
@@ -110,7 +110,7 @@ class Space(Putting):
         units : {"world", "pixel", "normalised"}
         outside : {"keep", "clip", "error"}
             What of a geometry that reaches out of the image.
-        source : str, optional
+        source : {"manual", "model"}, optional
             "model": `manual_annotation` is False where it is not given.
         confidence : float or array, optional
         created_at, last_edited_at : datetime, optional
@@ -368,6 +368,7 @@ class SequenceSpace(Space):
 
     def _set_dynamic(self, instance: ObjectInstance, frames: Any, known: Any, value: Any, missing: str) -> None:
         attribute = known.attribute
+        check_missing(missing)
         if not attribute.dynamic:
             raise ParameterError(f"{attribute.name!r} is the same on all frames.", remedy="instance.set_answer(...)")
         numbers = frame_numbers(frames, self.n_frames)
@@ -377,9 +378,7 @@ class SequenceSpace(Space):
                 f"The object {instance.id!r} is not on frame {lost[0]}.", remedy="missing='ignore' to skip such frames"
             )
         step = self._step("set_dynamic_answer")
-        for frame in numbers:
-            if frame in lost:
-                continue
+        for frame in (frame for frame in numbers if frame not in lost):
             before = self._dynamic.get((instance.id, frame), {})
             after = {key: other for key, other in before.items() if key != attribute.id}
             if value is not MISSING:

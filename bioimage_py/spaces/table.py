@@ -76,7 +76,7 @@ class Table:
         """Add rows, which are not alive yet, and return their numbers.
 
         `geometries` has those that are no boxes, by their place among the new rows. The rows belong to the table from
-        now on: the first ones are taken over as they are, for there may be a million.
+        now on: the first ones are taken over as they are, ids too, for there may be a million.
         """
         begin, end = self.n, self.n + len(rows)
         if not begin and end > len(self._rows):
@@ -90,7 +90,10 @@ class Table:
                 setattr(self, name, new)
         if self._rows is not rows:
             self._rows[begin:end] = rows
-        self.ids.extend(ids)
+        if begin or not isinstance(ids, list):
+            self.ids.extend(ids)
+        else:
+            self.ids = ids
         self._geometries.update((begin + at, geometry) for at, geometry in geometries.items())
         self.n = end
         return np.arange(begin, end)

@@ -53,6 +53,8 @@ def test_include_and_exclude(kind: str) -> None:
         ({"worklists": "some"}, "'some'"),
         ({"axes": "XYZ"}, "'XYZ'"),
         ({"seed": 1.5}, "1.5"),
+        ({"trusted_annotation_sources": "manual"}, "'manual' is a text"),
+        ({"voters": "ada"}, "'ada' is a text"),
         ({"sparse": True, "return_as_semantic_segmentation": True}, "sparse"),
     ],
 )

@@ -193,3 +193,10 @@ def test_what_torch_is_given(torch: types.ModuleType) -> None:
     plain = ImageDataset(resources=resources(1)).as_torch()[0]
     assert plain["image"].dtype == np.int32  # torch has no arithmetic on uint16
     assert isinstance(plain["metainfo"]["name"], str)
+    for largest in (2**63 - 1, 2**63):
+        large = ImageDataset(resources=[np.full((2, 2), largest, "u8")]).as_torch()
+        if largest < 2**63:
+            assert large[0]["image"].max() == largest
+        else:
+            with pytest.raises(DatasetError, match=str(largest)):
+                large[0]

@@ -107,7 +107,14 @@ def test_coco(tmp_path: Path) -> None:
     assert item["boxes"].tolist() == [[1, 2, 4, 4], [0, 0, 1, 6]]
     masks = item["segmentations"]["unknown"]
     assert masks[1].sum() == masks[1][:, 0].sum() == 6  # the first column
-    assert masks[0][2:4, 1:4].all()
+    assert masks[0].sum() == masks[0][2:4, 1:4].sum() == 6  # and no pixel around
+    more = {"id": 3, "image_id": 1, "category_id": 4}
+    two = [[0, 0, 3, 0, 3, 3, 0, 3], [2, 0, 5, 0, 5, 3, 2, 3]]  # parts that overlap are one area
+    packed = {"size": [6, 8], "counts": "06Z1"}  # as the COCO API packs 0, 6, 42
+    shapes = [more | {"id": i, "segmentation": shape} for i, shape in enumerate((two, packed), 3)]
+    masks = ImageDataset(resources=coco_resources(coco(tmp_path, annotations=shapes)))[0]["segmentations"]["unknown"]
+    assert masks[0].sum() == masks[0][:3, :5].sum() == 15
+    assert masks[1].sum() == masks[1][:, 0].sum() == 6
 
 
 @pytest.mark.parametrize(
@@ -117,11 +124,23 @@ def test_coco(tmp_path: Path) -> None:
         ({"categories": []}, "no COCO"),
         (
             {"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "segmentation": {"counts": "abc"}}]},
-            "compressed",
+            r"annotations\[0\]: KeyError\('size'",
         ),
-        (
-            {"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "segmentation": {"counts": [9**12]}}]},
-            "run-length",
+        *(
+            (
+                {"annotations": [{"id": 1, "image_id": 1, "category_id": 4} | fields]},
+                rf"annotations\[0\].*{said}",
+            )
+            for fields, said in (
+                ({"segmentation": {"size": [6, 8], "counts": [9**12]}}, "Run lengths"),
+                ({"segmentation": {"size": [6, 8], "counts": "abc"}}, ""),
+                ({"segmentation": {"size": [2**40, 8], "counts": [0, 48]}}, "image of"),
+                ({"segmentation": [[1, 2, 4]]}, ""),
+                ({"segmentation": [[1, 2, 4, 2]]}, "ring"),
+                ({"segmentation": [[1, 2, 4, 2, 10**400, 4]]}, ""),
+                ({"bbox": [float("nan"), 0, 1, 1]}, "nan"),
+                ({"bbox": [0, 0, 10**400, 1]}, "Overflow"),
+            )
         ),
         ({"annotations": None}, "no COCO"),
     ],

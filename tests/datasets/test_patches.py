@@ -81,8 +81,8 @@ def test_small_volumes_are_padded() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"shape": 0}, {"shape": (1, 2)}, {"shape": 1.5}, {"shape": 4, "overlap": 4}, {"shape": 4, "sampler": "best"},
-     {"shape": 4, "per_volume": 0}, {"shape": 4, "frequencies": {"zebra": 1}},
-     {"shape": 4, "frequencies": {"background": -1}}],
+     {"shape": 4, "padding": "mirror"}, {"shape": 4, "padding": "empty"}, {"shape": 4, "per_volume": 0},
+     {"shape": 4, "frequencies": {"zebra": 1}}, {"shape": 4, "frequencies": {"background": -1}}],
 )  # fmt: skip
 def test_patches_that_are_none(options: dict) -> None:
     with pytest.raises(ParameterError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -215,6 +216,9 @@ def test_equal_content_is_found() -> None:
         ({"a": 0.5, "b": 0.5, "method": "magic"}, "magic"),
         ({"a": 0.5, "b": 0.5, "method": "hash", "stratify": "x"}, "hash"),
         ({"use_project_splits": True}, "no project"),
+        ({"a": 0.5, "b": 0.5, "seed": "a"}, "seed"),
+        ({"a": 0.5, "b": 0.5, "seed": True}, "seed"),
+        ({"a": 0.5, "b": 0.5, "seed": 1.0}, "seed"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: dict, said: str) -> None:
@@ -222,6 +226,38 @@ def test_arguments_that_make_no_sense(arguments: dict, said: str) -> None:
         blank(HUNDRED).split(**arguments)
     assert isinstance(caught.value, ParameterError)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"parts": {"train": "r1"}}, "'train' is no list"),
+        ({"parts": {"train": [1]}}, "'train' is no list"),
+        ({"parts": {"": ["r1"]}}, "'' is no list"),
+        ({"parts": {"train": ["r1", "r2"], "test": ["r2"]}}, "'r2' is in 'train' and in 'test'"),
+        ({"parts": None}, "no split"),
+        ({"ratios": [1]}, "no split"),
+        ({"ratios": {"train": float("nan")}}, "ratio of 'train'"),
+        ({"ratios": {"train": True}}, "ratio of 'train'"),
+        ({"seed": "a"}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"version": "a"}, "version"),
+        ({"method": None}, "method"),
+        ({"created": "2020-01-01T00:00:00"}, "no time"),
+        ({"schema": 2}, "schema"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_files_of_splits_that_are_none(changes: dict, said: str) -> None:
+    data = blank(HUNDRED)
+    document = json.loads(data.split(train=0.5, test=0.5, seed=np.int64(1)).to_json())
+    assert {name: len(part) for name, part in SplitResult.from_json(json.dumps(document), data).items()} == {
+        "train": 50, "test": 50,
+    }  # fmt: skip
+    with pytest.raises(FormatError, match=said):
+        SplitResult.from_json(json.dumps(document | changes), data)
+    with pytest.raises(FormatError, match="twice"):
+        SplitResult.from_json(json.dumps(document).replace('"seed": 1', '"seed": 1, "seed": 2'), data)
 
 
 def test_sums_within_a_hundredth_count() -> None:

@@ -64,6 +64,7 @@ def test_saved_and_read(project: Project, again: Any) -> None:
     assert space is project.descriptors["raw"].space("root") is project.descriptors[0].spaces["root"]
     put(space, "a").instance.set_answer("n", "note")
     assert len(again()) == 0
+    assert space.get("a").created_by == space.get("a").last_edited_by == project.user
     project.save()
     assert to_document(again()) == to_document(space)
     assert again().get("a").answers == {"note": "n"}
@@ -204,6 +205,56 @@ def test_edit_takes_records_along_and_gives_them_back(project: Project, again: A
     changed.ontology = Ontology([ObjectClass("nucleus", "point", id="nuc")])
     with pytest.raises(ParameterError, match="shape"):
         project.edit(changed)
+
+
+@pytest.mark.parametrize("columns_from", [1, 10**6])
+def test_answers_to_what_is_not_asked_any_more(
+    project: Project, again: Any, columns_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attribute or option goes: records stay, their answers to it go, and come back with it."""
+    monkeypatch.setattr("bioimage_py.spaces.document.COLUMNS_FROM", columns_from)
+    asked = [Attribute("note", id="note"), Attribute("phase", "radio", ["G1", "M"], id="phase")]
+    once = Attribute("stain?", "radio", ["H&E", "DAPI"], id="q")
+
+    def of(attributes: list[Attribute], question: Attribute = once, several: bool = True) -> Any:
+        settings = project.settings()
+        settings.ontology = Ontology(
+            [ObjectClass("nucleus", "bounding_box", (1, 2, 3), attributes, id="nuc")],
+            [Classification("marker", question, id="marker", several=several)],
+        )
+        return settings
+
+    project.edit(of(asked))
+    space = project.descriptors[0].space()
+    put(space, "a").instance.set_answer("n", "note")
+    space.get("a").instance.set_answer("M", "phase")
+    put(space, "b").instance.set_answer("G1", "phase")
+    for id, answer in (("c", "DAPI"), ("d", "H&E")):
+        marked = ClassificationInstance(space.ontology.classification("marker"), id)
+        marked.set_answer(answer)
+        space.put_classification_instance(marked, on_overlap="keep_both")
+    project.save()
+    fewer = [Attribute("phase", "radio", ["G1", "S"], id="phase")]
+    plan = project.edit(of(fewer), dry_run=True)
+    lost = {str(loss.item): loss.records for loss in plan.lost}
+    assert lost == {"answers to 'nucleus/note'": 1, "answers to 'nucleus/phase'": 1}
+    project.edit(of(fewer))
+    for found in (project.descriptors[0].space(), again()):
+        assert {r.id: r.answers.get("phase") for r in found.get_annotations("object")} == {"a": None, "b": "G1"}
+        assert found.count("classification") == 2
+    put(project.descriptors[0].space(), "e")
+    project.save()
+    assert {r.id for r in again()} == set("abcde")
+    assert list(validate(places.local(project))) == []
+    project.edit(of(asked))
+    for changed, said in (
+        (of(asked, several=False), "several"),
+        (of([Attribute("note", id="note", dynamic=True)]), "dynamic"),
+        (of([Attribute("note", "numeric", id="note")]), "kind"),
+    ):
+        with pytest.raises(ParameterError, match=said):
+            project.edit(changed)
+        assert {r.id for r in again()} == set("abcde")
 
 
 def test_several_spaces(project: Project) -> None:

@@ -223,3 +223,15 @@ def test_space_over_an_axis_with_channels(ontology: Ontology) -> None:
     assert space.grid.mask_shape() == (8, 8)
     assert Space.for_image((1, 1, 8, 8), ("t", "z", "y", "x"), ontology).kind == "image"
     assert Space.for_image((2, 3, 8, 8), ("t", "z", "y", "x"), ontology).grid.mask_shape() == (3, 8, 8)
+
+
+def test_parts_that_overlap_are_one_area(image: Any) -> None:
+    corners = np.array([(0.0, 0), (10, 0), (10, 10), (0, 10)])
+    both = Polygon(parts=[[corners], [corners + 5]])
+    image.put_object(ObjectInstance(image.ontology.object_class("polygon"), "a"), both, units="pixel")
+    record = image.get("a")
+    window = slice(0, 20), slice(0, 20)
+    covered = rasterise_geometry(record.geometry, image.grid, window)
+    assert covered.sum() == area_of(both) == 175
+    assert [r.id for r in image.query(Box((6, 6), (8, 8)), units="pixel")] == ["a"]
+    assert [note for note in image.validate() if "crosses itself" in note]

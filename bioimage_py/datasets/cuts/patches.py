@@ -19,6 +19,8 @@ from ..layout import Region
 from .stitching import Mode, stitched
 
 Shape3 = tuple[int, int, int]
+PADDINGS = ("reflect", "symmetric", "edge", "wrap", "constant")
+"""Which make no values that labels have not."""
 
 
 class PatchDataset(BaseDataset):
@@ -38,7 +40,8 @@ class PatchDataset(BaseDataset):
         "uniform": anywhere. "label": around a voxel of a label, where every voxel of it is as likely. "grid": all of
         the volume, in order.
     padding : str or None, default "reflect"
-        How a volume that is smaller than a patch is extended (a mode of ``numpy.pad``); None: it is an error.
+        How a volume that is smaller than a patch is extended: "reflect", "symmetric", "edge", "wrap", "constant" (by
+        zeros), as of ``numpy.pad``; None: it is an error.
     frequencies : mapping, optional
         How often the sampler "label" draws each label, in any unit; "background" stands for anywhere. None: all labels
         of the data set alike.
@@ -75,6 +78,8 @@ class PatchDataset(BaseDataset):
         self._sampler = sampler
         if sampler not in ("uniform", "label", "grid"):
             raise ParameterError(f"sampler is {sampler!r}.", remedy='use "uniform", "label" or "grid"')
+        if padding is not None and padding not in PADDINGS:
+            raise ParameterError(f"padding is {padding!r}.", remedy=f"use None, or one of {list(PADDINGS)}")
         if any(a >= b for a, b in zip(self._overlap, self._shape, strict=True)):
             raise ParameterError(f"overlap {self._overlap} of patches {self._shape}.", remedy="let patches be larger")
         if checked_number("per_volume", per_volume, least=1, example=8) != int(per_volume):

@@ -45,7 +45,9 @@ def drawn(
     if by_patient and group_by not in (None, "patient"):
         raise ParameterError(f"by_patient=True and group_by={group_by!r}.", remedy="give one of them")
     group_by = "patient" if by_patient else group_by
-    seed = secrets.randbits(32) if seed is None else seed
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+        raise ParameterError(f"seed is {seed!r}.", remedy="a whole number")
+    seed = secrets.randbits(32) if seed is None else int(seed)
     numbers, items = dataset.resource_counts()
     weight = dict(zip(numbers, items, strict=True))
     titles = dataset.store.titles if isinstance(group_by, str) or isinstance(stratify, str) else set()

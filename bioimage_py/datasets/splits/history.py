@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -60,17 +61,39 @@ class StoredSplit:
             It is none, or of a newer version.
         """
         try:
-            document = parse_json(text)
+            document = parse_json(text, unique=True)
             if document.pop("schema") != SCHEMA:
                 raise ValueError(f"only the schema {SCHEMA} is known")
             found = cls(**document)
-            for name, ids in found.parts.items():
-                if not isinstance(name, str) or not all(isinstance(id, str) for id in ids):
-                    raise ValueError("parts hold something that is no id")
-            instant(found.created or "1970-01-01T00:00:00Z")
+            _check(found)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise FormatError(f"{where} is no split: {error}", remedy="restore it from a backup") from error
         return found
+
+
+def _check(split: StoredSplit) -> None:
+    """Raise ValueError or TypeError where something is of another type, or an id is in several parts."""
+    of: dict[str, str] = {}
+    for name, ids in split.parts.items():
+        if not name or not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+            raise ValueError(f"the part {name!r:.80} is no list of ids")
+        for id in ids:
+            if of.setdefault(id, name) != name:
+                raise ValueError(f"{id!r:.80} is in {of[id]!r:.80} and in {name!r:.80}")
+    for name, ratio in split.ratios.items():
+        number = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+        if not number or not 0 < ratio < math.inf:
+            raise ValueError(f"the ratio of {name!r:.80} is {ratio!r:.80}")
+    for name, value, kinds in (
+        ("seed", split.seed, int | None),
+        ("version", split.version, int),
+        ("method", split.method, str),
+        ("source", split.source, str),
+        ("created", split.created, str),
+    ):
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r:.80}")
+    instant(split.created or "1970-01-01T00:00:00Z")
 
 
 def instant(text: str | datetime) -> datetime:

@@ -52,7 +52,7 @@ class Item:
 class Loss:
     """Annotations that go with something that is deleted: in which data sets (identifiers).
 
-    `records` is the number of records of a class of the ontology.
+    `records` is the number of records of a class of the ontology, or of those with answers to an attribute.
     """
 
     item: Item
@@ -151,6 +151,8 @@ def _plan_classes(plan: EditPlan, project: Project, settings: ProjectSettings) -
     for item, counts in edit_ontology.losses(project, gone):
         plan.lost.append(Loss(Item("class", item.name), tuple(counts), sum(counts.values())))
         plan.touched.update(counts)
+    for path, counts in edit_ontology.answers_lost(project, both).items():
+        plan.lost.append(Loss(Item("answers to", path), tuple(counts), sum(counts.values())))
 
 
 def _plan_labels(plan: EditPlan, project: Project, old: Layer, new: Layer, stored: list[str]) -> None:

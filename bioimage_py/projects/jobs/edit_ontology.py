@@ -20,7 +20,8 @@ def compare(old: Ontology, new: Ontology) -> tuple[list[Any], list[Any], list[tu
     Raises
     ------
     ParameterError
-        A class changes its shape, its level, or the kind of an attribute.
+        A class changes its shape, its level, the kind of an attribute or whether it is dynamic, or has one answer in
+        the place of several.
     """
     before, after = {item.id: item for item in old}, {item.id: item for item in new}
     both = [(before[id], item) for id, item in after.items() if id in before]
@@ -30,11 +31,17 @@ def compare(old: Ontology, new: Ontology) -> tuple[list[Any], list[Any], list[tu
                 f"The class {item.name!r} changes its shape or level.",
                 remedy="remove it, and add a new one (without id)",
             )
-        kinds = {one.attribute.id: one.attribute.kind for one in was.all_attributes}
+        if getattr(was, "several", False) and not getattr(item, "several", False):
+            raise ParameterError(
+                f"The classification {item.name!r} has several answers, and is to have one.",
+                remedy="leave it several, or remove it, and add a new one (without id)",
+            )
+        kinds = {one.attribute.id: (one.attribute.kind, one.attribute.dynamic) for one in was.all_attributes}
         for attribute in (one.attribute for one in item.all_attributes):
-            if kinds.get(attribute.id, attribute.kind) != attribute.kind:
+            kind = attribute.kind, attribute.dynamic
+            if kinds.get(attribute.id, kind) != kind:
                 raise ParameterError(
-                    f"The attribute {attribute.name!r} of {item.name!r} changes its kind.",
+                    f"The attribute {attribute.name!r} of {item.name!r} changes its kind, or whether it is dynamic.",
                     remedy="remove it, and add a new one (without id)",
                 )
     gone = [item for id, item in before.items() if id not in after]
@@ -65,6 +72,35 @@ def losses(project: Project, gone: list[Any]) -> Iterator[tuple[Any, dict[str, i
                 found = counts[item.id]
                 found[descriptor.identifier] = found.get(descriptor.identifier, 0) + number
     return ((item, counts[item.id]) for item in gone if counts[item.id])
+
+
+def answers_lost(project: Project, both: list[tuple[Any, Any]]) -> dict[str, dict[str, int]]:
+    """Attributes whose answers fit no more, by path, with the number of their records in each data set that has any."""
+    left: dict[tuple[str, str], Any] = {}
+    paths: dict[tuple[str, str], str] = {}
+    for was, item in both:
+        after = {one.attribute.id: one.attribute for one in item.all_attributes}
+        for one in was.all_attributes:
+            found = after.get(one.attribute.id)
+            if found is None or not set(one.attribute.options) <= set(found.options):
+                left[was.id, one.attribute.id] = found
+                paths[was.id, one.attribute.id] = f"{was.name}/{one.path}"
+    counts: dict[str, dict[str, int]] = {}
+    for descriptor, space in spaces(project) if left else ():
+        for record in space:
+            for id, answer in record._answers.items():
+                key = record.class_.id, id
+                if key in left and not _fits(left[key], answer):
+                    found_ = counts.setdefault(paths[key], {})
+                    found_[descriptor.identifier] = found_.get(descriptor.identifier, 0) + 1
+    return counts
+
+
+def _fits(attribute: Any, answer: Any) -> bool:
+    try:
+        return attribute is not None and attribute.check(answer) is not None
+    except ParameterError:
+        return False
 
 
 def take_away(project: Project, new: Ontology, gone: list[Any]) -> dict[str, dict[str, Any]]:

@@ -117,34 +117,45 @@ def from_coco(space: Any, document: Any, *, image_id: Any = None) -> int:
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, Mapping) or not isinstance(document.get(key), list):
             raise bad(key, "there is no such list")
-    names = {item["id"]: str(item.get("name")) for item in document["categories"] if _has_id(item)}
-    frames = _frames(space, document["images"], image_id)
+    names = {id: str(item.get("name")) for id, item in _by_id(document, "categories").items()}
+    images = _by_id(document, "images")
+    frames = _frames(space, images, _id(image_id))
     found = []
     for i, item in enumerate(document["annotations"]):
         where = f"annotations[{i}]"
         if not isinstance(item, Mapping):
             raise bad(where, "it is no mapping")
-        if _hashable(item.get("image_id")) not in frames:
+        image, category = _id(item.get("image_id")), _id(item.get("category_id"))
+        if image not in images:
+            raise bad(f"{where}.image_id", f"there is no image {item.get('image_id')!r:.80}")
+        if image not in frames:
             continue
-        if _hashable(item.get("category_id")) not in names:
-            raise bad(f"{where}.category_id", f"there is no category {item.get('category_id')!r}")
-        frame = frames[item["image_id"]]
-        id = item.get("object_id")
+        if category not in names:
+            raise bad(f"{where}.category_id", f"there is no category {item.get('category_id')!r:.80}")
+        frame = frames[image]
         geometry = _geometry(space, item, frame, where)
-        found.append(Found(where, names[item["category_id"]], geometry, frame, id, item.get("score")))
+        found.append(Found(where, names[category], geometry, frame, item.get("object_id"), item.get("score")))
     return put_all(space, found)
 
 
-def _has_id(item: Any) -> bool:
-    return isinstance(item, Mapping) and _hashable(item.get("id")) is not None
+def _by_id(document: Any, key: str) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for i, item in enumerate(document[key]):
+        id = _id(item.get("id")) if isinstance(item, Mapping) else None
+        if id is None or id in found:
+            raise bad(f"{key}[{i}].id", "it is none" if id is None else f"{id!r:.80} comes twice")
+        found[id] = item
+    return found
 
 
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, int | str) else None
+def _id(value: Any) -> Any:
+    """Return an id: a text or whole number, also one that a table program wrote as 1.0; None where it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | str | np.integer) and not isinstance(value, bool) else None
 
 
-def _frames(space: Any, images: list[Any], image_id: Any) -> dict[Any, int]:
-    known = {item["id"]: item for item in images if _has_id(item)}
+def _frames(space: Any, known: Mapping[Any, Any], image_id: Any) -> dict[Any, int]:
     if space.kind != "sequence":
         if image_id is None and len(known) == 1:
             image_id = next(iter(known))

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...errors import BioimageError, FormatError
 from ..raster import outline, rasterise_geometry
+from ..values.audit import checked_confidence
 from ..values.geometry import Box, Geometry, Polygon
 from ..values.grid import Grid
-from ..values.ids import new_id
+from ..values.ids import checked_id, new_id
 from ..values.masks import Mask
 
 
@@ -102,12 +103,14 @@ def put_all(space: Any, found: list[Found]) -> int:
             item = space.ontology.object_class(one.class_)
             shapes.append(grid.world(fitted(one.geometry, item.shape, grid, one.frame), "pixel", one.frame))
             classes.append(item)
-            sure.append(1.0 if one.confidence is None else float(one.confidence))
-        except (BioimageError, TypeError, ValueError) as error:
+            sure.append(1.0 if one.confidence is None else checked_confidence(one.confidence))
+            if one.id is not None:
+                checked_id(one.id)
+        except BioimageError as error:
             raise bad(one.where, error) from None
     if not found:
         return 0
-    ids = [one.id or new_id() for one in found]
+    ids = [new_id() if one.id is None else one.id for one in found]
     try:
         space.put_many(
             classes,
@@ -131,6 +134,6 @@ def _answer(space: Any, id: str, one: Found, key: str, value: Any) -> None:
     instance = space._instance("object", id)
     attribute = instance._attribute(key)
     if not attribute.dynamic:
-        instance.answers[key] = value
+        instance._answers[key] = value
     elif space.kind == "sequence":
         space.set_dynamic_answer(instance, one.frame, value, attribute)

@@ -247,8 +247,7 @@ def from_cvat_xml(space: Any, document: str | bytes, *, image_id: int | None = N
         if len(drawn) > 1 and id is not None:
             raise bad(where, "a track of several points")
         found += [Found(where, item, g, frame, id, None, source != "auto", None, answers) for g in drawn]
-    before = len(space._steps)
-    try:
+    with space._steps.whole():
         count = put_all(space, found)
         for where, instance, frame, manual in tags:
             level = space.kind == "sequence" and instance.class_.level == "frame"
@@ -257,10 +256,6 @@ def from_cvat_xml(space: Any, document: str | bytes, *, image_id: int | None = N
                 space.put_classification_instance(*args, manual_annotation=manual)
             except BioimageError as error:
                 raise bad(where, error) from None
-    except BaseException:
-        while len(space._steps) > before:
-            space.undo()
-        raise
     return count + len(tags)
 
 
@@ -300,7 +295,7 @@ def _frame(space: Any, given: str | None, where: str) -> int:
 
 def _classified(space: Any, node: Any) -> Any:
     instance = ClassificationInstance(space.ontology.classification(node.get("label") or ""))
-    instance.answers.update(_answers(instance.class_, node))
+    instance._answers.take(_answers(instance.class_, node))
     return instance
 
 

@@ -113,14 +113,19 @@ def from_geojson(space: Any, document: Any, *, class_: Any = None) -> int:
     found = []
     for i, feature in enumerate(features):
         where = f"features[{i}]"
-        if not isinstance(feature, Mapping) or not isinstance(properties := feature.get("properties"), Mapping):
+        if not isinstance(feature, Mapping) or "properties" not in feature:
             raise bad(where, "it has no properties")
+        properties = {} if feature["properties"] is None else feature["properties"]  # RFC 7946 allows null
+        if not isinstance(properties, Mapping):
+            raise bad(f"{where}.properties", "they are no mapping")
         given = properties.get("classification")
         name = given.get("name") if isinstance(given, Mapping) else class_ if given is None else None
         if name is None or (name is not class_ and not isinstance(name, str)):
             raise bad(f"{where}.properties.classification", f"{given!r} has no name; class_='...' is for such features")
         frame = _frame(space, feature, properties, where)
         id, author = feature.get("id"), properties.get("created_by")
+        if isinstance(id, bool) or not isinstance(id, str | int | float | None):
+            raise bad(f"{where}.id", f"{id!r:.80} is neither a text nor a number")
         id = None if id is None or id in _NO_IDS else str(id)
         drawn = _geometries(feature, properties, where)
         for geometry in drawn:

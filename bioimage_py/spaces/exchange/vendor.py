@@ -159,12 +159,8 @@ def from_encord(space: Any, document: Any) -> int:
     """
     if len(space):
         raise ParameterError(f"The space has {len(space)} records.", remedy="read into an empty one")
-    try:
+    with space._steps.whole():
         return _read(space, document)
-    except BaseException:
-        while len(space._steps):
-            space.undo()
-        raise
 
 
 def _read(space: Any, document: Any) -> int:
@@ -175,7 +171,7 @@ def _read(space: Any, document: Any) -> int:
     made: dict[Any, Any] = {}
     for key, frame in labels.items():
         place = f"space.labels.{key}"
-        if not (isinstance(key, str) and key.isdecimal() and int(key) < space.n_frames):
+        if not (isinstance(key, str) and key.isdecimal() and len(key) < 10 and int(key) < space.n_frames):
             raise bad(place, f"there are the frames 0 to {space.n_frames - 1}")
         for name, put in (("objects", _put_object), ("classifications", _put_classification)):
             items = _mapping(frame, place).get(name, [])
@@ -209,6 +205,8 @@ def _audit(item: Any) -> dict[str, Any]:
     given = {mine: item.get(theirs) for mine, theirs in names.items()}
     for mine, theirs in (("created_at", "createdAt"), ("last_edited_at", "lastEditedAt")):
         text = item.get(theirs)
+        if not isinstance(text, str | None):
+            raise TypeError(f"{theirs} is no text")
         time: datetime | None = None if text is None else parsedate_to_datetime(text)
         given[mine] = time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
     given["manual_annotation"] = item.get("manualAnnotation")

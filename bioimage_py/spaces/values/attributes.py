@@ -5,19 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from ...errors import ParameterError
-from .ids import checked_id, new_id
+from .ids import checked_id, is_text, new_id
 
 KINDS = ("text", "numeric", "radio", "checklist")
 """Of attributes: a text, a number, one option, several options."""
+DEEPEST = 32
+"""Attributes within each other: what nobody asks, and a file nests no deeper than it can be read."""
 
 
 def check_text(value: Any, name: str) -> None:
     """Raise ParameterError unless it is a text that is not empty."""
-    if not isinstance(value, str) or not value:
+    if not is_text(value) or not value:
         raise ParameterError(f"{name}={value!r} is no text.", remedy=f"{name}='nucleus'")
+
+
+def check_flags(item: Any, *names: str) -> None:
+    """Raise ParameterError where an attribute of these names is neither True nor False."""
+    for name in names:
+        if not isinstance(value := getattr(item, name), bool):
+            raise ParameterError(f"{name}={value!r} of {item.name!r} is neither True nor False.", remedy=f"{name}=True")
 
 
 def check_one_of(value: Any, name: str, allowed: Iterable[str]) -> None:
@@ -62,7 +72,12 @@ class Attribute:
     def __post_init__(self) -> None:
         check_text(self.name, "name")
         check_one_of(self.kind, "kind", KINDS)
+        check_flags(self, "dynamic", "required")
+        if isinstance(self.options, str):
+            raise ParameterError(f"options={self.options!r} is one text.", remedy=f"options=[{self.options!r}]")
         object.__setattr__(self, "options", tuple(self.options))
+        for option in self.options:
+            check_text(option, "option")
         object.__setattr__(self, "id", checked_id(self.id or new_id()))
         if bool(self.options) != (self.kind in ("radio", "checklist")):
             raise ParameterError(
@@ -73,12 +88,23 @@ class Attribute:
         object.__setattr__(self, "nested", {option: tuple(found) for option, found in dict(self.nested).items()})
         for option, found in self.nested.items():
             check_one_of(option, f"nested of {self.name!r}: option", self.options)
+            check_attributes(found, self.name)
             if wrong := [one.name for one in found if one.dynamic != self.dynamic]:
                 raise ParameterError(
                     f"The attributes {wrong} of the option {option!r} of {self.name!r} are"
                     f" {'not ' * self.dynamic}dynamic, {self.name!r} is{' not' * (not self.dynamic)}.",
                     remedy=f"dynamic={self.dynamic} for all of them",
                 )
+        if self.depth > DEEPEST:
+            raise ParameterError(
+                f"{self.name!r} has attributes {self.depth} deep within each other, {DEEPEST} at most are asked.",
+                remedy="ask less deep",
+            )
+
+    @cached_property
+    def depth(self) -> int:
+        """How many attributes lie within each other, with itself."""
+        return 1 + max((one.depth for found in self.nested.values() for one in found), default=0)
 
     def check(self, value: Any) -> Any:
         """Return an answer in its JSON form.
@@ -88,22 +114,29 @@ class Attribute:
         ParameterError
             It is of another type, or no option.
         """
-        if self.kind == "text" and isinstance(value, str):
+        if self.kind == "text" and is_text(value):
             return value
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if self.kind == "numeric" and number and math.isfinite(value):
+        if self.kind == "numeric" and _is_finite(value):
             return value
         if self.kind == "radio" and isinstance(value, str) and value in self.options:
             return value
         if (
             self.kind == "checklist"
             and isinstance(value, list | tuple | set | frozenset)
-            and set(value) <= {*self.options}
+            and all(isinstance(option, str) and option in self.options for option in value)
         ):
             return [option for option in self.options if option in value]
         allowed = {"text": "a text", "numeric": "a finite number", "radio": f"one of {list(self.options)}"}
         wanted = allowed.get(self.kind, f"a list of {list(self.options)}")
-        raise ParameterError(f"The answer {value!r} to {self.name!r} is not {wanted}.", remedy=f"use {wanted}")
+        raise ParameterError(f"The answer {value!r:.80} to {self.name!r} is not {wanted}.", remedy=f"use {wanted}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can be, too."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -138,6 +171,13 @@ class Known:
                 f"{self.path!r} is asked where {' and '.join(needed)}, which was not chosen.",
                 remedy=f"set_answer({self.under[-1][1]!r}, {self.under[-1][0].name!r})",
             )
+
+
+def check_attributes(given: Iterable[Any], name: str) -> None:
+    """Raise ParameterError where something is no attribute."""
+    for one in given:
+        if not isinstance(one, Attribute):
+            raise ParameterError(f"{one!r:.80} of {name!r} is no Attribute.", remedy="Attribute('note')")
 
 
 def all_of(attributes: Iterable[Attribute]) -> Iterator[Known]:

@@ -11,9 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import ParameterError
+from .ids import is_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 254
+YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""Microseconds of what a datetime can be: the years 1 to 9999."""
 Naive = Literal["error", "utc"]
 
 
@@ -104,13 +107,18 @@ def checked_time(value: Any, name: str, naive: Naive = "error") -> int | None:
                 remedy=f"{name}={name}.replace(tzinfo=UTC), or naive='utc'",
             )
         value = value.replace(tzinfo=UTC)
-    return microseconds(value)
+    found = microseconds(value)
+    if not YEARS[0] <= found <= YEARS[1]:
+        raise ParameterError(f"{name}={value.isoformat()} is not of the years 1 to 9999 in UTC.", remedy="another time")
+    return found
 
 
 def checked_author(value: Any, name: str) -> str | None:
     """Return a name of 1 to 254 characters; None stays None."""
-    if value is None or (isinstance(value, str) and 0 < len(value) <= _LONGEST):
-        return value
+    if value is None:
+        return None
+    if is_text(value) and 0 < len(value) <= _LONGEST:
+        return str(value)
     raise ParameterError(f"{name}={value!r} is no text of 1 to {_LONGEST} characters.", remedy=f"{name}='me'")
 
 
@@ -119,7 +127,7 @@ def checked_confidence(value: Any) -> float:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if number and 0 <= value <= 1:
         return float(value)
-    raise ParameterError(f"confidence={value!r} is not a number from 0 to 1.", remedy="use 0 to 1")
+    raise ParameterError(f"confidence={value!r:.80} is not a number from 0 to 1.", remedy="use 0 to 1")
 
 
 def audited(

@@ -38,7 +38,7 @@ class Range:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            _number(getattr(self, name), name)
+            whole_number(getattr(self, name), name)
         if self.end < self.start:
             raise ParameterError(
                 f"Range({self.start}, {self.end}) ends before it starts.", remedy=f"Range({self.end}, {self.start})"
@@ -63,7 +63,8 @@ class Range:
         return Range(self.start, self.end)
 
 
-def _number(value: Any, name: str) -> int:
+def whole_number(value: Any, name: str) -> int:
+    """Return a whole number; ParameterError for anything else."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise ParameterError(f"{name}={value!r} is {type(value).__name__}.", remedy="use whole numbers, or Range(a, b)")
     return int(value)
@@ -99,12 +100,14 @@ def _numbers(frames: Any, count: int) -> Iterable[int]:
     if isinstance(frames, slice):
         for part in (frames.start, frames.stop, frames.step):
             if part is not None:
-                _number(part, "frames")
+                whole_number(part, "frames")
+        if frames.step == 0:
+            raise ParameterError(f"frames={frames!r} has the step 0.", remedy="slice(0, 8)")
         return range(*frames.indices(count))
     if isinstance(frames, Range | range):
         numbers = range(frames.start, frames.end + 1) if isinstance(frames, Range) else frames
         # the ends are enough to refuse a range: it need not be written out
         return numbers if len(numbers) <= count else [numbers[0], numbers[-1]]
     if isinstance(frames, str | bytes | float | dict) or not isinstance(frames, Iterable):
-        return [_number(frames, "frames")]
+        return [whole_number(frames, "frames")]
     return [number for part in frames for number in _numbers(part, count)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +18,8 @@ from ...errors import FormatError, ParameterError
 if TYPE_CHECKING:
     from .grid import Grid
 
+LARGEST = 1e150
+"""Coordinates reach so far: areas and distances of all of them are numbers, too."""
 Points = npt.NDArray[np.float64]
 Bounds = tuple[float, float, float, float, float, float]
 """Smallest x, y, z, then largest; a flat geometry reaches from -inf to inf along z."""
@@ -70,22 +72,34 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
+def usable(numbers: Any) -> Any:
+    """Which numbers coordinates can be."""
+    return (numbers >= -LARGEST) & (numbers <= LARGEST)
+
+
 def points(value: Any, name: str, *, ndim: int | None = None, least: int = 1) -> Points:
     """Return finite points (n, 2) or (n, 3), read-only."""
     try:
-        found = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{name}={value!r} are no points.", remedy=f"{name}=[(x, y), ...]") from None
+        given = np.array(value)
+        if given.dtype.kind not in "iufO" or (given.dtype.kind == "O" and not _are_ints(given)):
+            raise TypeError
+        found = given.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError):
+        raise ParameterError(f"{name}={value!r:.200} are no points.", remedy=f"{name}=[(x, y), ...]") from None
     if found.ndim != 2 or found.shape[1] not in ((2, 3) if ndim is None else (ndim,)) or len(found) < least:
         raise ParameterError(
             f"{name} has the shape {found.shape}; wanted are {least} or more points of {ndim or '2 or 3'} coordinates.",
             remedy=f"{name}=[(x, y), ...]",
         )
-    if not np.isfinite(found).all():
-        bad = found[~np.isfinite(found)][0]
-        raise ParameterError(f"{name} holds {bad}.", remedy=f"{name}: finite numbers")
+    if not (good := usable(found)).all():
+        raise ParameterError(f"{name} holds {found[~good][0]}.", remedy=f"{name}: finite numbers up to {LARGEST:g}")
     found.setflags(write=False)
     return found
+
+
+def _are_ints(given: npt.NDArray[Any]) -> bool:
+    """Whether objects are numbers, of which one is larger than any of numpy."""
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in given.flat)
 
 
 def point(value: Any, name: str, ndim: int | None = None) -> Points:
@@ -102,7 +116,8 @@ def positive(value: Points, name: str) -> Points:
 
 
 def _angle(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not -LARGEST <= value <= LARGEST:
         raise ParameterError(f"angle={value!r} is no finite number.", remedy="angle=0.0, in degrees")
     return float(value)
 
@@ -148,13 +163,12 @@ class Box(Geometry):
         return self.lower_right - self.top_left
 
     @classmethod
-    def of_bounds(cls, bounds: Iterable[float]) -> Box:
+    def of_bounds(cls, bounds: Sequence[float] | Points) -> Box:
         """Return the box of bounds."""
-        low_x, low_y, low_z, high_x, high_y, high_z = map(float, bounds)
         twin = cls.__new__(cls)  # they were checked as they were put
-        flat = math.isinf(low_z)
-        twin.top_left = np.array([low_x, low_y] if flat else [low_x, low_y, low_z])
-        twin.lower_right = np.array([high_x, high_y] if flat else [high_x, high_y, high_z])
+        corners = np.array(bounds, np.float64)
+        n = 2 if math.isinf(corners[2]) else 3
+        twin.top_left, twin.lower_right = corners[:n], corners[3 : 3 + n]
         return twin
 
     def bounds(self, grid: Grid) -> Bounds:

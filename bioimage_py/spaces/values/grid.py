@@ -16,11 +16,12 @@ from ...errors import ParameterError, ShapeError
 from ...sources import Source, as_source
 from ...sources.axes import Axis, kind_of
 from .geometry import Bounds, Box, Geometry, Points, Polygon
+from .ids import is_text
 from .masks import Mask
 
 Units = Literal["world", "pixel", "normalised"]
 Outside = Literal["keep", "clip", "error"]
-_ZERO = np.zeros(3)
+_LONGEST = 2**31 - 1
 
 
 class Grid:
@@ -51,13 +52,15 @@ class Grid:
         frames: str | None = None,
         sizes: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        self.axes, self.shape, self.frames = tuple(axes), tuple(int(n) for n in shape), frames
-        if len(self.axes) != len(self.shape) or any(n < 1 for n in self.shape):
+        self.axes, self.shape, self.frames = tuple(axes), _lengths(shape), frames
+        known = {axis.name.lower(): (axis, n) for axis, n in zip(self.axes, self.shape, strict=False)}
+        if len(self.axes) != len(self.shape) or len(known) < len(self.axes):
             raise ShapeError(
                 f"The image has the shape {self.shape} and the axes {[axis.name for axis in self.axes]}.",
-                remedy="give one axis for each axis of the image",
+                remedy="give one axis of its own for each axis of the image",
             )
-        known = {axis.name.lower(): (axis, n) for axis, n in zip(self.axes, self.shape, strict=True)}
+        if odd := [text for axis in self.axes for text in (axis.name, axis.unit) if text and not is_text(text)]:
+            raise ParameterError(f"The axes have the text {odd[0]!r}, which no file can hold.", remedy="rename it")
         if not {"x", "y"} <= set(known) or (frames is not None and frames not in known) or frames in ("x", "y"):
             raise ParameterError(
                 f"The axes are {list(known)}, frames along {frames!r}.", remedy="axes=('y', 'x'), or ('t', 'y', 'x')"
@@ -72,7 +75,7 @@ class Grid:
         """World coordinates of the outer corner of voxel 0."""
         self._limits: dict[int, tuple[list[float], list[float]]] = {}
         self._size = np.array([known[name][1] if name in self.names else 1 for name in "xyz"], float)
-        self.sizes = None if sizes is None else [(int(h), int(w)) for h, w in sizes]
+        self.sizes = None if sizes is None else [_lengths((h, w)) for h, w in sizes]
         if self.sizes is not None and len(self.sizes) != self.n_frames:
             raise ShapeError(f"{len(self.sizes)} sizes for {self.n_frames} frames.", remedy="give one size a frame")
 
@@ -151,8 +154,7 @@ class Grid:
                 f"A {geometry.shape} of {given} coordinates in a space of {self.ndim}.", remedy=f"use {self.ndim}"
             )
         beyond = self.is_outside(bounds, frame)
-        if outside not in ("keep", "clip", "error"):
-            raise ParameterError(f"outside={outside!r}", remedy="use one of 'keep', 'clip', 'error'")
+        check_outside(outside)
         if beyond and outside == "error":
             raise ParameterError(
                 f"The {geometry.shape} with the bounds {bounds} reaches out of the image of {self.size(frame).tolist()}"
@@ -179,6 +181,24 @@ class Grid:
         else:
             raise ParameterError(f"A {geometry.shape} can't be clipped.", remedy="outside='keep' or 'error'")
         raise ParameterError(f"Nothing of the {geometry.shape} is inside of the image.", remedy="outside='keep'")
+
+
+def _lengths(given: Iterable[Any]) -> tuple[int, ...]:
+    """Return numbers of voxels along axes: whole, above 0, and no larger than indices are."""
+    found = tuple(given)
+    if odd := [n for n in found if not _is_length(n)]:
+        raise ShapeError(f"{odd[0]!r:.80} is no number of voxels.", remedy=f"use whole numbers from 1 to {_LONGEST}")
+    return tuple(int(n) for n in found)
+
+
+def _is_length(n: Any) -> bool:
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= int(n) <= _LONGEST
+
+
+def check_outside(outside: str) -> None:
+    """Raise ParameterError unless it says what becomes of a geometry that reaches out of the image."""
+    if outside not in ("keep", "clip", "error"):
+        raise ParameterError(f"outside={outside!r}", remedy="use one of 'keep', 'clip', 'error'")
 
 
 def check_units(units: str) -> str:

@@ -10,7 +10,14 @@ from typing import Any
 from ...errors import ParameterError
 
 _LONGEST = 128
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_PIECE = 2**14
+_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text that a file can hold: one without halves of a pair, which no encoding has."""
+    return isinstance(value, str) and (value.isascii() or not _HALF.search(value))
 
 
 def new_id() -> str:
@@ -20,12 +27,15 @@ def new_id() -> str:
 
 def new_ids(count: int) -> list[str]:
     """Return many ids."""
-    text = secrets.token_hex(8 * count)
-    return [text[at : at + 16] for at in range(0, 16 * count, 16)]
+    found: list[str] = []
+    while len(found) < count:  # piece by piece: the texts of a million are no small thing
+        text = secrets.token_hex(8 * min(_PIECE, count - len(found)))
+        found += [text[at : at + 16] for at in range(0, len(text), 16)]
+    return found
 
 
 def checked_id(value: Any, what: str = "id") -> str:
-    """Return a text of 1 to 128 characters, none of them a control character.
+    """Return a text of 1 to 128 characters, none of them a control character or half of a surrogate pair.
 
     Raises
     ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ...errors import ParameterError
@@ -10,16 +12,47 @@ from .ids import checked_id, new_id
 from .ontology import Class, Classification, ObjectClass
 
 
+class Answers:
+    """Answers by id of the attribute, as a mapping that never changes, but gives way to another one.
+
+    So whoever keeps the mapping of a moment keeps the answers of that moment, and whether one of a hundred thousand
+    instances was answered otherwise since is told without a look into any.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now: Mapping[str, Any] = {}
+
+    def __setitem__(self, id: str, answer: Any) -> None:
+        self.now = {**self.now, id: answer}
+
+    def pop(self, id: str, default: Any = None) -> Any:
+        """Take an answer away."""
+        self.now, found = {key: other for key, other in self.now.items() if key != id}, self.now.get(id, default)
+        return found
+
+    def take(self, answers: Mapping[str, Any]) -> None:
+        """Take over other answers in the place of all; equal ones change nothing."""
+        if answers != self.now:
+            self.now = dict(answers)
+
+
 class _Instance:
     """Something of a class, with an id and answers that hold in every space that it lies in."""
 
     def __init__(self, class_: Any, id: str | None, answers: dict[str, Any] | None) -> None:
         self._class = class_
         self.id = new_id() if id is None else checked_id(id)
-        self.answers: dict[str, Any] = {}
+        self._answers = Answers()
         given = [(self._known(key), value) for key, value in (answers or {}).items()]
         for known, value in sorted(given, key=lambda one: len(one[0].under)):  # what lies in an option after its choice
             self.set_answer(value, known.attribute)
+
+    @property
+    def answers(self) -> Mapping[str, Any]:
+        """Its answers, by id of the attribute; `set_answer` changes them."""
+        return MappingProxyType(self._answers.now)
 
     @property
     def class_(self) -> Class:
@@ -62,7 +95,7 @@ class _Instance:
                 remedy="space.set_dynamic_answer(instance, frames, ...)",
             )
         known.check_asked(self.answers)
-        self.answers[found.id] = found.check(answer)
+        self._answers[found.id] = found.check(answer)
 
     def get_answer(self, attribute: str | Attribute | None = None) -> Any:
         """Return an answer, None where there is none, or where the option that it is nested in is not chosen now."""

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import ParameterError
 from . import geometry as basis
 from .geometry import Bounds, Geometry, Points, extent
+from .ids import is_text
 
 if TYPE_CHECKING:
     from .grid import Grid
@@ -91,6 +92,7 @@ class Skeleton(Geometry):
             len(self.names) != len(self.points)
             or len(self.states) != len(self.points)
             or not {*self.states} <= {*STATES}
+            or not all(map(is_text, self.names))
         ):
             raise ParameterError(
                 f"{len(self.points)} points with the names {self.names} and the states {self.states}.",

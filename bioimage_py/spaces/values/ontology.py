@@ -9,7 +9,17 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from ...errors import FormatError, KeyNotFoundError, ParameterError
-from .attributes import Attribute, Known, all_of, check_one_of, check_text, check_unique
+from .attributes import (
+    DEEPEST,
+    Attribute,
+    Known,
+    all_of,
+    check_attributes,
+    check_flags,
+    check_one_of,
+    check_text,
+    check_unique,
+)
 from .ids import checked_id, new_id
 
 Color = tuple[int, int, int]
@@ -60,9 +70,13 @@ class ObjectClass:
 
     def __post_init__(self) -> None:
         check_text(self.name, "name")
+        check_flags(self, "required", "archived")
+        if self.parent is not None:
+            checked_id(self.parent, "parent")
         check_one_of(self.shape, "shape", SHAPES)
         object.__setattr__(self, "color", checked_color(self.color))
         object.__setattr__(self, "attributes", tuple(self.attributes))
+        check_attributes(self.attributes, self.name)
         object.__setattr__(self, "id", checked_id(self.id or new_id()))
         check_unique((a.name for a in self.attributes), f"attributes of {self.name!r}")
         check_unique((one.attribute.id for one in self.all_attributes), f"attributes of {self.name!r}")
@@ -104,6 +118,8 @@ class Classification:
 
     def __post_init__(self) -> None:
         check_text(self.name, "name")
+        check_flags(self, "several", "archived")
+        check_attributes([self.attribute], self.name)
         check_one_of(self.level, "level", ("frame", "global"))
         object.__setattr__(self, "id", checked_id(self.id or new_id()))
         check_unique((one.attribute.id for one in self.all_attributes), f"attributes of {self.name!r}")
@@ -194,11 +210,9 @@ class Ontology:
         found: dict[str, list[Any]] = {}
         for name, kind in groups.items():
             items = document.get(name, {})
-            if not isinstance(items, Mapping):
+            if not isinstance(items, Mapping) or not all(isinstance(item, Mapping) for item in items.values()):
                 raise FormatError(f"{where}.{name} is no mapping.", remedy="use what Ontology.to_document() gives")
-            found[name] = [
-                _parsed(kind, {**dict(item), "id": id}, f"{where}.{name}.{id}") for id, item in items.items()
-            ]
+            found[name] = [_parsed(kind, {**item, "id": id}, f"{where}.{name}.{id}") for id, item in items.items()]
         try:
             return cls(tuple(found["objects"]), tuple(found["classifications"]))
         except ParameterError as error:
@@ -224,31 +238,33 @@ def _document(item: Any, with_id: bool = False) -> dict[str, Any]:
     return found
 
 
-def _parsed(kind: Any, document: Any, where: str) -> Any:
+def _parsed(kind: Any, document: Any, where: str, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise FormatError(f"{where:.80}... is nested too deep.", remedy=f"nest {DEEPEST} attributes at most")
     known = {one.name for one in fields(kind)}
     if not isinstance(document, Mapping) or not set(document) <= known:
         extra = sorted(set(document) - known) if isinstance(document, Mapping) else document
         raise FormatError(f"{where} has the unknown fields {extra}.", remedy=f"use {sorted(known)}")
     given = dict(document)
     if "attribute" in given:
-        given["attribute"] = _parsed(Attribute, given["attribute"], f"{where}.attribute")
-    if "attributes" in given:
+        given["attribute"] = _parsed(Attribute, given["attribute"], f"{where}.attribute", depth + 1)
+    if isinstance(given.get("attributes"), list):
         given["attributes"] = [
-            _parsed(Attribute, a, f"{where}.attributes[{i}]") for i, a in enumerate(given["attributes"])
+            _parsed(Attribute, a, f"{where}.attributes[{i}]", depth + 1) for i, a in enumerate(given["attributes"])
         ]
     if "nested" in given:
-        given["nested"] = _parsed_nested(given["nested"], f"{where}.nested")
+        given["nested"] = _parsed_nested(given["nested"], f"{where}.nested", depth)
     try:
         return kind(**given)
     except (ParameterError, TypeError) as error:
         raise FormatError(f"{where}: {getattr(error, 'message', error)}", remedy="mend it by hand") from None
 
 
-def _parsed_nested(document: Any, where: str) -> dict[str, list[Any]]:
+def _parsed_nested(document: Any, where: str, depth: int) -> dict[str, list[Any]]:
     if not isinstance(document, Mapping) or not all(isinstance(inner, list) for inner in document.values()):
         raise FormatError(f"{where} is no mapping from options to attributes.", remedy="mend it by hand")
     return {
-        option: [_parsed(Attribute, one, f"{where}.{option}[{i}]") for i, one in enumerate(inner)]
+        option: [_parsed(Attribute, one, f"{where}.{option}[{i}]", depth + 1) for i, one in enumerate(inner)]
         for option, inner in document.items()
     }
 

@@ -34,6 +34,13 @@ def shape_of(geometry: Geometry) -> Any:
     return shapely.Polygon(geometry.rings()[0]) if geometry.rings() else None
 
 
+def _whole(shape: Any) -> Any:
+    """Return a valid shape of the same points: each part by the even-odd rule, and what is in any of them."""
+    if shape.is_valid:
+        return shape
+    return shapely.union_all(shapely.make_valid(shapely.get_parts(shape)))
+
+
 def polygon_of(shape: Any) -> Polygon | None:
     """Return the polygons of a shape; None where it has no area."""
     found = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and not part.is_empty]
@@ -43,7 +50,7 @@ def polygon_of(shape: Any) -> Polygon | None:
 
 def clipped(polygon: Polygon, bounds: Sequence[float]) -> Polygon | None:
     """Return the part of a polygon within bounds (x, y, x, y)."""
-    return polygon_of(shapely.intersection(shapely.make_valid(shape_of(polygon)), shapely.box(*bounds)))
+    return polygon_of(shapely.intersection(_whole(shape_of(polygon)), shapely.box(*bounds)))
 
 
 def touches(geometry: Geometry, bounds: npt.NDArray[np.float64], grid: Grid) -> bool:
@@ -57,7 +64,7 @@ def touches(geometry: Geometry, bounds: npt.NDArray[np.float64], grid: Grid) -> 
     shape = shape_of(geometry)
     if shape is None:
         return True
-    return bool(shapely.make_valid(shape).intersects(shapely.box(bounds[0], bounds[1], bounds[3], bounds[4])))
+    return bool(_whole(shape).intersects(shapely.box(bounds[0], bounds[1], bounds[3], bounds[4])))
 
 
 def crosses_itself(geometry: Geometry) -> bool:
@@ -68,7 +75,7 @@ def crosses_itself(geometry: Geometry) -> bool:
 def area_of(geometry: Geometry) -> float:
     """Return the area in the plane of x and y."""
     shape = shape_of(geometry)
-    return 0.0 if shape is None else float(shapely.area(shapely.make_valid(shape)))
+    return 0.0 if shape is None else float(shapely.area(_whole(shape)))
 
 
 def outline_of_runs(x0: Any, y0: Any, x1: Any, y1: Any) -> Polygon:

@@ -19,6 +19,7 @@ from bioimage_py.projects.storage.contents import files_of
 from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.sources import from_spec
 from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology, to_document
+from bioimage_py.spaces.values.audit import this_user
 
 from ..conftest import make_settings
 from ..starting import Running
@@ -247,6 +248,7 @@ def test_spaces_of_two_are_merged_and_one_record_of_two_is_a_conflict(project, a
     mine, theirs = added.space(kind="volume"), other.descriptors[0].space(kind="volume")
     first = ObjectInstance(cell)
     mine.put_object(first, Box((0, 0, 0), (5, 5, 5)))
+    assert mine.get(first.id).created_by == project.user == project._session.remote.connection.user != this_user()
     theirs.put_object(ObjectInstance(other.ontology.objects[0]), Box((1, 1, 1), (5, 5, 5)))
     assert mine.save()
     assert theirs.save()

@@ -164,6 +164,17 @@ def broken(**changes: Any) -> dict[str, Any]:
         broken(segmentation=[[1, 2, 3]]),
         broken(score=7),
         broken(object_id="a\nb"),
+        broken(object_id=""),
+        broken(object_id=2**60),
+        broken(score=10**400),
+        broken(score="0.5"),
+        broken(score=True),
+        broken(image_id=2),
+        broken(image_id=None),
+        broken(bbox=[10**400, 1, 1, 1]),
+        {**broken(), "images": [{"id": None}]},
+        {**broken(), "images": [{"id": 1}, {"id": 1}]},
+        {**broken(), "categories": [{"id": 1, "name": "nucleus"}, {"id": 1.0, "name": "old"}]},
     ],
 )
 def test_broken_coco(image: Any, document: Any) -> None:
@@ -177,6 +188,13 @@ def test_broken_coco(image: Any, document: Any) -> None:
     [
         {"properties": None},
         {"properties": {}},
+        {"properties": [1]},
+        {"id": True},
+        {"id": [1]},
+        {"id": "a\nb"},
+        {"properties": {"classification": {"name": "nucleus"}, "confidence": 10**400}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [10**400, 0], [1, 1]]]}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1e200, 0], [1, 1]]]}},
         {"properties": {"classification": {"name": "nobody"}}},
         {"properties": {"classification": {"name": "nucleus"}, "frame": 3}},
         {"properties": {"classification": {"name": "nucleus"}, "confidence": "much"}},
@@ -196,6 +214,23 @@ def test_broken_geojson(image: Any, change: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match=r"features|properties"):
         from_geojson(image, [{**feature, **change}])
     assert len(image) == 1
+
+
+def test_ids_that_a_table_program_wrote(image: Any) -> None:
+    large = 2**53 + 1  # which a float is not
+    document = {
+        "images": [{"id": 1.0}, {"id": 2}],
+        "categories": [{"id": 1.0, "name": "nucleus"}],
+        "annotations": [{"id": large, "image_id": id, "category_id": 1, "bbox": [id, 1, 5, 5]} for id in (1, 2, 1.0)],
+    }
+    assert from_coco(image, document, image_id=1) == 2
+    assert {record.geometry_in("pixel").top_left[0] for record in image} == {1}
+    ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
+    features = [
+        {"id": large + i, "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": None} for i in (0, 1)
+    ]
+    assert from_geojson(image, features, class_="polygon") == 2
+    assert image.get(str(large)).id != image.get(str(large + 1)).id
 
 
 def test_boxes_and_landmarks_of_projects(volume: Any, ontology: Ontology) -> None:
