@@ -13,8 +13,8 @@ from ..errors import BioimageError, ParameterError
 from ..sources import Axis
 from .bulk import outside_of
 from .columns import read_columns
+from .reading import space_class
 from .schema import AUDIT, COLUMNS, ROWS, TIME, bad
-from .space import space_class
 from .table import ROW
 from .values.audit import checked_author, checked_confidence
 from .values.frames import GLOBAL

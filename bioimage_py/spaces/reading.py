@@ -22,6 +22,17 @@ from .values.ontology import Class, Ontology
 TYPES = ("object", "classification")
 
 
+SPACES: dict[str, Any] = {}
+"""The classes of spaces, by kind."""
+
+
+def space_class(kind: str) -> Any:
+    """Return the class of a kind of space; KeyNotFoundError for another one."""
+    if kind in SPACES:
+        return SPACES[kind]
+    raise KeyNotFoundError(f"There is no kind {kind!r} of space.", remedy=f"use one of {list(SPACES)}")
+
+
 class Reading:
     """The records of one extent of an image, and what may be annotated there.
 
@@ -38,6 +49,11 @@ class Reading:
     """
 
     kind: str
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "kind" in vars(cls):
+            SPACES.setdefault(cls.kind, cls)
 
     def __init__(
         self,

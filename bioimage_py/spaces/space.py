@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..errors import KeyNotFoundError, ParameterError
+from ..errors import ParameterError
 from ..sources import Axis
 from .bulk import Ids, put_many
+from .exchange.methods import Exchanging
 from .history import MISSING
 from .putting import FrameOverlapStrategy, Putting, check_missing
+from .reading import SPACES
 from .records import Record
 from .values.audit import Naive, audited
 from .values.frames import frame_numbers
@@ -20,7 +22,7 @@ from .values.instances import ClassificationInstance, ObjectInstance
 from .values.ontology import Ontology
 
 
-class Space(Putting):
+class Space(Putting, Exchanging):
     """Objects and classifications of one image; `for_image` makes one.
 
     Examples
@@ -80,8 +82,8 @@ class Space(Putting):
         moving = frames is not None or names.get(time or "", 1) > 1
         if kind is None:
             kind = "sequence" if moving else "volume" if names.get("z", 1) > 1 else "image"
-        if kind not in _KINDS:
-            raise ParameterError(f"kind={kind!r} is none of {list(_KINDS)}.", remedy="kind='image'")
+        if kind not in SPACES:
+            raise ParameterError(f"kind={kind!r} is none of {list(SPACES)}.", remedy="kind='image'")
         if kind == "sequence":
             frames = frames or time or "z"
         elif frames is not None:
@@ -92,7 +94,7 @@ class Space(Putting):
                 raise ParameterError(f"An image with {names['z']} slices.", remedy="kind='volume' or 'sequence'")
             known, shape = (axis for axis, _ in kept), (n for _, n in kept)
         grid = Grid(tuple(known), tuple(shape), frames, sizes)
-        return _KINDS[kind](grid, Ontology() if ontology is None else ontology, space_id, user)
+        return SPACES[kind](grid, Ontology() if ontology is None else ontology, space_id, user)
 
     def put_many(self, classes: Any, geometries: Any, frames: Any = 0, ids: Any = None, **given: Any) -> Ids:
         """Put many objects: all, or none.
@@ -387,13 +389,3 @@ class SequenceSpace(Space):
             if after != before:
                 step.entries.append((self._dynamic, (instance.id, frame), before or MISSING, after or MISSING))
         self._steps.do(step)
-
-
-_KINDS: dict[str, Any] = {"image": ImageSpace, "sequence": SequenceSpace, "volume": VolumeSpace}
-
-
-def space_class(kind: str) -> Any:
-    """Return the class of a kind of space; KeyNotFoundError for another one."""
-    if kind in _KINDS:
-        return _KINDS[kind]
-    raise KeyNotFoundError(f"There is no kind {kind!r} of space.", remedy=f"use one of {list(_KINDS)}")
