@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..arguments import named_fields
-from ..errors import ArgumentError
+from ..errors import ArgumentError, BioimageError
 
 
 @named_fields
@@ -54,6 +56,32 @@ class Axis:
         ):
             if not isinstance(value := getattr(self, field), kinds):
                 raise ArgumentError(f"Axis: {field}={value!r} is of another type", remedy=f"{field}={example}")
+
+
+def axes_told(where: str, read: Callable[[], tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+    """Return what a file says of its axes; None, with a warning, where that makes no sense: voxels are read anyway.
+
+    Parameters
+    ----------
+    where : str
+        The file, for the warning.
+    read : callable
+        Reads the axes; it may run into anything that a file can hold.
+    """
+    try:
+        found = read()
+        for axis in found or ():
+            if not 0 < abs(float(axis.scale)) < math.inf or not abs(float(axis.offset)) < math.inf:
+                raise ValueError(f"the axis {axis.name!r} has the scale {axis.scale:.9g}, offset {axis.offset:.9g}")
+        return found
+    except ArgumentError as error:
+        said = error.message
+    except BioimageError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        said = str(error)
+    warnings.warn(f"{where}: what is said of its axes makes no sense: {said:.200}", stacklevel=2)
+    return None
 
 
 def default_axes(ndim: int) -> tuple[Axis, ...]:

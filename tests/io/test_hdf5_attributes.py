@@ -88,8 +88,27 @@ def test_damage_is_named(what: str, tmp_path: Path) -> None:
     path.write_bytes(content)
     with h5py.File(path) as file, pytest.raises(FormatError, match="damaged: an attribute of '/data'"):
         check_attributes(file["data"], str(path))
-    with pytest.raises(FormatError, match="damaged"):
-        bp.open_source(path, "data")
+    for mode in ("r", "r+"):
+        with pytest.raises(FormatError, match="damaged"):
+            bp.open_source(path, "data", mode=mode)
+
+
+def test_a_file_in_memory_is_not_that_of_its_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    change(content, "beyond the file")
+    path.write_bytes(content)
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        file.create_dataset("data", data=np.arange(4)).attrs["text"] = "whole"
+        assert bp.sources.as_source(file["data"]).shape == (4,)
+
+
+def test_a_file_whose_name_another_has_taken(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        (tmp_path / "b").write_bytes(bytes(10))
+        (tmp_path / "b").replace(path)
+        check_attributes(file["data"], str(path))
 
 
 def test_many_attributes_in_a_damaged_heap(tmp_path: Path) -> None:

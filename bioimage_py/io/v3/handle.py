@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arguments import data_type
 from ...errors import (
+    DtypeError,
     IndexingError,
     NotReopenableError,
     ParameterError,
@@ -291,6 +292,8 @@ class ReadHandle:
         nbytes = math.prod(one.stop - one.start for one in box) * source.dtype.itemsize
         self._checked().check_size(nbytes)
         kind = source.dtype if dtype is None else data_type(dtype)
+        if kind.kind not in "biufc":
+            raise DtypeError(f"dtype={dtype!r}: voxels are numbers.", remedy='dtype="uint8"')
         straight = part.axes is None and kind == source.dtype
         if out is not None and straight:
             return read_box(source, box, checked_out(out, tuple(one.stop - one.start for one in box), kind))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import NotReopenableError, StorageError
-from ..axes import Axis
+from ..axes import Axis, axes_told
 from ..base import Concurrency
 from ..chunked.unit_files import UnitFiles
 from ..forks import check_opened, count
@@ -48,8 +48,7 @@ class HDF5Backing(Backing):
         self._key = str(dataset.name).strip("/")
         self._mode = str(dataset.file.mode)
         require_parts(dataset, self._path)
-        if self._mode == "r":
-            check_attributes(dataset, self._path)
+        check_attributes(dataset, self._path)
         warn_if_packed(dataset, self._path)
         self.shape = tuple(int(size) for size in dataset.shape)
         self._stored = np.dtype(dataset.dtype).newbyteorder("=")
@@ -87,7 +86,7 @@ class HDF5Backing(Backing):
 
     def axes(self) -> tuple[Axis, ...] | None:
         with reading_structure(self._path):
-            return hdf5_axes(self._native)
+            return axes_told(f"{self._path}:/{self._key}", lambda: hdf5_axes(self._native))
 
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:

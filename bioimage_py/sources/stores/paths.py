@@ -34,6 +34,8 @@ def resolve(path: Any) -> str:
         if not (hasattr(path, "geturl") or hasattr(path, "path") or hasattr(path, "scheme")):
             raise SourceTypeError(f"A {type(path).__name__} is not a path: {path!r}.", remedy='pass a path: "a.zarr"')
         text = path.geturl() if hasattr(path, "geturl") else str(path)
+    if not text:
+        raise ParameterError("The path is empty.", remedy='pass one, such as "a.tif"; "." is the folder one is in')
     if is_url(text):
         scheme, _, rest = text.partition("://")
         return f"{scheme.lower()}://{rest.rstrip('/') if '?' not in rest else rest}"
