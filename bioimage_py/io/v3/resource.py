@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import tempfile
 import weakref
 import zipfile
@@ -114,7 +115,17 @@ def resource_of(uri: Any, extension: str | None = None) -> Resource:
     member = _MEMBER.match(path)
     if member and not os.path.exists(path) and os.path.isfile(member[1]):
         return _of_member(uri, member[1], member[2])
+    if stat.S_ISFIFO(_mode(path)):  # it can be read once, and a format looks twice
+        with open(path, "rb") as pipe:
+            return _of_file_object(pipe, extension)
     return Resource(uri, path)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
 
 
 def _of_file_object(uri: Any, extension: str | None) -> Resource:
