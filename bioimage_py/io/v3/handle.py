@@ -28,7 +28,7 @@ from .index import Part, checked_index, one_of, position
 from .info import ImageInfo, Request
 from .metadata import View
 from .planes import lead_of, plane_of, require_equal, slice_of
-from .properties import ImageProperties, spacing_of
+from .properties import ImageProperties, spacing_of, time_step_of
 from .reading import checked_out, read_box
 from .resource import resource_of
 
@@ -370,7 +370,7 @@ class ReadHandle:
             affine=details.affine,
             channel_names=details.channel_names,
             channel_colors=details.channel_colors,
-            time_step=details.time_step,
+            time_step=time_step_of(axes) if details.time_step is None else details.time_step,
             positions=details.positions,
             levels=levels,
             chunks=source.chunks,

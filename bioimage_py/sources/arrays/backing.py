@@ -156,7 +156,8 @@ class NumpyBacking(Backing):
     @property
     def file(self) -> str | None:
         """Path of the file that the array is mapped from; None where another has taken its name."""
-        return os.fspath(self._native.filename) if self._file and file_of(self._native) == self._file else None
+        same = self._file is not None and file_of(self._native) == self._file
+        return os.fspath(getattr(self._native, "filename", "")) if same else None
 
     @property
     def _there(self) -> np.ndarray:

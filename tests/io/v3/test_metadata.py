@@ -172,3 +172,12 @@ def test_claims_beyond_memory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MemoryError, match="claims an image of") as caught:
         iio.imread(path)
     assert "roi" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".ome.zarr", ".n5", ".h5", ".tif", ".nrrd"])
+def test_seconds_between_time_points(ending: str, tmp_path: Path) -> None:
+    image = np.zeros((3, 20, 30), "u1")
+    iio.imwrite(tmp_path / f"a{ending}", image, axes="tyx", scale={"t": 1500}, unit={"t": "ms"})
+    assert iio.improps(tmp_path / f"a{ending}").time_step == 1.5
+    iio.imwrite(tmp_path / f"b{ending}", image, axes="tyx", scale={"y": 0.5})
+    assert iio.improps(tmp_path / f"b{ending}").time_step is None
