@@ -24,7 +24,7 @@ from ...sources.axes import Axis
 from ...sources.spec import load_qualified
 from ...sources.stores.location import Location
 from ...system.files import clone
-from ..details import Image
+from ..details import Image, own_metadata
 from ..formats import Format, require_library, split_path
 from ..keys import series_of
 from ..written.array_images import is_ome, write_layout
@@ -181,7 +181,7 @@ class WriteHandle:
         for key in contents.images():
             source, details = contents.source(key), contents.details(key)
             array = source.read() if source.nbytes < 2**24 else source
-            found.append(Image(array, source.axes, "", replace(details, raw={})))
+            found.append(Image(array, source.axes, "", replace(details, raw=own_metadata(details.raw))))
         return found
 
     def __enter__(self) -> Self:
