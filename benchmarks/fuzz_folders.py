@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from fuzz_corpus import DATA, ROOT
-from fuzz_files import LateError, limit_memory
+from fuzz_files import LateError, limit_memory, limit_processor
 
 import bioimage_py.io.v3 as iio
 from bioimage_py.errors import BioimageError
@@ -164,6 +164,7 @@ def fuzz(name: str, count: int, seconds: int, first: int, folder: Path) -> int:
     faults: collections.Counter[str] = collections.Counter()
     for seed in range(first, first + count):
         with wrong(path, seed):
+            limit_processor(seconds)
             signal.setitimer(signal.ITIMER_PROF, seconds)
             try:
                 ends[outcome(path)] += 1

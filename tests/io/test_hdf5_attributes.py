@@ -58,6 +58,14 @@ def first(content: bytes) -> tuple[int, int, int]:
     return at, element, unpack_from("<Q", content, element + 4)[0]
 
 
+def free(content: bytes, heap: int) -> int:
+    """Where the free space of a heap begins."""
+    at = heap + 16
+    while unpack_from("<H", content, at)[0]:
+        at += 16 + -(-unpack_from("<Q", content, at + 8)[0] // 8) * 8
+    return at
+
+
 def change(content: bytearray, what: str) -> None:
     kind, element, heap = first(bytes(content))
     assert content[heap : heap + 4] == b"GCOL"
@@ -70,6 +78,8 @@ def change(content: bytearray, what: str) -> None:
         "neither text nor sequence": (kind + 1, b"\x03"),
         "a heap without end": (heap + 8, pack("<Q", 2**63)),
         "an object beyond the heap": (heap + 24, pack("<Q", 2**64 - 16)),
+        "free space without length": (free(content, heap) + 8, pack("<Q", 0)),
+        "free space beyond the heap": (free(content, heap) + 8, pack("<Q", 2**40)),
     }[what]
     content[at : at + len(value)] = value
 
@@ -79,6 +89,7 @@ def change(content: bytearray, what: str) -> None:
     [
         "beyond the file", "its name twice", "no heap", "no such object", "longer than its object",
         "neither text nor sequence", "a heap without end", "an object beyond the heap",
+        "free space without length", "free space beyond the heap",
     ],
 )  # fmt: skip
 def test_damage_is_named(what: str, tmp_path: Path) -> None:

@@ -183,8 +183,11 @@ class _Bytes:
         content, at, found = self._read(address, size), 16, dict[int, int]()
         while at + 16 <= size:
             number, length = unpack_from("<H", content, at)[0], unpack_from("<Q", content, at + 8)[0]
-            if number == 0:  # what is free
-                break
+            if number == 0:  # what is free, over which HDF5 goes by its length
+                if not 16 <= length <= size - at:
+                    raise _DamageError(f"is in the heap at {address}, whose free space has {length} bytes")
+                at += length
+                continue
             at += 16
             if length > size - at:
                 raise _DamageError(f"is in the heap at {address}, of which an object is longer than the heap")
