@@ -70,18 +70,43 @@ def axes_told(where: str, read: Callable[[], tuple[Axis, ...] | None]) -> tuple[
     """
     try:
         found = read()
-        for axis in found or ():
-            if not 0 < abs(float(axis.scale)) < math.inf or not abs(float(axis.offset)) < math.inf:
-                raise ValueError(f"the axis {axis.name!r} has the scale {axis.scale:.9g}, offset {axis.offset:.9g}")
-        return found
     except ArgumentError as error:
         said = error.message
     except BioimageError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         said = str(error)
-    warnings.warn(f"{where}: what is said of its axes makes no sense: {said:.200}", stacklevel=2)
+    else:
+        return None if found is None else with_sizes(where, found)
+    _warn(where, said)
     return None
+
+
+def with_sizes(where: str, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return axes that a file describes, without scale and offset, and with a warning, where these are no numbers.
+
+    Parameters
+    ----------
+    where : str
+        The file, for the warning.
+    axes : tuple of Axis
+    """
+    if all(map(_has_sizes, axes)):
+        return axes
+    wrong = next(axis for axis in axes if not _has_sizes(axis))
+    _warn(where, f"{wrong.name!r} has the scale {wrong.scale!s:.20} and the offset {wrong.offset!s:.20}")
+    return tuple(axis if _has_sizes(axis) else Axis(axis.name, axis.kind) for axis in axes)
+
+
+def _has_sizes(axis: Axis) -> bool:
+    try:
+        return 0 < abs(float(axis.scale)) < math.inf and abs(float(axis.offset)) < math.inf
+    except OverflowError:  # whole numbers beyond those
+        return False
+
+
+def _warn(where: str, said: str) -> None:
+    warnings.warn(f"{where}: what is said of its axes makes no sense: {said:.200}", stacklevel=3)
 
 
 def default_axes(ndim: int) -> tuple[Axis, ...]:

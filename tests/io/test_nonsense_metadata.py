@@ -120,3 +120,37 @@ def test_chunks_of_no_voxels(tmp_path: Path) -> None:
     for call in (iio.imread, iio.improps):
         with pytest.raises(FormatError, match="chunks of no voxels"):
             call(path)
+
+
+FIELDS = {
+    "a.nrrd": (b"(0.5,0.0)", b"(nan,0.0)"),
+    "b.nrrd": (b"(0.5,0.0)", b"(0.0,0.0)"),
+    "a.mha": (b"ElementSpacing = 0.0005", b"ElementSpacing = 1e999 "),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_distances_of_text_headers(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    iio.imwrite(path, PLANE, scale=0.5, unit="um")
+    content = path.read_bytes()
+    assert FIELDS[name][0] in content
+    path.write_bytes(content.replace(*FIELDS[name]))
+    try:
+        told = iio.improps(path)
+    except FormatError:
+        return
+    assert all(size is None or 0 < size < float("inf") for size in told.spacing or ())
+    assert np.array_equal(iio.imread(path), PLANE)
+
+
+def test_distances_of_nifti(tmp_path: Path) -> None:
+    pytest.importorskip("nibabel")
+    path = tmp_path / "a.nii"
+    iio.imwrite(path, PLANE, scale=0.5, unit="um")
+    content = bytearray(path.read_bytes())
+    content[80:84] = np.float32("nan").tobytes()
+    content[252:256] = bytes(4)  # neither of its matrices
+    path.write_bytes(content)
+    told = iio.improps(path)
+    assert (told.shape, told.spacing) == (PLANE.shape, (0.5, None))
