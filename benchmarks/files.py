@@ -7,9 +7,9 @@ page cache is warm. What takes milliseconds is measured in time of the processor
 change. Files larger than the disk are made of holes. A row passes where its ratio (or value) is at most its target;
 with --check the exit status is 1 where one does not.
 
-"First look" forgets before each read what the package remembers of files that have not changed (`io.tif.known`). A page of
-ours is one of an image, for which all pages have to be found; that of the library is the seventh of the file, and the row
-below it is the seventh of the image.
+"First look" forgets before each read what the package remembers of files that have not changed (`io.tif.known`). A
+page of ours is one of an image, for which all pages have to be found; that of the library is the seventh of the file,
+and in the row below it the seventh of the image.
 """
 
 from __future__ import annotations

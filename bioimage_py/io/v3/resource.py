@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -128,7 +129,16 @@ def _mode(path: str) -> int:
         return 0
 
 
+def require_open(uri: Any) -> None:
+    """Raise where a file object is closed, or gives text."""
+    if getattr(uri, "closed", False) is True:
+        raise StorageError(f"{uri!r} is closed.", remedy="open it again, or pass its path")
+    if isinstance(uri, io.TextIOBase):
+        raise SourceTypeError(f"{uri!r} was opened as text.", remedy='open(path, "rb"), or "wb" to write')
+
+
 def _of_file_object(uri: Any, extension: str | None) -> Resource:
+    require_open(uri)
     position = uri.tell() if _seekable(uri) else None
     path = _real_path(uri)
     if path is not None and position == 0:

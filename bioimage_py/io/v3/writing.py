@@ -33,7 +33,7 @@ from .contents import contents_of
 from .images import Wanted, images_of
 from .info import Request
 from .replacing import check_replaced, in_place_of
-from .resource import Resource, Scratch
+from .resource import Resource, Scratch, require_open
 from .target import BYTES, checked_target, format_to_write
 
 MODES = ("r", "w", "a", "x")
@@ -216,6 +216,7 @@ def writer_of(
             raise ParameterError(f"{uri!r:.80} does not say which format is wanted.", remedy='extension=".tif"')
         if mode == "a":
             raise ParameterError("mode 'a' adds to a file, bytes are none.", remedy='mode="w"')
+        require_open(uri)
         entry = format_to_write("", plugin, extension)
         require_library(entry)
         if entry.stores:

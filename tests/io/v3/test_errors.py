@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from bioimage_py.errors import (
     RegionError,
     ShapeError,
     SourceNotFoundError,
+    SourceTypeError,
     StorageError,
 )
 
@@ -47,6 +49,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.mkdir(name)
     Path("bare/readme.txt").write_text("x")
     Path("late.tif").write_bytes(Path("three.tif").read_bytes()[:400])
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(b"II*")
+    file.close()
+    return file
 
 
 CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception], str]] = {
@@ -91,6 +99,15 @@ CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception
     "axes": (lambda: iio.imread("three.tif", axes="yx"), ShapeError, ValueError, "leave out"),
     "axes are a number": (lambda: iio.imread("three.tif", axes=3), ParameterError, ValueError, "axes=3"),
     "voxels that are no numbers": (lambda: iio.imread("three.tif", dtype=object), DtypeError, TypeError, "numbers"),
+    "opened as text": (lambda: iio.imread(open("three.tif")), SourceTypeError, TypeError, "opened as text"),  # noqa: SIM115
+    "text to write": (
+        lambda: iio.imwrite(io.StringIO(), DATA, extension=".tif"),
+        SourceTypeError,
+        TypeError,
+        "as text",
+    ),
+    "closed": (lambda: iio.imread(closed()), StorageError, OSError, "is closed"),
+    "closed to write": (lambda: iio.imwrite(closed(), DATA, extension=".tif"), StorageError, OSError, "is closed"),
     "no path": (lambda: iio.imread(""), ParameterError, ValueError, "empty"),
     "no path to write": (lambda: iio.imwrite("", DATA), ParameterError, ValueError, "empty"),
     "text in an archive": (lambda: iio.imread("text.zip"), FormatError, OSError, "begins with b'This"),
