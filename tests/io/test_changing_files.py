@@ -43,6 +43,19 @@ def test_a_file_that_becomes_shorter(name: str, tmp_path: Path) -> None:
                 read()
 
 
+@pytest.mark.parametrize("how", [{}, {"chunks": (1, 80, 100)}, {"chunks": (1, 80, 100), "compression": "gzip"}])
+def test_an_hdf5_file_that_becomes_shorter(how: dict[str, Any], tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=DATA, **how)
+    with bp.open_source(path, "data") as source:
+        np.testing.assert_array_equal(source[3], DATA[3])
+        os.truncate(path, 6000)
+        with pytest.raises(StorageError, match="shorter than it was"):
+            _ = source[40]
+
+
 def test_what_numpy_maps(tmp_path: Path) -> None:
     array = np.memmap(tmp_path / "a.raw", "u1", "w+", offset=5000, shape=(100, 100))
     source = bp.sources.as_source(array)
