@@ -71,8 +71,9 @@ test-projects: $(STAMP) ## label projects under many writers, kills and 100,000 
 soak: $(STAMP) ## kill workers and drivers at random instants; nothing may be lost: ROUNDS=200 KILLS=5 SEED=1 ROUND=17
 	$(BIN)/python benchmarks/soak.py
 
-fuzz: $(STAMP) ## read 10,000 damaged files of each format: errors of the package or images; COUNT=500 ONLY="a.nii a.czi" SEED=1
+fuzz: $(STAMP) ## read 10,000 damaged files and folders of each format: errors of the package or images; COUNT=500 ONLY="a.nii a.czi" SEED=1
 	$(BIN)/python benchmarks/fuzz_files.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
+	$(if $(ONLY),,$(BIN)/python benchmarks/fuzz_folders.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0))
 
 pipelines: $(STAMP) ## kill scripts with pipelines at random instants, and what a pipeline costs: KILLS=60 SEED=1
 	$(BIN)/python -W ignore benchmarks/pipelines.py --kills $(or $(KILLS),60)

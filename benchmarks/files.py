@@ -7,7 +7,9 @@ page cache is warm. What takes milliseconds is measured in time of the processor
 change. Files larger than the disk are made of holes. A row passes where its ratio (or value) is at most its target;
 with --check the exit status is 1 where one does not.
 
-"First look" forgets before each read what the package remembers of files that have not changed (`io.tif.known`).
+"First look" forgets before each read what the package remembers of files that have not changed (`io.tif.known`). A
+page of ours is one of an image, for which all pages have to be found; that of the library is the seventh of the file,
+and in the row below it the seventh of the image.
 """
 
 from __future__ import annotations
@@ -93,6 +95,12 @@ def page_of(path: Path, number: int = 7) -> np.ndarray:
         return file.pages[number].asarray()
 
 
+def page_of_series(path: Path, number: int = 7) -> np.ndarray:
+    """The page by its number in the image, for which the library has to know which pages are one."""
+    with tifffile.TiffFile(path) as file:
+        return file.series[0].pages[number].asarray()
+
+
 def told_of(path: Path) -> tuple[Any, ...]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
@@ -137,6 +145,7 @@ def stacks(folder: Path, size: int) -> Iterator[Row]:
     page, props = lambda: iio.imread(plain, page=7), lambda: iio.improps(plain)
     yield Row("page", page, lambda: page_of(plain), 1.5, lambda: imageio.v3.imread(plain, page=7))
     yield Row("page, first look", first(page), lambda: page_of(plain), 1.5)
+    yield Row("page of the image, first look", first(page), lambda: page_of_series(plain), 1.5)
     yield Row("improps", props, lambda: told_of(plain), 2.0, lambda: imageio.v3.improps(plain))
     yield Row("improps, first look", first(props), lambda: told_of(plain), 2.0)
     yield Row("region", lambda: iio.imread(tiled, roi=box), lambda: region_of(tiled, box), 1.2)

@@ -78,6 +78,13 @@ def limit_memory() -> None:
         )
 
 
+def limit_processor(seconds: int) -> None:
+    """Have the system end the process where a library does not come back, to which no exception gets."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 2 * seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
 def fuzz(name: str, count: int, seconds: int, first: int, folder: Path) -> int:
     """Read so many mutations of one file; return how many broke a rule."""
     warnings.simplefilter("ignore")
@@ -103,6 +110,7 @@ def fuzz(name: str, count: int, seconds: int, first: int, folder: Path) -> int:
         path = folder / f"f{seed}-{name}"
         path.write_bytes(mutated(content, random.Random(f"{seed} {name}")))
         # of the processor, which others on the machine may have; and, for who waits for ever, on the wall
+        limit_processor(seconds)
         signal.setitimer(signal.ITIMER_PROF, seconds)
         signal.alarm(_WAITING * seconds)
         try:

@@ -89,9 +89,9 @@ def data_type(value: Any, name: str = "dtype") -> np.dtype[Any]:
         if value is not None:
             found: np.dtype[Any] = np.dtype(value)
             return found
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # numpy reads text as Python
         pass
-    raise DtypeError(f"{name}={value!r} is no data type", remedy=f'{name}="uint8"')
+    raise DtypeError(f"{name}={value!r:.100} is no data type", remedy=f'{name}="uint8"')
 
 
 def _is_flag(parameter: inspect.Parameter) -> bool:

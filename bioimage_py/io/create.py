@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ def create_array(
     compressor: Any = None,
     fill_value: Any = 0,
     channel_names: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> FileSource:
@@ -73,6 +75,8 @@ def create_array(
         Value of voxels never written (n5: 0 only).
     channel_names : sequence of str, default ()
         Names of the channels, stored as attributes of the array.
+    metadata : mapping, optional
+        Further entries that JSON can hold, stored with them; `immeta` returns them.
     overwrite : bool, default False
         Replace an existing array by an empty one.
     storage_options : mapping, optional
@@ -130,9 +134,18 @@ def create_array(
         _refuse_group(root, key, entry)
         create = entry.creator
         assert create is not None, "target_of lets no other format through"
-        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names))
+        said = _checked_metadata(metadata or {})
+        create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names, said))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
+
+
+def _checked_metadata(given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(found := dict(given))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(f"metadata are nothing that JSON holds: {error}", remedy='metadata={"name": 1}') from error
+    return found
 
 
 def _check_fill(value: Any, dtype: np.dtype) -> None:

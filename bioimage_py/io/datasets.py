@@ -126,7 +126,17 @@ def _open(entry: Format, path: str, key: str | None, mode: str, kwargs: Mapping[
             opened: Opened = load_qualified(entry.opener)(path, key, mode, kwargs)
         except BioimageError:
             raise
-        except (ValueError, ArithmeticError, RecursionError) as error:  # of a library, over what the file says
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise FormatError(
+                f"{path} is none of the format {entry.name!r}: {error}", remedy="check the path"
+            ) from error
+        except (
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:  # of a library, over what the file says
             raise FormatError(f"{path} makes no sense as {entry.name}: {error}", remedy="check the file") from error
         return opened
     make = load_qualified(entry.constructor) if isinstance(entry.constructor, str) else entry.constructor

@@ -124,6 +124,8 @@ class NewArray:
         Of voxels that are never written; None says that it does not matter.
     channel_names : tuple of str
         One for each channel, where they are known.
+    metadata : mapping
+        What else is to be said of it, as JSON can hold it.
     """
 
     shape: tuple[int, ...]
@@ -134,12 +136,14 @@ class NewArray:
     compressor: Any = None
     fill_value: Any = 0
     channel_names: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def own_attributes(self) -> dict[str, Any]:
         """What no convention has a place for, under the name by which it is read again."""
         own: dict[str, Any] = {"axes": [asdict(axis) for axis in self.axes]} if self.axes else {}
         own |= {"channel_names": list(self.channel_names)} if self.channel_names else {}
+        own |= {"metadata": dict(self.metadata)} if self.metadata else {}
         return {OWN_ATTRIBUTE: own} if own else {}
 
 
@@ -148,6 +152,13 @@ def own_channel_names(attributes: Mapping[str, Any]) -> tuple[str, ...] | None:
     own = attributes.get(OWN_ATTRIBUTE)
     names = own.get("channel_names") if isinstance(own, Mapping) else None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def own_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata that `NewArray.own_attributes` holds; nothing for what makes no sense."""
+    own = attributes.get(OWN_ATTRIBUTE)
+    said = own.get("metadata") if isinstance(own, Mapping) else None
+    return dict(said) if isinstance(said, Mapping) else {}
 
 
 Creator = Callable[[Location, str, NewArray], None]

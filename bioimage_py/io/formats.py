@@ -312,7 +312,7 @@ def require_path(path: str) -> None:
     if os.path.exists(path):
         return
     path = locate(path).url.partition("|zip:")[0]
-    if is_url(path) or os.path.exists(path) or recover(path):
+    if is_url(path) or os.path.exists(path) or (recover(path) and os.path.exists(path)):
         return
     parent = os.path.dirname(path)
     while not os.path.exists(parent) and parent != os.path.dirname(parent):

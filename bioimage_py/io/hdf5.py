@@ -16,7 +16,7 @@ from ..sources.chunked.conventions import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location
 from ..system.json_text import parse_json
-from .details import Details, NewArray, own_channel_names
+from .details import Details, NewArray, own_channel_names, own_metadata
 from .formats import keep_local
 from .keys import key_among
 
@@ -81,7 +81,7 @@ def details(path: str, key: str | None) -> Details:
             own = parse_json(raw.pop(OWN_ATTRIBUTE, "{}"))
             names = own_channel_names({OWN_ATTRIBUTE: own})
             return Details(
-                raw=raw,
+                raw={**raw, **own_metadata({OWN_ATTRIBUTE: own})},
                 standard={"channels": [{"name": name} for name in names]} if names else {},
                 channel_names=names,
                 compression=opened.native.compression,

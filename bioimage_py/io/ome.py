@@ -11,7 +11,7 @@ from ..errors import ParameterError
 from ..sources.axes import Axis, describe_axes
 from ..sources.chunked.attributes import multiscales_of, parse_axes, read_attributes
 from ..sources.stores.location import Location, locate
-from .details import Details, own_channel_names
+from .details import Details, own_channel_names, own_metadata
 from .keys import label_names_of, series_of
 from .mirror import mirrored_metadata
 
@@ -97,7 +97,7 @@ def details(path: str, key: str | None) -> Details:
     if own and not channels:
         standard["channels"] = [{"name": name} for name in own]
     return Details(
-        raw=dict(found),
+        raw={**found, **own_metadata(found)},
         standard=standard,
         channel_names=names if names and len(names) == len(channels) else own,
         channel_colors=colors if colors and len(colors) == len(channels) else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
 import zlib
 
 from ..errors import AccessError, FormatError, StorageError
@@ -62,6 +63,9 @@ def recognized(place: Location, extension: str | None = None, *, strict: bool = 
         If neither tells; names the first bytes.
     """
     path = place.folder
+    archive = place.url.partition("|zip:")[0] if strict and place.archive else ""
+    if os.path.isfile(archive) and not zipfile.is_zipfile(archive):
+        raise FormatError(f"{not_an_image(archive)} It is no zip archive.", remedy="copy the file again if it was one")
     if path is None or not os.path.isfile(path):
         return _named(place, extension)
     found = fitting(path)

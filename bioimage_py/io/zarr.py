@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ParameterError, SourceNotFoundError
+from ..errors import DtypeError, ParameterError, SourceNotFoundError
 from ..extras import missing
 from ..sources.arrays import adapters
 from ..sources.arrays.tensorstore import detect_driver
@@ -63,6 +63,8 @@ def create(root: Location, key: str, array: NewArray) -> None:
     """Make an array in a container, which is made where it is missing."""
     import zarr
 
+    if array.dtype.type in (np.longdouble, np.clongdouble):
+        raise DtypeError(f"zarr has no data type {array.dtype}.", remedy="float64 or complex128, or format='hdf5'")
     version: Literal[2, 3] = 2 if root.exists(".zgroup") else 3
     if version == 2 and array.shards is not None:
         raise ParameterError(f"{root} is of zarr version 2, which has no shards.", remedy="write to a new container")

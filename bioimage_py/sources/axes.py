@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..arguments import named_fields
-from ..errors import ArgumentError
+from ..errors import ArgumentError, BioimageError
 
 
 @named_fields
@@ -54,6 +56,57 @@ class Axis:
         ):
             if not isinstance(value := getattr(self, field), kinds):
                 raise ArgumentError(f"Axis: {field}={value!r} is of another type", remedy=f"{field}={example}")
+
+
+def axes_told(where: str, read: Callable[[], tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+    """Return what a file says of its axes; None, with a warning, where that makes no sense: voxels are read anyway.
+
+    Parameters
+    ----------
+    where : str
+        The file, for the warning.
+    read : callable
+        Reads the axes; it may run into anything that a file can hold.
+    """
+    try:
+        found = read()
+    except ArgumentError as error:
+        said = error.message
+    except BioimageError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        said = str(error)
+    else:
+        return None if found is None else with_sizes(where, found)
+    _warn(where, said)
+    return None
+
+
+def with_sizes(where: str, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return axes that a file describes, without scale and offset, and with a warning, where these are no numbers.
+
+    Parameters
+    ----------
+    where : str
+        The file, for the warning.
+    axes : tuple of Axis
+    """
+    if all(map(_has_sizes, axes)):
+        return axes
+    wrong = next(axis for axis in axes if not _has_sizes(axis))
+    _warn(where, f"{wrong.name!r} has the scale {wrong.scale!s:.20} and the offset {wrong.offset!s:.20}")
+    return tuple(axis if _has_sizes(axis) else Axis(axis.name, axis.kind) for axis in axes)
+
+
+def _has_sizes(axis: Axis) -> bool:
+    try:
+        return 0 < abs(float(axis.scale)) < math.inf and abs(float(axis.offset)) < math.inf
+    except OverflowError:  # whole numbers beyond those
+        return False
+
+
+def _warn(where: str, said: str) -> None:
+    warnings.warn(f"{where}: what is said of its axes makes no sense: {said:.200}", stacklevel=3)
 
 
 def default_axes(ndim: int) -> tuple[Axis, ...]:

@@ -12,7 +12,7 @@ from ..errors import ParameterError, ReadOnlyError
 from .array import ArraySource
 from .arrays.adapters import backing_for
 from .arrays.backing import Backing
-from .axes import Axis
+from .axes import Axis, with_sizes
 from .spec import SourceSpec, load_qualified
 from .stores.location import locate
 from .stores.paths import is_url, over_network, resolve
@@ -81,8 +81,8 @@ class FileSource(ArraySource):
         container: Any = None,
     ) -> None:
         self._attach(array if isinstance(array, Backing) else backing_for(array))
-        self._axes = axes
         self._path = absolute_path(path)
+        self._axes = None if axes is None else with_sizes(self._path, axes)
         self._internal_path = internal_path
         self._format = format
         self._mode = mode

@@ -58,6 +58,14 @@ def first(content: bytes) -> tuple[int, int, int]:
     return at, element, unpack_from("<Q", content, element + 4)[0]
 
 
+def free(content: bytes, heap: int) -> int:
+    """Where the free space of a heap begins."""
+    at = heap + 16
+    while unpack_from("<H", content, at)[0]:
+        at += 16 + -(-unpack_from("<Q", content, at + 8)[0] // 8) * 8
+    return at
+
+
 def change(content: bytearray, what: str) -> None:
     kind, element, heap = first(bytes(content))
     assert content[heap : heap + 4] == b"GCOL"
@@ -70,6 +78,8 @@ def change(content: bytearray, what: str) -> None:
         "neither text nor sequence": (kind + 1, b"\x03"),
         "a heap without end": (heap + 8, pack("<Q", 2**63)),
         "an object beyond the heap": (heap + 24, pack("<Q", 2**64 - 16)),
+        "free space without length": (free(content, heap) + 8, pack("<Q", 0)),
+        "free space beyond the heap": (free(content, heap) + 8, pack("<Q", 2**40)),
     }[what]
     content[at : at + len(value)] = value
 
@@ -79,6 +89,7 @@ def change(content: bytearray, what: str) -> None:
     [
         "beyond the file", "its name twice", "no heap", "no such object", "longer than its object",
         "neither text nor sequence", "a heap without end", "an object beyond the heap",
+        "free space without length", "free space beyond the heap",
     ],
 )  # fmt: skip
 def test_damage_is_named(what: str, tmp_path: Path) -> None:
@@ -88,8 +99,27 @@ def test_damage_is_named(what: str, tmp_path: Path) -> None:
     path.write_bytes(content)
     with h5py.File(path) as file, pytest.raises(FormatError, match="damaged: an attribute of '/data'"):
         check_attributes(file["data"], str(path))
-    with pytest.raises(FormatError, match="damaged"):
-        bp.open_source(path, "data")
+    for mode in ("r", "r+"):
+        with pytest.raises(FormatError, match="damaged"):
+            bp.open_source(path, "data", mode=mode)
+
+
+def test_a_file_in_memory_is_not_that_of_its_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    change(content, "beyond the file")
+    path.write_bytes(content)
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        file.create_dataset("data", data=np.arange(4)).attrs["text"] = "whole"
+        assert bp.sources.as_source(file["data"]).shape == (4,)
+
+
+def test_a_file_whose_name_another_has_taken(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        (tmp_path / "b").write_bytes(bytes(10))
+        (tmp_path / "b").replace(path)
+        check_attributes(file["data"], str(path))
 
 
 def test_many_attributes_in_a_damaged_heap(tmp_path: Path) -> None:

@@ -225,9 +225,9 @@ def _axes(header: Any, ndim: int, colours: int) -> tuple[Axis, ...]:
     units = header.get_xyzt_units() if hasattr(header, "get_xyzt_units") else ("mm", "unknown")
     space, time = (_UNITS.get(unit) for unit in units)
     matrix = _matrix(header)
-    zooms = [abs(float(size)) if np.isfinite(size) and size else 1.0 for size in header.get_zooms()]
     axes = []
-    for n, size in enumerate(zooms):
+    for n, said in enumerate(header.get_zooms()):
+        size = abs(float(said)) if np.isfinite(said) and said else None
         name, kind = _NAMES[n] if n < len(_NAMES) else (f"d{n}", "other")
         start = 0.0
         if kind == "space" and matrix is not None:
@@ -236,7 +236,8 @@ def _axes(header: Any, ndim: int, colours: int) -> tuple[Axis, ...]:
                 start = float(matrix[n, 3])
         elif kind == "time" and "toffset" in list(header) and np.isfinite(header["toffset"]):
             start = float(header["toffset"])
-        axes.append(Axis(name, kind, space if kind == "space" else time if kind == "time" else None, size, start))
+        unit = {"space": space, "time": time}.get(kind) if size is not None else None
+        axes.append(Axis(name, kind, unit, size or 1.0, start))
     found = tuple(reversed(axes[: ndim - colours]))
     return (*found, Axis("c" if len(found) < 5 else "rgb", "channel")) if colours else found
 

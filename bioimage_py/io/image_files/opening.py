@@ -73,6 +73,8 @@ def reading(path: str, name: str) -> Iterator[None]:
         raise AccessError(f"Cannot open {path}: {error}", remedy=f"check the permissions: ls -l {path}") from error
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"{path} does not exist: {error}", remedy="check the path") from error
+    except IsADirectoryError as error:
+        raise FormatError(f"{path} is a folder, and {name} a file.", remedy="name a file in it") from error
     except MemoryError as error:
         raise MemoryBudgetError(f"{path} needs more memory than there is.", remedy=BY_REGION) from error
     except OSError as error:

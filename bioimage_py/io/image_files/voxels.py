@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
+from ...sources.arrays.mapped import require_whole
 from ...sources.indexing import normalize_index
 from .opening import AGAIN, require_bytes, require_memory, size_in_bytes
 
@@ -68,6 +69,7 @@ class ConvertedArray:
         self.chunks = getattr(array, "chunks", None)
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        require_whole(self._array)
         return self._convert(np.asarray(self._array[index]))
 
     def files_of(self, roi: Sequence[slice]) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ class TurnedArray:
         self.chunks = None if chunks is None else tuple(chunks[n] for n in self._order)
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        require_whole(self._array)
         selection = normalize_index(index, self.shape)
         box: list[slice] = [slice(None)] * len(self._order)
         for part, axis in zip(selection.roi, self._order, strict=True):

@@ -15,7 +15,9 @@ from ...sources.chunked.attributes import kind_of, unit_name
 
 def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
     """Return the axes of a series, with what its file says of their units and scales."""
-    scales = _scales(file, series)
+    scales = {
+        name: (unit, number) for name, (unit, size) in _scales(file, series).items() if (number := distance(size))
+    }
     letters = str(series.axes)
     unknown = [letter for letter in letters if letter not in "TCZYXS"]
     names: list[str] = []
@@ -24,6 +26,15 @@ def tif_axes(file: Any, series: Any) -> tuple[Axis, ...]:
             letter = "Z" if len(unknown) == 1 and "Z" not in letters else f"d{index}"
         names.append("c" if letter == "S" and "C" not in letters else letter.lower())
     return tuple(_axis(name, "channel" if name == "s" else kind_of(name), *_scale(scales, name)) for name in names)
+
+
+def distance(said: Any) -> float | None:
+    """Return a distance in space or time that a file says; None where what it says is none."""
+    try:
+        number = float(said)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < math.inf else None
 
 
 @lru_cache(maxsize=256)
@@ -51,8 +62,8 @@ def level_axes(axes: Sequence[Axis], fine: Sequence[int], coarse: Sequence[int])
     )
 
 
-def _scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
-    """Return unit and scale by axis, from whoever says most of them."""
+def _scales(file: Any, series: Any) -> dict[str, tuple[str | None, Any]]:
+    """Return unit and scale by axis, from whoever says most of them; they may be anything."""
     if file.is_ome:
         return _ome_scales(file, series)
     if file.is_lsm:
@@ -61,28 +72,25 @@ def _scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
     return found if "x" in found or "y" in found else {**_tag_scales(series.keyframe), **found}
 
 
-def _lsm_scales(file: Any) -> dict[str, tuple[str | None, float]]:
+def _lsm_scales(file: Any) -> dict[str, tuple[str | None, Any]]:
     said = file.lsm_metadata or {}
     metres = {name: said.get(f"VoxelSize{name.upper()}") for name in "xyz"}
-    scales: dict[str, tuple[str | None, float]] = {
+    scales: dict[str, tuple[str | None, Any]] = {
         name: ("micrometer", float(size) * 1e6) for name, size in metres.items() if size
     }
     if said.get("TimeIntervall"):
-        scales["t"] = ("second", float(said["TimeIntervall"]))
+        scales["t"] = ("second", said["TimeIntervall"])
     return scales
 
 
 def _tag_scales(page: Any) -> dict[str, tuple[str | None, float]]:
     unit = page.tags.get(296)
-    micrometers = _MICROMETERS.get(2 if unit is None else int(unit.value))
+    known = unit is None or isinstance(unit.value, int)
+    micrometers = _MICROMETERS.get(2 if unit is None else int(unit.value)) if known else None
     scales: dict[str, tuple[str | None, float]] = {}
     for name, tag in (("x", 282), ("y", 283)):
-        value = page.tags.get(tag)
-        try:
-            number = float(value.value[0]) / float(value.value[1])
-        except (AttributeError, TypeError, ValueError, ZeroDivisionError, IndexError):
-            continue
-        if not 0 < number < math.inf or number == 1:
+        number = _resolution(page, tag)
+        if number is None or number == 1:
             continue
         if micrometers is None:
             scales[name] = (None, 1 / number)
@@ -91,29 +99,37 @@ def _tag_scales(page: Any) -> dict[str, tuple[str | None, float]]:
     return scales
 
 
+def _resolution(page: Any, tag: int) -> float | None:
+    value = page.tags.get(tag)
+    try:
+        return distance(float(value.value[0]) / float(value.value[1]))
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError, IndexError):
+        return None
+
+
 def _scale(scales: Mapping[str, tuple[str | None, float]], name: str) -> tuple[str | None, float]:
     return scales.get(name, (None, 1.0))
 
 
-def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
+def _imagej_scales(file: Any, series: Any) -> dict[str, tuple[str | None, Any]]:
     """Return unit and scale by axis; resolutions of other programs are mostly those of a printer, and not used."""
     found = file.imagej_metadata if file.is_imagej else None
     if not found:
         return {}
     unit = unit_name(str(found["unit"])) if "unit" in found else None
-    scales: dict[str, tuple[str | None, float]] = {}
+    scales: dict[str, tuple[str | None, Any]] = {}
     for name, tag in (("x", 282), ("y", 283)):
-        value = series.keyframe.tags.get(tag)
-        if value is not None and value.value[0] and unit is not None:
-            scales[name] = (unit, value.value[1] / value.value[0])
+        number = _resolution(series.keyframe, tag)
+        if number is not None and unit is not None:
+            scales[name] = (unit, 1 / number)
     if "spacing" in found:
-        scales["z"] = (unit, float(found["spacing"]))
+        scales["z"] = (unit, found["spacing"])
     if "finterval" in found:
-        scales["t"] = ("second", float(found["finterval"]))
+        scales["t"] = ("second", found["finterval"])
     return scales
 
 
-def _ome_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
+def _ome_scales(file: Any, series: Any) -> dict[str, tuple[str | None, Any]]:
     try:
         root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
@@ -124,12 +140,12 @@ def _ome_scales(file: Any, series: Any) -> dict[str, tuple[str | None, float]]:
     pixels = pixels[position : position + 1] if len(pixels) == len(file.series) or len(pixels) == 1 else []
     if not pixels:
         return {}
-    scales: dict[str, tuple[str | None, float]] = {}
+    scales: dict[str, tuple[str | None, Any]] = {}
     for name in "xyz":
         value = pixels[0].get(f"PhysicalSize{name.upper()}")
         if value is not None:
             # The schema's default for lengths without a unit is the micrometer.
-            scales[name] = (unit_name(pixels[0].get(f"PhysicalSize{name.upper()}Unit", "µm")), float(value))
+            scales[name] = (unit_name(pixels[0].get(f"PhysicalSize{name.upper()}Unit", "µm")), value)
     if (interval := pixels[0].get("TimeIncrement")) is not None:
-        scales["t"] = (unit_name(pixels[0].get("TimeIncrementUnit", "s")), float(interval))
+        scales["t"] = (unit_name(pixels[0].get("TimeIncrementUnit", "s")), interval)
     return scales

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from ...system.json_text import parse_json
 from ..details import Details
 from ..formats import keep_local
+from .axes import distance
 from .known import recall, state_of
 from .whole import open_tif, reading_structure
 
@@ -120,12 +121,12 @@ def ome_model(root: ElementTree.Element, image: ElementTree.Element) -> dict[str
     channels = [node for node in pixels if _name(node) == "Channel"]
     found["channels"] = [_channel(node) for node in channels]
     found["pixel_sizes"] = {
-        name.lower(): (float(pixels.attrib[f"PhysicalSize{name}"]), pixels.get(f"PhysicalSize{name}Unit", "µm"))
+        name.lower(): (size, pixels.get(f"PhysicalSize{name}Unit", "µm"))
         for name in "XYZ"
-        if f"PhysicalSize{name}" in pixels.attrib
+        if (size := distance(pixels.get(f"PhysicalSize{name}")))
     }
-    if "TimeIncrement" in pixels.attrib:
-        found["time_step"] = (float(pixels.attrib["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s"))
+    if step := distance(pixels.get("TimeIncrement")):
+        found["time_step"] = (step, pixels.get("TimeIncrementUnit", "s"))
     planes = [node.attrib for node in pixels if _name(node) == "Plane"]
     places = [tuple(float(one[f"Position{name}"]) for name in "ZYX" if f"Position{name}" in one) for one in planes]
     if any(places):
@@ -144,7 +145,7 @@ def _channel(node: ElementTree.Element) -> dict[str, Any]:
 
 def _time_step(flavor: Mapping[str, Any], standard: Mapping[str, Any]) -> float | None:
     if "finterval" in flavor:
-        return float(flavor["finterval"])
+        return distance(flavor["finterval"])
     step, unit = standard.get("time_step", (None, "s"))
     seconds = {"s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}.get(unit)
     return None if step is None or seconds is None else float(step) * seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
@@ -18,6 +19,10 @@ from ...errors import AccessError, BioimageError, FormatError, SourceNotFoundErr
 _AGAIN = "copy the file again, or restore it"
 _MANY_PAGES = 2**16
 """A list of more pages is looked at for whether it ends."""
+_MOST_PLANES = 2**22
+"""That OME-XML may announce: the library makes a list of them, for 1 kB of text any number of gigabytes."""
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels\s[^>]*>")
+_SIZE = re.compile(r"\sSize[XYZCT]\s*=\s*[\"'](\d+)[\"']")
 _PLACED = ("ome", "mmstack", "ndtiff")
 """Kinds of series whose metadata place every page in some file."""
 
@@ -47,7 +52,7 @@ def reading_structure(path: str) -> Iterator[None]:
 
 
 def open_tif(path: str) -> Any:
-    """Return the ``tifffile.TiffFile`` of a path.
+    """Return the ``tifffile.TiffFile`` of a path; OME-XML that makes no sense is left out, with a warning.
 
     Raises
     ------
@@ -59,10 +64,30 @@ def open_tif(path: str) -> Any:
     file = tifffile.TiffFile(path)
     try:
         _require_end(path, file)
+        wrong = _wrong_ome(file) if file.is_ome else None
     except BaseException:
         file.close()
         raise
-    return file
+    if wrong is None:
+        return file
+    file.close()
+    warnings.warn(f"{path}: its OME-XML {wrong}; its pages are read without it.", stacklevel=3)
+    return tifffile.TiffFile(path, is_ome=False)
+
+
+def _wrong_ome(file: Any) -> str | None:
+    """What keeps the OME-XML of a file from saying which images it holds."""
+    size = math.prod(file.pages.first.shape) or 1
+    for found in _PIXELS.finditer(file.ome_metadata or ""):
+        planes = math.prod(map(int, _SIZE.findall(found[0]))) // size
+        if planes > _MOST_PLANES:
+            return f"announces {planes} planes"
+    try:
+        return None if file.series is not None else "tells of no images"
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library raises whatever it runs into
+        return f"makes no sense: {type(error).__name__}: {error}"
 
 
 def _require_end(path: str, file: Any) -> None:

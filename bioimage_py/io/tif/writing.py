@@ -292,13 +292,12 @@ def _why_not_imagej(image: Image) -> BioimageError | None:
 
 
 def _why_not_plain(image: Image) -> BioimageError | None:
-    if image.array.dtype.name in ("bool", "float16") or image.array.dtype.kind in "biufc":
-        return (
-            None
-            if image.array.ndim >= 2
-            else ShapeError(f"tif holds images of at least two axes, not {image.array.shape}.", remedy="array[None]")
-        )
-    return DtypeError(f"tif holds no {image.array.dtype}.", remedy='".zarr"')
+    dtype = np.dtype(image.array.dtype)
+    if dtype.kind not in "biufc" or dtype.type in (np.longdouble, np.clongdouble):
+        return DtypeError(f"tif holds no {dtype}.", remedy='dtype="float64", or ".npy"')
+    if image.array.ndim < 2:
+        return ShapeError(f"tif holds images of at least two axes, not {image.array.shape}.", remedy="array[None]")
+    return None
 
 
 def _note_lost(image: Image, lost: list[str], kept: str) -> None:

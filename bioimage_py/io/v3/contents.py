@@ -179,6 +179,8 @@ def _require(path: str) -> None:
 def _require_fit(name: str, path: str, entry: Format) -> None:
     try:
         require_signs(path, entry)
+        if os.path.isfile(path) and (entry.inside is not None or "" in entry.extensions):
+            raise FormatError(f"{path} is no folder.", remedy="no plugin=")
     except FormatError:
         try:
             found = recognized(locate(path)).name

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arguments import data_type
 from ...errors import (
+    DtypeError,
     IndexingError,
     NotReopenableError,
     ParameterError,
@@ -27,7 +28,7 @@ from .index import Part, checked_index, one_of, position
 from .info import ImageInfo, Request
 from .metadata import View
 from .planes import lead_of, plane_of, require_equal, slice_of
-from .properties import ImageProperties, spacing_of
+from .properties import ImageProperties, spacing_of, time_step_of
 from .reading import checked_out, read_box
 from .resource import resource_of
 
@@ -291,6 +292,8 @@ class ReadHandle:
         nbytes = math.prod(one.stop - one.start for one in box) * source.dtype.itemsize
         self._checked().check_size(nbytes)
         kind = source.dtype if dtype is None else data_type(dtype)
+        if kind.kind not in "biufc":
+            raise DtypeError(f"dtype={dtype!r}: voxels are numbers.", remedy='dtype="uint8"')
         straight = part.axes is None and kind == source.dtype
         if out is not None and straight:
             return read_box(source, box, checked_out(out, tuple(one.stop - one.start for one in box), kind))
@@ -367,7 +370,7 @@ class ReadHandle:
             affine=details.affine,
             channel_names=details.channel_names,
             channel_colors=details.channel_colors,
-            time_step=details.time_step,
+            time_step=time_step_of(axes) if details.time_step is None else details.time_step,
             positions=details.positions,
             levels=levels,
             chunks=source.chunks,

@@ -86,7 +86,7 @@ class Part:
         names = [axis.name for axis in axes]
         if self.axes is None:
             return list(range(len(names)))
-        wanted = list(self.axes)
+        wanted = list(self.axes) if isinstance(self.axes, Sequence) else [self.axes]
         if not all(isinstance(name, str) for name in wanted) or len(set(wanted)) < len(wanted):
             raise ParameterError(f"axes={self.axes!r} are no different names.", remedy=f"axes={''.join(names)!r}")
         dropped = [name for name, size in zip(names, shape, strict=True) if name not in wanted and size > 1]

@@ -89,6 +89,17 @@ class ImageProperties:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def time_step_of(axes: Sequence[Axis]) -> float | None:
+    """Return the seconds between time points, None where the axes do not say them."""
+    step = next((axis for axis in axes if axis.kind == "time" and axis.unit is not None), None)
+    if step is None:
+        return None
+    from ..image_files.writing import factor
+
+    by = factor(step.unit, "second")
+    return None if by is None else float(step.scale) * by
+
+
 def spacing_of(axes: Sequence[Axis]) -> Spacing | None:
     """Return the distance between pixels along axes, None where nothing is known of any."""
     known = tuple(float(axis.scale) if axis.unit is not None or axis.scale != 1 else None for axis in axes)

@@ -78,8 +78,10 @@ def _held(source: Source) -> Any:
 
 def _mapped(source: Source, box: tuple[slice, ...]) -> np.ndarray | None:
     """A box that lies in one piece of a file: reading is faster than copying what is mapped."""
-    array = _held(source)
-    if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not array.ndim:
+    backing = getattr(source, "_backing", None)
+    path = backing.file if isinstance(backing, NumpyBacking) else None
+    array: Any = _held(source)
+    if path is None or not array.flags.c_contiguous or not array.ndim:
         return None
     shape = tuple(part.stop - part.start for part in box)
     long = [axis for axis, size in enumerate(shape) if size > 1]
@@ -88,9 +90,10 @@ def _mapped(source: Source, box: tuple[slice, ...]) -> np.ndarray | None:
     start = int(np.ravel_multi_index([part.start for part in box], array.shape))
     size, count = array.dtype.itemsize, math.prod(shape)
     begin = array.offset + start * size
-    if os.path.getsize(array.filename) < begin + count * size or array.dtype != source.dtype:
+    if os.path.getsize(path) < begin + count * size or array.dtype != source.dtype:
         return None
-    return np.fromfile(array.filename, array.dtype, count, offset=begin).reshape(shape)
+    found = np.fromfile(path, array.dtype, count, offset=begin)
+    return found.reshape(shape) if found.size == count else None
 
 
 def _pieces(source: Source, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[slice]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
+import stat
 import tempfile
 import weakref
 import zipfile
@@ -114,10 +116,29 @@ def resource_of(uri: Any, extension: str | None = None) -> Resource:
     member = _MEMBER.match(path)
     if member and not os.path.exists(path) and os.path.isfile(member[1]):
         return _of_member(uri, member[1], member[2])
+    if stat.S_ISFIFO(_mode(path)):  # it can be read once, and a format looks twice
+        with open(path, "rb") as pipe:
+            return _of_file_object(pipe, extension)
     return Resource(uri, path)
 
 
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
+
+
+def require_open(uri: Any) -> None:
+    """Raise where a file object is closed, or gives text."""
+    if getattr(uri, "closed", False) is True:
+        raise StorageError(f"{uri!r} is closed.", remedy="open it again, or pass its path")
+    if isinstance(uri, io.TextIOBase):
+        raise SourceTypeError(f"{uri!r} was opened as text.", remedy='open(path, "rb"), or "wb" to write')
+
+
 def _of_file_object(uri: Any, extension: str | None) -> Resource:
+    require_open(uri)
     position = uri.tell() if _seekable(uri) else None
     path = _real_path(uri)
     if path is not None and position == 0:

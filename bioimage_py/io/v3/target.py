@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...errors import AccessError, BioimageError, FormatError, ParameterError, SourceNotFoundError, StorageError
@@ -91,6 +92,8 @@ def appearing(path: str, folder: bool = False) -> Iterator[str]:
     clear(place, again=folder)
     new = beside(place)  # with the same ending, by which a library may tell what to write
     try:
+        with suppress(FileNotFoundError):
+            os.lstat(new)  # a name that is too long, before anything is computed for it
         yield new
         put(new, place)
     except BioimageError:
@@ -98,6 +101,10 @@ def appearing(path: str, folder: bool = False) -> Iterator[str]:
     except PermissionError as error:
         raise AccessError(f"Cannot write {path}: {error}", remedy=f"check the permissions: ls -ld {above}") from error
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error}", remedy="check the disk: df -h") from error
+        longer = len(os.path.basename(new)) - len(os.path.basename(place))
+        short = f"a shorter name: while it is written, it has {longer} letters more"
+        remedy = short if error.errno == errno.ENAMETOOLONG else "check the disk: df -h"
+        raise StorageError(f"Cannot write {path}: {error}", remedy=remedy) from error
     finally:
-        remove(new)
+        with suppress(OSError):  # what stays goes with the next one; an error that is on its way is the one to be told
+            remove(new)

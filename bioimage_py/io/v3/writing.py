@@ -24,7 +24,7 @@ from ...sources.axes import Axis
 from ...sources.spec import load_qualified
 from ...sources.stores.location import Location
 from ...system.files import clone
-from ..details import Image
+from ..details import Image, own_metadata
 from ..formats import Format, require_library, split_path
 from ..keys import series_of
 from ..written.array_images import is_ome, write_layout
@@ -33,7 +33,7 @@ from .contents import contents_of
 from .images import Wanted, images_of
 from .info import Request
 from .replacing import check_replaced, in_place_of
-from .resource import Resource, Scratch
+from .resource import Resource, Scratch, require_open
 from .target import BYTES, checked_target, format_to_write
 
 MODES = ("r", "w", "a", "x")
@@ -181,7 +181,7 @@ class WriteHandle:
         for key in contents.images():
             source, details = contents.source(key), contents.details(key)
             array = source.read() if source.nbytes < 2**24 else source
-            found.append(Image(array, source.axes, "", replace(details, raw={})))
+            found.append(Image(array, source.axes, "", replace(details, raw=own_metadata(details.raw))))
         return found
 
     def __enter__(self) -> Self:
@@ -216,6 +216,7 @@ def writer_of(
             raise ParameterError(f"{uri!r:.80} does not say which format is wanted.", remedy='extension=".tif"')
         if mode == "a":
             raise ParameterError("mode 'a' adds to a file, bytes are none.", remedy='mode="w"')
+        require_open(uri)
         entry = format_to_write("", plugin, extension)
         require_library(entry)
         if entry.stores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from ...errors import ParameterError
 from ...sources.axes import Axis
 from ...sources.base import Source
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import FileSource
 from ...sources.registry import as_source
 from ...sources.stores.paths import for_zarr
+from ...system.json_text import parse_json
 from ...wrapper.reduced import ReducedOutput
 from ..create import create_array
 from ..details import Image
@@ -22,6 +25,9 @@ from ..ome import write_multiscales
 from ..target import OME_ENDING
 from .blocks import copy_blocks
 from .halves import factors_of, halved, number_of_levels
+
+_HDF5_BYTES = 50_000
+"""Of an attribute, of which HDF5 takes 64 KiB."""
 
 
 def write_arrays(format: str, path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -52,12 +58,14 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         write_layout(container, len(images))
     for number, image in enumerate(images):
         own = key if key is not None else str(number) if len(images) > 1 else "data" if format == "hdf5" else ""
-        _note_lost(image, lost)
+        metadata = _kept(image, _HDF5_BYTES if format == "hdf5" else None)
+        lost += [f"metadata {name!r}" for name in image.details.raw if name not in metadata and name != OWN_ATTRIBUTE]
+        lost += [] if image.details.affine is None else ["affine"]
         if ome:
             _write_ome(container, own, image, options)
             continue
-        named = image.details.channel_names or ()
-        with _created(format, container, own, image.array, image.axes, options, named) as target:
+        said = {"channel_names": image.details.channel_names or (), "metadata": metadata}
+        with _created(format, container, own, image.array, image.axes, options, **said) as target:
             copy_blocks(as_source(image.array), [target])
     return tuple(dict.fromkeys(lost))
 
@@ -89,7 +97,7 @@ def _created(
     array: Any,
     axes: Sequence[Axis],
     options: Mapping[str, Any],
-    channel_names: Sequence[str] = (),
+    **said: Any,
 ) -> FileSource:
     return create_array(
         container,
@@ -100,8 +108,8 @@ def _created(
         chunks=options.get("chunks"),
         compressor=options.get("compression"),
         axes=axes,
-        channel_names=channel_names,
         overwrite=True,
+        **said,
     )
 
 
@@ -136,6 +144,9 @@ def describe_image(container: str, group: str, image: Image, levels: Sequence[tu
     )
     if image.details.channel_names:
         _write_channels(container, group, image)
+    if metadata := _kept(image):
+        node = zarr_group(container, group)
+        node.attrs[OWN_ATTRIBUTE] = {"metadata": metadata}
 
 
 def coarser_axes(axes: Sequence[Axis], factors: Sequence[int]) -> tuple[Axis, ...]:
@@ -146,9 +157,14 @@ def coarser_axes(axes: Sequence[Axis], factors: Sequence[int]) -> tuple[Axis, ..
     )
 
 
-def _write_channels(container: str, group: str, image: Image) -> None:
+def zarr_group(container: str, group: str) -> Any:
+    """A group of a container, to be changed."""
     import zarr
 
+    return zarr.open_group(for_zarr(container), path=group, mode="r+", use_consolidated=False)
+
+
+def _write_channels(container: str, group: str, image: Image) -> None:
     names = image.details.channel_names or ()
     colors = image.details.channel_colors or ("#ffffff",) * len(names)
     limits = (0, int(np.iinfo(image.array.dtype).max) if image.array.dtype.kind in "iu" else 1)
@@ -157,7 +173,7 @@ def _write_channels(container: str, group: str, image: Image) -> None:
         {"label": name, "color": color.lstrip("#"), "active": True, "window": window}
         for name, color in zip(names, colors, strict=False)
     ]
-    node = zarr.open_group(for_zarr(container), path=group, mode="r+", use_consolidated=False)
+    node = zarr_group(container, group)
     found = node.attrs.get("ome")
     if isinstance(found, dict):
         node.attrs["ome"] = {**found, "omero": {"channels": entries}}
@@ -175,7 +191,15 @@ def write_layout(container: str, count: int) -> None:
     root.require_group("OME").attrs["ome"] = {"version": "0.5", "series": listed}
 
 
-def _note_lost(image: Image, lost: list[str]) -> None:
-    lost += [f"metadata {name!r}" for name in image.details.raw]
-    if image.details.affine is not None:
-        lost.append("affine")
+def _kept(image: Image, most: int | None = None) -> dict[str, Any]:
+    """The metadata of an image that are the same when they are read from JSON; none of more than so many bytes."""
+    said = {name: value for name, value in image.details.raw.items() if name != OWN_ATTRIBUTE}  # of another image
+    found = {name: value for name, value in said.items() if isinstance(name, str) and _is_json(value)}
+    return found if most is None or len(json.dumps(found)) <= most else {}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(parse_json(json.dumps(value)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False

@@ -115,6 +115,8 @@ def _zarr_layout(array: Any) -> Layout:
     shape = tuple(int(size) for size in array.shape)
     shards = getattr(array, "shards", None)
     dtype = np.dtype(array.dtype).newbyteorder("=")
+    if any(size < 1 for sizes in (array.chunks, shards) for size in sizes or ()):
+        raise FormatError(f"{array!r} has chunks of no voxels: {array.chunks}.", remedy="restore its metadata")
     return Layout(shape, dtype, regular_chunks(array.chunks, shape), regular_chunks(shards, shape))
 
 

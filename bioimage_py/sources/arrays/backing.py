@@ -21,6 +21,7 @@ from ..indexing import Roi, Selection
 from ..sharing import Extent, of_memory
 from ..spec import SourceSpec
 from ..stores.location import Location
+from .mapped import file_of, require_whole
 from .parts import of_object
 
 
@@ -144,12 +145,25 @@ class NumpyBacking(Backing):
     def __init__(self, array: np.ndarray) -> None:
         self._native = array
         self._data = np.asarray(array)
+        self._file = file_of(array)
         self.shape = self._data.shape
         self.dtype = self._data.dtype
 
     @property
     def native(self) -> np.ndarray:
         return self._native
+
+    @property
+    def file(self) -> str | None:
+        """Path of the file that the array is mapped from; None where another has taken its name."""
+        same = self._file is not None and file_of(self._native) == self._file
+        return os.fspath(getattr(self._native, "filename", "")) if same else None
+
+    @property
+    def _there(self) -> np.ndarray:
+        if self._file is not None:
+            require_whole(self._native)
+        return self._data
 
     @property
     def writable(self) -> bool:  # type: ignore[override]
@@ -163,22 +177,22 @@ class NumpyBacking(Backing):
         return of_memory(self._data)
 
     def read(self, roi: Roi) -> np.ndarray:
-        return self._data[roi].copy()
+        return self._there[roi].copy()
 
     def view(self, roi: Roi) -> np.ndarray:
-        return self._data[roi]
+        return self._there[roi]
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
-        self._data[roi] = value
+        self._there[roi] = value
 
     def read_strided(self, selection: Selection) -> np.ndarray:
         return self.view_strided(selection).copy()
 
     def view_strided(self, selection: Selection) -> np.ndarray:
-        return selection.pick(self._data[selection.roi])
+        return selection.pick(self._there[selection.roi])
 
     def write_strided(self, selection: Selection, value: np.ndarray) -> None:
-        selection.pick(self._data[selection.roi])[...] = value
+        selection.pick(self._there[selection.roi])[...] = value
 
     def spec(self) -> SourceSpec:
         raise NotReopenableError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import NotReopenableError, StorageError
-from ..axes import Axis
+from ..axes import Axis, axes_told
 from ..base import Concurrency
 from ..chunked.unit_files import UnitFiles
 from ..forks import check_opened, count
@@ -48,14 +48,15 @@ class HDF5Backing(Backing):
         self._key = str(dataset.name).strip("/")
         self._mode = str(dataset.file.mode)
         require_parts(dataset, self._path)
-        if self._mode == "r":
-            check_attributes(dataset, self._path)
+        check_attributes(dataset, self._path)
         warn_if_packed(dataset, self._path)
         self.shape = tuple(int(size) for size in dataset.shape)
         self._stored = np.dtype(dataset.dtype).newbyteorder("=")
         self.dtype = meant_dtype(dataset, self._stored)
         self.chunks = regular_chunks(dataset.chunks, self.shape)
         self.writable = self._mode != "r"
+        self._file: Any = None
+        self._bytes = self._size()
 
     @property
     def native(self) -> Any:
@@ -67,6 +68,7 @@ class HDF5Backing(Backing):
 
     def read(self, roi: Roi) -> np.ndarray:
         check_opened(self._forks, self._path)
+        self._require_whole()
         try:
             return np.asarray(self._native[roi], self._stored).view(self.dtype)
         except (OSError, ValueError, RuntimeError) as error:
@@ -87,7 +89,29 @@ class HDF5Backing(Backing):
 
     def axes(self) -> tuple[Axis, ...] | None:
         with reading_structure(self._path):
-            return hdf5_axes(self._native)
+            return axes_told(f"{self._path}:/{self._key}", lambda: hdf5_axes(self._native))
+
+    def _size(self) -> int | None:
+        """Bytes of the file, where it is only read; None where HDF5 does not tell."""
+        from h5py import h5i
+
+        if self.writable:
+            return None
+        try:
+            if self._file is None:
+                self._file = h5i.get_file_id(self._native.id)
+            return os.fstat(self._file.get_vfd_handle()).st_size
+        except (OSError, RuntimeError, NotImplementedError, TypeError, ValueError):  # closed, or no file of its own
+            return None
+
+    def _require_whole(self) -> None:
+        """Raise where the file has become shorter: HDF5 gives zeros for what is beyond its end."""
+        size = self._size() if self._bytes is not None else None
+        if size is not None and self._bytes is not None and size < self._bytes:
+            raise StorageError(
+                f"{self._path} is shorter than it was when it was opened: {size} bytes, not {self._bytes}.",
+                remedy="open it again when it is complete; whoever writes it should write another, and rename that",
+            )
 
     def _failed(self, what: str, error: Exception) -> StorageError:
         if not self._native:
@@ -148,6 +172,8 @@ class HDF5Backing(Backing):
         names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}
         meanwhile()
         self._native = h5py.File(self._path, self._mode, locking=None if locked else False)[self._key]
+        self._file = None
+        self._bytes = self._size()
         return os.path.realpath(self._path) not in names
 
 

@@ -31,7 +31,7 @@ class _DamageError(Exception):
 
 
 def check_attributes(item: Any, path: str) -> None:
-    """Raise `FormatError` where an attribute of a dataset or group, of a file that is only read, points nowhere.
+    """Raise `FormatError` where an attribute of a dataset or group points nowhere.
 
     Parameters
     ----------
@@ -41,28 +41,33 @@ def check_attributes(item: Any, path: str) -> None:
     """
     from h5py import h5o
 
+    own = item.file.driver == "sec2"
+    if not own and item.file.mode != "r":  # what is on the disk, if anything, is another file
+        return
     address = h5o.get_info(item.id).addr
-    told = _damage(path, address)
-    if told is not None:  # another handle of this process may hold back what it has written
-        item.file.flush()
-        told = _damage(path, address)
+    try:  # its own descriptor, which no other file has got that took its name meanwhile
+        stream = item.file.id.get_vfd_handle() if own else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a file in memory, or in several parts
+        return
+    try:
+        told = _damage(stream, address)
+        if told is not None:  # a handle of this process may hold back what it has written
+            item.file.flush()
+            told = _damage(stream, address)
+    finally:
+        if not own:
+            os.close(stream)
     if told is not None:
         raise FormatError(
             f"{path} is damaged: an attribute of {item.name!r} {told}", remedy="copy the file again, or restore it"
         )
 
 
-def _damage(path: str, address: int) -> str | None:
-    try:
-        stream = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # a file in memory, or in several parts
-        return None
+def _damage(stream: int, address: int) -> str | None:
     try:
         _Bytes(stream).check(address)
     except _DamageError as error:
         return str(error)
-    finally:
-        os.close(stream)
     return None
 
 
@@ -178,8 +183,11 @@ class _Bytes:
         content, at, found = self._read(address, size), 16, dict[int, int]()
         while at + 16 <= size:
             number, length = unpack_from("<H", content, at)[0], unpack_from("<Q", content, at + 8)[0]
-            if number == 0:  # what is free
-                break
+            if number == 0:  # what is free, over which HDF5 goes by its length
+                if not 16 <= length <= size - at:
+                    raise _DamageError(f"is in the heap at {address}, whose free space has {length} bytes")
+                at += length
+                continue
             at += 16
             if length > size - at:
                 raise _DamageError(f"is in the heap at {address}, of which an object is longer than the heap")

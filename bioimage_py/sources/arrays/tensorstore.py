@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import AccessError, BioimageError, MemoryBudgetError, NotReopenableError
 from ...system.threads import memory_bytes
-from ..axes import Axis
+from ..axes import Axis, axes_told
 from ..base import Concurrency
 from ..chunked.attributes import read_axes
 from ..chunked.encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
@@ -204,7 +204,7 @@ class ChunkedBacking(Backing):
         # A folder may lie in groups that the caller didn't name; in other stores, looking for them takes long.
         parts = [part for part in (self._spec.internal_path or "").split("/") if part]
         depth = None if self.place.folder else len(parts)
-        return read_axes(self.place, self._handle.driver, len(self.shape), depth)
+        return axes_told(str(self.place), lambda: read_axes(self.place, self._handle.driver, len(self.shape), depth))
 
     def fresh(self, cache_bytes: int) -> Backing:
         return self._reopened(cache_bytes=cache_bytes, sync=self._handle.sync)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...arguments import data_type
 from ...errors import FormatError, ParameterError, SourceNotFoundError
 from ...system.json_text import parse_json
 from ..axes import Axis
@@ -153,7 +154,7 @@ def find_scale(info: Mapping[str, Any], mip: int | Sequence[float], where: str) 
     """
     try:
         return _scale(info, mip, where)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, ParameterError):
             raise
         raise FormatError(
@@ -174,7 +175,7 @@ def _scale(info: Mapping[str, Any], mip: int | Sequence[float], where: str) -> S
     return Scale(
         index=int(index) % len(scales),
         key=str(entry["key"]),
-        dtype=np.dtype(info["data_type"]),
+        dtype=data_type(info["data_type"], "data_type"),
         channels=int(info["num_channels"]),
         size=_integers(entry["size"]),
         voxel_offset=_integers(entry.get("voxel_offset", (0, 0, 0))),

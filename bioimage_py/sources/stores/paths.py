@@ -44,6 +44,8 @@ def resolve(path: Any) -> str:
                 else 'pass a path: "a.zarr"',
             )
         text = path.geturl() if hasattr(path, "geturl") else str(path)
+    if not text:
+        raise ParameterError("The path is empty.", remedy='pass one, such as "a.tif"; "." is the folder one is in')
     if is_url(text):
         scheme, _, rest = text.partition("://")
         return f"{scheme.lower()}://{rest.rstrip('/') if '?' not in rest else rest}"

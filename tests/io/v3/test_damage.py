@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import fuzz_folders
 import numpy as np
 import pytest
 from fuzz_corpus import WRITTEN, made
@@ -45,6 +46,18 @@ def test_wrong_bytes(name: str, seed: int, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(mutated(content_of(name), random.Random(seed)))
     assert outcome(path)
+
+
+@pytest.mark.parametrize("name", fuzz_folders.MAKERS)
+def test_wrong_metadata_of_folders(name: str, tmp_path: Path) -> None:
+    pytest.importorskip({"layer": "cloudvolume", "dataset": "webknossos"}.get(name, "zarr"))
+    path = tmp_path / name
+    fuzz_folders.MAKERS[name](path)
+    whole = iio.imread(path)
+    for seed in range(20):
+        with fuzz_folders.wrong(path, seed):
+            assert fuzz_folders.outcome(path)
+    assert np.array_equal(iio.imread(path), whole)
 
 
 @pytest.mark.parametrize("name", NAMES)

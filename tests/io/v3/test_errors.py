@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from bioimage_py.errors import (
     RegionError,
     ShapeError,
     SourceNotFoundError,
+    SourceTypeError,
     StorageError,
 )
 
@@ -42,9 +44,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("none.tif").write_bytes(b"II*\0" + bytes(200))
     Path("text").write_text("This is text")
     Path("text.qqq").write_text("This is text")
-    os.mkdir("bare")
+    Path("text.zip").write_text("This is text")
+    for name in ("bare", "bare.png", "bare.czi"):
+        os.mkdir(name)
     Path("bare/readme.txt").write_text("x")
     Path("late.tif").write_bytes(Path("three.tif").read_bytes()[:400])
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(b"II*")
+    file.close()
+    return file
 
 
 CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception], str]] = {
@@ -87,10 +97,32 @@ CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception
         r"\['z', 'y', 'x'\]",
     ),
     "axes": (lambda: iio.imread("three.tif", axes="yx"), ShapeError, ValueError, "leave out"),
+    "axes are a number": (lambda: iio.imread("three.tif", axes=3), ParameterError, ValueError, "axes=3"),
+    "voxels that are no numbers": (lambda: iio.imread("three.tif", dtype=object), DtypeError, TypeError, "numbers"),
+    "opened as text": (lambda: iio.imread(open("three.tif")), SourceTypeError, TypeError, "opened as text"),  # noqa: SIM115
+    "text to write": (
+        lambda: iio.imwrite(io.StringIO(), DATA, extension=".tif"),
+        SourceTypeError,
+        TypeError,
+        "as text",
+    ),
+    "closed": (lambda: iio.imread(closed()), StorageError, OSError, "is closed"),
+    "closed to write": (lambda: iio.imwrite(closed(), DATA, extension=".tif"), StorageError, OSError, "is closed"),
+    "no path": (lambda: iio.imread(""), ParameterError, ValueError, "empty"),
+    "no path to write": (lambda: iio.imwrite("", DATA), ParameterError, ValueError, "empty"),
+    "text in an archive": (lambda: iio.imread("text.zip"), FormatError, OSError, "begins with b'This"),
+    "folder of a name": (lambda: iio.imread("bare.czi"), FormatError, OSError, "is a folder"),
+    "folder of another": (lambda: iio.imread("bare.png"), FormatError, OSError, "bare.png"),
+    "plugin of folders": (lambda: iio.imread("three.tif", plugin="folder"), FormatError, OSError, "'folder'.*is tif"),
+    "plugin of layers": (lambda: iio.imread("three.tif", plugin="precomputed"), FormatError, OSError, "is tif"),
+    "a name with no room": (lambda: iio.imwrite("a" * 245 + ".tif", DATA), StorageError, OSError, "shorter name"),
+    "its folder": (lambda: iio.imwrite("a" * 245 + ".zarr", DATA), StorageError, OSError, "shorter name"),
     "level": (lambda: iio.imread("three.tif", level=3), BioimageError, KeyError, "level 3"),
     "reading keyword": (lambda: iio.imread("three.tif", foo=1), OptionError, TypeError, "pattern.*roi"),
     "writing keyword": (lambda: iio.imwrite("a.tif", DATA, foo=1), OptionError, TypeError, "tiles.*compression"),
     "objects": (lambda: iio.imwrite("a.tif", np.array([[None]])), DtypeError, TypeError, "object"),
+    "long floats": (lambda: iio.imwrite("a.tif", DATA.astype("g")), DtypeError, TypeError, "float64"),
+    "long floats in chunks": (lambda: iio.imwrite("a.zarr", DATA.astype("g")), DtypeError, TypeError, "hdf5"),
     "words": (lambda: iio.imwrite("a.tif", np.array([["a"]])), DtypeError, TypeError, "<U1"),
     "complex": (lambda: iio.imwrite("a.png", DATA * 1j), DtypeError, TypeError, "uint16.*tif"),
     "no voxels": (lambda: iio.imwrite("a.tif", DATA[:0]), ShapeError, ValueError, r"\(0, 20, 24\)"),

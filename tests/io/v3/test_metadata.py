@@ -172,3 +172,50 @@ def test_claims_beyond_memory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MemoryError, match="claims an image of") as caught:
         iio.imread(path)
     assert "roi" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".ome.zarr", ".n5", ".h5", ".tif", ".nrrd"])
+def test_seconds_between_time_points(ending: str, tmp_path: Path) -> None:
+    image = np.zeros((3, 20, 30), "u1")
+    iio.imwrite(tmp_path / f"a{ending}", image, axes="tyx", scale={"t": 1500}, unit={"t": "ms"})
+    assert iio.improps(tmp_path / f"a{ending}").time_step == 1.5
+    iio.imwrite(tmp_path / f"b{ending}", image, axes="tyx", scale={"y": 0.5})
+    assert iio.improps(tmp_path / f"b{ending}").time_step is None
+
+
+SAID = {"id": 2**64 + 1, "ß": "文", "steps": [1, {"a": None, "b": 0.1}], "on": True}
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".ome.zarr", ".n5", ".h5"])
+def test_metadata_of_arrays_come_back(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    image = np.arange(2 * 20 * 30, dtype="u1").reshape(2, 20, 30)
+    more = {**SAID, "of no JSON": object(), "no number": float("nan")}
+    report = iio.imwrite(path, image, axes="cyx", channel_names=["a", "b"], scale=0.5, metadata=more, report=True)
+    assert report.lost == ("metadata 'of no JSON'", "metadata 'no number'")
+    found = iio.immeta(path)
+    assert {name: found.get(name) for name in SAID} == SAID
+    told = iio.improps(path)
+    assert (told.channel_names, told.spacing) == (("a", "b"), (None, 0.5, 0.5))
+    iio.imwrite(tmp_path / "b.zarr", image, axes="cyx", metadata=found)  # as scripts copy them from file to file
+    assert iio.improps(tmp_path / "b.zarr").spacing is None
+    copied = iio.immeta(tmp_path / "b.zarr")
+    assert (copied["id"], "bioimage_py" in copied["bioimage_py"]["metadata"]) == (2**64 + 1, False)
+
+
+def test_metadata_that_an_attribute_of_hdf5_has_no_room_for(tmp_path: Path) -> None:
+    more = {"text": "a" * 70_000}
+    report = iio.imwrite(tmp_path / "a.h5", np.zeros((4, 4), "u1"), metadata=more, report=True)
+    assert report.lost == ("metadata 'text'",)
+    assert iio.imread(tmp_path / "a.h5").shape == (4, 4)
+    iio.imwrite(tmp_path / "a.zarr", np.zeros((4, 4), "u1"), metadata=more)
+    assert iio.immeta(tmp_path / "a.zarr")["text"] == more["text"]
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".ome.zarr", ".n5"])
+def test_metadata_stay_where_an_image_is_added(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    iio.imwrite(path, np.zeros((4, 4), "u1"), metadata={"id": 1})
+    with iio.imopen(path, "a") as file:
+        file.write(np.ones((4, 4), "u1"), metadata={"id": 2})
+    assert [iio.immeta(path, index=number)["id"] for number in range(2)] == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ....extras import need
 from ...details import Image
 from ...formats import infer_format
 from ..pictures import FORMATS, SAMPLES_TAG
+from ..writing import factor
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -54,7 +56,25 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         pictures[0].save(path, format=FORMATS[name], **settings)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{name} cannot hold this picture: {error}", remedy='".tif"') from error
+    _note_joined(path, name, len(frames), lost)
     return tuple(dict.fromkeys(lost))
+
+
+def _note_joined(path: str, name: str, frames: int, lost: list[str]) -> None:
+    """Warn where the library has shown a frame for longer instead of writing the next one, which is equal to it."""
+    from PIL import Image as Pillow
+
+    if frames == 1:
+        return
+    with Pillow.open(path) as file:
+        there = int(getattr(file, "n_frames", 1))
+    if there != frames:
+        lost.append(f"frames: {frames} are read as {there}, for equal ones are joined")
+        warnings.warn(
+            f"A {name} file joins frames that are equal to the one before: {frames} are read as {there}; .png and .tif"
+            " keep them.",
+            stacklevel=2,
+        )
 
 
 def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict[str, Any]:
@@ -78,7 +98,9 @@ def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict
             exif[SAMPLES_TAG] = 1
             found["exif"] = exif.tobytes()
     if name == "gif":
-        step = next((axis.scale * 1000 for axis in images[0].axes if axis.name == "t" and axis.unit == "second"), 100)
+        said = next((axis for axis in images[0].axes if axis.name == "t"), None)
+        by = None if said is None else factor(said.unit, "millisecond")
+        step = 100 if said is None or by is None else said.scale * by
         found |= {"duration": given.get("duration", step), "loop": given.get("loop", 0)}
     return found
 
