@@ -2,8 +2,9 @@
 
 LABELS are integers, z, y, x. PYTHON is the interpreter of an environment of its own with igneous-pipeline (GPL), which
 this project neither brings nor imports. Both write unsharded meshes with levels of detail of the same cube, simplified
-within the same error, with one process; the table has CPU time, wall time, peak memory, size of the output, and how far
-their surfaces are from the exact ones, in voxels.
+within the same error, with one process (igneous leaves coarser levels out for what is less than 512 voxels wide along
+an axis); the table has CPU time, wall time, peak memory, size of the output, and how far their surfaces are from the
+exact ones, in voxels.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def simplified(surface: Surface, error: float, steps: tuple[float, float, float]
     parts = [_part(surface, small)] if small.any() else []
     if not small.all():
         large = _part(surface, ~small) if small.any() else surface
-        parts.append(_large(large, error, steps, _rim_of(large, size)))
+        parts.append(_large(large, error, steps, rim_of(large, size)))
     joined = parts[0] if len(parts) == 1 else put_together(parts)
     return _within(joined, size) if len(joined[1]) < len(surface[1]) else surface
 
@@ -70,26 +70,26 @@ def _within(surface: Surface, size: tuple[int, ...]) -> Surface:
     return moved, faces
 
 
-def _large(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array, around: int = 4) -> Surface:
+def _large(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array, tries: int = 3) -> Surface:
     """A surface simplified as a whole; without the surroundings of where that breaks it; or part by part."""
     if len(surface[1]) > _MOST:
         surface = _in_parts(surface, 0.75 * error, steps, rim)
         if len(surface[1]) > _MOST:
             return surface
-        rim, error = _rim_of(surface), 0.25 * error
+        rim, error = rim_of(surface), 0.25 * error
     found = _collapsed(surface, error, steps, rim)
     places = _broken(surface, found, rim)
     if places is None:
         return found
     if len(surface[1]) < 2 * _FEW:
         return surface
-    if len(places) and around:
-        reach = around * error / np.array(steps) / 2 + 2
+    if len(places) and tries:
+        reach = error / np.array(steps) / 2 + 2
         near = np.isfinite(cKDTree(places / reach).query(surface[0] / reach, distance_upper_bound=1.0)[0])
         apart = near[surface[1]].any(1)
         if 0 < np.count_nonzero(apart) < len(apart) / 2:
             rest = _part(surface, ~apart)
-            parts = [_part(surface, apart), _large(rest, error, steps, _rim_of(rest), around // 2)]
+            parts = [_part(surface, apart), _large(rest, error, steps, rim_of(rest), tries - 1)]
             joined = _welded(parts)
             if _broken(surface, joined, rim) is None:
                 return joined
@@ -98,7 +98,7 @@ def _large(surface: Surface, error: float, steps: tuple[float, float, float], ri
 
 def _in_parts(surface: Surface, error: float, steps: tuple[float, float, float], rim: Array) -> Surface:
     """The parts of a surface simplified one by one, where their borders stay; as it was where that breaks it."""
-    joined = _welded([_large(part, error, steps, _rim_of(part)) for part in _divided(surface)])
+    joined = _welded([_large(part, error, steps, rim_of(part)) for part in _divided(surface)])
     return joined if _broken(surface, joined, rim) is None else surface
 
 
@@ -184,7 +184,7 @@ def _without_flaps(faces: Array) -> Array:
     return faces
 
 
-def _rim_of(surface: Surface, size: tuple[int, ...] | None = None) -> Array:
+def rim_of(surface: Surface, size: tuple[int, ...] | None = None) -> Array:
     """The open edges, in the direction of their triangles; with a cell of a size, on whose faces alone they lie."""
     vertices, faces = surface
     if size is not None:
@@ -253,14 +253,16 @@ def compact(surface: Surface) -> Surface:
 
 
 def _divided(surface: Surface) -> list[Surface]:
-    """The pieces of a surface; of a single one the octants."""
+    """The pieces of a surface, several of them a part; what has more than half of it in octants, at once."""
     owner = components(surface)[surface[1][:, 0]]
-    if owner.max() == 0:
-        centres = surface[0][surface[1]].mean(1)
-        owner = (centres > np.median(centres, 0)) @ np.array([4, 2, 1])
     sizes = np.bincount(owner)
+    most = int(sizes.argmax())
     # several pieces a part, so that few parts are small
-    group = (np.cumsum(sizes) // max(1, len(owner) // 8))[owner] if len(sizes) > 8 else owner
+    group = (np.cumsum(sizes) // max(1, len(owner) // 8))[owner] + 8 if len(sizes) > 8 else owner + 8
+    if 2 * sizes[most] > len(owner):
+        one = owner == most
+        centres = surface[0][surface[1][one]].mean(1)
+        group[one] = (centres > np.median(centres, 0)) @ np.array([4, 2, 1])
     return [_part(surface, group == number) for number in np.unique(group)]
 
 

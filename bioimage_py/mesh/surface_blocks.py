@@ -22,6 +22,7 @@ from .cells import Cells
 from .larger_voxels import ANEW, LARGE, Large, LargerVoxels
 from .marching import surfaces_of
 from .pieces import Joined, Piece, Surface, from_bytes, to_bytes
+from .seams import coarser
 from .simplifying import simplified
 
 Array = npt.NDArray[Any]
@@ -58,7 +59,7 @@ class FindSurfaces:
         parts = dict.fromkeys(ids.tolist(), b"")
         size = tuple(part.stop - part.start for part in inner)
         for number, surface in surfaces_of(numbers, len(ids)):
-            parts[int(ids[number - 1])] = to_bytes(simplified(surface, self.error, self.steps, size))
+            parts[int(ids[number - 1])] = to_bytes(coarser(surface, self.error, self.steps, size))
         return Pieces.of(parts, dict(zip(ids.tolist(), sizes, strict=True)))
 
 
@@ -96,7 +97,11 @@ class JoinCells:
     def _joined(self, found: Sequence[tuple[int, bytes | memoryview]], corner: Array) -> bytes:
         finer = self.cells.finer
         if _length(found) > self.most:
-            found = [(cell, self._simplified(from_bytes(data), finer.size)) for cell, data in found]
+            # their seams stay: a neighbour of this cell may have less, and join the eight at once
+            found = [
+                (cell, to_bytes(simplified(from_bytes(data), self.error, self.steps, finer.size)))
+                for cell, data in found
+            ]
         if _length(found) > self.most:
             return b""
         joined = Joined([Piece(finer.corner(cell), finer.size, partial(from_bytes, data)) for cell, data in found])
@@ -104,7 +109,7 @@ class JoinCells:
         return self._simplified((vertices - corner, faces), self.cells.size)
 
     def _simplified(self, surface: Surface, size: tuple[int, ...]) -> bytes:
-        return to_bytes(simplified(surface, self.error, self.steps, size))
+        return to_bytes(coarser(surface, self.error, self.steps, size))
 
 
 def _length(found: Sequence[tuple[int, bytes | memoryview]]) -> int:
@@ -137,7 +142,7 @@ class MakeAnew:
         ids, large = context
         voxels = LargerVoxels(self.cells)
         parts = {
-            one: to_bytes(simplified(surface, self.error, self.steps, self.cells.size))
+            one: to_bytes(coarser(surface, self.error, self.steps, self.cells.size, voxels.steps))
             for one, surface in voxels.surfaces(self.labels, index, ids[large.at(index)].tolist())
         }
         return Pieces.of(parts) if parts else None

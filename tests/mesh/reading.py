@@ -113,10 +113,11 @@ def triangles(surface: Surface) -> np.ndarray:
 def levels(folder: Path, object_id: int) -> list[tuple[np.ndarray, list[Surface]]]:
     """Of an unsharded object: for each level of detail the cells, and the mesh of each in stored positions."""
     manifest, data = (folder / f"{object_id}.index").read_bytes(), (folder / str(object_id)).read_bytes()
-    return decoded(manifest, data)
+    bits = json.loads((folder / "info").read_text())["vertex_quantization_bits"]
+    return decoded(manifest, data, bits)
 
 
-def decoded(manifest: bytes, data: bytes) -> list[tuple[np.ndarray, list[Surface]]]:
+def decoded(manifest: bytes, data: bytes, bits: int = 16) -> list[tuple[np.ndarray, list[Surface]]]:
     """The same of the bytes."""
     import DracoPy
 
@@ -136,15 +137,17 @@ def decoded(manifest: bytes, data: bytes) -> list[tuple[np.ndarray, list[Surface
             mesh: Any = DracoPy.decode(data[place : place + size])
             place += size
             points = np.asarray(mesh.points)
-            assert ((points >= 0) & (points < 2**16) & (points == np.rint(points))).all()
-            meshes.append((origin + shape * 2**level * (cell + points / (2**16 - 1)), np.asarray(mesh.faces, np.int64)))
+            assert ((points >= 0) & (points < 2**bits) & (points == np.rint(points))).all()
+            meshes.append(
+                (origin + shape * 2**level * (cell + points / (2**bits - 1)), np.asarray(mesh.faces, np.int64))
+            )
         found.append((cells, meshes))
     assert (place, at) == (len(data), len(manifest))
     return found
 
 
 def together(meshes: list[Surface]) -> Surface:
-    """Meshes as one: equal positions (up to the rounding of 16 bits) are one vertex."""
+    """Meshes as one: equal positions (up to rounding) are one vertex."""
     vertices = np.concatenate([mesh[0] for mesh in meshes])
     before = np.cumsum([0, *(len(mesh[0]) for mesh in meshes)])
     faces = np.concatenate([mesh[1] + n for mesh, n in zip(meshes, before[:-1], strict=True)])

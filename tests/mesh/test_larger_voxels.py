@@ -78,3 +78,12 @@ def test_a_surface_too_large_for_the_kernel_is_simplified_in_parts(monkeypatch: 
         map(tuple, vertices[after.open].reshape(-1, 6))
     )
     assert cKDTree(sampled(surface, 4)).query(vertices)[0].max() <= 1.25
+
+
+def test_parts_of_a_surface_are_small_at_once_beside_many_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.pad(sponge(40, 14.0), ((0, 0), (0, 0), (0, 40)))
+    mask[2::8, 2::8, 44::8] = True  # single voxels: a recursion for each few of them would keep as many copies
+    ((_, surface),) = surfaces_of(mask.astype(np.int32), 1)
+    largest = max(len(part[1]) for part in simplifying._divided(surface))
+    assert largest < len(surface[1]) / 3
+    assert sum(len(part[1]) for part in simplifying._divided(surface)) == len(surface[1])
