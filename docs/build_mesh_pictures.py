@@ -115,11 +115,10 @@ def meshes(labels: np.ndarray) -> None:
         view(one, low, high, "mesh.surfaces: 10 objects over 8 blocks", 1.3)
         view(two, low, high, "skeleton.trace: lines with radii, somata as one vertex", 1.3)
         vertices, _ = read(place / "0.0" / f"{ids[0]}.ply")
-        middle = np.median(vertices, 0)
         for column, error in enumerate(errors):
             axes = figure.add_subplot(2, 3, 4 + column, projection="3d")
             n = surface(axes, place / str(error) / f"{ids[0]}.ply", colors[ids[0]], edges=True)
-            view(axes, middle - 24, middle + 24, f"max_error={error:g}: {n:,} triangles", 1.1)
+            view(axes, vertices.min(0), vertices.max(0), f"max_error={error:g}: {n:,} triangles", 1.1)
     figure.subplots_adjust(0, 0, 1, 0.97, 0, 0.02)
     figure.savefig(FOLDER / "meshes.png", dpi=95, pil_kwargs={"optimize": True})
 
