@@ -125,11 +125,12 @@ def _password() -> str:
 @folder_argument
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="May look after users.")
+@click.option("--again", is_flag=True, help="The one who had this name before the account was removed.")
 @database_option
-def add_user(folder: Path, name: str, admin: bool, database: str) -> None:
+def add_user(folder: Path, name: str, admin: bool, again: bool, database: str) -> None:
     """Add the user NAME; the password is asked for."""
     site = _site(folder, database)
-    found = site.users.add(name, _password(), admin=admin, by="server")
+    found = site.users.add(name, _password(), admin=admin, again=again, by="server")
     click.echo(f"{found.name} was added.")
 
 

@@ -17,6 +17,7 @@ from ..database.tables import api_tokens, families, projects, secrets, users
 from . import passwords
 
 _NAME = re.compile(r"[\w][\w.@+-]{0,149}")
+_REMOVED = "user removed"
 _COLUMNS = (users.c.id, users.c.name, users.c.admin, users.c.disabled, users.c.created)
 
 
@@ -56,15 +57,26 @@ class Users:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, password: str, *, admin: bool = False, by: str = "", address: str = "") -> User:
+    def add(
+        self, name: str, password: str, *, admin: bool = False, again: bool = False, by: str = "", address: str = ""
+    ) -> User:
         """Add an account.
+
+        Parameters
+        ----------
+        name, password : str
+        admin : bool, default False
+            Whether it may look after users.
+        again : bool, default False
+            Whether it is for whom had the name before the account was removed: what that one did, and drafts, are
+            under the name.
 
         Raises
         ------
         ParameterError
             The name or the password is not allowed.
         ConflictError
-            The name is taken.
+            The name is taken, or was somebody's.
         """
         name = user_name(name)
         stored = passwords.hashed(password, name)
@@ -72,7 +84,7 @@ class Users:
             alone(connection, users)
             if connection.execute(select(users.c.id).where(users.c.name == name)).scalar() is not None:
                 raise ConflictError(f"The name {name!r} is taken.", field="name", remedy="choose another one")
-            added(connection, name, stored, admin=admin, by=by or name, address=address)
+            added(connection, name, stored, admin=admin, again=again, by=by or name, address=address)
         return self.named(name)
 
     def named(self, name: str) -> User:
@@ -165,11 +177,19 @@ class Users:
             connection.execute(delete(api_tokens).where(api_tokens.c.user_id == id))
             connection.execute(delete(users).where(users.c.id == id))
             one_admin_is_left(connection)
-            audit.record(connection, by, "user removed", address=address, details={"name": user.name})
+            audit.record(connection, by, _REMOVED, address=address, details={"name": user.name})
 
 
-def added(connection: Connection, name: str, stored: str, *, admin: bool, by: str, address: str) -> int:
+def added(
+    connection: Connection, name: str, stored: str, *, admin: bool, by: str, address: str, again: bool = False
+) -> int:
     """Add an account of a name that is free, with what is stored of its password, and return its id."""
+    if not again and audit.is_told(connection, _REMOVED, {"name": name}):
+        raise ConflictError(
+            f"{name!r} was somebody whose account was removed, and what they did is under that name.",
+            field="name",
+            remedy=f"choose another one; for the same person: bioimage-py server user add FOLDER {name} --again",
+        )
     row = {"name": name, "password": stored, "admin": admin, "disabled": False, "created": time.time()}
     connection.execute(insert(users).values(**row))
     audit.record(connection, by, "user added", address=address, details={"name": name, "admin": admin})

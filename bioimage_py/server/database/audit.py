@@ -69,6 +69,12 @@ def record(
     connection.execute(insert(audit).values(**row, hash=_hash(before, row)))
 
 
+def is_told(connection: Connection, action: str, details: Mapping[str, Any]) -> bool:
+    """Whether there is a row of an action with exactly these details."""
+    same = (audit.c.action == action) & (audit.c.details == json.dumps(dict(details), sort_keys=True))
+    return connection.execute(select(audit.c.id).where(same).limit(1)).scalar() is not None
+
+
 def entries(connection: Connection, after: int = 0, limit: int = 1000, project: str = "") -> list[Entry]:
     """Return rows in their order, those after an id."""
     query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)

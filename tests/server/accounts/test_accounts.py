@@ -93,6 +93,14 @@ def test_somebody_can_always_administrate(users):
     assert users.named("alice").admin
 
 
+def test_nobody_gets_the_history_of_somebody_else(users):
+    users.remove(users.named("bob").id, by="alice")
+    with pytest.raises(ConflictError, match="was somebody") as error:
+        users.add("BOB", PASSWORD)
+    assert "--again" in error.value.remedy
+    assert users.add("Bob", PASSWORD, again=True).name == "bob"
+
+
 def test_what_is_stored_holds_no_secret(database, sessions, tmp_path):
     pair = sessions.log_in("alice", PASSWORD)
     caller = sessions.caller(pair.access)
