@@ -265,14 +265,14 @@ class EventPage(BaseModel):
 
 
 class DescriptorRow(BaseModel):
-    """A data set in a list."""
+    """A data set in a list, with the fields that were asked for."""
 
     identifier: str
-    name: str
-    tags: dict[str, bool | str | float]
-    grouping: list[tuple[str, str]]
-    layers: list[str]
-    annotated: bool
+    name: str = ""
+    tags: dict[str, bool | str | float] = {}
+    grouping: list[tuple[str, str]] = []
+    layers: list[str] = []
+    annotated: bool = False
 
 
 class DescriptorPage(BaseModel):

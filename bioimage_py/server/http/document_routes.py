@@ -23,6 +23,7 @@ from .bodies import CommitBody, Committed, DescriptorPage, DocumentChange, MadeC
 from .project_routes import Limit
 
 routes = APIRouter()
+RowField = Literal["name", "tags", "grouping", "layers", "annotated"]
 _MOST_PAGES = 20
 """Of events that a list looks through."""
 
@@ -54,6 +55,7 @@ def descriptors(
     annotated: bool | None = None,
     layer: Annotated[str, Query(max_length=100, description="id of a layer")] = "",
     changed: Annotated[int | None, Query(ge=0, le=2**53, description="since the event of this number")] = None,
+    fields: Annotated[list[RowField], Query(max_length=16, description="what is told; none: all")] = [],  # noqa: B006
     accepts: Accepts = "",
 ) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
@@ -66,6 +68,8 @@ def descriptors(
     found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
     if asked.sight.hidden:
         found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
+    if fields:
+        found = [{key: row[key] for key in ("identifier", *fields)} for row in found]
     return json_answer({"descriptors": found, "next": following}, accepts)
 
 

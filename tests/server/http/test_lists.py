@@ -29,3 +29,12 @@ def test_data_sets_that_have_changed_since_are_listed(demo, monkeypatch):
     monkeypatch.setattr(document_routes, "MOST", 1)
     assert changed(edited) == []
     problem(owner.get(f"{demo.path}/descriptors", params={"changed": added - 1}), 422, "not-valid")
+
+
+def test_only_the_fields_that_are_asked_for(demo):
+    owner = demo.web["owner"]
+    whole = ok(owner.get(f"{demo.path}/descriptors"))["descriptors"]
+    found = ok(owner.get(f"{demo.path}/descriptors", params={"fields": ["name", "tags"]}))["descriptors"]
+    assert found
+    assert found == [{key: row[key] for key in ("identifier", "name", "tags")} for row in whole]
+    problem(owner.get(f"{demo.path}/descriptors", params={"fields": "password"}), 422, "not-valid")
