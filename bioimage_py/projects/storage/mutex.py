@@ -31,15 +31,15 @@ def bucket(identifier: str) -> str:
 
 
 @contextmanager
-def holding(folder: Path, names: Iterable[str], seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def holding(folder: Path, names: Iterable[str], seconds: float | None = None) -> Iterator[None]:
     """Hold mutexes, taken in the order of their names, so that two who want several don't wait for each other.
 
     Parameters
     ----------
     folder : Path
     names : iterable of str
-    seconds : float
-        For which each is waited for.
+    seconds : float, optional
+        For which each is waited for; None: `WAIT_SECONDS`.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def holding(folder: Path, names: Iterable[str], seconds: float = WAIT_SECONDS) -
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name in sorted(set(names)):
-            stack.enter_context(_held(folder / name, seconds))
+            stack.enter_context(_held(folder / name, WAIT_SECONDS if seconds is None else seconds))
         yield
 
 
