@@ -1,4 +1,7 @@
-"""cellmap-analyze: its tools on zarr arrays, in processes of a local Dask cluster, as its documentation starts them."""
+"""cellmap-analyze: its tools on zarr arrays, in processes of a local Dask cluster, as its documentation starts them.
+
+Its holes are others than those of the work: what the border of the volume closes is one too.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,6 @@ def _label(case: Case, connectivity: int) -> None:
     ConnectedComponents(**where, **what, **_run(case)).get_connected_components()
 
 
-def fill_holes(case: Case) -> None:
-    from cellmap_analyze.process.fill_holes import FillHoles
-
-    FillHoles(case.input("shells"), f"{case.output}/made.zarr/filled", connectivity=1, **_run(case)).fill_holes()
-
-
 def regionprops(case: Case) -> list[int]:
     from cellmap_analyze.analyze.measure import Measure
 
@@ -53,6 +50,5 @@ def regionprops(case: Case) -> list[int]:
 WORKS = {
     "label 6": partial(_label, connectivity=1),
     "label 26": partial(_label, connectivity=3),
-    "fill holes": fill_holes,
     "regionprops": regionprops,
 }
