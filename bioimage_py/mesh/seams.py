@@ -15,7 +15,9 @@ Array = npt.NDArray[Any]
 _SHARE = 0.25
 """Of the error of a surface, on the faces of its cell."""
 _INWARD = 0.25
-"""Voxels from a face to where its superfluous vertices go."""
+"""Voxels from a face to where its superfluous vertices go, at most: no farther than the error."""
+_LEAST = _INWARD / 4
+"""Where the error is less, they stay: rounded positions must not be on the face again."""
 
 
 def coarser(
@@ -38,7 +40,7 @@ def with_fewer_on_seams(
     ----------
     surface : Surface
     error : float
-        In the units of the steps; 0 changes nothing.
+        In the units of the steps; less than a 16th of a step changes nothing.
     steps : tuple of float
         Size of a voxel along each axis.
     size : tuple of int
@@ -46,7 +48,8 @@ def with_fewer_on_seams(
     unit : int or sequence of int, default 1
         Voxels that marching cubes took for one: within one of its squares a surface may have edges of its own.
     """
-    rim = rim_of(surface, size) if error > 0 else np.empty((0, 2), np.int64)
+    inward = np.minimum(_INWARD, error / np.array(steps))
+    rim = rim_of(surface, size) if inward.min() >= _LEAST else np.empty((0, 2), np.int64)
     if not len(rim):
         return surface
     on, rim = np.unique(rim, return_inverse=True)
@@ -56,7 +59,7 @@ def with_fewer_on_seams(
     kept = _kept(points[path], begins, error, np.array(steps), at_end[path], np.array(unit))
     if kept.all():
         return surface
-    moved, strip = _strip(points, path, kept, rim, at_end, steps)
+    moved, strip = _strip(points, path, kept, rim, at_end, np.array(steps), inward)
     vertices = surface[0].copy()
     vertices[on] = moved
     return vertices, np.concatenate([surface[1], on[strip]])
@@ -130,7 +133,7 @@ def _kept(points: Array, begins: Array, error: float, steps: Array, at_end: Arra
 
 
 def _strip(
-    points: Array, path: Array, kept: Array, rim: Array, at_end: Array, steps: tuple[float, float, float]
+    points: Array, path: Array, kept: Array, rim: Array, at_end: Array, steps: Array, inward: Array
 ) -> tuple[Array, Array]:
     """Points of which those that do not stay have moved off the face, and triangles from there to the new line."""
     lengths = np.linalg.norm(np.diff(points[path], axis=0) * steps, axis=1)
@@ -142,7 +145,7 @@ def _strip(
     begin, end, this, following = path[one], path[other], path[at], path[at + 1]
     moved = points.copy()
     moved[this] = points[begin] + share[:, None] * (points[end] - points[begin])
-    moved[this] += np.where(at_end[this], np.where(points[this] == 0, _INWARD, -_INWARD), 0)
+    moved[this] += np.where(at_end[this], np.where(points[this] == 0, inward, -inward), 0)
     after = np.full(len(points), -1)
     after[rim[:, 0]] = rim[:, 1]
     # against the direction of the triangle that had the edge

@@ -132,7 +132,7 @@ def sampled(surface: tuple[np.ndarray, np.ndarray], n: int) -> np.ndarray:
 
 
 @given(
-    error=st.floats(0.4, 2.5),
+    error=st.floats(0.02, 2.5),
     seed=st.integers(0, 2**16),
     steps=st.sampled_from([(1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (0.5, 0.25, 1.0)]),
     block=st.sampled_from([9, 18]),
@@ -152,10 +152,10 @@ def test_no_vertex_is_farther_from_the_exact_surface_than_the_error(
         how: dict[str, Any] = {"format": "ply", "max_error": error, "sampling": steps, "block_shape": block}
         found = read(made(mask, Path(folder, "out"), **how) / "1.ply")
     assert len(found[1]) < 0.8 * len(faces)
-    apart = max(steps) / 4
-    assert cKDTree(sampled(exact, 4)).query(found[0])[0].max() <= error + apart
+    apart = max(steps) / 12
+    assert cKDTree(sampled(exact, 12)).query(found[0])[0].max() <= error + apart
     # and nothing of the exact one is forgotten
-    assert cKDTree(sampled(found, 10)).query(exact[0])[0].max() <= 2 * error + apart
+    assert cKDTree(sampled(found, 30)).query(exact[0])[0].max() <= 2 * error + apart
 
 
 def test_what_breaks_is_left_as_it_was_and_only_that() -> None:
