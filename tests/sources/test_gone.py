@@ -99,6 +99,7 @@ def test_what_is_written_to_an_array_that_has_gone_is_told(tmp_path: Path, versi
     os.rename(tmp_path / "a.zarr", tmp_path / "away.zarr")
     with pytest.raises(BioimageError, match="moved away"):
         source[2:4] = 1
+    assert not (tmp_path / "a.zarr").exists(), "it can be put back"
 
 
 def test_attributes_and_growth_are_no_loss(tmp_path: Path) -> None:

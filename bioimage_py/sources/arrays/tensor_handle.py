@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from ..stores.location import Location
 Order = Literal["C", "F"]
 
 
+METADATA = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json"}
+"""File that describes an array, by driver, in the order in which they count."""
 LARGE = 4 << 20
 """Bytes: from here on numpy asks the system for large pages, which cost far less than tensorstore's small ones."""
 
@@ -114,11 +117,22 @@ class TensorHandle:
         self.cache_bytes = cache_bytes
         self.sync = sync
         self.known_naming = naming
+        self.first_mark = self.mark()
         self._lock = threading.Lock()
         self._store: Any = None
         self._context: Any = None
         self._threads = 0
         self._closed = False
+
+    def mark(self) -> tuple[int, ...] | None:
+        """Return which file the metadata are in, and when it was written: of local arrays; () where there is none."""
+        if self.place.folder is None:
+            return None
+        try:
+            told = os.stat(os.path.join(self.place.folder, METADATA[self.driver]))
+        except OSError:
+            return ()
+        return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
     def layout(self) -> Layout:
         """Return shape, data type, chunks and shards as the metadata gives them, in C order."""

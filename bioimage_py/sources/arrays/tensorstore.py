@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -27,10 +26,8 @@ from ..spec import SourceSpec
 from ..stores.errors import REPACK
 from ..stores.location import Location
 from .backing import Backing, gone, sync_written
-from .tensor_handle import Layout, Order, TensorHandle, UnsupportedError
+from .tensor_handle import METADATA, Layout, Order, TensorHandle, UnsupportedError
 
-METADATA = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json"}
-"""File that describes an array, by driver, in the order in which they count."""
 _WRITTEN = 0.05
 """Seconds after which who writes attributes into the file of the metadata, not at once, has done so."""
 
@@ -90,7 +87,7 @@ class ChunkedBacking(Backing):
         self._fallback: bool | None = None
         self._lock = threading.Lock()
         self._there: tuple[Any, bytes | None] = (None, None)
-        self._marked = self._mark()
+        self._marked = handle.first_mark  # from before tensorstore has read the file
         self.shape, self.dtype = layout.shape, layout.dtype
         self.chunks, self.shards = layout.chunks, layout.shards
         self.writable = handle.writable
@@ -156,6 +153,7 @@ class ChunkedBacking(Backing):
         return self._read_native(roi)
 
     def write(self, roi: Roi, value: np.ndarray) -> None:
+        self._look()  # nothing is left at a place from which the array has gone
         self._write_stored(roi, value)
         self._look()
 
@@ -169,19 +167,9 @@ class ChunkedBacking(Backing):
 
     def _look(self) -> None:
         """Where chunks are absent because the array has gone, they are no fill values; two microseconds tell."""
-        if (mark := self._mark()) != self._marked:
+        if (mark := self._handle.mark()) != self._marked:
             self.check_there()
             self._marked = mark
-
-    def _mark(self) -> tuple[int, ...] | None:
-        """Which file the metadata are in, and when it was written; of local arrays."""
-        if self.place.folder is None:
-            return None
-        try:
-            told = os.stat(os.path.join(self.place.folder, METADATA[self._handle.driver]))
-        except OSError:
-            return ()
-        return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
     def _read_native(self, roi: Roi) -> np.ndarray:
         try:
@@ -240,8 +228,8 @@ class ChunkedBacking(Backing):
             # tensorstore loses 7 kB with every spec that it tells, so unchanged metadata are compared as bytes.
             here = (self._handle.store, self.place.read(METADATA[self._handle.driver]))
             same = here[0] is self._there[0] and here[1] == self._there[1]
-            # a file that has been there since this object has is the one that tensorstore has read
-            if here[1] is not None and (same or (self._marked and self._marked == self._mark())):
+            # a file that has been there since the handle has is the one that tensorstore has read
+            if here[1] is not None and (same or (self._marked and self._marked == self._handle.mark())):
                 self._there = here
                 return True
         if detect_driver(self.place) == self._handle.driver:
