@@ -13,7 +13,7 @@ import numpy as np
 from ..arguments import data_type, named
 from ..errors import BioimageError, DtypeError, KeyNotFoundError, ParameterError, ReadOnlyError, ShapeError
 from ..sources.arrays.tensorstore import detect_driver
-from ..sources.axes import Axis, default_axes
+from ..sources.axes import Axis, default_axes, require_sizes
 from ..sources.chunked.unit_files import METADATA_FILES
 from ..sources.file import FileSource, open_source
 from ..sources.stores.location import Location, locate
@@ -117,7 +117,7 @@ def create_array(
     _check_fill(fill_value, kind)
     if isinstance(compressor, bool | int | float):
         raise ParameterError(f"compressor={compressor!r} is neither a name nor a codec", remedy='compressor="zstd"')
-    names = tuple(map(str, channel_names))
+    names, said = tuple(map(str, channel_names)), _checked_metadata(metadata)
     if place.image:
         check_axes(axes or default_axes(len(size)))
     if not root.writable:
@@ -134,15 +134,14 @@ def create_array(
         _refuse_group(root, key, entry)
         create = entry.creator
         assert create is not None, "target_of lets no other format through"
-        said = _checked_metadata(metadata or {})
         create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names, said))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
 
 
-def _checked_metadata(given: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_metadata(given: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
-        json.dumps(found := dict(given))
+        json.dumps(found := dict(given or {}), allow_nan=False)  # JSON has no nan, and n5 would not be read again
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(f"metadata are nothing that JSON holds: {error}", remedy='metadata={"name": 1}') from error
     return found
@@ -163,6 +162,7 @@ def _checked_axes(axes: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
         raise ParameterError(f"axes is {axes!r}, which are not of the type Axis.", remedy=f"axes=[{example}]")
     if axes and len(axes) != len(shape):
         raise ParameterError(f"{len(axes)} axes for the shape {shape}.", remedy="pass one Axis for each")
+    require_sizes(axes)
     return tuple(axes)
 
 

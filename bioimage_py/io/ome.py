@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ParameterError
-from ..sources.axes import Axis, describe_axes
+from ..sources.axes import Axis, describe_axes, require_sizes
 from ..sources.chunked.attributes import multiscales_of, parse_axes, read_attributes
 from ..sources.stores.location import Location, locate
 from .details import Details, own_channel_names, own_metadata
@@ -228,7 +228,8 @@ def _entry(levels: Sequence[tuple[str, Sequence[Axis]]], name: str, method: str 
 
 
 def check_axes(axes: Sequence[Axis]) -> None:
-    """Raise `ParameterError` if OME-Zarr cannot describe the axes."""
+    """Raise `ParameterError` if OME-Zarr cannot describe the axes; see `require_sizes`."""
+    require_sizes(axes)
     ranks = [{"time": 0, "space": 2}.get(axis.kind, 1) for axis in axes]
     names = [axis.name for axis in axes]
     good = 2 <= len(axes) <= 5 and ranks == sorted(ranks) and 2 <= ranks.count(2) <= 3 and len(set(names)) == len(names)

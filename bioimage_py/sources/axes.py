@@ -98,6 +98,16 @@ def with_sizes(where: str, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     return tuple(axis if _has_sizes(axis) else Axis(axis.name, axis.kind) for axis in axes)
 
 
+def require_sizes(axes: Sequence[Axis]) -> None:
+    """Raise `ArgumentError` where a scale or offset is no number that a file can hold, or the scale is 0."""
+    for axis in axes:
+        if not _has_sizes(axis):
+            raise ArgumentError(
+                f"The axis {axis.name!r} has the scale {axis.scale!s:.20} and the offset {axis.offset!s:.20}.",
+                remedy="give finite numbers, and no scale of 0",
+            )
+
+
 def _has_sizes(axis: Axis) -> bool:
     try:
         return 0 < abs(float(axis.scale)) < math.inf and abs(float(axis.offset)) < math.inf

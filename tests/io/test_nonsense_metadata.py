@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import tracemalloc
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pytest
 
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import FormatError
+from bioimage_py.errors import ArgumentError, FormatError, ParameterError
+from bioimage_py.io import create_array
+from bioimage_py.sources import Axis, open_source
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -154,3 +158,35 @@ def test_distances_of_nifti(tmp_path: Path) -> None:
     path.write_bytes(content)
     told = iio.improps(path)
     assert (told.shape, told.spacing) == (PLANE.shape, (0.5, None))
+
+
+@pytest.mark.parametrize("ending", [".n5", ".zarr", ".h5"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"metadata": {"a": math.nan}},
+        {"metadata": {"a": [{"b": -math.inf}]}},
+        {"metadata": {"a": object()}},
+        {"axes": [Axis("y", scale=math.nan), Axis("x")]},
+        {"axes": [Axis("y", offset=math.inf), Axis("x")]},
+        {"axes": [Axis("y", scale=0.0), Axis("x")]},
+    ],
+    ids=["nan", "infinity", "object", "scale", "offset", "no scale"],
+)
+def test_what_could_not_be_read_again_is_refused_before_anything_goes(
+    tmp_path: Path, ending: str, said: dict[str, Any]
+) -> None:
+    path = tmp_path / f"a{ending}"
+    create_array(path, "x", shape=(4, 4), dtype="u1")[...] = 5
+    with pytest.raises((ParameterError, ArgumentError)):
+        create_array(path, "x", shape=(4, 4), dtype="u1", overwrite=True, **said)
+    np.testing.assert_array_equal(open_source(path, "x")[...], 5)
+
+
+def test_images_leave_out_metadata_that_json_has_not(tmp_path: Path) -> None:
+    for ending in (".n5", ".zarr", ".ome.zarr", ".h5"):
+        path = tmp_path / f"a{ending}"
+        report = iio.imwrite(path, np.ones((4, 4), "u1"), metadata={"a": math.inf, "b": 1}, report=True)
+        assert report.lost == ("metadata 'a'",)
+        assert iio.immeta(path)["b"] == 1
+        np.testing.assert_array_equal(iio.imread(path), 1)

@@ -200,6 +200,6 @@ def _kept(image: Image, most: int | None = None) -> dict[str, Any]:
 
 def _is_json(value: Any) -> bool:
     try:
-        return bool(parse_json(json.dumps(value)) == value)
+        return bool(parse_json(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):
         return False
