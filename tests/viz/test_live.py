@@ -123,13 +123,14 @@ class TestServer:
 
     def test_a_run_that_has_finished_stays_as_over(self, tmp_path: Path) -> None:
         with going(tmp_path, last=20) as (_, end), RunServer([str(tmp_path)]) as server:
-            assert until(lambda: self.runs(server))[0]["state"] == "running"
+            assert until(lambda: [run["state"] for run in self.runs(server)] == ["running"])
             end()
             assert self.runs(server)[0]["state"] == "over"
 
     @pytest.mark.parametrize("name", ["events.jsonl", "run.json", "plan.json", "progress/s1w0", "journal/0/s1w0"])
     def test_a_damaged_run_harms_no_other(self, tmp_path: Path, name: str) -> None:
-        with going(tmp_path / "good", last=20) as (_, end):
+        with going(tmp_path / "good", last=20) as (good, end):
+            look_when(Watching(good), lambda one: any(worker.block >= 20 for worker in one.workers))
             with going(tmp_path / "bad", last=20, bad=3) as (folder, end_bad):
                 look_when(Watching(folder), lambda one: any(worker.block >= 20 for worker in one.workers))
                 folder = Path(folder)
@@ -155,6 +156,7 @@ class TestServer:
             end()
             look_when(Watching(failed), lambda one: one.status.state == "failed")
         with going(tmp_path / "here", last=20) as (folder, _):
+            look_when(Watching(folder), lambda one: one.status.state == "running")
             old = [tmp_path / "old" / "runs" / f"run-{number}" for number in range(6)]
             for number, copied in enumerate(old):
                 shutil.copytree(failed, copied, ignore=shutil.ignore_patterns("undo"))
@@ -216,7 +218,7 @@ class TestCommands:
         with going(tmp_path, last=20) as (folder, _):
             look_when(Watching(folder), lambda one: any(worker.block >= 20 for worker in one.workers))
             text = self.run("watch", folder, "--once").stdout
-            assert re.search(r"(19|20) of 32", text)
+            assert re.search(r"(1[6-9]|20) of 32", text)  # workers take some at a time
             assert "job, axes 0 and 1:" in text
             told = json.loads(self.run("watch", folder, "--once", "--json").stdout)
             assert told["state"] == "running"
