@@ -19,7 +19,7 @@ from .tile_work import SHAPE, stitch
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("deadly", [5, 20, 35])
+@pytest.mark.parametrize("deadly", [5, 20, 34])  # of 36; the last two may run at once
 @pytest.mark.parametrize("job_type", ["local", "subprocess"])
 def test_killed_and_called_again(job_type: str, deadly: int, tmp_path: Path) -> None:
     """Where a thread dies all die, and the same call goes on; a worker process is replaced."""
