@@ -25,7 +25,7 @@ from ..wrapper.view import ExpandDimsSource, find_axis
 from .devices import Devices
 from .given import given_model
 from .scaling import merge_found
-from .shapes import asked_channels, asked_tiling, check_takes, whole_number
+from .shapes import asked_batch, asked_channels, asked_tiling, check_takes
 from .tile_blocks import MEASURE, OpenModel, PredictBlock
 from .tiling import Tiling
 from .values import asked_rounding, asked_scaling, output_type
@@ -53,7 +53,7 @@ def predict(
     normalize: Any = None,
     dtype: Any = None,
     scale: float | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     devices: str | Sequence[str] | None = None,
     setup: Callable[..., Any] | None = None,
     **run: Unpack[RunKeywords],
@@ -103,9 +103,10 @@ def predict(
         Factor for what is written. By default 1, and the largest value of the type for outputs of unsigned integers,
         so that probabilities fill it. Predictions are blended in float64; integers are then rounded to the nearest, of
         two to the even one, and clipped to their range; float16 and float32 to the nearest, and refused beyond it.
-    batch : int
-        Tiles that the model gets at a time; in the last batch of a block the last tile is repeated. With more than one
-        the bits are the same only if the model computes a tile alike at every place of a batch, as networks do.
+    batch : int, optional
+        Tiles that the model gets at a time, by default as many as its file says, else 1; in the last batch of a block
+        the last tile is repeated. With more than one the bits are the same only if the model computes a tile alike at
+        every place of a batch, as networks do.
     devices : str or sequence of str, optional
         ``"cuda"``: the GPUs that a worker sees (``CUDA_VISIBLE_DEVICES``, as a scheduler sets it), dealt out by its
         number. ``["cuda:0", "cuda:1"]``: these. By default the processor.
@@ -146,7 +147,8 @@ def predict(
     dealt = Devices.of(devices)
     given = given_model(model, setup, dealt)
     along = job.along(volume)
-    check_takes(given, len(along), len(parts), whole_number("batch", batch))
+    several = asked_batch(batch, given)
+    check_takes(given, len(along), len(parts), several)
     tiling = asked_tiling(volume, along, job, tile, overlap, margin, given)
     made, led = asked_channels(channels, given)
     scaling = asked_scaling(normalize, len(parts))
@@ -157,7 +159,7 @@ def predict(
     if dtype is not None and target.dtype != wanted:
         raise DtypeError(f"the output is {target.dtype}, but dtype={wanted}", remedy="leave out dtype=")
     block = PredictBlock(
-        tiling, along, made, led, batch, asked_rounding(output_type(target.dtype), scale), job.execution.casting
+        tiling, along, made, led, several, asked_rounding(output_type(target.dtype), scale), job.execution.casting
     )
     opening = OpenModel(given.model, dealt, scaling, tuple(part.dtype for part in parts))
     run_stages("predict", _stages(block, opening, parts, target, job), _placed(job, parts, target, tiling, made))

@@ -70,6 +70,13 @@ def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     return int(value)
 
 
+def asked_batch(batch: int | None, given: Given) -> int:
+    """Tiles at a time: those that are asked for, those of the file, or 1."""
+    if batch is not None:
+        return whole_number("batch", batch)
+    return (given.takes[0] if given.takes else None) or 1
+
+
 def check_takes(given: Given, n_axes: int, n_channels: int, batch: int) -> None:
     """ShapeError where a file says that it takes something else."""
     takes = given.takes

@@ -87,6 +87,8 @@ class Histogram:
     def __call__(self, block: Array, mask: Array | None = None) -> npt.NDArray[np.int64]:
         """Histogram of one block."""
         values = block.ravel() if mask is None else block[mask]
+        if self.low == self.high:
+            return np.bincount(np.zeros(values.size, np.int64), minlength=self.bins)
         scaled = (values.astype(np.float64) - self.low) * (self.bins / (self.high - self.low))
         where = np.clip(scaled.astype(np.int64), 0, self.bins - 1)
         return np.bincount(where, minlength=self.bins)

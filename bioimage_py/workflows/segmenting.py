@@ -119,8 +119,8 @@ def segment(
         objects. Default 3.
     min_size : int, optional
         Smaller objects, in voxels, are removed; with `fill`, the others grow into their place. "multicut",
-        "agglomerate": joined to the neighbour from which the least boundary divides them. Default 100 for "components",
-        else 0.
+        "agglomerate": joined to the neighbour from which the least boundary divides them. Default 0 for "watershed" and
+        "mutex", else 100, so that no rim of a superpixel that ends at the face of a block is an object.
     objects : {"bright", "dark"}, default "bright"
         Whether objects are brighter or darker than what is between them.
     fill : bool, optional

@@ -43,7 +43,7 @@ def test_as_the_operations_one_by_one(boundaries: Any, tmp_path: Path) -> None:
     found = segment(boundaries, tmp_path / "a.zarr", method="multicut", num_workers=2, **QUIET)
     pieces = np.asarray(bp.segmentation.distance_watershed(boundaries, block_shape=24))
     graph = bp.graph.region_graph(pieces, boundaries[...])
-    parts = bp.graph.multicut(graph, bp.graph.costs(graph))
+    parts = bp.graph.join_small_parts(graph, bp.graph.multicut(graph, bp.graph.costs(graph)), 100)
     expected = bp.graph.apply_node_labels(pieces, parts)
     assert np.array_equal(labels(found), expected)
     assert found.n_objects == parts.n > 5
@@ -59,12 +59,13 @@ def test_agglomeration_up_to_a_mean_boundary(boundaries: Any, tmp_path: Path) ->
         found = segment(boundaries, tmp_path / "a.zarr", method="agglomerate", beta=0.6, num_workers=2, **QUIET)
     pieces = np.asarray(bp.segmentation.distance_watershed(boundaries, block_shape=24))
     tree = bp.graph.agglomerate(bp.graph.region_graph(pieces, boundaries[...]), thresholds=0.4)
-    assert np.array_equal(labels(found), bp.graph.apply_node_labels(pieces, tree.partition(0.4)))
+    parts = bp.graph.join_small_parts(bp.graph.region_graph(pieces, boundaries[...]), tree.partition(0.4), 100)
+    assert np.array_equal(labels(found), bp.graph.apply_node_labels(pieces, parts))
     assert found.method == "agglomerate"
 
 
 def test_superpixels_and_graph_are_kept(boundaries: Any, tmp_path: Path) -> None:
-    how: dict[str, Any] = {"method": "multicut", "keep": tmp_path / "kept", **QUIET}
+    how: dict[str, Any] = {"method": "multicut", "keep": tmp_path / "kept", "min_size": 0, **QUIET}
     first = labels(segment(boundaries, tmp_path / "a.zarr", **how))
     with bp.open_source(tmp_path / "kept" / "superpixels.zarr") as pieces:
         graph = bp.graph.open_graph(tmp_path / "kept" / "graph.zarr")
@@ -111,6 +112,19 @@ def test_affinities_by_the_mutex_watershed(tmp_path: Path) -> None:
         segment(given, tmp_path / "d.zarr", sigma=1, **how)
     with pytest.raises(ParameterError, match=r"offsets does nothing for method='watershed'"):
         segment(given[0], tmp_path / "d.zarr", offsets=OFFSETS, **QUIET)
+
+
+@pytest.mark.parametrize("method", ["multicut", "agglomerate"])
+def test_small_blocks_have_the_objects_of_the_whole(tmp_path: Path, method: str) -> None:
+    truth, walls, *_ = neurons(2)
+    noise = np.random.default_rng(3).normal(0, 0.05, walls.shape)
+    array = np.clip(walls + noise, 0, 1).astype(np.float32)
+    how: dict[str, Any] = {"method": method, "progress": False}
+    whole = labels(segment(array, tmp_path / "whole.zarr", block_shape=48, **how))
+    blocks = labels(segment(array, tmp_path / "blocks.zarr", block_shape=(13, 16, 20), num_workers=2, **how))
+    assert whole.max() <= blocks.max() <= whole.max() + 1
+    scores = [sum(bp.evaluation.variation_of_information(found, truth)) for found in (whole, blocks)]
+    assert scores[1] < 1.01 * scores[0] + 0.001
 
 
 def test_small_objects_join_their_neighbours(boundaries: Any, tmp_path: Path) -> None:
