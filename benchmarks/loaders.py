@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from datasets import store, volume
 
-from bioimage_py.datasets import Resource, VolumeDataset, handles
+from bioimage_py.datasets import Resource, VolumeDataset
+from bioimage_py.datasets.opening import handles
 
 DIFFERENT = 2
 """Volumes that are made; the others are copies of them, in files of their own."""

@@ -20,7 +20,7 @@ from ..annotations.annotation import Annotation
 from ..annotations.label_sets import LabelSets
 from ..layout import Layout
 from ..names import unknown
-from .cache import cached, of_server
+from ..opening.cache import cached, of_server
 from .layers import (
     ANNOTATORS,
     annotations_of,
