@@ -171,6 +171,9 @@ class OpenSpaces:
         space._instances = pool
         found = Open(descriptor.identifier, space, record, base, stored.whole, Moment(space))
         space._save = lambda token: self.save_one(found, token)
+        space._elsewhere = lambda name: any(
+            name in self.get(descriptor, other) for other in self.ids(descriptor) if other != id
+        )
         return found
 
     def path_of(self, identifier: str, id: str, version: str, ending: str = ".json") -> Path:

@@ -32,7 +32,7 @@ def put_space(folder: Folder, identifier: str, key: str, data: bytes, ontology: 
         It is none, or of another name.
     """
     try:
-        document = parse_json(data)
+        document = parse_json(data, unique=True)
         space = from_document(without_unknown(document, ontology), ontology)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         told = error.message if isinstance(error, BioimageError) else type(error).__name__
