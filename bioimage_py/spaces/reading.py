@@ -223,6 +223,8 @@ class Reading:
             raise ParameterError(f"predicate={predicate!r}", remedy="use 'intersects' or 'within'")
         if box is not None and not isinstance(box, Box):
             raise ParameterError(f"box={box!r} is no Box.", remedy="box=Box((0, 0), (10, 10))")
+        if author is not None and not isinstance(author, str):
+            raise ParameterError(f"author={author!r} is no text.", remedy="author='ada@lab'")
         table = self._tables["object"]
         rows = np.flatnonzero(table.alive) if box is None else self._in_box(self.grid.world(box, units), predicate)
         rows = self._chosen("object", rows, class_, frames)
