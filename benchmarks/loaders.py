@@ -25,11 +25,14 @@ from typing import Any
 import numpy as np
 from datasets import store, volume
 
-from bioimage_py.datasets import Resource, VolumeDataset, handles
+from bioimage_py.datasets import Resource, VolumeDataset
+from bioimage_py.datasets.opening import handles
 
 DIFFERENT = 2
 """Volumes that are made; the others are copies of them, in files of their own."""
 ROUNDS = 3
+PATCHES = 64
+"""Of a volume in an epoch."""
 
 
 def made(folder: Path, count: int, side: int) -> tuple[list[Path], list[Path], list[Path]]:
@@ -160,11 +163,64 @@ def feeding(zarr: list[Path], side: int, planes: int) -> dict[str, float]:
     return {"tensorstore, 2 processes [1/s]": bare, "DataLoader, 2 workers [1/s]": fed, "part of it, target 0.8": ratio}
 
 
+def patches(folder: Path, side: int) -> dict[str, float]:
+    """Patches of 96³ of one large volume by a loader without workers, each in a process of its own."""
+    import nibabel
+
+    voxels = volume(side)
+    store(folder / "large.zarr", voxels)
+    nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4)), folder / "large.nii")
+    del voxels
+    found = {}
+    for name, cut in (("bioimage_py", cut_here), ("torchio", cut_by_torchio)):
+        if name == "torchio" and not importlib.util.find_spec("torchio"):
+            continue
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rate, more = pool.submit(cut, folder).result()
+        found |= {f"{name} [1/s]": rate, f"{name}, more memory at its peak [MB]": more}
+    if "torchio [1/s]" in found:
+        found["times as many, target 10"] = found["bioimage_py [1/s]"] / found["torchio [1/s]"]
+        peaks = [value for name, value in found.items() if "peak" in name]
+        found["part of the memory, target 0.1"] = peaks[0] / peaks[1]
+    return found
+
+
+def cut_here(folder: Path) -> tuple[float, float]:
+    data = VolumeDataset(resources=[Resource(folder / "large.zarr", axes="zyx")], seed=0)
+    return drawn(data.patches(96, per_volume=PATCHES).get_dataloader(4))
+
+
+def cut_by_torchio(folder: Path) -> tuple[float, float]:
+    import torchio
+
+    subjects = torchio.SubjectsDataset([torchio.Subject(image=torchio.ScalarImage(folder / "large.nii"))])
+    sampler = torchio.data.UniformSampler(96)
+    queue = torchio.Queue(subjects, max_length=PATCHES, samples_per_volume=PATCHES, sampler=sampler, num_workers=0)
+    return drawn(torchio.SubjectsLoader(queue, batch_size=4, num_workers=0))
+
+
+def peak() -> int:
+    """Largest memory of this process until now in kB; ru_maxrss would begin with that of its parent."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
+
+
+def drawn(loader: Any) -> tuple[float, float]:
+    """Patches a second of one epoch, and what it adds to the largest memory of this process in MB."""
+    before = peak()
+    begin = time.perf_counter()
+    count = sum(4 for _ in loader)
+    taken = time.perf_counter() - begin
+    assert count == PATCHES
+    return count / taken, (peak() - before) / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--planes", type=int, default=60)
+    parser.add_argument("--large", type=int, default=1024, help="side of the volume that patches are cut of")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     found = {}
@@ -173,6 +229,7 @@ def main() -> None:
         found["random planes"] = random_planes(zarr, gz, nifti, arguments.side, arguments.planes)
         if importlib.util.find_spec("torch"):
             found["feeding"] = feeding(zarr, arguments.side, arguments.planes)
+            found["patches of 96³"] = patches(Path(name), arguments.large)
     for title, figures in found.items():
         print(title)
         for key, value in figures.items():

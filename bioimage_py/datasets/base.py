@@ -225,6 +225,9 @@ class ConcatDataset(BaseDataset):
     """
 
     def __init__(self, datasets: Sequence[BaseDataset], relabel: bool | Mapping[str, str] = False) -> None:
+        for given in datasets:
+            if not isinstance(given, BaseDataset):
+                raise DatasetError(f"{given!r:.100} is no data set.", remedy="ConcatDataset([a, b])")
         flat = [
             part for given in datasets for part in (given.datasets if isinstance(given, ConcatDataset) else [given])
         ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 
+from ..arguments import data_type
 from ..errors import ArgumentError, DatasetError, ParameterError
 from .annotations.annotation import Annotation
 from .annotations.merging import MASK_STRATEGIES, check_strategy
@@ -15,6 +16,12 @@ from .names import nearest
 
 _KINDS = ("annotators", "segmentation_names", "image_label_names", "frame_label_names")
 Names = Sequence[str] | None
+
+
+def _check_names(kind: str, names: Any) -> None:
+    if names is None or (not isinstance(names, str) and isinstance(names, Iterable)):
+        return
+    raise ParameterError(f"{kind}: {names!r} is no list of names.", remedy=f"a list, such as [{str(names)!r}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +124,8 @@ class DatasetConfig:
                 raise DatasetError(
                     f"include_{kind} and exclude_{kind} are both given.", remedy=f"give one: what to keep of {kind}"
                 )
-            if any(isinstance(names, str) for names in both):
-                raise ParameterError(f"{kind}: {both} is a text.", remedy="give a list of names")
+            for names in both:
+                _check_names(kind, names)
         check_strategy("semantic_seg_merge_strategy", self.semantic_seg_merge_strategy, MASK_STRATEGIES)
         check_strategy("image_labels_merge_strategy", self.image_labels_merge_strategy)
         check_strategy("image_categories_merge_strategy", self.image_categories_merge_strategy)
@@ -138,12 +145,11 @@ class DatasetConfig:
         if self.worklists is not None and isinstance(self.worklists, str) and self.worklists != "all":
             raise ParameterError(f"worklists is {self.worklists!r}.", remedy='"all", None, or a list of names')
         for name in ("trusted_annotation_sources", "voters"):
-            if isinstance(value := getattr(self, name), str):
-                raise ParameterError(f"{name}={value!r} is a text.", remedy=f"{name}=[{value!r}]")
+            _check_names(name, getattr(self, name))
         if self.axes is not None and sorted(self.axes) not in (sorted("CDHW"), sorted("CHW")):
             raise ParameterError(f"axes is {self.axes!r}.", remedy='an order of the letters of "CDHW" or "CHW"')
         if self.dtype is not None:
-            np.dtype(self.dtype)
+            data_type(self.dtype)
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer)):
             raise ParameterError(f"seed is {self.seed!r}.", remedy="a whole number")
 

@@ -6,6 +6,7 @@ A model that is open is called with float32 of shape ``(batch, channels, *tile)`
 
 from __future__ import annotations
 
+import copy
 import inspect
 import zipfile
 from collections.abc import Callable, Mapping
@@ -157,21 +158,28 @@ class TorchModule:
     module: Any
 
     def open(self, device: str) -> Predictor:
-        """The module on a device."""
-        return torch_predictor(self.module, device)
+        """A copy of the module on a device: its owner may be training it."""
+        return torch_predictor(copy.deepcopy(self.module), device)
 
 
 def torch_predictor(module: Any, device: str) -> Predictor:
-    """A module as a function on numpy arrays, without gradients."""
+    """A module as a function on numpy arrays, without gradients, in the module's own data type."""
     import torch
 
     if isinstance(module, Mapping):
         raise FormatError("the file holds weights without a module", remedy="torch.jit.script(module).save(path)")
     ready = module.eval().to(device)
+    dtype = next((each.dtype for each in ready.parameters() if each.is_floating_point()), torch.float32)
 
     def predict(batch: np.ndarray) -> Any:
         with torch.inference_mode():
-            return ready(torch.from_numpy(batch).to(device)).float().cpu().numpy()
+            made = ready(torch.from_numpy(batch).to(device=device, dtype=dtype))
+            if not isinstance(made, torch.Tensor):
+                raise FormatError(
+                    f"the module {type(module).__name__} made a {type(made).__name__}, not one tensor",
+                    remedy="a module around it whose forward returns the tensor that is meant",
+                )
+            return made.float().cpu().numpy()
 
     return predict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,9 @@ class OpenSpaces:
         space._instances = pool
         found = Open(descriptor.identifier, space, record, base, stored.whole, Moment(space))
         space._save = lambda token: self.save_one(found, token)
+        space._elsewhere = lambda name: any(
+            name in self.get(descriptor, other) for other in self.ids(descriptor) if other != id
+        )
         return found
 
     def path_of(self, identifier: str, id: str, version: str, ending: str = ".json") -> Path:
@@ -202,6 +206,16 @@ class OpenSpaces:
         fault("space-base")
         write_once(path, data, sync=True)
         return document
+
+    def _send(self, found: Open, document: Document, data: bytes) -> tuple[LayerRecord, Document]:
+        """Send a version to a server, and return its record and document: changes, or a whole one."""
+        remote, place = self._session.remote, (found.identifier, found.space.space_id)
+        if document["schema"] == CHANGES and found.record is not None:
+            with suppress(KeyNotFoundError, ParameterError):  # the server knows no changes, or not what they are to
+                return remote.put_space(*place, data, found.record.version), document
+            document = found.document()
+            data = to_bytes(document)
+        return remote.put_space(*place, data), document
 
     def _whole_path(self, found: Open) -> Path:
         """Path of the whole document that the stored version is or stands on."""
@@ -340,10 +354,11 @@ class OpenSpaces:
         if found.base.is_like(now):
             found.mark = now
             return False
-        document = (found.changes(now) if remote is None else None) or found.document()
+        document = found.changes(now) or found.document()
         known = found.base.document() if stored is None else theirs
         data = to_bytes(document)
-        if document == known or (stored is not None and self.bytes_of(identifier, id, stored.version) == data):
+        sent = remote is not None and document["schema"] == CHANGES  # what is stored may be large to fetch
+        if document == known or (not sent and stored and self.bytes_of(identifier, id, stored.version) == data):
             found.mark = now
             return False
         new = LayerRecord(version=new_stamp(), units=count_of(document))
@@ -357,7 +372,7 @@ class OpenSpaces:
 
         try:
             if remote is not None:
-                new = remote.put_space(identifier, id, data)
+                new, document = self._send(found, document, data)
             else:
                 document = self._write(found, new.version, document, data)
             given = "" if token is None else token.token

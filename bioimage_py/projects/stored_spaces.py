@@ -90,7 +90,7 @@ def _read(found: Document, changes: Document | None, ontology: Ontology, complet
 
 def _document(data: bytes, where: str) -> Document:
     try:
-        found = parse_json(data)
+        found = parse_json(data, unique=True)
     except ValueError as error:
         raise _none(where, error) from None
     if not (

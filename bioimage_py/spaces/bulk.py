@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BioimageError, LabelRowError, ParameterError, ReadOnlyError, ShapeError
-from .history import Part
+from .history import MISSING, Part
 from .putting import STRATEGIES, check_shape, checked_strategy
 from .table import ROW
 from .values.audit import check_order, checked_author, checked_confidence, checked_time, now
@@ -109,6 +109,9 @@ def put_many(
     fresh = np.ones(len(rows), bool) if olds is None else olds < 0
     rows["order"][fresh] = table.new_orders(int(fresh.sum()))
     step = space._step("put_many", time)
+    if ids is not None:  # what was removed is not the same again
+        left = {name for name in names if space._is_left(name)}
+        step.entries += [(space._instances, name, space._instances[name], MISSING) for name in left]
     gone = np.zeros(0, np.int64) if olds is None else olds[olds >= 0]
     step.parts.append(Part(table, gone, table.append(rows, kept_names, kept_shapes)))
     space._steps.do(step)
@@ -249,7 +252,7 @@ def _olds(space: Putting, names: list[str], frames: Any, classes: list[str] | No
     others = space._tables["classification"].all_known(names)
     for row, (name, class_) in enumerate(zip(names, classes, strict=True)):
         mine = space._instances.get(name)
-        known = mine.class_.id if mine is not None else of.setdefault(name, class_)
+        known = mine.class_.id if mine is not None and not space._is_left(name) else of.setdefault(name, class_)
         if name in others or known != class_ or (
             table.has(name) and space._class_of(table, next(iter(table.rows_of(name).values()))).id != class_
         ):  # fmt: skip

@@ -68,6 +68,8 @@ def from_document(document: Any, ontology: Ontology | None = None, *, lenient: b
         grid = Grid(axes, document["size"], document.get("frames"), document.get("sizes"))
     except (BioimageError, TypeError, ValueError, OverflowError) as error:
         raise bad("axes", error) from None
+    if document["unit"] != grid.unit:
+        raise bad("unit", f"it is {document['unit']!r}, that of the axis x is {grid.unit!r}")
     try:
         kind = space_class(document["kind"])
     except (BioimageError, TypeError) as error:

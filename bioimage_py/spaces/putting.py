@@ -49,7 +49,8 @@ class Putting(Reading):
             raise ReadOnlyError(f"The class {item.name!r} is archived.", remedy="use another class, or edit() it")
         mine = self._instances.get(instance.id)
         others = self._tables["classification" if kind is ObjectInstance else "object"]
-        if others.has(instance.id) or (mine is not None and mine.class_.id != item.id):
+        other = mine is not None and mine.class_.id != item.id and not self._is_left(instance.id)
+        if others.has(instance.id) or other:
             raise LabelRowError(
                 f"The id {instance.id!r} belongs to something of another class.", remedy="leave the id out"
             )
@@ -98,7 +99,11 @@ class Putting(Reading):
     def _remember(self, step: Step, instance: Any) -> None:
         """Share an instance and its answers with all spaces that it lies in; two objects of one id become one."""
         known = self._instances.setdefault(instance.id, instance)
-        if known is not instance and known._answers is not instance._answers:
+        if known is instance or known._answers is instance._answers:
+            return
+        if self._is_left(instance.id):  # its answers went with its records, until that is undone
+            step.entries.append((self._instances, instance.id, known, instance))
+        else:
             for key, value in instance.answers.items():
                 if known.answers.get(key, MISSING) != value:
                     step.entries.append((known._answers, key, known.answers.get(key, MISSING), value))

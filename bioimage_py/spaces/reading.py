@@ -71,6 +71,7 @@ class Reading:
         self._index = Index(self._tables["object"])
         self._steps = History()
         self._save: Callable[[Any], bool] | None = None
+        self._elsewhere: Callable[[str], bool] | None = None
 
     @property
     def name(self) -> str:
@@ -222,6 +223,8 @@ class Reading:
             raise ParameterError(f"predicate={predicate!r}", remedy="use 'intersects' or 'within'")
         if box is not None and not isinstance(box, Box):
             raise ParameterError(f"box={box!r} is no Box.", remedy="box=Box((0, 0), (10, 10))")
+        if author is not None and not isinstance(author, str):
+            raise ParameterError(f"author={author!r} is no text.", remedy="author='ada@lab'")
         table = self._tables["object"]
         rows = np.flatnonzero(table.alive) if box is None else self._in_box(self.grid.world(box, units), predicate)
         rows = self._chosen("object", rows, class_, frames)
@@ -272,6 +275,10 @@ class Reading:
             kind: Any = ObjectInstance if type_ == "object" else ClassificationInstance
             found = self._instances[id] = kind(item, id)
         return found
+
+    def _is_left(self, id: str) -> bool:
+        """Whether an instance that is known has no record any more, here or in a space that shares instances."""
+        return id in self._instances and id not in self and (self._elsewhere is None or not self._elsewhere(id))
 
     def _class_of(self, table: Table, row: int) -> Class:
         id = table.words[table.rows["class_"][row]]

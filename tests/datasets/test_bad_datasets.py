@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bioimage_py.datasets import (
+    Annotation,
+    ConcatDataset,
     DatasetConfig,
     DatasetError,
     ImageDataset,
@@ -16,7 +19,7 @@ from bioimage_py.datasets import (
     VolumeDataset,
     compat,
 )
-from bioimage_py.errors import ArgumentError, BioimageError, KeyNotFoundError, ParameterError, ShapeError
+from bioimage_py.errors import ArgumentError, BioimageError, DtypeError, KeyNotFoundError, ParameterError, ShapeError
 
 from .conftest import make_project, resources
 
@@ -30,11 +33,38 @@ def test_project_or_resources(project: object) -> None:
         ImageDataset()
 
 
+@pytest.mark.parametrize("given", ["image.zarr", Path("image.zarr"), 3])
+def test_resources_that_are_no_list(given: Any) -> None:
+    with pytest.raises(DatasetError, match="no list"):
+        ImageDataset(resources=given)
+
+
+def test_annotations_that_make_no_sense() -> None:
+    for corners in ((0, 0, float("nan"), 5), (5, 5, 0, 0), (0, 0, 0, 1, 1), (0, 0, 0, 5, 5, float("inf")), ()):
+        with pytest.raises(ParameterError, match="'cell' has the corners"):
+            Annotation.box("cell", corners)
+    for name in ("", None, 3):
+        with pytest.raises(ParameterError, match="no name of a label"):
+            Annotation.label(name)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_joined() -> None:
+    with pytest.raises(DatasetError, match="nothing"):
+        ConcatDataset([])
+    with pytest.raises(DatasetError, match="3 is no data set"):
+        ConcatDataset([ImageDataset(resources=[FLAT]), 3])  # type: ignore[list-item]
+
+
+def test_data_types_that_are_none() -> None:
+    with pytest.raises(DtypeError, match="uint99"):
+        ImageDataset(resources=[FLAT], dtype="uint99")
+
+
 @pytest.mark.parametrize("kind", ["annotators", "segmentation_names", "image_label_names", "frame_label_names"])
 def test_include_and_exclude(kind: str) -> None:
     with pytest.raises(DatasetError, match=kind):
         ImageDataset(resources=[FLAT], **{f"include_{kind}": ["a"], f"exclude_{kind}": ["b"]})
-    with pytest.raises(ParameterError, match="text"):
+    with pytest.raises(ParameterError, match="no list of names"):
         ImageDataset(resources=[FLAT], **{f"include_{kind}": "a"})
 
 
@@ -53,8 +83,9 @@ def test_include_and_exclude(kind: str) -> None:
         ({"worklists": "some"}, "'some'"),
         ({"axes": "XYZ"}, "'XYZ'"),
         ({"seed": 1.5}, "1.5"),
-        ({"trusted_annotation_sources": "manual"}, "'manual' is a text"),
-        ({"voters": "ada"}, "'ada' is a text"),
+        ({"trusted_annotation_sources": "manual"}, "'manual' is no list"),
+        ({"voters": "ada"}, "'ada' is no list"),
+        ({"include_annotators": 3}, "3 is no list"),
         ({"sparse": True, "return_as_semantic_segmentation": True}, "sparse"),
     ],
 )

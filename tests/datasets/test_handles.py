@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioimage_py.datasets import handles
+from bioimage_py.datasets.opening import handles
 from bioimage_py.sources.array import ArraySource
 
 

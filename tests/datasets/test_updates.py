@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bioimage_py as bp
-from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VideoDataset, VolumeDataset, handles
-from bioimage_py.datasets.resources import cache
+from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resource, VideoDataset, VolumeDataset
+from bioimage_py.datasets.opening import cache, handles
 from bioimage_py.errors import ForkError, ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
 
@@ -176,18 +179,49 @@ def test_slow_images_are_copied_once(kept: Path, tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_damaged_entries_are_made_anew(kept: Path, tmp_path: Path) -> None:
-    voxels = np.random.default_rng(0).integers(0, 999, (8, 9, 10)).astype("i2")
+DAMAGES = {
+    "flipped": lambda content, at: content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
+    "cut": lambda content, at: content[:at],
+    "gone": lambda content, at: None,
+}
+
+
+@pytest.mark.parametrize(
+    ("damage", "opened"), [("flipped", False), ("cut", False), ("gone", False), ("flipped", True), ("cut", True)]
+)
+def test_damaged_entries_are_made_anew(kept: Path, tmp_path: Path, damage: str, opened: bool) -> None:
+    """Whatever file it is, at whatever place; damaged chunks also where the entry is open."""
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(0, 999, (8, 9, 200)).astype("i2")
+    voxels[:, :, 140:] = 0  # chunks and a shard that are not stored
     data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
-    data[0]
-    (entry,) = entries(kept)
-    chunk = max((path for path in (kept / entry).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    broken = bytearray(chunk.read_bytes())
-    broken[-20] ^= 255
-    chunk.write_bytes(broken)
-    handles._open.clear()  # as in another process
     assert np.array_equal(data[0]["image"][0], voxels)
-    assert chunk.read_bytes() != bytes(broken)
+    (entry,) = entries(kept)
+    files = sorted(path for path in (kept / entry).rglob("*") if path.is_file())
+    assert len(files) == 4  # the group's and the array's metadata, a shard, what is told of them
+    for path in files:
+        whole = path.read_bytes()
+        for at in [] if opened and path.suffix == ".json" else [len(whole) // 3, len(whole) - 1]:
+            path.unlink()
+            if (broken := DAMAGES[damage](whole, at)) is not None:
+                path.write_bytes(broken)
+            handles._open.clear()  # as in another process
+            if opened:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(cache, "_whole", lambda *_: True)
+                    data.get_resource(0).open()
+            assert np.array_equal(data[0]["image"][0], voxels)
+            if path.name != "zarr.json" or path.parent.name == "0":
+                assert path.read_bytes() != broken or broken == whole
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=5))
+def test_chunks_of_copies_are_small_and_as_long_in_all_directions(shape: list[int]) -> None:
+    chunks = cache.chunks_of(shape)
+    assert math.prod(chunks) <= 2**15
+    longest = max(chunks)
+    assert all(chunk in (size, longest) for chunk, size in zip(chunks, shape, strict=True))
+    assert all(size <= 2 * longest for size in shape) or math.prod(min(2 * longest, n) for n in shape) > 2**15
 
 
 def test_the_cache_has_a_size(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,7 +299,7 @@ import contextlib, pickle, numpy as np
 
 class Tensor:
     def __init__(self, array, device="cpu"): self.array, self.device = array, device
-    def to(self, device): return Tensor(self.array, device)
+    def to(self, device, dtype): return Tensor(self.array.astype(dtype), device)
     def float(self): return Tensor(self.array.astype(np.float32), self.device)
     def cpu(self): return Tensor(self.array)
     def numpy(self):
@@ -307,6 +307,8 @@ class Tensor:
         return self.array
 
 def from_numpy(array): return Tensor(array)
+
+float32 = np.float32
 
 grad = True
 
@@ -325,6 +327,7 @@ class Module:
     def to(self, device):
         self.device = device
         return self
+    def parameters(self): return []
     def __call__(self, tensor):
         assert not grad and not self.training and tensor.device == self.device
         return Tensor(tensor.array * 2, tensor.device)
@@ -364,6 +367,18 @@ def test_torch_modules_and_scripts(tmp_path: Path, torch: Any) -> None:
     for model in (torch.nn.Module(), TorchModel(torch.nn.Module()), script(tmp_path / "net.pt")):
         found = predict(VALUES, model, tile=8, devices=["cuda:1"], block_shape=8, num_workers=2, progress=False)
         np.testing.assert_allclose(found, VALUES * 2, rtol=1e-6)
+
+
+def test_a_module_stays_as_it_is_for_its_owner(torch: Any) -> None:
+    module = torch.nn.Module()
+    predict(VALUES, module, tile=8, devices=["cuda:1"], progress=False)
+    assert (module.training, module.device) == (True, "cpu")
+
+
+def test_a_module_that_makes_no_tensor_is_told_so(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda self, tensor: {"out": tensor})
+    with pytest.raises(RunnerError, match="made a dict, not one tensor"):
+        predict(VALUES, torch.nn.Module(), tile=8, progress=False, retries=0)
 
 
 def test_what_is_no_module_is_refused(torch: Any) -> None:

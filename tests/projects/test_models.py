@@ -159,6 +159,9 @@ def test_a_damaged_descriptor_is_named(project):
     path.write_text(json.dumps({**document, "scale": "much"}))
     with pytest.raises(FormatError, match="scale is 'much'"):
         Project.load(project.path).descriptors[0].scale  # noqa: B018
+    path.write_text(json.dumps(document)[:-1] + ', "comments": "", "comments": "other"}')
+    with pytest.raises(FormatError, match="'comments' is there twice"):
+        Project.load(project.path).descriptors[0].scale  # noqa: B018
     path.write_text("{")
     with pytest.raises(FormatError, match="no JSON object"):
         Project.load(project.path).descriptors[0].scale  # noqa: B018

@@ -109,6 +109,7 @@ REFUSED: list[tuple[str, Call, type[BioimageError], str]] = [
         "missing",
     ),
     ("frames", lambda s: s.get_dynamic_answer(s.get("o1").instance, [0], "stage"), ParameterError, "list"),
+    ("query author", lambda s: next(s.query(author=3)), ParameterError, "3 is no text"),
     ("predicate", lambda s: next(s.query(BOX, predicate="near")), ParameterError, "near"),
     ("units", lambda s: s.put_object(make(s), 0, BOX, units="inch"), ParameterError, "inch"),
     ("answer", lambda s: make(s).set_answer(3, "note"), ParameterError, "3"),
@@ -228,6 +229,8 @@ DAMAGED = [
     (put(("sizes",), [[-5, 1]] * 8), "axes.*-5"),
     (put(("axes", 2, "name"), "y"), "axes"),
     (put(("axes", 0, "unit"), "\ud800"), "axes"),
+    (put(("unit",), "micrometer"), "unit.*'micrometer'.*None"),
+    (put(("unit",), []), "unit"),
 ]
 
 

@@ -279,6 +279,45 @@ def test_several_spaces(project: Project) -> None:
         raw.add_space("../x")
 
 
+def test_an_id_that_is_free_again_has_no_answers_yet(project: Project) -> None:
+    """One lies in another space still, one in none: also where the other space was not looked at yet."""
+    raw, other = project.descriptors[0], project.descriptors[0].add_space("other")
+    for id in ("a", "b", "c"):
+        put(raw.space("root"), id).instance.set_answer("old", "note")
+    put(other, "b")
+    project.save()
+    raw = Project.load(project.path).descriptors[0]
+    space = raw.space("root")
+    for id in ("a", "b", "c"):
+        space.remove_object_instance(id)
+    put(space, "a")
+    put(space, "b")
+    space.put_many("nucleus", np.array([[0.0, 0, 5, 5]]), ids=["c"])
+    assert {id: dict(space.get(id).answers) for id in "abc"} == {"a": {}, "b": {"note": "old"}, "c": {}}
+    assert raw.space("other").get("b").answers == {"note": "old"}
+    raw.project.save()
+    stored = Project.load(project.path).descriptors[0].space("root")
+    assert {id: dict(stored.get(id).answers) for id in "abc"} == {"a": {}, "b": {"note": "old"}, "c": {}}
+    space.undo(6)
+    assert {id: dict(space.get(id).answers) for id in "abc"} == {id: {"note": "old"} for id in "abc"}
+    space.redo(6)
+    assert {id: dict(space.get(id).answers) for id in "abc"} == {"a": {}, "b": {"note": "old"}, "c": {}}
+
+
+def test_an_id_of_two_data_sets_is_found(project: Project) -> None:
+    first = project.descriptors[0]
+    put(first.space(), "a")
+    put(first.add_space("second"), "a")
+    project.save()
+    assert not [*validate(places.local(project))]
+    project.add_descriptor(np.zeros((8, 8), "u1"), "copy")
+    for id in ("b", "a"):
+        put(project.descriptors["copy"].space(), id)
+    project.save()
+    (problem,) = validate(places.local(project))
+    assert "1 ids of another data set, such as 'a' of " in problem.what
+
+
 def test_a_project_of_the_schema_before(project: Project) -> None:
     for path in (places.root(project) / "project.json", *places.root(project).glob("descriptors/*.json")):
         document = json.loads(path.read_text())
@@ -289,10 +328,13 @@ def test_a_project_of_the_schema_before(project: Project) -> None:
     assert len(old.descriptors[0].space()) == 0
 
 
-def test_a_damaged_space(project: Project, again: Any) -> None:
+@pytest.mark.parametrize(("old", "new"), [("}]", "}"), ('"answers": {}', '"answers": {}, "answers": {}')])
+def test_a_damaged_space(project: Project, again: Any, old: str, new: str) -> None:
     put(project.descriptors[0].space(), "a")
     project.save()
-    versions(project)[0].write_text('{"objects": [')
+    text = json.dumps(json.loads(versions(project)[0].read_text()))
+    assert old in text
+    versions(project)[0].write_text(text.replace(old, new))
     with pytest.raises(FormatError, match="is no space"):
         again()
     assert any("space.root" in problem.where for problem in validate(places.local(project)))

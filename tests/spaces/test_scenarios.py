@@ -14,6 +14,7 @@ from bioimage_py.errors import ConflictError, LabelRowError, ParameterError, Sha
 from bioimage_py.spaces import (
     Box,
     ClassificationInstance,
+    Ellipse,
     ImageSpace,
     ObjectInstance,
     Ontology,
@@ -346,3 +347,22 @@ def test_a_second_answer_is_named(frames: Any) -> None:
         frames.put_classification_instance(text(frames, "b"), Range(3, 6))
     assert "replace" in error.value.remedy
     assert frames.count("classification", frames=[5, 6]) == 0
+
+
+def test_an_id_that_is_free_again_may_be_of_another_class(image: Any) -> None:
+    nucleus, ellipse = (image.ontology.object_class(name) for name in ("nucleus", "ellipse"))
+    image.put_object_instance(ObjectInstance(nucleus, "a", {"note": "n"}), Box((1, 1), (2, 2)))
+    kept = image.remove_object_instance("a")
+    image.put_object_instance(ObjectInstance(ellipse, "a"), Ellipse((5, 5), (2, 2), 0))
+    assert (image.get("a").name, dict(image.get("a").answers)) == ("ellipse", {})
+    with pytest.raises(LabelRowError, match="another class"):
+        image.put_object_instance(kept, Box((1, 1), (2, 2)))
+    image.undo(2)
+    assert (image.get("a").name, image.get("a").answers) == ("nucleus", {"note": "n"})
+    image.redo(2)
+    image.remove_object_instance("a")
+    image.put_many("nucleus", np.array([[0.0, 0, 5, 5]]), ids=["a"])
+    assert (image.get("a").name, dict(image.get("a").answers)) == ("nucleus", {})
+    image.remove_object_instance("a")
+    image.put_object_instance(kept, Box((1, 1), (2, 2)))
+    assert image.get("a").answers == {"note": "n"}  # the very object that was taken out

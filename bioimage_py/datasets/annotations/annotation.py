@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+import numpy as np
+
 from ...errors import ParameterError
 from .masks import CropMask, Mask
 
@@ -103,11 +105,25 @@ class Annotation:
 
     @classmethod
     def box(cls, name: str, corners: Any, *, created_by: str | None = None, **more: Any) -> Self:
-        """Return a box: x0, y0, x1, y1, or x0, y0, z0, x1, y1, z1, in pixels."""
-        return cls._made(name, "box", created_by, more, geometry=[float(x) for x in corners])
+        """Return a box: x0, y0, x1, y1, or x0, y0, z0, x1, y1, z1, in pixels.
+
+        Raises
+        ------
+        ParameterError
+            It has another number of values, one is not finite, or an end lies before its begin.
+        """
+        found = np.asarray(corners, np.float64)
+        half = found.size // 2
+        if found.shape not in ((4,), (6,)) or not np.isfinite(found).all() or (found[:half] > found[half:]).any():
+            raise ParameterError(
+                f"The box {name!r} has the corners {np.asarray(corners).tolist()}.", remedy="x0, y0, x1, y1, ends last"
+            )
+        return cls._made(name, "box", created_by, more, geometry=found.tolist())
 
     @classmethod
     def _made(cls, name: str, kind: str, by: str | None, more: dict[str, Any], **given: Any) -> Self:
+        if not isinstance(name, str) or not name:
+            raise ParameterError(f"{name!r} is no name of a {kind}.", remedy="a text such as 'nucleus'")
         scope = "image" if more.get("frame_index") is None else "frame"
         known = {"id": "", "resource_id": "", "scope": scope} | given | more
         return cls(identifier=name, annotation_type=kind, created_by=by, **known)

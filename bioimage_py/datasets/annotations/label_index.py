@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...blocks import Grid, to_roi
 from ...sources import Source
-from ..handles import read_from
+from ..opening.handles import read_from
 
 _VOXELS = 128**3
 """Of a part that is looked at at once, where an array has no chunks."""

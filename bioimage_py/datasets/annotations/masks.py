@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ...errors import ShapeError
 from ...sources import Source
-from ..handles import read_from
 from ..layout import Region, read_ordered
+from ..opening.handles import read_from
 from .label_index import label_index
 
 Bools = npt.NDArray[np.bool_]

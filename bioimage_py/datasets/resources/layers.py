@@ -22,9 +22,9 @@ from ..annotations.annotation import Annotation
 from ..annotations.label_index import label_index
 from ..annotations.label_sets import LabelSets
 from ..annotations.masks import LabelMask
-from ..handles import forget
 from ..layout import Layout
-from .cache import of_server
+from ..opening.cache import of_server
+from ..opening.handles import forget
 from .spaces import annotations_of_space, authors_of, labels_of
 
 ANNOTATORS = "annotators"

@@ -20,7 +20,7 @@ from ..annotations.annotation import Annotation
 from ..annotations.label_sets import LabelSets
 from ..layout import Layout
 from ..names import unknown
-from .cache import cached, of_server
+from ..opening.cache import cached, of_server
 from .layers import (
     ANNOTATORS,
     annotations_of,
@@ -163,7 +163,7 @@ class ProjectStore(Store):
     def authors(self) -> set[str]:
         """Who the project's configuration names, who made records of spaces, and "unknown"."""
         said = self._live.configuration.get(ANNOTATORS, {})
-        names = {Annotation.label("", **told_of(self._live, layer)).author for layer in said}
+        names = {Annotation.label("any", **told_of(self._live, layer)).author for layer in said}
         for id in self._ids:
             names |= authors_in(self._live.descriptors[id])
         return names | {"unknown"}

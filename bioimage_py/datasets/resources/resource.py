@@ -19,9 +19,9 @@ from ...sources.file import open_source
 from ..annotations.annotation import Annotation
 from ..annotations.masks import CropMask, FrameMask
 from ..annotations.processor import AnnotationProcessor
-from ..handles import forget, opened, read_from
 from ..layout import Frames, Layout, Region, affine_of, named_axes
-from .cache import cached, is_cached
+from ..opening.cache import cached, is_cached
+from ..opening.handles import forget, opened, read_from
 
 
 class Resource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import bisect
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -55,10 +56,12 @@ class ListStore(Store):
     Raises
     ------
     DatasetError
-        Two have one id.
+        Two have one id, or it is no list.
     """
 
     def __init__(self, given: Sequence[Any]) -> None:
+        if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+            raise DatasetError(f"resources is {given!r:.100}, no list.", remedy="resources=[...], one or several in it")
         self._resources = tuple(as_resource(item, number) for number, item in enumerate(given))
         self._ids = tuple(resource.id for resource in self._resources)
         if len(set(self._ids)) < len(self._ids):

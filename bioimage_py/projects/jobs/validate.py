@@ -39,7 +39,8 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
     """Check every document of a project, and everything that it refers to; nothing is changed.
 
     Documents must follow their schema, tags, groups and layers must be those of the settings, images must be where they
-    were, and label maps, their chunks, and tables must be there as the descriptor says.
+    were, and label maps, their chunks, and tables must be there as the descriptor says. An id in spaces stands for one
+    object of one data set.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
     if project.is_remote:
         raise ParameterError(f"{project.path} is checked where it lies.", remedy="bioimage-py server check FOLDER")
     folder = project._session.folder
-    known = set(project.descriptors.identifiers)
+    known, objects = set(project.descriptors.identifiers), dict[str, str]()
     for path in sorted(folder.root.glob("annotations/*")):
         if path.name not in known:
             yield Problem(f"annotations/{path.name}", "belongs to no data set; project.prune() removes it")
@@ -77,7 +78,7 @@ def validate(project: Project, *, chunks: bool = True) -> Iterator[Problem]:
             if is_space(key):
                 path = project._spaces.path_of(descriptor.identifier, space_id(key), stored.version)
                 place = os.path.relpath(path, folder.root)
-                yield from (Problem(place, what) for what in _space(descriptor, space_id(key)))
+                yield from (Problem(place, what) for what in _space(descriptor, space_id(key), objects))
 
 
 def _metadata(descriptor: Descriptor) -> Iterator[str]:
@@ -128,11 +129,17 @@ def _annotations(descriptor: Descriptor, layer: LiveLayer, chunks: bool) -> Iter
         yield error.message if isinstance(error, BioimageError) else str(error)
 
 
-def _space(descriptor: Descriptor, id: str) -> Iterator[str]:
+def _space(descriptor: Descriptor, id: str, objects: dict[str, str]) -> Iterator[str]:
+    """Say what is wrong with a space; `objects` are the data sets of those that were seen, by id."""
     try:
-        descriptor.space(id)
+        space = descriptor.space(id)
     except (BioimageError, OSError) as error:
         yield error.message if isinstance(error, BioimageError) else str(error)
+        return
+    mine = descriptor.identifier
+    names = [name for table in space._tables.values() for name in table.instances()]
+    if again := [name for name in names if objects.setdefault(name, mine) != mine]:
+        yield f"has {len(again)} ids of another data set, such as {again[0]!r} of {objects[again[0]]}"
 
 
 def _label_map(descriptor: Descriptor, layer: LabelMapLayer, chunks: bool) -> Iterator[str]:

@@ -241,9 +241,12 @@ class Store:
         """Return a version of an annotation space."""
         return self.connection.get_bytes(f"{self._path}/descriptors/{identifier}/spaces/{space}/versions/{version}")
 
-    def put_space(self, identifier: str, space: str, data: bytes) -> LayerRecord:
-        """Send an annotation space, and return what the document of the data set has to say for it to count."""
-        path = f"{self._path}/descriptors/{identifier}/spaces/{space}/versions"
+    def put_space(self, identifier: str, space: str, data: bytes, base: str = "") -> LayerRecord:
+        """Send an annotation space, and return what the document of the data set has to say for it to count.
+
+        With `base` the data are changes to what this version stands on; KeyNotFoundError where that has gone.
+        """
+        path = f"{self._path}/descriptors/{identifier}/spaces/{space}/versions" + (f"?base={base}" if base else "")
         return LayerRecord(**self.connection.send_bytes("POST", path, data, again=True)["record"])
 
     def thumbnail(self, identifier: str, *, generate: bool = True) -> bytes | None:

@@ -356,8 +356,11 @@ def to_text(document: Document) -> str:
 
 def parse(text: bytes, path: Path) -> Document:
     """Return the document of a JSON text."""
-    with suppress(ValueError):
-        found = parse_json(text)
+    what = ""
+    try:
+        found = parse_json(text, unique=True)
         if isinstance(found, dict):
             return found
-    raise FormatError(f"{path} is no JSON object.", remedy="restore it from version control or a backup")
+    except ValueError as error:
+        what = f": {error}"
+    raise FormatError(f"{path} is no JSON object{what}.", remedy="restore it from version control or a backup")

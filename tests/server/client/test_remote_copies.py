@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bioimage_py.errors import AccessError, ConflictError, ParameterError, StorageError
+from bioimage_py.errors import AccessError, ConflictError, KeyNotFoundError, ParameterError, StorageError
 from bioimage_py.projects import BoxSet, Project, TagKind
 from bioimage_py.projects.remote.connection import Connection
 from bioimage_py.projects.remote.whole import sending, taking
@@ -272,6 +273,41 @@ def test_spaces_of_two_are_merged_and_one_record_of_two_is_a_conflict(project, a
     assert len(again().descriptors[0].space()) == 3
 
 
+def test_of_a_large_space_only_changes_are_sent(running, project, again, voxels, monkeypatch):
+    monkeypatch.setattr("bioimage_py.spaces.document.COLUMNS_FROM", 50)
+    added = project.add_descriptor(voxels, "first")
+    project.save()
+    store, space, sizes = project._session.remote, added.space(kind="volume"), []
+    send = type(store.connection).send_bytes
+
+    def counted(self, method, path, data, **how):
+        sizes.append(len(data))
+        return send(self, method, path, data, **how)
+
+    monkeypatch.setattr(type(store.connection), "send_bytes", counted)
+    space.put_many("cell", np.tile([0.0, 0, 0, 5, 5, 5], (2000, 1)), ids=[f"n{i}" for i in range(2000)])
+    assert space.save()
+    for confidence in (0.5, 0.25):
+        space.update("n7", confidence=confidence)
+        with project:
+            space.update("n8", confidence=confidence)
+        assert to_document(again().descriptors[0].space()) == to_document(space)
+    whole, *others = sizes
+    assert len(others) == 2
+    assert max(others) * 20 < whole
+    project.sync()
+    files = running.root / "projects" / project.id / "annotations" / added.identifier / "space.root"
+    assert len({path.stat().st_ino for path in files.glob("*.base")} | {min(files.glob("*.json")).stat().st_ino}) == 1
+    for path in files.glob("*.base"):  # what the changes stand on has gone: all of it is sent
+        path.unlink()
+    next(path for path in files.iterdir() if path.stat().st_size == whole).unlink()
+    space.update("n9", confidence=0.1)
+    assert space.save()
+    assert len(sizes) == 5
+    assert sizes[-1] > max(others)
+    assert to_document(again().descriptors[0].space()) == to_document(space)
+
+
 def test_what_is_no_space_is_refused(project, again, voxels):
     added = project.add_descriptor(voxels, "first")
     project.save()
@@ -279,6 +315,18 @@ def test_what_is_no_space_is_refused(project, again, voxels):
     for data in (b"", b"[]", b"{}", b"[" * 100_000, b'{"objects": 1}', b"\xff"):
         with pytest.raises(ParameterError):
             store.put_space(added.identifier, "root", data)
+    added.space(kind="volume").put_object(ObjectInstance(project.ontology.objects[0], "one"), Box((0, 0, 0), (5, 5, 5)))
+    project.save()
+    base = added.space_versions["root"]
+    changes = {"schema": 3, "records": 0, "removed": {"objects": [["one", 0]], "classifications": []}}
+    changes |= {"objects": [], "classifications": [], "answers": {}}
+    for wrong in ({}, {"records": 1}, {"removed": {"objects": [["two", 0]], "classifications": []}}, {"schema": 2}):
+        data = json.dumps({**changes, **wrong}).encode()
+        with pytest.raises(ParameterError):
+            store.put_space(added.identifier, "root", data, base if wrong else "")
+    for unknown in ("none", "..", "20200101-000000-000000-000000", f"{base}.base"):
+        with pytest.raises((KeyNotFoundError, ParameterError)):
+            store.put_space(added.identifier, "root", json.dumps(changes).encode(), unknown)
 
 
 def test_autosave_saves_every_change(running, project, voxels):

@@ -18,7 +18,7 @@ from ...database import audit
 from ...transfer.chunks import Grid
 from ...transfer.marks import Mark, Marks
 from ...transfer.spaces import path_of, put_space
-from ..asking import AddressOf, Annotates, Manages, Name, Reads, SiteOf, needing
+from ..asking import AddressOf, Annotates, Asked, Manages, Name, Reads, SiteOf, needing
 from ..bodies import Sealed
 from ..places import DATA, body_of, in_memory, not_there, record_of
 from .bodies import FilePage, FileRow
@@ -93,13 +93,17 @@ _SPACE = DATA + "/spaces/{space}/versions"
         "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}},
     },
 )
-async def send_space(descriptor: Name, space: Name, asked: Annotates, request: Request) -> Sealed:
-    """Store an annotation space as a version, which counts when a commit names it."""
+async def send_space(
+    descriptor: Name, space: Name, asked: Annotates, request: Request, base: Annotated[str, Query(max_length=200)] = ""
+) -> Sealed:
+    """Store an annotation space, or its changes since `base`, as a version, which counts when a commit names it."""
 
     def store() -> Sealed:
+        if base:
+            may_be_seen(asked, descriptor, space_key(space), base)
         asked.projects.room(asked.served).take(len(body))
         settings = parse_settings(asked.served.folder.read("project").document or {})
-        record = put_space(asked.served.folder, descriptor, space_key(space), body, settings.ontology)
+        record = put_space(asked.served.folder, descriptor, space_key(space), body, settings.ontology, base)
         Marks(asked.served.folder).note(record.version, Mark(descriptor, space_key(space), asked.caller.name))
         return Sealed(record=record)
 
@@ -117,14 +121,19 @@ def space_data(
     if_none_match: Annotated[str, Header(max_length=1000)] = "",
 ) -> Response:
     """Give a version of an annotation space, which never changes."""
-    mark = Marks(asked.served.folder).of(version)
-    if mark is None or not mark.is_of(descriptor, space_key(space), asked.caller.name):
-        record_of(asked, descriptor)
+    may_be_seen(asked, descriptor, space_key(space), version)
     tag = f'"{version}"'
     if tag in if_none_match:
         return Response(status_code=304, headers={**_IMMUTABLE, "ETag": tag})
     found = path_of(asked.served.folder, descriptor, space_key(space), version)
     return _given(asked.served.folder.inside(found), {**_IMMUTABLE, "ETag": tag})
+
+
+def may_be_seen(asked: Asked, descriptor: str, key: str, version: str) -> None:
+    """Refuse a version of a space of a data set that is not there, unless it is the caller's own."""
+    mark = Marks(asked.served.folder).of(version)
+    if mark is None or not mark.is_of(descriptor, key, asked.caller.name):
+        record_of(asked, descriptor)
 
 
 def _given(path: FilePath, headers: dict[str, str]) -> Response:

@@ -8,9 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-from ..errors import StorageError
-from ..sources import Source
-from ..wrapper.cached import with_cache
+from ...errors import StorageError
+from ...sources import Source
+from ...wrapper.cached import with_cache
+from .cache import drop_if_damaged
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ def opened(key: Hashable, open_it: Callable[[], Source]) -> Source:
 
 
 def read_from(key: Hashable, open_it: Callable[[], Source], read: Callable[[Source], T]) -> T:
-    """Read from an open source; from one that is opened anew where its storage has gone meanwhile.
+    """Read from an open source; from one that is opened anew where its storage has gone, or is a damaged copy.
 
     Chunks that are gone look like zeros, so it is asked after reading whether they are all still there.
     """
@@ -54,6 +55,7 @@ def read_from(key: Hashable, open_it: Callable[[], Source], read: Callable[[Sour
         source.check_there()
     except StorageError:
         forget(key)
+        drop_if_damaged(source)
         source = opened(key, open_it)
         found = read(source)
         source.check_there()
