@@ -19,7 +19,7 @@ from ...extras import needing
 from ..refusals import DiskFullError
 from . import older
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest migration."""
 _TRIGGERS = 27
 """By which SQLite counts changes of rights; where some are missing, any change counts."""
