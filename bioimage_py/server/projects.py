@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from ..errors import ConflictError, ParameterError
+from ..errors import BioimageError, ConflictError, ParameterError
 from ..projects.creating import created
 from ..projects.storage.events import EVENTS, Origin, numbers
 from ..projects.storage.folder import SETTINGS, Folder
@@ -28,9 +28,10 @@ from .database import audit
 from .database.engine import Database, alone
 from .database.tables import members, projects
 from .served import Served, check_claim, claimed_by
-from .transfer.marks import LIVES
+from .transfer.marks import LIVES, Marks
 from .transfer.room import Room
 from .transfer.unpacking import take_project
+from .transfer.uploads import UPLOADS, Uploads
 from .values import NAME
 
 
@@ -201,6 +202,17 @@ class Projects:
             gone = self._root / f".deleted-{secrets.token_hex(8)}"
             path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+
+    def rename(self, user: str, new: str) -> None:
+        """Let drafts, uploads and events in the folders of projects be of another name."""
+        with self._database.reading() as connection:
+            ids = connection.execute(select(projects.c.id)).scalars().all()
+        for id in ids:
+            with suppress(OSError, BioimageError):  # a folder that is away names nobody until it is back
+                served = self.served(id)
+                served.rename(user, new)
+                Marks(served.folder).rename(user, new)
+                Uploads(served.folder.root / UPLOADS).rename(user, new)
 
     def sweep(self, now: float | None = None) -> None:
         """Remove what is left of projects that were being sent, a week ago, or deleted when a process was killed."""

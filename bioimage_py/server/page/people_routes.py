@@ -153,7 +153,7 @@ def change_user(user: UserId, visit: AdminOf, form: FormOf) -> Response:
         if what == "link":
             return _users(visit, name=name, link=site.sessions.link(user, by, address))
         if what == "remove":
-            site.users.remove(user, by=by, address=address)
+            site.remove_user(user, by=by, address=address)
         elif what in ("admin", "no-admin"):
             site.users.change(user, admin=what == "admin", by=by, address=address)
         elif what in ("disable", "enable"):

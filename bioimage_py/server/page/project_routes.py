@@ -150,7 +150,8 @@ def _value(tag: Tag, form: Form) -> Any:
 @routes.get("/projects/{project}/progress")
 def progress(looking: Reads) -> Response:
     """Show how many data sets have what, and who has done it."""
-    found = progress_of(looking.served, looking.sight, looking.visit.user.name)
+    visit = looking.visit
+    found = progress_of(looking.served, looking.sight, visit.user.name, visit.site.users.known)
     return looking.show("progress", progress=found)
 
 
