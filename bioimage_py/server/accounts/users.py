@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from ...errors import ConflictError, KeyNotFoundError, ParameterError
-from ..database import audit
+from ..answered import has_removed, note_removed
+from ..database import audit, tables
 from ..database.engine import Database, alone
 from ..database.tables import answers, api_tokens, events, families, projects, secrets, users
 from . import passwords
@@ -193,16 +194,21 @@ class Users:
             It owns projects, or nobody would be left to administrate.
         """
         with self._database.reading() as connection:
-            name, number = _removable(connection, id), _number(connection, id)
+            if has_removed(connection, by, f"user {id}"):
+                return
+            name, number = _removable(connection, id), f"{_FORMER} {id}"
         forget(name, number)
         with self._database.writing() as connection:
             alone(connection, users)
+            if has_removed(connection, by, f"user {id}"):
+                return
             _removable(connection, id)
             end_sessions(connection, id)
             connection.execute(delete(api_tokens).where(api_tokens.c.user_id == id))
             connection.execute(delete(users).where(users.c.id == id))
             connection.execute(delete(answers).where(answers.c.user == name))
             audit.rename(connection, name, number, _rename_events(connection, name, number))
+            note_removed(connection, by, f"user {id}")
             audit.record(connection, number if by == name else by, _REMOVED, address=address, details={"name": number})
         forget(name, number)
 
@@ -217,14 +223,6 @@ def _removable(connection: Connection, id: int) -> str:
         )
     one_admin_is_left(connection, but=id)
     return user.name
-
-
-def _number(connection: Connection, id: int) -> str:
-    """Return what takes the place of the name of an account: nobody else's, also where a database gives ids again."""
-    number = f"{_FORMER} {id}"
-    while audit.is_told(connection, _REMOVED, {"name": number}):
-        number += "'"
-    return number
 
 
 def _rename_events(connection: Connection, name: str, number: str) -> dict[str, str]:
@@ -253,9 +251,18 @@ def added(
             remedy=f"choose another one; for the same person: bioimage-py server user add FOLDER {name} --again",
         )
     row = {"name": name, "password": stored, "admin": admin, "disabled": False, "created": time.time()}
-    connection.execute(insert(users).values(**row))
+    connection.execute(insert(users).values(id=_next(connection), **row))
     audit.record(connection, by, "user added", address=address, details={"name": name, "admin": admin})
     return int(connection.execute(select(users.c.id).where(users.c.name == name)).scalar_one())
+
+
+def _next(connection: Connection) -> int:
+    """Return an id that nobody has had, under which history may be; databases give ids again."""
+    there = connection.execute(select(func.max(users.c.id))).scalar() or 0
+    gone = connection.execute(select(tables.audit.c.details).where(tables.audit.c.action == _REMOVED)).scalars()
+    names = [str(json.loads(text).get("name")) for text in gone]
+    former = [int(name.rpartition(" ")[2]) for name in names if name.startswith(f"{_FORMER} ")]
+    return 1 + max([int(there), *former])
 
 
 def end_sessions(connection: Connection, user_id: int) -> None:
