@@ -32,7 +32,7 @@ from .database.engine import Database, alone
 from .database.tables import members, projects
 from .served import Served, check_claim, claimed_by
 from .transfer.marks import LIVES, Marks
-from .transfer.room import Room
+from .transfer.room import Disk, Room
 from .transfer.unpacking import take_project
 from .transfer.uploads import UPLOADS, Uploads
 from .values import NAME
@@ -66,6 +66,7 @@ class Projects:
         self._root = root / "projects"
         self.most = most
         self._rooms: dict[Path, Room] = {}
+        self.disk = Disk(root, self._arrivals)
         self._database = database
         self._open: dict[str, Served] = {}
         self._seen: dict[str, int | None] = {}
@@ -285,7 +286,13 @@ class Projects:
     def room(self, served: Served) -> Room:
         """Return the room of a project, which is kept."""
         root = served.folder.root
-        return self._rooms.setdefault(root, Room(root, self.most))
+        return self._rooms.setdefault(root, Room(root, self.most, self.disk))
+
+    def _arrivals(self) -> list[Path]:
+        """Return all folders in which uploads arrive."""
+        with self._database.reading() as connection:
+            folders = connection.execute(select(projects.c.folder)).scalars().all()
+        return [self._root.parent / "uploads", *(Path(folder) / UPLOADS for folder in folders)]
 
     def has(self, id: str) -> bool:
         """Whether there is such a project."""
