@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import FormatError, NotReopenableError, ParameterError, SourceTypeError
+from ..errors import AccessError, FormatError, NotReopenableError, ParameterError, SourceTypeError
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
 from ..operations.copying import copy
@@ -27,6 +27,8 @@ from .values.kinds import DataType
 from .values.records import ImageRecord, axis_documents, counts_of
 
 THUMBNAIL_SIZE = 256
+WITHHELD: dict[str, Any] = {"kind": "withheld", "path": None, "internal_path": None, "params": {}, "wrapped": None}
+"""In the place of the spec of an image of which a server does not tell where it lies."""
 
 
 def opened_image(image: Any) -> Source:
@@ -162,7 +164,12 @@ def absolute_spec(spec: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def open_image(record: ImageRecord, root: Path) -> Source:
-    """Open an image for reading."""
+    """Open an image for reading; AccessError where a server has left out where it lies."""
+    if record.spec.get("kind") == WITHHELD["kind"]:
+        raise AccessError(
+            "The server does not tell you where this image lies.",
+            remedy="ask a maintainer of the project (Members: who sees whom images show), or for own_copy=True",
+        )
     return with_axes(from_spec(SourceSpec.from_json(absolute_spec(_reading(record.spec), root))), record)
 
 

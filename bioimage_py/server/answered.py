@@ -104,5 +104,17 @@ def remember(connection: Connection, user: str, key: str, request: str, answer: 
     connection.execute(insert(answers).values(**row))
 
 
+def has_removed(connection: Connection, user: str, what: str) -> bool:
+    """Whether somebody has removed something within a day: who asks for it again is answered the same."""
+    return bool(answered(connection, user, f"gone-{_short(what)}", what))
+
+
+def note_removed(connection: Connection, user: str, what: str) -> None:
+    """Remember that somebody has removed something, with the transaction that does."""
+    key = f"gone-{_short(what)}"
+    connection.execute(delete(answers).where(answers.c.user == user, answers.c.key == key))
+    remember(connection, user, key, what, True)
+
+
 def _short(request: str) -> str:
     return sha256(request.encode()).hexdigest()

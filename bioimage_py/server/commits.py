@@ -146,13 +146,23 @@ def check_sight(sight: Sight, wanted: Commit) -> None:
     Raises
     ------
     ConflictError
+    NotAllowedError
+        It takes a role for which nothing is hidden or left out.
     """
     for wish in wanted.wishes:
         if not sight.sees(wish.name):
             raise _no_document(wish.name)
+        if (sight.withholds or sight.hidden) and wish.name != "project" and wish.document is not None:
+            raise _no_right("To add data sets")
         for one in wish.fields:
+            if sight.alters(one.path) and wish.name != "project":
+                raise _no_right(f"To change {one.path[0]} of a data set")
             if sight.hides(list(one.path)):
                 raise _no_layer(one.path[1] if len(one.path) > 1 else "")
+
+
+def _no_right(what: str, role: Role = Role.maintainer) -> NotAllowedError:
+    return NotAllowedError(f"{what} takes the role of {role.name}.", remedy="ask an owner of the project")
 
 
 def _no_document(name: str) -> ConflictError:
@@ -223,7 +233,7 @@ class _Checks:
 
     def _needs(self, role: Role, what: str) -> None:
         if self._role < role:
-            raise NotAllowedError(f"{what} takes the role of {role.name}.", remedy="ask an owner of the project")
+            raise _no_right(what, role)
 
     def _settings(self) -> ProjectSettings:
         if "project" not in self._written:

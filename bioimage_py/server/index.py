@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from ..projects.storage.listing import Listing
 from ..projects.values.records import DescriptorRecord, Summary, summarise
+from .accounts.personal import Pseudonyms
+from .accounts.sights import Sight
 from .served import MOST, Gone, Served
 
 
@@ -36,6 +38,14 @@ class Wanted(NamedTuple):
     """The only ones that are there for who asks; None: all."""
 
 
+class _Left(NamedTuple):
+    """Summaries without what is left out for some: by which levels of groups, and from which ones they were made."""
+
+    levels: tuple[str, ...]
+    whole: Mapping[str, Summary]
+    left: Mapping[str, Summary]
+
+
 class Index:
     """Summaries of the data sets of a project, as of an event.
 
@@ -50,9 +60,12 @@ class Index:
         self._seq = -1
         self._summaries: dict[str, Summary] = {}
         self._order: list[str] = []
-        self._named: list[tuple[str, str]] | None = None
+        self._named: list[tuple[Mapping[str, Summary], list[tuple[str, str]]] | None] = [None, None]
+        self._left: _Left | None = None
 
-    def page(self, wanted: Wanted, after: str, limit: int, sort: str = "identifier") -> tuple[list[Row], str]:
+    def page(
+        self, wanted: Wanted, after: str, limit: int, sort: str = "identifier", sight: Sight | None = None
+    ) -> tuple[list[Row], str]:
         """Return data sets in their order, those after a cursor; and the cursor of the next page, "" at the end.
 
         Parameters
@@ -62,13 +75,13 @@ class Index:
             "" for the first page.
         limit : int
         sort : {"identifier", "name"}
+        sight : Sight, optional
+            Of who asks, for whom names and groups may be others.
         """
         with self._lock:
             self._refresh()
-            summaries = self._summaries
-            if sort == "name" and self._named is None:
-                self._named = sorted((summary.name, one) for one, summary in summaries.items())
-            order, named = self._order, self._named or []
+            summaries, order = self._seen(sight), self._order
+            named = self._by_name(summaries) if sort == "name" else []
         if sort == "name":
             name, _, identifier = after.rpartition("/")
             at = bisect.bisect_right(named, (name, identifier)) if after else 0
@@ -84,11 +97,41 @@ class Index:
         last = rows[-1]
         return rows, f"{last.summary.name}/{last.identifier}" if sort == "name" else last.identifier
 
-    def summaries(self) -> Mapping[str, Summary]:
-        """Return all, by identifier, as of now."""
+    def summaries(self, sight: Sight | None = None) -> Mapping[str, Summary]:
+        """Return all, by identifier, as of now, and as they are there for somebody."""
         with self._lock:
             self._refresh()
+            return self._seen(sight)
+
+    def _by_name(self, summaries: Mapping[str, Summary]) -> list[tuple[str, str]]:
+        at = int(summaries is not self._summaries)
+        found = self._named[at]
+        if found is None or found[0] is not summaries:
+            named = sorted((summary.name, one) for one, summary in summaries.items())
+            found = self._named[at] = summaries, named
+        return found[1]
+
+    def _seen(self, sight: Sight | None) -> Mapping[str, Summary]:
+        """Return summaries without what is left out for somebody, made once for each state of a data set."""
+        if sight is None or not sight.withholds:
             return self._summaries
+        levels = tuple(self._served.documents.settings().grouping_hierarchy)
+        before = self._left if self._left is not None and self._left.levels == levels else _Left(levels, {}, {})
+        if self._left is None or self._left.whole is not self._summaries or before is not self._left:
+            pseudonyms, found = sight.pseudonyms(levels), {}
+            for one, summary in self._summaries.items():
+                same = before.whole.get(one) is summary
+                found[one] = before.left[one] if same else self._without(one, summary, pseudonyms)
+            self._left = _Left(levels, self._summaries, found)
+        return self._left.left
+
+    def _without(self, identifier: str, summary: Summary, pseudonyms: Pseudonyms) -> Summary:
+        if summary.personal:
+            document = self._served.folder.read(identifier).document
+            if document is not None:
+                return summarise(DescriptorRecord.parse(pseudonyms.document(document)))
+            return summary._replace(name=identifier, grouping=())  # removed just now
+        return summary._replace(grouping=pseudonyms.grouping(summary.grouping)) if pseudonyms.has_people() else summary
 
     def count(self) -> int:
         """Return the number of data sets."""
@@ -124,7 +167,7 @@ class Index:
                     summaries[name] = summarise(DescriptorRecord.parse(document))
             same = summaries.keys() == self._summaries.keys()
             self._order = self._order if same else sorted(summaries)
-            self._summaries, self._named = summaries, None
+            self._summaries = summaries
 
     def _load(self) -> None:
         self._served.take_over()
@@ -140,7 +183,7 @@ class Index:
                 listing.note(name, record, saved.stamp)
             found[name] = summary
         listing.store()
-        self._summaries, self._order, self._named, self._seq = found, sorted(found), None, seq
+        self._summaries, self._order, self._seq = found, sorted(found), seq
 
 
 def index_of(served: Served) -> Index:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ParameterError
+from ..errors import BioimageError, ParameterError
 from ..projects.images import open_image, picture
 from ..projects.storage.folder import Folder
 from ..projects.values.records import DescriptorRecord, ImageRecord
@@ -74,7 +74,10 @@ def opened(folder: Folder, record: DescriptorRecord, roots: Sequence[Path]) -> S
         The image is elsewhere, or not the one that was added.
     """
     _check_place(record.image, folder.root, roots)
-    image = open_image(record.image, folder.root)
+    try:
+        image = open_image(record.image, folder.root)
+    except BioimageError:  # its text names the place, which not everybody is told
+        raise ParameterError("The image is not where it was, or damaged.", remedy="ask who added it") from None
     if list(image.shape) != record.image.shape:
         image.close()
         raise ParameterError(

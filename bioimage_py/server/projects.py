@@ -15,22 +15,26 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from ..errors import ConflictError, ParameterError
+from ..errors import BioimageError, ConflictError, ParameterError
 from ..projects.creating import created
 from ..projects.storage.events import EVENTS, Origin, numbers
 from ..projects.storage.folder import SETTINGS, Folder
+from ..projects.storage.mutex import bucket
 from ..projects.values.settings import ProjectSettings, parse_settings
+from ..system.faults import fault
+from ..system.files import write_once
 from ..system.processes import server_time
 from .accounts.callers import Caller
 from .accounts.members import Role, not_there
-from .answered import answered, remember
+from .answered import answered, has_removed, note_removed, remember, working
 from .database import audit
 from .database.engine import Database, alone
 from .database.tables import members, projects
 from .served import Served, check_claim, claimed_by
-from .transfer.marks import LIVES
-from .transfer.room import Room
+from .transfer.marks import LIVES, Marks
+from .transfer.room import Disk, Room
 from .transfer.unpacking import take_project
+from .transfer.uploads import UPLOADS, Uploads
 from .values import NAME
 
 
@@ -62,6 +66,7 @@ class Projects:
         self._root = root / "projects"
         self.most = most
         self._rooms: dict[Path, Room] = {}
+        self.disk = Disk(root, self._arrivals)
         self._database = database
         self._open: dict[str, Served] = {}
         self._seen: dict[str, int | None] = {}
@@ -178,6 +183,24 @@ class Projects:
             shutil.rmtree(private, ignore_errors=True)
         return settings.id
 
+    def delete(self, id: str, caller: Caller, address: str = "") -> None:
+        """Delete a project with its files; who asks for it again waits until they are gone, and is answered the same.
+
+        Raises
+        ------
+        KeyNotFoundError
+        StillWorkingError
+            Files are still being removed.
+        """
+        with working(self._root / ".mutex", f"delete-{bucket(id)}"):
+            if not self.has_deleted(id, caller):
+                self.remove(id, caller.name, address, files=True)
+
+    def has_deleted(self, id: str, caller: Caller) -> bool:
+        """Whether somebody has deleted a project within a day."""
+        with self._database.reading() as connection:
+            return has_removed(connection, caller.name, f"project {id}")
+
     def remove(self, id: str, by: str, address: str = "", *, files: bool) -> None:
         """Serve a project no more; its folder goes if `files` is True, if it is one of the server's own.
 
@@ -186,9 +209,14 @@ class Projects:
         KeyNotFoundError
         """
         with self._database.writing() as connection:
+            alone(connection, projects)
             folder = connection.execute(select(projects.c.folder).where(projects.c.id == id)).scalar()
             if folder is None:
                 raise not_there(id)
+            own = files and Path(folder).parent == self._root
+            if own:  # who is killed before the files are gone leaves this, and `sweep` goes on
+                write_once(self._root / f".deleting-{Path(folder).name}", b"")
+            note_removed(connection, by, f"project {id}")
             connection.execute(delete(projects).where(projects.c.id == id))
             audit.record(connection, by, "project removed", address=address, project=id, details={"files": files})
         with self._lock:
@@ -197,13 +225,39 @@ class Projects:
         if not files:
             if claimed_by(Folder(path)) in ("", self._database.identity()):  # else another server goes on with them
                 shutil.rmtree(path / EVENTS, ignore_errors=True)
-        elif path.parent == self._root:
-            gone = self._root / f".deleted-{secrets.token_hex(8)}"
+        elif own:
+            self._remove_files(path)
+
+    def _remove_files(self, path: Path) -> None:
+        fault("server-delete")
+        gone = self._root / f".deleted-{secrets.token_hex(8)}"
+        with suppress(FileNotFoundError):
             path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+        (self._root / f".deleting-{path.name}").unlink(missing_ok=True)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def rename(self, user: str, new: str) -> None:
+        """Let drafts, uploads and events in the folders of projects be of another name."""
+        with self._database.reading() as connection:
+            ids = connection.execute(select(projects.c.id)).scalars().all()
+        for id in ids:
+            with suppress(OSError, BioimageError):  # a folder that is away names nobody until it is back
+                served = self.served(id)
+                served.rename(user, new)
+                Marks(served.folder).rename(user, new)
+                Uploads(served.folder.root / UPLOADS).rename(user, new)
 
     def sweep(self, now: float | None = None) -> None:
         """Remove what is left of projects that were being sent, a week ago, or deleted when a process was killed."""
+        for mark in self._root.glob(".deleting-*"):
+            path = self._root / mark.name.removeprefix(".deleting-")
+            with self._database.writing() as connection:
+                alone(connection, projects)  # who is about to delete it is waited for
+                served = connection.execute(select(projects.c.id).where(projects.c.folder == str(path))).scalar()
+            if served is None:
+                self._remove_files(path)
+            else:
+                mark.unlink(missing_ok=True)
         limit = (server_time(self._root) if now is None else now) - LIVES
         for path in (*self._root.glob(".deleted-*"), *self._root.glob(".new-*")):
             with suppress(FileNotFoundError):
@@ -232,7 +286,13 @@ class Projects:
     def room(self, served: Served) -> Room:
         """Return the room of a project, which is kept."""
         root = served.folder.root
-        return self._rooms.setdefault(root, Room(root, self.most))
+        return self._rooms.setdefault(root, Room(root, self.most, self.disk))
+
+    def _arrivals(self) -> list[Path]:
+        """Return all folders in which uploads arrive."""
+        with self._database.reading() as connection:
+            folders = connection.execute(select(projects.c.folder)).scalars().all()
+        return [self._root.parent / "uploads", *(Path(folder) / UPLOADS for folder in folders)]
 
     def has(self, id: str) -> bool:
         """Whether there is such a project."""

@@ -258,6 +258,14 @@ class Served:
         found = self._of_key(user, key)
         return None if found is None else int(found["seq"])
 
+    def rename(self, user: str, new: str) -> None:
+        """Let events that lie in the folder be of another name; those in the database are not looked at."""
+        with holding(self.folder.locks / "mutex", [EVENTS]):
+            for number in numbers(self.folder.root):
+                event = self._event(number)
+                if event["user"] == user:
+                    write_once(self._path(number), json.dumps({**event, "user": new, "client": ""}).encode(), sync=True)
+
     def _of_key(self, user: str, key: str) -> dict[str, Any] | None:
         same = (events.c.project_id == self.id) & (events.c.user == user) & (events.c.key == key)
         with self._database.reading() as connection:

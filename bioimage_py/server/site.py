@@ -19,6 +19,7 @@ from .accounts.sights import Sights
 from .accounts.users import Users
 from .database.engine import Database
 from .projects import Projects
+from .transfer.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ class Site:
         password = secrets.token_urlsafe(18)
         user = self.users.add("admin", password, admin=True, by="server")
         return password, self.sessions.link(user.id, by="server")
+
+    def remove_user(self, id: int, *, by: str, address: str = "") -> None:
+        """Delete an account; what it did stays under a number. Errors as of `Users.remove`."""
+
+        def forget(name: str, number: str) -> None:
+            self.projects.rename(name, number)
+            Uploads(self.root / "uploads").rename(name, number)
+
+        self.users.remove(id, by=by, address=address, forget=forget)
 
     def close(self) -> None:
         """Close the database."""

@@ -80,8 +80,8 @@ class Listing:
             stamp, fields = self._summaries.get(identifier, (None, None))
             if stamp is None or tuple(stamp) != (at or self.stamps.get(identifier)):
                 return None
-            name, tags, grouping, layers, annotated = fields
-            return Summary(name, tags, tuple(map(tuple, grouping)), tuple(layers), annotated)
+            name, tags, grouping, layers, annotated, personal = fields
+            return Summary(name, tags, tuple(map(tuple, grouping)), tuple(layers), annotated, personal)
         except (ValueError, TypeError):  # no run of this package wrote that
             return None
 

@@ -345,6 +345,11 @@ class ImageInfo(Model):
     series_date: str | None = None
     modality: str | None = None
 
+    @property
+    def is_personal(self) -> bool:
+        """Whether it says more than the modality."""
+        return any(value for field, value in self if field != "modality")
+
     @model_serializer(mode="wrap")
     def _known(self, dump: SerializerFunctionWrapHandler) -> dict[str, str]:
         return {key: value for key, value in dump(self).items() if value is not None}

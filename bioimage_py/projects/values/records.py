@@ -145,12 +145,15 @@ class Summary(NamedTuple):
     grouping: tuple[tuple[str, str], ...]
     layers: tuple[str, ...]
     annotated: bool
+    personal: bool = False
+    """Whether the image says whom it shows."""
 
 
 def summarise(record: DescriptorRecord) -> Summary:
     """Return the summary of a descriptor."""
     grouping = tuple((group.key, group.display) for group in record.grouping)
-    return Summary(record.name, dict(record.tags), grouping, tuple(record.layers), is_annotated(record))
+    layers, personal = tuple(record.layers), record.info.is_personal
+    return Summary(record.name, dict(record.tags), grouping, layers, is_annotated(record), personal)
 
 
 def n_frames(record: DescriptorRecord) -> int:

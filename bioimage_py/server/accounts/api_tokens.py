@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select, update
 
 from ...errors import KeyNotFoundError, ParameterError
+from ..answered import has_removed, note_removed
 from ..database import audit
 from ..database.engine import Database
 from ..database.tables import api_tokens, users
@@ -159,7 +160,10 @@ class ApiTokens:
         with self._database.writing() as connection:
             own = (api_tokens.c.user_id == caller.user_id) & (api_tokens.c.id == id)
             if not connection.execute(delete(api_tokens).where(own)).rowcount:
+                if has_removed(connection, caller.name, f"token {id}"):
+                    return
                 raise KeyNotFoundError(f"There is no token {id!r}.", remedy="GET /api/v1/auth/tokens lists them")
+            note_removed(connection, caller.name, f"token {id}")
             audit.record(connection, caller.name, "token revoked", address=address, details={"id": id})
 
     def caller(self, proof: str) -> Caller:

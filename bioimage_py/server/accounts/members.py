@@ -8,6 +8,7 @@ from typing import Literal, cast
 from sqlalchemy import Connection, delete, insert, select, update
 
 from ...errors import ConflictError, KeyNotFoundError
+from ..answered import has_removed, note_removed
 from ..database import audit
 from ..database.engine import Database, alone
 from ..database.tables import members, projects, users
@@ -122,11 +123,14 @@ class Members:
             id = _user(connection, user)
             before = _role(connection, project, id)
             if before is None:
+                if has_removed(connection, by.name, f"member {project} {id}"):
+                    return
                 raise KeyNotFoundError(f"{user!r} is no member.", remedy="look at the list of members")
             _check_owner(connection, project, by, before, None)
             own = (members.c.project_id == project) & (members.c.user_id == id)
             connection.execute(delete(members).where(own))
             _one_owner_is_left(connection, project)
+            note_removed(connection, by.name, f"member {project} {id}")
             details = {"name": user, "before": before.name}
             audit.record(connection, by.name, "member removed", address=address, project=project, details=details)
 

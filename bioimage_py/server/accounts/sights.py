@@ -6,7 +6,7 @@ manage the project see all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,19 @@ from ...errors import KeyNotFoundError, ParameterError
 from ..database import audit
 from ..database.engine import Database, alone
 from ..database.tables import assignments, members, readers, sights, users
+from ..documents import Documents
 from .callers import Caller
 from .members import Role
+from .personal import FIELDS, Pseudonyms
 from .users import user_name
 
 Document = dict[str, Any]
+PERSONAL = Role.annotator
+"""The least role that is told whom images show, where nobody has chosen another one."""
 MOST = 10_000
 """Data sets that are assigned at once."""
+_WITHHOLDING = 2**31
+"""What `changed` is more for those for whom something is left out: with another role, clients load anew."""
 
 
 class Sight:
@@ -39,6 +45,8 @@ class Sight:
         Ids of layers that are not there.
     changed : int
         How often this was changed for anybody: clients that have seen another number load the project anew.
+    withholds : bool
+        Whether it is left out whom images show, and where they lie (`personal`).
     """
 
     def __init__(
@@ -49,11 +57,13 @@ class Sight:
         assigned_only: bool = False,
         hidden: frozenset[str] = frozenset(),
         changed: int = 0,
+        withholds: bool = False,
     ) -> None:
         self._database, self._project, self._user_id = database, project, user_id
         self._assigned_only = assigned_only
         self.hidden = hidden
-        self.changed = changed
+        self.withholds = withholds
+        self.changed = changed + (_WITHHOLDING if withholds else 0)
         self._assigned: frozenset[str] | None = None
 
     @property
@@ -96,8 +106,14 @@ class Sight:
         if layer in self.hidden:
             raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
 
-    def document(self, name: str, document: Document) -> Document:
-        """Return a document without layers that are not there for the caller."""
+    def pseudonyms(self, levels: Sequence[str]) -> Pseudonyms:
+        """Return what stands for what is left out; `levels` are the titles of the project's groups."""
+        return Pseudonyms(f"{self._database.identity()} {self._project}", levels)
+
+    def document(self, name: str, document: Document, levels: Sequence[str]) -> Document:
+        """Return a document without what is not there for the caller; `levels` as for `pseudonyms`."""
+        if self.withholds and name != "project":
+            document = self.pseudonyms(levels).document(document)
         if not self.hidden:
             return document
         layers = {id: one for id, one in document.get("layers", {}).items() if id not in self.hidden}
@@ -118,12 +134,21 @@ class Sight:
         return None if change["fields"] and not fields else {**change, "fields": fields}
 
     def hides(self, path: list[str]) -> bool:
-        """Whether a field of a document is not there for the caller."""
+        """Whether a field of a document is not there for the caller, as a whole."""
         return bool(self.hidden) and path[:1] == ["layers"] and (len(path) < 2 or path[1] in self.hidden)
+
+    def alters(self, path: Sequence[str]) -> bool:
+        """Whether a field of a document is there for the caller, but not as it is."""
+        return self.withholds and path[0] in FIELDS
 
     def layers(self, ids: Iterable[str]) -> list[str]:
         """Return the layers that are there for the caller."""
         return [id for id in ids if id not in self.hidden]
+
+
+def seen(name: str, document: Document, sight: Sight, documents: Documents) -> Document:
+    """Return a document of a project, of which `documents` has the settings, as it is there for somebody."""
+    return sight.document(name, document, documents.settings().grouping_hierarchy if sight.withholds else ())
 
 
 def _path(field: Any) -> list[str]:
@@ -140,10 +165,13 @@ class Rules:
     assigned_only : bool
     readers : mapping
         Names of the readers of layers that have some, by id of the layer.
+    personal : Role
+        The least that is told whom images show, and where they lie.
     """
 
     assigned_only: bool
     readers: Mapping[str, tuple[str, ...]]
+    personal: Role
 
 
 class Sights:
@@ -163,25 +191,36 @@ class Sights:
             return Sight(self._database, project, caller.user_id)
         with self._database.reading() as connection:
             rule = connection.execute(select(sights).where(sights.c.project_id == project)).mappings().one_or_none()
+            withholds = role < (PERSONAL if rule is None else Role[rule["personal"]])
             if rule is None:
-                return Sight(self._database, project, caller.user_id)
+                return Sight(self._database, project, caller.user_id, withholds=withholds)
             rows = connection.execute(
                 select(readers.c.layer, readers.c.user_id).where(readers.c.project_id == project)
             ).all()
         own = {layer for layer, user in rows if user == caller.user_id}
         hidden = frozenset(layer for layer, _ in rows) - own
-        return Sight(self._database, project, caller.user_id, rule["assigned_only"], hidden, rule["changed"])
+        return Sight(self._database, project, caller.user_id, rule["assigned_only"], hidden, rule["changed"], withholds)
 
     def rules(self, project: str) -> Rules:
         """Return who sees what."""
         with self._database.reading() as connection:
-            only = connection.execute(select(sights.c.assigned_only).where(sights.c.project_id == project)).scalar()
+            own = sights.c.project_id == project
+            rule = connection.execute(select(sights.c.assigned_only, sights.c.personal).where(own)).one_or_none()
             query = select(readers.c.layer, users.c.name).join(users, users.c.id == readers.c.user_id)
             rows = connection.execute(query.where(readers.c.project_id == project).order_by(users.c.name)).all()
         found: dict[str, tuple[str, ...]] = {}
         for layer, name in rows:
             found[layer] = (*found.get(layer, ()), name)
-        return Rules(bool(only), found)
+        only, personal = (False, PERSONAL) if rule is None else (rule[0], Role[rule[1]])
+        return Rules(bool(only), found, personal)
+
+    def tell_personal(self, project: str, role: Role, by: Caller, address: str = "") -> None:
+        """Tell members from a role on whom images show and where they lie; maintainers and owners are always told."""
+        role = min(role, Role.maintainer)
+        with self._database.writing() as connection:
+            _note(connection, project, personal=role.name)
+            details = {"personal": role.name}
+            audit.record(connection, by.name, "sight changed", address=address, project=project, details=details)
 
     def show_only_assigned(self, project: str, only: bool, by: Caller, address: str = "") -> None:
         """Let annotators and viewers see only data sets that are assigned to them, or all."""

@@ -1,6 +1,7 @@
 """The audit log: rows are only added, and each one's hash covers the one before, so none can be changed or taken out.
 
-Who can write the database can make all hashes anew; whoever keeps a copy of the last one elsewhere sees that.
+Who can write the database can make all hashes anew; whoever keeps a copy of the last one elsewhere sees that. Once a
+row is changed all the same: with an account its name goes, here as well, and a row tells the hash that was the last.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from .engine import alone
+from .engine import alone, identity_of
 from .tables import audit
 
 
@@ -94,6 +95,70 @@ def newest(connection: Connection, before: int, limit: int, project: str = "", u
         if wanted:
             query = query.where(test)
     return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def rename(connection: Connection, old: str, new: str, texts: Mapping[str, str]) -> None:
+    """Let all rows tell of somebody by another name, and add one that says so: from where on hashes are others now.
+
+    Where that somebody came from, by which program and provider, goes from rows.
+
+    Parameters
+    ----------
+    connection : Connection
+        Of `Database.writing`.
+    old, new : str
+    texts : mapping
+        SHA-256 of events that have become others by this, by that before.
+    """
+    alone(connection, audit)
+    identity = identity_of(connection)
+    last = connection.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
+    change = update(audit).where(audit.c.id == bindparam("_id"))
+    at, first, before = 0, 0, ""
+    while rows := connection.execute(select(audit).where(audit.c.id > at).order_by(audit.c.id).limit(1000)).all():
+        changed = []
+        for row in rows:
+            own = _own(row._mapping)
+            told = _renamed(own, old, new, texts)
+            first = first or (row.id if told != own else 0)
+            before = _hash(before, told) if first else row.hash
+            if first:
+                changed.append({"_id": row.id, **told, "hash": before})
+        if changed:
+            connection.execute(change, changed)
+        at = rows[-1].id
+    said = {"from": first, "hash": last, "identity": identity}
+    record(connection, "server", "log rewritten", details={**said, "name": new})
+
+
+def _renamed(row: dict[str, Any], old: str, new: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    details, action, by = json.loads(row["details"]), row["action"], row["user"] == old
+    if action in _OF_USERS and details.get("name") == old:
+        details |= {"name": new, **({"subject": ""} if "subject" in details else {})}
+    if old in details.get("readers", ()):
+        details["readers"] = [new if one == old else one for one in details["readers"]]
+    if str(details.get("owner", "")).startswith(f"{old} ("):
+        details["owner"] = new
+    if by:
+        details |= {key: "" for key in ("client", *(["name"] if action == "token made" else [])) if key in details}
+        details |= {"sha256": texts[details["sha256"]]} if details.get("sha256") in texts else {}
+    found = {**row, "details": json.dumps(details, sort_keys=True)}
+    return {**found, "user": new, "address": ""} if by else found
+
+
+_OF_USERS = {
+    "assigned",
+    "assignment ended",
+    "identity linked",
+    "link made",
+    "member changed",
+    "member removed",
+    "password changed",
+    "user added",
+    "user changed",
+    "user removed",
+}
+"""Actions whose details have the name of a user."""
 
 
 def _entry(row: Any) -> Entry:

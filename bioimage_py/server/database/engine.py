@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sqlite3
@@ -19,7 +20,7 @@ from ...extras import needing
 from ..refusals import DiskFullError
 from . import older
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest migration."""
 _TRIGGERS = 27
 """By which SQLite counts changes of rights; where some are missing, any change counts."""
@@ -127,8 +128,7 @@ class Database:
         """Return what no other database has but those that are restored from this one; "" while it is empty."""
         if not self._identity:
             with self.reading() as connection:
-                first = connection.execute(text("SELECT hash FROM audit ORDER BY id LIMIT 1")).scalar()
-            self._identity = str(first or "")
+                self._identity = identity_of(connection)
         return self._identity
 
     def close(self) -> None:
@@ -226,10 +226,19 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+def identity_of(connection: Connection) -> str:
+    """Return the first hash of the audit log, as it was before anything was rewritten; "" where there is none."""
+    query = "SELECT details FROM audit WHERE action = 'log rewritten' ORDER BY id LIMIT 1"
+    rewritten = connection.execute(text(query)).scalar()
+    if rewritten is not None:
+        return str(json.loads(rewritten)["identity"])
+    return str(connection.execute(text("SELECT hash FROM audit ORDER BY id LIMIT 1")).scalar() or "")
+
+
 def _connected(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin as `_begun` says
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-        connection.execute(f"PRAGMA {pragma}")
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")  # secure_delete: names that go leave no trace in the file
 
 
 def _begun(connection: Connection) -> None:

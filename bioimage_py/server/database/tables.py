@@ -94,8 +94,12 @@ sights = Table(
     Column("project_id", String(100), ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
     Column("assigned_only", Boolean, nullable=False),
     Column("changed", Integer, nullable=False),
+    Column("personal", String(20), nullable=False, server_default="annotator"),
 )
-"""Where annotators do not see all of a project; `changed` counts how often that was changed."""
+"""Where members do not see all of a project; `changed` counts how often that was changed.
+
+`personal` is the least role that is told whom images show, and where they lie.
+"""
 
 assignments = Table(
     "assignments",

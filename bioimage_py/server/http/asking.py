@@ -195,7 +195,6 @@ async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | No
 Reads = Annotated[Asked, Depends(Needs(Right.read))]
 Annotates = Annotated[Asked, Depends(Needs(Right.annotate))]
 Manages = Annotated[Asked, Depends(Needs(Right.manage))]
-Owns = Annotated[Asked, Depends(Needs(Right.own))]
 
 
 def needing(right: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic_core import to_json
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from ...errors import KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.merge import MISSING, digest
-from ..accounts.sights import Sight
+from ..accounts.sights import Sight, seen
 from ..commits import Commit, Field, Wish, check_sight, commit
 from ..documents import Sent
 from ..index import Wanted, index_of
@@ -36,7 +36,7 @@ def document(
     found = asked.served.documents.sent(name) if asked.sight.sees(name) else None
     if found is None:
         raise KeyNotFoundError(f"There is no document {name!r} (any more).", remedy="project.sync()")
-    found = _seen(found, name, asked.sight)
+    found = _seen(asked.served, found, name, asked.sight)
     headers = {"ETag": f'"{found.etag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
@@ -59,17 +59,18 @@ def descriptors(
     accepts: Accepts = "",
 ) -> Response:
     """List data sets that fit all that is asked for; none of their files is opened."""
-    only = frozenset[str]() if layer in asked.sight.hidden else asked.sight.only
+    sight = asked.sight
+    only = frozenset[str]() if layer in sight.hidden else sight.only
     if changed is not None:
-        names = changed_since(asked.served, changed, asked.sight)
+        names = changed_since(asked.served, changed, sight)
         only = names if only is None else only & names
     wanted = Wanted(name, _tags(tags), tuple(group), annotated, layer, only)
-    rows, following = index_of(asked.served).page(wanted, after, limit, sort)
+    rows, following = index_of(asked.served).page(wanted, after, limit, sort, sight)
+    kept = ("identifier", *(fields or get_args(RowField)))
     found = [{"identifier": row.identifier, **row.summary._asdict()} for row in rows]
-    if asked.sight.hidden:
-        found = [{**row, "layers": asked.sight.layers(row["layers"])} for row in found]
-    if fields:
-        found = [{key: row[key] for key in ("identifier", *fields)} for row in found]
+    found = [{key: row[key] for key in kept} for row in found]
+    if sight.hidden and "layers" in kept:
+        found = [{**row, "layers": sight.layers(row["layers"])} for row in found]
     return json_answer({"descriptors": found, "next": following}, accepts)
 
 
@@ -112,7 +113,7 @@ def make_commit(body: CommitBody, asked: Annotates, key: Key = "", client: Clien
     origin = Origin(asked.caller.name, client, f"{key} {mark}" if key else "")
     answer = commit(asked.projects, asked.served, wanted, asked.role, origin)
     documents = {
-        name: None if one.document is None else asked.sight.document(name, one.document)
+        name: None if one.document is None else seen(name, one.document, asked.sight, asked.served.documents)
         for name, one in (answer.saved or {}).items()
     }
     etags = {name: None if one is None else digest(one) for name, one in documents.items()}
@@ -142,9 +143,9 @@ def _wish(change: DocumentChange) -> Wish:
     return Wish(change.name, fields, checked(change.document, "document"), change.remove, change.etag, orders)
 
 
-def _seen(sent: Sent, name: str, sight: Sight) -> Sent:
+def _seen(served: Served, sent: Sent, name: str, sight: Sight) -> Sent:
     """Return a document as it is there for somebody; one of which nothing is hidden is sent as it is kept."""
-    if not sight.hidden:
+    if not sight.hidden and not sight.withholds:
         return sent
-    document = sight.document(name, json.loads(sent.text))
+    document = seen(name, json.loads(sent.text), sight, served.documents)
     return Sent(to_json(document), digest(document))

@@ -134,7 +134,7 @@ def change_user(user: UserId, body: UserChange, caller: AdminOf, site: SiteOf, a
 @routes.delete("/users/{user}", status_code=204, **needing("admin"))
 def remove_user(user: UserId, caller: AdminOf, site: SiteOf, address: AddressOf) -> None:
     """Remove a user, who must own no projects."""
-    site.users.remove(user, by=caller.name, address=address)
+    site.remove_user(user, by=caller.name, address=address)
 
 
 def _info(user: User) -> UserInfo:

@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from ...errors import FormatError, ParameterError
+from ...errors import FormatError, KeyNotFoundError, ParameterError
 from ...projects.storage.events import Origin
 from ...projects.values.settings import ProjectSettings, parse_settings
 from ..accounts.callers import Scope
-from ..accounts.members import Role
+from ..accounts.members import Right, Role
 from ..answered import once
 from ..index import index_of
 from ..keeping import backups_of, checked_backup, prune
 from ..projects import Entry
 from ..values import checked
-from .asking import AddressOf, CallerOf, Client, Key, Manages, Owns, Reads, SiteOf, UserOf, needing
+from .asking import AddressOf, CallerOf, Client, Key, Manages, ProjectId, Reads, SiteOf, UserOf, needing
 from .bodies import Made, Member, NewProject, ProjectDetails, ProjectInfo, Pruned, Pruning, RoleChange, Ticket
 
 routes = APIRouter()
@@ -50,9 +50,14 @@ def project(asked: Reads, site: SiteOf) -> ProjectDetails:
 
 
 @routes.delete("/projects/{project}", status_code=204, **needing("own"))
-def remove_project(asked: Owns, address: AddressOf) -> None:
-    """Delete a project with all its data."""
-    asked.projects.remove(asked.served.id, asked.caller.name, address, files=True)
+def remove_project(project: ProjectId, caller: CallerOf, site: SiteOf, address: AddressOf) -> None:
+    """Delete a project with all its data; asked for again by who did so, it is answered the same."""
+    try:
+        site.members.check(caller, project, Right.own)
+    except KeyNotFoundError:
+        if not site.projects.has_deleted(project, caller):
+            raise
+    site.projects.delete(project, caller, address)
 
 
 @routes.post("/projects/{project}/ticket", status_code=201, **needing("read, logged in"))

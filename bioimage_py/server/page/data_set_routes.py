@@ -82,7 +82,7 @@ def data_set(
         lease=lease if lease is not None and lease.alive else None,
         tag_choices=choices_of(looking),
         tags=[(tag, record.tags.get(tag.id)) for tag in looking.settings.tags],
-        image_problem=_problem(looking, record),
+        image_problem=_problem(looking, looking.opens(descriptor)),
         neuroglancer=bool(files()),
         was=json.dumps(record.comments),
     )
@@ -117,7 +117,7 @@ async def image(descriptor: Name, normal: Literal["z", "y", "x"], looking: Reads
 
 
 def _image(looking: Looking, descriptor: str, cut: Cut) -> bytes:
-    record = looking.record(descriptor)
+    record = looking.opens(descriptor)
     axes = record.image.axis_values()
     limits = limits_for(looking, record)
     with opened(looking.served.folder, record, looking.visit.site.image_roots) as source:
@@ -179,7 +179,7 @@ def _annotated(looking: Looking, record: DescriptorRecord, layer: Layer) -> Draw
 @routes.get(_DATA + "/thumbnail.png")
 async def thumbnail(descriptor: Name, looking: Reads) -> Response:
     """Give a small picture; an empty one where the server may not open the image."""
-    record = await to_thread.run_sync(looking.record, descriptor)
+    record = await to_thread.run_sync(looking.opens, descriptor)
     try:
         path = await to_thread.run_sync(
             picture_of, looking.served.folder, record, looking.visit.site.image_roots, limiter=_thumbnails

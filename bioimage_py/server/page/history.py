@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -95,21 +96,30 @@ class _Authors:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seq = 0
+        self._known: frozenset[str] = frozenset()
         self.layers: dict[tuple[str, str], str] = {}
         self.touched: dict[str, dict[str, str]] = defaultdict(dict)
 
-    def refreshed(self, served: Served) -> _Authors:
+    def refreshed(self, served: Served, known: Callable[[Iterable[str]], frozenset[str]]) -> _Authors:
         with self._lock:
-            while True:
-                try:
-                    page = served.events(self._seq).events
-                except Gone:
-                    page = self._oldest(served)
-                for event in page:
-                    self._note(event)
-                if not page:
-                    return self
-                self._seq = page[-1]["seq"]
+            if known(self.touched) != self._known:  # an account was removed, and the events are of a number now
+                self._seq, self.layers, self.touched = 0, {}, defaultdict(dict)
+            try:
+                return self._read(served)
+            finally:
+                self._known = known(self.touched)
+
+    def _read(self, served: Served) -> _Authors:
+        while True:
+            try:
+                page = served.events(self._seq).events
+            except Gone:
+                page = self._oldest(served)
+            for event in page:
+                self._note(event)
+            if not page:
+                return self
+            self._seq = page[-1]["seq"]
 
     def _oldest(self, served: Served) -> list[dict[str, Any]]:
         """Go on where the kept events begin."""
@@ -143,12 +153,17 @@ class _Authors:
 _authors: WeakKeyDictionary[Served, _Authors] = WeakKeyDictionary()
 
 
-def progress_of(served: Served, sight: Sight, visitor: str) -> Progress:
-    """Return how far a project is, of what is there for the visitor; who does not see all sees nobody else's work."""
+def progress_of(
+    served: Served, sight: Sight, visitor: str, known: Callable[[Iterable[str]], frozenset[str]]
+) -> Progress:
+    """Return how far a project is, of what is there for the visitor; who does not see all sees nobody else's work.
+
+    `known` tells which names are those of accounts.
+    """
     summaries, only = index_of(served).summaries(), sight.only
     seen = {one: summary for one, summary in summaries.items() if only is None or one in only}
     layers = Counter(layer for summary in seen.values() for layer in sight.layers(summary.layers))
-    authors = _authors.setdefault(served, _Authors()).refreshed(served)
+    authors = _authors.setdefault(served, _Authors()).refreshed(served, known)
     own: dict[str, Counter[str]] = defaultdict(Counter)
     for (name, layer), user in list(authors.layers.items()):
         if name in seen and layer in seen[name].layers and layer not in sight.hidden:

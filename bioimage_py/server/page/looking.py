@@ -11,11 +11,12 @@ from fastapi.responses import HTMLResponse
 
 from ...errors import KeyNotFoundError
 from ...projects.storage.events import Origin
+from ...projects.values.merge import Document
 from ...projects.values.models import Layer
 from ...projects.values.records import DescriptorRecord
 from ...projects.values.settings import ProjectSettings, parse_settings
 from ..accounts.members import Right, Role
-from ..accounts.sights import Sight
+from ..accounts.sights import Sight, seen
 from ..commits import Commit, Wish, commit
 from ..served import Served
 from ..values import NAME
@@ -56,7 +57,7 @@ class Looking:
     def settings(self) -> ProjectSettings:
         """The settings, with the layers that are there for the visitor."""
         document = self.served.folder.read("project").document or {}
-        return parse_settings(self.sight.document("project", document))
+        return parse_settings(seen("project", document, self.sight, self.served.documents))
 
     @property
     def annotates(self) -> bool:
@@ -69,18 +70,28 @@ class Looking:
         return self.role >= Role.maintainer
 
     def record(self, descriptor: str) -> DescriptorRecord:
-        """Return what is saved of a data set.
+        """Return what is saved of a data set, as far as it is told the visitor.
 
         Raises
         ------
         KeyNotFoundError
             There is none, or not for the visitor.
         """
+        return DescriptorRecord.parse(seen(descriptor, self._saved(descriptor), self.sight, self.served.documents))
+
+    def opens(self, descriptor: str) -> DescriptorRecord:
+        """Return what is saved of a data set to open its image with, of which nothing else is told; errors as before.
+
+        The visitor may see the image, but perhaps not where it lies.
+        """
+        return DescriptorRecord.parse(self._saved(descriptor))
+
+    def _saved(self, descriptor: str) -> Document:
         self.sight.check(descriptor)
         document = self.served.folder.read(descriptor).document if descriptor != "project" else None
         if document is None:
             raise KeyNotFoundError(f"There is no data set {descriptor!r} (any more).", remedy="go back to the list")
-        return DescriptorRecord.parse(self.sight.document(descriptor, document))
+        return document
 
     def layer(self, id: str) -> Layer:
         """Return a layer.

@@ -79,6 +79,14 @@ def set_sight(looking: Manages, form: FormOf) -> Response:
     return visit.go(f"{looking.path}/members")
 
 
+@routes.post("/projects/{project}/personal")
+def set_personal(looking: Manages, form: FormOf) -> Response:
+    """Say from which role on members are told whom images show, and where they lie."""
+    visit = looking.visit
+    visit.site.sights.tell_personal(looking.id, _role(form), visit.user, visit.address)
+    return visit.go(f"{looking.path}/members")
+
+
 @routes.post("/projects/{project}/readers")
 def set_readers(looking: Manages, form: FormOf) -> Response:
     """Let a layer be there for some annotators only, or for all."""
@@ -145,7 +153,7 @@ def change_user(user: UserId, visit: AdminOf, form: FormOf) -> Response:
         if what == "link":
             return _users(visit, name=name, link=site.sessions.link(user, by, address))
         if what == "remove":
-            site.users.remove(user, by=by, address=address)
+            site.remove_user(user, by=by, address=address)
         elif what in ("admin", "no-admin"):
             site.users.change(user, admin=what == "admin", by=by, address=address)
         elif what in ("disable", "enable"):

@@ -60,7 +60,7 @@ def data_sets(
     groups = tuple(part.strip() for part in group.split("/")) if group.strip() else ()
     state = {"yes": True, "no": False}.get(annotated)
     wanted = Wanted(pattern, _tag(tag), groups, state, layer, looking.sight.only)
-    rows, following = index_of(looking.served).page(wanted, after, limit, sort)
+    rows, following = index_of(looking.served).page(wanted, after, limit, sort, looking.sight)
     asked = {"name": name, "tag": tag, "group": group, "annotated": annotated, "layer": layer, "sort": sort}
     asked["limit"] = "" if limit == 50 else str(limit)
     ids = [row.identifier for row in rows]
@@ -150,7 +150,8 @@ def _value(tag: Tag, form: Form) -> Any:
 @routes.get("/projects/{project}/progress")
 def progress(looking: Reads) -> Response:
     """Show how many data sets have what, and who has done it."""
-    found = progress_of(looking.served, looking.sight, looking.visit.user.name)
+    visit = looking.visit
+    found = progress_of(looking.served, looking.sight, visit.user.name, visit.site.users.known)
     return looking.show("progress", progress=found)
 
 
@@ -163,7 +164,7 @@ def history(
 ) -> Response:
     """Show what has happened, the newest first."""
     page = newest(looking.served, looking.sight, before, descriptor, user)
-    names = {one: summary.name for one, summary in index_of(looking.served).summaries().items()}
+    names = {one: summary.name for one, summary in index_of(looking.served).summaries(looking.sight).items()}
     return looking.show(
         "history",
         page=page,
@@ -178,5 +179,5 @@ def history(
 def locks(looking: Reads) -> Response:
     """Show who holds locks."""
     rows = [(one, lease) for one, lease in held(looking.served) if looking.sight.sees(one)]
-    summaries = index_of(looking.served).summaries()
+    summaries = index_of(looking.served).summaries(looking.sight)
     return looking.show("locks", rows=rows, names={one: summary.name for one, summary in summaries.items()})

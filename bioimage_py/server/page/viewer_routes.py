@@ -61,7 +61,7 @@ async def events(
 
 
 def _state(looking: Looking, descriptor: str) -> dict[str, Any]:
-    record = looking.record(descriptor)
+    record = looking.opens(descriptor)  # of which the shape, the axes and what was annotated are told
     try:
         limits = limits_for(looking, record)
     except BioimageError:
@@ -80,7 +80,7 @@ def info(looking: Reads, descriptor: Name, key: Name) -> Response:
     """Tell the shape of a volume."""
     from neuroglancer.json_utils import json_encoder_default
 
-    with closing(Volume(looking, looking.record(descriptor), key)) as volume:
+    with closing(Volume(looking, looking.opens(descriptor), key)) as volume:
         text = json.dumps(volume.served.info(), default=json_encoder_default)
     return Response(text, media_type="application/json")
 
@@ -95,7 +95,7 @@ async def voxels(looking: Reads, descriptor: Name, key: Name, scale: Places, sta
 
 def _voxels(looking: Looking, descriptor: str, key: str, scale: str, start: str, end: str) -> bytes:
     first, last = ([int(part) for part in text.split(",")] for text in (start, end))
-    with closing(Volume(looking, looking.record(descriptor), key)) as volume:
+    with closing(Volume(looking, looking.opens(descriptor), key)) as volume:
         size = volume.cost(first, last, [int(part) for part in scale.split(",")])
         if size > MOST_BYTES:
             raise ParameterError(f"This would take {size} bytes of the volume.", remedy=f"at most {MOST_BYTES}")

@@ -64,6 +64,12 @@ class Marks:
         """Ids and what is known of them."""
         return [(path.stem, self.of(path.stem)) for path in listed(self._marks)]
 
+    def rename(self, user: str, new: str) -> None:
+        """Let what is somebody's be somebody else's."""
+        for id, mark in self.all():
+            if mark is not None and mark.user == user:
+                self.note(id, mark._replace(user=new))
+
     def touch(self, id: str) -> None:
         """Let it live for another week."""
         with suppress(OSError):

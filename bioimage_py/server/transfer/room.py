@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,49 @@ _EVERY = 60.0
 """Seconds between two looks at all files, at least; they take at most a twentieth of the time."""
 
 
+class Disk:
+    """Room on the disks of a server, which is promised once: over all projects, and those that are being sent.
+
+    Parameters
+    ----------
+    root : Path
+        Of the server; its processes take turns there.
+    folders : callable
+        Returns all folders in which uploads arrive.
+    """
+
+    def __init__(self, root: Path, folders: Callable[[], Iterable[Path]]) -> None:
+        self._mutexes, self._folders = root / "mutex", folders
+
+    @contextmanager
+    def for_upload(self, uploads: Uploads, id: str, size: int) -> Iterator[None]:
+        """Inside, an upload may be begun for which the disk has room beside all others, also while they are unpacked.
+
+        Raises
+        ------
+        DiskFullError
+        """
+        with holding(self._mutexes, ["room"]):
+            own = 0 if uploads.is_made(id) else 2 * size - uploads.arrived_of(id)
+            if own:
+                place = _there(uploads.folder)
+                others = sum(
+                    Uploads(folder).promised(but=id if folder == uploads.folder else "")
+                    for folder in {uploads.folder, *self._folders()}
+                    if folder.is_dir() and os.stat(folder).st_dev == os.stat(place).st_dev
+                )
+                if own + others > shutil.disk_usage(place).free:
+                    raise DiskFullError
+            yield
+
+
+def _there(path: Path) -> Path:
+    """Return a folder, or the one in which it would be made."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path
+
+
 class Room:
     """The room of one project, as one process knows it; what others have stored is seen with the next look.
 
@@ -28,10 +71,11 @@ class Room:
         Of the project.
     most : int
         Bytes; 0 for as many as the disk has.
+    disk : Disk
     """
 
-    def __init__(self, root: Path, most: int) -> None:
-        self._root, self._most = root, most
+    def __init__(self, root: Path, most: int, disk: Disk) -> None:
+        self._root, self._most, self._disk = root, most, disk
         self._lock = threading.Lock()
         self._used, self._claimed, self._until = 0, 0, 0.0
 
@@ -68,7 +112,7 @@ class Room:
         DiskFullError
             The disk has not.
         """
-        with room_on_disk(uploads, id, size):
+        with self._disk.for_upload(uploads, id, size):
             if self._most and not uploads.is_made(id):
                 self._look()
                 check_room(self._most, self._used + uploads.claimed(but=id), size)
@@ -82,22 +126,6 @@ class Room:
     def look_again(self) -> None:
         """Look at the files before the next answer: some have gone."""
         self._until = 0.0
-
-
-@contextmanager
-def room_on_disk(uploads: Uploads, id: str, size: int) -> Iterator[None]:
-    """Inside, an upload may be begun for which the disk has room beside the others, also while it is unpacked.
-
-    Raises
-    ------
-    DiskFullError
-    """
-    with holding(uploads.folder / "mutex", ["room"]):
-        to_come = uploads.claimed(but=id) - uploads.arrived(but=id)
-        own = 0 if uploads.is_made(id) else 2 * size - uploads.arrived_of(id)
-        if own and own + to_come > shutil.disk_usage(uploads.folder).free:
-            raise DiskFullError
-        yield
 
 
 def check_room(most: int, there: int, size: int) -> None:

@@ -158,15 +158,26 @@ class Uploads:
             return json.loads(self._note(id).read_bytes())["made"] is not None
         return False
 
+    def rename(self, user: str, new: str) -> None:
+        """Let what somebody has sent be somebody else's, who cannot go on with it."""
+        for path in self._notes(""):
+            with suppress(OSError, ValueError, KeyError), holding(self.folder / "mutex", [path.stem]):
+                told = json.loads(path.read_bytes())
+                if told["about"]["user"] == user:
+                    told["about"]["user"] = new
+                    write_once(path, json.dumps(told).encode())
+
     def claimed(self, *, but: str = "") -> int:
         """Return the bytes that are kept for all uploads (but one); for those that go on, all that they will have."""
         found = self._notes(but)
         since = server_time(self.folder) - _CLAIMS if found else 0.0
         return sum(self._claim(path, since) for path in found)
 
-    def arrived(self, *, but: str = "") -> int:
-        """Return the bytes of all uploads (but one) that have arrived."""
-        return sum(self.arrived_of(path.stem) for path in self._notes(but))
+    def promised(self, *, but: str = "") -> int:
+        """Return the bytes that all uploads (but one) will still take: what is to come, and what is unpacked of it."""
+        found = self._notes(but)
+        since = server_time(self.folder) - _CLAIMS if found else 0.0
+        return sum(2 * claim - self.arrived_of(path.stem) for path in found if (claim := self._goes_on(path, since)))
 
     def arrived_of(self, id: str) -> int:
         """Return the bytes of an upload that have arrived."""
@@ -178,11 +189,15 @@ class Uploads:
         return [path for path in listed(self.folder) if path.suffix == ".json" and path.stem != but]
 
     def _claim(self, note: Path, since: float) -> int:
+        return self._goes_on(note, since) or self.arrived_of(note.stem)
+
+    def _goes_on(self, note: Path, since: float) -> int:
+        """Return the size of an upload that somebody goes on with, else 0."""
         with suppress(OSError, ValueError, KeyError):
             told = json.loads(note.read_bytes())
             if told["made"] is None and note.stat().st_mtime > since:
                 return int(told["size"])
-        return self.arrived_of(note.stem)
+        return 0
 
     def sweep(self, now: float | None = None) -> list[Incoming]:
         """Remove uploads that nobody has gone on with for a week, and return them."""

@@ -314,7 +314,7 @@ def test_neuroglancer_is_told_what_there_is_and_nothing_hidden(demo, browsers, s
 
     def layers() -> dict[str, dict[str, object]]:
         looking = Looking(None, Role.annotator, served, site.sights.of(caller, demo.id, Role.annotator))
-        record = DescriptorRecord.parse(looking.sight.document(scan, demo.document(scan)))
+        record = DescriptorRecord.parse(looking.sight.document(scan, demo.document(scan), ()))
         return {one["name"]: one for one in state_of(looking, record, True)["layers"]}
 
     found = layers()

@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numcodecs import zstd
 
 from bioimage_py.errors import KeyNotFoundError, StorageError
@@ -21,7 +24,7 @@ from bioimage_py.projects.storage.folder import new_stamp
 from bioimage_py.server import answered
 from bioimage_py.server.refusals import DiskFullError
 from bioimage_py.server.transfer import uploads as module
-from bioimage_py.server.transfer.room import Room, used
+from bioimage_py.server.transfer.room import Disk, Room, used
 from bioimage_py.server.transfer.uploads import UPLOADS, Uploads
 
 from ..conftest import SHAPE
@@ -180,13 +183,14 @@ def test_uploads_at_once_do_not_count_on_the_same_room(demo):
     problem(begin(begun), 422, "not-valid")
 
 
+def project_of(size):
+    return {"size": size, "sha256": "1" * 64}
+
+
 def test_what_the_disk_has_no_room_for_is_not_begun(demo, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    owner = demo.web["owner"]
-    for path, wish in (
-        (f"{demo.path}/uploads", image_of),
-        ("/uploads", lambda size: {"size": size, "sha256": "1" * 64}),
-    ):
+    owner, free = demo.web["owner"], 1_000_000
+    for path, wish in ((f"{demo.path}/uploads", image_of), ("/uploads", project_of)):
         problem(owner.post(path, json=wish(500_001)), 507, "disk-full")  # it is unpacked beside what has arrived
         begun = wish(400_000)
         id = ok(owner.post(path, json=begun), 201)["id"]
@@ -194,9 +198,31 @@ def test_what_the_disk_has_no_room_for_is_not_begun(demo, monkeypatch):
         problem(owner.post(path, json={**wish(400_000), "sha256": "2" * 64}), 507, "disk-full")
         piece = {"content": bytes(300_000), "headers": {"Upload-Offset": "0"}}
         assert ok(owner.patch(f"{path}/{id}", **piece))["offset"] == 300_000
-        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=550_000))
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free - 450_000))
         ok(owner.post(path, json=begun), 201)
-        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+        free += 500_000  # that of the first one stays promised
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 60)), min_size=2, max_size=12))
+def test_room_is_promised_once_over_all_projects(sizes):
+    """All that were begun can arrive and be unpacked at the same time; who is refused writes nothing."""
+    with TemporaryDirectory() as name:
+        folders = [Path(name) / str(number) / UPLOADS for number in range(4)]
+        disk, promised = Disk(Path(name), lambda: folders), 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=200))
+            for number, (project, size) in enumerate(sizes):
+                uploads, about = Uploads(folders[project]), {"user": "alice", "n": number}
+                before = sorted(Path(name).rglob("*.json"))
+                try:
+                    with disk.for_upload(uploads, uploads.id_of(about, size, "0" * 64), size):
+                        uploads.open(about, size, "0" * 64)
+                    promised += 2 * size
+                except DiskFullError:
+                    assert promised + 2 * size > 200
+                    assert sorted(Path(name).rglob("*.json")) == before
+                assert promised <= 200
 
 
 @pytest.mark.parametrize("step", ["write_once", "Path.touch", "Path.unlink"])
@@ -230,13 +256,14 @@ def test_an_upload_whose_process_was_killed_begins_again(tmp_path, monkeypatch, 
 
 
 def test_what_is_done_already_needs_no_room(demo, monkeypatch):
+    disk = demo.web.site.projects.disk
     uploads = Uploads(demo.folder.root / UPLOADS)
     begun = uploads.open({}, 5, "0" * 64)
     assert not uploads.is_made(begun.id)
     uploads.append(begun.id, 0, b"12345")
     uploads.end(begun.id, "something")
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
-    with Room(demo.folder.root, 1).for_upload(uploads, begun.id, 5):
-        assert uploads.claimed() == uploads.arrived() == 0
-    with pytest.raises(DiskFullError), Room(demo.folder.root, 0).for_upload(uploads, "0" * 32, 5):
+    with Room(demo.folder.root, 1, disk).for_upload(uploads, begun.id, 5):
+        assert uploads.claimed() == uploads.promised() == 0
+    with pytest.raises(DiskFullError), Room(demo.folder.root, 0, disk).for_upload(uploads, "0" * 32, 5):
         raise AssertionError

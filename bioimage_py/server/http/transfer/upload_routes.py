@@ -12,7 +12,7 @@ from ...keeping import sweep
 from ...refusals import DamagedError
 from ...site import Site
 from ...transfer.copies import take_image
-from ...transfer.room import check_room, room_on_disk
+from ...transfer.room import check_room
 from ...transfer.uploads import PIECE, UPLOADS, Incoming, Uploads
 from ..asking import AddressOf, Asked, Manages, SiteOf, UserOf, needing
 from ..places import body_of, in_memory
@@ -73,7 +73,7 @@ def begin_project(body: ProjectUploadWish, caller: UserOf, site: SiteOf) -> Uplo
     uploads, about = _projects(site), {"user": caller.name}
     check_room(site.projects.most, 0, body.size)
     uploads.sweep()
-    with room_on_disk(uploads, *_told_of(about, body)):
+    with site.projects.disk.for_upload(uploads, *_told_of(about, body)):
         found = uploads.open(about, body.size, body.sha256)
         if found.made is not None and not site.projects.has(found.made):
             uploads.remove(found.id)
