@@ -19,6 +19,7 @@ from ..system.json_text import parse_json
 from .details import Details, NewArray, own_channel_names, own_metadata
 from .formats import keep_local
 from .keys import key_among
+from .written.said import with_own
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -81,7 +82,7 @@ def details(path: str, key: str | None) -> Details:
             own = parse_json(raw.pop(OWN_ATTRIBUTE, "{}"))
             names = own_channel_names({OWN_ATTRIBUTE: own})
             return Details(
-                raw={**raw, **own_metadata({OWN_ATTRIBUTE: own})},
+                raw=with_own(raw, own_metadata({OWN_ATTRIBUTE: own})),
                 standard={"channels": [{"name": name} for name in names]} if names else {},
                 channel_names=names,
                 compression=opened.native.compression,
