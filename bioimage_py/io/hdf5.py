@@ -101,8 +101,8 @@ def create(root: Location, key: str, array: NewArray) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(array.chunks, array.shape, strict=True))
     with construct(path, "a") as file:
-        if key in file:
-            if held := list(getattr(file[key], "keys", list)()):
+        if file.get(key, getlink=True) is not None:  # also a link that leads nowhere
+            if held := list(getattr(file.get(key), "keys", list)()):
                 raise ParameterError(
                     f"{path}: {key!r} cannot become an array: it is a group that holds {', '.join(held[:5])}.",
                     remedy="give a key that is free",
