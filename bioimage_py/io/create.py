@@ -18,6 +18,7 @@ from ..sources.chunked.unit_files import METADATA_FILES
 from ..sources.file import FileSource, open_source
 from ..sources.stores.location import Location, locate
 from ..sources.stores.paths import check_path
+from ..system.swap import remove
 from .chunks import Shape, check_chunks, whole_numbers
 from .details import NewArray
 from .formats import Format, format_named, require_library
@@ -127,16 +128,25 @@ def create_array(
         )
     refuse_inside(container, key, name, storage_options)
     if isinstance(path, OwnPath) and not overwrite and not fits(place, size, kind, storage_options):
-        shutil.rmtree(os.path.join(container, key), ignore_errors=True)
+        remove(os.path.join(container, key))
     if not overwrite and array_exists(container, key, name, storage_options):
         found = _existing(root, key, name, size, kind)
     else:
         _refuse_group(root, key, entry)
+        if key and entry.stores:
+            unlink(root, key)
         create = entry.creator
         assert create is not None, "target_of lets no other format through"
         create(root, key, NewArray(size, kind, grid, outer, axes, compressor, fill_value, names, said))
         found = open_source(container, key, format=name, mode="r+", storage_options=storage_options)
     return _described(found, place, storage_options)
+
+
+def unlink(root: Location, key: str) -> None:
+    """Remove a symbolic link to an array, in whose place another one is made: what it leads to is not replaced."""
+    place = root / key
+    if place.folder is not None and os.path.islink(place.folder) and detect_driver(place) is not None:
+        os.unlink(place.folder)
 
 
 def _checked_metadata(given: Mapping[str, Any] | None) -> dict[str, Any]:

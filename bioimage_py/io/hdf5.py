@@ -19,6 +19,7 @@ from ..system.json_text import parse_json
 from .details import Details, NewArray, own_channel_names, own_metadata
 from .formats import keep_local
 from .keys import key_among
+from .written.said import with_own
 
 
 def construct(path: str, mode: str = "r", **kwargs: Any) -> Any:
@@ -81,7 +82,7 @@ def details(path: str, key: str | None) -> Details:
             own = parse_json(raw.pop(OWN_ATTRIBUTE, "{}"))
             names = own_channel_names({OWN_ATTRIBUTE: own})
             return Details(
-                raw={**raw, **own_metadata({OWN_ATTRIBUTE: own})},
+                raw=with_own(raw, own_metadata({OWN_ATTRIBUTE: own})),
                 standard={"channels": [{"name": name} for name in names]} if names else {},
                 channel_names=names,
                 compression=opened.native.compression,
@@ -100,8 +101,8 @@ def create(root: Location, key: str, array: NewArray) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(array.chunks, array.shape, strict=True))
     with construct(path, "a") as file:
-        if key in file:
-            if held := list(getattr(file[key], "keys", list)()):
+        if file.get(key, getlink=True) is not None:  # also a link that leads nowhere
+            if held := list(getattr(file.get(key), "keys", list)()):
                 raise ParameterError(
                     f"{path}: {key!r} cannot become an array: it is a group that holds {', '.join(held[:5])}.",
                     remedy="give a key that is free",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any
@@ -16,6 +15,7 @@ from ..sources.base import Concurrency, Source
 from ..sources.file import FileSource, open_source
 from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
+from ..system.swap import remove
 from .chunks import check_chunks, suit
 from .create import array_exists, create_array, fits
 from .formats import format_named
@@ -74,7 +74,7 @@ def output_array(
 
         def make() -> Source:
             if isinstance(path, OwnPath):
-                shutil.rmtree(os.path.join(place.path, place.key), ignore_errors=True)
+                remove(os.path.join(place.path, place.key))
             return create_array(path, **wanted)
 
         spec = SourceSpec("file", place.path, place.key, {"format": place.format, "mode": "r+"})

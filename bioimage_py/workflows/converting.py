@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError, ParameterError, StorageError
+from ..errors import FormatError, OptionError, ParameterError, StorageError
 from ..io.create import array_exists, create_array
-from ..io.details import Image
-from ..io.formats import format_named, require_library, split_path
+from ..io.details import Image, own_metadata
+from ..io.formats import Format, format_named, require_library, split_path
 from ..io.keys import array_keys
 from ..io.ome import is_marked_unfinished
 from ..io.target import OME_ENDING
@@ -24,10 +24,13 @@ from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
 from ..io.v3.replacing import check_replaced, refuse_own_levels, refuse_same
 from ..io.v3.target import checked_target, format_to_write
+from ..io.written.array_images import is_ome, lost_of_array
+from ..io.written.said import kept_metadata
 from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
 from ..runner.lease.stamp_places import InFolder
 from ..sources import Source, as_source
+from ..sources.chunked.attributes import multiscales_of, read_attributes
 from ..sources.file import FileSource, open_source
 from ..sources.spec import load_qualified
 from ..sources.stores.location import locate
@@ -110,11 +113,13 @@ def convert(
     verify: bool = False,
     dry_run: bool = False,
     execution: Execution | None = None,
+    metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Conversion:
     """Write an image in the format that the name of the output says.
 
-    Axes, scale and units are kept where the format has a place for them.
+    Axes, scale, units, names of channels, and the metadata that `imwrite` or `create_array` was given are kept where
+    the format has a place for them.
 
     Parameters
     ----------
@@ -142,6 +147,8 @@ def convert(
         Check, and say what would be written.
     execution : Execution, optional
         How to run.
+    metadata : mapping, optional
+        Further entries, beside those that the input has.
     **options
         Of the format: ``chunks``, ``shards``, ``compression``, ...
 
@@ -153,6 +160,8 @@ def convert(
     ------
     FormatError, DtypeError, ShapeError
         If the format cannot hold the image; labels that are no integers.
+    OptionError
+        If the format has no such option.
     StorageError
         If the output is there already, or differs from the input after all. A conversion to zarr or n5 that was
         killed is there, and is continued by the same call.
@@ -169,7 +178,9 @@ def convert(
     check_replaced(path, entry)
     if overwrite and entry.stores:
         refuse_own_levels(path, [source])
-    wanted = Wanted(axes=axes, dtype=dtype, rescale=rescale, labels=labels)
+    if entry.create is not None:
+        _check_options(entry, options)
+    wanted = Wanted(axes=axes, dtype=dtype, rescale=rescale, labels=labels, metadata=metadata)
     image = _with_details(wanted.image(source, entry.name), source)
     found = Conversion(
         target.output,
@@ -182,15 +193,19 @@ def convert(
     if pyramid and "pyramid" not in entry.options:
         raise FormatError(f"The format {entry.name!r} has no levels.", remedy='".ome.zarr" or ".ome.tif"')
     more = {**options, **({"pyramid": True} if pyramid and entry.create is None else {})}
+    ome = entry.name == "zarr" and split_path(path)[1] is None and is_ome(path, {"pyramid": pyramid})
+    if entry.create is None:
+        more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}
+        more["metadata"] = image.details.raw
     if dry_run:
-        return found if entry.create is not None else replace(found, lost=_tried(image, path, more))
+        lost = lost_of_array(image, ome) if entry.create is not None else _tried(image, path, more)
+        return replace(found, lost=lost)
     if entry.create is not None:
         container = split_path(path)[0]
         with nullcontext() if is_url(container) else alone(container):
             _copy(image, path, entry.name, target, current_execution(execution))
-        lost: tuple[str, ...] = ()
+        lost = lost_of_array(image, ome)
     else:
-        more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}
         report = imwrite(path, image.array, axes=image.axes, overwrite=overwrite, report=True, **more)
         lost = report.lost
     if verify:
@@ -199,11 +214,12 @@ def convert(
 
 
 def _with_details(image: Image, source: Source) -> Image:
-    """The image with what its file says of its channels, and whether it is one of labels."""
+    """The image with what its file says of its channels, whether it is one of labels, and what its writer was told."""
     if not isinstance(source, FileSource) or not (entry := format_named(source.format)).details:
         return image
-    key = source.internal_path.rpartition("/")[0] if entry.stores and entry.container else source.internal_path
     try:
+        key = source.internal_path
+        key = _describing(source.path, key) if entry.stores and entry.container else key
         found = load_qualified(entry.details)(source.path, key or None)
     except Exception as error:  # noqa: BLE001 - what describes an image must not cost its voxels
         warnings.warn(f"{source.path}: its metadata are damaged: {type(error).__name__}: {error}", stacklevel=3)
@@ -214,6 +230,7 @@ def _with_details(image: Image, source: Source) -> Image:
         image,
         details=replace(
             image.details,
+            raw={**own_metadata(found.raw), **image.details.raw},
             channel_names=found.channel_names if fits else None,
             channel_colors=found.channel_colors if fits else None,
             is_label=said
@@ -221,6 +238,26 @@ def _with_details(image: Image, source: Source) -> Image:
             else found.is_label,
         ),
     )
+
+
+def _describing(path: str, key: str) -> str:
+    """The key of what describes an array: of the image one of whose levels it is, else its own."""
+    parts, root = key.split("/"), locate(path)
+    for count in range(len(parts)):
+        above, name = "/".join(parts[:count]), "/".join(parts[count:])
+        levels = [one for image in multiscales_of(read_attributes(root / above)) for one in image["datasets"]]
+        if name in [one.get("path") for one in levels if isinstance(one, Mapping)]:
+            return above
+    return key
+
+
+def _check_options(entry: Format, options: Mapping[str, Any]) -> None:
+    known = [*(name for name in entry.options if name != "pyramid"), "shards"]
+    if unknown := [name for name in options if name not in known]:
+        raise OptionError(
+            f"{', '.join(unknown)}: no keyword of converting to {entry.name!r}; it knows {', '.join(known)}.",
+            remedy=f"leave {unknown[0]} out",
+        )
 
 
 def is_unfinished(output: str) -> bool:
@@ -271,6 +308,7 @@ def _copy(image: Image, path: str, format: str, target: Target, how: Execution) 
         format=format,
         axes=image.axes,
         channel_names=image.details.channel_names or (),
+        metadata=kept_metadata(image, None),
         overwrite=target.overwrite,
     )
     copy(image.array, made, block_shape=block_of(as_source(image.array), [made], how), execution=how)

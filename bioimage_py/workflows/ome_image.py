@@ -24,6 +24,7 @@ from ..sources.base import Source
 from ..sources.file import FileSource, open_source
 from ..sources.registry import as_source
 from ..sources.stores.location import locate
+from ..system.swap import remove
 from ..wrapper.downsample import DownsampleSource
 from ..wrapper.reduced import ReducedOutput
 from .pyramids import level_factors
@@ -67,7 +68,8 @@ def write_ome_image(
         if overwrite and detect_driver(root) is not None:  # an array, of which no group can be made
             with open_source(container, "", format="zarr") as there:
                 refuse_same(container, there, [source])
-            shutil.rmtree(container)
+            shutil.rmtree(os.path.realpath(container))  # it may be a link, which stays
+            os.makedirs(os.path.realpath(container))
         mark_unfinished(container)
     axes = tuple(image.axes)
     made: list[FileSource] = []
@@ -129,4 +131,4 @@ def _remove_levels(container: str, count: int) -> None:
     """Remove the levels of an image that had more."""
     for key in array_keys(locate(container)):
         if key.isdecimal() and int(key) >= count:
-            shutil.rmtree(os.path.join(container, key))
+            remove(os.path.join(container, key))

@@ -52,6 +52,35 @@ def test_every_format(name: str, scan: Path) -> None:
     run(scan, out, "--overwrite")
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [*[("a.tif", name) for name in (*KINDS, "b.nrrd", "b.nii.gz")]]
+    + [(source, "b.ome.zarr") for source in ("a.zarr/raw", "a.n5", "a.h5", "a.ome.zarr")],
+)
+def test_what_was_said_of_an_image_goes_along(source: str, name: str, tmp_path: Path) -> None:
+    said = {"id": 2**64 + 1, "steps": [{"ß": None}]}
+    iio.imwrite(tmp_path / source, DATA[:2], axes="cyx", channel_names=["DAPI", "GFP"], metadata=said)
+    dry = convert(bp.open_source(tmp_path / source), tmp_path / name, metadata={"more": 1}, dry_run=True)
+    lost = convert(bp.open_source(tmp_path / source), tmp_path / name, metadata={"more": 1}).lost
+    assert dry.lost[:1] == lost[:1] == (("channel_names",) if name in ("b.nrrd", "b.nii.gz") else ())
+    found = iio.immeta(tmp_path / name)
+    assert {key: found.get(key) for key in (*said, "more")} == {**said, "more": 1}
+    assert iio.improps(tmp_path / name).channel_names == (None if lost else ("DAPI", "GFP"))
+
+
+def test_what_an_array_has_no_place_for_is_told(tmp_path: Path) -> None:
+    for dry_run in (True, False):
+        told = convert(DATA, tmp_path / "a.h5", metadata={"id": 1, "none": object()}, dry_run=dry_run)
+        assert told.lost == ("metadata 'none'",)
+
+
+@pytest.mark.parametrize("name", ["b.zarr", "b.ome.zarr", "b.n5", "b.h5", "b.tif", "b.nrrd"])
+def test_an_option_that_the_format_has_not_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="chunk: no keyword"):
+        convert(DATA, tmp_path / name, chunk=(2, 64, 64))
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("name", ["p.ome.zarr", "p.tif"])
 @pytest.mark.parametrize(
     ("dtype", "option", "ids"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ import bioimage_py as bp
 import bioimage_py.io.v3 as iio
 from bioimage_py.errors import BioimageError
 from bioimage_py.io.tif import segments
+from bioimage_py.io.tif.chain import know_pages
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -102,3 +104,48 @@ def test_damaged_tables_of_tiles(tag: str, tmp_path: Path, monkeypatch: pytest.M
         found.overwrite(0 if tag == "TileWidth" else found.value[:5])
     with pytest.raises(BioimageError):
         iio.imread(tmp_path / "a.tif")
+
+
+def walked(path: Path) -> list[int]:
+    """Where pages begin, by the library going from one to the next."""
+    with tifffile.TiffFile(path) as file:
+        return [file.pages[number].offset for number in range(len(file.pages))]
+
+
+@pytest.mark.parametrize("number", [1, 2, 17, 200])
+@pytest.mark.parametrize("form", [{"byteorder": "<"}, {"byteorder": ">", "bigtiff": True}], ids=["classic", "big"])
+@pytest.mark.parametrize("way", ["stack", "one by one", "with a longer last one", "packed"])
+def test_the_list_of_pages_is_known_at_once(number: int, form: dict[str, Any], way: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    stack = np.arange(number * 256).reshape(number, 16, 16) ** 3 % 251
+    stack = (stack // (1 + np.arange(number)[:, None, None])).astype("u1")  # packed, each has another length
+    with tifffile.TiffWriter(path, **form) as file:
+        if way == "stack":
+            file.write(stack, photometric="minisblack")
+        for at, page in enumerate(stack if way != "stack" else []):
+            more: dict[str, Any] = {"compression": "zlib"} if way == "packed" else {}
+            if way == "with a longer last one" and at + 1 == number:
+                more["extratags"] = [(65000, "s", None, "more", True)]
+            file.write(page, metadata=None, photometric="minisblack", **more)
+    expected = walked(path)
+    with tifffile.TiffFile(path) as file:
+        known = know_pages(file)
+        assert known == (number > 16 and way in ("stack", "one by one"))
+        assert [file.pages[at].offset for at in range(len(file.pages))] == expected
+        np.testing.assert_array_equal(file.pages[number - 1].asarray(), stack[-1])
+    np.testing.assert_array_equal(iio.imread(path, page=number - 1, index=...), stack[-1])
+
+
+@pytest.mark.parametrize("leads", ["back", "to itself", "out of the file", "nowhere, too early", "elsewhere"])
+def test_a_list_of_pages_that_leads_elsewhere_is_not_known_at_once(leads: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((300, 16, 16), "u1"), photometric="minisblack")
+    offsets, content = walked(path), bytearray(path.read_bytes())
+    link = offsets[200] + 2 + 12 * struct.unpack_from("<H", content, offsets[200])[0]
+    assert struct.unpack_from("<I", content, link)[0] == offsets[201]
+    targets = {"back": offsets[3], "to itself": offsets[200], "out of the file": 2**31, "elsewhere": offsets[250]}
+    struct.pack_into("<I", content, link, targets.get(leads, 0))
+    path.write_bytes(content)
+    with tifffile.TiffFile(path) as file:
+        assert know_pages(file) == (leads == "nowhere, too early")
+        assert leads != "nowhere, too early" or len(file.pages) == 201

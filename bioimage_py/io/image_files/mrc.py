@@ -94,6 +94,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         else:
             file.header.dmin, file.header.dmax, file.header.dmean, file.header.rms = 0, -1, -2, -1  # not known
     lost = [f"scale of {n}" for n, axis in spatial.items() if sizes[n] is None and (axis.scale, axis.unit) != (1, None)]
+    lost += [f"offset of {n}" for n, axis in spatial.items() if sizes[n] is None and axis.offset]
     if leading and leading != ["n"]:
         lost.append(f"axis {leading[0]}")
     return (*lost, *lost_of(image))

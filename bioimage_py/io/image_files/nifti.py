@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import re
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +16,11 @@ import numpy as np
 
 from ...errors import DtypeError, FormatError
 from ...sources.axes import Axis
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
-from ..details import Details, Image
+from ...system.json_text import parse_json
+from ..details import Details, Image, own_metadata
+from ..written.said import LARGEST, kept_metadata, lost_metadata, with_own
 from .deflated import deflated
 from .detached import beside
 from .opening import checked_shape, head_of, no_such, only_image, pixel_sizes, reading
@@ -39,6 +44,9 @@ _KINDS = (
 )
 _LONGEST = 32767
 _LABELS = 1002
+_COMMENT = 6
+"""Code of an extension of the header that is text."""
+_MOST_EXTENSIONS = 4 * LARGEST
 _NAMES = (("x", "space"), ("y", "space"), ("z", "space"), ("t", "time"), ("c", "channel"))
 
 
@@ -89,7 +97,7 @@ def details(path: str, key: str | None) -> Details:
             order = [None] * (len(shape) - colours - len(columns)) + columns[::-1] + [None] * colours
             matrix = affine(order, placed[:3, 3].tolist(), SAME)
         return Details(
-            raw=raw,
+            raw=with_own(raw, _said(path, header)),
             applied={"scl_slope": slope, "scl_inter": inter} if scaled else {},
             standard={"pixel_sizes": pixel_sizes(axes)},
             time_step=None if step is None or by is None else step.scale * by,
@@ -121,12 +129,18 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         header["descrip"] = image.name.encode()[:79]
     if image.details.is_label:
         header["intent_code"] = _LABELS
+    said = kept_metadata(image, taken=list(header))
+    if said:
+        text = json.dumps({OWN_ATTRIBUTE: {"metadata": said}}, indent=1)
+        extension = nibabel.nifti1.Nifti1Extension("comment", text.encode())
+        header.extensions.append(extension)
+        header.set_data_offset(int(header.get_data_offset()) + extension.get_sizeondisk())
     with gzip.open(path, "wb", 6) if path.lower().endswith(".gz") else open(path, "wb") as file:
         header.write_to(file)
         file.write(bytes(int(header.get_data_offset()) - file.tell()))
         for _, piece in ordered.pieces():
             file.write(stored(piece))
-    return (*lost, *lost_of(image, "name", "affine"))
+    return (*lost, *lost_of(image, "name", "affine", "labels", "metadata"), *lost_metadata(image, said))
 
 
 def _place(header: Any, ordered: OrderedImage, image: Image, names: str, axes: Mapping[str, Axis]) -> list[str]:
@@ -179,6 +193,33 @@ def _header(path: str) -> Any:
             # without what follows: extensions may say that they are of any size
             return kind.from_fileobj(io.BytesIO(found[: kind.template_dtype.itemsize]))
     raise no_such(path, _NAME, found)
+
+
+def _said(path: str, header: Any) -> dict[str, Any]:
+    """Return what was said of an image when it was written, in a comment between the header and the voxels."""
+    start = header.template_dtype.itemsize
+    size = min(int(header.get_data_offset()) - start, _MOST_EXTENSIONS) if getattr(header, "is_single", False) else 0
+    if size < 4:
+        return {}
+    with open(path, "rb") as file:
+        found = file.read(start + size)
+    if found[:2] == b"\x1f\x8b":
+        found = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(found, start + size)
+    found = found[start:]
+    order, at = header.endianness, 4
+    while found[:1] not in (b"", b"\0") and at + 8 <= len(found):
+        length, code = struct.unpack_from(f"{order}ii", found, at)
+        if length < 16 or at + length > len(found):
+            break
+        if code == _COMMENT:
+            try:
+                told = parse_json(found[at + 8 : at + length].rstrip(b"\0"))
+            except ValueError:
+                told = None
+            if isinstance(told, dict) and (said := own_metadata(told)):
+                return said
+        at += length
+    return {}
 
 
 def _voxel_file(path: str, header: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import math
 import os
 import re
@@ -16,8 +17,10 @@ import numpy as np
 
 from ...errors import FormatError
 from ...sources.axes import Axis, kind_of, unit_name
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
 from ..details import Details, Image
+from ..written.said import kept_metadata, lost_metadata, name_of, name_text, text_of, value_of, with_own
 from .deflated import deflated
 from .detached import beside, numbered, stacked
 from .opening import (
@@ -64,6 +67,21 @@ _ENCODINGS = {
 }
 _ANATOMIC = re.compile(r"^(left|right)-(anterior|posterior)-superior(-time)?$|^([lr])([ap])st?$")
 _CHANNELS = re.compile(r"color|colour|vector|matrix|list|tensor|complex|quaternion|point|normal|gradient|stub|channel")
+_NO_KEY = r"[:=]|^#|^axis "
+"""What a key of metadata does not hold, or begin with: `_written_header` has keys of its own."""
+_FIELDS: tuple[str, ...] = (
+    "content",
+    "type",
+    "dimension",
+    "space",
+    "space dimension",
+    "sizes",
+    "space directions",
+    "space origin",
+)
+_FIELDS += ("space units", "kinds", "labels", "endian", "encoding")
+"""What is written of a header."""
+_ESCAPE = "\\"
 _ALIASES = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip", "spacing": "spacings"}
 
 
@@ -112,8 +130,9 @@ def details(path: str, key: str | None) -> Details:
         encoding = known(path, "encoding", header.fields.get("encoding", "").lower(), _ENCODINGS)
         directions, origin = _directions(header, len(shape))
         axes = _axes(header, len(shape))
+        said, own = _said(header.keys)
         return Details(
-            raw={**header.fields, **header.keys},
+            raw=with_own({**header.fields, **{k: v for k, v in header.keys.items() if k not in own}}, said),
             standard={"pixel_sizes": pixel_sizes(axes)},
             affine=affine(directions, origin, _signs(header)) if origin else None,
             compression=None if encoding in ("raw", "text") else encoding,
@@ -123,6 +142,7 @@ def details(path: str, key: str | None) -> Details:
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
     """Write an image with header and voxels in one file; `compression` is "gzip" or "raw"."""
     image = single(images, _NAME)
+    said = kept_metadata(image, taken=_FIELDS)
     names = [axis.name for axis in image.axes]
     spatial = [name for name in "zyx" if name in names]
     colour = ["c"] if names[-1:] == ["c"] else []  # planes of channels stay planes
@@ -130,7 +150,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     ordered = OrderedImage(image, order, _NAME, tuple(_TYPES))
     encoding = chosen(options, "compression", ("gzip", "raw"))
     with open(path, "wb") as file:
-        file.write(_written_header(image, ordered, encoding).encode())
+        file.write(_written_header(image, ordered, encoding, said).encode())
         packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16) if encoding == "gzip" else None
         for _, piece in ordered.pieces():
             voxels = stored(piece)
@@ -138,10 +158,11 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         if packer:
             file.write(packer.flush())
     units = {axis.unit for axis in ordered.axes if axis.kind == "space"}
-    return (*(("unit",) if len(units) > 1 else ()), *lost_of(image, "name", "affine"))
+    lost = (*(("unit",) if len(units) > 1 else ()), *lost_of(image, "name", "affine", "metadata"))
+    return (*lost, *lost_metadata(image, said))
 
 
-def _written_header(image: Image, ordered: OrderedImage, encoding: str) -> str:
+def _written_header(image: Image, ordered: OrderedImage, encoding: str, said: Mapping[str, Any]) -> str:
     axes = ordered.axes
     same = [axis.name for axis in axes] == [axis.name for axis in image.axes]
     directions, origin = directions_of(axes, image.details if same else Details(), SAME)
@@ -167,7 +188,22 @@ def _written_header(image: Image, ordered: OrderedImage, encoding: str) -> str:
     for axis in axes:
         if axis.kind != "space" and (axis.scale, axis.unit, axis.offset) != (1, None, 0):
             lines.append(f"axis {axis.name}:={float(axis.scale)!r} {float(axis.offset)!r} {axis.unit or ''}".rstrip())
+    if said:
+        pairs = {name_text(name, _NO_KEY): text_of(value) for name, value in said.items()}
+        pairs = {OWN_ATTRIBUTE: json.dumps(list(pairs)), **pairs}
+        lines += [f"{name}:={value.replace(_ESCAPE, 2 * _ESCAPE)}" for name, value in pairs.items()]
     return "\n".join(lines) + "\n\n"
+
+
+def _said(keys: Mapping[str, str]) -> tuple[dict[str, Any], set[str]]:
+    """Return what was said of an image when it was written, the keys that are listed as such, and which these are."""
+    listed = value_of(_unescaped(keys.get(OWN_ATTRIBUTE, "")))
+    names = [name for name in listed if isinstance(name, str) and name in keys] if isinstance(listed, list) else []
+    return {name_of(name): value_of(_unescaped(keys[name])) for name in names}, {OWN_ATTRIBUTE, *names}
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([\\n])", lambda found: "\n" if found[1] == "n" else "\\", text)
 
 
 def _vector(values: Sequence[float] | None) -> str:

@@ -166,7 +166,7 @@ def lost_of(image: Image, *kept: str) -> tuple[str, ...]:
     image : Image
         The image.
     *kept : str
-        Of "name", "channel_names", "channel_colors", "time_step", "positions", "affine".
+        Of "name", "channel_names", "channel_colors", "positions", "affine", "labels", "metadata".
     """
     details = image.details
     said = {
@@ -175,6 +175,7 @@ def lost_of(image: Image, *kept: str) -> tuple[str, ...]:
         "channel_colors": details.channel_colors,
         "positions": details.positions,
         "affine": details.affine,
+        "labels": details.is_label,
         "metadata": dict(details.raw),
     }
     return tuple(name for name, value in said.items() if value and name not in kept)

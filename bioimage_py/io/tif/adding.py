@@ -86,6 +86,7 @@ def _described(path: str, old: Any, pages: int) -> bool:
         if new.tag != old.tag:  # of another version of the schema
             return False
         space, count = _space(old), len(_images(old))
+        _annotate(old, new, count)
         for number, image in enumerate(_images(new), count):
             for part in _PARTS:
                 for position, node in enumerate([image] if part == "Image" else image.iter(f"{space}{part}")):
@@ -99,3 +100,25 @@ def _described(path: str, old: Any, pages: int) -> bool:
         first: Any = file.pages[0]
         first.tags[270].overwrite(told)
     return True
+
+
+def _annotate(old: Any, new: Any, count: int) -> None:
+    """Put the annotations of new images to those of the old ones, under names that none of these has."""
+    space = _space(old)
+    found = new.find(f"{space}StructuredAnnotations")
+    if found is None:
+        return
+    there = old.find(f"{space}StructuredAnnotations")
+    if there is None:
+        there = ElementTree.Element(found.tag)
+        old.insert(list(old).index(_images(old)[-1]) + 1, there)
+    taken = {node.get("ID") for node in there}
+    for node in found:
+        name = f"{node.get('ID')}:{count}"
+        while name in taken:
+            name += "+"
+        for reference in new.iter(f"{space}AnnotationRef"):
+            if reference.get("ID") == node.get("ID"):
+                reference.set("ID", name)
+        node.set("ID", name)
+        there.append(node)

@@ -9,9 +9,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ...system.json_text import parse_json
-from ..details import Details
+from ..details import Details, own_metadata
 from ..formats import keep_local
+from ..written.said import name_of, value_of, with_own
 from .axes import distance
+from .descriptions import INFO, INFO_MARK, NAMESPACE
 from .known import recall, state_of
 from .whole import open_tif, reading_structure
 
@@ -49,17 +51,17 @@ def series_details(path: str, file: Any, number: int) -> Details:
     with reading_structure(path):
         series = file.series[number]
         page: Any = series.keyframe
-        flavor, standard = _flavor(file, number)
+        flavor, standard, said = _flavor(file, number)
         found = {name: page.tags.get(code) for code, name in _TAGS.items() if name not in flavor}
         tags = {name: _plain(tag.value) for name, tag in found.items() if tag is not None}
         rgb = bool(page.photometric in (2, 6) and page.samplesperpixel in (3, 4) and page.planarconfig == 1)
-        said: dict[str, Any] = {"byteorder": file.byteorder, **{name: bool(getattr(file, name)) for name in _FLAGS}}
+        flags: dict[str, Any] = {"byteorder": file.byteorder, **{name: bool(getattr(file, name)) for name in _FLAGS}}
         channels = [entry for entry in standard.get("channels", ()) if entry.get("name")]
         colors = [entry.get("color") for entry in standard.get("channels", ())]
         bits = int(page.bitspersample)
         return Details(
-            raw={**tags, **flavor},
-            file=said,
+            raw=with_own({**tags, **flavor}, said),
+            file=flags,
             standard=standard,
             channel_names=tuple(entry["name"] for entry in channels) or None,
             channel_colors=tuple(str(color) for color in colors) if colors and all(colors) else None,
@@ -72,8 +74,8 @@ def series_details(path: str, file: Any, number: int) -> Details:
         )
 
 
-def _flavor(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The dictionary of the program that wrote a file, and what all formats share of it."""
+def _flavor(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The dictionary of the program that wrote a file, what all formats share of it, and what was said in writing."""
     if file.is_ome:
         return _ome(file, number)
     if file.is_imagej:
@@ -82,27 +84,45 @@ def _flavor(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
             names = parse_json(found.get("channel_names") or "[]")
         except (TypeError, ValueError):
             names = []
-        return found, {"channels": [{"name": str(name)} for name in names]} if isinstance(names, list) and names else {}
+        standard = {"channels": [{"name": str(name)} for name in names]} if isinstance(names, list) and names else {}
+        first, *lines = str(found.get("Info", "")).split("\n")
+        if first != INFO:
+            return found, standard, {}
+        del found["Info"]
+        pairs = [line.partition(INFO_MARK) for line in lines]
+        return found, standard, {name_of(name): value_of(value) for name, mark, value in pairs if mark}
     if file.is_lsm:
-        return {str(name): _plain(value) for name, value in (file.lsm_metadata or {}).items()}, {}
+        return {str(name): _plain(value) for name, value in (file.lsm_metadata or {}).items()}, {}, {}
     if file.is_shaped:
         shaped = file.shaped_metadata or ()
         found = dict(shaped[number]) if number < len(shaped) else {}
         names = found.get("channel_names")
-        return found, {"channels": [{"name": str(name)} for name in names]} if isinstance(names, list) else {}
-    return {}, {}
+        standard = {"channels": [{"name": str(name)} for name in names]} if isinstance(names, list) else {}
+        return found, standard, own_metadata(found)
+    return {}, {}, {}
 
 
-def _ome(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ome(file: Any, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     text = file.ome_metadata or ""
     raw: dict[str, Any] = {"ome_xml": text}
     if len(text) > _LARGEST:
-        return raw, {}
+        return raw, {}, {}
     root = ElementTree.fromstring(text)
     images = [node for node in root.iter() if _name(node) == "Image"]
     if number >= len(images):
-        return raw, {}
-    return raw, ome_model(root, images[number])
+        return raw, {}, {}
+    return raw, ome_model(root, images[number]), _annotated(root, images[number])
+
+
+def _annotated(root: ElementTree.Element, image: ElementTree.Element) -> dict[str, Any]:
+    """What was said of an image when it was written, in the annotations that it refers to."""
+    meant = {node.get("ID") for node in image if _name(node) == "AnnotationRef"}
+    found: dict[str, Any] = {}
+    for node in root.iter():
+        if _name(node) == "MapAnnotation" and node.get("Namespace") == NAMESPACE and node.get("ID") in meant:
+            pairs = [(pair.get("K"), pair.text or "") for pair in node.iter() if _name(pair) == "M"]
+            found |= {name_of(name): value_of(text) for name, text in pairs if name is not None}
+    return found
 
 
 def ome_model(root: ElementTree.Element, image: ElementTree.Element) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ...errors import AccessError, BioimageError, FormatError, SourceNotFoundError, StorageError
+from .chain import know_pages
 
 _AGAIN = "copy the file again, or restore it"
 _MANY_PAGES = 2**16
@@ -91,6 +92,8 @@ def _wrong_ome(file: Any) -> str | None:
 
 
 def _require_end(path: str, file: Any) -> None:
+    if know_pages(file):
+        return
     try:
         file.pages[_MANY_PAGES]
     except IndexError:  # the usual end

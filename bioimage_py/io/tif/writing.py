@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,10 @@ import numpy as np
 
 from ...errors import BioimageError, DtypeError, FormatError, ParameterError, ShapeError
 from ...extras import need
-from ...sources.axes import Axis
 from ...sources.base import Source
 from ..details import Image
 from ..written.halves import factors_of, halved, number_of_levels
+from .descriptions import DESCRIPTIONS, is_rgb, letters_of
 
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
 FLAVORS = ("ome", "imagej", "plain")
@@ -28,24 +27,6 @@ CLASSIC_BYTES = 2**32 - 2**25
 _OME_TYPES = {"bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"}
 _OME_TYPES |= {"complex64", "complex128"}
 _IMAGEJ_TYPES = {"uint8", "uint16", "float32"}
-_SHORT = {
-    "micrometer": "µm",
-    "nanometer": "nm",
-    "millimeter": "mm",
-    "centimeter": "cm",
-    "meter": "m",
-    "picometer": "pm",
-    "angstrom": "Å",
-    "inch": "in",
-    "second": "s",
-    "millisecond": "ms",
-    "microsecond": "µs",
-    "nanosecond": "ns",
-    "minute": "min",
-    "hour": "h",
-    "day": "d",
-}
-_METERS = {"micrometer": 1e-6, "nanometer": 1e-9, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0, "inch": 0.0254}
 
 
 @dataclass(frozen=True)
@@ -75,11 +56,11 @@ class Settings:
         if flavor == "imagej" and (len(images) > 1 or nbytes > _IMAGEJ_BYTES):
             what = f"{len(images)} images" if len(images) > 1 else f"{nbytes} bytes"
             raise FormatError(f"An ImageJ file holds one image below 4 GiB, not {what}.", remedy='flavor="ome"')
-        if flavor == "imagej" and self.photometric == "rgb" and not all(map(_rgb, images)):
+        if flavor == "imagej" and self.photometric == "rgb" and not all(map(is_rgb, images)):
             raise ShapeError(
                 "An ImageJ file holds red, green and blue on the last axis alone.", remedy='axes="yxc", or flavor="ome"'
             )
-        if flavor == "plain" and self.pyramid and any(image.array.ndim > 2 + _rgb(image) for image in images):
+        if flavor == "plain" and self.pyramid and any(image.array.ndim > 2 + is_rgb(image) for image in images):
             raise ShapeError(
                 f"A plain tif file with levels holds pictures of y and x, not {images[0].array.shape}: nobody could"
                 " tell its levels from further images.",
@@ -155,7 +136,7 @@ def write_images(
     try:
         with tifffile.TiffWriter(path, **kind, **opening) as writer:
             for image, given in zip(images, arguments, strict=True):
-                metadata, more = _METADATA[flavor](image, lost)
+                metadata, more = DESCRIPTIONS[flavor](image, lost)
                 levels = number_of_levels(settings.pyramid, image.array.shape, image.axes) if flavor != "imagej" else 0
                 _write_levels(writer, path, image, levels, {**given, **more}, metadata, flavor)
     except (BioimageError, OSError):
@@ -255,18 +236,9 @@ def _slabs(array: Any, plane: int = 2, rows: int = 1) -> Iterator[tuple[tuple[sl
             yield box, np.asarray(array[box])
 
 
-def _letters(axes: Sequence[Axis], rgb: bool) -> str:
-    names = [axis.name.upper() for axis in axes]
-    return "".join([*names[:-1], "S"] if rgb else names)
-
-
-def _rgb(image: Image) -> bool:
-    return image.details.is_rgb and image.array.dtype.kind == "u"
-
-
 def _why_not_ome(image: Image) -> BioimageError | None:
     axes, dtype = image.axes, image.array.dtype
-    letters = _letters(axes, _rgb(image))
+    letters = letters_of(axes, is_rgb(image))
     if dtype.name not in _OME_TYPES:
         return DtypeError(f"OME-TIFF holds no {dtype}, but {', '.join(sorted(_OME_TYPES))}.", remedy='flavor="plain"')
     if not letters.rstrip("S").endswith("YX") or set(letters) - set("TCZYXS"):
@@ -279,7 +251,7 @@ def _why_not_ome(image: Image) -> BioimageError | None:
 
 
 def _why_not_imagej(image: Image) -> BioimageError | None:
-    letters, dtype = _letters(image.axes, _rgb(image)), image.array.dtype
+    letters, dtype = letters_of(image.axes, is_rgb(image)), image.array.dtype
     if dtype.name not in _IMAGEJ_TYPES:
         return DtypeError(f"ImageJ holds no {dtype}, but {', '.join(sorted(_IMAGEJ_TYPES))}.", remedy='dtype="float32"')
     order = [letter for letter in "TZCYXS" if letter in letters]
@@ -298,90 +270,3 @@ def _why_not_plain(image: Image) -> BioimageError | None:
     if image.array.ndim < 2:
         return ShapeError(f"tif holds images of at least two axes, not {image.array.shape}.", remedy="array[None]")
     return None
-
-
-def _note_lost(image: Image, lost: list[str], kept: str) -> None:
-    for axis, size in zip(image.axes, image.array.shape, strict=True):
-        if axis.offset:
-            lost.append(f"offset of the axis {axis.name}")
-        if axis.name not in kept and (axis.unit or axis.scale != 1):
-            lost.append(f"scale of the axis {axis.name}")
-        if size == 1:
-            lost.append(f"axis {axis.name} of length 1")
-    lost += [f"metadata {name!r}" for name in image.details.raw]
-    if image.details.affine is not None:
-        lost.append("affine")
-
-
-def _ome_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    found: dict[str, Any] = {"axes": _letters(image.axes, _rgb(image))}
-    for axis in image.axes:
-        if axis.unit is None and axis.scale == 1:
-            continue
-        unit = _SHORT.get(axis.unit or "", axis.unit)
-        if axis.name in "xyz":
-            # a length without a unit is one of pixels: the schema's default would be the micrometer
-            found[f"PhysicalSize{axis.name.upper()}"] = axis.scale
-            found[f"PhysicalSize{axis.name.upper()}Unit"] = unit or "pixel"
-        elif axis.name == "t":
-            found["TimeIncrement"], found["TimeIncrementUnit"] = axis.scale, unit or "s"
-    if image.details.channel_names and _rgb(image):
-        lost.append("channel names")
-    elif image.details.channel_names:
-        found["Channel"] = {"Name": list(image.details.channel_names)}
-    if image.name:
-        found["Name"] = image.name
-    _note_lost(image, lost, "xyzt")
-    return found, {}
-
-
-def _imagej_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    by_name = {axis.name: axis for axis in image.axes}
-    found: dict[str, Any] = {"axes": _letters(image.axes, _rgb(image))}
-    units = {axis.unit for axis in image.axes if axis.kind == "space"}
-    more: dict[str, Any] = {}
-    if len(units) > 1:
-        raise ParameterError(f"ImageJ has one unit for all axes of space, not {units}.", remedy='flavor="ome"')
-    unit = units.pop() if units else None
-    if unit is not None:
-        found["unit"] = "um" if unit == "micrometer" else _SHORT.get(unit, unit)
-    x, y = by_name.get("x"), by_name.get("y")
-    if x is not None and y is not None and (unit or x.scale != 1 or y.scale != 1):
-        more["resolution"] = (1 / x.scale, 1 / y.scale)
-        found.setdefault("unit", "pixel")
-    if "z" in by_name and (unit or by_name["z"].scale != 1):
-        found["spacing"] = by_name["z"].scale
-    if "t" in by_name and by_name["t"].unit == "second":
-        found["finterval"] = by_name["t"].scale
-    if image.details.channel_names:
-        names, planes = image.details.channel_names, found["axes"].rstrip("S")[:-2]
-        found["channel_names"] = json.dumps(names)
-        if "C" in planes:
-            at = planes.index("C")
-            found["Labels"] = [names[where[at]] for where in np.ndindex(image.array.shape[: len(planes)])]
-    _note_lost(image, lost, "xyz" + ("t" if "finterval" in found else ""))
-    return found, more
-
-
-def _plain_metadata(image: Image, lost: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    letters = _letters(image.axes, _rgb(image))
-    found: dict[str, Any] = {}
-    if len(letters) == image.array.ndim and set(letters) <= set("TCZYXSQ"):
-        found["axes"] = letters
-    else:
-        lost.append("names of the axes")
-    if image.details.channel_names:
-        found["channel_names"] = list(image.details.channel_names)
-    by_name = {axis.name: axis for axis in image.axes}
-    x, y = by_name.get("x"), by_name.get("y")
-    more: dict[str, Any] = {}
-    kept = ""
-    if x is not None and y is not None and x.unit in _METERS and y.unit in _METERS:
-        more["resolution"] = (0.01 / (x.scale * _METERS[x.unit]), 0.01 / (y.scale * _METERS[y.unit]))
-        more["resolutionunit"] = "CENTIMETER"
-        kept = "xy"
-    _note_lost(image, lost, kept)
-    return found, more
-
-
-_METADATA = {"ome": _ome_metadata, "imagej": _imagej_metadata, "plain": _plain_metadata}

@@ -128,7 +128,7 @@ def in_place_of(path: str, entry: Format, arrays: Sequence[Any], adds: bool = Fa
         with appearing(container, entry.stores) as beside:
             yield f"{beside}/{key}"
     elif entry.stores:
-        with appearing(os.path.join(container, key), True) as beside:
+        with appearing(container, True, key) as beside:
             yield beside
     else:
         with appearing(container) as beside:  # a file that is written in its place does not outlive a kill

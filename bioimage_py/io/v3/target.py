@@ -79,8 +79,17 @@ def _has(container: str, key: str) -> bool:
 
 
 @contextmanager
-def appearing(path: str, folder: bool = False) -> Iterator[str]:
+def appearing(path: str, folder: bool = False, inside: str = "") -> Iterator[str]:
     """Give a name beside a path; what is there after the body is put in its place, and removed where the body fails.
+
+    Parameters
+    ----------
+    path : str
+        A symbolic link stays: what it leads to is replaced.
+    folder : bool, default False
+        Whether it is one.
+    inside : str, optional
+        A key in the folder at the path that is replaced, not all of it; where it is a link, the link is.
 
     Raises
     ------
@@ -88,9 +97,13 @@ def appearing(path: str, folder: bool = False) -> Iterator[str]:
         If it cannot be written; what was there before still is.
     """
     place = os.path.realpath(path)
+    if inside:
+        path = os.path.join(path, inside)
+        place = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     above = os.path.dirname(place)
     clear(place, again=folder)
-    new = beside(place)  # with the same ending, by which a library may tell what to write
+    # with the same ending, by which a library may tell what to write, also where a link has it alone
+    new = beside(place if folder else os.path.join(above, os.path.basename(path)))
     try:
         with suppress(FileNotFoundError):
             os.lstat(new)  # a name that is too long, before anything is computed for it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,6 @@ from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import FileSource
 from ...sources.registry import as_source
 from ...sources.stores.paths import for_zarr
-from ...system.json_text import parse_json
 from ...wrapper.reduced import ReducedOutput
 from ..create import create_array
 from ..details import Image
@@ -25,9 +23,7 @@ from ..ome import write_multiscales
 from ..target import OME_ENDING
 from .blocks import copy_blocks
 from .halves import factors_of, halved, number_of_levels
-
-_HDF5_BYTES = 50_000
-"""Of an attribute, of which HDF5 takes 64 KiB."""
+from .said import kept_metadata, lost_metadata
 
 
 def write_arrays(format: str, path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -58,16 +54,21 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         write_layout(container, len(images))
     for number, image in enumerate(images):
         own = key if key is not None else str(number) if len(images) > 1 else "data" if format == "hdf5" else ""
-        metadata = _kept(image, _HDF5_BYTES if format == "hdf5" else None)
-        lost += [f"metadata {name!r}" for name in image.details.raw if name not in metadata and name != OWN_ATTRIBUTE]
-        lost += [] if image.details.affine is None else ["affine"]
+        lost += lost_of_array(image, ome)
         if ome:
             _write_ome(container, own, image, options)
             continue
-        said = {"channel_names": image.details.channel_names or (), "metadata": metadata}
+        said = {"channel_names": image.details.channel_names or (), "metadata": kept_metadata(image, None)}
         with _created(format, container, own, image.array, image.axes, options, **said) as target:
             copy_blocks(as_source(image.array), [target])
     return tuple(dict.fromkeys(lost))
+
+
+def lost_of_array(image: Image, ome: bool) -> tuple[str, ...]:
+    """Return what of an image an array has no place for; or the levels of an OME-Zarr image."""
+    affine = () if image.details.affine is None else ("affine",)
+    labels = ("labels",) if image.details.is_label and not ome else ()
+    return (*lost_metadata(image, kept_metadata(image, None)), *affine, *labels)
 
 
 def is_ome(container: str, options: Mapping[str, Any]) -> bool:
@@ -144,7 +145,7 @@ def describe_image(container: str, group: str, image: Image, levels: Sequence[tu
     )
     if image.details.channel_names:
         _write_channels(container, group, image)
-    if metadata := _kept(image):
+    if metadata := kept_metadata(image, None):
         node = zarr_group(container, group)
         node.attrs[OWN_ATTRIBUTE] = {"metadata": metadata}
 
@@ -189,17 +190,3 @@ def write_layout(container: str, count: int) -> None:
     root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
     listed = [str(number) for number in range(count)]
     root.require_group("OME").attrs["ome"] = {"version": "0.5", "series": listed}
-
-
-def _kept(image: Image, most: int | None = None) -> dict[str, Any]:
-    """The metadata of an image that are the same when they are read from JSON; none of more than so many bytes."""
-    said = {name: value for name, value in image.details.raw.items() if name != OWN_ATTRIBUTE}  # of another image
-    found = {name: value for name, value in said.items() if isinstance(name, str) and _is_json(value)}
-    return found if most is None or len(json.dumps(found)) <= most else {}
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        return bool(parse_json(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError, RecursionError):
-        return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -191,3 +193,97 @@ def test_who_may_read_a_file_stays(name: str, tmp_path: Path) -> None:
             (tmp_path / name).chmod(0o600)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     assert iio.imread(tmp_path / name).max() == 1
+
+
+def ome_image(version: Literal[2, 3]) -> None:
+    zarr.open_group("a.ome.zarr", mode="w", zarr_format=version)
+    convert(DATA, "a.ome.zarr", overwrite=True)
+    container("a.ome.zarr", "1")
+    axes = bp.open_source("a.ome.zarr").axes
+    bp.io.write_multiscales("a.ome.zarr", levels=[("0", axes), ("1", axes)])
+
+
+def version_2() -> None:
+    zarr.open_group("a.zarr", mode="w", zarr_format=2)
+    container("a.zarr", "raw")
+
+
+def linked_in_hdf5() -> None:
+    container("a.h5", "other")
+    container("b.h5", "raw")
+    with h5py.File("a.h5", "r+") as file:
+        file["raw"] = h5py.SoftLink("/other")
+        file["out"] = h5py.ExternalLink("b.h5", "/raw")
+        file["gone"] = h5py.SoftLink("/nowhere")
+
+
+LINKED: dict[str, tuple[Callable[[], object], str, Sequence[str]]] = {
+    "image": (lambda: ome_image(3), "a.ome.zarr", ["0", "1", "0/c", "0/c/0", "0/c/0/0/0", "zarr.json", "0/zarr.json"]),
+    "image of version 2": (
+        lambda: ome_image(2),
+        "a.ome.zarr",
+        ["0", "1", "0/0.0.0", ".zattrs", ".zgroup", "0/.zarray"],
+    ),
+    "zarr": (lambda: container("a.zarr", ""), "a.zarr", ["c", "c/0/0/0", "zarr.json"]),
+    "zarr array": (lambda: container("a.zarr", "g/raw"), "a.zarr/g/raw", ["", "c", "c/0/0/0", "zarr.json"]),
+    "zarr array of version 2": (version_2, "a.zarr/raw", ["", "0.0.0", ".zarray", ".zattrs"]),
+    "n5 array": (lambda: container("a.n5", "raw"), "a.n5/raw", ["", "0", "0/0/0", "attributes.json"]),
+}
+
+
+def create(name: str) -> None:
+    bp.io.create_array(name, shape=DATA.shape, dtype="u2", overwrite=True)[...] = DATA + 1
+
+
+REPLACES: dict[str, Callable[[str], object]] = {
+    "imwrite": lambda name: iio.imwrite(name, DATA + 1),
+    "convert": lambda name: convert(DATA + 1, name, overwrite=True),
+    "create_array": create,
+}
+
+
+@pytest.mark.parametrize("way", REPLACES)
+@pytest.mark.parametrize("what", LINKED)
+def test_what_links_lead_to_is_not_replaced(what: str, way: str) -> None:
+    make, name, places = LINKED[what]
+    for number, place in enumerate(places):
+        make()
+        kept = os.path.abspath(f"kept{number}")
+        os.rename(f"{name}/{place}".rstrip("/"), kept)
+        os.symlink(kept, f"{name}/{place}".rstrip("/"))
+        before = {path: path.read_bytes() for path in [Path(kept), *Path(kept).rglob("*")] if path.is_file()}
+        assert before
+        REPLACES[way](name)
+        assert {path: path.read_bytes() for path in [Path(kept), *Path(kept).rglob("*")] if path.is_file()} == before
+        np.testing.assert_array_equal(iio.imread(name), DATA + 1)
+        shutil.rmtree(name.partition("/")[0])
+
+
+@pytest.mark.parametrize("way", REPLACES)
+@pytest.mark.parametrize("key", ["raw", "out", "gone"])
+def test_what_links_of_hdf5_lead_to_is_not_replaced(key: str, way: str) -> None:
+    linked_in_hdf5()
+    REPLACES[way](f"a.h5/{key}")
+    np.testing.assert_array_equal(iio.imread(f"a.h5/{key}"), DATA + 1)
+    np.testing.assert_array_equal(iio.imread("a.h5/other"), DATA)
+    np.testing.assert_array_equal(iio.imread("b.h5/raw"), DATA)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.ome.zarr", "a.n5", "a.h5", "a.tif", "a.nrrd"])
+def test_an_image_that_is_a_link_is_written_where_it_leads(name: str) -> None:
+    os.mkdir("disk")
+    iio.imwrite(name, DATA)
+    os.rename(name, "disk/0123")  # without its ending, as stores by content have it
+    os.symlink(os.path.abspath("disk/0123"), name)
+    iio.imwrite(name, DATA + 1)
+    assert os.path.islink(name)
+    assert os.listdir("disk") == ["0123"]
+    np.testing.assert_array_equal(iio.imread(name), DATA + 1)
+
+
+def test_an_array_behind_a_link_becomes_an_image() -> None:
+    container("b.zarr", "")
+    os.symlink("b.zarr", "a.ome.zarr")
+    convert(DATA + 1, "a.ome.zarr", overwrite=True)
+    assert os.path.islink("a.ome.zarr")
+    np.testing.assert_array_equal(iio.imread("a.ome.zarr"), DATA + 1)

@@ -160,6 +160,7 @@ def _note_lost(image: Image, name: str, lost: list[str]) -> None:
         if axis.name == "t" and name != "gif" and axis.unit:
             lost.append("scale of the axis t")
     lost += [f"metadata {entry!r}" for entry in image.details.raw]
+    lost += ["labels"] if image.details.is_label else []
     if name == "jpeg" or (name == "avif" and any(axis.name == "t" for axis in image.axes)):
         lost.append("exact values")
     if name == "gif" and image.axes[-1].name != "c":

@@ -50,6 +50,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     found.save_as(path, enforce_file_format=True)
     lost = [f"unit of {axis.name}" for axis in ordered.axes if axis.unit and _millimetres(axis) is None]
+    lost += [f"scale of the axis {axis.name}" for axis in ordered.axes if axis.scale != 1 and not axis.unit]
     lost += [f"offset of the axis {axis.name}" for axis in ordered.axes if axis.offset]
     return (*lost, *lost_of(image))
 
