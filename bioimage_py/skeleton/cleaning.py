@@ -206,7 +206,8 @@ class _Near:
 
     def __call__(self, path: Array) -> tuple[Array, Array]:
         """How far away they are, and which: a row for each vertex of the path, the nearest first."""
-        return self._tree.query(self._points[path], k=min(len(self._points), 2 * len(path) + 32))
+        away, other = self._tree.query(self._points[path], k=min(len(self._points), 2 * len(path) + 32))
+        return away, other
 
     def out(self, path: Array) -> float:
         """How far the path goes out of the balls of all others.
