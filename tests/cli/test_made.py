@@ -173,6 +173,17 @@ def test_the_example_does_what_python_does(here: Path, name: str) -> None:
         same(bp.open_source(out), expected)
 
 
+def test_one_number_stands_for_all_axes(here: Path) -> None:
+    for _ in range(2):  # also where the array is there already
+        run("copy", "volume.zarr/raw", "one.zarr/raw", "--block-shape", "8", "--chunks", "4", "--shards", "8")
+    found = bp.open_source(here / "one.zarr/raw")
+    assert (found.chunks, found.shards) == ((4,) * 3, (8,) * 3)
+    np.testing.assert_array_equal(found[...], bp.open_source(here / "volume.zarr/raw")[...])
+    assert "chunks=(3, 3, 3)" in run("copy", "volume.zarr/raw", "one.zarr/raw", "--chunks", "3", code=1).stderr
+    run("convert", "volume.zarr/raw", "converted.zarr", "--chunks", "4", "--shards", "8")
+    assert bp.open_source(here / "converted.zarr").chunks == (4,) * 3
+
+
 GROUPED = [words for words, _ in nested(main) if len(words) > 1]
 
 
