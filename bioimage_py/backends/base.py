@@ -266,9 +266,25 @@ def backend_class(job_type: str) -> type[Backend]:
         _registered[name] = getattr(import_module(module), cls)
         return _registered[name]
     if (point := _offered().get(name)) is not None:
-        _registered[name] = point.load()
+        _registered[name] = _loaded(name, point)
         return _registered[name]
     raise ConfigError(f"unknown job_type {job_type!r}; known are {backend_names()}", remedy='job_type="local"')
+
+
+def _loaded(name: str, point: Any) -> type[Backend]:
+    """The class that an entry point of another package names."""
+    try:
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, Backend)):
+            raise TypeError(f"{found!r} is no class that derives from Backend")
+    except Exception as error:
+        package = point.dist.name if point.dist else re.split("[.:]", point.value)[0]
+        raise ConfigError(
+            f"the backend {name!r} of the package {package} ({point.value}) cannot be loaded:"
+            f" {type(error).__name__}: {error}",
+            remedy=f"pip install --upgrade {package}",
+        ) from error
+    return found
 
 
 def get_backend(job_type: str, config: Any = None) -> Backend:

@@ -85,6 +85,12 @@ def numbers(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def sizes(text: str) -> int | tuple[int, ...]:
+    """Parse one whole number for all axes, or one per axis with commas between them."""
+    found = numbers(text)
+    return found[0] if len(found) == 1 else found
+
+
 def offsets(text: str) -> tuple[tuple[int, ...], ...]:
     """Parse offsets with semicolons between them, such as -1,0,0;0,-1,0"""
     return tuple(numbers(part) for part in text.split(";"))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import ParameterError
-from .common import Command, execution_of, json_option, numbers, print_json, run_options
+from .common import Command, execution_of, json_option, print_json, run_options, sizes
 from .inputs import open_input
 
 
@@ -32,8 +32,8 @@ def ends(text: str) -> tuple[float, float]:
 @click.option("--dtype", help="Data type to convert to; what does not fit is an error.")
 @click.option("--rescale", type=ends, metavar="LO:HI", help="Map this range to the ends of --dtype.")
 @click.option("--axes", metavar="NAMES", help="Names of the axes, such as tczyx.  [default: those of INPUT]")
-@click.option("--chunks", type=numbers, metavar="N[,N,N]", help="Chunks of zarr, n5 and HDF5.")
-@click.option("--shards", type=numbers, metavar="N[,N,N]", help="Shards of zarr.")
+@click.option("--chunks", type=sizes, metavar="N[,N,N]", help="Chunks of zarr, n5 and HDF5.")
+@click.option("--shards", type=sizes, metavar="N[,N,N]", help="Shards of zarr.")
 @click.option("--compression", help="Name of the codec, such as zstd.")
 @click.option("--pyramid", is_flag=True, help="Coarser levels too.")
 @click.option("--labels/--no-labels", default=None, help="Ids.  [default: as INPUT says, or 32 and 64 bits]")

@@ -74,7 +74,7 @@ def _list_backends(as_json: bool) -> None:
         "one_machine": "one machine",
     }
     for one in found:
-        click.echo(f"{one.name}: {one.about or 'not known'}")
+        click.echo(f"{one.name}: {one.about or 'without a description'}")
         can = "depends on what it is given"
         if one.limits is not None:
             can = ", ".join(text for name, text in words.items() if getattr(one.limits, name)) or "many machines"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SourceNotFoundError
 from .common import place
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ def _precomputed(path: str) -> tuple[list[Array], str] | None:
             return Array(key, lambda: open_cloudvolume(layer, mip, mode="r"), "precomputed", encoding, where)
 
         return [array(mip, str(s.get("key")), str(s.get("encoding"))) for mip, s in enumerate(scales)], inside
+    if path.startswith("precomputed://"):
+        raise SourceNotFoundError(
+            f"{path}: there is no precomputed layer, whose file 'info' lists its scales.", remedy=f"check {bare}"
+        )
     return None
 
 

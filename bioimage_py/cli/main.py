@@ -8,6 +8,7 @@ from .. import __version__
 from .bench import bench
 from .convert import convert
 from .demo import demo
+from .examples import add_examples
 from .info import info
 from .looking.live import serve, watch
 from .looking.view import view
@@ -67,3 +68,4 @@ for _command in (
     main.add_command(_command)
 for _command in (watch, serve):
     runs.add_command(_command)
+add_examples(main)

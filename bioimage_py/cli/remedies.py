@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import shlex
 
 import click
 
 _VALUE = r"""'[^']*'|"[^"]*"|\([^()]*\)|\[[^][]*\]|[-+\w.]*\w|\.\.\."""
 _KEYWORD = re.compile(rf"\b(?P<name>[a-z_]+)=(?P<value>{_VALUE})?(?![=\w])")
 _OPENED = re.compile(r"\bopen_source\('(?P<path>[^']*)'(?:, '(?P<key>[^']*)')?\)")
+_MADE = re.compile(r"""\bos\.makedirs\(('[^']*'|"[^"]*")\)""")
 _REGION = re.compile(r"\b(?:[\w.]+\.)?RoiSource\(\w+, roi\)")
 _CALL = re.compile(r"\w\(|\b[a-z_]+=")
 _NAMES = {"num_workers": "workers"}
@@ -19,7 +22,7 @@ def as_command(remedy: str, command: click.Command) -> str:
     """Write a remedy for those who typed a command.
 
     Keywords become the options of the same name, ``open_source(path, key)`` a path, ``RoiSource(x, roi)`` the option
-    --roi. What there is no option for stays, marked as Python.
+    --roi, ``os.makedirs(path)`` the command. What there is no option for stays, marked as Python.
     """
     options = {option.name: option for option in command.params if isinstance(option, click.Option)}
 
@@ -29,6 +32,7 @@ def as_command(remedy: str, command: click.Command) -> str:
         return match[0] if found is None else _option(found, value)
 
     told = _OPENED.sub(lambda match: os.path.join(match["path"], match["key"] or "").rstrip("/"), remedy)
+    told = _MADE.sub(lambda match: f"mkdir -p {shlex.quote(ast.literal_eval(match[1]))}", told)
     if "roi" in options:
         told = _REGION.sub("--roi", told)
     told = _KEYWORD.sub(option, told)

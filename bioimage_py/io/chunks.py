@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from ..errors import ParameterError
 from ..sources.axes import Axis
@@ -45,10 +48,14 @@ def suit(like: Source, shape: Sequence[int]) -> bool:
     )
 
 
-def whole_numbers(name: str, values: Shape, ndim: int | None) -> tuple[int, ...]:
-    """Sizes that a parameter gives, above 0 (a shape: 0 too), as many as there are axes; ParameterError otherwise."""
+def whole_numbers(name: str, values: Any, ndim: int | None) -> tuple[int, ...]:
+    """Sizes that a parameter gives, above 0 (a shape: 0 too), as many as there are axes; ParameterError otherwise.
+
+    One number stands for as many as there are axes.
+    """
     try:
-        found = tuple(map(operator.index, values))
+        one = ndim is not None and isinstance(values, int | np.integer) and not isinstance(values, bool)
+        found = (int(values),) * (ndim or 0) if one else tuple(map(operator.index, values))
     except TypeError:
         raise ParameterError(f"{name} is {values!r}.", remedy=f"pass a tuple: {name}=(64, 64, 64)") from None
     if ndim is not None and len(found) != ndim:

@@ -59,10 +59,10 @@ def create_array(
         Shape.
     dtype : dtype_like
         Data type.
-    chunks : sequence of int, optional
-        Chunk shape. None: 64 voxels along three axes of space (the last ones, where `axes` is empty), 512 along fewer,
-        1 along all others.
-    shards : sequence of int, optional
+    chunks : int or sequence of int, optional
+        Chunk shape; one number for every axis. None: 64 voxels along three axes of space (the last ones, where `axes`
+        is empty), 512 along fewer, 1 along all others.
+    shards : int or sequence of int, optional
         Shape of the shards, multiples of the chunks (zarr version 3 only).
     format : str, optional
         "zarr", "n5", "hdf5", or one that is registered with ``create=``. None: by the name of the container, zarr where

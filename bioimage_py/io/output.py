@@ -16,7 +16,7 @@ from ..sources.file import FileSource, open_source
 from ..sources.spec import SourceSpec
 from ..sources.to_be import ArrayToBe
 from ..system.swap import remove
-from .chunks import check_chunks, suit
+from .chunks import check_chunks, suit, whole_numbers
 from .create import array_exists, create_array, fits
 from .formats import format_named
 from .ome import check_axes
@@ -43,7 +43,7 @@ def output_array(
         What the output is made of: its axes are taken over, behind one of channels where the output has an axis more.
         So are its chunks and shards (of one channel) where they have at most 128³ voxels and are not slices (one voxel
         thick along an axis of space that is longer).
-    chunks, shards : sequence of int, optional
+    chunks, shards : int or sequence of int, optional
         Take these instead.
 
     Raises
@@ -53,6 +53,8 @@ def output_array(
     ShapeError, DtypeError, ParameterError
         If there is an array of another shape, data type, chunks or shards.
     """
+    chunks = None if chunks is None else whole_numbers("chunks", chunks, len(shape))
+    shards = None if shards is None else whole_numbers("shards", shards, len(shape))
     place, asked = target_of(path), (("chunks", chunks), ("shards", shards))
     entry = format_named(place.format)
     extra = 0 if like is None else len(shape) - like.ndim

@@ -81,7 +81,8 @@ class Cleaning:
     def __call__(self, skeleton: Skeleton) -> Lines:
         """A forest."""
         lines = Lines(skeleton.vertices.astype(np.float64), skeleton.edges, np.asarray(skeleton.radii, np.float32))
-        lines = self.without_detours(self.without_slivers(self.without_circles(self.with_stars(lines))))
+        lines = self.without_slivers(self.without_circles(self.with_stars(lines)))
+        lines = self.without_detours(self.without_turns(lines))
         if self.ticks > 0 and len(lines.edges):
             lines = self.without_ticks(lines)
         if self.dust > 0 and len(lines.vertices):
@@ -138,14 +139,13 @@ class Cleaning:
             ends, beside = _ends(lines)
             if not ends:
                 return lines
-            tree = cKDTree(lines.vertices * size)
+            near = _Near(lines, size)
             gone = np.zeros(len(lines.vertices), np.bool_)
             changed = set[int]()
-            for path, branching in sorted(ends, key=lambda end: float(lines.radii[end[0]].mean())):
+            for path, branching in sorted(ends, key=lambda end: near.out(end[0])):
                 if branching in changed:
-                    continue  # what comes together here is perhaps another end now, of which the thinner one goes
-                near = min(len(gone), 2 * len(path) + 32)
-                away, other = tree.query(lines.vertices[path] * size, k=near)
+                    continue  # what comes together here is perhaps another end now, of which one goes
+                away, other = near(path)
                 apart = ~np.isin(other, path) & ~gone[other]
                 # of a soma all that leaves it is a line of its own
                 radii = lines.radii[other]
@@ -156,6 +156,19 @@ class Cleaning:
             if not gone.any():
                 return lines
             lines = lines.kept(~gone)
+
+    def without_turns(self, lines: Lines) -> Lines:
+        """The lines without what turns at the end of an object, and comes back through its skin.
+
+        Where a circle was opened, one of its two ways hangs at the end of the other.
+        """
+        degree = np.bincount(lines.edges.reshape(-1), minlength=len(lines.vertices))
+        gone = np.zeros(len(lines.vertices), np.bool_)
+        for chain in chains(lines):
+            for path in (chain, chain[::-1]):
+                if degree[path[0]] == 1:
+                    gone[path[: _returning(lines.vertices[path] * np.array(self.steps), lines.radii[path])]] = True
+        return lines.kept(~gone) if gone.any() else lines
 
     def with_stars(self, lines: Lines) -> Lines:
         """Each soma as its widest place, and straight lines from there to all that leaves it."""
@@ -175,6 +188,36 @@ class Cleaning:
             done[centre], inside[centre] = True, False
             lines, done = Lines(lines.vertices, edges, lines.radii).kept(~inside), done[~inside]
         return lines
+
+
+class _Near:
+    """The vertices near those of an end.
+
+    Parameters
+    ----------
+    lines : Lines
+    size : ndarray of float64, shape (3,)
+        Of a voxel.
+    """
+
+    def __init__(self, lines: Lines, size: Array) -> None:
+        self._points, self._radii = lines.vertices * size, lines.radii
+        self._tree = cKDTree(self._points)
+
+    def __call__(self, path: Array) -> tuple[Array, Array]:
+        """How far away they are, and which: a row for each vertex of the path, the nearest first."""
+        away, other = self._tree.query(self._points[path], k=min(len(self._points), 2 * len(path) + 32))
+        return away, other
+
+    def out(self, path: Array) -> float:
+        """How far the path goes out of the balls of all others.
+
+        A line through the skin of an object stays in those of the line along its middle, or nearly so; the end of an
+        object does not.
+        """
+        away, other = self(path)
+        found = np.where(np.isin(other, path), np.inf, away - self._radii[other])
+        return float(found.min(1).max())
 
 
 def chains(lines: Lines) -> list[Array]:
@@ -235,6 +278,16 @@ def _shorter(points: Array, radii: Array) -> list[int]:
         kept.append(further)
         at = further
     return kept
+
+
+def _returning(points: Array, radii: Array) -> int:
+    """How many places at the beginning of a chain lie in the ball of a wider one, to which the way along it is far."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    for at, point in enumerate(points):
+        away = np.linalg.norm(points - point, axis=1)
+        if not ((away <= radii) & (radii > radii[at]) & (along - along[at] > 3 * radii)).any():
+            return at
+    return 0
 
 
 def _graph(edges: Array, n: int) -> Any:

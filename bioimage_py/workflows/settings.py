@@ -22,7 +22,7 @@ METHODS: tuple[Method, ...] = ("watershed", "components", "multicut", "agglomera
 _SEED_DISTANCE, _SEED_SIGMA, _BETA = 3.0, 2.0, 0.5
 _SIGMA = {"components": 1.5, "watershed": 1.5, "multicut": 0.7, "agglomerate": 0.7, "mutex": 0.7}
 _HALO = {"components": 0.0, "watershed": 0.0, "multicut": 8.0, "agglomerate": 8.0, "mutex": 0.0}
-# superpixels of a whole array have 100 voxels; what is left with fewer is a rim that the face of a block cut off
+# superpixels have 100 voxels at least; what is left with fewer is the rim of one that the face of a block cut off
 _MIN_SIZE = {"components": 100, "watershed": 0, "multicut": 100, "agglomerate": 100, "mutex": 0}
 _OWN = {
     "components": {"objects", "sigma", "threshold"},

@@ -33,8 +33,8 @@ def installed(tmp_path: Path) -> dict[str, str]:
     about = tmp_path / "foreign_backend-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-backend\nVersion: 1.0\n")
-    points = "[bioimage_py.backends]\nforeign = foreign_backend:Foreign\nbroken = foreign_backend:NotThere\n"
-    (about / "entry_points.txt").write_text(points)
+    points = ("foreign = foreign_backend:Foreign", "broken = foreign_backend:NotThere", "wrong = json:dumps", "")
+    (about / "entry_points.txt").write_text("[bioimage_py.backends]\n" + "\n".join(points))
     return {**os.environ, "PYTHONPATH": str(tmp_path)}
 
 
@@ -60,3 +60,14 @@ def test_it_runs_blocks(installed: dict[str, str]) -> None:
     call = "import numpy as np, bioimage_py as bp; print(bp.stats.max(np.arange(9), job_type='foreign'))"
     done = subprocess.run([sys.executable, "-c", call], env=installed, capture_output=True, text=True, check=True)
     assert done.stdout == "8\n"
+
+
+@pytest.mark.parametrize(("name", "told"), [("broken", "NotThere"), ("wrong", "no class that derives from Backend")])
+def test_one_that_cannot_be_loaded_says_whose_it_is(installed: dict[str, str], name: str, told: str) -> None:
+    call = f"import numpy as np, bioimage_py as bp; bp.stats.max(np.arange(9), job_type={name!r})"
+    done = subprocess.run([sys.executable, "-c", call], env=installed, capture_output=True, text=True, check=False)
+    last = done.stderr.split("ConfigError: ")[-1]
+    assert done.returncode == 1
+    assert told in last
+    assert "of the package foreign-backend" in last
+    assert "pip install --upgrade foreign-backend" in last

@@ -17,7 +17,7 @@ from bioimage_py.cli.inputs import arrays_at, open_input
 from bioimage_py.cli.objects.evaluate import evaluate
 from bioimage_py.cli.objects.segment import segment
 from bioimage_py.cli.remedies import as_command
-from bioimage_py.errors import KeyNotFoundError, ParameterError
+from bioimage_py.errors import KeyNotFoundError, ParameterError, SourceNotFoundError
 
 from ..sources.precomputed.precomputed_layers import OFFSET, new_layer, voxels
 from ..sources.webknossos.webknossos_data import FORMATS, make_dataset
@@ -95,6 +95,8 @@ def test_scales_of_a_precomputed_layer(layer: Path) -> None:
     np.testing.assert_array_equal(open_input(str(layer), None)[...], voxels())
     with pytest.raises(KeyNotFoundError, match=f"has no array 'coarse'. It has: {', '.join(keys)}"):
         open_input(str(layer), "coarse")
+    with pytest.raises(SourceNotFoundError, match="no precomputed layer"):
+        open_input(f"precomputed://{layer}/other", None)
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.n5", "a.h5", "old.zarr"])
@@ -161,6 +163,7 @@ def test_layers_are_scored(dataset: Path, tmp_path: Path) -> None:
     [
         ("open_source('/d/a.zarr', 'raw/s0')", segment, "/d/a.zarr/raw/s0"),
         ("open_source('a.tif')", segment, "a.tif"),
+        ("os.makedirs('/d/my images')", segment, "mkdir -p '/d/my images'"),
         ("threshold=0.5, for example", segment, "--threshold 0.5, for example"),
         ("check the image, or pass threshold=...", segment, "check the image, or pass --threshold"),
         ("pass min_size= or leave it out", segment, "pass --min-size or leave it out"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ import bioimage_py as bp
 from bioimage_py.catalogue.operations import Operation, declared, find
 from bioimage_py.catalogue.parameters import parameters_of
 from bioimage_py.cli import main
+from bioimage_py.cli.examples import nested
 from bioimage_py.cli.made.commands import OperationCommand, command_of, name_of
 from bioimage_py.cli.made.results import jsonable
 from bioimage_py.cli.made.values import literal, value_of
@@ -170,12 +173,39 @@ def test_the_example_does_what_python_does(here: Path, name: str) -> None:
         same(bp.open_source(out), expected)
 
 
+def test_one_number_stands_for_all_axes(here: Path) -> None:
+    for _ in range(2):  # also where the array is there already
+        run("copy", "volume.zarr/raw", "one.zarr/raw", "--block-shape", "8", "--chunks", "4", "--shards", "8")
+    found = bp.open_source(here / "one.zarr/raw")
+    assert (found.chunks, found.shards) == ((4,) * 3, (8,) * 3)
+    np.testing.assert_array_equal(found[...], bp.open_source(here / "volume.zarr/raw")[...])
+    assert "chunks=(3, 3, 3)" in run("copy", "volume.zarr/raw", "one.zarr/raw", "--chunks", "3", code=1).stderr
+    run("convert", "volume.zarr/raw", "converted.zarr", "--chunks", "4", "--shards", "8")
+    assert bp.open_source(here / "converted.zarr").chunks == (4,) * 3
+
+
+GROUPED = [words for words, _ in nested(main) if len(words) > 1]
+
+
 class TestHelp:
     @pytest.mark.parametrize("name", [*main.commands, *map(name_of, OPERATIONS.values())])  # type: ignore[attr-defined]
     def test_is_short_and_has_an_example(self, name: str) -> None:
         text = run(name, "--help").stdout
         assert len(text.splitlines()) < 40
         assert f"\n    bioimage-py {name}" in text or name == "operations"
+
+    @pytest.mark.parametrize("words", GROUPED, ids=" ".join)
+    def test_commands_of_groups_have_an_example_that_they_take(self, words: tuple[str, ...]) -> None:
+        text = run(*words, "--help").stdout
+        assert len(text.splitlines()) < 40
+        (example,) = re.findall(rf"^ +bioimage-py ({' '.join(words)}\b.*)$", text, re.MULTILINE)
+        command: click.Command = main
+        for word in words:
+            command = command.commands[word]  # type: ignore[attr-defined]
+        if not isinstance(command, click.Group):
+            given, _, _ = command.make_parser(click.Context(command)).parse_args(shlex.split(example)[len(words) :])
+            needed = [one.name for one in command.params if isinstance(one, click.Argument) and one.required]
+            assert all(given.get(name) not in (None, ()) for name in needed)
 
     def test_of_all_commands(self) -> None:
         text = run("--help").stdout

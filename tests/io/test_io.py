@@ -434,7 +434,8 @@ def test_groups_are_not_replaced_by_arrays(tmp_path: Path, name: str) -> None:
     [
         ({"chunks": (2,)}, r"chunks is \(2,\), the array has 2 axes"),
         ({"chunks": (2, 0)}, r"chunks is \(2, 0\)"),
-        ({"chunks": 2}, "chunks is 2"),
+        ({"chunks": 2.0}, "chunks is 2.0"),
+        ({"chunks": 0}, r"chunks is \(0, 0\)"),
         ({"shape": (-1, 2)}, r"shape is \(-1, 2\)"),
         (
             {"chunks": (2, 3), "shards": (4, 4)},

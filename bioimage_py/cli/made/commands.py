@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..common import Command, execution_of, numbers, place, print_json, region, run_options
+from ..common import Command, execution_of, place, print_json, region, run_options, sizes
 from ..inputs import open_input
 from .values import Typed, literal, value_of
 
@@ -25,12 +25,12 @@ SHORT = {
 }
 """Operations under the name that one would type."""
 _SHARED: dict[str, tuple[str, Any, str]] = {
-    "block_shape": ("N[,N,N]", numbers, "Voxels of a block."),
+    "block_shape": ("N[,N,N]", sizes, "Voxels of a block."),
     "mask": ("PATH", str, "Where it is 0, nothing is done."),
     "roi": ("A:B,A:B,...", region, "Region to run on; the output keeps its shape."),
     "axes": ("NAMES", literal, "Axes to work along, such as zyx."),
-    "chunks": ("N[,N,N]", numbers, "Chunks of OUTPUT."),
-    "shards": ("N[,N,N]", numbers, "Shards of OUTPUT."),
+    "chunks": ("N[,N,N]", sizes, "Chunks of OUTPUT."),
+    "shards": ("N[,N,N]", sizes, "Shards of OUTPUT."),
     "casting": ("checked|unsafe", str, "What does not fit the type of OUTPUT: an error, or numpy's astype."),
     "memory": ("BYTES", int, "Memory that the run may use."),
     "retries": ("N", int, "How often a block that fails is tried again."),

@@ -12,11 +12,11 @@ from ..common import (
     execution_of,
     json_option,
     lengths,
-    numbers,
     offsets,
     print_json,
     region,
     run_options,
+    sizes,
 )
 from ..inputs import open_input
 
@@ -52,7 +52,7 @@ from ..inputs import open_input
 @click.option("--fill/--no-fill", default=None, help="Watershed: fill the space with objects.")
 @click.option(
     "--halo",
-    type=numbers,
+    type=sizes,
     metavar="N[,N,N]",
     help="Around a block.  [default: by method]",
 )
@@ -65,12 +65,12 @@ from ..inputs import open_input
 )
 @click.option("--classifier", metavar="FILE", help="What was learned of edges (.npz).")
 @click.option("--model", metavar="FILE", help="Network that makes boundaries first.")
-@click.option("--tile", type=numbers, metavar="N[,N,N]", help="Voxels that the network sees.  [default: 64]")
-@click.option("--overlap", type=numbers, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
-@click.option("--margin", type=numbers, metavar="N[,N,N]", help="At the border of tiles, not used.")
+@click.option("--tile", type=sizes, metavar="N[,N,N]", help="Voxels that the network sees.  [default: 64]")
+@click.option("--overlap", type=sizes, metavar="N[,N,N]", help="Of its tiles.  [default: a quarter]")
+@click.option("--margin", type=sizes, metavar="N[,N,N]", help="At the border of tiles, not used.")
 @click.option("--normalize", metavar="standard|A,B", help="The network gets (voxel - A) / B.")
 @click.option("--keep", metavar="FOLDER", help="Keep superpixels and graph here.")
-@click.option("--block-shape", type=numbers, metavar="N[,N,N]", help="Voxels of a block.")
+@click.option("--block-shape", type=sizes, metavar="N[,N,N]", help="Voxels of a block.")
 @click.option("--roi", type=region, metavar="Z0:Z1,Y0:Y1,X0:X1", help="Region to segment.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing label image.")
 @run_options
@@ -80,11 +80,11 @@ def segment(
     input: str,
     output: str,
     key: str | None,
-    halo: tuple[int, ...] | None,
-    block_shape: tuple[int, ...] | None,
-    tile: tuple[int, ...] | None,
-    overlap: tuple[int, ...] | None,
-    margin: tuple[int, ...] | None,
+    halo: int | tuple[int, ...] | None,
+    block_shape: int | tuple[int, ...] | None,
+    tile: int | tuple[int, ...] | None,
+    overlap: int | tuple[int, ...] | None,
+    margin: int | tuple[int, ...] | None,
     normalize: str | None,
     workers: int,
     job_type: str,
@@ -104,15 +104,15 @@ def segment(
     """  # noqa: D301
     from ...workflows import segment as run
 
-    network: dict[str, Any] = {"tile": _single(tile), "overlap": _single(overlap), "margin": _single(margin)}
+    network: dict[str, Any] = {"tile": tile, "overlap": overlap, "margin": margin}
     network |= {"normalize": None if normalize is None else _pair(normalize)}
     called = {name: value for name, value in network.items() if value is not None}
     found = run(
         open_input(input, key),
         output,
-        halo=_single(halo),
+        halo=halo,
         network=called or None,
-        block_shape=_single(block_shape),
+        block_shape=block_shape,
         execution=execution_of(workers, job_type, quiet or as_json, dry_run),
         **settings,
     )
@@ -130,7 +130,3 @@ def segment(
 def _pair(text: str) -> Any:
     """Two numbers, or the word "standard"."""
     return text if text == "standard" else lengths(text)
-
-
-def _single(given: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    return given[0] if given is not None and len(given) == 1 else given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +106,8 @@ def object_files(given: str | os.PathLike[str], kind: Kind) -> ObjectFiles:
         found = "has no file 'info'" if Path(place).is_dir() else "is no folder"
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"has an 'info' that cannot be read ({type(error).__name__})"
-    raise ParameterError(f"{kind}={place!r} {found}: there are no {kind} to view", remedy=f"{_MAKES[kind]} {place}_new")
+    remedy = f"{_MAKES[kind]} {shlex.quote(f'{place}_new')}"
+    raise ParameterError(f"{kind}={place!r} {found}: there are no {kind} to view", remedy=remedy)
 
 
 def beside(layer: Layer) -> list[ObjectFiles]:
