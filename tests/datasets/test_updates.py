@@ -19,6 +19,7 @@ from bioimage_py.datasets import Annotation, DatasetError, ImageDataset, Resourc
 from bioimage_py.datasets.opening import cache, handles
 from bioimage_py.errors import ParameterError, ShapeError, SourceNotFoundError, StorageError
 from bioimage_py.projects import BoxSet, Project
+from bioimage_py.wrapper import CachedSource
 
 from ..helpers import Later
 from .conftest import SHAPE, make_project
@@ -235,6 +236,19 @@ def test_chunks_of_copies_are_small_and_as_long_in_all_directions(shape: list[in
     longest = max(chunks)
     assert all(chunk in (size, longest) for chunk, size in zip(chunks, shape, strict=True))
     assert all(size <= 2 * longest for size in shape) or math.prod(min(2 * longest, n) for n in shape) > 2**15
+
+
+def test_damage_is_found_below_a_cache_of_chunks(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As forked workers read."""
+    monkeypatch.setattr(handles, "with_cache", CachedSource)
+    voxels = np.random.default_rng(0).integers(0, 999, (8, 9, 40)).astype("i2")
+    data = VolumeDataset(resources=[nifti(tmp_path / "a.nii.gz", voxels)])
+    data.get_resource(0).open()
+    (entry,) = entries(kept)
+    chunk = max((path for path in (kept / entry).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
+    assert np.array_equal(data[0]["image"][0], voxels)
 
 
 def test_the_cache_has_a_size(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
