@@ -101,6 +101,10 @@ class ArraySource(Source):
         return self._is_backing and self._backing.thins
 
     @property
+    def streamed(self) -> bool:
+        return self._backing.streamed
+
+    @property
     def identity(self) -> Hashable:
         return self._backing.identity
 

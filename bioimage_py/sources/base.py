@@ -131,6 +131,11 @@ class Source(abc.ABC):
         return False
 
     @property
+    def streamed(self) -> bool:
+        """True if a chunk is read by decoding what lies before it in its file."""
+        return False
+
+    @property
     def remote(self) -> bool:
         """True if reading waits for a network."""
         return False

@@ -1,6 +1,7 @@
 """What a forked child must not use: its parent's storage engine, whose threads it lacks, and files that both hold open.
 
 tensorstore aborts such a child, and a pool that starts another one for it never ends; so the child is told before.
+A zarr array in a local folder that it opens itself, to read it, is read by zarr-python, which has no such threads.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ def engine() -> Any:
     return tensorstore
 
 
+def lost() -> bool:
+    """Whether this process was forked from one that has used tensorstore, so that it must not."""
+    return _orphaned
+
+
 def check() -> None:
     """ForkError where this process was forked from one that has used tensorstore."""
     if _orphaned:
         raise ForkError(
             f"Process {os.getpid()} was forked from one that had opened arrays, and lacks the threads that read them.",
-            remedy=f"{_SPAWN}; or open the first array in the child",
+            remedy=f"{_SPAWN}; or open the array in the child: zarr in a local folder, to be read",
         )
 
 

@@ -64,7 +64,8 @@ def cache_folder() -> tuple[Path, int]:
 
 def wants_cache(source: Source) -> bool:
     """Whether a source is slow to read in parts and can be told from another content."""
-    return isinstance(source, FileSource) and (source.chunks is None or source.remote) and source.size > 0
+    slow = source.chunks is None or source.remote or source.streamed
+    return isinstance(source, FileSource) and slow and source.size > 0
 
 
 def is_cached(source: Source) -> bool:
@@ -88,7 +89,7 @@ def cached(id: str, version: str, source: Source, fetch: bool = False) -> Source
         return source
     entry = root / key
     if not _whole(entry):
-        if source.chunks is not None and not fetch:
+        if source.chunks is not None and not source.streamed and not fetch:
             return source
         _make(root, entry, source, limit)
     return _used(entry) or source

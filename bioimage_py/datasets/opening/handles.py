@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ...errors import StorageError
 from ...sources import Source
-from ...wrapper.cached import with_cache
+from ...wrapper.cached import CachedSource, with_cache
 from .cache import drop_if_damaged
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def read_from(key: Hashable, open_it: Callable[[], Source], read: Callable[[Sour
         source.check_there()
     except StorageError:
         forget(key)
-        drop_if_damaged(source)
+        drop_if_damaged(source.source if isinstance(source, CachedSource) else source)
         source = opened(key, open_it)
         found = read(source)
         source.check_there()

@@ -42,7 +42,9 @@ def deflated(path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype, sk
         voxels = stream.read(skip + number * nbytes, nbytes)
         return voxels.view(dtype).reshape(page).astype(dtype.newbyteorder("="), copy=False)
 
-    return Pages(lead, page, dtype.newbyteorder("="), load, lambda: None, lambda number: os.path.abspath(path))
+    pages = Pages(lead, page, dtype.newbyteorder("="), load, lambda: None, lambda number: os.path.abspath(path))
+    pages.streamed = True
+    return pages
 
 
 class _Cursor:

@@ -66,7 +66,7 @@ class ConvertedArray:
         self._path, self._array, self._convert = os.path.abspath(path), array, convert
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = dtype
-        self.chunks = getattr(array, "chunks", None)
+        self.chunks, self.streamed = getattr(array, "chunks", None), getattr(array, "streamed", False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         require_whole(self._array)
@@ -98,6 +98,7 @@ class TurnedArray:
         self.dtype = np.dtype(array.dtype)
         chunks = getattr(array, "chunks", None)
         self.chunks = None if chunks is None else tuple(chunks[n] for n in self._order)
+        self.streamed = getattr(array, "streamed", False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         require_whole(self._array)

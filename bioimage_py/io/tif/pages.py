@@ -41,6 +41,8 @@ class Pages:
     """
 
     thread_safe = True
+    streamed = False
+    """Whether a page is read by decoding those before it."""
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from ..axes import Axis
 from ..base import Concurrency
 from ..chunked.attributes import kind_of, read_attributes, refuse_damaged
 from ..chunked.conventions import warn_of_packing
+from ..forks import lost
 from ..indexing import Roi
 from ..spec import SourceSpec
 from ..stores.errors import REPACK
@@ -168,6 +169,8 @@ def _open_chunked(kind: str, root: Location, key: str, mode: str, library: Calla
         _check_conventions(place, driver)
     native = None if folder is None else lambda: library(folder, key, mode)
     writable = mode != "r" and root.writable
+    if lost() and native is not None and not writable and driver != "n5":
+        return _by_library(native, place, UnsupportedError("the threads of the storage engine are its parent's"))
     try:
         return open_storage(place, driver, native, spec_of(kind, root, key, writable), writable=writable)
     except UnsupportedError as error:

@@ -37,6 +37,7 @@ class Backing(abc.ABC):
     concurrency: Concurrency = "any"
     lossless: bool = False
     thins: bool = False
+    streamed: bool = False
 
     @property
     @abc.abstractmethod
@@ -212,6 +213,7 @@ class ForeignBacking(Backing):
         self.dtype = native_dtype(array)
         self.chunks = regular_chunks(getattr(array, "chunks", None), self.shape)
         self.shards = regular_chunks(getattr(array, "shards", None), self.shape)
+        self.streamed = getattr(array, "streamed", False) is True
         # A lazy graph (dask) accepts assignments without storing anything.
         self.writable = hasattr(type(array), "__setitem__") and not hasattr(array, "compute") and writable_flag(array)
         self.concurrency = "single-writer" if self.writable else "any"

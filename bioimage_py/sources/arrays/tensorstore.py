@@ -21,6 +21,7 @@ from ..base import Concurrency
 from ..chunked.attributes import read_axes
 from ..chunked.encoded import ChunkFiles, EncodedChunks, Grid, Shards, grids_of
 from ..chunked.unit_files import UnitFiles, is_whole, name_of, positions_in, stored_units, unit_files
+from ..forks import lost
 from ..indexing import Roi, Selection
 from ..spec import SourceSpec
 from ..stores.errors import REPACK
@@ -84,7 +85,8 @@ class ChunkedBacking(Backing):
         self._open_native = native
         self._spec = spec
         self._native: Any = None
-        self._fallback: bool | None = None
+        # a forked child that opens an array reads it without the engine's threads, which are its parent's
+        self._fallback: bool | None = True if lost() and not handle.writable and native is not None else None
         self._lock = threading.Lock()
         self._there: tuple[Any, bytes | None] = (None, None)
         self._marked = handle.first_mark  # from before tensorstore has read the file
@@ -195,6 +197,8 @@ class ChunkedBacking(Backing):
         return axes_told(str(self.place), lambda: read_axes(self.place, self._handle.driver, len(self.shape), depth))
 
     def fresh(self, cache_bytes: int) -> Backing:
+        if self._fallback:  # its library keeps no chunks, which `with_cache` sees
+            return self
         return self._reopened(cache_bytes=cache_bytes, sync=self._handle.sync)
 
     def durable(self) -> Backing:
