@@ -136,7 +136,7 @@ class LiveLayer(abc.ABC):
 
     def _check_lock(self, token: LockToken | None) -> str:
         """Refuse early what the commit would refuse, and return the token."""
-        given = self._token if token is None or not token.token else token.proof_of(self._dataset.identifier)
+        given = self._token if token is None or token.is_none else token.proof_of(self._dataset.identifier)
         self.project._session.check_lock(self._dataset.identifier, given)
         return given
 

@@ -48,6 +48,9 @@ def test_another_owner_is_refused(project, again):
     assert token.token == ""
     with pytest.raises(LockError, match="holds no lock"):
         token.renew()
+    with pytest.raises(LockError, match="was released"):  # whoever passes it believes to hold it
+        theirs.labelmap_layers[0].save_new_data(ONES * 2, token)
+    assert theirs.labelmap_layers[0].save_new_data(ONES * 0, LockToken(""))
 
 
 def test_deleting_and_transactions_are_refused(project, again):

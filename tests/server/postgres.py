@@ -7,6 +7,7 @@ import pwd
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,12 +50,21 @@ def running(folder: Path) -> Iterator[str]:
     with open(folder.with_suffix(".log"), "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **options)
     try:
-        while not (folder / f".s.PGSQL.{port}").exists():
+        while not _is_ready(data):
             assert process.poll() is None, folder.with_suffix(".log").read_text()
+            time.sleep(0.02)
         yield f"postgresql://tests@127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)  # it waits for nobody who is still connected
         process.wait()
+
+
+def _is_ready(data: Path) -> bool:
+    """Whether a server says that it takes connections; its socket is there before."""
+    try:
+        return (data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+    except (FileNotFoundError, IndexError):
+        return False
 
 
 def _there(user: str) -> bool:

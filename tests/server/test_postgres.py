@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import server_kills
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, text, update
 
 from bioimage_py.errors import FormatError, StorageError
 from bioimage_py.server.backup import backup, restore
 from bioimage_py.server.database import tables
 from bioimage_py.server.database.engine import Database
+from bioimage_py.server.http.app import make_app
+from bioimage_py.server.site import Site
 
 from . import postgres, test_backup, test_database, test_running, test_served
 from .accounts import test_accounts
@@ -135,6 +139,41 @@ def test_routes(url, make_web, name):
     web = make_web(url)
     function = getattr(test_http, name)
     function(web if function.__code__.co_varnames[0] == "web" else Demo(web))
+
+
+def test_rights_are_read_again_when_they_have_changed_and_end_at_once_at_every_process(url, make_web, monkeypatch):
+    demo = Demo(make_web(url))
+    other = Site(demo.web.site.root, url)  # as another process has it
+    client = TestClient(make_app(other), base_url="http://testserver/api/v1", headers=demo.web["viewer"].headers)
+    looked = []
+    for part in (other.members, other.sights, other.sessions):
+        name = {other.members: "check", other.sights: "of", other.sessions: "caller"}[part]
+        plain = getattr(part, name)
+        monkeypatch.setattr(part, name, lambda *told, plain=plain: (looked.append(1), plain(*told))[1])
+
+    def status():
+        return client.get(f"{demo.path}/documents/project").status_code
+
+    assert [status() for _ in range(3)] == [200] * 3
+    assert len(looked) == 3
+    before = other.known.version_since(time.monotonic())
+    ok(demo.web["owner"].post(f"{demo.path}/commit", json=demo.comment("", "one")))
+    assert other.known.version_since(time.monotonic()) == before
+    assert (status(), len(looked)) == (200, 3)
+    member, viewer = f"{demo.path}/members/viewer", demo.web.site.users.named("viewer").id
+    for act, expected in (
+        (lambda: demo.web["owner"].delete(member), 404),
+        (lambda: demo.web["owner"].put(member, json={"role": "viewer"}), 200),
+        (lambda: demo.web["root"].patch(f"/users/{viewer}", json={"disabled": True}), 401),
+    ):
+        assert act().status_code < 300
+        assert status() == expected
+    many = [f"20260101-120000-{n:06}-abcdef" for n in range(600)]
+    caller = demo.web.site.sessions.visitor(demo.web.site.sessions.signed_in(demo.web.site.users.named("owner").id))
+    before = other.known.version_since(time.monotonic())
+    assert demo.web.site.sights.assign(demo.id, many, "annotator", caller) == 600
+    assert other.known.version_since(time.monotonic()) == before + 1  # counted once a transaction
+    other.close()
 
 
 def test_text_that_a_database_may_not_like(url, make_web):

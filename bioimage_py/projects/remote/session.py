@@ -91,7 +91,7 @@ class RemoteLock(LockToken):
     @classmethod
     def taken(cls, store: Store, identifier: str, seconds: float) -> RemoteLock:
         """Take the lock of a data set; LockError where somebody else has it."""
-        if not 1 <= seconds <= 3600:
+        if not isinstance(seconds, int | float) or not 1 <= seconds <= 3600:
             raise ParameterError(f"seconds is {seconds!r}.", remedy="1 to 3600")
         begun = time.monotonic()
         lock = cls(store.lock(identifier, seconds))

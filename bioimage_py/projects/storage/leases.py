@@ -150,13 +150,23 @@ class LockToken:
         return bool(self.token)
 
     def proof_of(self, identifier: str) -> str:
-        """Return the token, for a write to a descriptor; LockError where it is another one's."""
+        """Return the token, for a write to a descriptor; LockError where it is another one's, or was released."""
         if self._identifier and self._identifier != identifier:
             raise LockError(
                 f"The lock is that of the descriptor {self._identifier}, not of {identifier}.",
                 remedy="token = descriptor.lock() of the one that you change",
             )
+        if not self.token:
+            raise LockError(
+                f"The lock of the descriptor {identifier} was released.",
+                remedy="token = descriptor.lock(), or no token where you need no lock",
+            )
         return self.token
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it stands for no lock; one that was released does not."""
+        return not self.token and not self._identifier
 
     @property
     def expires(self) -> datetime | None:

@@ -33,11 +33,29 @@ class Known:
         self._clock = clock
         self._lock = threading.Lock()
         self._version: int | None = None
+        self._counting = threading.Lock()
+        self._counted = -1.0
         self._found: dict[Hashable, tuple[float, Any]] = {}
 
     def version(self) -> int | None:
         """Return the state of the database, to be asked for before what is put is read; None: nothing is kept."""
-        version = self._database.version()
+        return self._noted(self._database.version()) if self._database.is_sqlite else None
+
+    def version_since(self, asked: float) -> int | None:
+        """Return the state of the database, no older than a moment (of `time.monotonic`); this may take a query.
+
+        Those who ask together, about what each of them wants to know, share it.
+        """
+        if self._database.is_sqlite:
+            return self.version()
+        with self._counting:
+            if self._counted < asked:
+                begun = time.monotonic()
+                self._noted(self._database.counted())
+                self._counted = begun
+            return self._version
+
+    def _noted(self, version: int | None) -> int | None:
         if version != self._version or len(self._found) > _MOST:
             with self._lock:
                 self._found, self._version = {}, version

@@ -98,7 +98,7 @@ class Database:
     def version(self) -> int | None:
         """Return a number that changes whenever anybody has changed who may what, within microseconds; None: unknown.
 
-        PostgreSQL has no such number.
+        PostgreSQL has to be asked for it (`counted`).
         """
         if not self.is_sqlite:
             return None
@@ -118,6 +118,14 @@ class Database:
                     self._changed = changed
                 return self._version
         except sqlite3.Error:
+            return None
+
+    def counted(self) -> int | None:
+        """Return that number of PostgreSQL, by a query; None: unknown."""
+        try:
+            with self.reading() as connection:
+                return int(connection.execute(text("SELECT changes FROM rights")).scalar_one())
+        except StorageError:
             return None
 
     def _watched(self, query: str) -> int:

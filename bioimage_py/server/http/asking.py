@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -49,9 +50,15 @@ async def _caller(request: Request, authorization: str) -> Caller:
     site, token = _site(request), _token(authorization)
     caller = site.known.caller(token, site.known.version())
     if caller is None:
-        caller = await to_thread.run_sync(_caller_now, site, token)
+        caller = await to_thread.run_sync(_caller_now, site, token, _asked(request))
     request.scope["state"]["user"] = caller.name
     return caller
+
+
+def _asked(request: Request) -> float:
+    """When a request was first looked at, by a clock that never jumps: who may what is read after that."""
+    found: float = request.scope["state"].setdefault("asked", time.monotonic())
+    return found
 
 
 def _token(authorization: str) -> str:
@@ -61,11 +68,11 @@ def _token(authorization: str) -> str:
     return token
 
 
-def _caller_now(site: Site, token: str) -> Caller:
+def _caller_now(site: Site, token: str, asked: float) -> Caller:
     read = site.tokens.caller if token.startswith(PREFIX) else site.sessions.caller if is_access(token) else None
     if read is None:
         raise UnknownCallerError
-    version = site.known.version()
+    version = site.known.version_since(asked)
     caller = site.known.caller(token, version)
     if caller is None:
         caller = read(token)
@@ -127,11 +134,11 @@ class Needs:
         A data set or a layer of the path that is not there for the caller is refused as one that is not there.
         """
         site = _site(request)
-        role = await _role(site, caller, project, self.right)
+        role = await _role(site, caller, project, self.right, _asked(request))
         served = site.projects.opened(project)
         if served is None:
             served = await to_thread.run_sync(site.projects.served, project)
-        sight = await sight_of(site, caller, project, role)
+        sight = await sight_of(site, caller, project, role, _asked(request))
         if not sight.is_whole:
             await to_thread.run_sync(_check_sight, served, sight, request.path_params)
         return Asked(caller, role, served, site.projects, sight)
@@ -145,14 +152,16 @@ def _check_sight(served: Served, sight: Sight, named: Mapping[str, str]) -> None
         raise KeyNotFoundError(f"There is no layer {layer!r} (any more).", remedy="project.sync()")
 
 
-async def sight_of(site: Site, caller: Caller, project: str, role: Role) -> Sight:
+async def sight_of(site: Site, caller: Caller, project: str, role: Role, asked: float) -> Sight:
     """Return what of a project is there for a member."""
     sight = site.known.sight(caller, project, role, site.known.version())
-    return sight if sight is not None else await to_thread.run_sync(_sight_now, site, caller, project, role)
+    if sight is not None:
+        return sight
+    return await to_thread.run_sync(_sight_now, site, caller, project, role, asked)
 
 
-def _sight_now(site: Site, caller: Caller, project: str, role: Role) -> Sight:
-    version = site.known.version()
+def _sight_now(site: Site, caller: Caller, project: str, role: Role, asked: float) -> Sight:
+    version = site.known.version_since(asked)
     sight = site.known.sight(caller, project, role, version)
     if sight is None:
         sight = site.sights.of(caller, project, role)
@@ -160,13 +169,13 @@ def _sight_now(site: Site, caller: Caller, project: str, role: Role) -> Sight:
     return sight
 
 
-async def _role(site: Site, caller: Caller, project: str, right: Right) -> Role:
+async def _role(site: Site, caller: Caller, project: str, right: Right, asked: float) -> Role:
     role = site.known.role(caller, project, right, site.known.version())
-    return role if role is not None else await to_thread.run_sync(_role_now, site, caller, project, right)
+    return role if role is not None else await to_thread.run_sync(_role_now, site, caller, project, right, asked)
 
 
-def _role_now(site: Site, caller: Caller, project: str, right: Right) -> Role:
-    version = site.known.version()
+def _role_now(site: Site, caller: Caller, project: str, right: Right, asked: float) -> Role:
+    version = site.known.version_since(asked)
     role = site.known.role(caller, project, right, version)
     if role is None:
         role = site.members.check(caller, project, right)
@@ -179,11 +188,13 @@ def _role_now(site: Site, caller: Caller, project: str, right: Right) -> Role:
 async def still_sees(request: Request, asked: Asked, right: Right) -> Sight | None:
     """Return what who makes a request that lasts sees now, None if nothing: token and role are looked at again."""
     site, authorization, project = _site(request), request.headers.get("Authorization", ""), asked.served.id
+    asked_at = time.monotonic()
 
     def look() -> Sight | None:
         try:
-            caller = _caller_now(site, _token(authorization))
-            return _sight_now(site, caller, project, _role_now(site, caller, project, right))
+            caller = _caller_now(site, _token(authorization), asked_at)
+            role = _role_now(site, caller, project, right, asked_at)
+            return _sight_now(site, caller, project, role, asked_at)
         except (UnknownCallerError, NotAllowedError, KeyNotFoundError):
             return None
 

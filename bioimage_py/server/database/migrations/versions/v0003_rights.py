@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 _WHOLE = ("users", "families", "secrets", "members", "sights", "assignments", "readers")
-_CHANGES = {
+CHANGES = {
     **dict.fromkeys(_WHOLE, ("INSERT", "UPDATE", "DELETE")),
     "api_tokens": ("INSERT", "UPDATE OF id, hash, user_id, name, scopes, projects, created, expires", "DELETE"),
     "projects": ("INSERT", "UPDATE OF id, owner_id, folder", "DELETE"),  # events change the rest
@@ -23,7 +23,7 @@ def upgrade() -> None:
     )
     op.bulk_insert(rights, [{"id": 1, "changes": 0}])
     if op.get_bind().dialect.name == "sqlite":
-        for table, changes in _CHANGES.items():
+        for table, changes in CHANGES.items():
             for change in changes:
                 name = f"rights_{table}_{change.partition(' ')[0].lower()}"
                 count = "UPDATE rights SET changes = changes + 1"
