@@ -42,6 +42,8 @@ def put(new: str, place: str) -> None:
     """
     with suppress(FileNotFoundError):
         before = os.stat(place)
+        if not (stat.S_ISREG(before.st_mode) or stat.S_ISDIR(before.st_mode)):
+            raise OSError(errno.EINVAL, "It is a device, pipe or socket, and stays", place)
         with suppress(OSError):  # a group of which one is no member
             os.chown(new, -1, before.st_gid)
         os.chmod(new, stat.S_IMODE(before.st_mode))

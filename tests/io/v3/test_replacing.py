@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -15,7 +16,8 @@ import zarr
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import AliasError, ParameterError, StorageError
+from bioimage_py.errors import AliasError, FormatError, ParameterError, ShapeError, StorageError
+from bioimage_py.system import swap
 from bioimage_py.workflows import convert
 
 DATA = np.arange(4 * 6 * 8, dtype="u2").reshape(4, 6, 8)
@@ -287,3 +289,30 @@ def test_an_array_behind_a_link_becomes_an_image() -> None:
     convert(DATA + 1, "a.ome.zarr", overwrite=True)
     assert os.path.islink("a.ome.zarr")
     np.testing.assert_array_equal(iio.imread("a.ome.zarr"), DATA + 1)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.h5", "a.zarr", "a.nrrd"])
+def test_a_pipe_or_device_stays(name: str) -> None:
+    os.mkfifo("pipe")
+    os.symlink("pipe", name)
+    for way in WAYS:
+        with pytest.raises(StorageError, match="no file but a device"):
+            WAYS[way](name)
+    with pytest.raises(OSError, match="device"):
+        swap.put("new", os.path.abspath(name))
+    with pytest.raises(FormatError, match="no file or folder, but a device"):
+        bp.open_source(name)
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+@pytest.mark.parametrize("way", ["imwrite", "convert", "dry run"])
+def test_axes_that_ome_zarr_has_not_are_refused_before_the_first_block(way: str) -> None:
+    calls: dict[str, Callable[[str, Any], object]] = {
+        "imwrite": lambda axes, image: iio.imwrite("a.ome.zarr", image, axes=axes),
+        "convert": lambda axes, image: convert(image, "a.ome.zarr", axes=axes),
+        "dry run": lambda axes, image: convert(image, "a.ome.zarr", axes=axes, dry_run=True),
+    }
+    for axes, error in (("x", ShapeError), ("abcdyx", ShapeError), ("xyc", ParameterError)):
+        with pytest.raises(error, match="OME-Zarr"):
+            calls[way](axes, np.zeros((2,) * len(axes), "u1"))
+    assert not os.listdir()
