@@ -91,6 +91,21 @@ def test_any_metadata_come_back(way: str, said: dict[str, Any], tmp_path_factory
     path.unlink()
 
 
+def test_other_programs_carry_them_along(tmp_path: Path) -> None:
+    nrrd = pytest.importorskip("nrrd")
+    for name in ("a.nrrd", "a.nii.gz", "a.tif"):
+        options: dict[str, Any] = {"flavor": "imagej"} if name == "a.tif" else {}
+        iio.imwrite(tmp_path / name, IMAGE, axes="zyx", metadata=SAID | AWKWARD, **options)
+    nrrd.write(str(tmp_path / "b.nrrd"), *nrrd.read(str(tmp_path / "a.nrrd")))
+    nibabel.save(nibabel.load(tmp_path / "a.nii.gz"), tmp_path / "b.nii.gz")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        info = file.imagej_metadata["Info"]
+    tifffile.imwrite(tmp_path / "b.tif", IMAGE, imagej=True, metadata={"axes": "ZYX", "Info": info})
+    for name in ("b.nrrd", "b.nii.gz", "b.tif"):
+        assert iio.immeta(tmp_path / name)["bioimage_py"] == {"metadata": SAID | AWKWARD}
+        np.testing.assert_array_equal(iio.imread(tmp_path / name), IMAGE)
+
+
 @given(TEXTS | VALUES)
 @example("1" * 5000)
 @example('"')
@@ -98,6 +113,8 @@ def test_a_value_is_one_line(value: Any) -> None:
     assert value_of(text_of(value)) == value
     assert type(value_of(text_of(value))) is type(value)
     assert text_of(value).isprintable()
+    assert value_of(text_of(value, ascii=True)) == value
+    assert text_of(value, ascii=True).isascii()
 
 
 @given(TEXTS, st.sampled_from(["[:=]|^#|^axis ", "=", "$^"]))
