@@ -69,7 +69,7 @@ _ANATOMIC = re.compile(r"^(left|right)-(anterior|posterior)-superior(-time)?$|^(
 _CHANNELS = re.compile(r"color|colour|vector|matrix|list|tensor|complex|quaternion|point|normal|gradient|stub|channel")
 _NO_KEY = r"[:=]|[^ -~]|^#|^axis "
 """What a key of metadata does not hold, or begin with: `_written_header` has keys of its own."""
-_FIELDS = "content type dimension space sizes kinds labels endian encoding".split()
+_FIELDS = ["content", "type", "dimension", "space", "sizes", "kinds", "labels", "endian", "encoding"]
 _FIELDS += ["space dimension", "space directions", "space origin", "space units"]
 """What is written of a header."""
 _ESCAPE = "\\"
