@@ -91,6 +91,25 @@ def test_any_metadata_come_back(way: str, said: dict[str, Any], tmp_path_factory
     path.unlink()
 
 
+@pytest.mark.parametrize("ending", [".ome.tif", ".nrrd", ".zarr"])
+def test_what_is_told_may_be_changed(ending: str, tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / f"a{ending}", IMAGE, metadata=SAID)
+    with iio.imopen(tmp_path / f"a{ending}", "r") as file:
+        for more in ({}, {"standard": True}):
+            told = file.metadata(**more)
+            (told["raw"] if more else told)["steps"][1]["a"] = "mine"
+            assert file.metadata()["steps"] == SAID["steps"]
+
+
+@pytest.mark.parametrize("depth", [10, 300, 700])
+def test_what_is_nested_deep_is_told_all_the_same(depth: int, tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / "a.zarr", IMAGE, metadata={"deep": "here", "id": 1})
+    text = (tmp_path / "a.zarr/zarr.json").read_text()
+    (tmp_path / "a.zarr/zarr.json").write_text(text.replace('"here"', "[" * depth + "]" * depth))
+    for told in (iio.immeta(tmp_path / "a.zarr"), iio.immeta(tmp_path / "a.zarr", json=True)):
+        assert (told["id"], type(told["deep"])) in ((1, list), (1, str))
+
+
 def test_other_programs_carry_them_along(tmp_path: Path) -> None:
     nrrd = pytest.importorskip("nrrd")
     for name in ("a.nrrd", "a.nii.gz", "a.tif"):
