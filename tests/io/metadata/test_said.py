@@ -78,7 +78,7 @@ numbers = itertools.count()
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(said=st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_any_metadata_come_back(way: str, said: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     ending, options = WAYS[way]

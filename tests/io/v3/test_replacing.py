@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -316,3 +318,42 @@ def test_axes_that_ome_zarr_has_not_are_refused_before_the_first_block(way: str)
         with pytest.raises(error, match="OME-Zarr"):
             calls[way](axes, np.zeros((2,) * len(axes), "u1"))
     assert not os.listdir()
+
+
+def test_what_others_are_at_writing_is_removed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = ["late", "later"]
+
+    def others(_: float) -> None:
+        if left:
+            os.makedirs(f"half/{left.pop()}")
+
+    os.makedirs("half/c")
+    monkeypatch.setattr(swap.time, "sleep", others)
+    swap.remove_half("half")
+    assert not left
+    assert not os.listdir()
+
+
+FULL = """
+import os
+import bioimage_py as bp
+from bioimage_py.errors import StorageError
+array = bp.io.create_array("a.h5", "data", shape=(9, 50, 50), dtype="u2", chunks=(9, 9, 9))
+array[...] = 7
+full = os.open("/dev/full", os.O_RDWR)
+os.dup2(full, array.array.file.id.get_vfd_handle())  # from now on its disk is full
+try:
+    array.close()
+except StorageError as error:
+    print("told:", error)
+del array
+bp.io.create_array("b.h5", "data", shape=(9,), dtype="u2").close()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+def test_a_full_disk_does_not_end_the_process_of_an_hdf5_file() -> None:
+    ended = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout[:5]) == (0, "told:"), ended.stderr
+    assert "make room" in ended.stdout
