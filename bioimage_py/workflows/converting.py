@@ -254,7 +254,7 @@ def _describing(path: str, key: str) -> str:
 
 
 def _check_options(entry: Format, options: Mapping[str, Any]) -> None:
-    known = [*(name for name in entry.options if name != "pyramid"), "shards"]
+    known = ("chunks", "compression", "shards")  # of `create_array`, for all formats that have arrays created
     if unknown := [name for name in options if name not in known]:
         raise OptionError(
             f"{', '.join(unknown)}: no keyword of converting to {entry.name!r}; it knows {', '.join(known)}.",

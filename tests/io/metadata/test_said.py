@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import re
@@ -16,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bioimage_py.io.v3 as iio
+from bioimage_py.io.image_files import nifti
 from bioimage_py.io.written.said import name_of, name_text, text_of, value_of
 
 tifffile = pytest.importorskip("tifffile")
@@ -233,6 +235,23 @@ def test_extensions_of_nifti_that_make_no_sense(content: bytes, claim: int, offs
     assert found["sizeof_hdr"] == 348
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
     assert iio.immeta(tmp_path / "b.nii.gz").get("id") == found.get("id")
+
+
+def test_long_extensions_of_others_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = nibabel.Nifti1Image(IMAGE.T, np.eye(4))
+    for code, content in ((4, b"x" * 10_000_000), (6, b"a comment"), (6, b'{"bioimage_py": {"metadata": {"id": 1}}}')):
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, content))
+    nibabel.save(image, tmp_path / "a.nii")
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            read.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(nifti, "open", lambda path, _: Counted(path), raising=False)
+    assert iio.immeta(tmp_path / "a.nii")["id"] == 1
+    assert 0 < sum(read) < 1000
 
 
 @pytest.mark.parametrize(
