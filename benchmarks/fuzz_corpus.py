@@ -16,6 +16,7 @@ import bioimage_py.io.v3 as iio
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 DATA = np.random.default_rng(0).integers(0, 200, (3, 40, 48)).astype("u1")
+SAID = {"metadata": {"a": {"b": [1, None, "ß"]}, "text": "x = 'y'", "a:b": "\n", "long": "words " * 30}}
 COLOUR = np.moveaxis(DATA, 0, -1)
 
 WRITTEN: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
@@ -54,6 +55,12 @@ WRITTEN: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "capture.dcm": (DATA, {"scale": 0.5, "unit": "mm"}),
     "turned.mha": (DATA, {"axes": "cyx"}),
     "a.mp4": (DATA, {"axes": "tyx"}),
+    "said.ome.tif": (DATA[0, :9], SAID),
+    "said.tif": (DATA[0, :9], {**SAID, "flavor": "imagej"}),
+    "said.nrrd": (DATA[0, :9], SAID),
+    "said.nii": (DATA[0, :9], SAID),
+    "said.nii.gz": (DATA[0, :9], SAID),
+    "pages.tif": (DATA.reshape(60, 8, 12), {"flavor": "plain"}),
 }
 
 

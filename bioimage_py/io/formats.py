@@ -308,8 +308,20 @@ def open_file(
 
 
 def require_path(path: str) -> None:
-    """Raise if a local path does not exist, naming the part of it that does; of an archive, if its file does not."""
+    """Raise if a local path does not exist, naming the part of it that does; of an archive, if its file does not.
+
+    Raises
+    ------
+    SourceNotFoundError
+    FormatError
+        If it is a pipe, a socket or a device, for which a reader would wait.
+    """
     if os.path.exists(path):
+        if not (os.path.isfile(path) or os.path.isdir(path)):
+            raise FormatError(
+                f"{path} is no file or folder, but a device, pipe or socket.",
+                remedy=f"bioimage_py.imread({path!r}), which reads what comes from a pipe as a whole",
+            )
         return
     path = locate(path).url.partition("|zip:")[0]
     if is_url(path) or os.path.exists(path) or (recover(path) and os.path.exists(path)):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from ..errors import FormatError, ParameterError
+from ..errors import FormatError, ParameterError, StorageError
 from ..extras import need
 from ..sources.arrays.hdf5 import HDF5Backing
 from ..sources.arrays.hdf5_conventions import attributes_of
-from ..sources.arrays.hdf5_parts import open_file, reading_structure
+from ..sources.arrays.hdf5_parts import close_file, open_file, reading_structure
 from ..sources.chunked.conventions import OWN_ATTRIBUTE
 from ..sources.file import Opened
 from ..sources.stores.location import Location
@@ -38,6 +39,22 @@ def keys(path: str) -> list[str]:
     need("h5py", "An HDF5 file")
     with construct(path) as file, reading_structure(path):
         return _keys(file)
+
+
+@contextmanager
+def closing(file: Any) -> Iterator[Any]:
+    """Close a file that is written, also where its disk is full."""
+    path = file.filename
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError, RuntimeError):  # the first error is the one to be told
+            close_file(file)
+        raise
+    try:
+        close_file(file)
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"Cannot write {path}: {error}", remedy="make room on the disk: df -h") from error
 
 
 def _keys(file: Any) -> list[str]:
@@ -100,7 +117,7 @@ def create(root: Location, key: str, array: NewArray) -> None:
     path = root.url
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fitting = tuple(max(1, min(chunk, size)) for chunk, size in zip(array.chunks, array.shape, strict=True))
-    with construct(path, "a") as file:
+    with closing(construct(path, "a")) as file:
         if file.get(key, getlink=True) is not None:  # also a link that leads nowhere
             if held := list(getattr(file.get(key), "keys", list)()):
                 raise ParameterError(

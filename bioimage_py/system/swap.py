@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ _OLD = ".old"
 _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 """What systems without the exchange, and file systems without it, say."""
 _TRIES = 5
+_LOOKS, _QUIET, _LOOK_SECONDS = 100, 3, 0.02
 _NAME = re.compile(r"\.([0-9a-f]{6})-(\d+)-(\w*)-[0-9a-f]{6}\.(.+)", re.DOTALL)
 _cleared: set[str] = set()
 
@@ -42,6 +44,8 @@ def put(new: str, place: str) -> None:
     """
     with suppress(FileNotFoundError):
         before = os.stat(place)
+        if not (stat.S_ISREG(before.st_mode) or stat.S_ISDIR(before.st_mode)):
+            raise OSError(errno.EINVAL, "It is a device, pipe or socket, and stays", place)
         with suppress(OSError):  # a group of which one is no member
             os.chown(new, -1, before.st_gid)
         os.chmod(new, stat.S_IMODE(before.st_mode))
@@ -117,6 +121,18 @@ def remove(path: str) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+def remove_half(folder: str) -> None:
+    """Remove a folder that could not be written: what other threads are at writing may make it once more."""
+    quiet = 0
+    for _ in range(_LOOKS):
+        with suppress(OSError):  # it is being written to
+            remove(folder)
+        quiet = 0 if os.path.lexists(folder) else quiet + 1
+        if quiet == _QUIET:
+            return
+        time.sleep(_LOOK_SECONDS)
 
 
 def discard(place: str) -> None:

@@ -24,7 +24,7 @@ from ..io.v3.functions import imwrite
 from ..io.v3.images import Wanted
 from ..io.v3.replacing import check_replaced, refuse_own_levels, refuse_same
 from ..io.v3.target import checked_target, format_to_write
-from ..io.written.array_images import is_ome, lost_of_array
+from ..io.written.array_images import is_ome, lost_of_array, require_ome
 from ..io.written.said import kept_metadata
 from ..operations.copying import copy
 from ..runner.execution import Execution, current_execution
@@ -194,6 +194,8 @@ def convert(
         raise FormatError(f"The format {entry.name!r} has no levels.", remedy='".ome.zarr" or ".ome.tif"')
     more = {**options, **({"pyramid": True} if pyramid and entry.create is None else {})}
     ome = entry.name == "zarr" and split_path(path)[1] is None and is_ome(path, {"pyramid": pyramid})
+    if ome:
+        require_ome(image)
     if entry.create is None:
         more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}
         more["metadata"] = image.details.raw
@@ -252,7 +254,7 @@ def _describing(path: str, key: str) -> str:
 
 
 def _check_options(entry: Format, options: Mapping[str, Any]) -> None:
-    known = [*(name for name in entry.options if name != "pyramid"), "shards"]
+    known = ("chunks", "compression", "shards")  # of `create_array`, for all formats that have arrays created
     if unknown := [name for name in options if name not in known]:
         raise OptionError(
             f"{', '.join(unknown)}: no keyword of converting to {entry.name!r}; it knows {', '.join(known)}.",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ParameterError
+from ...errors import ShapeError
 from ...sources.axes import Axis
 from ...sources.file import Opened
 from ..details import Details, Image
@@ -67,7 +67,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     names = [axis.name for axis in ordered.axes]
     leading = [name for name in names if name in _LEADING]
     if names[-2:] != ["y", "x"] or len(leading) > 1 or (leading and "z" not in names):
-        raise ParameterError(
+        raise ShapeError(
             f"MRC files have the axes y x, z y x or n z y x, not {' '.join(names)}.",
             remedy='pass axes="zyx" if these are meant, write a file for each, or write to .ome.zarr',
         )

@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ _LONGEST = 32767
 _LABELS = 1002
 _COMMENT = 6
 """Code of an extension of the header that is text."""
-_MOST_EXTENSIONS = 4 * LARGEST
+_MOST_BYTES, _MOST_EXTENSIONS = 4 * LARGEST, 1000
+"""Of extensions, that are looked at."""
 _NAMES = (("x", "space"), ("y", "space"), ("z", "space"), ("t", "time"), ("c", "channel"))
 
 
@@ -198,28 +200,31 @@ def _header(path: str) -> Any:
 def _said(path: str, header: Any) -> dict[str, Any]:
     """Return what was said of an image when it was written, in a comment between the header and the voxels."""
     start = header.template_dtype.itemsize
-    size = min(int(header.get_data_offset()) - start, _MOST_EXTENSIONS) if getattr(header, "is_single", False) else 0
-    if size < 4:
+    size = min(int(header.get_data_offset()) - start, _MOST_BYTES) if getattr(header, "is_single", False) else 0
+    if size < 12:
         return {}
-    with open(path, "rb") as file:
-        found = file.read(start + size)
-    if found[:2] == b"\x1f\x8b":
-        found = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(found, start + size)
-    found = found[start:]
-    order, at = header.endianness, 4
-    while found[:1] not in (b"", b"\0") and at + 8 <= len(found):
-        length, code = struct.unpack_from(f"{order}ii", found, at)
-        if length < 16 or at + length > len(found):
-            break
-        if code == _COMMENT:
-            try:
-                told = parse_json(found[at + 8 : at + length].rstrip(b"\0"))
-            except ValueError:
-                told = None
-            if isinstance(told, dict) and (said := own_metadata(told)):
+    with suppress(OSError, EOFError, zlib.error), gzip.open(path) if _is_packed(path) else open(path, "rb") as file:
+        file.seek(start)
+        left = size - 4 if file.read(4)[:1] not in (b"", b"\0") else 0
+        for _ in range(_MOST_EXTENSIONS):
+            found = file.read(8) if left >= 16 else b""
+            length, code = struct.unpack(f"{header.endianness}ii", found) if len(found) == 8 else (0, 0)
+            if not 16 <= length <= left:
+                break
+            left -= length
+            if code != _COMMENT:
+                file.seek(length - 8, os.SEEK_CUR)
+            elif said := _told(file.read(length - 8)):
                 return said
-        at += length
     return {}
+
+
+def _told(comment: bytes) -> dict[str, Any]:
+    try:
+        told = parse_json(comment.rstrip(b"\0"))
+    except ValueError:
+        return {}
+    return own_metadata(told) if isinstance(told, dict) else {}
 
 
 def _voxel_file(path: str, header: Any) -> str:

@@ -67,19 +67,10 @@ _ENCODINGS = {
 }
 _ANATOMIC = re.compile(r"^(left|right)-(anterior|posterior)-superior(-time)?$|^([lr])([ap])st?$")
 _CHANNELS = re.compile(r"color|colour|vector|matrix|list|tensor|complex|quaternion|point|normal|gradient|stub|channel")
-_NO_KEY = r"[:=]|^#|^axis "
+_NO_KEY = r"[:=]|[^ -~]|^#|^axis "
 """What a key of metadata does not hold, or begin with: `_written_header` has keys of its own."""
-_FIELDS: tuple[str, ...] = (
-    "content",
-    "type",
-    "dimension",
-    "space",
-    "space dimension",
-    "sizes",
-    "space directions",
-    "space origin",
-)
-_FIELDS += ("space units", "kinds", "labels", "endian", "encoding")
+_FIELDS = ["content", "type", "dimension", "space", "sizes", "kinds", "labels", "endian", "encoding"]
+_FIELDS += ["space dimension", "space directions", "space origin", "space units"]
 """What is written of a header."""
 _ESCAPE = "\\"
 _ALIASES = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip", "spacing": "spacings"}
@@ -189,7 +180,7 @@ def _written_header(image: Image, ordered: OrderedImage, encoding: str, said: Ma
         if axis.kind != "space" and (axis.scale, axis.unit, axis.offset) != (1, None, 0):
             lines.append(f"axis {axis.name}:={float(axis.scale)!r} {float(axis.offset)!r} {axis.unit or ''}".rstrip())
     if said:
-        pairs = {name_text(name, _NO_KEY): text_of(value) for name, value in said.items()}
+        pairs = {name_text(name, _NO_KEY): text_of(value, ascii=True) for name, value in said.items()}
         pairs = {OWN_ATTRIBUTE: json.dumps(list(pairs)), **pairs}
         lines += [f"{name}:={value.replace(_ESCAPE, 2 * _ESCAPE)}" for name, value in pairs.items()]
     return "\n".join(lines) + "\n\n"

@@ -227,7 +227,8 @@ class FrameReader:
         check_opened(self._forks, self.path)
         if number >= self.film.frames:
             raise StorageError(
-                f"{self.path} is cut off: it has {self.film.frames} of {self.film.announced} frames, not {number}.",
+                f"{self.path} is cut off: it has {self.film.frames} of {self.film.announced} frames, and none of the"
+                f" number {number}, counted from 0.",
                 remedy=f"{AGAIN}; the frames before can be read",
             )
         require_memory(self.path, size_in_bytes(self.page, self.dtype))

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import DtypeError, ParameterError, ShapeError
 from ...sources.axes import Axis, unit_name
 from ..details import Image
+from ..written.said import lost_metadata
 
 PIECE_BYTES = 64 * 2**20
 
@@ -176,6 +177,6 @@ def lost_of(image: Image, *kept: str) -> tuple[str, ...]:
         "positions": details.positions,
         "affine": details.affine,
         "labels": details.is_label,
-        "metadata": dict(details.raw),
     }
-    return tuple(name for name, value in said.items() if value and name not in kept)
+    metadata = () if "metadata" in kept else lost_metadata(image, ())
+    return (*(name for name, value in said.items() if value and name not in kept), *metadata)

@@ -58,7 +58,20 @@ class View:
         return self._shown({**found, "raw": self.raw(details, image=True, file=True)})
 
     def _shown(self, found: dict[str, Any]) -> dict[str, Any]:
-        return {str(name): plain(value) for name, value in found.items()} if self.json else found
+        return {str(name): self._value(value) for name, value in found.items()}
+
+    def _value(self, value: Any) -> Any:
+        try:
+            return plain(value) if self.json else _own(value)
+        except RecursionError:  # a file may say what nobody wrote by hand
+            return "nested too deep" if self.json else value
+
+
+def _own(value: Any) -> Any:
+    """A value that may be changed: what it is a part of is remembered, and told again."""
+    if isinstance(value, dict):
+        return {name: _own(one) for name, one in value.items()}
+    return [_own(one) for one in value] if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:

@@ -44,6 +44,11 @@ def check_replaced(path: str, entry: Format, adds: bool = False) -> None:
         refuse_inside(container, key, entry.name)
     if is_url(path) or not os.path.lexists(container):
         return
+    if os.path.exists(container) and not (os.path.isfile(container) or os.path.isdir(container)):
+        raise StorageError(
+            f"{container} is no file but a device, pipe or socket, whose place an image does not take.",
+            remedy=f'content = imwrite("<bytes>", image, extension="{entry.extensions[0]}"), and write that there',
+        )
     if os.path.exists(container) and os.path.isdir(container) != entry.stores:
         kinds = ("a folder", "a file") if entry.stores else ("a file", "a folder")
         raise StorageError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import AccessError, BioimageError, FormatError, ParameterError, SourceNotFoundError, StorageError
 from ...sources.stores.paths import is_url, resolve
-from ...system.swap import beside, clear, put, recover, remove
+from ...system.swap import beside, clear, put, recover, remove, remove_half
 from ..create import array_exists
 from ..formats import Format, format_for_extension, format_named, infer_format, split_path, supported_formats
 from .plugins import format_of_plugin
@@ -104,10 +104,12 @@ def appearing(path: str, folder: bool = False, inside: str = "") -> Iterator[str
     clear(place, again=folder)
     # with the same ending, by which a library may tell what to write, also where a link has it alone
     new = beside(place if folder else os.path.join(above, os.path.basename(path)))
+    complete = False
     try:
         with suppress(FileNotFoundError):
             os.lstat(new)  # a name that is too long, before anything is computed for it
         yield new
+        complete = True
         put(new, place)
     except BioimageError:
         raise
@@ -120,4 +122,4 @@ def appearing(path: str, folder: bool = False, inside: str = "") -> Iterator[str
         raise StorageError(f"Cannot write {path}: {error}", remedy=remedy) from error
     finally:
         with suppress(OSError):  # what stays goes with the next one; an error that is on its way is the one to be told
-            remove(new)
+            (remove if complete or not folder else remove_half)(new)

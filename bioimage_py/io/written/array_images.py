@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ParameterError
+from ...errors import ParameterError, ShapeError
 from ...sources.axes import Axis
 from ...sources.base import Source
 from ...sources.chunked.conventions import OWN_ATTRIBUTE
@@ -19,7 +19,7 @@ from ...wrapper.reduced import ReducedOutput
 from ..create import create_array
 from ..details import Image
 from ..formats import split_path
-from ..ome import write_multiscales
+from ..ome import check_axes, write_multiscales
 from ..target import OME_ENDING
 from .blocks import copy_blocks
 from .halves import factors_of, halved, number_of_levels
@@ -50,6 +50,8 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         raise ParameterError(f"{path} is one array, not {len(images)}.", remedy=f"imwrite({container!r}, images)")
     lost: list[str] = []
     ome = format == "zarr" and is_ome(container, options)
+    for image in images if ome else ():
+        require_ome(image)
     if ome and len(images) > 1:
         write_layout(container, len(images))
     for number, image in enumerate(images):
@@ -62,6 +64,24 @@ def write_arrays(format: str, path: str, images: Sequence[Image], options: Mappi
         with _created(format, container, own, image.array, image.axes, options, **said) as target:
             copy_blocks(as_source(image.array), [target])
     return tuple(dict.fromkeys(lost))
+
+
+def require_ome(image: Image) -> None:
+    """Refuse what OME-Zarr cannot describe, before a block of it is written.
+
+    Raises
+    ------
+    ShapeError
+        It has fewer axes than 2, or more than 5.
+    ParameterError
+        Its axes are others than there are, or in another order.
+    """
+    if not 2 <= len(image.axes) <= 5:
+        raise ShapeError(
+            f"An OME-Zarr image has 2 to 5 axes, not the {len(image.axes)} of the shape {tuple(image.array.shape)}.",
+            remedy='an array of a container, which has any number: "volume.zarr"',
+        )
+    check_axes(image.axes)
 
 
 def lost_of_array(image: Image, ome: bool) -> tuple[str, ...]:

@@ -45,17 +45,24 @@ def with_own(raw: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     return {**said, **raw, OWN_ATTRIBUTE: {"metadata": dict(said)}} if said else dict(raw)
 
 
-def text_of(value: Any) -> str:
+def text_of(value: Any, *, ascii: bool = False) -> str:
     """Return a value as one line: a text as it is where it can't be mistaken, anything else as JSON.
+
+    Parameters
+    ----------
+    value : object
+        What JSON can hold.
+    ascii : bool, default False
+        For headers of which some programs leave out all other characters.
 
     Examples
     --------
     >>> text_of("50 nm"), text_of(50), text_of("50")
     ('50 nm', '50', '"50"')
     """
-    if isinstance(value, str) and _is_plain(value) and not _reads_as_json(value):
+    if isinstance(value, str) and _is_plain(value) and value.isascii() >= ascii and not _reads_as_json(value):
         return value
-    shown = json.dumps(value, ensure_ascii=False)
+    shown = json.dumps(value, ensure_ascii=ascii)
     return shown if shown.isprintable() else json.dumps(value)
 
 

@@ -21,7 +21,7 @@ from ..spec import SourceSpec
 from .backing import Backing, files_at, gone, regular_chunks, sync_file
 from .hdf5_attributes import check_attributes
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
-from .hdf5_parts import reading_structure, require_parts
+from .hdf5_parts import close_file, reading_structure, require_parts
 
 
 class HDF5Backing(Backing):
@@ -155,8 +155,18 @@ class HDF5Backing(Backing):
             raise gone(f"{self._path}:/{self._key}")
 
     def close(self) -> None:
-        if self._owned and self._native:
-            self._native.file.close()
+        if not (self._owned and self._native):
+            return
+        file = self._native.file
+        try:
+            close_file(file)
+        except (OSError, RuntimeError) as error:
+            failed = StorageError(
+                f"Cannot write the end of {self._path}, which is damaged now: {error}",
+                remedy="make room on the disk (df -h), and write it again",
+            )
+            failed.errno = getattr(error, "errno", None)
+            raise failed from error
 
     def renew(self, meanwhile: Callable[[], object]) -> bool:
         import h5py
@@ -166,7 +176,7 @@ class HDF5Backing(Backing):
             return False
         locked = self._native.file.id.get_access_plist().get_file_locking()[0]
         with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
-            self._native.file.close()
+            close_file(self._native.file)
         kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_GROUP | h5py.h5f.OBJ_DATASET
         left = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds)
         names = {os.path.realpath(os.fsdecode(h5py.h5f.get_name(item))) for item in left}

@@ -50,6 +50,31 @@ def open_file(path: str, mode: str, **kwargs: Any) -> Any:
         ) from error
 
 
+def close_file(file: Any) -> None:
+    """Close a file of h5py; on a full disk what could not be written is given up.
+
+    HDF5 ends the process over a file that it could not close.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        Not all has been written.
+    """
+    try:
+        if file and file.mode != "r":
+            file.flush()
+    except (OSError, RuntimeError):
+        with contextlib.suppress(OSError, RuntimeError, NotImplementedError, TypeError, ValueError):
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            try:  # its end is written there
+                os.dup2(nowhere, file.id.get_vfd_handle(), inheritable=False)
+            finally:
+                os.close(nowhere)
+        file.close()
+        raise
+    file.close()
+
+
 @contextlib.contextmanager
 def reading_structure(path: str) -> Iterator[None]:
     """Raise `FormatError` where h5py fails over the structure of a file: each part has an error of its own."""

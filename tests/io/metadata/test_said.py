@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import re
@@ -16,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bioimage_py.io.v3 as iio
+from bioimage_py.io.image_files import nifti
 from bioimage_py.io.written.said import name_of, name_text, text_of, value_of
 
 tifffile = pytest.importorskip("tifffile")
@@ -78,7 +80,7 @@ numbers = itertools.count()
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(said=st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_any_metadata_come_back(way: str, said: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     ending, options = WAYS[way]
@@ -91,6 +93,40 @@ def test_any_metadata_come_back(way: str, said: dict[str, Any], tmp_path_factory
     path.unlink()
 
 
+@pytest.mark.parametrize("ending", [".ome.tif", ".nrrd", ".zarr"])
+def test_what_is_told_may_be_changed(ending: str, tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / f"a{ending}", IMAGE, metadata=SAID)
+    with iio.imopen(tmp_path / f"a{ending}", "r") as file:
+        for more in ({}, {"standard": True}):
+            told = file.metadata(**more)
+            (told["raw"] if more else told)["steps"][1]["a"] = "mine"
+            assert file.metadata()["steps"] == SAID["steps"]
+
+
+@pytest.mark.parametrize("depth", [10, 300, 700])
+def test_what_is_nested_deep_is_told_all_the_same(depth: int, tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / "a.zarr", IMAGE, metadata={"deep": "here", "id": 1})
+    text = (tmp_path / "a.zarr/zarr.json").read_text()
+    (tmp_path / "a.zarr/zarr.json").write_text(text.replace('"here"', "[" * depth + "]" * depth))
+    for told in (iio.immeta(tmp_path / "a.zarr"), iio.immeta(tmp_path / "a.zarr", json=True)):
+        assert (told["id"], type(told["deep"])) in ((1, list), (1, str))
+
+
+def test_other_programs_carry_them_along(tmp_path: Path) -> None:
+    nrrd = pytest.importorskip("nrrd")
+    for name in ("a.nrrd", "a.nii.gz", "a.tif"):
+        options: dict[str, Any] = {"flavor": "imagej"} if name == "a.tif" else {}
+        iio.imwrite(tmp_path / name, IMAGE, axes="zyx", metadata=SAID | AWKWARD, **options)
+    nrrd.write(str(tmp_path / "b.nrrd"), *nrrd.read(str(tmp_path / "a.nrrd")))
+    nibabel.save(nibabel.load(tmp_path / "a.nii.gz"), tmp_path / "b.nii.gz")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        info = file.imagej_metadata["Info"]
+    tifffile.imwrite(tmp_path / "b.tif", IMAGE, imagej=True, metadata={"axes": "ZYX", "Info": info})
+    for name in ("b.nrrd", "b.nii.gz", "b.tif"):
+        assert iio.immeta(tmp_path / name)["bioimage_py"] == {"metadata": SAID | AWKWARD}
+        np.testing.assert_array_equal(iio.imread(tmp_path / name), IMAGE)
+
+
 @given(TEXTS | VALUES)
 @example("1" * 5000)
 @example('"')
@@ -98,6 +134,8 @@ def test_a_value_is_one_line(value: Any) -> None:
     assert value_of(text_of(value)) == value
     assert type(value_of(text_of(value))) is type(value)
     assert text_of(value).isprintable()
+    assert value_of(text_of(value, ascii=True)) == value
+    assert text_of(value, ascii=True).isascii()
 
 
 @given(TEXTS, st.sampled_from(["[:=]|^#|^axis ", "=", "$^"]))
@@ -197,6 +235,23 @@ def test_extensions_of_nifti_that_make_no_sense(content: bytes, claim: int, offs
     assert found["sizeof_hdr"] == 348
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
     assert iio.immeta(tmp_path / "b.nii.gz").get("id") == found.get("id")
+
+
+def test_long_extensions_of_others_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = nibabel.Nifti1Image(IMAGE.T, np.eye(4))
+    for code, content in ((4, b"x" * 10_000_000), (6, b"a comment"), (6, b'{"bioimage_py": {"metadata": {"id": 1}}}')):
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, content))
+    nibabel.save(image, tmp_path / "a.nii")
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            read.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(nifti, "open", lambda path, _: Counted(path), raising=False)
+    assert iio.immeta(tmp_path / "a.nii")["id"] == 1
+    assert 0 < sum(read) < 1000
 
 
 @pytest.mark.parametrize(

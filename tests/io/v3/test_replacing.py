@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -15,7 +18,8 @@ import zarr
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
-from bioimage_py.errors import AliasError, ParameterError, StorageError
+from bioimage_py.errors import AliasError, FormatError, ParameterError, ShapeError, StorageError
+from bioimage_py.system import swap
 from bioimage_py.workflows import convert
 
 DATA = np.arange(4 * 6 * 8, dtype="u2").reshape(4, 6, 8)
@@ -287,3 +291,69 @@ def test_an_array_behind_a_link_becomes_an_image() -> None:
     convert(DATA + 1, "a.ome.zarr", overwrite=True)
     assert os.path.islink("a.ome.zarr")
     np.testing.assert_array_equal(iio.imread("a.ome.zarr"), DATA + 1)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.h5", "a.zarr", "a.nrrd"])
+def test_a_pipe_or_device_stays(name: str) -> None:
+    os.mkfifo("pipe")
+    os.symlink("pipe", name)
+    for way in WAYS:
+        with pytest.raises(StorageError, match="no file but a device"):
+            WAYS[way](name)
+    with pytest.raises(OSError, match="device"):
+        swap.put("new", os.path.abspath(name))
+    with pytest.raises(FormatError, match="no file or folder, but a device"):
+        bp.open_source(name)
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+@pytest.mark.parametrize("way", ["imwrite", "convert", "dry run"])
+def test_axes_that_ome_zarr_has_not_are_refused_before_the_first_block(way: str) -> None:
+    calls: dict[str, Callable[[str, Any], object]] = {
+        "imwrite": lambda axes, image: iio.imwrite("a.ome.zarr", image, axes=axes),
+        "convert": lambda axes, image: convert(image, "a.ome.zarr", axes=axes),
+        "dry run": lambda axes, image: convert(image, "a.ome.zarr", axes=axes, dry_run=True),
+    }
+    for axes, error in (("x", ShapeError), ("abcdyx", ShapeError), ("xyc", ParameterError)):
+        with pytest.raises(error, match="OME-Zarr"):
+            calls[way](axes, np.zeros((2,) * len(axes), "u1"))
+    assert not os.listdir()
+
+
+def test_what_others_are_at_writing_is_removed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = ["late", "later"]
+
+    def others(_: float) -> None:
+        if left:
+            os.makedirs(f"half/{left.pop()}")
+
+    os.makedirs("half/c")
+    monkeypatch.setattr(swap.time, "sleep", others)
+    swap.remove_half("half")
+    assert not left
+    assert not os.listdir()
+
+
+FULL = """
+import os
+import bioimage_py as bp
+from bioimage_py.errors import StorageError
+array = bp.io.create_array("a.h5", "data", shape=(9, 50, 50), dtype="u2", chunks=(9, 9, 9))
+array[...] = 7
+full = os.open("/dev/full", os.O_RDWR)
+os.dup2(full, array.array.file.id.get_vfd_handle())  # from now on its disk is full
+try:
+    array.close()
+except StorageError as error:
+    print("told:", error)
+del array
+bp.io.create_array("b.h5", "data", shape=(9,), dtype="u2").close()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+def test_a_full_disk_does_not_end_the_process_of_an_hdf5_file() -> None:
+    ended = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout[:5]) == (0, "told:"), ended.stderr
+    assert "make room" in ended.stdout
