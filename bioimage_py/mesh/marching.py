@@ -78,8 +78,12 @@ def _with_tunnels(vertices: Array, faces: Array, mask: Array) -> Array:
         ends.append((far, near) if odd else (near, far))
     (a, b, c), (d, e, f) = (np.concatenate(parts).T for parts in zip(*ends, strict=True))
     sides = [(a, c, e), (c, b, d), (b, a, f), (d, e, c), (e, f, a), (f, d, b)]
-    within = np.floor(vertices[faces].mean(1)).astype(np.int64)
-    return np.concatenate([faces[~tunnels[tuple(within.T)]], *(np.stack(side, 1) for side in sides)])
+    there = np.zeros(len(vertices), np.bool_)
+    there[np.concatenate([a, b, c, d, e, f])] = True
+    rows = np.flatnonzero(there[faces].all(1))
+    within = np.floor(vertices[faces[rows]].mean(1)).astype(np.int64)
+    left = np.delete(faces, rows[tunnels[tuple(within.T)]], axis=0)
+    return np.concatenate([left, *(np.stack(side, 1) for side in sides)])
 
 
 def _two_opposite_are_missing(mask: Array) -> list[tuple[Array, Array]]:
@@ -87,12 +91,16 @@ def _two_opposite_are_missing(mask: Array) -> list[tuple[Array, Array]]:
     count = mask.view(np.uint8)
     for axis in range(3):
         count = count.take(range(1, count.shape[axis]), axis) + count.take(range(count.shape[axis] - 1), axis)
-    cells = np.argwhere(count == 6)
+    two = count == 6
     found = []
     for diagonal in _DIAGONALS:
-        missing = ~mask[tuple((cells + diagonal).T)] & ~mask[tuple((cells + 1 - diagonal).T)]
+        ends = (
+            mask[tuple(slice(at, at + size) for at, size in zip(end.tolist(), two.shape, strict=True))]
+            for end in (diagonal, 1 - diagonal)
+        )
+        missing = two > np.logical_or(*ends)  # there are six, and neither of these
         if missing.any():
-            found.append((diagonal, cells[missing]))
+            found.append((diagonal, np.argwhere(missing)))
     return found
 
 

@@ -78,7 +78,7 @@ def surfaces(
     ids : sequence of int, optional
         These objects only.
     min_size, max_size : int, optional
-        Objects of fewer or more voxels are left out.
+        Voxels of an object; others are left out.
     max_error : float, default 0
         How far a simplified surface may be from the planes of the triangles that it replaces, in the unit of the data.
         0 simplifies nothing.

@@ -74,7 +74,7 @@ def trace(
     ids : sequence of int, optional
         These objects only.
     min_size, max_size : int, optional
-        Objects of fewer or more voxels are left out.
+        Voxels of an object; others are left out.
     scale, constant : float
         A branch is a line of its own where it goes farther from the others than ``scale`` times the radius there, plus
         ``constant`` (in the unit of the data; by default 8 times the smallest size of a voxel).

@@ -282,7 +282,7 @@ def test_a_version_stands_for_the_function(folder: Path) -> None:
         ({"roi": (slice(0, 32),)}, "definition of job.grid"),
         ({"has_return_val": False}, "definition of job.returns: then each, now none"),
         ({"halo": 0}, "definition of job.halo: then None"),
-        ({"name": "other"}, "definition of other.function: then None"),
+        ({"name": "other"}, "stages of that run alone: job\n  stages of this call alone: other"),
         ({"execution": Execution(casting="unsafe")}, "definition of casting: then checked, now unsafe"),
     ],
 )

@@ -66,6 +66,8 @@ _EXAMPLES = {
     "y": "120",
 }
 """What stands in the examples of --help, by parameter; else by type."""
+_FOLDERS = {"mesh.surfaces": "meshes", "skeleton.trace": "skeletons"}
+"""Outputs that are no arrays."""
 _ONE_OF = (("size", "footprint"), ("min_size", "max_size"), ("boundaries", "affinities"))
 """Of these an operation needs one, without saying so in its signature: the first is in its example."""
 _ALSO = {"watershed": {"halo"}}
@@ -262,7 +264,7 @@ def example(name: str, operation: Operation) -> str:
 
 def _path(parameter: Parameter, operation: Operation) -> str:
     if parameter is operation.output:
-        return "out.zarr/data"
+        return _FOLDERS.get(operation.full_name, "out.zarr/data")
     if "boundar" in parameter.text:
         return "volume.zarr/boundaries"
     if "abel" in parameter.text or parameter.name in ("segmentation", "groundtruth", "seeds", "labels"):

@@ -21,10 +21,14 @@ _CODE = ("function", "setup")
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between a run and a call; ``bearable`` where the run can go on if the user says so."""
+    """What differs between a run and a call; ``bearable`` where the run can go on if the user says so.
+
+    ``stage`` is the one in whose definition it does.
+    """
 
     text: str
     bearable: bool = True
+    stage: str = ""
 
 
 def differences(other: RunState, mine: RunState) -> list[Difference]:
@@ -43,7 +47,8 @@ def differences(other: RunState, mine: RunState) -> list[Difference]:
             if part == "block_ids" and _part_of(other, mine, key):
                 continue
             bearable = what != "definition" or part in _CODE
-            found.append(Difference(f"{what} of {key}: then {then}, now {now}", bearable))
+            stage = key.rpartition(".")[0] if what == "definition" else ""
+            found.append(Difference(f"{what} of {key}: then {then}, now {now}", bearable, stage))
     return found
 
 
@@ -105,9 +110,23 @@ def check(
     if found:
         raise ResumeConflict(
             f"the unfinished run {other.run!r} in {folder} writes the same region, but this call differs from it:\n  "
-            + "\n  ".join(difference.text for difference in found),
+            + "\n  ".join(_told(found, _stages(other), _stages(mine))),
             remedy=_remedy(other, folder, found),
         )
+
+
+def _stages(run: RunState) -> set[str]:
+    return {key.rpartition(".")[0] for key in run.definition} - {""}
+
+
+def _told(found: Sequence[Difference], then: set[str], now: set[str]) -> list[str]:
+    """Lines that say what differs: a stage that only one of both has is one word, not a line for each of its parts."""
+    lines = [difference.text for difference in found if difference.stage not in then ^ now]
+    named = {difference.stage for difference in found}
+    for stages, text in ((then - now, "stages of that run alone: "), (now - then, "stages of this call alone: ")):
+        if named & stages:
+            lines.append(text + ", ".join(sorted(named & stages)))
+    return lines
 
 
 def _remedy(other: RunState, folder: Path, found: Sequence[Difference]) -> str:
