@@ -120,6 +120,17 @@ def affine_of(layout: Layout, axes: Sequence[Axis]) -> npt.NDArray[np.float64]:
     return affine
 
 
+def told_for(layout: Layout, told: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the affine for (N, H, W) of one (4, axes + 1) in the order of the axes; times lie across them, 1 apart."""
+    space = np.zeros((3, 3))
+    for column, axis in enumerate(layout.units):
+        if axis is not None:
+            space[:, column] = told[:3, axis]
+    for column in np.flatnonzero(~space.any(axis=0)).tolist():  # times
+        space[:, column] = np.linalg.svd(space.T)[2][-1]
+    return np.block([[space, told[:3, -1:]], [np.zeros(3), 1.0]])
+
+
 def spacing_of(affine: npt.NDArray[np.float64]) -> tuple[float, ...]:
     """Return the distances of neighbouring voxels along (N, H, W)."""
     return tuple(float(x) for x in np.linalg.norm(affine[:3, :3], axis=0))

@@ -189,3 +189,26 @@ def test_a_label_map_is_not_looked_through_for_a_plane(tmp_path: Path, monkeypat
         assert [planes[at]["seg_labels"].get("unknown", np.zeros(0)).tolist() for at in (3, 4, 9)] == [[1], [], [3]]
         assert VolumeDataset(project.path)[0]["seg_labels"]["unknown"].tolist() == [1, 3]
     assert [ann.identifier for ann in planes.get_annotations(0)] == ["a", "c"]
+
+
+def test_volumes_have_the_affine_of_their_file(tmp_path: Path) -> None:
+    """Turned, of another order of axes, and of anisotropic voxels; planes lie where the file says."""
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.random.default_rng(0).integers(0, 99, (6, 7, 8)).astype("i2")  # x, y, z of the file
+    turn = np.eye(4)
+    turn[:3, :3] = np.array([[0.1, 0, -3], [1, 0.1, 0], [0, 2, 0.1]])  # its axes run to the front, up, to the left
+    turn[:3, 3] = [5, -7, 11]
+    nibabel.save(nibabel.Nifti1Image(voxels, turn), tmp_path / "a.nii")
+    data = VolumeDataset(resources=[tmp_path / "a.nii"])
+    np.testing.assert_allclose(data[0]["metainfo"]["affine"], turn[:, [2, 1, 0, 3]], rtol=1e-6)
+    for name, axis in (("axial", 1), ("coronal", 0), ("sagittal", 2)):
+        sliced = data.slice(name)
+        assert len(sliced) == voxels.shape[axis]
+        np.testing.assert_array_equal(sliced[3]["image"][0], voxels.take(3, axis).T)
+        at = [4, 5, 4]
+        at[axis] = 3
+        row, column = (at[other] for other in (2, 1, 0) if other != axis)
+        world = sliced[3]["metainfo"]["affine"] @ [0, row, column, 1]
+        np.testing.assert_allclose(world, turn @ [*at, 1], rtol=1e-6)
+    given = VolumeDataset(resources=[Resource(tmp_path / "a.nii", affine=np.eye(4))])
+    assert given[0]["metainfo"]["affine"].tolist() == np.eye(4).tolist()

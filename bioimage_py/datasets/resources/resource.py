@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,14 +15,19 @@ import numpy.typing as npt
 
 from ...blocks import Grid, to_roi
 from ...errors import BioimageError, DatasetError, ShapeError, SourceNotFoundError
+from ...io.formats import format_of
 from ...sources import Axis, Source, as_source
 from ...sources.file import open_source
+from ...sources.stores.location import locate
 from ..annotations.annotation import Annotation
 from ..annotations.masks import CropMask, FrameMask
 from ..annotations.processor import AnnotationProcessor
-from ..layout import Frames, Layout, Region, affine_of, named_axes
+from ..layout import Frames, Layout, Region, affine_of, named_axes, told_for
 from ..opening.cache import cached, is_cached
 from ..opening.handles import forget, opened, read_from
+
+_ANATOMICAL = ("dicom", "metaimage", "nifti", "nrrd")
+"""Formats whose files tell how an image lies in a body."""
 
 
 class Resource:
@@ -47,7 +53,7 @@ class Resource:
         Keys by the title of a level, such as ``{"patient": "p7"}``.
     affine : array_like (4, 4), optional
         From a voxel (N, H, W, 1) to the world (x, y, z, 1) with x to the right of a patient, y to the front, z up.
-        None: scale and offset of the axes.
+        None: that of the file, if it tells one (NIfTI, NRRD, ...), else scale and offset of the axes.
     version : str, default ""
         Changes whenever the content does.
 
@@ -177,12 +183,33 @@ class Resource:
 
     def affine(self, layout: Layout) -> npt.NDArray[np.float64]:
         """Return the affine (4, 4) from a voxel (N, H, W, 1) to the world (x, y, z, 1)."""
-        return affine_of(layout, self.axes) if self._given_affine is None else self._given_affine
+        if self._given_affine is not None:
+            return self._given_affine
+        return affine_of(layout, self.axes) if self._told_affine is None else told_for(layout, self._told_affine)
 
     @property
     def has_affine(self) -> bool:
-        """Whether an affine was given, so that names of axes mean anatomy."""
-        return self._given_affine is not None
+        """Whether an affine was given, or the file tells one, so that names of axes mean anatomy."""
+        return self._given_affine is not None or self._told_affine is not None
+
+    @cached_property
+    def _told_affine(self) -> npt.NDArray[np.float64] | None:
+        """What the file says: (4, axes of the image + 1), in the order of its axes; None where it says nothing."""
+        if not isinstance(self.image, str):
+            return None
+        from ...io.v3 import improps
+
+        try:
+            if format_of(locate(self.image)) not in _ANATOMICAL:
+                return None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # whoever opens it is warned
+                told = np.asarray(improps(self.image).affine, np.float64)
+        except (BioimageError, OSError, TypeError, ValueError):
+            return None
+        columns = [i for i, axis in enumerate(self.axes) if axis.kind == "space"]
+        fits = told.shape == (4, len(self.axes) + 1) and len(columns) == 3
+        return told if fits and np.isfinite(told).all() and np.linalg.matrix_rank(told[:3, columns]) == 3 else None
 
     @property
     def unit(self) -> str | None:
