@@ -62,6 +62,11 @@ def pip_line(library: str) -> str:
     return f"pip install '{name}'" if "[" in name else f"pip install {name}"
 
 
+def pip_upgrade_line(package: str) -> str:
+    """What brings the newest version of a package that is installed."""
+    return f"pip install --upgrade {package}"
+
+
 def missing(what: str, library: str, detail: object = "") -> MissingDependencyError:
     """The error for something that cannot be done without a library."""
     said = f" ({detail})" if detail else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import ConfigError
+from ..extras import pip_upgrade_line
 from ..run_folder import RunFolder
 from .config import settings_of
 
@@ -282,7 +283,7 @@ def _loaded(name: str, point: Any) -> type[Backend]:
         raise ConfigError(
             f"the backend {name!r} of the package {package} ({point.value}) cannot be loaded:"
             f" {type(error).__name__}: {error}",
-            remedy=f"pip install --upgrade {package}",
+            remedy=pip_upgrade_line(package),
         ) from error
     return found
 

@@ -179,6 +179,7 @@ def test_segment_with_learned_costs(learned: EdgeClassifier, tmp_path: Path) -> 
     boundaries = neurons(4)[1]
     learned.write(tmp_path / "edges.npz")
     how: dict[str, Any] = {"block_shape": 24, "progress": False, "classifier": tmp_path / "edges.npz", "beta": 0.45}
+    how["min_size"] = 0
     found = segment(boundaries, tmp_path / "a.zarr", method="multicut", **how)
     pieces = np.asarray(bp.segmentation.distance_watershed(boundaries, block_shape=24))
     graph = region_graph(pieces, boundaries)

@@ -54,7 +54,7 @@ def test_an_input_that_changes_while_blocks_read_it(tmp_path: Path, change: Any,
     how = {"job_type": job_type, "num_workers": 2, "progress": False, "retries": 0, "block_shape": 8}
     function = copied(here, away, change)
     if change is move:
-        with pytest.raises(BioimageError, match=r"removed, moved or replaced|moved away|no array"):
+        with pytest.raises(BioimageError, match=r"removed, moved or replaced|moved away|no array|does not exist"):
             map_blocks(function, [bp.open_source(here)], [output], **how)
         os.rename(away, here)
     map_blocks(function, [bp.open_source(here)], [output], **how)
