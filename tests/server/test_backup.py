@@ -96,7 +96,7 @@ def test_two_backups_to_one_place_at_once_are_whole(demo, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(backup, demo.web.site, target) for _ in range(2)]
         refused = [error for one in both if (error := one.exception()) is not None]
-    assert all(isinstance(error, ParameterError) for error in refused)  # it came after the other
+    assert all(isinstance(error, ParameterError) for error in refused), refused  # it came after the other
     restore(target, tmp_path / "other")
     assert not list(tmp_path.glob(".copy*"))
 
