@@ -163,8 +163,9 @@ def run(
         workers = Workers(
             listening.workers, _worker, bound, root, listening, database, times, image_roots, known, counts
         )
-        tell(f"Serving {site.root} at {url}")
-        try:
+        try:  # who is told where it is may end it at once
+            workers.begin()
+            tell(f"Serving {site.root} at {url}")
             workers.watch()
         finally:
             workers.end(_GRACE + 5)

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RunningError
@@ -62,8 +62,12 @@ def private(folder: Path, start: str) -> Iterator[Path]:
     for name in {found[1] for path in listed(folder) if (found := such.fullmatch(path.name))}:
         with suppress(RunningError, OSError), alone(str(folder / name)):
             _remove(folder / name)
-    place = folder / f".{start}-{secrets.token_hex(4)}"
-    with alone(str(place)):
+    with ExitStack() as held:
+        while True:
+            place = folder / f".{start}-{secrets.token_hex(4)}"
+            with suppress(RunningError):  # somebody who clears up held its new file before it was held here
+                held.enter_context(alone(str(place)))
+                break
         try:
             yield place
         finally:

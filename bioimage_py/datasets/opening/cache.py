@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import time
 import zlib
@@ -217,7 +218,7 @@ def drop_if_damaged(source: Source) -> None:
 
 
 def _remove(root: Path, entry: Path) -> None:
-    gone = root / f".gone-{entry.name}-{os.getpid()}"
+    gone = root / f".gone-{entry.name}-{secrets.token_hex(4)}"
     os.rename(entry, gone)
     shutil.rmtree(gone, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 log = logging.getLogger("bioimage_py.server")
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
 _PAUSE = 1.0
 """Seconds before a process is started in the place of one that has died young."""
 
@@ -31,9 +32,14 @@ class Workers:
     """
 
     def __init__(self, count: int, target: Callable[..., None], *arguments: Any) -> None:
-        self._start = target, arguments
+        self._count, self._start = count, (target, arguments)
         self._context = multiprocessing.get_context("spawn")  # whatever threads this process has
-        self._running = {self._new(): time.monotonic() for _ in range(count)}
+        self._running: dict[SpawnProcess, float] = {}
+
+    def begin(self) -> None:
+        """Start them."""
+        while len(self._running) < self._count:
+            self._new()
 
     def watch(self) -> None:
         """Start processes in the place of those that die, for ever."""
@@ -46,10 +52,12 @@ class Workers:
                 process.close()
                 if time.monotonic() - begun < _PAUSE:
                     time.sleep(_PAUSE)
-                self._running[self._new()] = time.monotonic()
+                self._new()
 
     def end(self, seconds: float) -> None:
-        """End all of them; those that take longer are killed."""
+        """End all of them; those that take longer are killed. This process can't be told to end meanwhile."""
+        for number in _ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
         deadline = time.monotonic() + seconds
         for process in self._running:
             process.terminate()
@@ -59,20 +67,21 @@ class Workers:
                 process.kill()
                 process.join()
 
-    def _new(self) -> SpawnProcess:
+    def _new(self) -> None:
         target, arguments = self._start
-        process = self._context.Process(target=_begin, args=(target, *arguments))
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        # a daemon is ended with this process, however that comes to its end: all others it waits for
+        process = self._context.Process(target=_begin, args=(target, *arguments), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
         try:  # told to end in between, it would be forgotten
             process.start()
+            self._running[process] = time.monotonic()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return process
 
 
 def _begin(target: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})  # which were while it was started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)  # which were while it was started
     target(*arguments)
 
 

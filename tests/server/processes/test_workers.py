@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -90,6 +92,35 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     assert [path for path in running.root.glob("metrics-*/*") if path.name == "1.json"] == []
     assert running.stop() == 0
     assert not list(running.root.glob("metrics-*"))
+
+
+TOLD = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from bioimage_py.server.running import Listening, run
+from bioimage_py.server.site import Times
+
+def on():
+    for _ in range(int(sys.argv[2])):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+def tell(text):
+    if text.startswith("Serving"):
+        threading.Thread(target=on, daemon=True).start()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+run(Path(sys.argv[1]), Listening(port=0, workers=2), "", Times(), tell)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("more", [0, 1000])
+def test_who_is_told_where_it_serves_may_end_it_at_once(tmp_path, more):
+    command = [sys.executable, "-c", TOLD, str(tmp_path / "site"), str(more)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)  # and all that hold its output
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_counts_of_processes_are_added_and_those_of_dead_ones_stay(tmp_path):
