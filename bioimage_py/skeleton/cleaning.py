@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,10 @@ Array = npt.NDArray[Any]
 
 _LONGEST = 200
 """Vertices that a detour has at most."""
+_NEAREST = 544
+"""Vertices that an end is compared with, at each of its places, to tell how far it goes out."""
+_LOOKED_AT = 2**20
+"""Neighbours that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +147,14 @@ class Cleaning:
                 return lines
             near = _Near(lines, size)
             gone = np.zeros(len(lines.vertices), np.bool_)
+            # of a soma all that leaves it is a line of its own
+            radii = lines.radii
+            reach = np.where(radii < self.soma_radius, self.scale * radii + self.constant, radii) + size.max()
             changed = set[int]()
             for path, branching in sorted(ends, key=lambda end: near.out(end[0])):
                 if branching in changed:
                     continue  # what comes together here is perhaps another end now, of which one goes
-                away, other = near(path)
-                apart = ~np.isin(other, path) & ~gone[other]
-                # of a soma all that leaves it is a line of its own
-                radii = lines.radii[other]
-                reach = np.where(radii < self.soma_radius, self.scale * radii + self.constant, radii) + size.max()
-                if (apart & (away <= reach)).any(1).all():
+                if near.cover(path, reach, ~gone):
                     gone[path] = True
                     changed |= {branching, *beside[branching]}
             if not gone.any():
@@ -191,7 +195,7 @@ class Cleaning:
 
 
 class _Near:
-    """The vertices near those of an end.
+    """The vertices near those of an end, however long it is.
 
     Parameters
     ----------
@@ -203,21 +207,53 @@ class _Near:
     def __init__(self, lines: Lines, size: Array) -> None:
         self._points, self._radii = lines.vertices * size, lines.radii
         self._tree = cKDTree(self._points)
+        self._own = np.zeros(len(self._points), np.bool_)
 
-    def __call__(self, path: Array) -> tuple[Array, Array]:
-        """How far away they are, and which: a row for each vertex of the path, the nearest first."""
-        away, other = self._tree.query(self._points[path], k=min(len(self._points), 2 * len(path) + 32))
-        return away, other
+    @contextmanager
+    def _others(self, path: Array) -> Iterator[Array]:
+        """Inside, which vertices are not those of the path."""
+        self._own[path] = True
+        try:
+            yield ~self._own
+        finally:
+            self._own[path] = False
+
+    def _look(self, path: Array, count: int) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield parts of a path, how far away the nearest vertices are, and which: a row each, the nearest first."""
+        step = max(1, _LOOKED_AT // count)
+        for begin in range(0, len(path), step):
+            part = path[begin : begin + step]
+            yield part, *self._tree.query(self._points[part], k=range(1, count + 1))
+
+    def _most(self, path: Array) -> int:
+        return min(len(self._points), 2 * len(path) + 32)
+
+    def cover(self, path: Array, reach: Array, counts: Array) -> bool:
+        """Whether each vertex of the path is within the reach of another one that counts."""
+        count, most = min(64, self._most(path)), self._most(path)
+        with self._others(path) as others:
+            while len(path):
+                left = []
+                for part, away, other in self._look(path, count):
+                    found = (others[other] & counts[other] & (away <= reach[other])).any(1)
+                    if (~found & ((away[:, -1] > reach.max()) | (count == most))).any():
+                        return False
+                    left.append(part[~found])
+                path, count = np.concatenate(left), min(most, 4 * count)
+        return True
 
     def out(self, path: Array) -> float:
-        """How far the path goes out of the balls of all others.
+        """How far the path goes out of the balls of all others; infinitely, where none is near.
 
         A line through the skin of an object stays in those of the line along its middle, or nearly so; the end of an
         object does not.
         """
-        away, other = self(path)
-        found = np.where(np.isin(other, path), np.inf, away - self._radii[other])
-        return float(found.min(1).max())
+        farthest = -np.inf
+        with self._others(path) as others:
+            for _, away, other in self._look(path, min(_NEAREST, self._most(path))):
+                least = np.where(others[other], away - self._radii[other], np.inf).min(1)
+                farthest = max(farthest, float(least.max()))
+        return farthest
 
 
 def chains(lines: Lines) -> list[Array]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bioimage_py as bp
 from bioimage_py.errors import DtypeError, ParameterError, RunnerError, ShapeError
-from bioimage_py.skeleton.cleaning import Cleaning, Lines, chains
+from bioimage_py.skeleton.cleaning import Cleaning, Lines, _Near, chains
 from bioimage_py.skeleton.pieces import Skeleton
 
 from .neurites import neurites
@@ -138,6 +141,33 @@ def test_the_end_of_an_object_stays_and_a_line_beside_another_goes() -> None:
     found = cleaning.without_turns(Lines(points, edges, radii))
     assert 29 <= len(found.vertices) < 40
     assert (found.vertices[:29] == points[:29]).all()
+
+
+@given(st.integers(0, 2**16), st.integers(1, 120), st.integers(1, 100))
+def test_what_covers_an_end_is_any_vertex_in_whose_reach_it_is(seed: int, n: int, others: int) -> None:
+    rng, size = np.random.default_rng(seed), n + min(others, n + 32)
+    lines = Lines(rng.uniform(0, 20, (size, 3)), np.empty((0, 2), np.int64), rng.uniform(0, 3, size))
+    near, path = _Near(lines, np.ones(3)), rng.permutation(size)[:n]
+    reach, counts = rng.uniform(0, rng.uniform(1, 12), size), rng.random(size) < 0.9
+    away = np.linalg.norm(lines.vertices[path][:, None] - lines.vertices[None], axis=2)
+    away[:, path] = np.inf
+    assert near.cover(path, reach, counts) == (away <= np.where(counts, reach, -1)).any(1).all()
+    assert near.out(path) == pytest.approx((away - lines.radii).min(1).max())
+
+
+def test_a_long_branch_takes_little_memory() -> None:
+    n = 20_000
+    middle = np.stack([np.zeros(100), np.zeros(100), np.arange(100.0)], 1)
+    branch = np.stack([1.0 + np.arange(n), np.zeros(n), np.full(n, 50.0)], 1)
+    edges = [np.arange(99)[:, None] + [0, 1], [[50, 100]], 100 + np.arange(n - 1)[:, None] + [0, 1]]
+    lines = Lines(np.concatenate([middle, branch]), np.concatenate(edges), np.full(n + 100, 1.5, np.float32))
+    cleaning = Cleaning((1.0, 1.0, 1.0), 0.0, 0.0, np.inf, 1.5, 8.0)
+    tracemalloc.start()
+    try:
+        assert len(cleaning.without_slivers(lines).vertices) == n + 100
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
 
 
 def test_ticks_circles_and_dust() -> None:
