@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..spec import SourceSpec
 from .backing import Backing, files_at, gone, regular_chunks, sync_file
 from .hdf5_attributes import check_attributes
 from .hdf5_conventions import hdf5_axes, meant_dtype, warn_if_packed
-from .hdf5_parts import close_file, reading_structure, require_parts
+from .hdf5_parts import close_file, give_up, reading_structure, require_parts
 
 
 class HDF5Backing(Backing):
@@ -57,6 +58,7 @@ class HDF5Backing(Backing):
         self.writable = self._mode != "r"
         self._file: Any = None
         self._bytes = self._size()
+        self._end = self._unclosed()
 
     @property
     def native(self) -> Any:
@@ -158,15 +160,15 @@ class HDF5Backing(Backing):
         if not (self._owned and self._native):
             return
         file = self._native.file
+        self._end.detach()
         try:
             close_file(file)
         except (OSError, RuntimeError) as error:
-            failed = StorageError(
-                f"Cannot write the end of {self._path}, which is damaged now: {error}",
-                remedy="make room on the disk (df -h), and write it again",
-            )
-            failed.errno = getattr(error, "errno", None)
-            raise failed from error
+            raise _cut_off(self._path, error) from error
+
+    def _unclosed(self) -> weakref.finalize[..., Any]:
+        """What is done where nobody closes it: HDF5 would end the process over what a full disk does not take."""
+        return weakref.finalize(self, _write_or_give_up, self._native.file if self._owned else None, self._forks)
 
     def renew(self, meanwhile: Callable[[], object]) -> bool:
         import h5py
@@ -174,6 +176,7 @@ class HDF5Backing(Backing):
         if not self._owned:
             meanwhile()
             return False
+        self._end.detach()
         locked = self._native.file.id.get_access_plist().get_file_locking()[0]
         with contextlib.suppress(OSError, RuntimeError):  # a full disk: what could not be written is given up
             close_file(self._native.file)
@@ -184,7 +187,29 @@ class HDF5Backing(Backing):
         self._native = h5py.File(self._path, self._mode, locking=None if locked else False)[self._key]
         self._file = None
         self._bytes = self._size()
+        self._end = self._unclosed()
         return os.path.realpath(self._path) not in names
+
+
+def _write_or_give_up(file: Any, forks: int) -> None:
+    """Write what HDF5 still holds of a file; a child process has only a copy of it, which is not for it to write."""
+    if forks != count() or not file or file.mode == "r":
+        return
+    try:
+        file.flush()
+    except (OSError, RuntimeError) as error:
+        path = file.filename
+        give_up(file)
+        raise _cut_off(path, error) from error  # Python prints it
+
+
+def _cut_off(path: str, error: Exception) -> StorageError:
+    failed = StorageError(
+        f"Cannot write the end of {path}, which is damaged now: {error}",
+        remedy="make room on the disk (df -h), and write it again",
+    )
+    failed.errno = getattr(error, "errno", None)
+    return failed
 
 
 def hdf5_files(dataset: Any) -> tuple[str, ...]:

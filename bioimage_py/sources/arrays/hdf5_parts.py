@@ -64,15 +64,31 @@ def close_file(file: Any) -> None:
         if file and file.mode != "r":
             file.flush()
     except (OSError, RuntimeError):
-        with contextlib.suppress(OSError, RuntimeError, NotImplementedError, TypeError, ValueError):
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            try:  # its end is written there
-                os.dup2(nowhere, file.id.get_vfd_handle(), inheritable=False)
-            finally:
-                os.close(nowhere)
-        file.close()
+        give_up(file)
         raise
     file.close()
+
+
+def give_up(file: Any) -> None:
+    """Close a file of h5py that cannot be written; what HDF5 still holds of it is lost.
+
+    Whatever else this process has open of it is closed as well: it would be written nowhere, and say nothing of that.
+    """
+    import h5py
+
+    opened = [file]
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        handle = file.id.get_vfd_handle()
+        every = map(h5py.File, h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE))
+        opened += [other for other in every if other.id.get_vfd_handle() == handle]
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        try:  # its end is written there
+            os.dup2(nowhere, handle, inheritable=False)
+        finally:
+            os.close(nowhere)
+    for each in opened:
+        with contextlib.suppress(OSError, RuntimeError):  # it closes as far as HDF5 can
+            each.close()
 
 
 @contextlib.contextmanager
