@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from .project import Project
     from .remote.logins import ApiToken, Tokens, login, logout, tokens
     from .remote.opening import ListedProject
-    from .remote.store import Event
-    from .remote.watching import Watch
-    from .storage.leases import LockToken
+    from .remote.watching import Event, Watch
+    from .storage.leases import LockHolder, LockToken
     from .values.accessor import Accessor
     from .values.kinds import DataType, LayerKind, TagKind
     from .values.legacy import (
@@ -65,7 +64,7 @@ else:
             "DescriptorsAccessor": ".descriptors",
             "Draft": ".drafts",
             "EditPlan": ".jobs.edit",
-            "Event": ".remote.store",
+            "Event": ".remote.watching",
             "Group": ".values.models",
             "ImageInfo": ".values.models",
             "Item": ".jobs.edit",
@@ -84,6 +83,7 @@ else:
             "LayerKind": ".values.kinds",
             "LayersAccessor": ".values.legacy",
             "ListedProject": ".remote.opening",
+            "LockHolder": ".storage.leases",
             "LockToken": ".storage.leases",
             "Loss": ".jobs.edit",
             "Project": ".project",
@@ -136,6 +136,7 @@ __all__ = [
     "LayerKind",
     "LayersAccessor",
     "ListedProject",
+    "LockHolder",
     "LockToken",
     "Loss",
     "Project",

@@ -10,7 +10,7 @@ from ..markup import picture, table
 from . import stored_spaces
 from .image_properties import ImageProperties
 from .layers import LIVE, BoundingBoxLayer, LabelMapLayer, LandmarkLayer
-from .storage.leases import SECONDS, LockToken
+from .storage.leases import SECONDS, LockHolder, LockToken
 from .values.accessor import Accessor
 from .values.grouping import checked_grouping
 from .values.kinds import LayerKind, TagKind
@@ -194,8 +194,13 @@ class Descriptor(ImageProperties):
     @property
     def is_locked(self) -> bool:
         """Whether anybody holds its lock now."""
+        return self.locked_by is not None
+
+    @property
+    def locked_by(self) -> LockHolder | None:
+        """Who holds its lock now, and until when; None where nobody does."""
         lease = self._project._session.lease(self._identifier)
-        return lease is not None and lease.alive
+        return lease.holder if lease is not None and lease.alive else None
 
     def lock(self, seconds: float = SECONDS) -> LockToken:
         """Lock it: until the token is released or expires, nobody else writes its annotations or deletes it.

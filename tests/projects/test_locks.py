@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def test_another_owner_is_refused(project, again):
     with theirs.lock() as token:
         assert mine.is_locked
         assert theirs.is_locked
+        assert mine.locked_by.owner == theirs.locked_by.owner
+        assert abs(mine.locked_by.expires - token.expires) < timedelta(seconds=1)
+        assert mine.locked_by.owner.endswith(")")
+        assert token.token not in repr(mine.locked_by)
         assert 290 < token.expires.timestamp() - time.time() < 310
         for write in (
             lambda: mine.labelmap_layers[0].save_new_data(ONES),
@@ -45,6 +50,7 @@ def test_another_owner_is_refused(project, again):
         assert mine.labelmap_layers[0].load() is None
         assert theirs.labelmap_layers[0].save_new_data(ONES, token)
     assert not mine.is_locked
+    assert mine.locked_by is None
     assert token.token == ""
     with pytest.raises(LockError, match="holds no lock"):
         token.renew()

@@ -248,8 +248,7 @@ def test_a_folder_that_cannot_be_read_wakes_who_waits():
 def test_what_a_callback_raises_is_not_taken_for_a_server_that_is_away(error):
     from contextlib import contextmanager
 
-    from bioimage_py.projects.remote.store import Event
-    from bioimage_py.projects.remote.watching import Watch
+    from bioimage_py.projects.remote.watching import Event, Watch
 
     class Store:
         id, calls = "p", 0
@@ -267,3 +266,43 @@ def test_what_a_callback_raises_is_not_taken_for_a_server_that_is_away(error):
     watch.join(60)
     assert watch.error is error
     assert store.calls == 1
+
+
+NAME = "20260101-120000-000000-abcdef"
+SENT = {"seq": 7, "user": "u", "client": "c", "time": "t", "changes": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([], ("changed", None, None, [])),
+        ([(NAME, "added", [])], ("added", NAME, None, [])),
+        ([("project", "changed", [["name"]])], ("changed", None, None, ["name"])),
+        ([(NAME, "changed", [["layers", "l"], ["tags", "t"]])], ("changed", NAME, "l", ["layers.l", "tags.t"])),
+        ([(NAME, "removed", []), ("project", "changed", [["layers"]])], ("changed", NAME, None, ["layers"])),
+        ([(NAME, "removed", []), ("other", "removed", [])], ("removed", None, None, [])),
+        ([(NAME, "changed", [["layers", "a", "version"], ["layers", "b"]])] * 2, ("changed", NAME, None, None)),
+    ],
+    ids=["nothing", "added", "settings", "layer", "removed", "several", "several layers"],
+)
+def test_an_event_tells_what_one_commit_did(changes, told):
+    from bioimage_py.projects import Event
+
+    listed = [{"name": name, "kind": kind, "fields": fields} for name, kind, fields in changes]
+    event = Event.of(SENT | {"changes": listed, "of a newer server": {}})
+    assert (event.kind, event.descriptor, event.layer) == told[:3]
+    assert event.fields == (told[3] if told[3] is not None else ["layers.a.version", "layers.b"])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [{}, None, [], SENT | {"seq": "x"}, SENT | {"changes": 7}, SENT | {"changes": [{}]}, SENT | {"changes": [None]}]
+    + [SENT | {"changes": [{"name": NAME, "kind": "changed", "fields": [path]}]} for path in (7, None, [])],
+    ids=repr,
+)
+def test_what_is_no_event_is_told_as_such(sent):
+    from bioimage_py.errors import FormatError
+    from bioimage_py.projects import Event
+
+    with pytest.raises(FormatError, match="no event"):
+        Event.of(sent)

@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from ...errors import ParameterError
 from ..storage.session import Session
-from .store import Event
-from .watching import Watch
+from .watching import Event, Watch
 
 
 class Placed:

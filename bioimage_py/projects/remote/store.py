@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from ...errors import KeyNotFoundError
 from ...sources import Source
 from ...sources.file import open_source
-from ...system.json_text import parse_json
 from ..storage.folder import Change
 from ..storage.leases import Lease
 from ..storage.packs import ARRAY
@@ -25,30 +23,10 @@ from .arrays.served import open_served
 from .connection import PREFIX, Connection
 from .problems import GoneError
 from .tickets import variable
+from .watching import Event, EventStream
 
 _SILENCE = 40.0
 """Seconds in which a server sends at least one line of a stream, a comment if there is nothing else."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """What somebody changed: one commit.
-
-    Parameters
-    ----------
-    seq : int
-        Number, without gaps, in the order of the commits.
-    user, client, time : str
-        Who, with which program, when (ISO 8601, UTC).
-    changes : list of dict
-        Name of a document, kind ("added", "changed", "removed") and the paths of fields.
-    """
-
-    seq: int
-    user: str
-    client: str
-    time: str
-    changes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,23 +40,6 @@ class Committed:
 def commit_key(run: str, identifier: str) -> str:
     """Return the key of the commit by which a run saves a data set, once."""
     return f"apply-{sha256(f'{run} {identifier}'.encode()).hexdigest()[:40]}"
-
-
-class EventStream:
-    """Events as a server sends them."""
-
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[Event]:
-        for line in self._answer.iter_lines():
-            if line.startswith("data:"):  # others are comments, and numbers that the data has too
-                yield Event(**parse_json(line[5:]))
-
-    def stop(self) -> None:
-        """End it from another thread, which would wait for the next comment."""
-        with suppress(OSError, AttributeError):
-            self._answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class Store:
@@ -176,7 +137,7 @@ class Store:
         if self._sight not in (None, sight):
             raise GoneError("Other data sets and layers of the project are there now.", remedy="project.sync()")
         self._sight = sight
-        return [Event(**event) for event in page["events"]]
+        return [Event.of(event) for event in page["events"]]
 
     @contextmanager
     def stream(self, since: int) -> Iterator[EventStream]:

@@ -2,19 +2,108 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ...errors import StorageError
+from ...errors import FormatError, StorageError
+from ...system.json_text import parse_json
 from .problems import GoneError
 
 if TYPE_CHECKING:
-    from .store import Event, EventStream, Store
+    from .store import Store
 
 _AWAY = (0.2, 5.0)
 """Seconds between two attempts to reach a server that is away, at first and at last."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What somebody changed: one commit.
+
+    Parameters
+    ----------
+    seq : int
+        Number, without gaps, in the order of the commits.
+    user, client, time : str
+        Who, with which program, when (ISO 8601, UTC).
+    changes : list of dict
+        Of each document its ``name`` ("project", or the identifier of a data set), ``kind`` ("added", "changed" or
+        "removed") and ``fields``: the paths of what changed, each a list.
+
+    Examples
+    --------
+    >>> name = "20260101-120000-000000-abcdef"
+    >>> changes = [{"name": name, "kind": "changed", "fields": [["layers", "layer-1", "version"]]}]
+    >>> event = Event(7, "alice", "napari", "2026-01-01T12:00:00Z", changes)
+    >>> event.kind, event.layer, event.fields
+    ('changed', 'layer-1', ['layers.layer-1.version'])
+    """
+
+    seq: int
+    user: str
+    client: str
+    time: str
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, sent: Mapping[str, Any]) -> Self:
+        """Return an event as a server sends it; FormatError where it is none. What else it tells is left out."""
+        try:
+            user, client, time = (str(sent[name]) for name in ("user", "client", "time"))
+            found = cls(int(sent["seq"]), user, client, time, list(sent["changes"]))
+            found.kind, found.descriptor, found.layer, found.fields  # noqa: B018 - whether they can be told
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(
+                f"What the server sent is no event of a project: {str(sent)[:200]}",
+                remedy="ask its administrator which version it has, and install that of this package",
+            ) from error
+        return found
+
+    @property
+    def kind(self) -> str:
+        """Return "added", "changed" or "removed"; "changed" too where a commit did several of these."""
+        kinds = {change["kind"] for change in self.changes}
+        return str(kinds.pop()) if len(kinds) == 1 else "changed"
+
+    @property
+    def descriptor(self) -> str | None:
+        """Identifier of the data set; None where it was none, or several."""
+        names = {change["name"] for change in self.changes} - {"project"}
+        return str(names.pop()) if len(names) == 1 else None
+
+    @property
+    def layer(self) -> str | None:
+        """Id of the layer whose annotations changed; None where it was none, or several."""
+        paths = (path for change in self.changes if change["name"] != "project" for path in change["fields"])
+        layers = {path[1] for path in paths if path[0] == "layers" and len(path) > 1}
+        return str(layers.pop()) if len(layers) == 1 else None
+
+    @property
+    def fields(self) -> list[str]:
+        """What changed, such as "comments" and "tags.tag-1", each once."""
+        return list(dict.fromkeys(".".join(map(str, path)) for change in self.changes for path in change["fields"]))
+
+
+class EventStream:
+    """Events as a server sends them."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[Event]:
+        for line in self._answer.iter_lines():
+            if line.startswith("data:"):  # others are comments, and numbers that the data has too
+                yield Event.of(parse_json(line[5:]))
+
+    def stop(self) -> None:
+        """End it from another thread, which would wait for the next comment."""
+        with suppress(OSError, AttributeError):
+            self._answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class _FailedError(Exception):

@@ -43,9 +43,33 @@ class Lease:
     expires: float
     alive: bool
 
+    @property
+    def holder(self) -> LockHolder:
+        """What everybody may know of it."""
+        return LockHolder(self.owner, datetime.fromtimestamp(self.expires, UTC))
+
     def __str__(self) -> str:
         verb = "expires" if self.alive else "expired"
         return f"{self.owner}, {verb} at {datetime.fromtimestamp(self.expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who has locked a data set, from `Descriptor.locked_by`.
+
+    Parameters
+    ----------
+    owner : str
+        Who, and with which program.
+    expires : datetime
+        When the lock ends (UTC) unless it is renewed.
+    """
+
+    owner: str
+    expires: datetime
+
+    def __str__(self) -> str:
+        return f"{self.owner}, until {self.expires:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def read_lease(folder: Folder, identifier: str) -> Lease | None:
