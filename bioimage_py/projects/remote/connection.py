@@ -92,7 +92,8 @@ class Connection:
         self._httpx = httpx
         self.url = server_address(url, insecure=insecure)
         self.ca = ca
-        self._name = f"bioimage_py-{__version__}-{secrets.token_hex(8)}"
+        self.client = f"bioimage_py-{__version__}-{secrets.token_hex(8)}"
+        """Name by which the server knows this program."""
         self._lock = threading.Lock()
         self._client: Any = None
         self._process = 0
@@ -112,7 +113,7 @@ class Connection:
         if token:
             self._tokens = _Tokens(token)
         elif username and password:
-            body = {"username": username, "password": password, "client": self._name}
+            body = {"username": username, "password": password, "client": self.client}
             self._take(self._answer("POST", "/auth/login", json=body, known=False).json())
         elif (login := saved.read(self.url)) is not None and username in ("", login.user):
             self._kept = login.user
@@ -127,7 +128,7 @@ class Connection:
 
     def _wait_for_browser(self, tell: Callable[[str, str], None]) -> None:
         """Come in as who types a code into the server's page."""
-        asked = self._answer("POST", "/auth/device", json={"client": self._name}, known=False, again=False).json()
+        asked = self._answer("POST", "/auth/device", json={"client": self.client}, known=False, again=False).json()
         tell(self.url + asked["path"], asked["words"])
         over = time.monotonic() + asked["seconds"]
         while time.monotonic() < over:
@@ -146,7 +147,7 @@ class Connection:
         with self._lock:
             assert self._tokens is not None
             with saved.alone():
-                saved.write(self.url, saved.Login(self.user, self._name, self._tokens.refresh))
+                saved.write(self.url, saved.Login(self.user, self.client, self._tokens.refresh))
             self._kept = self.user
 
     def get(self, path: str, **query: Any) -> Any:
@@ -221,7 +222,7 @@ class Connection:
         renewed = False
         while True:
             token = self.access_token()
-            given = {"X-Client": self._name, "Authorization": f"Bearer {token}", **headers}
+            given = {"X-Client": self.client, "Authorization": f"Bearer {token}", **headers}
             url = f"{self.url}/api/v{API}{path}"
             timeout = self._httpx.Timeout(silence, connect=10.0)
             try:
@@ -281,7 +282,7 @@ class Connection:
 
     def _renew(self, tokens: _Tokens) -> None:
         if not self._kept:
-            self._take(self._renewed(tokens.refresh, self._name))
+            self._take(self._renewed(tokens.refresh, self.client))
             return
         with saved.alone():  # each token renews once, so programs that share a login take turns
             login = saved.read(self.url)
@@ -331,7 +332,7 @@ class Connection:
             return answer
 
     def _once(self, method: str, path: str, token: str, **how: Any) -> Any:
-        headers = {"X-Client": self._name, **(how.pop("headers", None) or {})}
+        headers = {"X-Client": self.client, **(how.pop("headers", None) or {})}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from ...errors import KeyNotFoundError, LockError, ParameterError, SourceNotFoundError
+from ...errors import KeyNotFoundError, LockError, ParameterError, SourceNotFoundError, StorageError
 from ..storage.backups import Backups
 from ..storage.folder import Change, Folder, Saved, Stamp
 from ..storage.leases import Lease, LockToken
@@ -28,6 +28,8 @@ from .store import Store, commit_key
 _SAME: Stamp = (1, 0, 0)
 """State of a document's file: events tell what has changed, not files."""
 _MOST = 1000
+_TOLD = 3
+"""Changes of others that an error names."""
 
 
 class RemoteFolder(Folder):
@@ -230,9 +232,24 @@ class RemoteSession(Session):
         also = sorted(set(guarded))
         tokens = {name: self.token(name) for name in (*(change.name for change in changes), *also)}
         key = commit_key(self.run, changes[0].name) if self.run and len(changes) == 1 else ""
-        done = self._store.commit(changes, {name: token for name, token in tokens.items() if token}, key, also)
+        held = {name: token for name, token in tokens.items() if token}
+        try:
+            done = self._store.commit(changes, held, key, also)
+        except LockError as error:
+            raise LockError(f"{error.message}{self._meanwhile(held)}", remedy=error.remedy) from error
         for name, document in done.documents.items():
             self._take(name, Saved(document, None if document is None else _SAME))
+
+    def _meanwhile(self, names: Iterable[str]) -> str:
+        """Who has changed what of some data sets since the last `sync`: what one wants to see before one goes on."""
+        wanted, said = set(names), []
+        with suppress(StorageError):  # of events that are not kept any more nothing is told
+            for event in self._store.events(self.seq) if wanted else ():
+                touched = {change["name"] for change in event.changes}
+                if event.client != self._store.connection.client and wanted & touched:
+                    said.append(f"{event.user} {event.kind} {', '.join(event.fields) or 'it'} at {event.time}")
+        more = [f"{len(said) - _TOLD} more before"] if len(said) > _TOLD else []
+        return f" Since then: {'; '.join([*more, *said[-_TOLD:]])}." if said else ""
 
     def lease(self, identifier: str) -> Lease | None:
         """Return who holds the lock of a data set."""

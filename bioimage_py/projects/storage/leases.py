@@ -116,7 +116,7 @@ def check_lease(folder: Folder, identifier: str, token: str) -> None:
         if not lease.alive:
             raise LockError(
                 f"The lock of the descriptor {identifier} has expired ({lease}).",
-                remedy="call token.renew() within the time, or use the token as a context manager, which renews it",
+                remedy="look at what was saved meanwhile, and save again within: with descriptor.lock() as token",
             )
     elif lease is not None and lease.alive:
         raise LockError(

@@ -99,7 +99,7 @@ def test_a_lock_in_a_with_block_outlives_its_time_and_a_suspended_client_loses_i
         time.sleep(1.5)
         theirs.sync()
         theirs.labelmap_layers["cells"].save_new_data(2 * labels)
-        with pytest.raises(LockError):
+        with pytest.raises(LockError, match=r"Since then: admin changed layers\.\S+ at 20"):
             mine.labelmap_layers["cells"].save_new_data(labels * 0, token)
     np.testing.assert_array_equal(np.array(again().descriptors["d"].labelmap_layers["cells"].load()), 2)
 
