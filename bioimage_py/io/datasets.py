@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,8 @@ def open_file_source(
                 remedy=f"leave {name} out, or use zarr or n5",
             )
     require_library(entry)
+    if not entry.stores and ".zip" in resolved.lower() and not os.path.exists(resolved):
+        _refuse_packed(resolved)
     if not (key is None or isinstance(key, str)):
         raise ParameterError(f"internal_path={key!r} is not text", remedy='internal_path="raw"')
     key = None if key is None else key.strip("/")
@@ -81,6 +84,18 @@ def open_file_source(
         axes=opened.axes,
         container=opened.container,
     )
+
+
+def _refuse_packed(path: str) -> None:
+    """A file in an archive has to be unpacked, which the six functions do."""
+    above = os.path.dirname(path)
+    while above and not os.path.exists(above):
+        above = os.path.dirname(above)
+    if os.path.isfile(above):
+        raise FormatError(
+            f"{path} is packed in the archive {above}, from which only zarr and n5 are opened.",
+            remedy=f"bioimage_py.imopen({path!r}, 'r').source(), or unzip {shlex.quote(above)}",
+        )
 
 
 def _prepare(

@@ -88,7 +88,10 @@ def _only(root: Location, key: str | None, level: int | str | None, name: str) -
     for place in dict.fromkeys((root / (key or ""), root)):
         refuse_damaged(place)
     if not keys and not is_group(root):
-        raise FormatError(f"{root} is no {name} container.", remedy="pass format=... if it is something else")
+        files = (root.names() if root.archive else None) or [""]
+        archived = f"{root.url.partition('|zip:')[0]}/{files[0]}"
+        remedy = archived if files[0] else "pass format=... if it is something else"
+        raise FormatError(f"{root} is no {name} container.", remedy=remedy)
     known = keys if listed else None
     if level is not None:
         raise no_key(root.url, known) if key is None else wrong_key(root.url, key, known)

@@ -189,8 +189,10 @@ def _of_member(uri: Any, archive: str, name: str) -> Resource:
             if name not in names:
                 if split_path(archive + "/" + name)[1] or any(one.startswith(f"{name}/") for one in names):
                     return Resource(uri, f"{archive}/{name}")
-                near = ", ".join(sorted(names)[:5])
-                raise SourceNotFoundError(f"{archive} has no file {name!r}; it has {near}.", remedy=f"{archive}/{near}")
+                held = sorted(one for one in names if not one.endswith("/")) or ["none"]
+                raise SourceNotFoundError(
+                    f"{archive} has no file {name!r}; it has {', '.join(held[:5])}.", remedy=f"{archive}/{held[0]}"
+                )
             info = packed.getinfo(name)
             free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE
             if info.file_size > min(free, MOST_UNPACKED):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import bioimage_py.io.v3 as iio
+from bioimage_py import open_source
 from bioimage_py.errors import (
     FormatError,
     MemoryBudgetError,
@@ -106,6 +107,14 @@ def test_members_of_archives(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     same(path.parent / "a.zip" / "in" / "b.tif")
     with pytest.raises(SourceNotFoundError, match=r"in/b\.tif"):
         iio.imread(path.parent / "a.zip" / "c.tif")
+    packed = str(path.parent / "a.zip" / "in" / "b.tif")
+    for asked in (iio.imread, open_source):
+        with pytest.raises(FormatError) as refused:
+            asked(path.parent / "a.zip")
+        assert refused.value.remedy == packed
+    with pytest.raises(FormatError, match="is packed in the archive") as refused:
+        open_source(packed)
+    assert packed in refused.value.remedy
     monkeypatch.setattr(resource, "KEPT_FREE", 2**60)
     with pytest.raises(MemoryBudgetError, match=r"b\.tif claims"):
         iio.imread(path.parent / "a.zip" / "in" / "b.tif")
