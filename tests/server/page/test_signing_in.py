@@ -26,6 +26,9 @@ def test_somebody_signs_in_and_out(demo, browsers):
     cookie = browser.cookie
     assert "Sign in" in browser.send("/sign-out", on="/account")
     assert browser.cookie == ""
+    browser.sign_in("stranger")
+    assert "https://testserver&#34;" in browser.get("/projects").replace("&quot;", "&#34;").replace('"', "&#34;")
+    browser.send("/sign-out", on="/account")
     browser.client.cookies.set(SESSION, cookie)
     assert "Sign in" in browser.get("/projects")  # a cookie that was kept is worth nothing
 
