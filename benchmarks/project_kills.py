@@ -43,6 +43,9 @@ class Job:
     found: Callable[[Project], int]
 
 
+_SWAPPED = {1: 2, 2: 1}
+
+
 def pattern(k: int, n: int = 0) -> np.ndarray:
     """Label map of a state: 8 chunks, of which half change from state to state."""
     labels = np.full(SHAPE, 1, np.uint8)
@@ -53,7 +56,7 @@ def pattern(k: int, n: int = 0) -> np.ndarray:
 def make(path: Path) -> Project:
     """A project of three data sets in state 0."""
     kind = LayerKind.PIXELWISE
-    labels = [Label("one", kind, value=1), Label("two", kind, value=2)]
+    labels = [Label(f"value {value}", kind, value=value) for value in range(1, 200)]
     settings = ProjectSettings(
         "kills",
         tags=[Tag("state", TagKind.Float)],
@@ -110,7 +113,7 @@ def edit(project: Project, k: int) -> None:
     """Exchange the values of two labels, and rename the layer."""
     settings = project.settings()
     layer = settings.layers[0]
-    layer.labels = [Label(**{**dict(label), "value": 3 - label.value}) for label in layer.labels]
+    layer.labels = [Label(**{**dict(label), "value": _SWAPPED.get(label.value, label.value)}) for label in layer.labels]
     layer.name = f"cells {k + 1}"
     project.edit(settings)
 
@@ -120,7 +123,7 @@ def edited(project: Project) -> int:
     layer = project.labelmap_layers[0]
     k = int(layer.name.partition(" ")[2] or 0)
     value = 1 + k % 2
-    assert layer.labels["one"].value == value
+    assert layer.labels["value 1"].value == value
     for n in range(N):
         labels = stored(project, n)
         assert (labels[:64] == value).all(), (k, n, np.unique(labels[:64]))

@@ -12,6 +12,8 @@ from PIL import Image
 
 import bioimage_py as bp
 from bioimage_py.projects import BoxSet, Label, LandmarkSet, Layer, LayerKind, Project, ProjectSettings, Tag, TagKind
+from bioimage_py.server.accounts.callers import Caller
+from bioimage_py.server.accounts.members import Role
 from bioimage_py.server.site import Site
 from bioimage_py.viz.viewing.browser import find_browser
 
@@ -61,6 +63,26 @@ def fill(folder: Path, images: Path) -> None:
     local.save()
 
 
+def share(site: Site, project: str, owner: Caller) -> None:
+    """Let others in: two annotators with a layer of their own, somebody who looks after it, and one who only looks."""
+    for name, role in (
+        ("ben", Role.annotator),
+        ("clara", Role.annotator),
+        ("dora", Role.maintainer),
+        ("emil", Role.viewer),
+    ):
+        site.users.add(name, PASSWORD)
+        site.members.put(project, name, role, owner)
+    root = site.projects.served(project).folder.root
+    local = Project.load(root)
+    for layer, reader in ((local.boundingbox_layers[0], "ben"), (local.landmark_layers[0], "clara")):
+        site.sights.set_readers(project, layer.id, [reader], owner)
+    site.sights.show_only_assigned(project, True, owner)
+    names = [one.identifier for one in local.descriptors]
+    site.sights.assign(project, names[:18], "ben", owner)
+    site.sights.assign(project, names[12:], "clara", owner)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,6 +91,7 @@ def main() -> None:
         caller = site.sessions.visitor(site.sessions.signed_in(user.id))
         project = site.projects.create(settings().with_ids(), caller)
         fill(site.projects.served(project).folder.root, folder / "images")
+        share(site, project, caller)
         site.close()
         command = [sys.executable, "-m", "bioimage_py", "server", "run", str(folder / "site"), "--port", "0"]
         with subprocess.Popen(
@@ -96,6 +119,8 @@ def main() -> None:
                 browser.open(f"{first}?at-z=22")
                 browser.run("new Promise(done => setTimeout(done, 3000))")
                 take(browser, "server_data_set")
+                browser.open(f"{url}/projects/{project}/members")
+                take(browser, "server_members")
             server.terminate()
 
 

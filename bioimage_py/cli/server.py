@@ -79,6 +79,13 @@ def _site(folder: Path, database: str, *, there: bool = True) -> Site:
 @click.option(
     "--project-bytes", default=0, type=click.IntRange(0), help="What a project may take; 0: as much as the disk has."
 )
+@click.option(
+    "--url",
+    default="",
+    envvar="BIOIMAGE_PY_SERVER_URL",
+    show_envvar=True,
+    help="Where people find it, such as https://labels.example.org, for the first administrator's link.",
+)
 @click.option("--access-seconds", default=900.0, hidden=True)
 def run(
     folder: Path,
@@ -96,6 +103,7 @@ def run(
     metrics: str,
     keep_events: int,
     project_bytes: int,
+    url: str,
     access_seconds: float,
 ) -> None:
     """Serve FOLDER until Ctrl-C; the first time, an administrator is made and the password is shown."""
@@ -108,7 +116,7 @@ def run(
     from ..server.site import Times
 
     tls = (tls_cert, tls_key, insecure, trusted_proxy)
-    listening = Listening(host, port, *tls, path, workers, metrics, keep_events, project_bytes)
+    listening = Listening(host, port, *tls, path, workers, metrics, keep_events, project_bytes, url)
     serve(folder, listening, database, Times(access=access_seconds), lambda text: click.echo(text), image_root, oidc)
 
 

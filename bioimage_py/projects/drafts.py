@@ -197,6 +197,8 @@ class Draft:
                 self._source.write(roi, region)
 
 
+_SHOWN = 20
+"""Values that a message lists at most."""
 _REBASING, REBASED = ".rebasing", ".rebased"
 
 
@@ -264,6 +266,36 @@ def checked_labels(value: Any, layer: LabelMapLayer) -> Source:
         )
     label_dtype(source.dtype)
     return source
+
+
+def check_known(source: Source, layer: LabelMapLayer) -> None:
+    """Refuse voxels with a value that no label of the layer has, unless they are stored so already.
+
+    0 is always known, and so is any value in a layer without labels.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not (values := layer.values):
+        return
+    dtype = label_dtype(source.dtype)
+    limits = np.iinfo(dtype)
+    # of the same type: numpy compares uint64 and int64 as floats
+    known = np.array([value for value in {0, *values} if limits.min <= value <= limits.max], dtype)
+    stored = layer.load()
+    for roi in regions(source.shape, source.write_chunks):
+        region = source.view(roi).astype(dtype, copy=False)
+        unknown = ~np.isin(region, known)
+        if unknown.any() and stored is not None:
+            unknown &= region != stored.read(roi)
+        if unknown.any():
+            found = np.unique(region[unknown])[:_SHOWN].tolist()
+            raise ParameterError(
+                f"The label map of {layer._dataset.name!r} has the values {found}; the labels of the layer"
+                f" {layer.name!r} have {sorted(values)}.",
+                remedy="layer.add_label(name, value); or a layer without labels, which takes any value",
+            )
 
 
 def label_dtype(dtype: Any) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ from ..sources import Source
 from ..sources.array import ArraySource
 from ..system.files import write_once
 from ..wrapper.view import AxesSource
-from .drafts import Draft, checked_labels, fitting_dtype, label_dtype
+from .drafts import Draft, check_known, checked_labels, fitting_dtype, label_dtype
 from .remote.draft import RemoteDraft
 from .remote.sending import send_table
 from .storage.folder import Folder, new_stamp
@@ -216,7 +216,8 @@ class LabelMapLayer(LiveLayer):
         Parameters
         ----------
         value : source-like
-            Integers over the spatial axes of the image. The stored data type stays where it holds all values.
+            Integers over the spatial axes of the image: 0, and values of labels of the layer, if it has any. The stored
+            data type stays where it holds all values.
         lock_token : LockToken, optional
             Lock of the descriptor, where it has one.
 
@@ -229,6 +230,8 @@ class LabelMapLayer(LiveLayer):
         ------
         ShapeError, DtypeError
             It does not fit the image, or holds no integers.
+        ParameterError
+            It has voxels, other than those stored, with a value that no label of the layer has.
         LockError
             Somebody else has locked the descriptor, or the lock has expired.
         ConflictError
@@ -236,6 +239,7 @@ class LabelMapLayer(LiveLayer):
         """
         self._check_lock(lock_token)
         source, record = checked_labels(value, self), self._stored()
+        check_known(source, self)
         dtype = fitting_dtype(source, None if record is None else np.dtype(record.dtype))
         draft = self.draft(dtype=dtype)
         try:

@@ -56,6 +56,7 @@ def backup(site: Site, target: Path) -> None:
         with ExitStack() as opened:
             held, rows = _at_one_instant(site, folder, opened)
             save(rows, folder / "server.db")
+        unfinished.touch(mode=0o600)  # it holds what the database does
         with tarfile.open(unfinished, "w") as tar:
             _add_text(tar, "backup.json", {"format": FORMAT, "projects": [served.id for served in held]})
             for path in sorted(folder.glob("server.db*")):

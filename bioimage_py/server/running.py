@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,8 @@ class Listening:
         For so many days events are kept, by which clients catch up.
     project_bytes : int
         That a project may take; 0: as many as the disk has.
+    url : str
+        Where people find the server, for links that it shows; "" where that is not told.
     """
 
     host: str = "127.0.0.1"
@@ -78,6 +80,26 @@ class Listening:
     metrics: str = ""
     keep_days: float = KEEP_DAYS
     project_bytes: int = 0
+    url: str = ""
+
+    def own_url(self, port: int) -> str:
+        """Return where it listens, as somebody in front of this machine can open it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.cert else 'http'}://{host}:{port}{self.path}"
+
+    def invitation(self, port: int, link: str) -> str:
+        """Return what tells somebody of a link, where a person can open it."""
+        text = "A password of your own, in a browser, once and within a day"
+        if self.url:
+            return f"{text}: {self.url.rstrip('/')}{link}"
+        if self.path:  # which only the proxy shows
+            return f"{text}, at the address of your proxy (--url tells it): {self.path}{link}"
+        where = self.own_url(port)
+        told = f"{text}: {where}{link}"
+        if where.endswith(f"//{self.host}:{port}") and not self.proxy:
+            return told
+        return f"{told} (elsewhere this machine's name, or the address of your proxy, in the place of {where})"
 
     def metrics_address(self) -> tuple[str, int]:
         """Return host and port of the counts; ParameterError where they are none."""
@@ -95,6 +117,19 @@ class Listening:
         """
         if self.metrics:
             self.metrics_address()
+        if self.url:
+            scheme, _, place = self.url.partition("://")
+            path = "/".join(["", *place.rstrip("/").split("/")[1:]])
+            if (
+                scheme not in ("http", "https")
+                or not place
+                or {*place} & {*"?#@ "}
+                or path.rstrip("/") != self.path.rstrip("/")
+            ):
+                raise ParameterError(
+                    f"--url {self.url!r} is not where people find a server with --path {self.path!r}.",
+                    remedy=f"--url https://labels.example.org{self.path}",
+                )
         if bool(self.cert) != bool(self.key):
             raise ParameterError("TLS takes a certificate and its key.", remedy="--tls-cert FILE --tls-key FILE")
         if not (self.cert or self.insecure or self.proxy or _is_here(self.host)):
@@ -138,6 +173,8 @@ def run(
         import uvicorn  # noqa: F401
     listening.check()
     known = None if provider is None else ProviderSettings.read(provider)
+    if known is not None and not listening.url:
+        listening = replace(listening, url=known.url)
     most = listening.project_bytes
     site = Site(root, database, times, image_roots=image_roots, provider=known, project_bytes=most)
     first = site.first_admin()
@@ -147,10 +184,10 @@ def run(
         tell("Warning: passwords and data travel without encryption (--insecure).")
     to_stderr()
     bound = _bound(listening.host, listening.port)
-    kind, port = "https" if listening.cert else "http", bound.getsockname()[1]
-    url = f"{kind}://{listening.host}:{port}{listening.path}"
+    port = bound.getsockname()[1]
+    url = listening.own_url(port)
     if first is not None:
-        tell(f"A password of your own, in a browser, once and within a day: {url}/link/{first[1]}")
+        tell(listening.invitation(port, f"/link/{first[1]}"))
     signal.signal(signal.SIGTERM, _ended)  # which uvicorn raises again when all requests have ended
     with counting(site.root / f"metrics-{socket.gethostname()}-{port}") as counts:
         if listening.metrics:
@@ -232,6 +269,7 @@ def _server(app: FastAPI, listening: Listening) -> uvicorn.Server:
     import uvicorn
 
     from .processes.connections import Connection
+    from .processes.forwarded import Forwarded
 
     class Server(uvicorn.Server):
         async def on_tick(self, counter: int) -> bool:
@@ -253,7 +291,7 @@ def _server(app: FastAPI, listening: Listening) -> uvicorn.Server:
 
     return Server(
         uvicorn.Config(
-            app,
+            Forwarded(app, listening.proxy) if listening.proxy else app,  # type: ignore[arg-type]
             root_path=listening.path,
             log_config=None,
             access_log=False,
@@ -263,8 +301,7 @@ def _server(app: FastAPI, listening: Listening) -> uvicorn.Server:
             backlog=_ACCEPTED if listening.workers > 1 else _BACKLOG,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_GRACE,
-            proxy_headers=bool(listening.proxy),
-            forwarded_allow_ips=listening.proxy or None,
+            proxy_headers=False,  # which is done with more
             ssl_certfile=listening.cert or None,
             ssl_keyfile=listening.key or None,
             http=Connection,

@@ -116,13 +116,13 @@ def test_a_rebase_that_is_cut_off_loses_no_conflict(project, again, monkeypatch,
         patch.setattr(owner, name, killed)
         with pytest.raises(KeyboardInterrupt):
             draft.rebase()
-    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.full((40, 40, 40), 3, np.uint8))
+    theirs.descriptors[0].labelmap_layers[0].save_new_data(np.full((40, 40, 40), 2, np.uint8))
     project.sync()
     draft = project.descriptors[0].labelmap_layers[0].draft("mine")
     (region,) = draft.rebase()
     assert list(region) == whole
     assert draft.rebase() == [region]
-    draft.source[20:30] = 3
+    draft.source[20:30] = 1
     assert draft.publish()
     found = np.array(again().descriptors[0].labelmap_layers[0].load())[:, 0, 0]
     assert found[10:20].tolist() == [2] * 10

@@ -120,6 +120,7 @@ def test_an_empty_label_map_is_stored_but_has_no_content(layer):
     ],
 )
 def test_the_data_type_stays_where_it_holds_the_values(layer, first, then, stored):
+    layer.add_label("largest", np.iinfo(np.uint64).max)
     layer.save_new_data(np.ones(BIG, first))
     value = np.iinfo(np.uint64).max if then == np.uint64 else 1
     data = np.full(BIG, value, then)
@@ -144,8 +145,9 @@ def test_what_does_not_fit_is_refused(layer, data, error, message):
 
 
 def test_labels_lie_over_the_spatial_axes(project):
+    project.add_labelmap_layer("any")
     found = project.add_descriptor(np.zeros((2, 3, 6, 5, 4), np.uint8), "tcxyz", axes=("t", "c", "x", "y", "z"))
-    layer = found.labelmap_layers[0]
+    layer = found.labelmap_layers["any"]
     assert layer.create_empty_labelmap().shape == found.spatial_shape == (6, 5, 4)
     data = np.arange(120, dtype=np.uint8).reshape(6, 5, 4)
     layer.save_new_data(data)
@@ -274,7 +276,39 @@ def test_a_file_system_without_links_gets_copies(layer, monkeypatch):
     assert layer.save_new_data(data) is False
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+def test_a_value_without_a_label_is_refused_before_anything_is_written(layer, again, dtype):
+    wrong = labels().astype(dtype)
+    wrong[0, 0, 0], wrong[1, 2, 3] = 3, 100
+    with pytest.raises(ParameterError, match=r"'big' has the values \[3, 100\].*'cells' have \[0, 1, 2\]") as error:
+        layer.save_new_data(wrong)
+    assert "add_label" in error.value.remedy
+    assert layer.load() is None
+    assert not list(places.folder(layer).glob("*draft*"))
+    layer.add_label("third", 3)
+    layer.add_label("hundredth", 100)
+    layer.project.save()
+    assert layer.save_new_data(wrong)
+    np.testing.assert_array_equal(np.array(again().descriptors["big"].labelmap_layers[0].load()), wrong)
+
+
+def test_values_that_are_stored_already_may_stay(layer):
+    """Whoever corrects a voxel of what a program has written need not tell what its other values are."""
+    draft, data = layer.draft(dtype=np.uint16), labels().astype(np.uint16)
+    data[0, 0, 0] = 7
+    draft.source[...] = data
+    draft.publish()
+    data[0, 0, 1] = 2
+    assert layer.save_new_data(data) in (True, False)
+    np.testing.assert_array_equal(np.array(layer.load()), data)
+    data[0, 0, 1] = 7
+    with pytest.raises(ParameterError, match="7"):
+        layer.save_new_data(data)
+
+
 def test_values_above_2_to_the_53(layer):
+    layer.add_label("larger", 2**63 + 1)
+    layer.add_label("large", 2**53 + 1)
     big = np.zeros(BIG, np.uint64)
     big[0, 0, :2] = 2**63 + 1, 2**53 + 1
     layer.save_new_data(big)

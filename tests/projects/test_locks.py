@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
@@ -223,3 +226,78 @@ def test_a_stopped_process_is_waited_for_and_named(project, monkeypatch):
             project.save()
     project.save()
     assert (places.root(project) / "descriptors").exists()
+
+
+def test_who_waits_at_another_process_is_the_next_one(tmp_path):
+    """Threads of one process do not take turns for ever while others wait: only who is the next may lock."""
+    with mutex.holding(tmp_path, ["a"]):
+        pass
+    with open(tmp_path / "a.next", "r+b") as other:  # as another process that waits
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LockError, match="a for 0 s"), mutex.holding(tmp_path, ["a"], 0.05):
+            pass
+    began = threading.Event()
+
+    def wait():
+        began.set()
+        with mutex.holding(tmp_path, ["a"]):
+            pass
+
+    with open(tmp_path / "a", "r+b") as other, ThreadPoolExecutor(1) as pool:  # as another process that has it
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(wait)
+        began.wait()
+        while is_free(tmp_path / "a.next"):
+            assert not waiting.done()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.result()
+    assert is_free(tmp_path / "a.next")
+    assert is_free(tmp_path / "a")
+
+
+def is_free(path):
+    with open(path, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("gives_up", [None, 2, 5])
+def test_threads_get_a_mutex_in_the_order_in_which_they_came(tmp_path, gives_up):
+    found, turns = [], mutex._Turns()
+    assert turns.acquire(1)
+
+    def wait(n):
+        if turns.acquire(0 if n == gives_up else 60):
+            found.append(n)
+            turns.release()
+
+    with ThreadPoolExecutor(6) as pool:
+        for n in range(6):
+            one = pool.submit(wait, n)
+            while len(turns._waiting) < n + 1 - (gives_up is not None and n > gives_up) and not one.done():
+                pass
+        assert found == []
+        turns.release()
+    assert found == [n for n in range(6) if n != gives_up]
+    assert turns.acquire(0)
+
+
+def test_a_waiting_thread_that_is_interrupted_keeps_nobody_waiting(monkeypatch):
+    class Interrupted:
+        def acquire(self, timeout=None):
+            if timeout is not None:
+                turns.release()  # who has it gives it to this one, just then
+                raise KeyboardInterrupt
+
+        def release(self):
+            pass
+
+    turns = mutex._Turns()
+    assert turns.acquire(1)
+    monkeypatch.setattr(mutex.threading, "Lock", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        turns.acquire(1)
+    assert turns.acquire(0)

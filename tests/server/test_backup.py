@@ -39,6 +39,8 @@ def saved(demo, tmp_path):
 
 def test_a_restored_project_can_still_undo_its_last_edit(demo, saved, tmp_path):
     restore(saved, tmp_path / "other")
+    secret = (saved, tmp_path / "other" / "server.db", demo.web.site.root / "server.db")
+    assert [path.stat().st_mode & 0o077 for path in secret] == [0, 0, 0]
     project = Project.load(tmp_path / "other" / "projects" / demo.id)
     layer = project.descriptors[0].labelmap_layers["cells"]
     assert not np.array(layer.load()).any()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, insert, inspect, select, text
+from sqlalchemy import create_engine, delete, insert, inspect, select, text
 
 from bioimage_py.errors import FormatError, ParameterError, StorageError
 from bioimage_py.server.database import engine, tables
@@ -24,6 +25,26 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(tmp_path):
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     database.close()
     Database(f"sqlite:///{tmp_path}/a.db").close()
+
+
+def check_one_key(url, others=8):
+    """However many processes make a database at once, and whenever it is opened, there is one key."""
+    with ThreadPoolExecutor(others) as pool:
+        made = list(pool.map(Database, [url] * others))
+    assert len({one.pseudonym_key() for one in made}) == 1
+    assert len(made[0].pseudonym_key()) == 32
+    with made[0].writing() as connection:
+        connection.execute(delete(tables.keys))
+    for one in made:
+        one.close()
+    lacking = Database(url)
+    with pytest.raises(StorageError, match="no key"):
+        lacking.pseudonym_key()  # and makes no other one: pseudonyms would be others
+    lacking.close()
+
+
+def test_a_key_is_made_once(tmp_path):
+    check_one_key(f"sqlite:///{tmp_path}/a.db")
 
 
 def of_the_first_version(url, monkeypatch):

@@ -66,6 +66,10 @@ def test_migrations_lead_to_the_tables_that_the_code_knows(url):
         database.close()
 
 
+def test_a_key_is_made_once(url):
+    test_database.check_one_key(url)
+
+
 def test_an_older_database_is_brought_up_to_date_and_copied_before(url, tmp_path, monkeypatch):
     test_database.of_the_first_version(url, monkeypatch)
     with pytest.raises(FormatError, match="schema 0001") as error:

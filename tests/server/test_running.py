@@ -210,3 +210,32 @@ def test_passwords_do_not_travel_without_encryption(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_machine_alone_needs_no_encryption(host):
     Listening(host).check()
+
+
+@pytest.mark.parametrize(
+    ("listening", "link"),
+    [
+        (Listening(), "http://127.0.0.1:8123/link/x"),
+        (Listening("0.0.0.0", proxy="172.17.0.1"), "http://127.0.0.1:8123/link/x"),
+        (Listening("0.0.0.0", insecure=True), "http://127.0.0.1:8123/link/x"),
+        (Listening("::", cert="a", key="b"), "https://[::1]:8123/link/x"),
+        (Listening("::1"), "http://[::1]:8123/link/x"),
+        (Listening("0.0.0.0", proxy="a", url="https://labels.example.org/"), "https://labels.example.org/link/x"),
+        (Listening(path="/labels", url="https://a.b:1/labels"), "https://a.b:1/labels/link/x"),
+        (Listening("0.0.0.0", proxy="a", path="/labels"), "proxy (--url tells it): /labels/link/x"),
+    ],
+)
+def test_a_link_is_one_that_a_person_can_open(listening, link):
+    listening.check()
+    told = listening.invitation(8123, "/link/x")
+    assert link in told.split(" (elsewhere")[0]
+    assert "0.0.0.0" not in told
+    assert "::/" not in told
+
+
+@pytest.mark.parametrize(
+    "url", ["labels.example.org", "ftp://a", "https://", "https://a/other", "https://a?b", "https://u:p@a"]
+)
+def test_an_address_where_nobody_is_found_is_refused(url):
+    with pytest.raises(ParameterError, match="--url"):
+        Listening(url=url).check()

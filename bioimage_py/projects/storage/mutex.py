@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,7 +56,47 @@ def holding(folder: Path, names: Iterable[str], seconds: float | None = None) ->
         yield
 
 
-_threads: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+class _Turns:
+    """A lock that threads get in the order in which they came: with that of Python somebody may wait for long."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def acquire(self, timeout: float) -> bool:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return True
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        got = False
+        try:
+            got = mine.acquire(timeout=timeout)
+        finally:  # also by Ctrl-C, when it may have been given already
+            if not got and not self._left(mine):
+                self.release()
+        return got
+
+    def _left(self, mine: threading.Lock) -> bool:
+        """Wait no more; return whether it was not given meanwhile."""
+        with self._guard:
+            if mine not in self._waiting:
+                return False
+            self._waiting.remove(mine)
+            return True
+
+    def release(self) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
+_threads: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
 """Of this process, by path; those that nobody uses go by themselves."""
 _known = threading.Lock()
 
@@ -73,21 +114,32 @@ os.register_at_fork(after_in_child=_forget)
 @contextmanager
 def _held(path: Path, seconds: float) -> Iterator[None]:
     with _known:
-        among_threads = _threads.get(str(path)) or _threads.setdefault(str(path), threading.Lock())
+        among_threads = _threads.get(str(path)) or _threads.setdefault(str(path), _Turns())
     if not among_threads.acquire(timeout=seconds):
         raise _too_long(path, seconds)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            _wait(descriptor, path, seconds)
+        with ExitStack() as stack:
+            with ExitStack() as before:
+                # of those who wait one is the next: else the threads of one process take turns and others wait for ever
+                before.callback(os.close, _locked(path.with_name(f"{path.name}.next"), path, seconds, 0.02))
+                stack.callback(os.close, _locked(path, path, seconds, 0.002))
             yield
-        finally:
-            os.close(descriptor)
     finally:
         among_threads.release()
 
 
-def _wait(descriptor: int, path: Path, seconds: float) -> None:
+def _locked(file: Path, path: Path, seconds: float, longest: float) -> int:
+    """Open and lock a file, looking again after `longest` seconds at most; `path` is what is waited for."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        _wait(descriptor, path, seconds, longest)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _wait(descriptor: int, path: Path, seconds: float, longest: float) -> None:
     deadline, pause = monotonic() + seconds, 0.0005
     while True:
         try:
@@ -103,7 +155,7 @@ def _wait(descriptor: int, path: Path, seconds: float) -> None:
         if monotonic() > deadline:
             raise _too_long(path, seconds)
         sleep(pause)
-        pause = min(2 * pause, 0.02)
+        pause = min(2 * pause, longest)
 
 
 def _too_long(path: Path, seconds: float) -> LockError:

@@ -6,7 +6,6 @@ typed (comments, tags, names that hold nothing of what the image says of itself)
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
@@ -30,14 +29,14 @@ class Pseudonyms:
 
     Parameters
     ----------
-    secret : str
+    key : bytes
         Without which nobody finds out by trying who a pseudonym is.
     levels : sequence of str
         Titles of the levels of groups.
     """
 
-    def __init__(self, secret: str, levels: Sequence[str]) -> None:
-        self._secret, self.levels = secret.encode(), tuple(levels)
+    def __init__(self, key: bytes, levels: Sequence[str]) -> None:
+        self._key, self.levels = key, tuple(levels)
 
     def document(self, document: Document) -> Document:
         """Return the document of a data set without what is personal."""
@@ -76,7 +75,7 @@ class Pseudonyms:
         return found
 
     def _pseudonym(self, level: str, key: str) -> str:
-        mark = hmac.new(self._secret, f"{level}\0{key}".encode(), hashlib.sha256).hexdigest()
+        mark = hmac.digest(self._key, f"{level}\0{key}".encode(), "sha256").hex()
         return f"{level} {mark[:10]}"
 
 

@@ -6,6 +6,7 @@ manage the project see all of it.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +28,10 @@ PERSONAL = Role.annotator
 """The least role that is told whom images show, where nobody has chosen another one."""
 MOST = 10_000
 """Data sets that are assigned at once."""
-_WITHHOLDING = 2**31
-"""What `changed` is more for those for whom something is left out: with another role, clients load anew."""
+_WITHHOLDING = 2**31 + 1
+"""What `changed` is more for those for whom something is left out: with another role, clients load anew.
+
+One more than when pseudonyms were made without a key: who has those loads anew."""
 
 
 class Sight:
@@ -108,7 +111,8 @@ class Sight:
 
     def pseudonyms(self, levels: Sequence[str]) -> Pseudonyms:
         """Return what stands for what is left out; `levels` are the titles of the project's groups."""
-        return Pseudonyms(f"{self._database.identity()} {self._project}", levels)
+        key = hmac.digest(self._database.pseudonym_key(), self._project.encode(), "sha256")
+        return Pseudonyms(key, levels)
 
     def document(self, name: str, document: Document, levels: Sequence[str]) -> Document:
         """Return a document without what is not there for the caller; `levels` as for `pseudonyms`."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ...errors import ParameterError, StorageError
 from .engine import Database, alone, write_file
-from .tables import metadata, rights
+from .tables import keys, metadata, rights
 
 _ROWS = 200
 """Written together; rows of events may be large."""
 _TABLES = [table for table in metadata.sorted_tables if table is not rights]  # which counts by itself
+
+_MADE = {keys}
+"""Tables that have rows from the first; those of a copy take their place."""
 
 
 def save(rows: Connection, path: Path) -> None:
@@ -38,6 +41,8 @@ def fill(rows: Connection, empty: Connection) -> None:
     """
     check_empty(empty)
     for table in _TABLES:
+        if table in _MADE:
+            empty.execute(delete(table))
         found = rows.execute(select(table).execution_options(yield_per=_ROWS))
         for some in found.mappings().partitions():
             try:
@@ -62,7 +67,7 @@ def check_empty(connection: Connection) -> None:
     """
     for table in _TABLES:
         alone(connection, table)
-        if connection.execute(select(table).limit(1)).first() is not None:
+        if table not in _MADE and connection.execute(select(table).limit(1)).first() is not None:
             raise ParameterError(
                 f"{_name(connection)} holds a site already: its table {table.name} has rows.",
                 remedy="give an empty database",

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from ...extras import needing
 from ..refusals import DiskFullError
 from . import older
 
-HEAD = "0004"
+HEAD = "0005"
 """Newest migration."""
 _TRIGGERS = 27
 """By which SQLite counts changes of rights; where some are missing, any change counts."""
 _WAIT_SECONDS = 10.0
+_MODE = 0o600
+"""Of files that hold hashes of passwords, and the key."""
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -56,6 +58,7 @@ class Database:
         self._watcher: sqlite3.Connection | None = None
         self._counts, self._changed, self._version = False, -1, -1
         self._identity = ""
+        self._key = b""
         self._migrate(copies)
 
     @contextmanager
@@ -139,6 +142,24 @@ class Database:
                 self._identity = identity_of(connection)
         return self._identity
 
+    def pseudonym_key(self) -> bytes:
+        """Return the 32 bytes that pseudonyms are made with; nothing but a backup tells them.
+
+        Raises
+        ------
+        StorageError
+            Somebody has taken them out of the database.
+        """
+        if not self._key:
+            with self.reading() as connection:
+                found = connection.execute(text("SELECT key FROM keys WHERE name = 'pseudonyms'")).scalar()
+            if found is None:
+                raise StorageError(
+                    "The database holds no key for the pseudonyms of patients.", remedy="restore it from a backup"
+                )
+            self._key = bytes.fromhex(found)
+        return self._key
+
     def close(self) -> None:
         """Close all connections."""
         with self._watching:
@@ -189,6 +210,7 @@ class Database:
             )
         private = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
+            private.touch(mode=_MODE)
             with opened as before:
                 write(before, private)
             with open(private, "rb") as written:
@@ -200,6 +222,7 @@ class Database:
 
 def write_file(connection: Connection, path: Path) -> None:
     """Write what a transaction of SQLite sees into a new file."""
+    path.touch(mode=_MODE)
     with closing(sqlite3.connect(path)) as copy:
         driver: Any = connection.connection.driver_connection
         driver.backup(copy)
@@ -228,6 +251,9 @@ def _engine(url: str) -> Engine:
         return create_engine(parsed.set(drivername="postgresql+pg8000"), pool_pre_ping=True, pool_size=10)
     if not parsed.database or parsed.database == ":memory:":
         raise ParameterError("The database needs a file.", remedy="sqlite:////path/of/a/file")
+    if not parsed.database.startswith("file:"):  # of SQLite's own URLs
+        with suppress(OSError):  # which SQLite tells
+            Path(parsed.database).touch(mode=_MODE)
     engine = create_engine(parsed, connect_args={"timeout": _WAIT_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begun)

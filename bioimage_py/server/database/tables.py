@@ -1,4 +1,7 @@
-"""The tables, as the newest migration leaves them. Times are seconds since 1970; secrets are stored as SHA-256 only."""
+"""The tables, as the newest migration leaves them. Times are seconds since 1970.
+
+Secrets of others are stored as SHA-256 only; the server's own one is in `keys`.
+"""
 
 from __future__ import annotations
 
@@ -188,6 +191,14 @@ failures = Table(
     Column("until", Float, nullable=False),
 )
 """Logins that failed, by account and address (their SHA-256)."""
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("key", String(64), nullable=False),
+)
+"""What the server keeps to itself, in hexadecimal; made with the database, in backups, and told by nothing."""
 
 rights = Table(
     "rights",

@@ -76,8 +76,7 @@ async def form_of(request: Request, visit: AnybodyOf) -> Form:
     ParameterError
         It is no form.
     """
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise NotAllowedError("Another site has sent this form.", remedy="open the page here, and repeat it")
+    _check_origin(request)
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise ParameterError("This takes a form.", remedy="send application/x-www-form-urlencoded")
     body = b"".join([part async for part in request.stream()])
@@ -87,6 +86,44 @@ async def form_of(request: Request, visit: AnybodyOf) -> Form:
         raise ParameterError("The form cannot be read.", remedy="load the page again") from None
     _check_mark(visit, found.text(MARK))
     return found
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse what the browser tells another site's page has sent; some tell nothing."""
+    fetched, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if fetched not in (None, "same-origin", "none"):
+        raise NotAllowedError("Another site has sent this form.", remedy="open the page here, and repeat it")
+    if origin is None or (origin == "null" and fetched == "same-origin"):  # which hides it, as its user wants
+        return
+    if not _is_own(origin, request):
+        raise NotAllowedError(
+            f"A page of {origin[:200]} has sent this form, and this is {request.headers.get('host', '')[:200]}.",
+            remedy="open the page here, and repeat it; a proxy must hand on Host (server run --trusted-proxy)",
+        )
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    """Whether an `Origin` is where browsers find this server, also through a trusted proxy (`Forwarded`).
+
+    A proxy need not tell of TLS, and may leave the port out of `Host`, as nginx's `$host` does.
+    """
+    scheme, _, rest = origin.lower().partition("://")
+    if scheme not in _PORTS or (request.scope["scheme"] == "https" and scheme != "https"):
+        return False
+    told, wanted = request.scope["state"].get("hosts"), _place(rest, scheme)
+    found = [_place(host.lower(), scheme) for host in (request.headers.get("host", ""), *(told or ()))]
+    return wanted in found or (told is not None and (wanted[0], "") in found)
+
+
+_PORTS = {"http": "80", "https": "443"}
+
+
+def _place(text: str, scheme: str) -> tuple[str, str]:
+    """Return host and port, "" for the usual one."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        return text, ""
+    return host, "" if port == _PORTS[scheme] else port
 
 
 def _check_mark(visit: Visit, mark: str) -> None:

@@ -31,7 +31,7 @@ def rendered(template: str, status: int = 200, **values: Any) -> HTMLResponse:
         What the template names.
     """
     text = _environment().get_template(f"{template}.html").render(**values)
-    return HTMLResponse(text, status, {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
+    return HTMLResponse(text, status, {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"})
 
 
 @cache

@@ -152,6 +152,11 @@ class Visit:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         return f"{root_of(self.request)}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
 
+    @property
+    def base(self) -> str:
+        """The server's base URL, as the browser has found it."""
+        return f"{self.request.url.scheme}://{self.request.url.netloc}{root_of(self.request)}"
+
     def show(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page."""
         return rendered(template, status, visit=self, url=self.url, mark=self.mark, **values)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import insert, select
 
 import bioimage_py as bp
 from bioimage_py.errors import AccessError
@@ -17,9 +19,10 @@ from bioimage_py.projects.images import open_image
 from bioimage_py.projects.values.records import DescriptorRecord
 from bioimage_py.server.accounts.members import Role
 from bioimage_py.server.accounts.personal import Pseudonyms
-from bioimage_py.server.database import audit
+from bioimage_py.server.accounts.sights import Sight
+from bioimage_py.server.database import audit, tables
 
-from ..conftest import Demo
+from ..conftest import Demo, Web
 from ..http.test_rights import Asking, calls, needs
 from ..page.conftest import Browser
 
@@ -185,15 +188,36 @@ def test_nobody_finds_out_by_a_conflict(ward: Ward) -> None:
     assert answer.status_code == 403, answer.text
 
 
+def test_nothing_that_is_told_lets_one_make_pseudonyms(ward: Ward, make_web: Callable[[], Web]) -> None:
+    """Whoever knows all rows of the audit log, and so what the database goes by, knows nothing of its key."""
+    site, other = ward.demo.web.site, make_web().site
+    with site.database.reading() as rows, other.database.writing() as connection:
+        connection.execute(insert(tables.audit), [dict(row) for row in rows.execute(select(tables.audit)).mappings()])
+    assert site.database.identity() == other.database.identity()
+    found = [Sight(one.database, ward.demo.id, 1, withholds=True).pseudonyms(["Patient"]) for one in (site, other)]
+    first, second = (one.grouping([(PATIENT, NAME)]) for one in found)
+    assert first != second
+    key = site.database.pseudonym_key()
+    assert len(key) == 32
+    asked = [ward.demo.web["root"].get(path) for path in ("/audit", "/metrics", "/version", "/users", "/projects")]
+    asked += [ward.demo.web["owner"].get(f"{ward.demo.path}{path}") for path in ("", "/files", "/events?since=0")]
+    asked += [ward.demo.web["owner"].get(f"{ward.demo.path}/documents/project")]
+    assert [one.status_code for one in asked if one.status_code != 200] == []
+    for text in (*(one.text for one in asked), repr(found[0]), repr(vars(site.database.engine))):
+        assert key.hex() not in text
+    for path in ward.demo.folder.root.rglob("*.json"):
+        assert key.hex().encode() not in path.read_bytes(), path
+
+
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.booleans())
 def test_a_group_that_the_image_tells_of_is_never_shown(patient: str, name: str, site: str, titled: bool) -> None:
     info = ImageInfo(patient_id=patient or None, patient_name=name or None)
     image = {"spec": {}, "own_copy": True, "original_path": "x"}
     groups = [{"key": patient, "display": name}, {"key": site, "display": site}]
     document = {"identifier": "d", "name": "n", "grouping": groups, "info": info.model_dump(), "image": image}
-    found = Pseudonyms("secret", ["Patient" if titled else "A", "Site"]).document(document)
+    found = Pseudonyms(b"key", ["Patient" if titled else "A", "Site"]).document(document)
     shown = {text for group in found["grouping"] for text in group.values()}
     assert not shown & ({patient, name} - {"", site})
     if titled:
-        assert Pseudonyms("other", ["Patient"]).document(document)["grouping"][0] != found["grouping"][0]
+        assert Pseudonyms(b"other", ["Patient"]).document(document)["grouping"][0] != found["grouping"][0]
     assert found["info"] == {}

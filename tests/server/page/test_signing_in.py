@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from fastapi.testclient import TestClient
 
 from bioimage_py.server.page import account_routes, data_set_routes, people_routes, project_routes, sign_in_routes
 from bioimage_py.server.page.visits import local
+from bioimage_py.server.processes.forwarded import Forwarded
 
 from ..conftest import PASSWORD
 
@@ -24,6 +26,9 @@ def test_somebody_signs_in_and_out(demo, browsers):
     cookie = browser.cookie
     assert "Sign in" in browser.send("/sign-out", on="/account")
     assert browser.cookie == ""
+    browser.sign_in("stranger")
+    assert "https://testserver&#34;" in browser.get("/projects").replace("&quot;", "&#34;").replace('"', "&#34;")
+    browser.send("/sign-out", on="/account")
     browser.client.cookies.set(SESSION, cookie)
     assert "Sign in" in browser.get("/projects")  # a cookie that was kept is worth nothing
 
@@ -78,9 +83,42 @@ def test_a_form_of_another_page_is_refused(demo, browsers):
     headers = {"Sec-Fetch-Site": "cross-site"}
     data = {"mark": owner.mark("/account"), "name": "x", "scope": "read", "days": "7"}
     assert owner.client.post("/account/tokens", data=data, headers=headers).status_code == 403
+    for origin in (
+        "https://evil.example", "http://testserver", "https://testserver:444", "https://testserver.evil.example",
+        "https://evil.example/https://testserver", "null", "", "testserver", "https://testserver@evil.example",
+    ):  # fmt: skip
+        for more in ({}, {"X-Forwarded-Host": "evil.example"}):  # no proxy is trusted
+            headers = {"Origin": origin, **more}
+            assert owner.client.post("/account/tokens", data=data, headers=headers).status_code == 403, headers
     as_text = owner.client.post("/account/tokens", json=data)
     assert as_text.status_code == 422
     assert demo.web.site.tokens.of(demo.web.site.sessions.visitor(owner.cookie)) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        ({"Origin": "https://labels.example.org", "Host": "labels.example.org"}, True),
+        ({"Origin": "https://Labels.example.org:443", "Host": "labels.example.org"}, True),
+        ({"Origin": "https://labels.example.org:8443", "Host": "labels.example.org:8443"}, True),
+        ({"Origin": "https://labels.example.org:8443", "Host": "labels.example.org"}, True),  # nginx's $host
+        ({"Origin": "https://labels.example.org:8443", "Host": "labels.example.org:9"}, False),
+        ({"Origin": "https://labels.example.org", "X-Forwarded-Host": "labels.example.org"}, True),
+        ({"Origin": "https://labels.example.org", "X-Forwarded-Host": "labels.example.org, inner:8123"}, True),
+        ({"Origin": "http://labels.example.org", "X-Forwarded-Host": "labels.example.org"}, False),
+        ({"Origin": "https://evil.example", "X-Forwarded-Host": "labels.example.org"}, False),
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "null"}, False),
+        ({}, True),
+    ],
+)
+def test_a_form_through_a_proxy_is_taken_from_the_address_that_the_proxy_tells(demo, browsers, headers, taken):
+    owner = browsers["owner"]
+    data = {"mark": owner.mark("/account"), "name": "x", "scope": "read", "days": "7"}
+    behind = TestClient(Forwarded(demo.web.app, "testclient"), base_url="http://inner:8123")
+    cookies = {"Cookie": f"{SESSION}={owner.cookie}", "X-Forwarded-Proto": "https"}
+    answer = behind.post("/account/tokens", data=data, headers={**cookies, **headers}, follow_redirects=False)
+    assert (answer.status_code != 403) == taken, answer.text
 
 
 def test_every_form_that_changes_something_takes_a_mark(demo, browsers):
