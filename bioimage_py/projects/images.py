@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import AccessError, FormatError, NotReopenableError, ParameterError, SourceTypeError
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
-from ..io.v3.properties import told_affine
+from ..io.v3.functions import told_affine
 from ..operations.copying import copy
 from ..sources import Axis, Source, SourceSpec, as_source, from_spec
 from ..sources.chunked.attributes import kind_of

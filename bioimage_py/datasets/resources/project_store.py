@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DatasetError, ParameterError, StorageError
-from ...io.v3.properties import told_affine, usable_affine
+from ...io.v3.functions import told_affine
+from ...io.v3.properties import usable_affine
 from ...projects import Descriptor, Project
 from ...projects.remote.working import Worker
 from ...sources import Axis, Source

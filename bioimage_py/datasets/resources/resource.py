@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ...blocks import Grid, to_roi
 from ...errors import BioimageError, DatasetError, ShapeError, SourceNotFoundError
-from ...io.v3.properties import told_affine
+from ...io.v3.functions import told_affine
 from ...sources import Axis, Source, as_source
 from ...sources.file import open_source
 from ..annotations.annotation import Annotation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BioimageError
 from ...sources.axes import Axis
-from ...sources.stores.location import locate
-from ..formats import format_of
-
-_ANATOMICAL = ("dicom", "metaimage", "nifti", "nrrd")
-"""Formats whose files tell how an image lies in a body."""
 
 Spacing = tuple[float | tuple[float, ...] | None, ...]
 
@@ -113,26 +106,6 @@ def spacing_of(axes: Sequence[Axis]) -> Spacing | None:
     """Return the distance between pixels along axes, None where nothing is known of any."""
     known = tuple(float(axis.scale) if axis.unit is not None or axis.scale != 1 else None for axis in axes)
     return known if any(size is not None for size in known) else None
-
-
-def told_affine(path: str, axes: Sequence[Axis]) -> npt.NDArray[np.float64] | None:
-    """Return how a file says that its image lies in a body: (4, axes + 1), from indices in the order of its axes.
-
-    Returns
-    -------
-    array or None
-        None where it says nothing, or nothing that could be.
-    """
-    from .functions import improps
-
-    try:
-        if format_of(locate(path)) not in _ANATOMICAL:
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever opens it is warned
-            return usable_affine(improps(path).affine, axes)
-    except (BioimageError, OSError, ValueError):
-        return None
 
 
 def usable_affine(told: Any, axes: Sequence[Axis]) -> npt.NDArray[np.float64] | None:
