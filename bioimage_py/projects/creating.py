@@ -23,7 +23,7 @@ from .values.settings import ProjectSettings
 if TYPE_CHECKING:
     from .project import Project
 
-IGNORED = "index.json\nlocks/\ntransactions/\nthumbnails/\n.*\n!.gitignore\n"
+IGNORED = "index.json\nlocks/\ntransactions/\nthumbnails/\n.*\n!.gitignore\n!.ids/\n"
 """What version control need not keep."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError, StorageError
+from ..io.v3.properties import usable_affine
 from ..sources import Axis, Source
 from ..sources.stores.paths import is_url
 from ..system.files import write_once
@@ -158,6 +159,11 @@ class ImageProperties:
         image.axes = [
             {**axis, "scale": by_name[axis["name"].lower()]} if axis["kind"] == "space" else axis for axis in image.axes
         ]
+        if (told := usable_affine(image.affine, self.axes)) is not None:
+            for column, axis in enumerate(self.axes):
+                if axis.kind == "space":  # the direction stays
+                    told[:3, column] *= axis.scale / np.linalg.norm(told[:3, column])
+            image.affine = told.tolist()
 
     @property
     def unit(self) -> str | None:

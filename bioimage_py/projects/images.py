@@ -15,10 +15,11 @@ import numpy.typing as npt
 from ..errors import AccessError, FormatError, NotReopenableError, ParameterError, SourceTypeError
 from ..io.create import create_array
 from ..io.ome import check_axes, write_multiscales
+from ..io.v3.functions import told_affine
 from ..operations.copying import copy
 from ..sources import Axis, Source, SourceSpec, as_source, from_spec
 from ..sources.chunked.attributes import kind_of
-from ..sources.file import open_source
+from ..sources.file import FileSource, open_source
 from ..sources.stores.paths import is_url
 from ..wrapper.view import AxesSource  # saved specs name it by this module, too
 from .storage.folder import Folder, new_stamp
@@ -87,6 +88,7 @@ def record_image(
 ) -> ImageRecord:
     """Return how an image is opened again, after copying it where that is asked for or needed."""
     spec = _read_only_spec(source)
+    affine = told_affine(source.path, axes) if isinstance(source, FileSource) else None
     if own_copy or spec is None:
         spec, own_copy = _copied(source, axes, root, identifier).to_spec(), True
     return ImageRecord(
@@ -96,6 +98,7 @@ def record_image(
         axes=axis_documents(axes),
         own_copy=own_copy,
         original_path=original,
+        affine=None if affine is None else affine.tolist(),
     )
 
 

@@ -19,9 +19,9 @@ from ..system.files import write_once
 from .storage.folder import new_stamp
 from .storage.leases import LockToken
 from .storage.session import Session
-from .stored_spaces import BASE, Stored, read_version
+from .stored_spaces import Stored, read_version, refuse_taken
 from .values.merge import Document
-from .values.names import is_plain, is_space, plain, space_id, space_key
+from .values.names import BASE, is_plain, is_space, plain, space_id, space_key
 from .values.records import LayerRecord
 from .values.space_merge import merged, without_unknown
 
@@ -175,6 +175,7 @@ class OpenSpaces:
         space._elsewhere = lambda name: any(
             name in self.get(descriptor, other) for other in self.ids(descriptor) if other != id
         )
+        space._refuse_taken = lambda names: refuse_taken(self._session, self._open.values(), found, names)
         return found
 
     def path_of(self, identifier: str, id: str, version: str, ending: str = ".json") -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,15 @@ from ..spaces import Ontology, from_document
 from ..spaces.changes import Moment, apply_changes
 from ..spaces.schema import CHANGES
 from ..system.json_text import parse_json
+from .storage.session import Session
+from .storage.space_ids import clash
 from .values.merge import Document
-from .values.names import is_space, space_id
+from .values.names import BASE, is_space, space_id
 from .values.space_merge import all_known, without_unknown
 
 if TYPE_CHECKING:
     from .descriptor import Descriptor
-
-BASE = ".base"
-"""Ending of the whole document beside a version that tells changes: a link to that of the version before."""
+    from .spaces import Open
 
 
 def versions(descriptor: Descriptor) -> dict[str, str]:
@@ -31,6 +32,25 @@ def read(descriptor: Descriptor, id: str, version: str) -> Any:
     """Return a space as a version has it; see `Descriptor.read_space`."""
     spaces, ontology = descriptor._project._spaces, descriptor._project.ontology
     return spaces._read(descriptor.identifier, id, version, ontology).space
+
+
+def refuse_taken(session: Session, opened: Iterable[Open], found: Open, names: Sequence[str]) -> None:
+    """Refuse ids that something of another data set has; the commit looks again, when nobody else can take one.
+
+    Raises
+    ------
+    ConflictError
+    """
+    mine, wanted, changed = found.identifier, set(names), {*session.memory.deleted}
+    for other in opened:
+        if other.identifier != mine and (session.in_transaction or other.mark.has_steps()):
+            changed.add(other.identifier)
+            if taken := set[str]().union(*(table.all_known(wanted) for table in other.space._tables.values())):
+                raise clash(min(taken), other.identifier, found.space.space_id)
+    if session.remote is None:
+        with suppress(FormatError):  # the commit mends what is damaged
+            if there := session.folder.ids.taken(mine, names, but=changed):
+                raise clash(*there, found.space.space_id)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def put_many(
     rows["last_edited_by"] = [table.code(name) for name in editors] if editors else rows["created_by"]
     rows["manual"] = manual
     rows["outside"] = outside_of(space, rows["bounds"], numbers)
+    if ids is not None and space._refuse_taken is not None:
+        space._refuse_taken(names)
     olds = _olds(space, names, numbers, [chosen[code].id for code in codes.tolist()] if ids is not None else None)
     if olds is not None and (olds >= 0).any():
         there = np.flatnonzero(olds >= 0)

@@ -47,7 +47,11 @@ class Moment:
 
     def is_over(self) -> bool:
         """Whether something was done to the space since, or an answer given."""
-        return self._stamp != self._space._steps.stamp or bool(self._others(all_answers(self._space)))
+        return self.has_steps() or bool(self._others(all_answers(self._space)))
+
+    def has_steps(self) -> bool:
+        """Whether records of the space came or went since, told at once however many there are."""
+        return bool(self._stamp != self._space._steps.stamp)
 
     def is_as(self, other: Moment) -> bool:
         """Whether nothing was done to the space between both."""

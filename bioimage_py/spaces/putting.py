@@ -54,6 +54,8 @@ class Putting(Reading):
             raise LabelRowError(
                 f"The id {instance.id!r} belongs to something of another class.", remedy="leave the id out"
             )
+        if instance._known_elsewhere and self._refuse_taken is not None and mine is not instance:
+            self._refuse_taken([instance.id])
         return item
 
     def _rows(self, table: Table, class_: Any, frames: list[int], shaped: list[tuple[Any, Bounds, bool]],
@@ -99,6 +101,7 @@ class Putting(Reading):
     def _remember(self, step: Step, instance: Any) -> None:
         """Share an instance and its answers with all spaces that it lies in; two objects of one id become one."""
         known = self._instances.setdefault(instance.id, instance)
+        instance._known_elsewhere = True
         if known is instance or known._answers is instance._answers:
             return
         if self._is_left(instance.id):  # its answers went with its records, until that is undone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +72,7 @@ class Reading:
         self._steps = History()
         self._save: Callable[[Any], bool] | None = None
         self._elsewhere: Callable[[str], bool] | None = None
+        self._refuse_taken: Callable[[Sequence[str]], None] | None = None
 
     @property
     def name(self) -> str:

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_py.datasets import ImageDataset, VolumeDataset
+from bioimage_py import open_source
+from bioimage_py.datasets import ImageDataset, Resource, VolumeDataset
 from bioimage_py.datasets.folders import bids_resources, coco_resources, nnunet_resources
 from bioimage_py.errors import FormatError, ShapeError, SourceNotFoundError
+from bioimage_py.projects import Project, ProjectSettings
 from bioimage_py.projects.exporting import export_nnunet
+from bioimage_py.spaces import Box, ObjectClass, ObjectInstance, Ontology, Space
 
 from ..helpers import Later
 from .conftest import image, make_project
@@ -166,3 +169,45 @@ def test_bids(tmp_path: Path) -> None:
     assert data.split(a=0.5, b=0.5, by_patient=True).check()["shared_groups"] == {}
     with pytest.raises(SourceNotFoundError, match="T2w"):
         bids_resources(tmp_path / "d", "T2w")
+
+
+def test_an_image_lies_in_a_project_as_in_a_list(tmp_path: Path) -> None:
+    """Turned and mirrored: referred to, copied, and of a project that was made before affines were kept."""
+    turn = np.array([[0.8, -0.6, 0, 10], [0.6, 0.8, 0, -20], [0, 0, 1, 30], [0, 0, 0, 1]])
+    path = tmp_path / "turned.nii"
+    nibabel.save(nibabel.Nifti1Image(VOXELS.T, turn @ np.diag([-0.5, 1.5, 2, 1])), path)
+    ontology = Ontology([ObjectClass("cell", "bounding_box", id="cell")])
+    project = Project.create(ProjectSettings("p", ontology=ontology), tmp_path / "p")
+    for name in ("there", "copied", "older"):
+        project.add_descriptor(path, name, own_copy=name == "copied")
+    project.save()
+    older = tmp_path / "p" / "descriptors" / f"{project.descriptors['older'].identifier}.json"
+    document = json.loads(older.read_text())
+    assert len(document["image"].pop("affine")) == 4
+    older.write_text(json.dumps(document))
+    alone = Space.for_image(open_source(path), ontology=ontology, kind="volume", user="ann")
+    project = Project.load(tmp_path / "p")
+    for number, space in enumerate((alone, *(one.space() for one in project.descriptors))):
+        cell = ObjectInstance(ontology.object_class("cell"), f"cell {number}")
+        space.put_object_instance(cell, Box((1, 1, 1), (3, 4, 2)), units="pixel", created_by="ann")
+    project.save()
+    assert {(*one.space().get(f"cell {i + 1}").geometry.top_left,) for i, one in enumerate(project.descriptors)} == {
+        (*alone.get("cell 0").geometry.top_left,)
+    }
+    listed = VolumeDataset(resources=[Resource(path, space=alone)], return_boxes=True)
+    kept = VolumeDataset(tmp_path / "p", return_boxes=True)
+    for cut in (lambda data: data, lambda data: data.slice("coronal", orientation="RAS")):
+        want = [*cut(listed)]
+        found = [*cut(kept)]
+        assert len(found) == 3 * len(want)
+        for number, item in enumerate(found):
+            same = want[number % len(want)]
+            assert np.array_equal(item["image"], same["image"])
+            assert np.array_equal(item["metainfo"]["affine"], same["metainfo"]["affine"])
+            assert item["metainfo"]["spacing"] == same["metainfo"]["spacing"]
+            assert np.array_equal(item["boxes"], same["boxes"])
+    descriptor = project.descriptors["there"]
+    descriptor.spacing = (1.0, 3.0, 4.0)
+    project.save()
+    moved = VolumeDataset(tmp_path / "p")[0]["metainfo"]["affine"]
+    assert np.allclose(moved[:3, :3], 2 * listed[0]["metainfo"]["affine"][:3, :3])

@@ -160,7 +160,7 @@ class Model(RuleBasedStateMachine):
             return
         for place in ("objects", "classifications"):
             before, after = ([(r["id"], r.get("frame")) for r in document[place]] for document in (then, now))
-            if after != [key for key in after if key in before] + [key for key in after if key not in before]:
+            if after != [key for key in before if key in after] + [key for key in after if key not in before]:
                 return
         raise AssertionError("no record came back to a place between others")
 

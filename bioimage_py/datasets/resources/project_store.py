@@ -12,7 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ...errors import DatasetError, ParameterError, StorageError
+from ...io.v3.functions import told_affine
+from ...io.v3.properties import usable_affine
 from ...projects import Descriptor, Project
 from ...projects.remote.working import Worker
 from ...sources import Axis, Source
@@ -238,6 +243,15 @@ class ProjectResource(Resource):
     @cached_property
     def _described(self) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
         return self._descriptor.axes, self._descriptor.shape
+
+    @cached_property
+    def _told_affine(self) -> npt.NDArray[np.float64] | None:
+        """What the file said when it came into the project; of one that came before that was kept, what it says."""
+        descriptor = self._descriptor
+        told, path = descriptor._record.image.affine, descriptor.load_path
+        if told is not None or descriptor.own_copy or not os.path.exists(path):
+            return usable_affine(told, self.axes)
+        return told_affine(path, self.axes)
 
     @property
     def is_silent(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,19 +14,15 @@ import numpy.typing as npt
 
 from ...blocks import Grid, to_roi
 from ...errors import BioimageError, DatasetError, ShapeError, SourceNotFoundError
-from ...io.formats import format_of
+from ...io.v3.functions import told_affine
 from ...sources import Axis, Source, as_source
 from ...sources.file import open_source
-from ...sources.stores.location import locate
 from ..annotations.annotation import Annotation
 from ..annotations.masks import CropMask, FrameMask
 from ..annotations.processor import AnnotationProcessor
 from ..layout import Frames, Layout, Region, affine_of, named_axes, told_for
 from ..opening.cache import cached, is_cached
 from ..opening.handles import forget, opened, read_from
-
-_ANATOMICAL = ("dicom", "metaimage", "nifti", "nrrd")
-"""Formats whose files tell how an image lies in a body."""
 
 
 class Resource:
@@ -195,21 +190,7 @@ class Resource:
     @cached_property
     def _told_affine(self) -> npt.NDArray[np.float64] | None:
         """What the file says: (4, axes of the image + 1), in the order of its axes; None where it says nothing."""
-        if not isinstance(self.image, str):
-            return None
-        from ...io.v3 import improps
-
-        try:
-            if format_of(locate(self.image)) not in _ANATOMICAL:
-                return None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # whoever opens it is warned
-                told = np.asarray(improps(self.image).affine, np.float64)
-        except (BioimageError, OSError, TypeError, ValueError):
-            return None
-        columns = [i for i, axis in enumerate(self.axes) if axis.kind == "space"]
-        fits = told.shape == (4, len(self.axes) + 1) and len(columns) == 3
-        return told if fits and np.isfinite(told).all() and np.linalg.matrix_rank(told[:3, columns]) == 3 else None
+        return told_affine(self.image, self.axes) if isinstance(self.image, str) else None
 
     @property
     def unit(self) -> str | None:

@@ -8,18 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ...errors import ParameterError
+from ...errors import BioimageError, ParameterError
+from ...sources.axes import Axis
 from ...sources.stores.location import locate
+from ..formats import format_of
 from ..recognize import fitting, recognized
 from .handle import open_to_read
 from .plugins import imageio_backend, is_foreign, plugin_names
-from .properties import ImageProperties
+from .properties import ImageProperties, usable_affine
 from .resource import resource_of
 from .writing import MODES, writer_of
 
 _OF_READ = ("page", "series")
 """Keywords of formats that choose what is read, and not how the file is opened."""
+_ANATOMICAL = ("dicom", "metaimage", "nifti", "nrrd")
+"""Formats whose files tell how an image lies in a body."""
 
 
 def imread(
@@ -358,3 +363,21 @@ def _extension(extension: str | None, format_hint: str | None) -> str | None:
     if extension is not None and not (isinstance(extension, str) and extension.startswith(".")):
         raise ParameterError(f"extension={extension!r} does not begin with a dot.", remedy=f'extension=".{extension}"')
     return extension
+
+
+def told_affine(path: str, axes: Sequence[Axis]) -> npt.NDArray[np.float64] | None:
+    """Return how a file says that its image lies in a body: (4, axes + 1), from indices in the order of its axes.
+
+    Returns
+    -------
+    array or None
+        None where it says nothing, or nothing that could be.
+    """
+    try:
+        if format_of(locate(path)) not in _ANATOMICAL:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever opens it is warned
+            return usable_affine(improps(path).affine, axes)
+    except (BioimageError, OSError, ValueError):
+        return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...sources.axes import Axis
 
@@ -104,3 +106,14 @@ def spacing_of(axes: Sequence[Axis]) -> Spacing | None:
     """Return the distance between pixels along axes, None where nothing is known of any."""
     known = tuple(float(axis.scale) if axis.unit is not None or axis.scale != 1 else None for axis in axes)
     return known if any(size is not None for size in known) else None
+
+
+def usable_affine(told: Any, axes: Sequence[Axis]) -> npt.NDArray[np.float64] | None:
+    """Return what is told of three axes of space and leads back, else None."""
+    try:
+        found = np.asarray(told, np.float64)
+    except (TypeError, ValueError):
+        return None
+    columns = [i for i, axis in enumerate(axes) if axis.kind == "space"]
+    fits = found.shape == (4, len(axes) + 1) and len(columns) == 3 and np.isfinite(found).all()
+    return found if fits and np.linalg.matrix_rank(found[:3, columns]) == 3 else None

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from ...system.files import remove_whole
 from ...system.processes import server_time
-from ..stored_spaces import BASE
 from ..values.merge import Document
-from ..values.names import is_space
+from ..values.names import BASE, is_space
 
 if TYPE_CHECKING:
     from ..project import Project

@@ -26,6 +26,7 @@ from ..values.names import plain
 from ..values.records import completed, migrate
 from .events import EVENTS, Origin, event, event_name, is_event, numbers
 from .mutex import BUCKETS, bucket, holding
+from .space_ids import IDS, SpaceIds
 
 Stamp = tuple[int, int, int]
 SETTINGS = "project.json"
@@ -88,7 +89,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return (status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-_PARTS = (_DESCRIPTORS, _TRANSACTIONS, EVENTS, "locks", "history", "annotations", "images", "thumbnails", ".apply")
+_PARTS = (_DESCRIPTORS, _TRANSACTIONS, EVENTS, "locks", "history", "annotations", "images", "thumbnails", ".apply", IDS)
 
 
 class Folder:
@@ -108,6 +109,8 @@ class Folder:
         self.history = root / "history"
         for part in _PARTS:
             self.inside(root / part)
+        self.ids = SpaceIds(self)
+        """Ids in its spaces."""
         self.opened = 0
         """Number of descriptor files that were opened through this object."""
 
@@ -183,9 +186,10 @@ class Folder:
         Raises
         ------
         ConflictError
-            Another writer changed a field that these changes change too.
+            Another writer changed a field that these changes change too, or uses an id that they bring.
         """
-        with self.guarding((*(change.name for change in changes), *guarded)), self._logging() as number:
+        names = (*(change.name for change in changes), *guarded)
+        with self.guarding(names), self.ids.claiming(changes), self._logging() as number:
             check()
             saved = {change.name: self.read(change.name) for change in changes}
             written: dict[str, Pair] = {}

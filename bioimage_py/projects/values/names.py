@@ -11,6 +11,8 @@ _PLAIN = re.compile(r"[\w-][\w.-]*", re.ASCII)
 
 _LONGEST = 200
 _SPACE = "space."
+BASE = ".base"
+"""Ending of the whole document beside a version of a space that tells changes: a link to that of the version before."""
 
 
 def space_key(id: str) -> str:

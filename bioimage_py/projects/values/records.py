@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ...errors import FormatError, ParameterError
 from ...sources.axes import Axis
@@ -28,6 +28,15 @@ class ImageRecord(Model):
     axes: list[dict[str, Any]]
     own_copy: bool = False
     original_path: str = ""
+    affine: list[list[float]] | None = None
+    """How its file says that it lies in a body: from indices, in the order of its axes, to the world."""
+
+    @model_serializer(mode="wrap")
+    def _only_told(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        if self.affine is None:
+            del found["affine"]  # as older versions have it
+        return found
 
     def axis_values(self) -> tuple[Axis, ...]:
         """Return the axes."""

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ...errors import BioimageError, FormatError, ParameterError
+from ...io.v3.properties import usable_affine
 from ...projects.storage.packs import ARRAY
 from ...projects.values.merge import Document
 from ...projects.values.models import Layer
@@ -68,6 +69,8 @@ def check_image(record: DescriptorRecord) -> None:
         raise ParameterError(f"The image has the shape {image.shape}.", remedy="sizes are 0 or more")
     try:
         _check_axes(image.axis_values())
+        if image.affine is not None and usable_affine(image.affine, image.axis_values()) is None:
+            raise ValueError("affine")
         if np.dtype(image.dtype).kind not in "buifc":
             raise ValueError("dtype")
         spec = SourceSpec.from_json(image.spec)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...errors import BioimageError, ConflictError, KeyNotFoundError, ParameterError
 from ...projects.storage.folder import Folder, new_stamp
-from ...projects.stored_spaces import BASE, read_version
-from ...projects.values.names import plain, space_id
+from ...projects.stored_spaces import read_version
+from ...projects.values.names import BASE, plain, space_id
 from ...projects.values.records import LayerRecord
 from ...projects.values.space_merge import without_unknown
 from ...spaces import Ontology, from_document

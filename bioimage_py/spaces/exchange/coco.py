@@ -93,7 +93,7 @@ def _runs(found: Any) -> dict[str, Any]:
     return {"bbox": box, "area": int(found.sum()), "iscrowd": 1, "segmentation": runs}
 
 
-def from_coco(space: Any, document: Any, *, image_id: Any = None) -> int:
+def from_coco(space: Any, document: Any, *, image_id: Any = None, new_ids: bool = False) -> int:
     """Put the objects of a COCO document, all or none.
 
     Parameters
@@ -103,6 +103,8 @@ def from_coco(space: Any, document: Any, *, image_id: Any = None) -> int:
     document : dict
     image_id : optional
         Of an image space: which image. None: the only one. In a sequence an image's `frame` tells where it is.
+    new_ids : bool, default False
+        Give objects other ids than the file's, as for a file that is read into several data sets of a project.
 
     Returns
     -------
@@ -135,7 +137,7 @@ def from_coco(space: Any, document: Any, *, image_id: Any = None) -> int:
         frame = frames[image]
         geometry = _geometry(space, item, frame, where)
         found.append(Found(where, names[category], geometry, frame, item.get("object_id"), item.get("score")))
-    return put_all(space, found)
+    return put_all(space, found, new_ids)
 
 
 def _by_id(document: Any, key: str) -> dict[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BioimageError, FormatError
+from ...errors import BioimageError, ConflictError, FormatError
 from ..raster import outline, rasterise_geometry
 from ..values.audit import checked_confidence
 from ..values.geometry import Box, Geometry, Polygon
@@ -66,6 +66,9 @@ class Found:
     answers: dict[str, Any] | None = None
 
 
+_NEW = "new_ids=True gives objects ids of their own (COCO, GeoJSON); or change the ids in the file"
+
+
 def bad(where: str, what: Any) -> FormatError:
     """The error for something of a document that is wrong."""
     return FormatError(f"{where}: {getattr(what, 'message', what)}", remedy="mend the file, or leave it out")
@@ -94,8 +97,8 @@ def fitted(geometry: Geometry, shape: str, grid: Grid, frame: int) -> Geometry:
     return geometry
 
 
-def put_all(space: Any, found: list[Found]) -> int:
-    """Put objects, all or none; return how many."""
+def put_all(space: Any, found: list[Found], new_ids: bool = False) -> int:
+    """Put objects, all or none, with the ids that they have or with new ones; return how many."""
     grid = space.grid
     shapes, classes, sure = [], [], []
     for one in found:
@@ -110,7 +113,8 @@ def put_all(space: Any, found: list[Found]) -> int:
             raise bad(one.where, error) from None
     if not found:
         return 0
-    ids = [new_id() if one.id is None else one.id for one in found]
+    other = {one.id: new_id() for one in found} if new_ids else {}  # what lies on several frames stays one
+    ids = [new_id() if one.id is None else other.get(one.id, one.id) for one in found]
     try:
         space.put_many(
             classes,
@@ -122,6 +126,8 @@ def put_all(space: Any, found: list[Found]) -> int:
             manual_annotation=np.array([one.manual for one in found]),
         )
     except BioimageError as error:
+        if isinstance(error, ConflictError):
+            raise FormatError(f"the document: {error.message}", remedy=_NEW) from None
         raise bad("the document", error) from None
     for id, one in zip(ids, found, strict=True):
         for key, value in (one.answers or {}).items():

@@ -85,7 +85,7 @@ _NO_IDS = ("PathAnnotationObject", "PathDetectionObject", "PathCellObject", "Pat
 """What older files of QuPath have in the place of an id: the kind of the object, the same for many."""
 
 
-def from_geojson(space: Any, document: Any, *, class_: Any = None) -> int:
+def from_geojson(space: Any, document: Any, *, class_: Any = None, new_ids: bool = False) -> int:
     """Put the features of a GeoJSON document, all or none.
 
     Parameters
@@ -96,6 +96,8 @@ def from_geojson(space: Any, document: Any, *, class_: Any = None) -> int:
         A collection of features, one of them, or a list. Each of several points becomes an object of its own.
     class_ : str or ObjectClass, optional
         Of features that have no classification. None: there must be none.
+    new_ids : bool, default False
+        Give objects other ids than the file's, as where files of several images number them alike.
 
     Returns
     -------
@@ -131,7 +133,7 @@ def from_geojson(space: Any, document: Any, *, class_: Any = None) -> int:
         for geometry in drawn:
             kept = id if len(drawn) == 1 else None
             found.append(Found(where, name, geometry, frame, kept, properties.get("confidence"), True, author))
-    return put_all(space, found)
+    return put_all(space, found, new_ids)
 
 
 def _frame(space: Any, feature: Any, properties: Any, where: str) -> int:

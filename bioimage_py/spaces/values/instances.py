@@ -44,6 +44,7 @@ class _Instance:
     def __init__(self, class_: Any, id: str | None, answers: dict[str, Any] | None) -> None:
         self._class = class_
         self.id = new_id() if id is None else checked_id(id)
+        self._known_elsewhere = id is not None
         self._answers = Answers()
         given = [(self._known(key), value) for key, value in (answers or {}).items()]
         for known, value in sorted(given, key=lambda one: len(one[0].under)):  # what lies in an option after its choice
