@@ -30,10 +30,11 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     """
     name = infer_format(path)
     lost: list[str] = []
-    frames = [frame for image in images for frame in _frames(image, name)]
+    count = sum(_counted(image, name) for image in images)
     given = dict(options)
-    if len(frames) > 1 and name in ("jpeg", "bmp"):
-        raise ShapeError(f"A {name} file holds one picture, not {len(frames)}.", remedy='".tif" or ".gif"')
+    if count > 1 and name in ("jpeg", "bmp"):
+        raise ShapeError(f"A {name} file holds one picture, not {count}.", remedy='".tif" or ".gif"')
+    frames = [frame for image in images for frame in _frames(image)]
     if any(frame.shape != frames[0].shape or frame.dtype != frames[0].dtype for frame in frames):
         raise ShapeError(f"The frames of a {name} file have one shape and data type.", remedy='".tif" takes others')
     if len(frames) > 1 and frames[0].dtype == np.uint16:
@@ -105,30 +106,36 @@ def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict
     return found
 
 
-def _frames(image: Image, name: str) -> list[np.ndarray]:
-    """The pictures of an image: one, or those along t."""
+def _counted(image: Image, name: str) -> int:
+    """How many pictures an image has; what the format cannot hold is an error."""
     letters = [axis.name for axis in image.axes]
-    array = np.asarray(image.array[...])
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # codecs look at the bytes only
+    shape, dtype = tuple(image.array.shape), np.dtype(image.array.dtype)
     allowed = {"bmp": ("uint8", "bool")} | dict.fromkeys(("jpeg", "webp", "gif", "avif"), ("uint8",))
     types = allowed.get(name, ("uint8", "uint16", "bool"))
-    if array.dtype.name not in types:
+    if dtype.name not in types:
         raise DtypeError(
-            f"A {name} file holds {', '.join(types)}, not {array.dtype}; .tif holds it as it is.",
+            f"A {name} file holds {', '.join(types)}, not {dtype}; .tif holds it as it is.",
             remedy='dtype="uint8", rescale=(lowest, highest), or another ending: ".tif"',
         )
     colour = letters[-1] == "c"
-    if colour and (array.shape[-1] not in (3, 4) or (array.shape[-1] == 4 and name in ("jpeg", "bmp", "gif"))):
-        raise ShapeError(f"A {name} file does not hold {array.shape[-1]} colours.", remedy='".tif"')
+    if colour and (shape[-1] not in (3, 4) or (shape[-1] == 4 and name in ("jpeg", "bmp", "gif"))):
+        raise ShapeError(f"A {name} file does not hold {shape[-1]} colours.", remedy='".tif"')
     plane = letters[:-1] if colour else letters
     if plane not in (["y", "x"], ["t", "y", "x"]):
         raise ShapeError(
-            f"A {name} file holds the axes y and x (with t, an animation), not {letters} of the shape {array.shape}.",
+            f"A {name} file holds the axes y and x (with t, an animation), not {letters} of the shape {shape}.",
             remedy='axes="tyx" for an animation, or ".tif"',
         )
-    if array.dtype == bool and colour:
+    if dtype == np.bool_ and colour:
         raise DtypeError(f"A {name} file holds no colours of one bit.", remedy='dtype="uint8"')
-    return list(array) if plane[0] == "t" else [array]
+    return int(shape[0]) if plane[0] == "t" else 1
+
+
+def _frames(image: Image) -> list[np.ndarray]:
+    """The pictures of an image: one, or those along t."""
+    array = np.asarray(image.array[...])
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # codecs look at the bytes only
+    return list(array) if image.axes[0].name == "t" else [array]
 
 
 def _pillow(frame: np.ndarray) -> Any:
