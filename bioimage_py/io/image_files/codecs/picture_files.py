@@ -10,10 +10,32 @@ import numpy as np
 
 from ....errors import DtypeError, FormatError, ParameterError, ShapeError
 from ....extras import need
+from ....sources.chunked.conventions import OWN_ATTRIBUTE
 from ...details import Image
 from ...formats import infer_format
+from ...written.said import LARGEST, document_of, kept_metadata
 from ..pictures import FORMATS, SAMPLES_TAG
 from ..writing import factor
+
+_MOST_SAID: Mapping[str, int] = {"png": LARGEST, "jpeg": 60_000, "gif": 60_000}
+"""Characters of metadata that a text or a comment of a file takes."""
+_TAKEN: tuple[str, ...] = (
+    "mode",
+    "dpi",
+    "gamma",
+    "transparency",
+    "interlace",
+    "srgb",
+    "chromaticity",
+    "aspect",
+    "duration",
+    "loop",
+)
+_TAKEN += ("comment", "version", "background", "extension", "jfif", "jfif_version", "jfif_unit", "jfif_density")
+_TAKEN += ("default_image", "disposal", "blend", "timestamp", "bbox", "progressive", "progression", "Orientation")
+"""Names by which the library tells what a file says."""
+_PNG_HEAD = 33
+"""Bytes of a PNG up to the end of what tells its size."""
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -39,16 +61,17 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         raise ShapeError(f"The frames of a {name} file have one shape and data type.", remedy='".tif" takes others')
     if len(frames) > 1 and frames[0].dtype == np.uint16:
         raise DtypeError("An animation holds 8 bits.", remedy='dtype="uint8", rescale=(0, 65535), or ".tif"')
+    said = _kept(images, name)
     for image in images:
-        _note_lost(image, name, lost)
+        _note_lost(image, name, lost, said)
     if frames[0].dtype == np.uint16 and frames[0].ndim == 3:
-        _write_deep(path, frames, given)
+        _write_deep(path, frames, given, said)
         return tuple(dict.fromkeys(lost))
     if name == "avif" and len(frames) == 1 and given.get("quality") is None:
         _write_lossless_avif(path, frames[0])
         return tuple(dict.fromkeys(lost))
     pictures = [_pillow(frame) for frame in frames]
-    settings = _settings(name, given, images)
+    settings = {**_settings(name, given, images), **_saying(name, said)}
     if name == "gif" and any(len(np.unique(f.reshape(-1, f.shape[-1]), axis=0)) > 256 for f in frames if f.ndim == 3):
         lost.append("colours beyond 256")
     if len(pictures) > 1:
@@ -76,6 +99,25 @@ def _note_joined(path: str, name: str, frames: int, lost: list[str]) -> None:
             " keep them.",
             stacklevel=2,
         )
+
+
+def _kept(images: Sequence[Image], name: str) -> dict[str, Any]:
+    """What is said of the first image, as far as the file has a place for it."""
+    most = _MOST_SAID.get(name)
+    return {} if most is None else kept_metadata(images[0], most, taken=_TAKEN)
+
+
+def _saying(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """How the library is told a text about a picture."""
+    if not said:
+        return {}
+    if name != "png":
+        return {"comment": document_of(said).encode()}
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_itxt(OWN_ATTRIBUTE, document_of(said))
+    return {"pnginfo": texts}
 
 
 def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict[str, Any]:
@@ -144,12 +186,21 @@ def _pillow(frame: np.ndarray) -> Any:
     return Pillow.fromarray(np.ascontiguousarray(frame))
 
 
-def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any]) -> None:
+def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any], said: Mapping[str, Any]) -> None:
     need("imagecodecs", "A PNG file of 16 bits in colour")
     import imagecodecs
+    from PIL.PngImagePlugin import putchunk
 
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
     with open(path, "wb") as file:
-        file.write(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
+        file.write(content[:_PNG_HEAD])
+        for kind, text, *_ in _saying("png", said)["pnginfo"].chunks if said else ():
+            putchunk(file, kind, text)
+        file.write(content[_PNG_HEAD:])
+
+
+def _is_said(entry: Any, value: Any, said: Mapping[str, Any]) -> bool:
+    return entry == OWN_ATTRIBUTE or (entry in said and bool(said[entry] == value))
 
 
 def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
@@ -160,13 +211,13 @@ def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
         file.write(imagecodecs.avif_encode(np.ascontiguousarray(frame), level=100))
 
 
-def _note_lost(image: Image, name: str, lost: list[str]) -> None:
+def _note_lost(image: Image, name: str, lost: list[str], said: Mapping[str, Any]) -> None:
     for axis in image.axes:
         if axis.kind == "space" and (axis.unit or axis.scale != 1 or axis.offset):
             lost.append(f"scale of the axis {axis.name}")
         if axis.name == "t" and name != "gif" and axis.unit:
             lost.append("scale of the axis t")
-    lost += [f"metadata {entry!r}" for entry in image.details.raw]
+    lost += [f"metadata {entry!r}" for entry, value in image.details.raw.items() if not _is_said(entry, value, said)]
     lost += ["labels"] if image.details.is_label else []
     if name == "jpeg" or (name == "avif" and any(axis.name == "t" for axis in image.axes)):
         lost.append("exact values")
