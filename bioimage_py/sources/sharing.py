@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,11 +50,16 @@ def of_memory(array: np.ndarray) -> tuple[Extent, ...]:
 
 def _mapped(begin: int, end: int) -> Iterator[Extent]:
     """Files that the system says are mapped to a range of memory."""
-    with suppress(OSError), open("/proc/self/maps") as lines:
-        for line in lines:
+    with suppress(OSError):
+        with open("/proc/self/maps") as file:
+            lines = file.read().splitlines()  # in the order of addresses, and of no use but near the range
+        at = max(0, bisect_right(lines, begin, key=lambda line: int(line.partition("-")[0], 16)) - 1)
+        for line in lines[at:]:
             span, _, offset, device, inode = line.split(None, 5)[:5]
             first, last = (int(part, 16) for part in span.split("-"))
-            if inode != "0" and first < end and begin < last:
+            if first >= end:
+                return
+            if inode != "0" and begin < last:
                 major, minor = (int(part, 16) for part in device.split(":"))
                 low, high = max(begin, first) - first, min(end, last) - first
                 start = int(offset, 16)

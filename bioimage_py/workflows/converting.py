@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -37,6 +36,7 @@ from ..sources.stores.location import locate
 from ..sources.stores.paths import is_url
 from ..system.alone import alone
 from .ome_image import block_of, write_ome_image
+from .trying import tried
 
 _COMPARED_BYTES = 64 * 2**20
 
@@ -200,7 +200,7 @@ def convert(
         more |= {"channel_names": image.details.channel_names, "labels": image.details.is_label}
         more["metadata"] = image.details.raw
     if dry_run:
-        lost = lost_of_array(image, ome) if entry.create is not None else _tried(image, path, more)
+        lost = lost_of_array(image, ome) if entry.create is not None else tried(image, path, entry, more)
         return replace(found, lost=lost)
     if entry.create is not None:
         container = split_path(path)[0]
@@ -271,19 +271,6 @@ def is_unfinished(output: str) -> bool:
     if key is None and is_marked_unfinished(container):
         return True
     return any(InFolder(os.path.join(container, one)).names() for one in ([key] if key else array_keys(root)))
-
-
-def _tried(image: Image, path: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write a few voxels elsewhere: what the format cannot hold is an error, what it loses is returned."""
-    shape = [
-        size if axis.kind == "channel" else min(size, 2)
-        for size, axis in zip(image.array.shape, image.axes, strict=True)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        place = os.path.join(folder, os.path.basename(path))
-        report = imwrite(place, np.zeros(shape, image.array.dtype), axes=image.axes, report=True, **options)
-    lost: tuple[str, ...] = report.lost
-    return lost
 
 
 def _copy(image: Image, path: str, format: str, target: Target, how: Execution) -> None:

@@ -109,8 +109,12 @@ def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         return array
     if array.dtype.kind == "f":
         return _reduce(np.add, array, factors, np.float64) / n
-    info = np.iinfo(array.dtype)
-    wide = _wide_type(int(info.min) * n, int(info.max) * n + n // 2)
+    info, last = np.iinfo(array.dtype), n // 2
+    wide = _wide_type(int(info.min) * n, int(info.max) * n + last)
+    if wide != np.uint16:  # of bytes, which often have all values there are, the look at them costs more than it saves
+        low, high = int(array.min()), int(array.max())
+        if int(info.min) <= low * n and high * n + last <= int(info.max):
+            return _rounded(_narrow_sums(array, factors), n)
     if wide is not None:
         return _rounded(_sums(array, factors, wide), n)
     # 64 bit: the quotients sum without overflow, the remainders stay small
@@ -121,16 +125,41 @@ def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     return _to_even(mean, remainder, n)
 
 
+def _narrow_sums(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Sums that fit the type of the array."""
+    total = _reduce(np.add, array, (*factors[:-1], 1))
+    words = _words(total, factors[-1])
+    if words is None:
+        return _reduce(np.add, total, (*(1,) * (array.ndim - 1), factors[-1]), array.dtype)
+    return _halves_of(words, total.dtype)
+
+
+def _words(array: np.ndarray, factor: int) -> np.ndarray | None:
+    """Two neighbours of a row as one word, where they are to be summed: its halves are had without strides."""
+    kind = array.dtype
+    if kind not in (np.uint8, np.uint16) or not kind.isnative or factor != 2 or array.strides[-1] != kind.itemsize:
+        return None
+    return array.view(f"u{2 * kind.itemsize}")
+
+
+def _halves_of(words: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
+    """Sum of the two numbers of a type in each word."""
+    total: np.ndarray = words & words.dtype.type(np.iinfo(kind).max)
+    total += words >> words.dtype.type(8 * kind.itemsize)
+    return total
+
+
 def _sums(array: np.ndarray, factors: Sequence[int], wide: np.dtype[Any]) -> np.ndarray:
-    if array.dtype != np.uint8 or wide != np.uint16 or array.ndim < 2 or factors[-1] != 2 or array.strides[-1] != 1:
+    words = _words(array, factors[-1]) if array.ndim > 1 and 2 * array.itemsize == wide.itemsize else None
+    if words is None:
         return _reduce(np.add, array, factors, wide)
-    # two bytes of a row are a word, whose halves need not be widened to be summed
-    words, step = array.view(np.uint16), factors[0]
-    total, part = words[::step] & 255, words[::step] >> 8
+    # halves of words need not be widened to be summed
+    lower, upper, step = wide.type(np.iinfo(array.dtype).max), wide.type(8 * array.itemsize), factors[0]
+    total, part = words[::step] & lower, words[::step] >> upper
     total += part
     for i in range(1, step):
-        total += np.bitwise_and(words[i::step], 255, out=part)
-        total += np.right_shift(words[i::step], 8, out=part)
+        total += np.bitwise_and(words[i::step], lower, out=part)
+        total += np.right_shift(words[i::step], upper, out=part)
     return _reduce(np.add, total, (1, *factors[1:-1], 1))
 
 

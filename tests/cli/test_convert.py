@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bioimage_py as bp
 import bioimage_py.io.v3 as iio
 from bioimage_py.cli import main
-from bioimage_py.errors import StorageError
+from bioimage_py.errors import BioimageError, StorageError
 from bioimage_py.workflows import convert, converting
+from bioimage_py.workflows.trying import small_sizes
 
 pytest.importorskip("tifffile")
 pytest.importorskip("h5py")
@@ -72,6 +76,59 @@ def test_what_an_array_has_no_place_for_is_told(tmp_path: Path) -> None:
     for dry_run in (True, False):
         told = convert(DATA, tmp_path / "a.h5", metadata={"id": 1, "none": object()}, dry_run=dry_run)
         assert told.lost == ("metadata 'none'",)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "shape"),
+    [
+        ("a.gif", "tyx", (7, 12, 12)),
+        ("a.webp", "tyx", (5, 40, 30)),
+        ("a.png", "yxc", (40, 30, 3)),
+        ("a.mrc", "cyx", (2, 40, 30)),
+        ("a.mrc", "czyx", (2, 1, 40, 30)),
+        ("a.nii", "cyx", (5, 40, 30)),
+        ("a.nii", "zcyx", (5, 2, 40, 2)),
+        ("a.dcm", "zyx", (1, 41, 30)),
+        ("a.dcm", "cyx", (1, 41, 30)),
+        ("a.mp4", "zyx", (5, 40, 40)),
+        ("a.mp4", "tyx", (5, 41, 40)),
+        ("a.npy", "zyx", (5, 41, 40)),
+        ("a.npz", "zyx", (41, 41, 1)),
+        ("a.mha", "cyx", (3, 41, 30)),
+        ("a.ome.tif", "tyx", (3, 1, 30)),
+        ("a.tif", "yxc", (13, 11, 3)),
+        ("a.png", "zcyx", (13, 2, 5, 3)),
+        ("a.jpg", "tyx", (13, 5, 3)),
+        ("a.jxl", "zyx", (13, 5, 3)),
+        ("a.jp2", "yxc", (13, 5, 5)),
+        ("a.dcm", "czyx", (2, 13, 5, 3)),
+        ("a.mha", "czyx", (2, 13, 5, 3)),
+        ("a.tif", "abcdefyx", (1, 1, 1, 1, 2, 3, 5, 13)),
+    ],
+)
+def test_a_dry_run_tells_what_the_conversion_loses(
+    name: str, axes: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip("av" if name.endswith("mp4") else "pydicom" if name.endswith("dcm") else "mrcfile")
+    data = np.random.default_rng(0).integers(0, 255, shape).astype("u1")
+
+    def told(dry_run: bool) -> Any:
+        try:
+            return convert(data, tmp_path / name, axes=axes, dry_run=dry_run).lost
+        except BioimageError as error:
+            return type(error), re.sub(r"^.*/", "", str(error))
+
+    assert told(True) == told(False)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.sets(st.integers(2, 4), max_size=2))
+def test_a_small_image_stands_for_one_of_any_sizes(sizes: list[int], channels: set[int]) -> None:
+    small = small_sizes([size for size in sizes if size not in channels], avoided=channels)
+    assert len(set(small.values())) == len(small)
+    for size, there in small.items():
+        assert 1 <= there <= min(size, 2 * len(small) + 5)
+        assert (there - size) % 2 == 0
+        assert (there == 1) == (size == 1)
 
 
 @pytest.mark.parametrize("name", ["b.zarr", "b.ome.zarr", "b.n5", "b.h5", "b.tif", "b.nrrd"])

@@ -72,13 +72,23 @@ def test_integer_mean_is_exact_and_rounds_halves_to_even(case: tuple[np.ndarray,
     np.testing.assert_array_equal(result, brute(array, factors, half_to_even))
 
 
-@given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 4)] * 2), st.sampled_from("CFK"), st.booleans(), st.data())
-@settings(max_examples=150, deadline=None)
-def test_mean_of_pairs_of_bytes(
-    seed: int, factors: tuple[int, int], order: Any, high: bool, drawn: st.DataObject
+RANGES = [(0, 256), (250, 256), (0, 1000), (8180, 8200), (16380, 16390), (0, 65536), (65530, 65536)]
+
+
+@given(
+    st.integers(0, 2**32),
+    st.tuples(*[st.integers(1, 4)] * 2),
+    st.sampled_from("CFK"),
+    st.sampled_from([("u1", 0, 256), ("u1", 250, 256), *(("u2", *each) for each in RANGES)]),
+    st.data(),
+)
+@settings(max_examples=200, deadline=None)
+def test_mean_of_pairs_of_a_row(
+    seed: int, factors: tuple[int, int], order: Any, values: tuple[str, int, int], drawn: st.DataObject
 ) -> None:
     rng = np.random.default_rng(seed)
-    whole = np.asarray(rng.integers(250 if high else 0, 256, (7, 9, 12), np.uint8), order=order)
+    dtype, low, high = values
+    whole = np.asarray(rng.integers(low, high, (7, 9, 12), dtype), order=order)
     whole.flags.writeable = False
     begin = drawn.draw(st.tuples(*[st.integers(0, 3)] * 3))  # rows that do not begin where a word does
     array = whole[tuple(slice(start, None) for start in begin)]
@@ -92,6 +102,17 @@ def test_mode_is_exact_and_takes_the_smallest_of_ties(case: tuple[np.ndarray, tu
     np.testing.assert_array_equal(mode_blocks(array, factors), brute(array, factors, smallest_mode))
     labels = brute(array, factors, lambda values: smallest_mode([value for value in values if value] or [0]))
     np.testing.assert_array_equal(mode_blocks(array, factors, nonzero=True), labels)
+
+
+@given(st.sampled_from(INTEGERS[1:]), st.integers(1, 9), st.integers(-1, 1), st.booleans())
+def test_mean_of_values_at_the_edge_of_what_can_be_summed_in_their_own_type(
+    dtype: str, factor: int, beside: int, least: bool
+) -> None:
+    info, n = np.iinfo(dtype), 2 * factor
+    edge = -(-int(info.min) // n) if least else (int(info.max) - n // 2) // n
+    value = min(max(edge + beside, int(info.min)), int(info.max))
+    array = np.full((factor * 3, 5), value, dtype)
+    np.testing.assert_array_equal(mean_blocks(array, (factor, 2)), np.full((3, 3), value, dtype))
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])

@@ -12,8 +12,10 @@ import numpy as np
 
 from ...errors import FormatError
 from ...sources.axes import Axis, unit_name
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
 from ..details import Details, Image
+from ..written.said import kept_metadata, lost_metadata, name_of, name_text, text_of, value_of, with_own
 from .deflated import deflated
 from .detached import beside, numbered, stacked
 from .opening import checked_shape, head_of, known, no_such, note, only_image, pixel_sizes, reading, size_in_bytes
@@ -45,6 +47,18 @@ _ALIASES = {
     "Rotation": "TransformMatrix",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
+_FIELDS = (
+    *("ObjectType", "ObjectSubType", "TransformType", "NDims", "Name", "ID", "ParentID", "Color", "Comment"),
+    *("BinaryData", "CompressedData", "CompressedDataSize", "CompressionLevel", "BinaryDataByteOrderMSB"),
+    *("TransformMatrix", "Offset", "CenterOfRotation", "AnatomicalOrientation", "DistanceUnits", "AcquisitionDate"),
+    *("DimSize", "HeaderSize", "HeaderSizePerSlice", "Modality", "SequenceID", "ElementMin", "ElementMax"),
+    *("ElementNumberOfChannels", "ElementSize", "ElementSpacing", "ElementType", "ElementDataFile"),
+    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset", "EndGroup", *_ALIASES),
+)
+_OF_ITK = "ITK_"
+_NO_FIELD, _MARK = f"[=:]|[^ -~]|^{_OF_ITK}", "metadata"
+_MOST_FIELD, _MOST_SAID = 16_000, 500_000
+"""Letters of a field, and of all metadata, that readers take: ITK gives up beyond 32,000 of a field."""
 _UNIT = "millimeter"
 _ORDER = "axes: "
 """What the comment begins with that tells the order of the axes of an image, whose voxels lie in that of ITK."""
@@ -106,8 +120,9 @@ def details(path: str, key: str | None) -> Details:
         axes, directions, origin = _placed(path, header, _layout(path, header)[0])
         order = _order(header, axes)
         axes, directions = tuple(axes[n] for n in order), [directions[n] for n in order]
+        said, own = _told(header.fields)
         return Details(
-            raw=dict(header.fields),
+            raw=with_own({name: value for name, value in header.fields.items() if name not in own}, said),
             standard={"pixel_sizes": pixel_sizes(axes)},
             affine=affine(directions, origin, TURNED),
             compression="zlib" if header.is_set("CompressedData") else None,
@@ -139,6 +154,9 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     if [axis.name for axis in ordered.axes] != [axis.name for axis in image.axes]:
         lines.insert(1, f"Comment = {_ORDER}{' '.join(axis.name for axis in image.axes)}")
     lines.append(f"ElementType = {_WRITTEN[ordered.dtype.name]}")
+    said = _kept(image)
+    if said:
+        lines += [f"{name} = {value}" for name, value in {OWN_ATTRIBUTE: _MARK, **said}.items()]
     with open(path, "wb") as file:
         file.write("\n".join(lines).encode())
         sized = file.tell()
@@ -158,7 +176,22 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     spatial = [(axis, by) for axis, by in zip(ordered.axes, factors, strict=True) if axis.name in "xyz"]
     lost = [f"unit of {axis.name}" for axis, by in spatial if by is None and axis.unit]
     lost += [f"unit of {axis.name}" for axis in ordered.axes if axis.kind == "time" and axis.unit]
-    return (*lost, *lost_of(image, "affine"))
+    return (*lost, *lost_of(image, "affine", "metadata"), *lost_metadata(image, map(name_of, said)))
+
+
+def _kept(image: Image) -> dict[str, str]:
+    """Return the metadata as fields, as many as readers take; ITK gives them as its dictionary does."""
+    kept = kept_metadata(image, _MOST_SAID, taken=_FIELDS)
+    pairs = {name_text(name, _NO_FIELD): text_of(value, ascii=True) for name, value in kept.items()}
+    return {name: value for name, value in pairs.items() if len(name) + len(value) <= _MOST_FIELD}
+
+
+def _told(fields: Mapping[str, str]) -> tuple[dict[str, Any], set[str]]:
+    """Return what was said of an image when it was written, and the fields that say it: those that are none of ITK."""
+    if fields.get(OWN_ATTRIBUTE) != _MARK:
+        return {}, set()
+    own = [name for name in fields if name not in (OWN_ATTRIBUTE, *_FIELDS) and not name.startswith(_OF_ITK)]
+    return {name_of(name): value_of(fields[name]) for name in own}, {OWN_ATTRIBUTE, *own}
 
 
 def _order(header: Header, axes: Sequence[Axis]) -> list[int]:

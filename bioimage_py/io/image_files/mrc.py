@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...sources.axes import Axis
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
 from ..details import Details, Image
+from ..written.said import kept_metadata, lost_metadata, name_of, name_text, text_of, value_of, with_own
 from .opening import checked_shape, head_of, known, no_such, only_image, pixel_sizes, reading
 from .voxels import mapped
 from .writing import OrderedImage, factor, lost_of, single
@@ -29,6 +32,27 @@ _MODES = {
     12: np.dtype(np.float16),
 }
 _KINDS = ("int8", "int16", "uint16", "float16", "float32", "complex64")
+_LABEL, _LABELS = 80, 8
+"""Letters of a label, and how many labels are free: the library writes one, and one tells of the others."""
+_MARK, _IS, _NO_NAME = f"{OWN_ATTRIBUTE} metadata: ", " = ", "=|[^ -~]"
+_TAKEN: tuple[str, ...] = (
+    "nx",
+    "ny",
+    "nz",
+    "mode",
+    "nxstart",
+    "nystart",
+    "nzstart",
+    "mx",
+    "my",
+    "mz",
+    "cella",
+    "cellb",
+    "mapc",
+    "mapr",
+)
+_TAKEN += ("maps", "dmin", "dmax", "dmean", "ispg", "nsymbt", "exttyp", "nversion", "origin", "map", "machst", "rms")
+_TAKEN += ("nlabl", "labels")
 _LEADING = ("t", "c", "n", "d0")
 
 
@@ -52,14 +76,18 @@ def details(path: str, key: str | None) -> Details:
     shape, dtype = _layout(path, header)
     raw = {name: _plain(header[name]) for name in header.dtype.names if name not in ("extra1", "extra2", "label")}
     raw["labels"] = [_plain(label) for label in header["label"][: max(0, int(header["nlabl"]))]]
+    said = _told(raw["labels"])
     raw |= {f"{kind} {name}": value for kind, name, value in _extended(path, header)}
     axes = _axes(path, header, len(shape))
     applied = {"mode 0": "unsigned"} if dtype == np.uint8 else {}
-    return Details(raw=raw, applied=applied, standard={"pixel_sizes": pixel_sizes(axes)})
+    return Details(raw=with_own(raw, said), applied=applied, standard={"pixel_sizes": pixel_sizes(axes)})
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write an image, voxels of any length unit in angstrom; a fourth axis makes a stack of volumes."""
+    """Write an image, voxels of any length unit in angstrom; a fourth axis makes a stack of volumes.
+
+    Metadata are labels, of which a file has ten of 80 letters: what does not fit is not kept.
+    """
     import mrcfile
 
     image = single(images, _NAME)
@@ -93,11 +121,35 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
             file.header.rms = max(0.0, squares / np.prod(ordered.shape, dtype=float) - mean**2) ** 0.5
         else:
             file.header.dmin, file.header.dmax, file.header.dmean, file.header.rms = 0, -1, -2, -1  # not known
+        said = _labels(image)
+        for label in said.values():
+            file.add_label(label)
     lost = [f"scale of {n}" for n, axis in spatial.items() if sizes[n] is None and (axis.scale, axis.unit) != (1, None)]
     lost += [f"offset of {n}" for n, axis in spatial.items() if sizes[n] is None and axis.offset]
     if leading and leading != ["n"]:
         lost.append(f"axis {leading[0]}")
-    return (*lost, *lost_of(image))
+    return (*lost, *lost_of(image, "metadata"), *lost_metadata(image, said))
+
+
+def _labels(image: Image) -> dict[str, str]:
+    """Return the labels that hold metadata, by their names; the first one tells how many follow it."""
+    found: dict[str, str] = {}
+    for name, value in kept_metadata(image, taken=_TAKEN).items():
+        label = f"{name_text(name, _NO_NAME)}{_IS}{text_of(value, ascii=True)}"
+        if len(label) <= _LABEL and len(found) < _LABELS:
+            found[name] = label
+    return {OWN_ATTRIBUTE: f"{_MARK}{len(found)}", **found} if found else {}
+
+
+def _told(labels: list[str]) -> dict[str, Any]:
+    """Return the metadata among labels, which are taken out."""
+    at = next((n for n, label in enumerate(labels) if re.fullmatch(_MARK + "[1-8]", label)), None)
+    if at is None:
+        return {}
+    own = labels[at + 1 : at + 1 + int(labels[at][-1])]
+    del labels[at : at + 1 + len(own)]
+    pairs = [label.partition(_IS) for label in own]
+    return {name_of(name): value_of(value) for name, mark, value in pairs if mark}
 
 
 def _header(path: str) -> Any:

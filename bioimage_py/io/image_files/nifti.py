@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import re
 import struct
@@ -17,11 +16,9 @@ import numpy as np
 
 from ...errors import DtypeError, FormatError
 from ...sources.axes import Axis
-from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
-from ...system.json_text import parse_json
-from ..details import Details, Image, own_metadata
-from ..written.said import LARGEST, kept_metadata, lost_metadata, with_own
+from ..details import Details, Image
+from ..written.said import LARGEST, document_of, kept_metadata, lost_metadata, told_in, with_own
 from .deflated import deflated
 from .detached import beside
 from .opening import checked_shape, head_of, no_such, only_image, pixel_sizes, reading
@@ -133,8 +130,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         header["intent_code"] = _LABELS
     said = kept_metadata(image, taken=list(header))
     if said:
-        text = json.dumps({OWN_ATTRIBUTE: {"metadata": said}}, indent=1)
-        extension = nibabel.nifti1.Nifti1Extension("comment", text.encode())
+        extension = nibabel.nifti1.Nifti1Extension("comment", document_of(said).encode())
         header.extensions.append(extension)
         header.set_data_offset(int(header.get_data_offset()) + extension.get_sizeondisk())
     with gzip.open(path, "wb", 6) if path.lower().endswith(".gz") else open(path, "wb") as file:
@@ -214,17 +210,9 @@ def _said(path: str, header: Any) -> dict[str, Any]:
             left -= length
             if code != _COMMENT:
                 file.seek(length - 8, os.SEEK_CUR)
-            elif said := _told(file.read(length - 8)):
+            elif said := told_in(file.read(length - 8).rstrip(b"\0")):
                 return said
     return {}
-
-
-def _told(comment: bytes) -> dict[str, Any]:
-    try:
-        told = parse_json(comment.rstrip(b"\0"))
-    except ValueError:
-        return {}
-    return own_metadata(told) if isinstance(told, dict) else {}
 
 
 def _voxel_file(path: str, header: Any) -> str:

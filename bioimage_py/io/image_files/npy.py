@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.lib import format as npy
 from ...errors import DtypeError, FormatError, ShapeError
 from ...sources.file import Opened
 from ..details import Details, Image
+from ..written.said import document_of, kept_metadata, lost_metadata, told_in, with_own
 from .opening import (
     AGAIN,
     BY_REGION,
@@ -31,6 +34,8 @@ from .writing import OrderedImage, chosen, lost_of, stored
 
 _NAME = "numpy"
 _KINDS = "biufc"
+_SAID = ".json"
+_MOST_READ = 1 << 26
 _MOST_PACKED = 1040
 _LOCAL = struct.Struct("<4s22xHH")
 """Head of a member of an archive: its signature, and how long its name and further fields are."""
@@ -78,7 +83,8 @@ def details(path: str, key: str | None) -> Details:
     name = one_of_several(path, key or keys(path)[0], keys(path), "arrays")
     with reading(path, _NAME), zipfile.ZipFile(path) as archive:
         packed = archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED
-    return Details(raw={"name": name}, compression="deflate" if packed else None)
+        said = _told(archive, name)
+    return Details(raw=with_own({"name": name}, said), compression="deflate" if packed else None)
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,13 +98,14 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
             for number, image in enumerate(images):
-                with archive.open(f"{image.name or f'arr_{number}'}.npy", "w", force_zip64=True) as member:
-                    _write(member, _ordered(image))
+                _write_member(archive, image.name or f"arr_{number}", image)
     return _lost(images, path.endswith(".npz"))
 
 
 def _lost(images: Sequence[Image], named: bool) -> tuple[str, ...]:
-    lost = [what for image in images for what in lost_of(image, *(("name",) if named else ()))]
+    kept = ("name", "metadata") if named else ()
+    lost = [what for image in images for what in lost_of(image, *kept)]
+    lost += [what for image in images if named for what in lost_metadata(image, _kept(image))]
     if any((axis.unit, axis.scale, axis.offset) != (None, 1, 0) for image in images for axis in image.axes):
         lost.insert(0, "scale")
     return tuple(dict.fromkeys(lost))
@@ -115,9 +122,29 @@ def add(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple
         return None
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
         for image in images:
-            with archive.open(f"{image.name or next(free)}.npy", "w", force_zip64=True) as member:
-                _write(member, _ordered(image))
+            _write_member(archive, image.name or next(free), image)
     return _lost(images, True)
+
+
+def _kept(image: Image) -> dict[str, Any]:
+    return kept_metadata(image, taken=("name",))
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, image: Image) -> None:
+    """Write an array, and what is said of it beside it: numpy gives it as the bytes of another member."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        _write(member, _ordered(image))
+    if said := _kept(image):
+        archive.writestr(f"{name}{_SAID}", document_of(said))
+
+
+def _told(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    if f"{name}{_SAID}" not in archive.namelist():
+        return {}
+    damaged = suppress(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError)
+    with damaged, archive.open(f"{name}{_SAID}") as file:
+        return told_in(file.read(_MOST_READ))
+    return {}
 
 
 def _ordered(image: Image) -> OrderedImage:

@@ -20,10 +20,12 @@ from ...errors import (
 )
 from ...extras import need
 from ...sources.axes import Axis, kind_of
+from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...sources.file import Opened
 from ...sources.indexing import normalize_index
 from ..details import Details
 from ..formats import keep_local
+from ..written.said import told_in, with_own
 from .checked import png
 
 _ORIENTATION = 0x0112
@@ -177,7 +179,7 @@ def _header(path: str, picture: Any) -> Header:
         applied["bits"] = deeper
         warnings.warn(f"{path} has {deeper} bits a sample, of which the library gives the upper 8.", stacklevel=6)
     found = Details(
-        raw={**info, **exif, "mode": picture.mode},
+        raw=_with_said({**info, **exif, "mode": picture.mode}),
         file={"format": picture.format},
         applied=applied,
         time_step=step,
@@ -186,6 +188,15 @@ def _header(path: str, picture: Any) -> Header:
         is_rgb=bool(samples),
     )
     return Header(shape, dtype, axes, mode, deep, found)
+
+
+def _with_said(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a picture says, and what was said of it when it was written: in a text of a PNG, or in a comment."""
+    for name in (OWN_ATTRIBUTE, "comment"):
+        text = raw.get(name)
+        if isinstance(text, str | bytes) and (said := told_in(text)):
+            return with_own({other: value for other, value in raw.items() if other != name}, said)
+    return raw
 
 
 def _mode(picture: Any) -> str:

@@ -18,6 +18,7 @@ from ...sources.file import Opened
 from ...sources.forks import check_opened, count
 from ..details import Details, Image
 from ..tif.pages import Pages
+from ..written.said import document_of, kept_metadata, lost_metadata, told_in, with_own
 from .opening import AGAIN, checked_shape, head_of, no_such, only_image, reading, require_memory, size_in_bytes
 from .writing import OrderedImage, chosen, factor, lost_of, single
 
@@ -26,6 +27,9 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 _CODECS = ("h264", "h264-lossless", "hevc")
 _RATE = Fraction(25)
+_TAKEN = ("codec", "pixel_format", "average_rate", "variable_rate", "frames", "cut_off")
+_MOST_SAID = 30_000
+"""Characters of a comment: of one longer than 64 KiB, some players give up."""
 _AHEAD = 32
 """A frame so few frames ahead is reached by decoding on, not by a jump to a frame that is stored whole."""
 
@@ -86,10 +90,12 @@ def details(path: str, key: str | None) -> Details:
             "frames": film.frames,
             "cut_off": film.announced > film.frames,
         }
+        texts = dict(reader.container.metadata)
+        own = {name: said for name, text in texts.items() if name.lower() == "comment" and (said := told_in(text))}
         return Details(
-            raw=raw,
-            file=dict(reader.container.metadata),
-            standard={"acquired": reader.container.metadata.get("creation_time")},
+            raw=with_own(raw, next(iter(own.values()), {})),
+            file={name: text for name, text in texts.items() if name not in own},
+            standard={"acquired": texts.get("creation_time")},
             time_step=time.scale if time.unit else None,
             compression=stream.codec_context.name,
             is_rgb=len(reader.page) == 3,
@@ -130,7 +136,10 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     seconds = (factor(axis.unit, "second") or 0.0) * axis.scale
     rate = Fraction(1 / seconds).limit_denominator(10_000) if seconds > 0 else _RATE
     container = _CONTAINERS.get(os.path.splitext(path)[1].lower(), "mp4")
+    said = kept_metadata(image, _MOST_SAID, taken=_TAKEN)
     with av.open(path, "w", format=container) as file:
+        if said:
+            file.metadata["comment"] = document_of(said)
         encoder = {"h264": "libx264", "hevc": "libx265", "h264-lossless": "libx264rgb"}[codec]
         stream: Any = file.add_stream(encoder, rate=rate)
         stream.width, stream.height = width, height
@@ -149,7 +158,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     lost = [f"scale of {one.name}" for one in ordered.axes[1:] if (one.scale, one.unit) != (1, None)]
     lost += [] if first == "t" else [f"axis {first}"]
     lost += [] if colour else ["grey"]  # it comes back as three equal colours
-    return (*lost, *(() if lossless else ("exact values",)), *lost_of(image))
+    return (*lost, *(() if lossless else ("exact values",)), *lost_of(image, "metadata"), *lost_metadata(image, said))
 
 
 class FrameReader:

@@ -95,7 +95,9 @@ def _others_of_archive(path: str) -> list[str]:
     if not path.lower().endswith(".npz") or not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        there = archive.namelist()
+    said = {f"{name.removesuffix('.npy')}.json" for name in there}  # of an array that is there
+    names = [name.removesuffix(".npy") for name in there if name not in said]
     return [name for name in names if not _NUMBERED.fullmatch(name)] if len(names) > 1 else []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...errors import BioimageError
 from ...sources.axes import Axis
@@ -11,7 +11,9 @@ from ...sources.file import open_source
 from ..formats import Format, split_path
 
 
-def changed(path: str, entry: Format, axes: Sequence[Axis], shape: Sequence[int]) -> tuple[str, ...]:
+def changed(
+    path: str, entry: Format, axes: Sequence[Axis], shape: Sequence[int], stands_for: Mapping[int, int] | None = None
+) -> tuple[str, ...]:
     """Compare an image with the first one of the file that it was written to, whose voxels are not looked at.
 
     Parameters
@@ -22,6 +24,8 @@ def changed(path: str, entry: Format, axes: Sequence[Axis], shape: Sequence[int]
         Its format.
     axes, shape : sequence
         Of the image.
+    stands_for : mapping, optional
+        Where the file is a small one, written in place of a large one: which size each of its own stands for.
 
     Returns
     -------
@@ -41,4 +45,8 @@ def changed(path: str, entry: Format, axes: Sequence[Axis], shape: Sequence[int]
         return ()
     if sorted(names) == sorted(own):
         return (f"order of the axes: {', '.join(own)} is read as {', '.join(names)}",)
-    return (f"axes: {', '.join(own)} of {tuple(shape)} are read as {', '.join(names)} of {tuple(sizes)}",)
+    large = {} if stands_for is None else stands_for
+    added = "" if "c" in own else "c"  # colours of a picture, whose number is theirs
+    told = tuple(size if name == added else large.get(size, size) for name, size in zip(names, sizes, strict=True))
+    meant = tuple(large.get(size, size) for size in shape)
+    return (f"axes: {', '.join(own)} of {meant} are read as {', '.join(names)} of {told}",)

@@ -9,10 +9,11 @@ from typing import Any
 
 from ...sources.chunked.conventions import OWN_ATTRIBUTE
 from ...system.json_text import parse_json
-from ..details import Image
+from ..details import Image, own_metadata
 
 LARGEST = 4 * 2**20
 """Characters of JSON that a file is given; every reader here takes in more."""
+_MOST_READ = 16 * LARGEST
 _DEEPEST = 100
 """Levels of lists and mappings; readers give up beyond some hundreds."""
 
@@ -43,6 +44,20 @@ def lost_metadata(image: Image, kept: Iterable[str]) -> tuple[str, ...]:
 def with_own(raw: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file says by its own names, and what was said of it when it was written."""
     return {**said, **raw, OWN_ATTRIBUTE: {"metadata": dict(said)}} if said else dict(raw)
+
+
+def document_of(said: Mapping[str, Any]) -> str:
+    """Return metadata as one text, by which `told_in` knows them; of ASCII, for places that say nothing of letters."""
+    return json.dumps({OWN_ATTRIBUTE: {"metadata": dict(said)}})
+
+
+def told_in(document: str | bytes | None) -> dict[str, Any]:
+    """Return the metadata of a text of `document_of`; nothing for another one."""
+    try:
+        told = parse_json(document) if document and len(document) <= _MOST_READ else None
+    except ValueError:
+        return {}
+    return own_metadata(told) if isinstance(told, dict) else {}
 
 
 def text_of(value: Any, *, ascii: bool = False) -> str:

@@ -10,10 +10,32 @@ import numpy as np
 
 from ....errors import DtypeError, FormatError, ParameterError, ShapeError
 from ....extras import need
+from ....sources.chunked.conventions import OWN_ATTRIBUTE
 from ...details import Image
 from ...formats import infer_format
+from ...written.said import LARGEST, document_of, kept_metadata
 from ..pictures import FORMATS, SAMPLES_TAG
 from ..writing import factor
+
+_MOST_SAID: Mapping[str, int] = {"png": LARGEST, "jpeg": 60_000, "gif": 60_000}
+"""Characters of metadata that a text or a comment of a file takes."""
+_TAKEN: tuple[str, ...] = (
+    "mode",
+    "dpi",
+    "gamma",
+    "transparency",
+    "interlace",
+    "srgb",
+    "chromaticity",
+    "aspect",
+    "duration",
+    "loop",
+)
+_TAKEN += ("comment", "version", "background", "extension", "jfif", "jfif_version", "jfif_unit", "jfif_density")
+_TAKEN += ("default_image", "disposal", "blend", "timestamp", "bbox", "progressive", "progression", "Orientation")
+"""Names by which the library tells what a file says."""
+_PNG_HEAD = 33
+"""Bytes of a PNG up to the end of what tells its size."""
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -30,24 +52,26 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     """
     name = infer_format(path)
     lost: list[str] = []
-    frames = [frame for image in images for frame in _frames(image, name)]
+    count = sum(_counted(image, name) for image in images)
     given = dict(options)
-    if len(frames) > 1 and name in ("jpeg", "bmp"):
-        raise ShapeError(f"A {name} file holds one picture, not {len(frames)}.", remedy='".tif" or ".gif"')
+    if count > 1 and name in ("jpeg", "bmp"):
+        raise ShapeError(f"A {name} file holds one picture, not {count}.", remedy='".tif" or ".gif"')
+    frames = [frame for image in images for frame in _frames(image)]
     if any(frame.shape != frames[0].shape or frame.dtype != frames[0].dtype for frame in frames):
         raise ShapeError(f"The frames of a {name} file have one shape and data type.", remedy='".tif" takes others')
     if len(frames) > 1 and frames[0].dtype == np.uint16:
         raise DtypeError("An animation holds 8 bits.", remedy='dtype="uint8", rescale=(0, 65535), or ".tif"')
+    said = _kept(images, name)
     for image in images:
-        _note_lost(image, name, lost)
+        _note_lost(image, name, lost, said)
     if frames[0].dtype == np.uint16 and frames[0].ndim == 3:
-        _write_deep(path, frames, given)
+        _write_deep(path, frames, given, said)
         return tuple(dict.fromkeys(lost))
     if name == "avif" and len(frames) == 1 and given.get("quality") is None:
         _write_lossless_avif(path, frames[0])
         return tuple(dict.fromkeys(lost))
     pictures = [_pillow(frame) for frame in frames]
-    settings = _settings(name, given, images)
+    settings = {**_settings(name, given, images), **_saying(name, said)}
     if name == "gif" and any(len(np.unique(f.reshape(-1, f.shape[-1]), axis=0)) > 256 for f in frames if f.ndim == 3):
         lost.append("colours beyond 256")
     if len(pictures) > 1:
@@ -75,6 +99,25 @@ def _note_joined(path: str, name: str, frames: int, lost: list[str]) -> None:
             " keep them.",
             stacklevel=2,
         )
+
+
+def _kept(images: Sequence[Image], name: str) -> dict[str, Any]:
+    """What is said of the first image, as far as the file has a place for it."""
+    most = _MOST_SAID.get(name)
+    return {} if most is None else kept_metadata(images[0], most, taken=_TAKEN)
+
+
+def _saying(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """How the library is told a text about a picture."""
+    if not said:
+        return {}
+    if name != "png":
+        return {"comment": document_of(said).encode()}
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_itxt(OWN_ATTRIBUTE, document_of(said))
+    return {"pnginfo": texts}
 
 
 def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict[str, Any]:
@@ -105,30 +148,36 @@ def _settings(name: str, given: dict[str, Any], images: Sequence[Image]) -> dict
     return found
 
 
-def _frames(image: Image, name: str) -> list[np.ndarray]:
-    """The pictures of an image: one, or those along t."""
+def _counted(image: Image, name: str) -> int:
+    """How many pictures an image has; what the format cannot hold is an error."""
     letters = [axis.name for axis in image.axes]
-    array = np.asarray(image.array[...])
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # codecs look at the bytes only
+    shape, dtype = tuple(image.array.shape), np.dtype(image.array.dtype)
     allowed = {"bmp": ("uint8", "bool")} | dict.fromkeys(("jpeg", "webp", "gif", "avif"), ("uint8",))
     types = allowed.get(name, ("uint8", "uint16", "bool"))
-    if array.dtype.name not in types:
+    if dtype.name not in types:
         raise DtypeError(
-            f"A {name} file holds {', '.join(types)}, not {array.dtype}; .tif holds it as it is.",
+            f"A {name} file holds {', '.join(types)}, not {dtype}; .tif holds it as it is.",
             remedy='dtype="uint8", rescale=(lowest, highest), or another ending: ".tif"',
         )
     colour = letters[-1] == "c"
-    if colour and (array.shape[-1] not in (3, 4) or (array.shape[-1] == 4 and name in ("jpeg", "bmp", "gif"))):
-        raise ShapeError(f"A {name} file does not hold {array.shape[-1]} colours.", remedy='".tif"')
+    if colour and (shape[-1] not in (3, 4) or (shape[-1] == 4 and name in ("jpeg", "bmp", "gif"))):
+        raise ShapeError(f"A {name} file does not hold {shape[-1]} colours.", remedy='".tif"')
     plane = letters[:-1] if colour else letters
     if plane not in (["y", "x"], ["t", "y", "x"]):
         raise ShapeError(
-            f"A {name} file holds the axes y and x (with t, an animation), not {letters} of the shape {array.shape}.",
+            f"A {name} file holds the axes y and x (with t, an animation), not {letters} of the shape {shape}.",
             remedy='axes="tyx" for an animation, or ".tif"',
         )
-    if array.dtype == bool and colour:
+    if dtype == np.bool_ and colour:
         raise DtypeError(f"A {name} file holds no colours of one bit.", remedy='dtype="uint8"')
-    return list(array) if plane[0] == "t" else [array]
+    return int(shape[0]) if plane[0] == "t" else 1
+
+
+def _frames(image: Image) -> list[np.ndarray]:
+    """The pictures of an image: one, or those along t."""
+    array = np.asarray(image.array[...])
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # codecs look at the bytes only
+    return list(array) if image.axes[0].name == "t" else [array]
 
 
 def _pillow(frame: np.ndarray) -> Any:
@@ -137,12 +186,21 @@ def _pillow(frame: np.ndarray) -> Any:
     return Pillow.fromarray(np.ascontiguousarray(frame))
 
 
-def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any]) -> None:
+def _write_deep(path: str, frames: list[np.ndarray], given: Mapping[str, Any], said: Mapping[str, Any]) -> None:
     need("imagecodecs", "A PNG file of 16 bits in colour")
     import imagecodecs
+    from PIL.PngImagePlugin import putchunk
 
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
     with open(path, "wb") as file:
-        file.write(imagecodecs.png_encode(np.ascontiguousarray(frames[0]), level=given.get("compression")))
+        file.write(content[:_PNG_HEAD])
+        for kind, text, *_ in _saying("png", said)["pnginfo"].chunks if said else ():
+            putchunk(file, kind, text)
+        file.write(content[_PNG_HEAD:])
+
+
+def _is_said(entry: Any, value: Any, said: Mapping[str, Any]) -> bool:
+    return entry == OWN_ATTRIBUTE or (entry in said and bool(said[entry] == value))
 
 
 def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
@@ -153,13 +211,13 @@ def _write_lossless_avif(path: str, frame: np.ndarray) -> None:
         file.write(imagecodecs.avif_encode(np.ascontiguousarray(frame), level=100))
 
 
-def _note_lost(image: Image, name: str, lost: list[str]) -> None:
+def _note_lost(image: Image, name: str, lost: list[str], said: Mapping[str, Any]) -> None:
     for axis in image.axes:
         if axis.kind == "space" and (axis.unit or axis.scale != 1 or axis.offset):
             lost.append(f"scale of the axis {axis.name}")
         if axis.name == "t" and name != "gif" and axis.unit:
             lost.append("scale of the axis t")
-    lost += [f"metadata {entry!r}" for entry in image.details.raw]
+    lost += [f"metadata {entry!r}" for entry, value in image.details.raw.items() if not _is_said(entry, value, said)]
     lost += ["labels"] if image.details.is_label else []
     if name == "jpeg" or (name == "avif" and any(axis.name == "t" for axis in image.axes)):
         lost.append("exact values")

@@ -10,7 +10,9 @@ import numpy as np
 
 from ....errors import ShapeError
 from ....sources.axes import Axis
+from ....sources.chunked.conventions import OWN_ATTRIBUTE
 from ...details import Image
+from ...written.said import document_of, kept_metadata, lost_metadata
 from ..writing import OrderedImage, factor, lost_of, single, stored
 
 _NAME = "DICOM"
@@ -18,6 +20,8 @@ _KINDS = ("uint8", "uint16")
 _MOST_BYTES = 2**32 - 2
 _MOST_FRAMES = 9000
 """Whose numbers a vector holds."""
+SAID_GROUP, SAID = 0x0071, 0x01
+"""Private group, and element of our block in it, of what was said of an image."""
 
 
 def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -26,6 +30,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     It is a Secondary Capture Image, or one of the Multi-frame ones for stacks (DICOM PS3.3, A.8). Lengths are
     millimetres. Names, dates of birth and the like are empty; identifiers are new.
     """
+    from pydicom.datadict import keyword_dict
     from pydicom.uid import ExplicitVRLittleEndian
 
     image = single(images, _NAME)
@@ -43,6 +48,10 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         raise ShapeError(f"A DICOM file holds less than 4 GiB, not {nbytes} bytes.", remedy='".nii", or ".ome.tif"')
     frames = ordered.shape[0] if ordered.axes[0].name in "zt" else None
     found = _described(ordered, frames, colour)
+    said = kept_metadata(image, taken=keyword_dict)
+    if said:
+        block = found.private_block(SAID_GROUP, OWN_ATTRIBUTE, create=True)
+        block.add_new(SAID, "UT", document_of(said))
     found.PixelData = b"".join(bytes(stored(piece)) for _, piece in ordered.pieces())
     if len(found.PixelData) % 2:
         found.PixelData += b"\0"
@@ -52,7 +61,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
     lost = [f"unit of {axis.name}" for axis in ordered.axes if axis.unit and _millimetres(axis) is None]
     lost += [f"scale of the axis {axis.name}" for axis in ordered.axes if axis.scale != 1 and not axis.unit]
     lost += [f"offset of the axis {axis.name}" for axis in ordered.axes if axis.offset]
-    return (*lost, *lost_of(image))
+    return (*lost, *lost_of(image, "metadata"), *lost_metadata(image, said))
 
 
 def _described(ordered: OrderedImage, frames: int | None, colour: bool) -> Any:

@@ -13,11 +13,14 @@ import numpy as np
 
 from ....errors import FormatError, ParameterError
 from ....sources.axes import Axis
+from ....sources.chunked.conventions import OWN_ATTRIBUTE
 from ....sources.file import Opened
 from ...details import Details
 from ...formats import keep_local
+from ...written.said import told_in, with_own
 from ..opening import head_of, no_such, one_of_several, only_image, pixel_sizes, reading
 from ..world import TURNED, affine
+from .capture import SAID, SAID_GROUP
 from .series import Series, read_header, read_series, series_of
 from .source import DicomSource
 
@@ -71,6 +74,9 @@ def _details(series: Series) -> Details:
             said = str(element.value)
             if element.keyword and element.VR not in _TABLES and len(said) <= _LONGEST:
                 raw[element.keyword] = said
+    own: dict[str, Any] = {}
+    with suppress(Exception):
+        own = told_in(str(header.private_block(SAID_GROUP, OWN_ATTRIBUTE)[SAID].value))
     moment = raw.get("AcquisitionDateTime") or raw.get("AcquisitionDate", "") + raw.get("AcquisitionTime", "")
     scaled = (series.scale, series.shift) != (1.0, 0.0)
     matrix = None
@@ -80,7 +86,7 @@ def _details(series: Series) -> Details:
     bits, allocated = header.get("BitsStored"), header.get("BitsAllocated")
     step = next((axis.scale / 1000 for axis in axes if axis.kind == "time" and axis.unit == "millisecond"), None)
     return Details(
-        raw=raw,
+        raw=with_own(raw, own),
         applied={"RescaleSlope": series.scale, "RescaleIntercept": series.shift} if scaled else {},
         standard={
             "image": {"name": series.name},
