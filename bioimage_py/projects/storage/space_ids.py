@@ -164,9 +164,9 @@ class SpaceIds:
         for name in sorted({*names, *coming}.difference(but, [identifier])):
             if at := places.get(int(_hash(name))):
                 there = self._of(name, coming.get(name))
-                for i in at:
-                    if ids[i] in there:
-                        return ids[i], name
+                both = [ids[i] for i in at if ids[i] in there]
+                if both and (new := [id for id in both if id not in self._of(identifier, None)]):
+                    return new[0], name  # two that have one already, in a project of before, go on
         return None
 
     def _others(self, hashes: Hashes, mine: np.uint64) -> dict[int, list[int]]:
