@@ -71,7 +71,8 @@ def create_array(
         Axes, stored as attributes of the array (and as the dimension names of zarr version 3, the labels of HDF5).
         For other programs, OME-Zarr describes them in the group: see `write_multiscales`.
     compressor : str or object, optional
-        None: zstd for zarr, gzip else. "zstd", "gzip", "blosc", "raw", or for zarr a codec object.
+        None: zstd for zarr, gzip else. "zstd", "gzip", "blosc", "raw", for zarr also a codec object, or "lz4": bytes
+        sorted by their weight, by blosc, which images of more than a byte are read fastest from.
     fill_value : scalar, default 0
         Value of voxels never written (n5: 0 only).
     channel_names : sequence of str, default ()

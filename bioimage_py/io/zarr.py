@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -109,9 +110,11 @@ def _zarr_compressor(compressor: Any, version: int) -> Any:
     if version == 2:
         import numcodecs
 
-        makers: Mapping[str, Any] = {"zstd": numcodecs.Zstd, "gzip": numcodecs.GZip, "blosc": numcodecs.Blosc}
+        makers: dict[str, Any] = {"zstd": numcodecs.Zstd, "gzip": numcodecs.GZip, "blosc": numcodecs.Blosc}
+        makers["lz4"] = partial(numcodecs.Blosc, cname="lz4", shuffle=numcodecs.Blosc.SHUFFLE)
     else:
         makers = {"zstd": codecs.ZstdCodec, "gzip": codecs.GzipCodec, "blosc": codecs.BloscCodec}
+        makers["lz4"] = partial(codecs.BloscCodec, cname="lz4", shuffle="shuffle")
     return _known(compressor, makers)()
 
 

@@ -46,12 +46,12 @@ def rasterise_geometry(geometry: Geometry, grid: Grid, window: tuple[slice, ...]
     if isinstance(found, Ellipse):
         flat = _of_ellipse(found, y, x)
     elif isinstance(found, Box):
-        (x0, y0), (x1, y1) = found.top_left[:2], found.lower_right[:2]
+        (x0, y0), (x1, y1) = snapped(found.top_left)[:2], snapped(found.lower_right)[:2]
         flat = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
     elif isinstance(found, Polygon):
-        flat = np.logical_or.reduce([_of_rings(list(part), y, x) for part in found.parts])
+        flat = np.logical_or.reduce([_of_rings([snapped(ring) for ring in part], y, x) for part in found.parts])
     elif rings := found.rings():
-        flat = _of_rings(rings, y, x)
+        flat = _of_rings([snapped(ring) for ring in rings], y, x)
     else:
         raise ParameterError(f"A {geometry.shape} covers no voxels.", remedy="rasterise boxes, polygons, masks, ...")
     if len(window) == 2:
@@ -59,8 +59,14 @@ def rasterise_geometry(geometry: Geometry, grid: Grid, window: tuple[slice, ...]
     z = np.arange(window[0].start, window[0].stop) + 0.5
     inside = np.ones(len(z), bool)
     if isinstance(found, Box):
-        inside = (z >= found.top_left[2]) & (z < found.lower_right[2])
+        inside = (z >= snapped(found.top_left)[2]) & (z < snapped(found.lower_right)[2])
     return inside[:, None, None] & flat
+
+
+def snapped(pixels: Any) -> Any:
+    """Return coordinates that were meant to be halves as such: in the world a last bit is lost, which would decide."""
+    halves = np.round(2 * np.asarray(pixels)) / 2
+    return np.where(np.abs(pixels - halves) <= 1e-7, halves, pixels)
 
 
 def _of_mask(mask: Mask, window: tuple[slice, ...], shape: tuple[int, ...]) -> Bools:
@@ -77,10 +83,15 @@ def _of_mask(mask: Mask, window: tuple[slice, ...], shape: tuple[int, ...]) -> B
 
 
 def _of_ellipse(ellipse: Ellipse, y: Any, x: Any) -> Bools:
-    turn = np.radians(ellipse.angle)
-    dx, dy = x[None, :] - ellipse.center[0], y[:, None] - ellipse.center[1]
+    turn, center = np.radians(ellipse.angle), snapped(ellipse.center)
+    dx, dy = x[None, :] - center[0], y[:, None] - center[1]
     along, across = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
-    inside: Bools = (along / ellipse.radii[0]) ** 2 + (across / ellipse.radii[1]) ** 2 <= 1
+    away = (along / ellipse.radii[0]) ** 2 + (across / ellipse.radii[1]) ** 2
+    edge = np.abs(away - 1) <= 1e-9
+    # of a row that is cut the left end belongs to it, the right one not, as of a polygon
+    left = dx * (np.cos(turn) / ellipse.radii[0]) ** 2 + dx * (np.sin(turn) / ellipse.radii[1]) ** 2
+    left = left + dy * np.sin(turn) * np.cos(turn) * (ellipse.radii[0] ** -2 - ellipse.radii[1] ** -2)
+    inside: Bools = np.where(edge, left < -1e-9 / ellipse.radii.max(), away < 1)
     return inside
 
 

@@ -329,7 +329,7 @@ def test_spawned_process_reopens(container: Path) -> None:
 # create_array
 
 
-@pytest.mark.parametrize("compressor", [None, "zstd", "gzip", "blosc", "raw"])
+@pytest.mark.parametrize("compressor", [None, "zstd", "gzip", "blosc", "lz4", "raw"])
 def test_create_zarr(tmp_path: Path, compressor: str | None) -> None:
     axes = (Axis("z", unit="nanometer", scale=30), Axis("y"), Axis("x"))
     source = create_array(

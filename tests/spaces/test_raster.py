@@ -22,15 +22,17 @@ from .conftest import make_ontology
 WHOLE = (slice(0, 100), slice(0, 100))
 
 
+@pytest.mark.parametrize("offset", [7, -1234.1])
 @pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_circle(scale: float) -> None:
-    grid = Grid([Axis("y", scale=scale, offset=7), Axis("x", scale=scale, offset=7)], (100, 100))
+def test_circle(scale: float, offset: float) -> None:
+    grid = Grid([Axis("y", scale=scale, offset=offset), Axis("x", scale=scale, offset=offset)], (100, 100))
     circle = grid.world(Ellipse((50.5, 50.5), (10, 10)), "pixel")
     found = rasterise_geometry(circle, grid, WHOLE)
     y, x = np.mgrid[:100, :100] + 0.5
     inside = np.hypot(y - 50.5, x - 50.5)
-    assert abs(inside - 10).min() < 1e-9  # centres on the edge, which are either
-    assert not (found ^ (inside < 10))[abs(inside - 10) > 1e-9].any()
+    edge = abs(inside - 10) < 1e-9  # as for half-open intervals: the left end of a row
+    assert edge.sum() == 12
+    np.testing.assert_array_equal(found, np.where(edge, x < 50.5, inside < 10))
     traced = grid.world(outline(Mask(found)), "pixel")
     np.testing.assert_array_equal(rasterise_geometry(traced, grid, WHOLE), found)
 
@@ -242,3 +244,24 @@ def test_parts_that_overlap_are_one_area(image: Any) -> None:
     assert covered.sum() == area_of(both) == 175
     assert [r.id for r in image.query(Box((6, 6), (8, 8)), units="pixel")] == ["a"]
     assert [note for note in image.validate() if "crosses itself" in note]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.01, 50), st.floats(-2000, 2000), st.lists(st.integers(0, 40), min_size=4, max_size=4))
+def test_centres_on_edges_are_of_one_side_whatever_the_scale(scale: float, offset: float, ends: list[int]) -> None:
+    (x0, x1), (y0, y1) = sorted(ends[:2]), sorted(ends[2:])
+    corners = np.array([[x0, y0], [x1 + 1, y1 + 1]]) / 2  # halves: through centres
+    low, high = corners
+    shapes: list[Any] = [
+        Box(low, high),
+        Polygon([low, (high[0], low[1]), high, (low[0], high[1])]),
+        Ellipse((low + high) / 2, (high - low) / 2),
+        Ellipse((low + high) / 2, (high - low) / 2, 90),
+    ]
+    grid = Grid([Axis("y", scale=scale, offset=offset), Axis("x", scale=scale, offset=offset)], (30, 30))
+    plain = Grid([Axis("y", offset=0.5), Axis("x", offset=0.5)], (30, 30))  # world is pixel
+    window = (slice(0, 30), slice(0, 30))
+    box, polygon, *round_ = (rasterise_geometry(grid.world(shape, "pixel"), grid, window) for shape in shapes)
+    for shape, found in zip(shapes, (box, polygon, *round_), strict=True):
+        np.testing.assert_array_equal(found, rasterise_geometry(shape, plain, window))
+    np.testing.assert_array_equal(box, polygon)

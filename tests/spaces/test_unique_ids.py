@@ -179,6 +179,23 @@ def test_a_project_whose_ids_are_not_kept(project: Project, harm: str) -> None:
         put_and_save(again, 1, "b")
 
 
+def test_ids_that_were_twice_before_stop_nothing(project: Project) -> None:
+    for number, id in enumerate(("a", "z")):
+        put(project, number, id)
+    project.save()
+    root = places.root(project)
+    (file,) = root.glob(f"annotations/{project.descriptors['image 1'].identifier}/space.root/*.json")
+    file.write_text(file.read_text().replace('"z"', '"a"'))
+    shutil.rmtree(root / ".ids")
+    again = Project.load(project.path)
+    for number in (0, 1):
+        put(again, number, f"b {number}")
+        again.save()
+    with pytest.raises(ConflictError, match="'a'"):
+        put_and_save(again, 2, "a")
+    assert held(project) == {"image 0": {"a", "b 0"}, "image 1": {"a", "b 1"}, "image 2": set()}
+
+
 @pytest.mark.parametrize("columns_from", [3, 10_000])
 def test_whatever_is_saved_ids_stay_unique(
     columns_from: int, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
