@@ -60,6 +60,14 @@ WRITTEN: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "said.nrrd": (DATA[0, :9], SAID),
     "said.nii": (DATA[0, :9], SAID),
     "said.nii.gz": (DATA[0, :9], SAID),
+    "said.png": (DATA[0, :9], SAID),
+    "said.jpg": (DATA[0, :9], SAID),
+    "said.gif": (DATA[0, :9], SAID),
+    "said.mha": (DATA[0, :9], SAID),
+    "said.mrc": (DATA[0, :9].astype("i2"), SAID),
+    "said.npz": (DATA[0, :9], SAID),
+    "said.dcm": (DATA[0, :9], SAID),
+    "said.mkv": (DATA[:, :8, :16], {**SAID, "axes": "tyx"}),
     "pages.tif": (DATA.reshape(60, 8, 12), {"flavor": "plain"}),
 }
 

@@ -112,7 +112,7 @@ def _mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     info, last = np.iinfo(array.dtype), n // 2
     wide = _wide_type(int(info.min) * n, int(info.max) * n + last)
     if wide != np.uint16:  # of bytes, which often have all values there are, the look at them costs more than it saves
-        low, high = int(array.min()), int(array.max())
+        low, high = 0 if array.dtype.kind == "u" else int(array.min()), int(array.max())
         if int(info.min) <= low * n and high * n + last <= int(info.max):
             return _rounded(_narrow_sums(array, factors), n)
     if wide is not None:
@@ -130,7 +130,7 @@ def _narrow_sums(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     total = _reduce(np.add, array, (*factors[:-1], 1))
     words = _words(total, factors[-1])
     if words is None:
-        return _reduce(np.add, total, (*(1,) * (array.ndim - 1), factors[-1]), array.dtype)
+        return _reduce(np.add, total, (*(1,) * (array.ndim - 1), factors[-1]))
     return _halves_of(words, total.dtype)
 
 

@@ -35,7 +35,7 @@ from .writing import OrderedImage, chosen, lost_of, stored
 _NAME = "numpy"
 _KINDS = "biufc"
 _SAID = ".json"
-_MOST_READ = 1 << 26
+_MOST_READ = 1 << 24
 _MOST_PACKED = 1040
 _LOCAL = struct.Struct("<4s22xHH")
 """Head of a member of an archive: its signature, and how long its name and further fields are."""

@@ -93,6 +93,8 @@ class Contents:
         try:
             found: Details = known.details() if known else load_qualified(self.entry.details)(self.path, key)
         except Exception as error:  # noqa: BLE001 - what describes an image must not cost its voxels
+            if source is None:
+                self.source(key).close()  # what is no image at all has no metadata that are damaged
             kind = type(error).__name__
             warnings.warn(f"{self.resource.name}: its metadata are damaged: {kind}: {error}", stacklevel=4)
             return Details()

@@ -13,7 +13,7 @@ from ..details import Image, own_metadata
 
 LARGEST = 4 * 2**20
 """Characters of JSON that a file is given; every reader here takes in more."""
-_MOST_READ = 16 * LARGEST
+_MOST_READ = 4 * LARGEST
 _DEEPEST = 100
 """Levels of lists and mappings; readers give up beyond some hundreds."""
 

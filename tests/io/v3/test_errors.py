@@ -43,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("rows.tif").write_bytes(Path("rows.tif").read_bytes().replace(rows, rows[:8] + bytes(4)))
     Path("none.tif").write_bytes(b"II*\0" + bytes(200))
     Path("text").write_text("This is text")
+    Path("text.ims").write_text("This is text")
     Path("text.qqq").write_text("This is text")
     Path("text.zip").write_text("This is text")
     for name in ("bare", "bare.png", "bare.czi"):
@@ -60,6 +61,7 @@ def closed() -> io.BytesIO:
 CALLS: dict[str, tuple[Callable[[], object], type[BioimageError], type[Exception], str]] = {
     "missing": (lambda: iio.imread("thre.tif"), SourceNotFoundError, FileNotFoundError, r"thre\.tif.*three\.tif"),
     "text": (lambda: iio.imread("text.png"), FormatError, OSError, "not an image: begins with b'This is te"),
+    "text told to be of a microscope": (lambda: iio.immeta("text.ims"), FormatError, OSError, "begins with b'This"),
     "text without ending": (lambda: iio.imread("text"), FormatError, OSError, "not an image: begins with b'This"),
     "text of an unknown ending": (lambda: iio.imread("text.qqq"), FormatError, OSError, "not an image.*'.qqq'"),
     "bytes": (lambda: iio.imread(b"This is text"), FormatError, OSError, "not an image: begins with b'This"),

@@ -39,6 +39,28 @@ except StorageError as error:
     assert error.remedy and isinstance(error, OSError), error
     print("refused")
 """
+FULL_OF_PICTURES = """
+import os, resource, signal, sys
+import numpy as np
+import bioimage_py as bp
+from bioimage_py.errors import StorageError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+picture = np.random.default_rng(0).integers(0, 2**8, (64, 80)).astype("u1")
+for name in ("a.jpg", "a.bmp", "a.png", "a.gif", "a.webp"):
+    bp.imwrite(name, picture)
+    size = os.path.getsize(name)
+    bp.imwrite(name, picture[:8, :8])
+    old = bp.imread(name)
+    for most in (size - 1, size // 2, 10):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, -1))
+        try:
+            bp.imwrite(name, picture)
+        except StorageError:
+            print("refused")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+        assert np.array_equal(bp.imread(name), old)
+"""
 CASES = [("a.tif", {}), ("a.tif", {"tiles": (16, 16), "pyramid": True}), ("a.nii.gz", {}), ("a.npy", {}), ("a.mha", {})]
 
 
@@ -57,6 +79,13 @@ def test_a_writer_that_is_killed(name: str, options: dict[str, object], tmp_path
     assert list(tmp_path.glob(".*")), "what was being written lies beside it"
     assert run(WHOLE, tmp_path / name, options).returncode == 0
     assert not list(tmp_path.glob(".*")), "and is removed by the next process that writes there"
+
+
+def test_a_disk_that_is_full_of_pictures(tmp_path: Path) -> None:
+    script = f"import os, sys\nos.chdir(sys.argv[1])\n{FULL_OF_PICTURES}"
+    done = run(script, tmp_path, {})
+    assert (done.returncode, done.stdout) == (0, "refused\n" * 15), done.stderr
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 @pytest.mark.parametrize(("name", "options"), CASES[1:])

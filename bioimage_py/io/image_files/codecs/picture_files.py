@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,10 +77,15 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         lost.append("colours beyond 256")
     if len(pictures) > 1:
         settings |= {"save_all": True, "append_images": pictures[1:]}
+    content = (
+        io.BytesIO()
+    )  # to a file of its own the library writes less than all where the disk is full, and says nothing
     try:
-        pictures[0].save(path, format=FORMATS[name], **settings)
+        pictures[0].save(content, format=FORMATS[name], **settings)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{name} cannot hold this picture: {error}", remedy='".tif"') from error
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
     _note_joined(path, name, len(frames), lost)
     return tuple(dict.fromkeys(lost))
 
