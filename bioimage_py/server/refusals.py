@@ -37,6 +37,16 @@ class DamagedError(StorageError):
     """What arrived is not what was sent (HTTP 400)."""
 
 
+class LostChunkError(StorageError):
+    """A stored chunk is empty, which none ever is: its disk has lost it (HTTP 500); it does not stand for zeros."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The stored chunk {key} is empty: the disk of the server has lost it.",
+            remedy="tell who looks after the server, to restore it from a backup",
+        )
+
+
 class DiskFullError(StorageError):
     """The disk of the server is full (HTTP 507); nothing is saved by halves."""
 

@@ -24,7 +24,7 @@ from ...extras import needing
 from . import saved
 from .address import server_address
 from .patience import Patience
-from .problems import API, DamagedError, check_version, problem
+from .problems import API, DamagedError, check_version, not_ours, not_trusted, problem
 
 PREFIX = f"/api/v{API}"
 TOKEN_VARIABLE = "BIOIMAGE_PY_TOKEN"
@@ -277,8 +277,11 @@ class Connection:
         self._client = None
 
     def _take(self, pair: Mapping[str, Any]) -> None:
-        early = min(_BEFORE, pair["seconds"] / 4)
-        self._tokens = _Tokens(pair["access"], pair["refresh"], time.monotonic() + pair["seconds"] - early)
+        try:
+            seconds, access, refresh = float(pair["seconds"]), str(pair["access"]), str(pair["refresh"])
+        except (ValueError, KeyError, TypeError):
+            raise not_ours(self.url) from None
+        self._tokens = _Tokens(access, refresh, time.monotonic() + seconds - min(_BEFORE, seconds / 4))
 
     def _renew(self, tokens: _Tokens) -> None:
         if not self._kept:
@@ -339,10 +342,7 @@ class Connection:
             return self._opened().request(method, f"{self.url}/api/v{API}{path}", headers=headers, **how)
         except self._httpx.TransportError as error:
             if _is_distrust(error):
-                raise StorageError(
-                    f"The certificate of {self.url} is not trusted ({error}).",
-                    remedy="ca= with the file of the certificates that it is signed with",
-                ) from None
+                raise not_trusted(self.url, str(error)) from None
             raise _Lost from error
 
     def _was_renewed(self, token: str) -> bool:

@@ -77,6 +77,21 @@ def problem(url: str, answer: Any, login: str) -> BioimageError:
     )
 
 
+def not_ours(url: str) -> StorageError:
+    """Return the error of what answers, but not as a server does."""
+    return StorageError(f"{url} is no server of label projects.", remedy="look at the URL")
+
+
+def not_trusted(url: str, why: str) -> StorageError:
+    """Return the error of a certificate, with what helps against that."""
+    remedy = "ca= with the file of the certificates that it is signed with"
+    if "mismatch" in why:
+        remedy = "the name that the certificate is made out to, in the URL"
+    elif "expired" in why or "not yet valid" in why:
+        remedy = "tell who looks after the server; look at the clock of this machine"
+    return StorageError(f"The certificate of {url} is not trusted ({why}).", remedy=remedy)
+
+
 def check_version(url: str, answer: Any) -> None:
     """Refuse a server whose version does not go together with this one's.
 
@@ -99,7 +114,7 @@ def check_version(url: str, answer: Any) -> None:
         api, server = int(told["api"]), str(told["server"])
         outdated = _outdated(server, api)
     except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{url} is no server of label projects.", remedy="look at the URL") from None
+        raise not_ours(url) from None
     if outdated:
         raise FormatError(
             f"The server {url} is of version {server} (API {api}), this client of {__version__} (API {API}).",

@@ -26,6 +26,7 @@ from ..accounts.members import Right
 from ..accounts.personal import plain_array
 from ..database import audit
 from ..pictures import made_picture, picture_of
+from ..refusals import LostChunkError
 from ..sealed import Place
 from ..transfer.marks import Mark, Marks
 from ..transfer.records import new_layer
@@ -75,7 +76,7 @@ def chunks_of_box(
     sizes, left = {}, PACK_BYTES
     for position in product(*spans):
         key = f"{ARRAY}/c/{'/'.join(map(str, position))}"
-        sizes[key] = _size(f"{group}/{key}") or 0
+        sizes[key] = _size_of_chunk(group, key) or 0
         left -= sizes[key]
         if left < 0:
             del sizes[key]
@@ -107,7 +108,7 @@ def data(
     if not _KEY.fullmatch(key):
         raise KeyNotFoundError("There is no such key.", remedy="keys are those of a zarr group")
     path = place.table(version) if key == "table.csv" else place.version(version) / key
-    size = _size(path)
+    size = _size_of_chunk(place.version(version), key) if key.startswith(f"{ARRAY}/c/") else _size(path)
     if size is None:
         raise not_there(place.version(version), key)
     asked.served.folder.inside(path)
@@ -120,6 +121,14 @@ def data(
     if size <= _AT_A_TIME and not range:  # a streamed file takes a thread three times
         return Response(path.read_bytes(), media_type="application/octet-stream", headers=headers)
     return _Streamed(path, media_type="application/octet-stream", headers=headers)
+
+
+def _size_of_chunk(group: StoredPath, key: str) -> int | None:
+    """Return the bytes of a chunk, None where it is of zeros; LostChunkError where it is empty."""
+    size = _size(f"{group}/{key}")
+    if size == 0:
+        raise LostChunkError(key)
+    return size
 
 
 def _readable(asked: Asked, descriptor: str, layer: str, version: str) -> Place:

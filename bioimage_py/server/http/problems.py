@@ -25,6 +25,7 @@ from ...projects.storage.packs import ARRAY
 from ..refusals import (
     DamagedError,
     DiskFullError,
+    LostChunkError,
     NoChunkError,
     NotAllowedError,
     StillWorkingError,
@@ -49,6 +50,7 @@ _CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (TooManyError, 429, "too-many"),
     (StillWorkingError, 504, "still-working"),
     (DiskFullError, 507, "disk-full"),
+    (LostChunkError, 500, "lost"),
     (StorageError, 503, "storage"),
     (FormatError, 422, "not-valid"),
     (BioimageError, 422, "not-valid"),
@@ -102,6 +104,8 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyError):
         headers["Retry-After"] = str(max(1, round(error.seconds)))
+    if status == 500:
+        log.error("lost", extra={"about": f"{request.url.path}: {error}"})
     if status == 503:
         log.error("storage", extra={"about": str(error)})
         headers["Retry-After"] = "1"

@@ -110,3 +110,21 @@ def test_an_answer_that_says_to_wait_is_followed_five_times(connection):
     with pytest.raises(StorageError):
         connection._answer("GET", "/document")
     assert connection.asked == 6
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [("self-signed certificate", "ca="), ("Hostname mismatch", "name"), ("certificate has expired", "clock")],
+)
+def test_what_helps_against_a_wrong_certificate(why, remedy):
+    error = problems.not_trusted("https://labels", why)
+    assert why in error.message
+    assert remedy in error.remedy
+
+
+@pytest.mark.parametrize("pair", [{}, [], None, {"seconds": "x", "access": "a", "refresh": "b"}, {"seconds": 9}])
+def test_what_gives_no_tokens_is_no_server(pair):
+    connection = Connection.__new__(Connection)
+    connection.url = "https://labels"
+    with pytest.raises(StorageError, match="no server of label projects"):
+        connection._take(pair)

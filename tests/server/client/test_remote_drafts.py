@@ -199,9 +199,9 @@ def test_what_is_read_by_boxes_is_what_was_written(layer, tmp_path):
     np.testing.assert_array_equal(bp.copy(stored, f"{tmp_path}/home.zarr/0", job_type="subprocess")[...], labels)
 
 
-@pytest.mark.parametrize("gone", ["version", "layer"])
+@pytest.mark.parametrize("gone", ["version", "layer", "chunk"])
 def test_what_cannot_be_read_is_never_zeros(running, project, again, layer, gone):
-    """A version that was pruned, a layer that was removed: always an error."""
+    """A version that was pruned, a layer that was removed, a chunk that the disk has lost: always an error."""
     layer.save_new_data(np.ones(SHAPE, np.uint8))
     stored = layer.load()
     worker = from_spec(SourceSpec.from_json(stored.to_spec().to_json()))
@@ -210,6 +210,8 @@ def test_what_cannot_be_read_is_never_zeros(running, project, again, layer, gone
     version = version / f"{layer.version}.zarr"
     if gone == "version":
         version.rename(version.with_name(".gone"))
+    elif gone == "chunk":
+        (version / "0/c/0/0/0").write_bytes(b"")
     else:
         other = again()
         settings = other.settings()
