@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from ..formats import keep_local
 from ..written.said import told_in, with_own
 from .checked import png
 
+T = TypeVar("T")
 _ORIENTATION = 0x0112
 SAMPLES_TAG = 0x0115
 """EXIF tag that tells a grey picture of a format which has colours only (WebP)."""
@@ -38,6 +40,8 @@ FORMATS = {"png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP", "gif": "G
 _COLOURS = {"L": 0, "1": 0, "I": 0, "I;16": 0, "I;16B": 0, "F": 0, "RGB": 3, "RGBA": 4}
 """Modes of Pillow that are kept as they are, and the length of their axis of colour."""
 _TYPES = {"1": "?", "I": "<i4", "I;16": "<u2", "I;16B": "<u2", "F": "<f4"}
+_TOO_LARGE = "MAX_TEXT_"
+"""What the library says of texts of a PNG that are larger than it takes."""
 _BINARY = ("exif", "icc_profile", "photoshop")
 _SPANNED = {2: 3, 4: 3, 6: 4}
 """Samples of a PNG by its colour type, of those that 16 bits can have."""
@@ -136,18 +140,41 @@ def _open(path: str) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # the library raises whatever it runs into
+        if _TOO_LARGE in str(error):
+            return _without_texts(path)
         raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
+
+
+def _without_texts(path: str) -> Any:
+    """Open a PNG whose texts the library refuses for their size: the pixels are there all the same."""
+    from PIL import Image as Pillow
+
+    warnings.warn(f"{path} has texts that are too large; they are left out.", stacklevel=2)
+    with open(path, "rb") as file:
+        content = png.without_texts(file.read())
+    return Pillow.open(io.BytesIO(content), formats=("PNG",))
+
+
+def _asked(path: str, question: Callable[[Any], T]) -> T:
+    """Ask a picture; once more without its texts where the library comes to those only then."""
+    with _open(path) as picture:
+        try:
+            return question(picture)
+        except ValueError as error:
+            if _TOO_LARGE not in str(error):
+                raise
+    with _without_texts(path) as picture:
+        return question(picture)
 
 
 def header_of(path: str) -> Header:
     """Return what the head of a picture says; FormatError where that is damaged."""
-    with _open(path) as picture:
-        try:
-            return _header(path, picture)
-        except FormatError:
-            raise
-        except Exception as error:  # the library parses the rest of the head only now, and raises what it runs into
-            raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
+    try:
+        return _asked(path, lambda picture: _header(path, picture))
+    except (FormatError, MemoryBudgetError, FileNotFoundError):
+        raise
+    except Exception as error:  # the library parses the rest of the head only now, and raises what it runs into
+        raise FormatError(f"{path} is a damaged picture: {error}", remedy="copy the file again") from error
 
 
 def _header(path: str, picture: Any) -> Header:
@@ -238,26 +265,27 @@ def _named(tags: Mapping[int, Any]) -> dict[str, Any]:
 
 def decoded(path: str, header: Header | None = None) -> np.ndarray:
     """Return all of a picture; StorageError where it is damaged."""
-    header = header or header_of(path)
-    from PIL import ImageSequence
-
-    if header.deep:
-        return _deep(path, header)
+    found = header or header_of(path)
+    if found.deep:
+        return _deep(path, found)
     try:
-        with _open(path) as picture:
-            if header.axes[0].name == "t":
-                frames = [np.array(frame.convert(header.mode)) for frame in ImageSequence.Iterator(picture)]
-                array = np.stack(frames)
-            else:
-                array = np.array(picture if picture.mode == header.mode else picture.convert(header.mode))
-                array = _turned(array, header.details.applied.get("Orientation", 1))
+        array = _asked(path, lambda picture: _pixels(picture, found))
     except (FormatError, MemoryBudgetError):
         raise
     except Exception as error:  # codecs raise types of their own for damaged data
         raise StorageError(
             f"{path} is cut off or damaged: {type(error).__name__}: {error}", remedy="copy the file again"
         ) from error
-    return _as_told(path, array, header)
+    return _as_told(path, array, found)
+
+
+def _pixels(picture: Any, header: Header) -> np.ndarray:
+    from PIL import ImageSequence
+
+    if header.axes[0].name == "t":
+        return np.stack([np.array(frame.convert(header.mode)) for frame in ImageSequence.Iterator(picture)])
+    array = np.array(picture if picture.mode == header.mode else picture.convert(header.mode))
+    return _turned(array, header.details.applied.get("Orientation", 1))
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:

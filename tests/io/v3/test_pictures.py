@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +147,32 @@ def test_a_picture_is_decoded_when_its_voxels_are_asked_for(monkeypatch: pytest.
         source = file.source()
     np.testing.assert_array_equal(source[3:5], COLOUR[3:5])
     assert calls
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+BIG = zlib.compress(bytes(3_000_000))
+MANY = b"".join(_png_chunk(b"zTXt", b"%d\0\0" % i + zlib.compress(b"a" * 900_000)) for i in range(80))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after them"])
+@pytest.mark.parametrize(
+    "texts",
+    [_png_chunk(b"zTXt", b"big\0\0" + BIG), _png_chunk(b"iCCP", b"big\0\0" + BIG), MANY],
+    ids=["a text", "a profile", "many texts"],
+)
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_texts_that_are_too_large_cost_no_pixels(tmp_path: Path, texts: bytes, after: bool, dtype: str) -> None:
+    image = np.arange(3 * 40 * 50, dtype=dtype).reshape(40, 50, 3)
+    whole = bytes(iio.imwrite("<bytes>", image, extension=".png") or b"")
+    at = len(whole) - 12 if after else 33
+    path = tmp_path / "a.png"
+    path.write_bytes(whole[:at] + texts + whole[at:])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(iio.imread(path), image)
+        assert iio.improps(path).shape == image.shape
+        assert iio.immeta(path)["mode"] == "RGB"
+    assert any("texts that are too large" in str(one.message) for one in told) or after

@@ -17,6 +17,7 @@ _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Begin and step along x and y of each pass of an interlaced image."""
 _PIECE = 2**20
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
 def checked(content: bytes) -> bytes:
@@ -39,6 +40,17 @@ def checked(content: bytes) -> bytes:
         raise ValueError("its header says what no such image has")
     _check_stream(data, list(_rows(width, height, _CHANNELS[colour] * 2, bool(interlaced))))
     return SIGNATURE + b"".join([_chunk(b"IHDR", head), *(_chunk(b"IDAT", one) for one in data), _chunk(b"IEND", b"")])
+
+
+def without_texts(content: bytes) -> bytes:
+    """Return a PNG file without its texts and its profile of colours.
+
+    Raises
+    ------
+    ValueError
+        It is cut off or damaged.
+    """
+    return SIGNATURE + b"".join(_chunk(kind, body) for kind, body in _chunks(content) if kind not in _TEXTS)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

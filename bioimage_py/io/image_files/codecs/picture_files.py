@@ -77,9 +77,7 @@ def write(path: str, images: Sequence[Image], options: Mapping[str, Any]) -> tup
         lost.append("colours beyond 256")
     if len(pictures) > 1:
         settings |= {"save_all": True, "append_images": pictures[1:]}
-    content = (
-        io.BytesIO()
-    )  # to a file of its own the library writes less than all where the disk is full, and says nothing
+    content = io.BytesIO()  # on a full disk the library writes a part of it into a file, and says nothing
     try:
         pictures[0].save(content, format=FORMATS[name], **settings)
     except (ValueError, KeyError, TypeError) as error:
