@@ -250,7 +250,9 @@ def test_external_labels_and_worklists(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", 1)
     values = np.zeros(SHAPE, np.uint8)
     values[:5] = 9
-    project.descriptors[0].labelmap_layers["by bob"].save_new_data(values)
+    draft = project.descriptors[0].labelmap_layers["by bob"].draft()  # which takes any value
+    draft.fill(values)
+    draft.publish()
     assert "bob" not in ImageDataset(project)[0]["segmentations"]
     data = ImageDataset(project, allow_external_annotations=True)
     assert data.segmentation_labels_set == ["a", "b", "by bob/9"]
