@@ -88,9 +88,9 @@ def _only(root: Location, key: str | None, level: int | str | None, name: str) -
     for place in dict.fromkeys((root / (key or ""), root)):
         refuse_damaged(place)
     if not keys and not is_group(root):
-        files = (root.names() if root.archive else None) or [""]
-        archived = f"{root.url.partition('|zip:')[0]}/{files[0]}"
-        remedy = archived if files[0] else "pass format=... if it is something else"
+        files = [name for name in (root.archive and root.names()) or () if not name.endswith("/")]
+        archive = root.url.partition("|zip:")[0]
+        remedy = f"{archive}/{files[0]}" if files else "pass format=... if it is something else"
         raise FormatError(f"{root} is no {name} container.", remedy=remedy)
     known = keys if listed else None
     if level is not None:

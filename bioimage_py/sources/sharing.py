@@ -51,16 +51,16 @@ def of_memory(array: np.ndarray) -> tuple[Extent, ...]:
 def _mapped(begin: int, end: int) -> Iterator[Extent]:
     """Files that the system says are mapped to a range of memory."""
     with suppress(OSError):
-        with open("/proc/self/maps") as file:
-            lines = file.read().splitlines()  # in the order of addresses, and of no use but near the range
-        at = max(0, bisect_right(lines, begin, key=lambda line: int(line.partition("-")[0], 16)) - 1)
+        with open("/proc/self/maps", "rb") as file:  # names of files may be of any bytes
+            lines = file.read().split(b"\n")[:-1]  # in the order of addresses, and of no use but near the range
+        at = max(0, bisect_right(lines, begin, key=lambda line: int(line.partition(b"-")[0], 16)) - 1)
         for line in lines[at:]:
             span, _, offset, device, inode = line.split(None, 5)[:5]
-            first, last = (int(part, 16) for part in span.split("-"))
+            first, last = (int(part, 16) for part in span.split(b"-"))
             if first >= end:
                 return
-            if inode != "0" and begin < last:
-                major, minor = (int(part, 16) for part in device.split(":"))
+            if inode != b"0" and begin < last:
+                major, minor = (int(part, 16) for part in device.split(b":"))
                 low, high = max(begin, first) - first, min(end, last) - first
                 start = int(offset, 16)
                 yield Extent(("file", os.makedev(major, minor), int(inode)), start + low, start + high)

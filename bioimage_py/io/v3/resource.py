@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -189,9 +190,10 @@ def _of_member(uri: Any, archive: str, name: str) -> Resource:
             if name not in names:
                 if split_path(archive + "/" + name)[1] or any(one.startswith(f"{name}/") for one in names):
                     return Resource(uri, f"{archive}/{name}")
-                held = sorted(one for one in names if not one.endswith("/")) or ["none"]
+                held = sorted(one for one in names if not one.endswith("/"))
                 raise SourceNotFoundError(
-                    f"{archive} has no file {name!r}; it has {', '.join(held[:5])}.", remedy=f"{archive}/{held[0]}"
+                    f"{archive} has no file {name!r}; it has {', '.join(held[:5]) or 'none'}.",
+                    remedy=f"{archive}/{held[0]}" if held else f"unzip -l {shlex.quote(archive)}",
                 )
             info = packed.getinfo(name)
             free = shutil.disk_usage(tempfile.gettempdir()).free - KEPT_FREE

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from ...errors import KeyNotFoundError, LockError, ParameterError, SourceNotFoundError, StorageError
+from ...errors import BioimageError, KeyNotFoundError, LockError, ParameterError, SourceNotFoundError
 from ..storage.backups import Backups
 from ..storage.folder import Change, Folder, Saved, Stamp
 from ..storage.leases import Lease, LockToken
@@ -236,14 +236,14 @@ class RemoteSession(Session):
         try:
             done = self._store.commit(changes, held, key, also)
         except LockError as error:
-            raise LockError(f"{error.message}{self._meanwhile(held)}", remedy=error.remedy) from error
+            raise LockError(f"{error.message}{self._meanwhile(held)}", remedy=error.remedy) from None
         for name, document in done.documents.items():
             self._take(name, Saved(document, None if document is None else _SAME))
 
     def _meanwhile(self, names: Iterable[str]) -> str:
         """Who has changed what of some data sets since the last `sync`: what one wants to see before one goes on."""
         wanted, said = set(names), []
-        with suppress(StorageError):  # of events that are not kept any more nothing is told
+        with suppress(BioimageError):  # the lock is what is told of, whatever keeps the events away
             for event in self._store.events(self.seq) if wanted else ():
                 touched = {change["name"] for change in event.changes}
                 if event.client != self._store.connection.client and wanted & touched:

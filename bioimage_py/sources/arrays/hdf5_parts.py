@@ -76,11 +76,10 @@ def give_up(file: Any) -> None:
     """
     import h5py
 
-    opened = [file]
-    with contextlib.suppress(OSError, RuntimeError, NotImplementedError, TypeError, ValueError):
-        handle = file.id.get_vfd_handle()
+    opened, handle = [file], _handle(file)
+    if handle is not None:
         every = map(h5py.File, h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE))
-        opened += [other for other in every if other.id.get_vfd_handle() == handle]
+        opened += [other for other in every if _handle(other) == handle]
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:  # its end is written there
             os.dup2(nowhere, handle, inheritable=False)
@@ -89,6 +88,15 @@ def give_up(file: Any) -> None:
     for each in opened:
         with contextlib.suppress(OSError, RuntimeError):  # it closes as far as HDF5 can
             each.close()
+
+
+def _handle(file: Any) -> int | None:
+    """What the system knows an open file by; None for a driver of HDF5 without a file of its own."""
+    if file.driver not in ("sec2", "stdio"):
+        return None
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        return int(file.id.get_vfd_handle())
+    return None
 
 
 @contextlib.contextmanager

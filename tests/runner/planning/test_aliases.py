@@ -19,6 +19,7 @@ from bioimage_py.errors import AliasError
 from bioimage_py.io import create_array
 from bioimage_py.runner.planning.checks import check_aliases
 from bioimage_py.sources import as_source, open_source
+from bioimage_py.sources.sharing import of_memory
 from bioimage_py.wrapper import ConcatenateSource, RoiSource, StackSource
 
 # shared memory cannot be closed while arrays that outlive a test show it
@@ -287,3 +288,18 @@ def test_an_operation_says_so_before_it_writes(tmp_path: Path) -> None:
             array, 1.0, mapped(linked(tmp_path / "b", tmp_path / "a", hard=True)), block_shape=UNIT
         )
     assert (array == 7).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system says nothing of its mappings")
+@pytest.mark.parametrize("name", [b"plain", b"two\x0clines\x1c", "two\u2028lines".encode(), b"of \xff bytes"])
+def test_maps_of_files_of_any_name_are_found(tmp_path: Path, name: bytes) -> None:
+    path = os.path.join(os.fsencode(tmp_path), name)
+    with open(path, "wb") as file:
+        file.write(bytes(256))
+    maps = []
+    for _ in range(2):
+        with open(path, "r+b") as file:
+            maps.append(np.frombuffer(mmap.mmap(file.fileno(), 0), "u1"))
+    (_, one), (_, other) = (of_memory(array) for array in maps)
+    assert one == other
+    assert one.meets(of_memory(maps[0][100:101])[1])
